@@ -1,0 +1,1 @@
+"""peftlab: credible, cheap fine-tuning of pretrained transformers."""

@@ -1,0 +1,169 @@
+"""Load a pretrained model and its tokenizer for a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import transformers
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.modeling_utils import PreTrainedModel
+
+from peftlab.errors import ConfigError, SourceError
+from peftlab.record import sha256_of
+from peftlab.sources import Fetched, FilesSource, IndexSource
+from peftlab.tasks.task import Task
+
+HEADS = {"token-classification": AutoModelForTokenClassification}
+"""The class of transformers for each head that a task may ask for."""
+
+DROPOUT_KEYS = {
+    "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+    "head_dropout": ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout"),
+}
+"""What architectures call each of our dropout keys; the first that a model's configuration has is set."""
+
+MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
+"""What of a folder makes the model what it is: part of a run's identity."""
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+
+@spec
+class ModelSpec:
+    """A pretrained model, and how it computes."""
+
+    name: str
+    """Of the model, in the record."""
+    path: str | None = None
+    """The folder of `model=folder`."""
+    source: IndexSource | FilesSource
+    """Where the files come from."""
+    attention: Literal["eager", "sdpa"] = "eager"
+    """The implementation of attention."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout after every sub-layer and the embeddings; None: as pretrained."""
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the attention weights; None: as pretrained."""
+    head_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
+
+
+@plain_dataclass(frozen=True)
+class Pretrained:
+    """A pretrained model on this machine's disk, checked but not loaded."""
+
+    spec: ModelSpec
+    folder: Path
+    origin: str
+    """Where it came from, e.g. ``index:NAME==VERSION``."""
+    weights_sha256: str
+    """Over the digests of all files of the model."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer.
+
+        Raises:
+            SourceError: there is none, or not a fast one, without which words cannot be found again in the tokens.
+        """
+        _quiet()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
+        if not tokenizer.is_fast:
+            raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
+        return tokenizer
+
+    def backbone(self, task: Task) -> PreTrainedModel:
+        """Load the model in fp32 with a new head for `task`, which must have learnt its labels.
+
+        Raises:
+            SourceError: the weights do not fit the architecture that config.json names.
+            ConfigError: the architecture does not know a dropout that is asked for.
+        """
+        _quiet()
+        try:
+            config = AutoConfig.from_pretrained(
+                self.folder,
+                num_labels=len(task.labels),
+                id2label=dict(enumerate(task.labels)),
+                label2id={label: n for n, label in enumerate(task.labels)},
+                local_files_only=True,
+            )
+            self._set_dropout(config)
+            model, report = HEADS[task.head].from_pretrained(
+                self.folder,
+                config=config,
+                attn_implementation=self.spec.attention,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise SourceError(f"{self.folder}: the model cannot be loaded: {_first_line(error)}") from error
+        head = head_of(model)
+        missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
+        if missing:
+            raise SourceError(
+                f"{self.folder}: the weights lack {len(missing)} tensors of {type(model).__name__}, first {missing[0]}; "
+                "is this the whole model?"
+            )
+        return model
+
+    def _set_dropout(self, config: transformers.PretrainedConfig) -> None:
+        for key, names in DROPOUT_KEYS.items():
+            value = getattr(self.spec, key)
+            known = [name for name in names if hasattr(config, name)]
+            if value is not None and not known:
+                raise ConfigError(
+                    f"model.{key}={value}: {config.model_type} models have no such dropout; leave it null"
+                )
+            if value is not None:
+                setattr(config, known[0], value)
+
+
+def fetch(spec: ModelSpec) -> Pretrained:
+    """Bring the files of the model to this machine's disk and check them.
+
+    Raises:
+        SourceError: a file cannot be had, has another digest, or weights are missing.
+    """
+    fetched = spec.source.fetch()
+    for needed, mend in (
+        ("config.json", "save_pretrained writes it"),
+        ("*.safetensors", "save the weights with save_pretrained, which writes safetensors"),
+    ):
+        if not any(fetched.folder.glob(needed)):
+            raise SourceError(f"{fetched.folder}: no {needed} in the model's folder; {mend}")
+    return Pretrained(spec, fetched.folder, fetched.origin, sha256_of(_digests(fetched)))
+
+
+def head_of(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the names of the modules beside the pretrained encoder: the task's head."""
+    return tuple(
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in child.parameters())
+    )
+
+
+def _digests(fetched: Fetched) -> dict[str, str]:
+    names = {path.name for pattern in MODEL_FILES for path in fetched.folder.glob(pattern) if path.is_file()}
+    return {name: fetched.digest(name) for name in sorted(names)}
+
+
+def _quiet() -> None:
+    """Keep transformers from printing progress bars and reports: we check what it loads."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,101 @@
+"""What a run costs: time, throughput, memory, arithmetic."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Cost(Callback):
+    """Counts samples, tokens and seconds of training, without validation.
+
+    ``train_flops`` is counted on the first batch, forward and backward, and scaled by the tokens of all batches with
+    their padding: an estimate, since attention grows with the square of the length.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.train_seconds = 0.0
+        self.samples = self.tokens = self.positions = self.steps = 0
+        self.epochs = 0.0
+        self._flops_a_position = 0.0
+        self._resumed: float | None = None
+        self._counter: FlopCounterMode | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._resumed = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the arithmetic of the first batch."""
+        if self.positions == 0:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        positions = next(iter(batch["inputs"].values())).numel()
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._flops_a_position = self._counter.get_total_flops() / positions
+            self._counter = None
+        self.positions += positions
+        self.samples += len(batch["examples"])
+        self.tokens += batch["tokens"]
+        self.steps = trainer.global_step
+        self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        if self._resumed is not None:
+            self.train_seconds += time.perf_counter() - self._resumed
+            self._resumed = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start it again, unless this validation is not part of the training."""
+        if trainer.training or trainer.state.fn == "fit":
+            self._resumed = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self.on_validation_start(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop the clock, and stop counting."""
+        self.on_validation_start(trainer, pl_module)
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
+
+    def totals(self) -> dict[str, float]:
+        """Return the ``cost`` section of the record."""
+        seconds = self.train_seconds
+        return {
+            "wall_seconds": round(time.perf_counter() - self.began, 3),
+            "train_seconds": round(seconds, 3),
+            "steps": self.steps,
+            "epochs": round(self.epochs, 4),
+            "samples_per_second": round(self.samples / seconds, 2) if seconds else 0.0,
+            "tokens_per_second": round(self.tokens / seconds, 1) if seconds else 0.0,
+            "peak_memory_gib": round(peak_memory_gib(), 3),
+            "train_flops": self._flops_a_position * self.positions,
+        }
+
+
+def peak_memory_gib() -> float:
+    """Return the most memory in use so far, in GiB: of the GPU where one is used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

@@ -1,0 +1,54 @@
+"""Keep the best checkpoint, and say in the record which one it is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from peftlab.record import RunRecord
+from peftlab.tasks.task import Selection
+from peftlab.tensor_files import save
+from peftlab.tuner import Tuner
+
+
+class KeepBest(Callback):
+    """After each validation that is better than all before, write what is trained to `path`.
+
+    An equal score does not count as better: the earlier checkpoint, with less training, stays.
+    """
+
+    def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
+        self.selection, self.path, self.record = selection, path, record
+        self.value: float | None = None
+        self.validated_step = -1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare, and write the checkpoint and the record."""
+        assert isinstance(pl_module, Tuner)
+        self.validated_step = trainer.global_step
+        value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
+        if self._better(value):
+            self.value = value
+            save(pl_module.method.trained(pl_module.model), self.path)
+            self.record.update(
+                selection={
+                    "metric": self.selection.metric,
+                    "split": "validation",
+                    "mode": self.selection.mode,
+                    "value": value,
+                    "epoch": trainer.current_epoch,
+                    "step": trainer.global_step,
+                }
+            )
+        self.record.event("validated", step=trainer.global_step, **{self.selection.metric: value})
+        self.record.write()
+
+    def _better(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.value is None:
+            return True
+        return value > self.value if self.selection.mode == "max" else value < self.value

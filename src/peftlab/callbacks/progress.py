@@ -1,0 +1,102 @@
+"""How training shows itself: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+
+from peftlab.console import console, log
+
+
+class Progress(Callback):
+    """Loss, learning rate, samples a second and the time left; after each validation, its scores.
+
+    Args:
+        every_seconds: between plain lines, where the output is not a terminal.
+    """
+
+    def __init__(self, every_seconds: float = 20.0) -> None:
+        self.every_seconds = every_seconds
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        self._last_line = 0.0
+        self._samples = self._steps = 0
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count, and draw the bar on a terminal."""
+        self._since = self._last_line = time.perf_counter()
+        if console.is_terminal:
+            self._bar = Bar(
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.description}"),
+                console=console,
+                transient=True,
+                expand=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=trainer.estimated_stepping_batches)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show the step."""
+        now = time.perf_counter()
+        self._samples += len(batch["examples"])
+        due = self._bar is not None or now - self._last_line >= self.every_seconds
+        if due and self._since is not None:
+            self._seconds += now - self._since
+            self._since = now
+            text = self._describe(trainer, outputs)
+            if self._bar is not None:
+                self._bar.update(self._task, completed=trainer.global_step, description=text)
+            else:
+                log.info("%s", text)
+                self._last_line = now
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the scores, and start the clock again."""
+        if trainer.state.fn == "fit":
+            self._since = self._last_line = time.perf_counter()
+        scores = "  ".join(
+            f"{name.removeprefix('validation/')} {float(value):.4f}"
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("validation/")
+        )
+        log.info("step %d  validation: %s", trainer.global_step, scores)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Take the bar away."""
+        self.on_train_end(trainer, pl_module)
+
+    def _describe(self, trainer: L.Trainer, outputs: Any) -> str:
+        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
+        rate = self._samples / self._seconds if self._seconds else 0.0
+        left = (steps - step) * self._seconds / step if step else 0.0
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        return f"step {step}/{steps}  loss {loss:.4f}  lr {lr:.2e}  {rate:.0f} samples/s  ETA {_clock(left)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,208 @@
+"""From composed configuration to validated objects: `resolve`, then `validate`. The only place that instantiates.
+
+A node with a ``_target_`` becomes an object of that class, its children first. A class is accepted in two steps: its
+name must begin with an allowed prefix, checked before anything is imported; then what the name resolves to must be one
+of our specs (a pydantic dataclass of this package or of an allowed one), or a torch, Lightning or torchmetrics class of
+a kind in `KINDS`. Functions, methods and modules are never called.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
+from pydantic_core import ErrorDetails
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
+
+from peftlab.backbone import ModelSpec
+from peftlab.data.module import BudgetSpec, DataSpec
+from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.hardware import TrainerSpec, resolve_hardware
+from peftlab.methods.method import Method
+from peftlab.optimization import OptimizerSpec
+from peftlab.schedules import Schedule
+from peftlab.tasks.task import Task
+
+ALLOWED_PREFIXES = ("peftlab", "torch.optim", "lightning.pytorch", "torchmetrics", "pytorch_optimizer")
+LATER = (Optimizer, LRScheduler, Logger)
+"""Kinds that want something of the run (parameters, an optimiser, its folder): they become partials."""
+KINDS = (*LATER, Callback, Strategy, Metric)
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class RunSpec:
+    """Everything that one run is made of, validated; see ``conf/config.yaml``."""
+
+    model: ModelSpec
+    data: DataSpec
+    task: Task
+    peft: Method
+    optimizer: OptimizerSpec
+    scheduler: Schedule
+    trainer: TrainerSpec
+    budget: BudgetSpec
+    callbacks: dict[str, Callback | None] = field(default_factory=dict)
+    logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
+    seed: int = 0
+    name: str | None = None
+    run_dir: Path | None = None
+    existing: Literal["auto", "rerun", "skip"] = "auto"
+    allow: list[str] = field(default_factory=list)
+
+    @property
+    def run_name(self) -> str:
+        """The folder of this run and its like: the experiment's name, or task-data-peft."""
+        return self.name or f"{self.task.name}-{self.data.name}-{self.peft.name}"
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
+
+    Raises:
+        ConfigError: a key without a value, or hardware asked for that is not here.
+    """
+    cfg = OmegaConf.create(OmegaConf.to_container(cfg, structured_config_mode=None))  # ours to change, no struct mode
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing: give it a value, {error.full_key}=...") from error
+    assert isinstance(config, dict)
+    resolved = {str(key): value for key, value in config.items()}
+    if isinstance(resolved.get("trainer"), dict):
+        resolved["trainer"] = resolve_hardware(resolved["trainer"])
+    return resolved
+
+
+def validate(config: Mapping[str, Any]) -> RunSpec:
+    """Build every object of `config` and check every key and value.
+
+    Raises:
+        ConfigError: names the key, what is allowed and the nearest match.
+    """
+    prefixes = (*ALLOWED_PREFIXES, *_packages(config.get("allow") or []))
+    return _checked(RunSpec, build(dict(config), "", prefixes), "")
+
+
+def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
+    """Replace every mapping with a ``_target_`` in `node` by an object of that class, the innermost first.
+
+    Args:
+        node: plain values as from YAML.
+        path: the dotted key of `node`, for messages.
+        prefixes: packages whose classes may be named.
+    """
+    if isinstance(node, list):
+        return [build(child, f"{path}[{i}]", prefixes) for i, child in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    values = {key: build(child, _join(path, key), prefixes) for key, child in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return values
+    cls = _allowed_class(node["_target_"], _join(path, "_target_"), prefixes)
+    if is_pydantic_dataclass(cls):
+        return _checked(cls, values, path)
+    _check_signature(cls, values, path)
+    if issubclass(cls, LATER):
+        return functools.partial(cls, **values)
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+        raise ConfigError(f"{path}: {cls.__name__} refuses these values: {error}") from error
+
+
+def _allowed_class(target: Any, path: str, prefixes: tuple[str, ...]) -> type:
+    if not isinstance(target, str) or not any(target.startswith(prefix + ".") for prefix in prefixes):
+        raise ConfigError(
+            f"{path}: '{target}' may not be named here. Allowed are classes of {', '.join(prefixes)}; "
+            "add a package of your own with allow=[my_package]"
+        )
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{path}: there is no module '{error.name}' (in '{target}')") from error
+    cls = vars(module).get(class_name)
+    if cls is None:
+        names = [name for name, value in vars(module).items() if inspect.isclass(value)]
+        raise ConfigError(f"{path}: there is no '{class_name}' in {module_name}.{did_you_mean(class_name, names)}")
+    if not inspect.isclass(cls) or not (is_pydantic_dataclass(cls) or issubclass(cls, KINDS)):
+        kinds = ", ".join(kind.__name__ for kind in KINDS)
+        raise ConfigError(f"{path}: '{target}' is not of a kind that a configuration may name: a spec, {kinds}")
+    return cls
+
+
+def _packages(allow: Any) -> Iterable[str]:
+    if not isinstance(allow, list) or not all(isinstance(name, str) and name.isidentifier() for name in allow):
+        raise ConfigError(f"allow = {allow!r} must be a list of names of packages, allow=[my_package]")
+    return allow
+
+
+def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
+    """Check the keys for a third-party class against the signature of its constructor."""
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in values:
+        if key not in parameters:
+            raise ConfigError(_unknown(_join(path, key), list(parameters)))
+
+
+def _checked(cls: type, values: Any, path: str) -> Any:
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError("\n       ".join(_explain(cls, detail, path) for detail in error.errors())) from error
+
+
+def _explain(cls: type, detail: ErrorDetails, path: str) -> str:
+    """One line for one thing that pydantic found wrong below `path`."""
+    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "dataclass["))]
+    key = ".".join([path, *location] if path else location)
+    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown(key, _field_names(cls, location[:-1]))
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"{key} is missing: give it a value, {key}=..."
+    if detail["type"] == "value_error" and not location:
+        return f"{path}: {detail['ctx']['error']}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    hint = ""
+    if detail["type"] == "literal_error":
+        choices = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        message, hint = f"should be one of {', '.join(choices)}", did_you_mean(str(detail["input"]), choices)
+    value = detail["input"]
+    shown = f" = {value!r}" if isinstance(value, (str, int, float, bool, list, type(None))) else ""
+    return f"{key}{shown}: {message}.{hint}".replace("..", ".")
+
+
+def _field_names(cls: Any, location: list[str]) -> list[str]:
+    for part in location:
+        types = {f.name: f.type for f in fields(cls)} if is_dataclass(cls) else {}
+        cls = types.get(part)
+        if isinstance(cls, str):
+            cls = globals().get(cls)
+    return [f.name for f in fields(cls) if f.init] if is_dataclass(cls) else []
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    return f"there is no key '{key}'.{did_you_mean(leaf, known)} Allowed: {', '.join(sorted(known))}"
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)

@@ -1,0 +1,48 @@
+"""What a run says: the same lines on the terminal and in its ``log.txt``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+console = Console(soft_wrap=True, highlight=False)
+log = logging.getLogger("peftlab")
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints through the console that also draws the progress bar, so that lines do not break it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
+
+
+def start_logging() -> None:
+    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves."""
+    if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
+        log.addHandler(_ConsoleHandler())
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Write the lines of a run to `path` as well."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

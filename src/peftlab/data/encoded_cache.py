@@ -1,0 +1,71 @@
+"""Encoded splits kept on disk, named by a fingerprint of everything they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.sources import cache_root
+from peftlab.tasks.task import Encoded
+
+log = logging.getLogger("peftlab")
+
+FORMAT = 1
+"""Raise it when the meaning of the stored arrays changes."""
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any], task: str, options: dict[str, Any]) -> str:
+    """Return a name for the encoding of `texts` (JSON values) by `tokenizer` under a task's `options`."""
+    digest = hashlib.sha256()
+    for part in (FORMAT, task, sorted(options.items()), tokenizer.pad_token_id, texts):
+        digest.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    return digest.hexdigest()
+
+
+def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
+    """Return the encoded split called `name`, from disk where it is there, else from `encode`, which is then stored.
+
+    Two runs may build the same split at once: each writes a file of its own and puts it in place in one step, and both
+    hold the same bytes. A file that cannot be read is built anew; a cache that cannot be written is done without.
+    """
+    path = cache_root() / "encoded" / f"{name}.safetensors"
+    if path.is_file():
+        try:
+            return _load(path)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            log.warning("%s cannot be read (%s); encoding again", path, error)
+    encoded = encode()
+    try:
+        _store(encoded, path)
+    except OSError as error:
+        log.warning("the encoded data cannot be kept in %s (%s); going on without", path.parent, error)
+    return encoded
+
+
+def _load(path: Path) -> Encoded:
+    with safe_open(path, framework="numpy") as file:
+        arrays: dict[str, np.ndarray] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        facts = json.loads(file.metadata()["facts"])
+    return Encoded(arrays, arrays.pop("lengths"), facts["padding"], facts["counts"])
+
+
+def _store(encoded: Encoded, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    facts = json.dumps({"padding": encoded.padding, "counts": encoded.counts})
+    try:
+        save_file({**encoded.arrays, "lengths": encoded.lengths}, temporary, metadata={"facts": facts})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

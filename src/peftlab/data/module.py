@@ -1,0 +1,272 @@
+"""The one LightningDataModule: fetches, reads, encodes and batches the splits of any data set for any task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import lightning as L
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.data.batching import TrainingBatches, in_order_of_length
+from peftlab.data.encoded_cache import cached, fingerprint
+from peftlab.errors import ConfigError, DataError
+from peftlab.sources import Fetched, FilesSource, IndexSource
+from peftlab.tasks.task import Batch, Encoded, Task
+
+SPLITS = ("train", "validation", "test")
+SPLIT_WORDS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
+"""What a file's name holds, for ``auto``."""
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+
+@runtime_checkable
+class Format(Protocol):
+    """How examples lie in files."""
+
+    def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
+        """Return the examples of each split; raises DataError with file and line."""
+
+
+@spec
+class Splits:
+    """The file of each split, relative to the source's folder; ``auto``: found by its name."""
+
+    train: str = "auto"
+    validation: str = "auto"
+    test: str = "auto"
+
+
+@spec
+class DataSpec:
+    """A data set, and how it is cut into rows and batches."""
+
+    name: str
+    """Of the data set, in the record and in the names of folders."""
+    path: str | None = None
+    """The folder of `data=files`."""
+    source: IndexSource | FilesSource
+    """Where the files come from."""
+    splits: Splits
+    """The file of each split."""
+    format: Format
+    """How examples lie in the files, an object with `read`."""
+    labels: list[str] | None = None
+    """The labels in order; None: those of the training split, sorted."""
+    max_tokens: int = Field(default=128, ge=4)
+    """The most tokens a row has, special tokens included."""
+    long: Literal["split", "truncate"] = "split"
+    """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
+    batch_size: int = Field(default=32, ge=1)
+    """Examples a training batch on one device."""
+    eval_batch_size: int = Field(default=64, ge=1)
+    """Examples a batch of validation and test."""
+    bucket_batches: int = Field(default=50, ge=1)
+    """Batches that are drawn together and sorted by length; 1: no sorting."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load batches; 0: the main process."""
+
+
+@spec
+class BudgetSpec:
+    """How long a run is."""
+
+    name: str
+    """Of the budget, in the record."""
+    max_epochs: int | None = Field(default=None, ge=1)
+    """Passes over the training split."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps; whichever limit comes first ends the run."""
+    train_examples: int | None = Field(default=None, ge=1)
+    """How many training examples take part: a fixed random choice, the same for every seed."""
+    eval_examples: int | None = Field(default=None, ge=1)
+    """The same for validation and test."""
+    overfit_batches: int | None = Field(default=None, ge=1)
+    """Train and validate on this many batches of the training split."""
+    validate_every: float = Field(default=1.0, gt=0)
+    """Epochs between validations."""
+    test: bool = True
+    """Whether the best checkpoint is tested."""
+
+    def __post_init__(self) -> None:
+        """Check that there is an end."""
+        if self.max_epochs is None and self.max_steps is None:
+            raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
+
+
+@dataclass(config=ConfigDict(arbitrary_types_allowed=True))
+class Split:
+    """One split, read and encoded."""
+
+    examples: list[Any]
+    encoded: Encoded
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the examples."""
+        self.rows = len(self.examples)
+
+
+class DataModule(L.LightningDataModule):
+    """Training, validation and test batches of one data set.
+
+    `load` does all reading, before a run folder exists; the loaders only cut batches.
+    """
+
+    def __init__(
+        self, spec: DataSpec, task: Task, tokenizer: PreTrainedTokenizerBase, budget: BudgetSpec, seed: int
+    ) -> None:
+        super().__init__()
+        self.spec, self.task, self.tokenizer, self.budget, self.seed = spec, task, tokenizer, budget, seed
+        self.splits: dict[str, Split] = {}
+        self.files: dict[str, str] = {}
+        self.origin = ""
+        self.licence: str | None = None
+        self.sha256: dict[str, str] = {}
+        self.train_test_overlap = 0
+
+    def load(self) -> None:
+        """Fetch, read, check and encode every split, and let the task learn its labels.
+
+        Raises:
+            SourceError, DataError, ConfigError: what is wrong with a source, a file or a name of a split.
+        """
+        fetched = self.spec.source.fetch()
+        self.origin, self.licence = fetched.origin, fetched.licence
+        self.files = split_files(self.spec, fetched)
+        self.sha256 = {split: fetched.digest(file) for split, file in self.files.items()}
+        examples = self.spec.format.read({split: fetched.file(file) for split, file in self.files.items()})
+        self.task.learn_labels(examples, self.spec.labels)
+        train_texts = {self.task.text_key(example) for example in examples["train"]}
+        self.train_test_overlap = sum(self.task.text_key(example) in train_texts for example in examples["test"])
+        for split, members in examples.items():
+            most = self.budget.train_examples if split == "train" else self.budget.eval_examples
+            self.splits[split] = self._encode(_choose(members, most))
+        if self.budget.overfit_batches is not None:
+            self._overfit(self.budget.overfit_batches)
+
+    def _encode(self, examples: list[Any]) -> Split:
+        options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
+        texts = [self.task.text_key(example) for example in examples]
+        name = fingerprint(self.tokenizer, texts, self.task.name, options)
+        return Split(examples, cached(name, lambda: self.task.encode(examples, self.tokenizer, **options)))
+
+    def _overfit(self, batches: int) -> None:
+        """Make the first training batches the training and the validation split."""
+        chosen = [i for batch in list(self._training_batches())[:batches] for i in batch]
+        self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
+        self.splits["validation"] = self.splits["train"]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return what reading the data has settled: the entries of the configuration that were left open."""
+        return {"splits": dict(self.files), "labels": self.task.declared_labels}
+
+    def validation_interval(self) -> dict[str, Any]:
+        """Return Lightning's arguments for validating every `budget.validate_every` epochs, or at the end if sooner."""
+        batches = len(self._training_batches())
+        interval = max(1, round(self.budget.validate_every * batches))
+        return {"val_check_interval": interval, "check_val_every_n_epoch": None}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the record says of the data."""
+        return {
+            "name": self.spec.name,
+            "origin": self.origin,
+            "splits": {
+                name: {"file": self.files[name], "rows": split.rows, **split.encoded.counts, "dropped": {}}
+                for name, split in self.splits.items()
+            },
+            "labels": self.task.labels,
+            "train_test_overlap": self.train_test_overlap,
+            "licence": self.licence,
+        }
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the shuffled, length-bucketed training batches."""
+        return self._loader("train", self._training_batches())
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation batches, the longest first."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test batches, the longest first."""
+        return self._evaluation_loader("test")
+
+    def _training_batches(self) -> TrainingBatches:
+        lengths = self.splits["train"].encoded.lengths
+        return TrainingBatches(lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed)
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        return self._loader(split, in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size))
+
+    def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
+        # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
+        return DataLoader(
+            _BatchDataset(self.task, self.splits[name]),
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.spec.workers,
+            persistent_workers=self.spec.workers > 0,
+        )
+
+
+class _BatchDataset(Dataset[Batch]):
+    """Maps the indices of a batch to the batch."""
+
+    def __init__(self, task: Task, split: Split) -> None:
+        self.task, self.split = task, split
+
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        return self.task.collate(self.split.examples, self.split.encoded, indices)
+
+    def __len__(self) -> int:
+        return self.split.rows
+
+
+def split_files(spec: DataSpec, fetched: Fetched) -> dict[str, str]:
+    """Return the file of each split, those set to ``auto`` found by a word in their names.
+
+    Raises:
+        ConfigError: no file, or more than one, could be meant.
+    """
+    files = {}
+    for split in SPLITS:
+        name = getattr(spec.splits, split)
+        if name == "auto":
+            candidates = _named_for(split, fetched.folder)
+            if len(candidates) != 1:
+                found = (
+                    f"several files could be meant ({', '.join(candidates)})"
+                    if candidates
+                    else "no file's name says so"
+                )
+                raise ConfigError(
+                    f"data.splits.{split}: which file of {fetched.folder}? {found}. "
+                    f"Name it: data.splits.{split}=FILE, or put one of {', '.join(SPLIT_WORDS[split])} into its name"
+                )
+            name = candidates[0]
+        files[split] = name
+    return files
+
+
+def _named_for(split: str, folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a folder; name the folder that holds the files of the splits")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return [name for name in names if any(word in name.lower() for word in SPLIT_WORDS[split])]
+
+
+def _choose(examples: list[Any], most: int | None) -> list[Any]:
+    """Return a fixed random choice of at most `most` examples, in their order."""
+    if most is None or most >= len(examples):
+        return examples
+    chosen = np.random.default_rng(0).permutation(len(examples))[:most]
+    return [examples[i] for i in sorted(chosen)]

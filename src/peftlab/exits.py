@@ -1,0 +1,171 @@
+"""How a command ends: exit codes, and mistakes told in one short message. Imports nothing heavy.
+
+====  =====================================================================
+code  meaning
+====  =====================================================================
+0     done
+1     a failure while running; the run's record names it
+2     the user's mistake, found before anything was written
+130   interrupted by Ctrl-C (SIGINT); 143 by SIGTERM; both with a record
+====  =====================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from peftlab.errors import UserError, did_you_mean
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end. Not a KeyboardInterrupt, which Lightning would turn into exit code 1."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration: beside the sources in a checkout, inside the package when installed."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parents[1] / "conf"
+    return checkout if (checkout / "config.yaml").is_file() else package / "conf"
+
+
+@contextmanager
+def user_exits() -> Iterator[None]:
+    """Turn the user's mistakes into one message and exit code 2, and interruptions into 130 and 143."""
+    full_error = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own errors and exit 1; we want the exception
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        if full_error:
+            raise
+        _fail(explain_composition(error, sys.argv[1:]))
+    except Interrupted as error:
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        if not full_error:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+class Signals:
+    """Turns Ctrl-C and SIGTERM into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
+
+    A second signal ends the process at once. Used as a context; only the main thread can.
+    """
+
+    def __init__(self) -> None:
+        self.hold = False
+        self._pending: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._received) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def raise_pending(self) -> None:
+        """Raise `Interrupted` where a signal was held back."""
+        if self._pending is not None:
+            raise Interrupted(self._pending)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        for later in self._before:
+            signal.signal(later, signal.SIG_DFL)
+        self._pending = number
+        if not self.hold:
+            raise Interrupted(number)
+
+
+def explain_composition(error: Exception, overrides: list[str]) -> str:
+    """Say in our form what Hydra or OmegaConf found wrong with the command line `overrides` or a config file."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(str(error.missing_cfg_file), [str(option) for option in error.options or []])
+    if isinstance(error, MissingMandatoryValue):
+        key = str(error.full_key)
+        return f"{key} is missing: give it a value, {key}=..."
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: {str(error).splitlines()[0]}"
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        if match[1] in config_groups():
+            return f"{match[1]} is not chosen by default: write +{match[1]}=..., with a plus"
+        return _unknown_key(match[1], overrides)
+    return text.splitlines()[0].rstrip(".")
+
+
+def _missing_option(file: str, options: list[str]) -> str:
+    group, _, option = file.rpartition("/")
+    if not group:
+        return f"there is no configuration '{option}'"
+    if not options:
+        groups = config_groups()
+        return f"there is no group '{group}' (in '{file}').{did_you_mean(group, groups)} Groups: {', '.join(groups)}"
+    return (
+        f"{group}={option}: there is no such option.{did_you_mean(option, options)} "
+        f"Options of {group}: {', '.join(sorted(options))}"
+    )
+
+
+def _unknown_key(key: str, overrides: list[str]) -> str:
+    known = [*config_groups(), *composed_keys(overrides)]
+    parent, _, leaf = key.rpartition(".")
+    beside = sorted({name[len(parent) + 1 :] for name in known if name.startswith(parent + ".")} if parent else known)
+    suggestion = did_you_mean(key, known)
+    if not suggestion and beside:
+        suggestion = did_you_mean(leaf, beside)
+    allowed = f" Keys of {parent}: {', '.join(beside)}" if parent and beside and len(beside) <= 24 else ""
+    return f"there is no key '{key}' in the configuration.{suggestion}{allowed}"
+
+
+def config_groups() -> list[str]:
+    """Return the names of the config groups: the folders below `conf_dir`."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+
+
+def composed_keys(overrides: list[str]) -> list[str]:
+    """Return every dotted key of the configuration under the choices of groups made in `overrides`."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import DictConfig
+
+    groups = config_groups()
+    choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in groups]
+
+    def keys(node: DictConfig, prefix: str) -> Iterator[str]:
+        for key in node:
+            yield f"{prefix}{key}"
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+                yield from keys(child, f"{prefix}{key}.")
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return list(keys(compose("config", overrides=choices), ""))
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,136 @@
+"""Every method of Hugging Face's peft library: its configuration class is found by ``peft_type``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import peft
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from peftlab.errors import ConfigError, did_you_mean
+from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
+from peftlab.tensor_files import load_into, save
+
+GROUPS = ("all_linear", "attention", "mlp")
+"""Names for sets of linear layers, the same in every architecture."""
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="allow"))
+class LibraryMethod(Method):
+    """A method of the peft library. Options beside these fields are those of the library's configuration class."""
+
+    peft_type: str
+    """The library's name of the method, e.g. ``LORA``."""
+    target: str | list[str] = "all_linear"
+    """Which linear layers are adapted: a name in `GROUPS`, or names of modules, whole or their ends."""
+
+    def __post_init__(self) -> None:
+        """Check the options against the library's configuration class."""
+        if self.peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
+            known = [str(getattr(name, "value", name)) for name in PEFT_TYPE_TO_CONFIG_MAPPING]
+            raise ConfigError(
+                f"peft.peft_type = '{self.peft_type}' is no method of peft {peft.__version__}."
+                f"{did_you_mean(self.peft_type, known)} Allowed: {', '.join(sorted(known))}"
+            )
+        known = list(inspect.signature(self._config_class).parameters)
+        for key in self.options:
+            if key not in known:
+                raise ConfigError(
+                    f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
+                    f"{did_you_mean(key, known)}"
+                )
+        try:
+            self._config_class(**self.options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What goes to the library's configuration class: every key beside the fields of this class."""
+        return {key: value for key, value in vars(self).items() if key not in self.__dataclass_fields__}
+
+    @property
+    def _config_class(self) -> Any:
+        return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type]
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """Wrap `model` in the library's model; the head is trained whole, beside the adapter.
+
+        Raises:
+            ConfigError: the target matches no linear layer.
+        """
+        config = self._config_class(
+            task_type=context.task_type,
+            target_modules=linear_layers(model, self.target, context.head),
+            modules_to_save=list(context.head),
+            base_model_name_or_path=context.model_origin,
+            **self.options,
+        )
+        return peft.get_peft_model(model, config)
+
+    def count(self, model: nn.Module) -> dict[str, int]:
+        """See `Method.count`; the library's spare copy of the untrained head is no part of the model."""
+        spare = sum(p.numel() for name, p in model.named_parameters() if ".original_module." in name)
+        counts = super().count(model)
+        return {**counts, "total_parameters": counts["total_parameters"] - spare}
+
+    def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
+        """Write the adapter and the head as the library does, so that ``PeftModel.from_pretrained`` reads them."""
+        save(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
+        config = model.peft_config["default"]  # type: ignore[index, union-attr]
+        inference_mode, config.inference_mode = config.inference_mode, True
+        config.save_pretrained(folder)
+        config.inference_mode = inference_mode
+        return (folder / ADAPTER_WEIGHTS).stat().st_size
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """See `Method.load`."""
+        # these are the model's own tensors, under the names that the library gives them in files
+        load_into(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
+
+
+def linear_layers(model: nn.Module, target: str | list[str], head: tuple[str, ...]) -> list[str]:
+    """Return the full names of the linear layers that `target` means, never those of the head.
+
+    A group takes the linear layers of the repeated blocks only (not the pooler, not embedding projections);
+    ``attention`` are those below a module whose name says so, ``mlp`` the others.
+
+    Raises:
+        ConfigError: nothing matches; the message says what there is.
+    """
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.split(".")[0] not in head
+    ]
+    blocks = [name for name in linear if re.search(r"\.\d+\.", name)]
+    if isinstance(target, str) and target in GROUPS:
+        attention = [name for name in blocks if re.search(r"attn|attention", name)]
+        groups = {
+            "all_linear": blocks,
+            "attention": attention,
+            "mlp": [name for name in blocks if name not in set(attention)],
+        }
+        found = groups[target]
+    else:
+        wanted = [target] if isinstance(target, str) else target
+        found = []
+        for suffix in wanted:
+            matches = [name for name in linear if name == suffix or name.endswith("." + suffix)]
+            if not matches:
+                ends = sorted({".".join(name.split(".")[-n:]) for name in linear for n in (1, 2, 3)} - {""})
+                short = sorted({name.split(".")[-1] for name in linear})
+                raise ConfigError(
+                    f"peft.target: no linear layer is called '{suffix}'.{did_you_mean(suffix, [*GROUPS, *ends])} "
+                    f"Allowed: {', '.join(GROUPS)}, or names of modules: {', '.join(short)}"
+                )
+            found += matches
+    if not found:
+        raise ConfigError(f"peft.target={target} matches no linear layer of {type(model).__name__}")
+    return found

@@ -1,0 +1,76 @@
+"""What a fine-tuning method is: which weights are trained, and how they are saved. Plain PyTorch."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from peftlab.tensor_files import load_into, save
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@plain_dataclass(frozen=True)
+class MethodContext:
+    """What a method may know of the model it is applied to."""
+
+    head: tuple[str, ...]
+    """Names of the modules of the task's head; every method trains them."""
+    task_type: str
+    """In the peft library's terms, e.g. ``TOKEN_CLS``."""
+    model_origin: str
+    """Where the model came from, for the saved adapter."""
+
+
+@spec
+class Method(ABC):
+    """A way to fine-tune: `apply` it, and ``requires_grad`` says what is trained, counted and saved."""
+
+    name: str
+    """Of the method, in the record and in the names of folders."""
+    learning_rate: float = Field(gt=0)
+    """A good highest learning rate for AdamW; the default of ``optimizer.lr``."""
+
+    @abstractmethod
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """Change `model` in place or wrap it; freeze what is not trained. Its forward keeps its signature."""
+
+    def trained(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return what a checkpoint of `model` must hold: every trainable parameter, and buffers that change."""
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def count(self, model: nn.Module) -> dict[str, int]:
+        """Return the numbers of trainable and of all parameters."""
+        parameters = list(model.parameters())
+        return {
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "total_parameters": sum(p.numel() for p in parameters),
+        }
+
+    def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
+        """Write what was trained, head included, to `folder`: safetensors, and a JSON file that says what it is.
+
+        Returns:
+            the size of the tensors' file in bytes.
+        """
+        save(self.trained(model), folder / ADAPTER_WEIGHTS)
+        description = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        return (folder / ADAPTER_WEIGHTS).stat().st_size
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Put what `save` wrote into `model`, to which the method has been applied.
+
+        Raises:
+            ValueError: the tensors in `folder` are not exactly those that this model trains.
+        """
+        load_into(self.trained(model), folder / ADAPTER_WEIGHTS)

@@ -1,0 +1,64 @@
+"""From a model's parameters to an optimiser: which learning rate and which weight decay each one gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+from torch.optim import Optimizer
+
+from peftlab.errors import ConfigError
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class OptimizerSpec:
+    """The optimiser and the values that every optimiser has."""
+
+    lr: float = Field(gt=0)
+    """The highest learning rate, reached after the warm-up."""
+    head_lr: float | None = Field(default=None, gt=0)
+    """The same for the head's parameters; None: `lr`."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of all but biases, norms and other vectors."""
+    algorithm: Callable[..., Optimizer]
+    """The optimiser class with its own options, a partial that still wants parameters, lr and weight_decay."""
+
+    def __post_init__(self) -> None:
+        """Build it once on a lone parameter, so that a value that the optimiser refuses is found early."""
+        try:
+            self._make(
+                [{"params": [nn.Parameter(torch.zeros(2, 2))], "lr": self.lr, "weight_decay": self.weight_decay}]
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer.algorithm: {error}") from error
+
+    def attach(self, model: nn.Module, head: Iterable[str]) -> Optimizer:
+        """Return the optimiser of `model`'s trainable parameters.
+
+        Args:
+            model: its ``requires_grad`` says what is optimised.
+            head: names of the modules that make up the head.
+        """
+        return self._make(self.param_groups(model, head))
+
+    def param_groups(self, model: nn.Module, head: Iterable[str]) -> list[dict[str, Any]]:
+        """Sort the trainable parameters by learning rate (head or not) and by weight decay.
+
+        Vectors (biases, norms, scales) are not decayed, as in the reference recipe of BERT: decay is meant for the
+        matrices whose scale the data does not fix.
+        """
+        heads = set(head)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                lr = self.head_lr if self.head_lr is not None and heads & set(name.split(".")) else self.lr
+                decay = self.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((lr, decay), []).append(parameter)
+        return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
+
+    def _make(self, groups: list[dict[str, Any]]) -> Optimizer:
+        return self.algorithm(groups, lr=self.lr, weight_decay=self.weight_decay)

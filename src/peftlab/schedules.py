@@ -1,0 +1,94 @@
+"""Learning-rate schedules: a factor of the highest learning rate for every optimiser step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import transformers
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+
+
+@spec
+class Schedule(ABC):
+    """What all schedules share: a warm-up from zero, given in steps or as a fraction of all steps."""
+
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Optimiser steps of warm-up; at most one of this and the fraction."""
+    warmup_fraction: float | None = Field(default=None, ge=0, le=1)
+    """Warm-up as a fraction of all optimiser steps."""
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Schedule:
+        if self.warmup_steps is not None and self.warmup_fraction is not None:
+            raise ValueError(
+                "give warmup_steps or warmup_fraction, not both; set the other to null "
+                "(scheduler.warmup_steps=100 scheduler.warmup_fraction=null)"
+            )
+        return self
+
+    def warmup(self, total_steps: int) -> int:
+        """Return the warm-up in optimiser steps."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return round((self.warmup_fraction or 0.0) * total_steps)
+
+    @abstractmethod
+    def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        """Return the scheduler for `total_steps` optimiser steps."""
+
+
+@spec
+class Linear(Schedule):
+    """Down to zero in a straight line after the warm-up."""
+
+    def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        """See `Schedule.attach`."""
+        return transformers.get_linear_schedule_with_warmup(optimizer, self.warmup(total_steps), total_steps)
+
+
+@spec
+class Cosine(Schedule):
+    """Down along half a cosine after the warm-up."""
+
+    min_factor: float = Field(default=0.0, ge=0, le=1)
+    """The last learning rate as a share of the highest."""
+
+    def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        """See `Schedule.attach`."""
+        return transformers.get_cosine_with_min_lr_schedule_with_warmup(
+            optimizer, self.warmup(total_steps), total_steps, min_lr_rate=self.min_factor
+        )
+
+
+@spec
+class Constant(Schedule):
+    """Constant after the warm-up."""
+
+    def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        """See `Schedule.attach`."""
+        return transformers.get_constant_schedule_with_warmup(optimizer, self.warmup(total_steps))
+
+
+@spec
+class WarmupStableDecay(Schedule):
+    """Constant after the warm-up, then down along a cosine over the last steps."""
+
+    decay_fraction: float = Field(default=0.2, ge=0, le=1)
+    """The last part, in which the learning rate falls, as a fraction of all optimiser steps."""
+    min_factor: float = Field(default=0.0, ge=0, le=1)
+    """The last learning rate as a share of the highest."""
+
+    def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        """See `Schedule.attach`."""
+        return transformers.get_wsd_schedule(
+            optimizer,
+            num_warmup_steps=self.warmup(total_steps),
+            num_decay_steps=round(self.decay_fraction * total_steps),
+            num_training_steps=total_steps,
+            min_lr_ratio=self.min_factor,
+        )

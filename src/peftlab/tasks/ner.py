@@ -1,0 +1,198 @@
+"""Named-entity recognition: a BIO tag for every word, read off its first subword token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
+from peftlab.tasks.entity_scores import EntityScores
+from peftlab.tasks.task import Batch, Encoded, Task, spec
+from peftlab.tasks.words import NO_WORD, Sentence, encode_words
+
+IGNORED = -100
+"""The label of a token that has no part in the loss."""
+
+
+@spec
+class Ner(Task):
+    """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored by whole entities."""
+
+    repair: Repair = "conlleval"
+    """How a predicted tag sequence that breaks BIO is read."""
+    types: list[str] = field(default_factory=list, init=False)
+    """The entity types, in the order of `labels`."""
+    head: ClassVar[Literal["token-classification"]] = "token-classification"
+
+    def __post_init__(self) -> None:
+        """Check what the selection names."""
+        scores = [*self.metric().compute(), "loss"]
+        if self.selection.metric not in scores:
+            raise ConfigError(
+                f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
+                f"{did_you_mean(self.selection.metric, scores)} Allowed: {', '.join(scores)}"
+            )
+
+    def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
+        """See `Task.learn_labels`; `declared` names entity types."""
+        found = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
+        self.types = list(declared) if declared else sorted(found)
+        self.labels = bio_labels(self.types)
+        known = set(self.labels)
+        for sentences in splits.values():
+            for sentence in sentences:
+                for tag, line in zip(sentence.tags, sentence.lines, strict=True):
+                    if tag not in known:
+                        raise DataError(
+                            f"{sentence.file}:{line}: unknown label '{tag}'.{did_you_mean(tag, known)} "
+                            f"Entity types {'declared' if declared else 'in the training split'}: "
+                            f"{', '.join(self.types) or 'none'}; name them all with data.labels=[...]"
+                        )
+        if not self.types:
+            raise DataError("the training split has no entity: every tag is O; is data.format.tag_column right?")
+
+    @property
+    def declared_labels(self) -> list[str]:
+        """Return the entity types."""
+        return list(self.types)
+
+    def encode(self, examples: Sequence[Sentence], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+        """See `encode_words`."""
+        return encode_words(examples, tokenizer, **options)
+
+    def collate(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        """Return ``inputs`` and ``labels`` of shape (rows, tokens) and the words that have a token, in their order.
+
+        ``words[i]`` lists, for the i-th sentence, the positions of those of its words that have a token; the tokens of
+        all of them, sentence by sentence, are at ``labels != IGNORED``.
+        """
+        tokens, word, rows = (encoded.arrays[name] for name in ("tokens", "word", "rows"))
+        starts = encoded.arrays["examples"]
+        bounds = [(row, i) for i in indices for row in range(starts[i], starts[i + 1])]
+        width = max(int(rows[row + 1] - rows[row]) for row, _ in bounds)
+        input_ids = np.full((len(bounds), width), encoded.padding, dtype=np.int64)
+        mask = np.zeros_like(input_ids)
+        labels = np.full_like(input_ids, IGNORED)
+        words: dict[int, list[int]] = {i: [] for i in indices}
+        number = {label: n for n, label in enumerate(self.labels)}
+        for n, (row, i) in enumerate(bounds):
+            span = slice(rows[row], rows[row + 1])
+            length = int(rows[row + 1] - rows[row])
+            input_ids[n, :length] = tokens[span]
+            mask[n, :length] = 1
+            first = np.flatnonzero(word[span] != NO_WORD)
+            positions = word[span][first].tolist()
+            labels[n, first] = [number[examples[i].tags[position]] for position in positions]
+            words[i] += positions
+        return {
+            "inputs": {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)},
+            "labels": torch.from_numpy(labels),
+            "words": [words[i] for i in indices],
+            "tokens": int(mask.sum()),
+            "examples": [examples[i] for i in indices],
+        }
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy over labelled tokens; `logits` of shape (rows, tokens, labels)."""
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(),
+            batch["labels"].flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def weight(self, batch: Batch) -> int:
+        """Return the number of labelled tokens."""
+        return sum(len(words) for words in batch["words"])
+
+    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return one prediction a sentence; a word without a token is predicted O with probability None.
+
+        An entity's probability is the product of its words' probabilities, as if they were independent.
+        """
+        probabilities, best = logits[batch["labels"] != IGNORED].float().softmax(-1).max(-1)
+        tags = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
+        predictions = []
+        for sentence, words in zip(batch["examples"], batch["words"], strict=True):
+            predicted = ["O"] * len(sentence.words)
+            probability: list[float | None] = [None] * len(sentence.words)
+            for word in words:
+                label, probability[word] = next(tags)
+                predicted[word] = self.labels[label]
+            predictions.append(
+                {
+                    "id": sentence.id,
+                    "input": sentence.words,
+                    "gold": sentence.tags,
+                    "predicted": predicted,
+                    "probability": probability,
+                    "gold_entities": [_entity(e, sentence) for e in entities(sentence.tags, self.repair)],
+                    "predicted_entities": [_entity(e, sentence, probability) for e in entities(predicted, self.repair)],
+                }
+            )
+        return predictions
+
+    def metric(self) -> EntityScores:
+        """Return entity-level precision, recall and F1."""
+        return EntityScores(self.types, self.repair)
+
+    def update(self, metric: EntityScores, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """See `Task.update`."""
+        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
+
+    @property
+    def scorer(self) -> str:
+        """See `Task.scorer`."""
+        return self.metric().scorer
+
+    def details(self, metric: EntityScores) -> dict[str, float]:
+        """Return the overall scores, and precision, recall and F1 of each type."""
+        scores = {name: float(value) for name, value in metric.compute().items()}
+        for row in metric.table():
+            scores[f"entity_precision/{row.type}"] = row.precision
+            scores[f"entity_recall/{row.type}"] = row.recall
+            scores[f"entity_f1/{row.type}"] = row.f1
+        return scores
+
+    def report(self, metric: EntityScores) -> str:
+        """Return precision, recall, F1 and support of each type and of all."""
+        rows = metric.table()
+        total = {name: float(value) for name, value in metric.compute().items()}
+        width = max(len("all entities"), *(len(row.type) for row in rows))
+        lines = [f"{'':{width}}  precision  recall      f1  support"]
+        lines += [
+            f"{row.type:{width}}  {row.precision:9.4f}  {row.recall:6.4f}  {row.f1:6.4f}  {row.support:7d}"
+            for row in rows
+        ]
+        lines.append(
+            f"{'all entities':{width}}  {total['entity_precision']:9.4f}  {total['entity_recall']:6.4f}  "
+            f"{total['entity_f1']:6.4f}  {sum(row.support for row in rows):7d}"
+        )
+        return "\n".join(lines)
+
+    def text_key(self, example: Sentence) -> str:
+        """Return the words of the sentence."""
+        return "\x1f".join(example.words)
+
+
+def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | None] = ()) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "type": entity.type,
+        "start": entity.start,
+        "end": entity.end,
+        "text": " ".join(sentence.words[entity.start : entity.end]),
+    }
+    if probability:
+        product = 1.0
+        for p in probability[entity.start : entity.end]:
+            product *= 1.0 if p is None else p
+        found["probability"] = product
+    return found

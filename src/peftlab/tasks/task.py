@@ -1,0 +1,123 @@
+"""What a task is: labels, encoding, loss, decoding and scores. Plain PyTorch, without Lightning or Hydra."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+from torchmetrics import Metric
+from transformers import PreTrainedTokenizerBase
+
+Batch = dict[str, Any]
+"""A collated batch: ``inputs`` (what the model's forward takes), ``examples``, ``tokens`` (a count, without padding),
+and what the task needs beside them."""
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+
+@spec
+class Selection:
+    """Which checkpoint is the best."""
+
+    metric: str
+    """The name of a score of the task, or ``loss``, on the validation split."""
+    mode: Literal["max", "min"]
+    """Whether more is better."""
+
+
+@plain_dataclass(frozen=True, slots=True)
+class Encoded:
+    """A split as the model sees it: flat arrays, so that it is stored and loaded without loss or pickling."""
+
+    arrays: dict[str, np.ndarray]
+    lengths: np.ndarray
+    """Tokens of each example, shape (examples,); batches are sorted by it."""
+    padding: int
+    """The token id that fills a row."""
+    counts: dict[str, int]
+    """What the record says of the split, e.g. words, truncated words."""
+
+
+@spec
+class Task(ABC):
+    """One kind of problem: from labelled examples to a loss, and from logits to scores.
+
+    A task does no I/O. It learns its labels from `learn_labels`, before anything else is called.
+    """
+
+    name: str
+    """Of the task, in the record and in the names of folders."""
+    selection: Selection
+    """Which checkpoint is the best."""
+    label_smoothing: float = 0.0
+    """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
+    labels: list[str] = field(default_factory=list, init=False)
+    """The classes in the order of the logits; filled by `learn_labels`."""
+
+    head: ClassVar[Literal["token-classification"]]
+    """Which head of transformers the backbone gets."""
+
+    @abstractmethod
+    def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
+        """Set `labels` from what the configuration declares, else from the training split.
+
+        Raises:
+            DataError: an example of any split has a label that is not among them; names file and line.
+        """
+
+    @property
+    @abstractmethod
+    def declared_labels(self) -> list[str]:
+        """Return what `learn_labels` would have to be given to come to the same labels."""
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+        """Turn `examples` into token ids; a pure function of its arguments, so that its result can be cached."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        """Return the batch of the examples at `indices`, padded to the longest."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss of the batch, a scalar."""
+
+    @abstractmethod
+    def weight(self, batch: Batch) -> int:
+        """Return what the batch's mean loss counts for in a mean over batches, e.g. its labelled tokens."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return one prediction an example: id, input, gold, predicted and probabilities, as JSON values."""
+
+    @abstractmethod
+    def metric(self) -> Metric:
+        """Return the scores: updated with `predicted` and `gold` of predictions, computes a dict of scalars."""
+
+    @abstractmethod
+    def update(self, metric: Metric, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Add `predictions`, as `decode` returned them, to `metric`."""
+
+    @property
+    @abstractmethod
+    def scorer(self) -> str:
+        """Return the name of the scorer, options included: a score without it is no result."""
+
+    @abstractmethod
+    def details(self, metric: Metric) -> dict[str, float]:
+        """Return the scores that `metric` computes and finer ones, e.g. ``entity_f1/PER``."""
+
+    @abstractmethod
+    def report(self, metric: Metric) -> str:
+        """Return the scores as a plain-text table for people."""
+
+    @abstractmethod
+    def text_key(self, example: Any) -> str:
+        """Return what makes two examples the same text, for finding the overlap of splits."""

@@ -1,0 +1,128 @@
+"""Sentences as lists of words with a tag each, and how they become subword tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.errors import DataError
+from peftlab.tasks.task import Encoded
+
+NO_WORD = -1
+"""Marks a token that is not the first of a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of a word-level task, as it stands in its file."""
+
+    id: str
+    """Unique within the data set, e.g. ``train:17``."""
+    words: list[str]
+    tags: list[str]
+    """One BIO tag a word."""
+    file: str
+    lines: list[int]
+    """The line (1-based) of each word in `file`, for messages."""
+
+
+def encode_words(
+    sentences: Sequence[Sentence],
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    long: Literal["split", "truncate"],
+) -> Encoded:
+    """Tokenise word by word; a sentence of more than `max_tokens` tokens becomes several rows or loses its end.
+
+    Rows end at word boundaries. A word that alone is longer than a row is cut, and still has its first token. No word
+    is forgotten: those without a token (the tokenizer emptied them, or they were truncated) are simply never the
+    ``word`` of a token, and are scored as missed.
+
+    Returns:
+        arrays ``tokens`` and ``word`` of shape (all tokens,): the ids, and for the first token of each word its position
+        in the sentence, else `NO_WORD`; ``rows`` of shape (rows + 1,): where each row starts in them; ``examples`` of
+        shape (sentences + 1,): where each sentence starts among the rows.
+
+    Raises:
+        DataError: `max_tokens` has no room for a word beside the special tokens.
+    """
+    before, after = _special_tokens(tokenizer)
+    room = max_tokens - len(before) - len(after)
+    if room < 1:
+        raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
+
+    encodings = tokenizer(
+        [sentence.words for sentence in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
+    )
+    tokens: list[int] = []
+    words: list[int] = []
+    rows, examples = [0], [0]
+    lengths = np.zeros(len(sentences), dtype=np.int64)
+    counts = {"words": 0, "emptied": 0, "truncated": 0, "split_sentences": 0}
+    for number, sentence in enumerate(sentences):
+        pieces = _pieces(encodings["input_ids"][number], encodings.word_ids(number), room)
+        chunks = _chunks(pieces, room)
+        if long == "truncate":
+            counts["truncated"] += sum(len(chunk) for chunk in chunks[1:])
+            chunks = chunks[:1]
+        for chunk in chunks:
+            start = len(tokens)
+            tokens += before
+            words += [NO_WORD] * len(before)
+            for word, ids in chunk:
+                tokens += ids
+                words += [word] + [NO_WORD] * (len(ids) - 1)
+            tokens += after
+            words += [NO_WORD] * len(after)
+            rows.append(len(tokens))
+            lengths[number] = max(lengths[number], len(tokens) - start)
+        examples.append(len(rows) - 1)
+        counts["words"] += len(sentence.words)
+        counts["emptied"] += len(sentence.words) - len(pieces)
+        counts["split_sentences"] += len(chunks) > 1
+    arrays = {
+        "tokens": np.asarray(tokens, dtype=np.int32),
+        "word": np.asarray(words, dtype=np.int32),
+        "rows": np.asarray(rows, dtype=np.int64),
+        "examples": np.asarray(examples, dtype=np.int64),
+    }
+    return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens before and after a text, read off an encoded word."""
+    encoding = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
+    first = special.index(0)
+    last = len(special) - special[::-1].index(0)
+    return list(ids[:first]), list(ids[last:])
+
+
+def _pieces(ids: Sequence[int], word_ids: Sequence[int | None], room: int) -> list[tuple[int, list[int]]]:
+    """Return (position, token ids) of each word that has tokens, at most `room` tokens each."""
+    pieces: list[tuple[int, list[int]]] = []
+    for token, word in zip(ids, word_ids, strict=True):
+        assert word is not None, "no special tokens were asked for"
+        if pieces and pieces[-1][0] == word:
+            if len(pieces[-1][1]) < room:
+                pieces[-1][1].append(token)
+        else:
+            pieces.append((word, [token]))
+    return pieces
+
+
+def _chunks(pieces: Sequence[tuple[int, list[int]]], room: int) -> list[list[tuple[int, list[int]]]]:
+    """Cut `pieces` at word boundaries into chunks of at most `room` tokens; at least one chunk, maybe empty."""
+    chunks: list[list[tuple[int, list[int]]]] = [[]]
+    used = 0
+    for piece in pieces:
+        if used + len(piece[1]) > room:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(piece)
+        used += len(piece[1])
+    return chunks

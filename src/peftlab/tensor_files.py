@@ -1,0 +1,41 @@
+"""Named tensors in safetensors files, put in place in one step: checkpoints and adapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"format": "pt"}
+        )
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy what `save` wrote to `path` into `tensors`, which must have the same names and shapes.
+
+    Raises:
+        ValueError: they differ.
+    """
+    saved = load_file(path)
+    if saved.keys() != tensors.keys():
+        odd = sorted(saved.keys() ^ tensors.keys())
+        raise ValueError(f"{path}: {len(odd)} tensors are only in the file or only in the model, first {odd[0]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != saved[name].shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
+        tensor.data.copy_(saved[name])

@@ -1,0 +1,97 @@
+"""The one LightningModule: any model, task, method, optimiser and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from peftlab.methods.method import Method, MethodContext
+from peftlab.optimization import OptimizerSpec
+from peftlab.schedules import Schedule
+from peftlab.tasks.task import Batch, Task
+
+
+class Tuner(L.LightningModule):
+    """Trains what `method` left trainable in `model` on the loss of `task`.
+
+    Logs ``train/loss``, and ``validation/...`` and ``test/...`` for the loss and every score.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        method: Method,
+        context: MethodContext,
+        optimizer: OptimizerSpec,
+        schedule: Schedule,
+    ) -> None:
+        super().__init__()
+        self.model, self.task, self.method, self.context = model, task, method, context
+        self.optimizer_spec, self.schedule = optimizer, schedule
+        self.scores = nn.ModuleDict({split: task.metric() for split in ("validation", "test")})
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits of `batch`."""
+        logits: Tensor = self.model(**batch["inputs"]).logits
+        return logits
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move what is made of tensors; the examples, for decoding, stay as they are."""
+        stay = {name: value for name, value in batch.items() if isinstance(value, list)}
+        move = {name: value for name, value in batch.items() if name not in stay}
+        return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss = self.task.loss(self(batch), batch)
+        self.log("train/loss", loss.detach(), batch_size=self.task.weight(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the predictions of one batch, which also count for the scores."""
+        return self._evaluate(batch, "validation")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the predictions of one batch, which also count for the scores."""
+        return self._evaluate(batch, "test")
+
+    def on_fit_start(self) -> None:
+        """Turn dropout on: a model comes from `from_pretrained` in evaluation mode."""
+        self.train()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the scores anew."""
+        self.scores["validation"].reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the scores anew."""
+        self.scores["test"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over the whole split."""
+        self._log_scores("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores over the whole split."""
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return the optimiser and its schedule over all steps of the run."""
+        optimizer = self.optimizer_spec.attach(self.model, self.context.head)
+        scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
+        logits = self(batch)
+        self.log(f"{split}/loss", self.task.loss(logits, batch), batch_size=self.task.weight(batch))
+        predictions = self.task.decode(logits, batch)
+        self.task.update(self.scores[split], predictions)  # type: ignore[arg-type]
+        return predictions
+
+    def _log_scores(self, split: str) -> None:
+        self.log_dict({f"{split}/{name}": value for name, value in self.scores[split].compute().items()})  # type: ignore[operator]

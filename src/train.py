@@ -1,0 +1,24 @@
+"""``python -m train``: composes the configuration and hands it to `peftlab.run`.
+
+Nothing heavy is imported here, so that ``--help`` and ``--cfg job`` answer at once.
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from peftlab.exits import conf_dir, user_exits
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+def train(cfg: DictConfig) -> None:
+    """Train, test and record one configuration."""
+    from peftlab.run import run
+
+    run(cfg, command=["python", "-m", "train", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    with user_exits():
+        train()

