@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``--help`` and ``--cfg job`` answer at o
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from peftlab.exits import conf_dir, user_exits
@@ -16,7 +17,7 @@ def train(cfg: DictConfig) -> None:
     """Train, test and record one configuration."""
     from peftlab.run import run
 
-    run(cfg, command=["python", "-m", "train", *sys.argv[1:]])
+    run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=list(HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":

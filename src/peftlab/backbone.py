@@ -112,8 +112,8 @@ class Pretrained:
         missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
         if missing:
             raise SourceError(
-                f"{self.folder}: the weights lack {len(missing)} tensors of {type(model).__name__}, first {missing[0]}; "
-                "is this the whole model?"
+                f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
+                f"first {missing[0]}; is this the whole model?"
             )
         return model
 
@@ -122,9 +122,7 @@ class Pretrained:
             value = getattr(self.spec, key)
             known = [name for name in names if hasattr(config, name)]
             if value is not None and not known:
-                raise ConfigError(
-                    f"model.{key}={value}: {config.model_type} models have no such dropout; leave it null"
-                )
+                raise ConfigError(f"model.{key}={value}: {config.model_type} has no such dropout; leave it null")
             if value is not None:
                 setattr(config, known[0], value)
 

@@ -75,7 +75,6 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a key without a value, or hardware asked for that is not here.
     """
-    cfg = OmegaConf.create(OmegaConf.to_container(cfg, structured_config_mode=None))  # ours to change, no struct mode
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:

@@ -31,8 +31,8 @@ def start_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The folder holds the record before the first metric is logged
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 
 
 @contextmanager

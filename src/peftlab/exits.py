@@ -155,7 +155,7 @@ def composed_keys(overrides: list[str]) -> list[str]:
     choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in groups]
 
     def keys(node: DictConfig, prefix: str) -> Iterator[str]:
-        for key in node:
+        for key in map(str, node):
             yield f"{prefix}{key}"
             child = node._get_node(key)
             if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():

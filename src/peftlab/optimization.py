@@ -30,9 +30,7 @@ class OptimizerSpec:
     def __post_init__(self) -> None:
         """Build it once on a lone parameter, so that a value that the optimiser refuses is found early."""
         try:
-            self._make(
-                [{"params": [nn.Parameter(torch.zeros(2, 2))], "lr": self.lr, "weight_decay": self.weight_decay}]
-            )
+            self._make([{"params": [nn.Parameter(torch.zeros(2, 2))]}])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer.algorithm: {error}") from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from peftlab import backbone, run_folder
@@ -26,7 +26,7 @@ from peftlab.hardware import describe_hardware
 from peftlab.methods.method import MethodContext
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
-from peftlab.tensor_files import load_into, save
+from peftlab.tensor_files import load_into
 from peftlab.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -40,7 +40,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
 
     Args:
         cfg: the composed configuration, see ``conf/config.yaml``.
-        command, overrides: how it was asked for, for the record.
+        command: how it was asked for, for the record.
+        overrides: what the command line changed, for the record.
 
     Raises:
         UserError: the configuration, a source or the data cannot be used; nothing has been written then.
@@ -58,26 +59,35 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         tuner = build_tuner(spec, pretrained)
 
         config["data"] |= data.resolved()
-        started = run_folder.start(
-            config,
-            spec.run_name,
-            identity(config, data.sha256, pretrained.weights_sha256),
-            command=command,
-            overrides=overrides,
-            **describe(spec, data, tuner),
-        )
-        if isinstance(started, RunRecord):
-            return started
-        folder, record = started
-        with folder.recording(record):
-            loggers = [make(save_dir=folder.path) for make in spec.logger.values() if make is not None]
-            train(spec, tuner, data, loggers, folder, record, cost, signals)
-            load_into(spec.peft.trained(tuner.model), folder.best)
-            evaluate(spec, tuner, data, loggers, folder, record)
+        whole = identity(config, data.sha256, pretrained.weights_sha256)
+        folder = run_folder.start(config, spec.run_name, whole)
+        if folder.finished:
+            return folder.record
+        folder.record.update(**describe(spec, data, tuner))
+        folder.record.data |= {"command": list(command), "overrides": list(overrides)}
+        with folder.recording(cost.totals, tuner.trained) as record:
+            best = KeepBest(spec.task.selection, folder.best, record)
+            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)])
+            fit(trainer, tuner, data, best)
+            load_into(tuner.trained(), folder.best)
+            evaluate(trainer, tuner, data, record)
             record.update(method={"adapter_bytes": spec.peft.save(tuner.model, folder.adapter, tuner.context)})
-            record.update(cost=cost.totals())
         conclude(record)
     return record
+
+
+def load(path: str | Path) -> Tuner:
+    """Return the fine-tuned model of the run in the folder `path`, ready to evaluate.
+
+    Raises:
+        UserError: there is no run, or what it was built on cannot be had any more.
+    """
+    folder = RunFolder(RunRecord.load(path))
+    spec = validate(folder.read_config())
+    spec.task.learn_labels({"train": []}, spec.data.labels)
+    tuner = build_tuner(spec, backbone.fetch(spec.model))
+    spec.peft.load(tuner.model, folder.adapter)
+    return tuner.eval()
 
 
 def seed_everything(spec: RunSpec) -> None:
@@ -97,70 +107,59 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 
-def train(
-    spec: RunSpec,
-    tuner: Tuner,
-    data: DataModule,
-    loggers: list[Logger],
-    folder: RunFolder,
-    record: RunRecord,
-    cost: Cost,
-    signals: Signals,
-) -> None:
-    """Fit, keeping the best checkpoint in `folder` and the costs in `record`."""
-    best = KeepBest(spec.task.selection, folder.best, record)
+def make_trainer(spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback]) -> L.Trainer:
+    """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
+
+    The callbacks and loggers of the configuration come on top of `callbacks`.
+    """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
-    trainer = make_trainer(spec, [cost, *chosen, best, Interruption(signals)], loggers, data)
-    try:
-        trainer.fit(tuner, data)
-        if best.validated_step < trainer.global_step:  # the budget ended between two validations
-            trainer.validate(tuner, data, verbose=False)
-    except BaseException:
-        save(spec.peft.trained(tuner.model), folder.last)
-        raise
-    finally:
-        record.update(cost=cost.totals())
-    if best.value is None:
-        raise RuntimeError(f"no validation gave a {spec.task.selection.metric} that is a number: nothing was learnt")
-
-
-def evaluate(
-    spec: RunSpec, tuner: Tuner, data: DataModule, loggers: list[Logger], folder: RunFolder, record: RunRecord
-) -> None:
-    """Score the model as it is on validation and test, and keep every prediction."""
-    trainer = make_trainer(spec, [Predictions(folder.predictions)], loggers, data)
-    evaluations = {"validation": trainer.validate, "test": trainer.test}
-    for split in ("validation", "test") if spec.budget.test else ("validation",):
-        evaluations[split](tuner, data, verbose=False)
-        metric = tuner.scores[split]
-        scores = spec.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
-        for name, value in scores.items():
-            record.add_metric(name, split, value, "best", spec.task.scorer)
-        log.info("\n%s, best checkpoint (%s)\n%s\n", split, spec.task.scorer, spec.task.report(metric))
-
-
-def make_trainer(spec: RunSpec, callbacks: list[Callback], loggers: list[Logger], data: DataModule) -> L.Trainer:
-    """Return a Lightning trainer for this hardware and budget; checkpoints, bars and tables are ours."""
-    trainer, budget = spec.trainer, spec.budget
     return L.Trainer(
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
-        precision=trainer.precision,
-        accumulate_grad_batches=trainer.accumulate,
-        gradient_clip_val=trainer.clip_norm,
-        deterministic=trainer.deterministic,
-        max_epochs=budget.max_epochs or -1,
-        max_steps=budget.max_steps or -1,
-        callbacks=callbacks,
-        logger=loggers,
-        log_every_n_steps=trainer.log_every,
+        accelerator=spec.trainer.accelerator,
+        devices=spec.trainer.devices,
+        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
+        accumulate_grad_batches=spec.trainer.accumulate,
+        gradient_clip_val=spec.trainer.clip_norm,
+        deterministic=spec.trainer.deterministic,
+        log_every_n_steps=spec.trainer.log_every,
+        max_epochs=spec.budget.max_epochs or -1,
+        max_steps=spec.budget.max_steps or -1,
+        val_check_interval=data.validation_interval(),
+        check_val_every_n_epoch=None,  # the interval counts batches across epochs
+        callbacks=[*callbacks, *chosen, Predictions(folder.predictions)],
+        logger=[make(save_dir=folder.path) for make in spec.logger.values() if make is not None],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        **data.validation_interval(),
     )
+
+
+def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest) -> None:
+    """Train to the end of the budget, and validate there too.
+
+    Raises:
+        RuntimeError: no validation gave a number.
+    """
+    trainer.fit(tuner, data)
+    if best.validated_step < trainer.global_step:  # the budget ended between two validations
+        trainer.validate(tuner, data, verbose=False)
+    if best.value is None:
+        raise RuntimeError(f"no validation gave a {best.selection.metric} that is a number: nothing was learnt")
+
+
+def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord) -> None:
+    """Score the model as it is on validation and test, for the record and for people."""
+    evaluations = {"validation": trainer.validate}
+    if data.budget.test:
+        evaluations["test"] = trainer.test
+    for split, evaluation in evaluations.items():
+        evaluation(tuner, data, verbose=False)
+        metric = tuner.metric(split)
+        scores = tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+        for name, value in scores.items():
+            record.add_metric(name, split, value, "best", tuner.task.scorer)
+        log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
 
 
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:

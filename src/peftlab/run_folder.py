@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from peftlab.console import log_file
 from peftlab.errors import ConfigError
 from peftlab.exits import Interrupted
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
+from peftlab.tensor_files import save
 
 log = logging.getLogger("peftlab")
+
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, and the names of what lies in it."""
+    """The folder of one run: its record, and the names of what lies beside it."""
 
-    path: Path
+    record: RunRecord
+    finished: bool = False
+    """Whether this very run had been completed before, so that there is nothing to do."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.record.folder
 
     @property
     def best(self) -> Path:
@@ -46,45 +57,59 @@ class RunFolder:
         """What was trained, to be used again."""
         return self.path / "adapter"
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
+    def read_config(self) -> dict[str, Any]:
+        """Return the resolved configuration.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        file = self.path / CONFIG
+        if not file.is_file():
+            raise ConfigError(f"{file}: there is no such file; is {self.path} a whole run folder?")
+        config = OmegaConf.to_container(OmegaConf.load(file))
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}
 
     @contextmanager
-    def recording(self, record: RunRecord) -> Iterator[RunRecord]:
-        """Keep ``log.txt`` and end `record` as completed, interrupted or failed, by how the block is left."""
+    def recording(
+        self, cost: Callable[[], Mapping[str, Any]], weights: Callable[[], Mapping[str, Tensor]]
+    ) -> Iterator[RunRecord]:
+        """Keep ``log.txt``, and end the record as completed, interrupted or failed, by how the block is left.
+
+        Args:
+            cost: asked at the end for the record's section.
+            weights: asked for what is to be kept of a run that is interrupted.
+        """
         with log_file(self.path / "log.txt"):
             log.info("run folder: %s", self.path)
             try:
-                yield record
+                yield self.record
             except (Interrupted, KeyboardInterrupt) as error:
-                log.warning("interrupted: the record and the best checkpoint so far are in %s", self.path)
-                self._end(record, "interrupted", error)
+                save(weights(), self.last)
+                log.warning("interrupted (%s): the record and the weights so far are in %s", error, self.path)
+                self._end("interrupted", error, cost())
                 raise
             except BaseException as error:
                 log.exception("failed: %s", error)
-                self._end(record, "failed", error)
+                self._end("failed", error, cost())
                 raise
-            self._end(record, "completed")
+            self._end("completed", None, cost())
 
-    def _end(self, record: RunRecord, status: Any, error: BaseException | None = None) -> None:
+    def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
+        self.record.update(cost=cost)
         for file in sorted(self.path.rglob("*")):
-            if file.is_file() and file.name not in (FILE_NAME, "log.txt") and not file.name.startswith("."):
-                record.add_file(file.relative_to(self.path))
-        record.finish(status, error)
+            if file.is_file() and file.name not in (FILE_NAME, "log.txt"):
+                self.record.add_file(file.relative_to(self.path))
+        self.record.finish(status, error)
 
 
-def start(
-    config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any
-) -> tuple[RunFolder, RunRecord] | RunRecord:
-    """Make the run folder with its first files, or return the record of this very run where it should stand.
+def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any]) -> RunFolder:
+    """Make the run folder with its first files, or return the one in which this very run has been completed.
 
     Args:
         config: the resolved configuration; ``run_dir`` and ``existing`` say where, and what to do if it is there.
         name: of the run and its like, the folder below ``runs/``.
         identity: the record's section.
-        record: further arguments of `RunRecord.start`.
 
     Raises:
         ConfigError: ``run_dir`` is a folder that holds something else.
@@ -93,30 +118,26 @@ def start(
     root = Path("runs") / name
     exact = Path(config["run_dir"]) if config["run_dir"] else None
     existing = config["existing"]
-    earlier = [exact] if exact else sorted(root.glob(f"{run_id}*"))
-    finished = next((r for path in earlier if (r := _completed(path, identity))), None)
-    if finished is not None and existing != "rerun" and (exact or existing == "skip"):
-        log.info("this very run is finished already: %s (existing=rerun makes it again)", finished.folder)
-        return finished
-    if exact is None:
-        if finished is not None:
-            log.info("this very run is finished already: %s; making it again", finished.folder)
-        path = claim_folder(root, run_id)
-    else:
-        path = _exact_folder(exact, replace=existing == "rerun")
-    folder = RunFolder(path)
-    folder.config.write_text(OmegaConf.to_yaml(dict(config)), encoding="utf-8")
+    finished = _completed([exact] if exact else sorted(root.glob(f"{run_id}*")), identity)
+    if finished is not None:
+        again = existing == "rerun" or not (exact or existing == "skip")
+        log.info("this very run is finished already: %s%s", finished.folder, "; making it again" if again else "")
+        if not again:
+            return RunFolder(finished, finished=True)
+    path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
+    (path / CONFIG).write_text(OmegaConf.to_yaml(dict(config)), encoding="utf-8")
     (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
-    return folder, RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record)
+    return RunFolder(RunRecord.start(path, run_id=run_id, name=name, command=[], overrides=[], identity=identity))
 
 
-def _completed(path: Path, identity: Mapping[str, Any]) -> RunRecord | None:
-    """Return the record in `path` where it is that of a completed run of the same identity."""
-    if not (path / FILE_NAME).is_file():
-        return None
-    record = RunRecord.load(path)
-    same = record.data["identity"]["sha256"] == identity["sha256"]
-    return record if same and record.data["status"] == "completed" else None
+def _completed(folders: Iterable[Path], identity: Mapping[str, Any]) -> RunRecord | None:
+    """Return the record of a completed run of this identity in one of `folders`."""
+    for folder in folders:
+        if (folder / FILE_NAME).is_file():
+            record = RunRecord.load(folder)
+            if record.data["identity"]["sha256"] == identity["sha256"] and record.data["status"] == "completed":
+                return record
+    return None
 
 
 def _exact_folder(path: Path, replace: bool) -> Path:

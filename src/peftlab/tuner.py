@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from peftlab.methods.method import Method, MethodContext
 from peftlab.optimization import OptimizerSpec
@@ -40,11 +40,13 @@ class Tuner(L.LightningModule):
         logits: Tensor = self.model(**batch["inputs"]).logits
         return logits
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move what is made of tensors; the examples, for decoding, stay as they are."""
-        stay = {name: value for name, value in batch.items() if isinstance(value, list)}
-        move = {name: value for name, value in batch.items() if name not in stay}
-        return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
+    def trained(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold, see `Method.trained`."""
+        return self.method.trained(self.model)
+
+    def metric(self, split: str) -> Metric:
+        """Return the scores of ``validation`` or ``test``."""
+        return self.scores[split]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -52,11 +54,11 @@ class Tuner(L.LightningModule):
         self.log("train/loss", loss.detach(), batch_size=self.task.weight(batch))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
         return self._evaluate(batch, "validation")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+    def test_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
         return self._evaluate(batch, "test")
 
@@ -66,11 +68,11 @@ class Tuner(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self.scores["validation"].reset()
+        self.metric("validation").reset()
 
     def on_test_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self.scores["test"].reset()
+        self.metric("test").reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over the whole split."""
@@ -90,8 +92,8 @@ class Tuner(L.LightningModule):
         logits = self(batch)
         self.log(f"{split}/loss", self.task.loss(logits, batch), batch_size=self.task.weight(batch))
         predictions = self.task.decode(logits, batch)
-        self.task.update(self.scores[split], predictions)  # type: ignore[arg-type]
+        self.task.update(self.metric(split), predictions)
         return predictions
 
     def _log_scores(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.scores[split].compute().items()})  # type: ignore[operator]
+        self.log_dict({f"{split}/{name}": value for name, value in self.metric(split).compute().items()})

@@ -33,13 +33,11 @@ class Cost(Callback):
         """Start the clock."""
         self._resumed = time.perf_counter()
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         """Count the arithmetic of the first batch."""
         if self.positions == 0:
             self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
+            self._counter.__enter__()  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -47,7 +45,7 @@ class Cost(Callback):
         """Count the batch."""
         positions = next(iter(batch["inputs"].values())).numel()
         if self._counter is not None:
-            self._counter.__exit__(None, None, None)
+            self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._flops_a_position = self._counter.get_total_flops() / positions
             self._counter = None
         self.positions += positions
@@ -75,7 +73,7 @@ class Cost(Callback):
         """Stop the clock, and stop counting."""
         self.on_validation_start(trainer, pl_module)
         if self._counter is not None:
-            self._counter.__exit__(None, None, None)
+            self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._counter = None
 
     def totals(self) -> dict[str, float]:
@@ -95,7 +93,7 @@ class Cost(Callback):
 
 def peak_memory_gib() -> float:
     """Return the most memory in use so far, in GiB: of the GPU where one is used, else of this process."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20

@@ -32,7 +32,7 @@ class KeepBest(Callback):
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
         if self._better(value):
             self.value = value
-            save(pl_module.method.trained(pl_module.model), self.path)
+            save(pl_module.trained(), self.path)
             self.record.update(
                 selection={
                     "metric": self.selection.metric,
@@ -43,7 +43,8 @@ class KeepBest(Callback):
                     "step": trainer.global_step,
                 }
             )
-        self.record.event("validated", step=trainer.global_step, **{self.selection.metric: value})
+        if trainer.state.fn == "fit":
+            self.record.event("validated", step=trainer.global_step, **{self.selection.metric: value})
         self.record.write()
 
     def _better(self, value: float) -> bool:

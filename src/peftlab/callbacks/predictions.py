@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 class Predictions(Callback):
     """Collects what the evaluation steps return and writes ``<split>.jsonl``, in the order of the data's files.
 
-    It is attached to the trainer that evaluates the chosen checkpoint, not to the one that trains.
+    Validations on the way, while training, leave no file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,13 +24,15 @@ class Predictions(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Keep the predictions of the batch."""
-        self._found += outputs
+        if trainer.state.fn != "fit":
+            self._found += outputs
 
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""
-        self._write("validation")
+        if trainer.state.fn != "fit":
+            self._write("validation")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""

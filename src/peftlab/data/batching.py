@@ -20,7 +20,8 @@ def plan(
         lengths: tokens of each example, shape (examples,).
         batch_size: examples a batch; the last batch of a bucket may be smaller.
         bucket_batches: batches a bucket; 1 makes plainly shuffled batches.
-        seed, epoch: two plans are equal where these are.
+        seed: of the run.
+        epoch: from 0; two plans are equal where all arguments are.
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.asarray(lengths)

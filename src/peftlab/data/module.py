@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
@@ -168,11 +169,9 @@ class DataModule(L.LightningDataModule):
         """Return what reading the data has settled: the entries of the configuration that were left open."""
         return {"splits": dict(self.files), "labels": self.task.declared_labels}
 
-    def validation_interval(self) -> dict[str, Any]:
-        """Return Lightning's arguments for validating every `budget.validate_every` epochs, or at the end if sooner."""
-        batches = len(self._training_batches())
-        interval = max(1, round(self.budget.validate_every * batches))
-        return {"val_check_interval": interval, "check_val_every_n_epoch": None}
+    def validation_interval(self) -> int:
+        """Return the number of batches between validations."""
+        return max(1, round(self.budget.validate_every * len(self._training_batches())))
 
     def describe(self) -> dict[str, Any]:
         """Return what the record says of the data."""
@@ -187,6 +186,12 @@ class DataModule(L.LightningDataModule):
             "train_test_overlap": self.train_test_overlap,
             "licence": self.licence,
         }
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors; the examples, wanted for decoding, stay as they are."""
+        stay = {name: value for name, value in batch.items() if isinstance(value, list)}
+        move = {name: value for name, value in batch.items() if name not in stay}
+        return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled, length-bucketed training batches."""
@@ -243,11 +248,7 @@ def split_files(spec: DataSpec, fetched: Fetched) -> dict[str, str]:
         if name == "auto":
             candidates = _named_for(split, fetched.folder)
             if len(candidates) != 1:
-                found = (
-                    f"several files could be meant ({', '.join(candidates)})"
-                    if candidates
-                    else "no file's name says so"
-                )
+                found = f"several could be meant ({', '.join(candidates)})" if candidates else "no file's name says so"
                 raise ConfigError(
                     f"data.splits.{split}: which file of {fetched.folder}? {found}. "
                     f"Name it: data.splits.{split}=FILE, or put one of {', '.join(SPLIT_WORDS[split])} into its name"

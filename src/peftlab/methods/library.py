@@ -69,10 +69,11 @@ class LibraryMethod(Method):
             task_type=context.task_type,
             target_modules=linear_layers(model, self.target, context.head),
             modules_to_save=list(context.head),
-            base_model_name_or_path=context.model_origin,
             **self.options,
         )
-        return peft.get_peft_model(model, config)
+        wrapped = peft.get_peft_model(model, config)
+        config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
+        return wrapped
 
     def count(self, model: nn.Module) -> dict[str, int]:
         """See `Method.count`; the library's spare copy of the untrained head is no part of the model."""
@@ -83,7 +84,7 @@ class LibraryMethod(Method):
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
         """Write the adapter and the head as the library does, so that ``PeftModel.from_pretrained`` reads them."""
         save(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
-        config = model.peft_config["default"]  # type: ignore[index, union-attr]
+        config: Any = model.peft_config["default"]  # type: ignore[index]
         inference_mode, config.inference_mode = config.inference_mode, True
         config.save_pretrained(folder)
         config.inference_mode = inference_mode

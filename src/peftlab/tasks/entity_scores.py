@@ -35,6 +35,9 @@ class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchm
     batch size and counts a batch without entities as much as one with many.
     """
 
+    SCORES = ("entity_precision", "entity_recall", "entity_f1", "entity_f1_macro")
+    """What `compute` returns."""
+
     is_differentiable = False
     higher_is_better = True
     full_state_update = False

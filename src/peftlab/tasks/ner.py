@@ -34,7 +34,7 @@ class Ner(Task):
 
     def __post_init__(self) -> None:
         """Check what the selection names."""
-        scores = [*self.metric().compute(), "loss"]
+        scores = [*EntityScores.SCORES, "loss"]
         if self.selection.metric not in scores:
             raise ConfigError(
                 f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."

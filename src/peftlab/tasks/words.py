@@ -43,9 +43,9 @@ def encode_words(
     ``word`` of a token, and are scored as missed.
 
     Returns:
-        arrays ``tokens`` and ``word`` of shape (all tokens,): the ids, and for the first token of each word its position
-        in the sentence, else `NO_WORD`; ``rows`` of shape (rows + 1,): where each row starts in them; ``examples`` of
-        shape (sentences + 1,): where each sentence starts among the rows.
+        arrays ``tokens`` and ``word`` of shape (all tokens,): the ids, and for the first token of each word its
+        position in the sentence, else `NO_WORD`; ``rows`` of shape (rows + 1,): where each row starts in them;
+        ``examples`` of shape (sentences + 1,): where each sentence starts among the rows.
 
     Raises:
         DataError: `max_tokens` has no room for a word beside the special tokens.
@@ -84,7 +84,7 @@ def encode_words(
         counts["words"] += len(sentence.words)
         counts["emptied"] += len(sentence.words) - len(pieces)
         counts["split_sentences"] += len(chunks) > 1
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "tokens": np.asarray(tokens, dtype=np.int32),
         "word": np.asarray(words, dtype=np.int32),
         "rows": np.asarray(rows, dtype=np.int64),

@@ -1,0 +1,126 @@
+"""A tiny BERT and a tiny CoNLL data set, made here, so that every test runs offline and in seconds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from peftlab.exits import conf_dir
+
+NAMES = {
+    "PER": ["Marie Curie", "Ada Lovelace", "Noether", "Alan Turing"],
+    "LOC": ["Paris", "New York", "Warsaw", "Rome"],
+    "ORG": ["Unesco", "Royal Society", "Acme"],
+}
+TEMPLATES = [
+    "{PER} moved from {LOC} to {LOC} .",
+    "{ORG} hired {PER} in {LOC} yesterday",
+    "the {ORG} report was read by {PER} , said {PER} .",
+    "nothing happened today .",
+    "{LOC} is larger than {LOC}",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test a cache and a working folder of its own."""
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of 2 layers and hidden size 32, randomly initialised, and its tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    text = " ".join([*TEMPLATES, *(name for names in NAMES.values() for name in names)]).lower()
+    pieces = sorted({c for c in text if c.isalnum()})
+    words = [w for w in sorted(set(text.replace("{", " ").replace("}", " ").split())) if len(w) % 3]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *pieces, *("##" + p for p in pieces), *words]
+    vocabulary = list(dict.fromkeys(vocabulary))
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+        )
+        BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def sentences(count: int, seed: int) -> str:
+    """Return `count` sentences as CoNLL text with two columns."""
+    draw = random.Random(seed)
+    lines: list[str] = []
+    for _ in range(count):
+        for part in draw.choice(TEMPLATES).split():
+            type_ = part.strip("{}")
+            if type_ in NAMES:
+                words = draw.choice(NAMES[type_]).split()
+                lines += [f"{word} {'I' if n else 'B'}-{type_}" for n, word in enumerate(words)]
+            else:
+                lines.append(f"{part} O")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.txt, dev.txt and test.txt of 48, 16 and 16 sentences, types LOC, ORG, PER."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+        (folder / f"{name}.txt").write_text(sentences(count, seed=number), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def tiny_overrides(tiny_model: Path, tiny_data: Path) -> list[str]:
+    """Command-line overrides for a run of seconds on the tiny model and data, in fp32 on one thread."""
+    return [
+        "model=folder",
+        f"model.path={tiny_model}",
+        "data=files",
+        f"data.path={tiny_data}",
+        "data.batch_size=8",
+        "data.eval_batch_size=8",
+        "trainer=cpu",
+        "trainer.precision=32-true",
+        "trainer.log_every=1",
+        "budget=smoke",
+        "budget.max_steps=4",
+    ]
+
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def compose_config() -> Compose:
+    """Compose the configuration as ``python -m train OVERRIDES`` does."""
+
+    def composed(*overrides: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+
+    return composed
