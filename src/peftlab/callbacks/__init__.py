@@ -1,0 +1,1 @@
+"""What acts on the training loop, one file a callback."""

@@ -1,0 +1,1 @@
+"""From files to batches: one file a format, and the one LightningDataModule."""

@@ -1,0 +1,1 @@
+"""Kinds of problems, one file a task."""
