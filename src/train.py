@@ -9,17 +9,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from peftlab.exits import conf_dir, user_exits
+from peftlab.exits import composition_exits, conf_dir, user_exits
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def train(cfg: DictConfig) -> None:
     """Train, test and record one configuration."""
-    from peftlab.run import run
+    with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
+        from peftlab.run import run
 
-    run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=list(HydraConfig.get().overrides.task))
+        run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=list(HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":
-    with user_exits():
+    with composition_exits():
         train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from peftlab.exits import conf_dir
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 
 NAMES = {
     "PER": ["Marie Curie", "Ada Lovelace", "Noether", "Alan Turing"],

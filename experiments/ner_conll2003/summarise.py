@@ -30,7 +30,8 @@ def main() -> None:
             print(
                 f"| {name} | {record['environment']['seeds']['global']} | {f1(record, 'test'):.4f} "
                 f"| {f1(record, 'validation'):.4f} | {record['selection']['step']} "
-                f"| {record['cost']['wall_seconds']:.0f} | {record['run_id']} | {(record['code']['commit'] or '')[:12]} |"
+                f"| {record['cost']['wall_seconds']:.0f} | {record['run_id']} "
+                f"| {(record['code']['commit'] or '')[:12]} |"
             )
     for record in [records[0] for records in every.values() if records][:1]:
         environment = record["environment"]

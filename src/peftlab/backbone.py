@@ -10,6 +10,7 @@ import torch
 import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
@@ -28,7 +29,7 @@ DROPOUT_KEYS = {
 }
 """What architectures call each of our dropout keys; the first that a model's configuration has is set."""
 
-MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt")
+MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 """What of a folder makes the model what it is: part of a run's identity."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -76,6 +77,8 @@ class Pretrained:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
+            raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained of a tokenizer writes it")
         if not tokenizer.is_fast:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
         return tokenizer
@@ -106,7 +109,7 @@ class Pretrained:
                 local_files_only=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise SourceError(f"{self.folder}: the model cannot be loaded: {_first_line(error)}") from error
         head = head_of(model)
         missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)

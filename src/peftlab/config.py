@@ -14,15 +14,16 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
+from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -31,6 +32,7 @@ from torchmetrics import Metric
 from peftlab.backbone import ModelSpec
 from peftlab.data.module import BudgetSpec, DataSpec
 from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.exits import explain_composition
 from peftlab.hardware import TrainerSpec, resolve_hardware
 from peftlab.methods.method import Method
 from peftlab.optimization import OptimizerSpec
@@ -38,6 +40,8 @@ from peftlab.schedules import Schedule
 from peftlab.tasks.task import Task
 
 ALLOWED_PREFIXES = ("peftlab", "torch.optim", "lightning.pytorch", "torchmetrics", "pytorch_optimizer")
+_NO_KEY = ("function-", "dataclass[")
+"""How pydantic's own steps begin, where it says at which key it found something wrong."""
 LATER = (Optimizer, LRScheduler, Logger)
 """Kinds that want something of the run (parameters, an optimiser, its folder): they become partials."""
 KINDS = (*LATER, Callback, Strategy, Metric)
@@ -77,8 +81,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     """
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key} is missing: give it a value, {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_composition(error, [])) from error
     assert isinstance(config, dict)
     resolved = {str(key): value for key, value in config.items()}
     if isinstance(resolved.get("trainer"), dict):
@@ -153,13 +157,23 @@ def _packages(allow: Any) -> Iterable[str]:
 
 
 def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check the keys for a third-party class against the signature of its constructor."""
+    """Check keys and types for a third-party class against the signature of its constructor."""
     parameters = inspect.signature(cls).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for key in values:
-        if key not in parameters:
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    try:
+        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # annotations that only a type checker can resolve
+        hints = {}
+    for key, value in values.items():
+        if key not in parameters and not open_ended:
             raise ConfigError(_unknown(_join(path, key), list(parameters)))
+        if key in hints:
+            try:
+                TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+            except ValidationError as error:
+                raise ConfigError(_explain(cls, error.errors()[0], _join(path, key), within=False)) from error
+            except PydanticUserError:  # a type that pydantic cannot check
+                continue
 
 
 def _checked(cls: type, values: Any, path: str) -> Any:
@@ -169,9 +183,9 @@ def _checked(cls: type, values: Any, path: str) -> Any:
         raise ConfigError("\n       ".join(_explain(cls, detail, path) for detail in error.errors())) from error
 
 
-def _explain(cls: type, detail: ErrorDetails, path: str) -> str:
-    """One line for one thing that pydantic found wrong below `path`."""
-    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "dataclass["))]
+def _explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) -> str:
+    """One line for one thing that pydantic found wrong below `path`, or at it where not `within`."""
+    location = [str(part) for part in detail["loc"] if within and not str(part).startswith(_NO_KEY)]
     key = ".".join([path, *location] if path else location)
     if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return _unknown(key, _field_names(cls, location[:-1]))

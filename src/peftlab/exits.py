@@ -23,7 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import UserError, did_you_mean
@@ -45,25 +46,34 @@ def conf_dir() -> Path:
 
 
 @contextmanager
+def composition_exits() -> Iterator[None]:
+    """Around Hydra's own work: tell what it finds wrong with the command line in one message, and exit with 2.
+
+    With HYDRA_FULL_ERROR set, the exception is left as it is.
+    """
+    if "HYDRA_FULL_ERROR" in os.environ:
+        yield
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own errors and exit with 1: we want the exception
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(explain_composition(error, sys.argv[1:]))
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextmanager
 def user_exits() -> Iterator[None]:
-    """Turn the user's mistakes into one message and exit code 2, and interruptions into 130 and 143."""
-    full_error = "HYDRA_FULL_ERROR" in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own errors and exit 1; we want the exception
+    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130 and 143."""
     try:
         yield
     except UserError as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        if full_error:
-            raise
-        _fail(explain_composition(error, sys.argv[1:]))
+        _fail(f"{error}{set_in(str(error))}")
     except Interrupted as error:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        if not full_error:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
 
 
 class Signals:
@@ -106,6 +116,8 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
     if isinstance(error, MissingMandatoryValue):
         key = str(error.full_key)
         return f"{key} is missing: give it a value, {key}=..."
+    if isinstance(error, OverrideParseException):
+        return f"cannot read '{error.override}': {error.message.splitlines()[0].rstrip('.')}. Write key=value"
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)
@@ -116,10 +128,37 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
     return text.splitlines()[0].rstrip(".")
 
 
+def set_in(message: str) -> str:
+    """Return `` (set in FILE)`` where `message` begins with a key whose value comes from a file, else nothing.
+
+    A value from the command line needs no such hint: the user has just typed it.
+    """
+    key = re.match(r"\w+(\.\w+)+", message)
+    if key is None or not HydraConfig.initialized():
+        return ""
+    group, leaf = key[0].partition(".")[0], key[0].rpartition(".")[2]
+    hydra = HydraConfig.get()
+    if any(text.lstrip("+").startswith(key[0]) for text in hydra.overrides.task):
+        return ""
+    for source in hydra.runtime.config_sources:
+        for name in ("experiment", group):
+            file = Path(source.path) / name / f"{hydra.runtime.choices.get(name)}.yaml"
+            if (
+                source.schema == "file"
+                and file.is_file()
+                and re.search(rf"^\s*{leaf}:", file.read_text(), re.MULTILINE)
+            ):
+                return f" (set in {file})"
+    return ""
+
+
 def _missing_option(file: str, options: list[str]) -> str:
     group, _, option = file.rpartition("/")
     if not group:
         return f"there is no configuration '{option}'"
+    options = options or sorted(
+        file.stem for file in (conf_dir() / group).glob("*.yaml")
+    )  # of a list, Hydra tells none
     if not options:
         groups = config_groups()
         return f"there is no group '{group}' (in '{file}').{did_you_mean(group, groups)} Groups: {', '.join(groups)}"

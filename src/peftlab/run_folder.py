@@ -90,7 +90,7 @@ class RunFolder:
                 self._end("interrupted", error, cost())
                 raise
             except BaseException as error:
-                log.exception("failed: %s", error)
+                log.error("failed: %s: %s; the record is in %s", type(error).__name__, error, self.path)
                 self._end("failed", error, cost())
                 raise
             self._end("completed", None, cost())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import transformers
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 
@@ -83,12 +84,24 @@ class WarmupStableDecay(Schedule):
     min_factor: float = Field(default=0.0, ge=0, le=1)
     """The last learning rate as a share of the highest."""
 
+    @model_validator(mode="after")
+    def _room_for_both(self) -> WarmupStableDecay:
+        if (self.warmup_fraction or 0.0) + self.decay_fraction > 1:
+            raise ValueError("warmup_fraction and decay_fraction are more than 1 together; lower one of them")
+        return self
+
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
         """See `Schedule.attach`."""
-        return transformers.get_wsd_schedule(
-            optimizer,
-            num_warmup_steps=self.warmup(total_steps),
-            num_decay_steps=round(self.decay_fraction * total_steps),
-            num_training_steps=total_steps,
-            min_lr_ratio=self.min_factor,
-        )
+        # not that of transformers, whose warm-up starts at min_factor, and which jumps where the two meet
+        warmup = self.warmup(total_steps)
+        decay = min(round(self.decay_fraction * total_steps), max(total_steps - warmup, 0))
+
+        def factor(step: int) -> float:
+            left = max(total_steps - step, 0)
+            if step < warmup:
+                return step / warmup
+            if left >= decay:
+                return 1.0
+            return self.min_factor + (1 - self.min_factor) * 0.5 * (1 - math.cos(math.pi * left / decay))
+
+        return LambdaLR(optimizer, factor)

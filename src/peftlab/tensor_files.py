@@ -29,7 +29,7 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy what `save` wrote to `path` into `tensors`, which must have the same names and shapes.
 
     Raises:
-        ValueError: they differ.
+        ValueError: they differ; nothing has been copied.
     """
     saved = load_file(path)
     if saved.keys() != tensors.keys():
@@ -38,4 +38,5 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         if tensor.shape != saved[name].shape:
             raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
+    for name, tensor in tensors.items():
         tensor.data.copy_(saved[name])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any], task: 
     digest = hashlib.sha256()
     for part in (FORMAT, task, sorted(options.items()), tokenizer.pad_token_id, texts):
         digest.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules |= {"truncation": None, "padding": None}  # no part of it: every call of the tokenizer sets them anew
+    digest.update(json.dumps(rules, ensure_ascii=False).encode())
     return digest.hexdigest()
 
 
@@ -43,12 +46,12 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     if path.is_file():
         try:
             return _load(path)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s cannot be read (%s); encoding again", path, error)
     encoded = encode()
     try:
         _store(encoded, path)
-    except OSError as error:
+    except (SafetensorError, OSError) as error:
         log.warning("the encoded data cannot be kept in %s (%s); going on without", path.parent, error)
     return encoded
 
@@ -62,7 +65,7 @@ def _load(path: Path) -> Encoded:
 
 def _store(encoded: Encoded, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     facts = json.dumps({"padding": encoded.padding, "counts": encoded.counts})
     try:
         save_file({**encoded.arrays, "lengths": encoded.lengths}, temporary, metadata={"facts": facts})

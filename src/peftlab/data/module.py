@@ -179,7 +179,14 @@ class DataModule(L.LightningDataModule):
             "name": self.spec.name,
             "origin": self.origin,
             "splits": {
-                name: {"file": self.files[name], "rows": split.rows, **split.encoded.counts, "dropped": {}}
+                name: {
+                    "file": self.files[
+                        "train" if split is self.splits["train"] else name
+                    ],  # overfitting: train is both
+                    "rows": split.rows,
+                    **split.encoded.counts,
+                    "dropped": {},
+                }
                 for name, split in self.splits.items()
             },
             "labels": self.task.labels,

@@ -63,7 +63,7 @@ class LibraryMethod(Method):
         """Wrap `model` in the library's model; the head is trained whole, beside the adapter.
 
         Raises:
-            ConfigError: the target matches no linear layer.
+            ConfigError: the target matches no linear layer, or the library refuses an option.
         """
         config = self._config_class(
             task_type=context.task_type,
@@ -71,7 +71,10 @@ class LibraryMethod(Method):
             modules_to_save=list(context.head),
             **self.options,
         )
-        wrapped = peft.get_peft_model(model, config)
+        try:
+            wrapped = peft.get_peft_model(model, config)
+        except (TypeError, ValueError, NotImplementedError) as error:  # checked only where the layers are made
+            raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
 

@@ -101,7 +101,9 @@ class Ner(Task):
         }
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over labelled tokens; `logits` of shape (rows, tokens, labels)."""
+        """Return the mean cross-entropy over labelled tokens, 0 without any; `logits`: (rows, tokens, labels)."""
+        if not self.weight(batch):  # only emptied words: the mean of nothing would be NaN
+            return logits.sum() * 0.0
         return F.cross_entropy(
             logits.flatten(0, 1).float(),
             batch["labels"].flatten(),

@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torchmetrics import Metric
@@ -56,7 +56,7 @@ class Task(ABC):
     """Of the task, in the record and in the names of folders."""
     selection: Selection
     """Which checkpoint is the best."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits; filled by `learn_labels`."""

@@ -1,0 +1,58 @@
+"""Every experiment: what it says of itself, that it composes, and two steps on the tiny model and data."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from peftlab.config import resolve
+from peftlab.exits import conf_dir
+from peftlab.run import run
+
+EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
+
+
+def text_of(name: str) -> str:
+    return (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def test_there_are_experiments():
+    assert EXPERIMENTS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_header_names_the_command(name):
+    first, *lines = text_of(name).splitlines()
+    assert first == "# @package _global_"
+    header = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
+    assert any(line.strip("# ").startswith(f"python -m train +experiment={name}") for line in header)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_sets_no_key_of_a_method(name):
+    """A key set for one method would leak into the others of a sweep."""
+    assert "peft" not in yaml.safe_load(text_of(name))
+    assert "peft." not in "".join(str(key) for key in yaml.safe_load(text_of(name)))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_composes_under_its_own_name(compose_config, name):
+    config = resolve(compose_config(f"+experiment={name}"))
+    assert config["name"] == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_command_line_wins_over_it(compose_config, name):
+    assert resolve(compose_config(f"+experiment={name}", "peft=head"))["peft"]["name"] == "head"
+    assert resolve(compose_config(f"+experiment={name}", "name=other"))["name"] == "other"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_runs_two_steps(compose_config, tiny_overrides, name):
+    cfg = compose_config(f"+experiment={name}", *tiny_overrides, "budget.max_steps=2")
+    record = run(cfg).data
+    assert record["status"] == "completed"
+    assert record["name"] == name
+    assert record["cost"]["steps"] == 2
+    assert record["method"]["name"] == cfg.peft.name
+    assert {metric["split"] for metric in record["metrics"]} == {"validation", "test"}

@@ -1,0 +1,157 @@
+"""Every file under conf/: it composes, it validates, and it offers exactly the keys that its class has."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+import pytest
+import torch
+import yaml
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from peftlab.config import ALLOWED_PREFIXES, KINDS, RunSpec, resolve, validate
+from peftlab.exits import conf_dir
+from peftlab.methods.library import LibraryMethod
+
+CONF = conf_dir()
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
+SHORTHANDS = {"path"}
+"""Keys that only the options for the user's own files need: the others have nothing to put there."""
+FROM_THE_RUN = {"self", "save_dir"}
+"""Arguments that the run gives and that no file repeats."""
+
+
+def read(group: str, option: str) -> dict[str, Any]:
+    return yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+
+
+def choose(group: str, option: str) -> list[str]:
+    """Return the overrides that choose an option and fill in what it leaves open."""
+    missing = [key for key, value in read(group, option).items() if value == "???"]
+    return [f"{group}={option}", *(f"{group}.{key}=somewhere" for key in missing)]
+
+
+def nodes(node: Any, cls: type | None, key: str) -> Iterator[tuple[str, dict[str, Any], type]]:
+    """Yield every mapping in `node` that has a class, with its dotted key and that class."""
+    if not isinstance(node, dict):
+        return
+    cls = located(node["_target_"]) if "_target_" in node else cls
+    if cls is not None:
+        yield key, node, cls
+    hints = get_type_hints(cls) if is_dataclass(cls) else {}
+    for name, child in node.items():
+        below = hints.get(name)
+        yield from nodes(child, below if is_dataclass(below) else None, f"{key}.{name}")
+
+
+def located(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from [node["_target_"]] if "_target_" in node else []
+        for child in node.values():
+            yield from targets(child)
+
+
+def known_keys(cls: Any, node: dict[str, Any]) -> set[str]:
+    """Return the keys that a file may give for `cls`."""
+    if not is_dataclass(cls):
+        return set(inspect.signature(cls).parameters) - FROM_THE_RUN
+    keys = {field.name for field in fields(cls) if field.init}
+    if cls is LibraryMethod:
+        keys |= set(inspect.signature(PEFT_TYPE_TO_CONFIG_MAPPING[node["peft_type"]]).parameters)
+    return keys
+
+
+def needed_keys(cls: Any) -> set[str]:
+    """Return the keys that a file must give, so that a user may override them; of our own classes, all."""
+    if not cls.__module__.startswith("peftlab."):
+        return set()
+    if is_dataclass(cls):
+        return {field.name for field in fields(cls) if field.init} - SHORTHANDS
+    return set(inspect.signature(cls).parameters) - FROM_THE_RUN
+
+
+def test_there_are_options_to_test():
+    assert {"peft", "model", "data", "callbacks", "logger"} <= {group for group, _ in OPTIONS}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(compose_config, group, option):
+    cfg = compose_config(*choose(group, option))
+    node = cfg[group][option] if group in ("callbacks", "logger") else cfg[group]
+    assert set(read(group, option)) <= set(node)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_validates(compose_config, group, option):
+    if (group, option) == ("trainer", "gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    spec = validate(resolve(compose_config(*choose(group, option))))
+    built = getattr(spec, group)
+    if group in ("callbacks", "logger"):
+        assert list(built) == [option]
+        built = getattr(built[option], "func", type(built[option]))
+        assert built is located(read(group, option)["_target_"])
+    elif "_target_" in read(group, option):
+        assert type(built) is located(read(group, option)["_target_"])
+    else:
+        assert isinstance(built, get_type_hints(RunSpec)[group])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
+def test_every_target_is_a_class_that_a_configuration_may_name(file):
+    for target in targets(yaml.safe_load(file.read_text(encoding="utf-8"))):
+        cls = located(target)
+        assert target.startswith(tuple(f"{prefix}." for prefix in ALLOWED_PREFIXES))
+        assert inspect.isclass(cls)
+        assert is_pydantic_dataclass(cls) or issubclass(cls, KINDS)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_the_keys_are_those_of_the_class(group, option):
+    """A key too few cannot be overridden, since the composed configuration takes no new ones; one too many fails."""
+    found = list(nodes(read(group, option), get_type_hints(RunSpec)[group], group))
+    for key, node, cls in found:
+        given = set(node) - {"_target_"}
+        if typed := (is_dataclass(cls) or "_target_" in node):
+            assert given <= known_keys(cls, node), key
+            assert needed_keys(cls) <= given, key
+        assert typed or group in ("callbacks", "logger"), key
+    assert found
+
+
+def test_the_defaults_are_the_groups_and_the_values_of_a_run():
+    config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    groups = {next(iter(entry)) for entry in config["defaults"] if isinstance(entry, dict)}
+    groups = {group for group in groups if not group.startswith("override ")}
+    values = set(config) - {"defaults", "hydra"}
+    assert groups | values == {field.name for field in fields(RunSpec)}
+    assert groups == {group for group, _ in OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "loggers", "callbacks"),
+    [
+        ([], ["csv"], ["early_stopping", "progress"]),
+        (["logger=[]"], [], ["early_stopping", "progress"]),
+        (["logger=csv"], ["csv"], ["early_stopping", "progress"]),
+        (["logger=[csv]", "callbacks=[]"], ["csv"], []),
+        (["callbacks=[progress]"], ["csv"], ["progress"]),
+        (["callbacks.early_stopping=null"], ["csv"], ["progress"]),
+        (["logger.csv=null"], [], ["early_stopping", "progress"]),
+    ],
+)
+def test_callbacks_and_loggers_can_be_chosen_and_switched_off(compose_config, overrides, loggers, callbacks):
+    spec = validate(resolve(compose_config(*overrides)))
+    assert [name for name, logger in spec.logger.items() if logger is not None] == loggers
+    assert [name for name, callback in spec.callbacks.items() if callback is not None] == callbacks

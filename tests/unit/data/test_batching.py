@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
+
+from peftlab.data.batching import TrainingBatches, in_order_of_length, plan
+
+LENGTHS = np.random.default_rng(0).integers(3, 60, size=400)
+
+
+def padding(batches, lengths=LENGTHS):
+    return sum(int(max(lengths[batch]) * len(batch) - sum(lengths[batch])) for batch in batches)
+
+
+def planned(lengths=LENGTHS, batch_size=8, bucket_batches=10, seed=0, epoch=0):
+    return plan(lengths, batch_size, bucket_batches, seed, epoch)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=80),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.integers(0, 2**31),
+    st.integers(0, 100),
+)
+def test_every_example_is_in_one_batch(lengths, batch_size, bucket_batches, seed, epoch):
+    batches = plan(lengths, batch_size, bucket_batches, seed, epoch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    # all are full, but for the last of the last bucket
+    full, rest = divmod(len(lengths), batch_size)
+    assert sorted(len(batch) for batch in batches) == [rest] * (rest > 0) + [batch_size] * full
+    assert batches == plan(lengths, batch_size, bucket_batches, seed, epoch)
+
+
+def test_it_depends_on_its_arguments_only():
+    before = planned(seed=3, epoch=2)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    planned(seed=4)
+    assert planned(seed=3, epoch=2) == before
+
+
+@pytest.mark.parametrize("bucket_batches", [1, 10])
+def test_epochs_and_seeds_have_plans_of_their_own(bucket_batches):
+    plans = [
+        planned(bucket_batches=bucket_batches, seed=seed, epoch=epoch) for seed in range(3) for epoch in range(3)
+    ]
+    assert all(plans[a] != plans[b] for a in range(9) for b in range(a))
+    # not only the order of the batches changes, but also who meets whom
+    companies = [{frozenset(batch) for batch in batches} for batches in plans]
+    assert all(len(companies[a] & companies[b]) < len(companies[a]) / 10 for a in range(9) for b in range(a))
+
+
+def test_sorting_within_buckets_saves_padding():
+    unsorted, little, much = (padding(planned(bucket_batches=batches)) for batches in (1, 5, 50))
+    assert much < little / 2 < unsorted / 4
+
+
+def test_batches_do_not_come_in_the_order_of_their_lengths():
+    means = [LENGTHS[batch].mean() for batch in planned(bucket_batches=50)]
+    assert means != sorted(means)
+    assert means != sorted(means, reverse=True)
+
+
+def test_a_bucket_of_one_batch_is_a_plain_shuffle():
+    """Equal to the plan of examples that are all of one length, whose order no sorting changes."""
+    assert planned(bucket_batches=1) == planned(np.full(len(LENGTHS), 7), bucket_batches=1)
+    assert planned(bucket_batches=10) != planned(np.full(len(LENGTHS), 7), bucket_batches=10)
+
+
+def test_evaluation_goes_from_the_longest_to_the_shortest():
+    batches = in_order_of_length([5, 9, 1, 9, 3], 2)
+    assert batches == [[1, 3], [0, 4], [2]]
+
+
+@pytest.mark.parametrize(("examples", "batch_size"), [(400, 8), (401, 8), (5, 8), (1, 1)])
+def test_the_sampler_knows_its_length(examples, batch_size):
+    batches = TrainingBatches(np.arange(examples), batch_size, bucket_batches=3, seed=0)
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        assert len(list(batches)) == len(batches) == -(-examples // batch_size)
+
+
+def test_the_sampler_follows_the_epoch_that_is_set():
+    batches = TrainingBatches(LENGTHS, 8, 10, seed=5)
+    assert list(batches) == planned(seed=5, epoch=0)
+    assert list(batches) == planned(seed=5, epoch=0)  # a second iteration is no other epoch
+    batches.set_epoch(3)
+    assert list(batches) == planned(seed=5, epoch=3)
+
+
+class Indices(Dataset):
+    def __getitem__(self, indices):
+        return torch.tensor(indices)
+
+    def __len__(self):
+        return len(LENGTHS)
+
+
+class Recorder(L.LightningModule):
+    """Writes down the batches of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.epochs = {}
+
+    def training_step(self, batch, batch_idx):
+        self.epochs.setdefault(self.current_epoch, []).append(batch.tolist())
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_lightning_sets_the_epoch():
+    loader = DataLoader(Indices(), sampler=TrainingBatches(LENGTHS, 8, 10, seed=1), batch_size=None)
+    recorder = Recorder()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(recorder, loader)
+    assert recorder.epochs == {epoch: planned(seed=1, epoch=epoch) for epoch in range(3)}

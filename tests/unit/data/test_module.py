@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from peftlab.data.columns import Columns
+from peftlab.data.module import BudgetSpec, DataModule, DataSpec, Splits, split_files
+from peftlab.errors import ConfigError, DataError, SourceError
+from peftlab.sources import FilesSource, cache_root
+from peftlab.tasks.ner import Ner
+from peftlab.tasks.task import Selection
+
+
+def spec_of(folder: Path, splits=None, **options) -> DataSpec:
+    return DataSpec(
+        name="tiny",
+        source=FilesSource(path=folder),
+        splits=splits or Splits(),
+        format=Columns(),
+        **{"batch_size": 8, "eval_batch_size": 4, **options},
+    )
+
+
+@pytest.fixture
+def module(tiny_data: Path, tokenizer):
+    """Return a maker of loaded data modules."""
+
+    def make(folder=tiny_data, seed=0, budget=None, **options) -> DataModule:
+        task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
+        budget = BudgetSpec(name="b", max_steps=1, **(budget or {}))
+        data = DataModule(spec_of(folder, **options), task, tokenizer, budget, seed)
+        data.load()
+        return data
+
+    return make
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path):
+    def make(*names: str, content="Rome B-LOC\n") -> Path:
+        folder = tmp_path / "files"
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(content)
+        return folder
+
+    return make
+
+
+def files_of(folder: Path, **named) -> dict[str, str]:
+    spec = spec_of(folder, Splits(**named))
+    return split_files(spec, spec.source.fetch())
+
+
+def ids(data: DataModule, split: str) -> list[str]:
+    return [example.id for example in data.splits[split].examples]
+
+
+class TestSplitFiles:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("train.txt", "dev.txt", "test.txt"),
+            ("train.txt", "valid.txt", "test.txt"),
+            ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated"),
+            ("NER-TRAIN.tsv", "NER-Validation.tsv", "NER-TEST.tsv"),
+        ],
+    )
+    def test_files_are_found_by_their_names(self, folder_of, names):
+        folder = folder_of(*names, "README.md", ".train.txt.swp")
+        (folder / "training-logs").mkdir()
+        assert tuple(files_of(folder).values()) == names
+        assert list(files_of(folder)) == ["train", "validation", "test"]
+
+    def test_named_files_are_taken_as_they_are(self, folder_of):
+        folder = folder_of("a", "b", "train.txt")
+        assert files_of(folder, validation="a", test="sub/b") == {
+            "train": "train.txt",
+            "validation": "a",
+            "test": "sub/b",
+        }
+
+    def test_two_files_that_could_be_meant(self, folder_of):
+        folder = folder_of("train.txt", "dev.txt", "test_a.txt", "test_b.txt")
+        with pytest.raises(ConfigError) as error:
+            files_of(folder)
+        assert str(error.value) == (
+            f"data.splits.test: which file of {folder}? several could be meant (test_a.txt, test_b.txt). "
+            "Name it: data.splits.test=FILE, or put one of test into its name"
+        )
+        assert files_of(folder, test="test_b.txt")["test"] == "test_b.txt"
+
+    def test_no_file_that_could_be_meant(self, folder_of):
+        with pytest.raises(ConfigError) as error:
+            files_of(folder_of("train.txt", "test.txt"))
+        assert "data.splits.validation" in str(error.value)
+        assert "no file's name says so" in str(error.value)
+        assert "valid, validation, val, dev" in str(error.value)
+
+    def test_a_file_that_is_not_there(self, folder_of, module):
+        with pytest.raises(SourceError, match=r"tests\.txt'\. Did you mean 'test\.txt'\?"):
+            module(folder_of("train.txt", "dev.txt", "test.txt"), splits=Splits(test="tests.txt"))
+
+
+class TestLoad:
+    def test_splits_are_read_and_encoded(self, module):
+        data = module()
+        assert {name: split.rows for name, split in data.splits.items()} == {
+            "train": 48,
+            "validation": 16,
+            "test": 16,
+        }
+        for name, split in data.splits.items():
+            assert ids(data, name) == [f"{name}:{n}" for n in range(split.rows)]
+            assert len(split.encoded.lengths) == split.rows
+            assert split.encoded.counts["words"] == sum(len(example.words) for example in split.examples)
+        assert data.task.types == ["LOC", "ORG", "PER"]
+        assert data.resolved() == {
+            "splits": {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"},
+            "labels": ["LOC", "ORG", "PER"],
+        }
+        assert set(data.sha256) == {"train", "validation", "test"}
+
+    def test_the_encoding_is_kept_and_found_again(self, module, monkeypatch):
+        first = module()
+        kept = sorted(path.name for path in (cache_root() / "encoded").iterdir())
+        assert len(kept) == 3
+        monkeypatch.setattr(Ner, "encode", lambda *_, **__: pytest.fail("encoded again"))
+        again = module(seed=1)
+        for name, split in first.splits.items():
+            assert (again.splits[name].encoded.arrays["tokens"] == split.encoded.arrays["tokens"]).all()
+        assert sorted(path.name for path in (cache_root() / "encoded").iterdir()) == kept
+
+    def test_declared_labels_are_used(self, module):
+        assert module(labels=["PER", "ORG", "LOC", "MISC"]).task.types == ["PER", "ORG", "LOC", "MISC"]
+
+    @pytest.mark.parametrize("content", ["", "\n\n", "-DOCSTART- O\n"])
+    def test_a_file_without_a_sentence(self, folder_of, module, content):
+        folder = folder_of("train.txt", "dev.txt", "test.txt")
+        (folder / "dev.txt").write_text(content)
+        with pytest.raises(DataError, match=r"dev\.txt: empty split 'validation'"):
+            module(folder)
+
+    def test_test_texts_that_are_in_the_training_split_are_counted(self, folder_of, module):
+        folder = folder_of("train.txt", "dev.txt", content="Rome B-LOC\nfell O\n\nParis B-LOC\n")
+        (folder / "test.txt").write_text("Rome B-LOC\n\nParis B-LOC\n\nParis O\n\nRome B-LOC\nfell O\n")
+        assert module(folder).train_test_overlap == 3  # the text counts, whatever its tags
+
+
+class TestBudget:
+    def test_fewer_examples_are_a_fixed_random_choice(self, module):
+        limited = {"train_examples": 10, "eval_examples": 5}
+        whole, first, again = module(), module(budget=limited), module(budget=limited, seed=1)
+        for split, most in {"train": 10, "validation": 5, "test": 5}.items():
+            assert ids(first, split) == ids(again, split)
+            assert first.splits[split].rows == len(set(ids(first, split))) == most
+            assert ids(first, split) == [each for each in ids(whole, split) if each in ids(first, split)]  # in order
+            assert ids(first, split) != ids(whole, split)[:most]
+        assert first.sha256 == whole.sha256
+
+    def test_more_than_there_are_is_all(self, module):
+        data = module(budget={"train_examples": 1000, "eval_examples": 16})
+        assert [split.rows for split in data.splits.values()] == [48, 16, 16]
+
+    def test_overfitting_takes_the_first_training_batches_for_both(self, module):
+        whole = module()
+        data = module(budget={"overfit_batches": 2})
+        expected = [f"train:{i}" for batch in list(whole._training_batches())[:2] for i in batch]
+        assert ids(data, "train") == expected
+        assert len(set(expected)) == 16
+        assert data.splits["validation"] is data.splits["train"]
+        assert data.splits["test"].rows == 16
+        assert sorted(e.id for batch in data.train_dataloader() for e in batch["examples"]) == sorted(expected)
+        assert sorted(e.id for batch in data.val_dataloader() for e in batch["examples"]) == sorted(expected)
+
+    @pytest.mark.parametrize(("every", "batches"), [(1.0, 6), (0.5, 3), (2.0, 12), (0.001, 1)])
+    def test_validation_comes_after_so_many_batches(self, module, every, batches):
+        assert module(budget={"validate_every": every}).validation_interval() == batches
+
+    def test_there_must_be_an_end(self):
+        with pytest.raises(ValidationError, match=r"give budget\.max_epochs or budget\.max_steps"):
+            BudgetSpec(name="b")
+
+
+class TestLoaders:
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
+    def test_every_example_comes_once_in_batches_of_the_right_size(self, module, split):
+        data = module(batch_size=10, eval_batch_size=7)
+        loader = {"train": data.train_dataloader, "validation": data.val_dataloader, "test": data.test_dataloader}
+        batches = list(loader[split]())
+        assert len(batches) == len(loader[split]())
+        assert sorted(e.id for batch in batches for e in batch["examples"]) == sorted(ids(data, split))
+        size, rows = (10, 48) if split == "train" else (7, 16)
+        assert sorted(len(batch["examples"]) for batch in batches) == sorted([size] * (rows // size) + [rows % size])
+
+    def test_training_batches_depend_on_the_seed(self, module):
+        def order(seed):
+            return [e.id for batch in module(seed=seed).train_dataloader() for e in batch["examples"]]
+
+        assert order(0) == order(0)
+        assert order(0) != order(1)
+
+    def test_evaluation_begins_with_the_longest(self, module):
+        lengths = [batch["inputs"]["input_ids"].shape[1] for batch in module().test_dataloader()]
+        assert lengths == sorted(lengths, reverse=True)
+        assert lengths[0] > lengths[-1]
+
+    def test_workers_bring_the_same_batches(self, module):
+        here, there = (list(module(workers=workers).val_dataloader()) for workers in (0, 1))
+        assert len(here) == len(there)
+        for a, b in zip(here, there, strict=True):
+            assert torch.equal(a["inputs"]["input_ids"], b["inputs"]["input_ids"])
+            assert a["examples"] == b["examples"]
+
+    def test_only_tensors_move_to_the_device(self, module):
+        data = module()
+        batch = next(iter(data.val_dataloader()))
+        moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+        assert moved.keys() == batch.keys()
+        assert moved["labels"].device.type == moved["inputs"]["input_ids"].device.type == "meta"
+        assert moved["examples"] is batch["examples"]
+        assert moved["words"] is batch["words"]
+        assert moved["tokens"] == batch["tokens"]
+
+
+def test_describe_is_what_the_record_says(module, folder_of):
+    folder = folder_of("train.txt", "dev.txt", "test.txt", content="the B-LOC\n\u200b O\nmoved O\nwas O\n\nRome B-LOC\n")
+    described = module(folder, max_tokens=5, long="truncate").describe()
+    assert described == {
+        "name": "tiny",
+        "origin": f"files:{folder}",
+        "splits": {
+            split: {
+                "file": file,
+                "rows": 2,
+                "words": 5,
+                "emptied": 1,
+                "truncated": 2,
+                "split_sentences": 0,
+                "dropped": {},
+            }
+            for split, file in {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}.items()
+        },
+        "labels": ["O", "B-LOC", "I-LOC"],
+        "train_test_overlap": 2,
+        "licence": None,
+    }
+    json.dumps(described)
+
+
+def test_describe_names_the_file_that_overfitting_validates_on(module):
+    described = module(budget={"overfit_batches": 1}).describe()
+    assert described["splits"]["validation"] == described["splits"]["train"]
+    assert described["splits"]["validation"]["file"] == "train.txt"

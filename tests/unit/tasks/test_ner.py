@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.nn import functional as F
+
+from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.ner import IGNORED, Ner
+from peftlab.tasks.task import Selection
+from peftlab.tasks.words import Sentence
+
+GAP = "\u200b"
+"""A word of which the tokenizer leaves nothing."""
+
+
+def sentence(text: str, id_="train:0", first_line=1) -> Sentence:
+    """A sentence written as ``word/TAG word word/TAG``; a word without a tag is O."""
+    pairs = [word.rpartition("/")[::2] if "/" in word else (word, "O") for word in text.split(" ")]
+    words, tags = (list(column) for column in zip(*pairs, strict=True))
+    return Sentence(id_, words, tags, "train.txt", list(range(first_line, first_line + len(words))))
+
+
+EXAMPLES = [
+    sentence("Marie/B-PER Curie/I-PER moved from the/B-LOC north to Warsaw/B-LOC", "train:0"),
+    sentence("nothing happened today .", "train:1"),
+    sentence(f"Ada/B-PER {GAP} Rome/B-LOC", "train:2"),
+]
+
+
+def batch_of(task, tokenizer, examples=EXAMPLES, indices=None, max_tokens=64, long="split"):
+    encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+    return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
+
+
+def gold_logits(task, batch, sure=10.0):
+    """Logits that predict the gold label of every labelled token, and nonsense elsewhere."""
+    torch.manual_seed(0)
+    logits = torch.randn(*batch["labels"].shape, len(task.labels))
+    labelled = batch["labels"] != IGNORED
+    logits[labelled] = sure * F.one_hot(batch["labels"][labelled], len(task.labels)).float()
+    return logits
+
+
+def scores_of(task, predictions):
+    metric = task.metric()
+    task.update(metric, predictions)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+class TestCollate:
+    def test_a_batch_by_hand(self, ner, tokenizer):
+        task = ner()
+        batch = batch_of(task, tokenizer, [sentence("the/B-LOC paris/I-LOC"), sentence("rome/B-PER", "train:1")])
+        ids = tokenizer.convert_tokens_to_ids
+        assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+        assert batch["inputs"]["input_ids"].tolist() == [
+            ids(["[CLS]", "t", "##h", "##e", "paris", "[SEP]"]),
+            ids(["[CLS]", "rome", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]),
+        ]
+        assert batch["inputs"]["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]
+        no = IGNORED
+        assert batch["labels"].tolist() == [[no, 1, no, no, 2, no], [no, 3, no, no, no, no]]
+        assert batch["words"] == [[0, 1], [0]]
+        assert batch["tokens"] == 9
+        assert [example.id for example in batch["examples"]] == ["train:0", "train:1"]
+        assert task.weight(batch) == 3
+
+    def test_the_examples_come_in_the_order_asked_for(self, ner, tokenizer):
+        batch = batch_of(ner(), tokenizer, indices=[2, 0])
+        assert [example.id for example in batch["examples"]] == ["train:2", "train:0"]
+        assert batch["words"] == [[0, 2], [0, 1, 2, 3, 4, 5, 6, 7]]
+        ((first, second), width) = batch["inputs"]["input_ids"], batch["inputs"]["input_ids"].shape[1]
+        assert (first == tokenizer.pad_token_id).sum() == width - batch["inputs"]["attention_mask"][0].sum()
+        assert (second != tokenizer.pad_token_id).all()
+
+
+class TestDecode:
+    @pytest.mark.parametrize("max_tokens", [3, 6, 64])
+    def test_gold_logits_give_the_gold_tags(self, ner, tokenizer, max_tokens):
+        task = ner()
+        batch = batch_of(task, tokenizer, max_tokens=max_tokens)
+        predictions = task.decode(gold_logits(task, batch), batch)
+        assert [p["id"] for p in predictions] == ["train:0", "train:1", "train:2"]
+        for example, prediction in zip(EXAMPLES, predictions, strict=True):
+            assert prediction["input"] == example.words
+            assert prediction["gold"] == example.tags
+            assert prediction["predicted"] == example.tags
+        assert scores_of(task, predictions) == {
+            "entity_precision": 1,
+            "entity_recall": 1,
+            "entity_f1": 1,
+            "entity_f1_macro": 1,
+        }
+
+    def test_a_wrong_logit_gives_a_wrong_tag(self, ner, tokenizer):
+        task = ner()
+        batch = batch_of(task, tokenizer, [sentence("Marie/B-PER moved")])
+        logits = gold_logits(task, batch)
+        logits[0, 2] = torch.tensor([0.0, 9, 0, 0, 0])
+        assert task.decode(logits, batch)[0]["predicted"] == ["B-PER", "B-LOC"]
+
+    def test_words_without_a_token_are_o_and_lower_the_recall(self, ner, tokenizer):
+        task = ner()
+        example = sentence(f"{GAP}/B-PER moved to Rome/B-LOC and/B-LOC {GAP}/I-LOC")
+        batch = batch_of(task, tokenizer, [example])
+        (prediction,) = task.decode(gold_logits(task, batch), batch)
+        assert prediction["gold"] == ["B-PER", "O", "O", "B-LOC", "B-LOC", "I-LOC"]
+        assert prediction["predicted"] == ["O", "O", "O", "B-LOC", "B-LOC", "O"]
+        assert [p is None for p in prediction["probability"]] == [True, False, False, False, False, True]
+        # the emptied person is missed, the place that lost its end is wrong; one of three is right
+        scores = scores_of(task, [prediction])
+        assert scores["entity_recall"] == pytest.approx(1 / 3)
+        assert scores["entity_precision"] == pytest.approx(1 / 2)
+
+    def test_truncated_entities_lower_the_recall(self, ner, tokenizer):
+        task = ner()
+        example = sentence("Paris/B-LOC moved Rome/B-LOC curie/B-PER york/B-LOC")
+        batch = batch_of(task, tokenizer, [example], max_tokens=5, long="truncate")
+        (prediction,) = task.decode(gold_logits(task, batch), batch)
+        assert prediction["predicted"] == ["B-LOC", "O", "B-LOC", "O", "O"]
+        scores = scores_of(task, [prediction])
+        assert scores["entity_recall"] == pytest.approx(2 / 4)
+        assert scores["entity_precision"] == 1
+        assert scores["entity_f1"] == pytest.approx(4 / 6)
+
+    def test_rows_of_one_sentence_decode_as_the_whole(self, ner, tokenizer):
+        """Whatever the logits of a word are, it does not matter in which row it stands."""
+        task = ner()
+        torch.manual_seed(0)
+        of_word = torch.randn(sum(len(example.words) for example in EXAMPLES), len(task.labels))
+        decoded = []
+        for max_tokens in (64, 8, 5, 3):
+            batch = batch_of(task, tokenizer, max_tokens=max_tokens)
+            labelled = batch["labels"] != IGNORED
+            logits = torch.randn(*labelled.shape, len(task.labels))
+            logits[labelled] = of_word[: labelled.sum()]
+            decoded.append(task.decode(logits, batch))
+        assert len(batch["labels"]) > len(EXAMPLES)
+        assert all(each == decoded[0] for each in decoded)
+
+    def test_probabilities_of_words_and_entities(self, ner, tokenizer):
+        task = ner()
+        example = sentence("Marie/B-PER Curie/I-PER moved paris")
+        batch = batch_of(task, tokenizer, [example])
+        wanted = {0: ("B-PER", 0.8), 1: ("I-PER", 0.5), 2: ("O", 0.9), 3: ("B-LOC", 0.6)}
+        logits = torch.zeros(*batch["labels"].shape, len(task.labels))
+        for place, (label, p) in zip((batch["labels"][0] != IGNORED).nonzero()[:, 0], wanted.values(), strict=True):
+            logits[0, place] = math.log((1 - p) / 4)
+            logits[0, place, task.labels.index(label)] = math.log(p)
+        (prediction,) = task.decode(logits, batch)
+        assert prediction["predicted"] == [label for label, _ in wanted.values()]
+        assert prediction["probability"] == pytest.approx([0.8, 0.5, 0.9, 0.6])
+        assert prediction["gold_entities"] == [{"type": "PER", "start": 0, "end": 2, "text": "Marie Curie"}]
+        person, place = prediction["predicted_entities"]
+        assert person.pop("probability") == pytest.approx(0.8 * 0.5)
+        assert place.pop("probability") == pytest.approx(0.6)
+        assert person == {"type": "PER", "start": 0, "end": 2, "text": "Marie Curie"}
+        assert place == {"type": "LOC", "start": 3, "end": 4, "text": "paris"}
+        json.dumps(prediction, allow_nan=False)
+
+    @pytest.mark.parametrize(("repair", "found"), [("conlleval", ["LOC"]), ("discard", [])])
+    def test_the_repair_policy_is_used_for_entities_and_scores(self, ner, tokenizer, repair, found):
+        task = ner(repair=repair)
+        batch = batch_of(task, tokenizer, [sentence("moved rome")])
+        logits = torch.zeros(*batch["labels"].shape, len(task.labels))
+        logits[0, 2, task.labels.index("I-LOC")] = 9
+        predictions = task.decode(logits, batch)
+        assert predictions[0]["predicted"] == ["O", "I-LOC"]
+        assert [entity["type"] for entity in predictions[0]["predicted_entities"]] == found
+        metric = task.metric()
+        task.update(metric, predictions)
+        assert metric.predicted.sum() == len(found)
+        assert repair in task.scorer
+
+
+class TestLoss:
+    def by_hand(self, task, logits, batch, smoothing=0.0):
+        """Cross-entropy against (1 - s) one-hot + s uniform, averaged over the first tokens of words."""
+        log_p = logits.double() - logits.double().exp().sum(-1, keepdim=True).log()
+        losses = []
+        for row, labels in enumerate(batch["labels"].tolist()):
+            for column, label in enumerate(labels):
+                if label != IGNORED:
+                    uniform = log_p[row, column].mean()
+                    losses.append(-((1 - smoothing) * log_p[row, column, label] + smoothing * uniform).item())
+        assert len(losses) == sum(len(words) for words in batch["words"])
+        return sum(losses) / len(losses)
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_it_is_the_mean_over_first_tokens_of_words(self, ner, tokenizer, smoothing):
+        task = ner(label_smoothing=smoothing)
+        batch = batch_of(task, tokenizer)
+        torch.manual_seed(0)
+        logits = torch.randn(*batch["labels"].shape, len(task.labels))
+        assert task.loss(logits, batch).item() == pytest.approx(self.by_hand(task, logits, batch, smoothing), rel=1e-5)
+        chosen = batch["labels"] != IGNORED
+        by_torch = F.cross_entropy(logits[chosen], batch["labels"][chosen], label_smoothing=smoothing)
+        torch.testing.assert_close(task.loss(logits, batch), by_torch)
+
+    def test_padding_and_later_subwords_have_no_part_in_it(self, ner, tokenizer):
+        task = ner()
+        batch = batch_of(task, tokenizer)
+        logits = torch.zeros(*batch["labels"].shape, len(task.labels), requires_grad=True)
+        task.loss(logits, batch).backward()
+        touched = logits.grad.abs().sum(-1) > 0
+        assert torch.equal(touched, batch["labels"] != IGNORED)
+
+    def test_half_precision_logits_lose_nothing_more(self, ner, tokenizer):
+        task = ner()
+        batch = batch_of(task, tokenizer)
+        logits = torch.randn(*batch["labels"].shape, len(task.labels)).bfloat16()
+        loss = task.loss(logits, batch)
+        assert loss.dtype == torch.float32
+        assert torch.equal(loss, task.loss(logits.float(), batch))
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_a_batch_of_only_emptied_words_is_no_nan(self, ner, tokenizer, smoothing):
+        task = ner(label_smoothing=smoothing)
+        batch = batch_of(task, tokenizer, [sentence(f"{GAP}/B-PER {GAP}")])
+        logits = torch.randn(*batch["labels"].shape, len(task.labels), requires_grad=True)
+        loss = task.loss(logits, batch)
+        loss.backward()
+        assert loss.item() == 0
+        assert not logits.grad.any()
+        assert task.weight(batch) == 0
+        assert task.decode(logits, batch)[0]["predicted"] == ["O", "O"]
+
+
+    @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+    def test_label_smoothing_is_a_share(self, ner, smoothing):
+        with pytest.raises(ValidationError, match="label_smoothing"):
+            ner(label_smoothing=smoothing)
+
+
+class TestLabels:
+    def task(self):
+        return Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
+
+    def test_they_are_learnt_from_the_training_split_in_order(self):
+        task = self.task()
+        task.learn_labels({"train": EXAMPLES, "test": [sentence("Rome/B-LOC")]}, None)
+        assert task.types == ["LOC", "PER"]
+        assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+        again = self.task()
+        again.learn_labels({"train": []}, task.declared_labels)
+        assert again.labels == task.labels
+
+    def test_declared_labels_keep_their_order_and_may_be_more(self):
+        task = self.task()
+        task.learn_labels({"train": EXAMPLES}, ["PER", "ORG", "LOC"])
+        assert task.labels == ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+
+    def test_a_label_that_the_training_split_lacks(self):
+        with pytest.raises(DataError) as error:
+            self.task().learn_labels({"train": EXAMPLES, "test": [sentence("in the/B-LOK north", first_line=7)]}, None)
+        assert str(error.value) == (
+            "train.txt:8: unknown label 'B-LOK'. Did you mean 'B-LOC'? Entity types in the training split: LOC, PER; "
+            "name them all with data.labels=[...]"
+        )
+
+    def test_a_label_that_is_not_declared(self):
+        with pytest.raises(DataError) as error:
+            self.task().learn_labels({"train": EXAMPLES}, ["LOC", "ORG"])
+        assert str(error.value).startswith("train.txt:1: unknown label 'B-PER'.")
+        assert "Entity types declared: LOC, ORG;" in str(error.value)
+
+    def test_a_training_split_without_entities(self):
+        with pytest.raises(DataError, match="the training split has no entity: every tag is O"):
+            self.task().learn_labels({"train": [sentence("nothing happened")], "test": [sentence("today")]}, None)
+
+
+class TestSelection:
+    def test_a_typo_gets_a_suggestion(self):
+        with pytest.raises(ConfigError) as error:
+            Ner(name="ner", selection=Selection(metric="entity_f", mode="max"))
+        assert str(error.value) == (
+            "task.selection.metric = 'entity_f' is no score of ner. Did you mean 'entity_f1'? "
+            "Allowed: entity_precision, entity_recall, entity_f1, entity_f1_macro, loss"
+        )
+
+    @pytest.mark.parametrize("metric", ["entity_precision", "entity_recall", "entity_f1", "entity_f1_macro", "loss"])
+    def test_every_score_can_be_selected_by(self, ner, metric):
+        assert ner(metric=metric).selection.metric == metric
+
+
+def test_details_and_report_hold_every_type(ner):
+    task = ner(["LOC", "ORG", "PER"])
+    metric = task.metric()
+    gold = ["B-LOC", "B-LOC", "B-PER"]
+    task.update(metric, [{"predicted": ["B-LOC", "O", "B-LOC"], "gold": gold}])
+    details = task.details(metric)
+    assert details["entity_f1"] == pytest.approx(2 / 5)
+    assert (details["entity_precision/LOC"], details["entity_recall/LOC"]) == (0.5, 0.5)
+    assert details["entity_f1/LOC"] == 0.5
+    assert details["entity_f1/PER"] == details["entity_f1/ORG"] == 0
+    lines = task.report(metric).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["LOC", "ORG", "PER", "all"]
+    assert lines[1].split() == ["LOC", "0.5000", "0.5000", "0.5000", "2"]
+    assert lines[-1].split() == ["all", "entities", "0.5000", "0.3333", "0.4000", "3"]
+
+
+def test_the_text_of_an_example_is_its_words(ner):
+    task = ner()
+    assert task.text_key(sentence("Rome/B-LOC fell")) == task.text_key(sentence("Rome/B-PER fell"))
+    assert task.text_key(sentence("Rome fell")) != task.text_key(sentence("Romefell"))

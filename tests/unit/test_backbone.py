@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import GPT2Config, GPT2ForTokenClassification, GPT2Model
+
+from peftlab.backbone import ModelSpec, fetch, head_of
+from peftlab.errors import ConfigError, SourceError
+from peftlab.sources import FilesSource
+
+
+def pretrained_in(folder: Path, **options):
+    return fetch(ModelSpec(name="model", source=FilesSource(path=folder), **options))
+
+
+def dropouts(model: nn.Module) -> dict[str, float]:
+    return {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+
+
+class TestBackbone:
+    def test_it_is_the_pretrained_model_with_a_new_head(self, pretrained, tiny_model, ner):
+        task = ner(["LOC", "ORG", "PER"])
+        model = pretrained.backbone(task)
+        stored = load_file(tiny_model / "model.safetensors")
+        encoder = model.bert.state_dict()
+        assert set(encoder) == {name for name in stored if not name.startswith("pooler.")}
+        assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
+        assert model.classifier.weight.shape == (7, 32)
+        assert model.config.id2label == dict(enumerate(task.labels))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    def test_weights_stored_in_half_precision_become_fp32(self, folder, ner):
+        tensors = load_file(folder / "model.safetensors")
+        halves = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+        save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+        model = pretrained_in(folder).backbone(ner())
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
+    def test_the_implementation_of_attention(self, tiny_model, ner, attention):
+        model = pretrained_in(tiny_model, attention=attention).backbone(ner())
+        assert model.config._attn_implementation == attention
+
+    def test_the_seed_decides_the_head(self, pretrained, ner):
+        heads = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            heads.append(pretrained.backbone(ner()).classifier.weight)
+        assert torch.equal(heads[0], heads[1])
+        assert not torch.equal(heads[0], heads[2])
+
+
+class TestDropout:
+    def test_without_a_wish_it_is_as_pretrained(self, tiny_model, ner):
+        assert set(dropouts(pretrained_in(tiny_model).backbone(ner())).values()) == {0.1}
+
+    def test_each_key_reaches_its_modules(self, tiny_model, ner):
+        options = {"dropout": 0.25, "attention_dropout": 0.35, "head_dropout": 0.45}
+        found = dropouts(pretrained_in(tiny_model, **options).backbone(ner()))
+        attention = {name for name in found if name.endswith("attention.self.dropout")}
+        assert len(attention) == 2
+        assert {found[name] for name in attention} == {0.35}
+        assert found["dropout"] == 0.45
+        others = found.keys() - attention - {"dropout"}
+        assert {"bert.embeddings.dropout", "bert.encoder.layer.0.output.dropout"} < others
+        assert {found[name] for name in others} == {0.25}
+
+    def test_zero_is_a_wish(self, tiny_model, ner):
+        options = {"dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
+        assert set(dropouts(pretrained_in(tiny_model, **options).backbone(ner())).values()) == {0.0}
+
+    def test_the_head_follows_the_rest_where_it_is_not_named(self, tiny_model, ner):
+        assert dropouts(pretrained_in(tiny_model, dropout=0.25).backbone(ner()))["dropout"] == 0.25
+
+    def test_an_architecture_that_lacks_the_key(self, folder, ner):
+        config = GPT2Config(vocab_size=75, n_positions=16, n_embd=8, n_layer=1, n_head=1)
+        GPT2Model(config).save_pretrained(folder)
+        with pytest.raises(ConfigError) as error:
+            pretrained_in(folder, dropout=0.2).backbone(ner())
+        assert str(error.value) == "model.dropout=0.2: gpt2 has no such dropout; leave it null"
+        pretrained_in(folder).backbone(ner())
+
+
+class TestFolders:
+    def error(self, folder, ner) -> str:
+        with pytest.raises(SourceError) as caught:
+            pretrained = pretrained_in(folder)
+            pretrained.tokenizer()
+            pretrained.backbone(ner())
+        message = str(caught.value)
+        assert message.startswith(f"{folder}: ")
+        assert "\n" not in message
+        return message.removeprefix(f"{folder}: ")
+
+    def test_no_config(self, folder, ner):
+        (folder / "config.json").unlink()
+        assert self.error(folder, ner).startswith("no config.json in the model's folder")
+
+    def test_no_weights(self, folder, ner):
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(b"")
+        assert self.error(folder, ner).startswith("no *.safetensors in the model's folder; save the weights")
+
+    def test_no_tokenizer(self, folder, ner):
+        """Transformers would make one of five special tokens, for which every word is unknown."""
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+        assert "tokenizer" in self.error(folder, ner)
+
+    def test_a_vocabulary_alone_is_a_tokenizer(self, folder, tokenizer):
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+        by_id = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+        (folder / "vocab.txt").write_text("\n".join(by_id) + "\n")
+        assert pretrained_in(folder).tokenizer()("Paris")["input_ids"] == tokenizer("Paris")["input_ids"]
+
+    @pytest.mark.parametrize("content", ["{", '{"model_type": "no-such-model"}', '{"model_type": "vit"}'])
+    def test_a_config_that_names_no_text_model(self, folder, ner, content):
+        (folder / "config.json").write_text(content)
+        assert self.error(folder, ner)
+
+    @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", None])
+    def test_damaged_weights(self, folder, ner, content):
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100] if content is None else content)
+        assert self.error(folder, ner).startswith("the model cannot be loaded: ")
+
+    def test_weights_that_lack_tensors(self, folder, ner):
+        tensors = load_file(folder / "model.safetensors")
+        del tensors["encoder.layer.1.output.dense.weight"], tensors["encoder.layer.1.output.dense.bias"]
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        assert self.error(folder, ner) == (
+            "2 tensors of BertForTokenClassification are not in the weights, "
+            "first bert.encoder.layer.1.output.dense.bias; is this the whole model?"
+        )
+
+    def test_weights_of_another_shape(self, folder, ner):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 99}))
+        assert self.error(folder, ner)
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(SourceError, match="No such file or folder"):
+            pretrained_in(tmp_path / "nowhere")
+
+
+class TestIdentity:
+    def test_every_file_that_makes_the_model_counts(self, folder):
+        before = pretrained_in(folder).weights_sha256
+        assert pretrained_in(folder).weights_sha256 == before
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "spiece.model"):
+            kept = (folder / name).read_bytes() if (folder / name).is_file() else None
+            (folder / name).write_bytes((kept or b"") + b" ")
+            assert pretrained_in(folder).weights_sha256 != before, name
+            (folder / name).write_bytes(kept) if kept is not None else (folder / name).unlink()
+        (folder / "README.md").write_text("no part of it")
+        assert pretrained_in(folder).weights_sha256 == before
+
+
+def test_the_head_is_what_stands_beside_the_encoder(pretrained, ner):
+    assert head_of(pretrained.backbone(ner())) == ("classifier",)
+    config = GPT2Config(vocab_size=9, n_positions=4, n_embd=8, n_layer=1, n_head=1)
+    assert head_of(GPT2ForTokenClassification(config)) == ("classifier",)
