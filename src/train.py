@@ -6,10 +6,9 @@ Nothing heavy is imported here, so that ``--help`` and ``--cfg job`` answer at o
 import sys
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from peftlab.exits import composition_exits, conf_dir, user_exits
+from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exits
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
@@ -18,7 +17,7 @@ def train(cfg: DictConfig) -> None:
     with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
         from peftlab.run import run
 
-        run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=list(HydraConfig.get().overrides.task))
+        run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=typed_overrides())
 
 
 if __name__ == "__main__":

@@ -29,7 +29,15 @@ DROPOUT_KEYS = {
 }
 """What architectures call each of our dropout keys; the first that a model's configuration has is set."""
 
-MODEL_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
+MODEL_FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
 """What of a folder makes the model what it is: part of a run's identity."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -78,7 +86,7 @@ class Pretrained:
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
-            raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained of a tokenizer writes it")
+            raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
         if not tokenizer.is_fast:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
         return tokenizer

@@ -11,17 +11,19 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
@@ -40,8 +42,8 @@ from peftlab.schedules import Schedule
 from peftlab.tasks.task import Task
 
 ALLOWED_PREFIXES = ("peftlab", "torch.optim", "lightning.pytorch", "torchmetrics", "pytorch_optimizer")
-_NO_KEY = ("function-", "dataclass[")
-"""How pydantic's own steps begin, where it says at which key it found something wrong."""
+_NO_KEY = re.compile(r"function-.*|(dataclass|is-instance|list|dict)\[.*|str|int|float|bool")
+"""Pydantic's own steps and the members of a union, where it says at which key it found something wrong."""
 LATER = (Optimizer, LRScheduler, Logger)
 """Kinds that want something of the run (parameters, an optimiser, its folder): they become partials."""
 KINDS = (*LATER, Callback, Strategy, Metric)
@@ -61,7 +63,7 @@ class RunSpec:
     budget: BudgetSpec
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None
     existing: Literal["auto", "rerun", "skip"] = "auto"
@@ -85,6 +87,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(explain_composition(error, [])) from error
     assert isinstance(config, dict)
     resolved = {str(key): value for key, value in config.items()}
+    for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
+        resolved[group] = {name: node for name, node in (resolved.get(group) or {}).items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     return resolved
@@ -125,7 +129,7 @@ def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) ->
         return cls(**values)
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, MisconfigurationException) as error:
         raise ConfigError(f"{path}: {cls.__name__} refuses these values: {error}") from error
 
 
@@ -185,7 +189,7 @@ def _checked(cls: type, values: Any, path: str) -> Any:
 
 def _explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) -> str:
     """One line for one thing that pydantic found wrong below `path`, or at it where not `within`."""
-    location = [str(part) for part in detail["loc"] if within and not str(part).startswith(_NO_KEY)]
+    location = [str(part) for part in detail["loc"] if within and not _NO_KEY.fullmatch(str(part))]
     key = ".".join([path, *location] if path else location)
     if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return _unknown(key, _field_names(cls, location[:-1]))
@@ -205,10 +209,7 @@ def _explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) ->
 
 def _field_names(cls: Any, location: list[str]) -> list[str]:
     for part in location:
-        types = {f.name: f.type for f in fields(cls)} if is_dataclass(cls) else {}
-        cls = types.get(part)
-        if isinstance(cls, str):
-            cls = globals().get(cls)
+        cls = get_type_hints(cls).get(part) if is_dataclass(cls) else None
     return [f.name for f in fields(cls) if f.init] if is_dataclass(cls) else []
 
 

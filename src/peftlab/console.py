@@ -31,6 +31,9 @@ def start_logging() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning's own use of torch and ours of transformers, which their next versions mend
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # The folder holds the record before the first metric is logged
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 

@@ -25,9 +25,13 @@ from typing import Any, Self
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import UserError, did_you_mean
+
+_GROUP_IS_NULL = "Config group override must be a string or a list"
+"""How Hydra's ValueError about ``GROUP=null`` begins."""
 
 
 class Interrupted(BaseException):
@@ -58,6 +62,10 @@ def composition_exits() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
+        _fail(explain_composition(error, sys.argv[1:]))
+    except ValueError as error:
+        if not str(error).startswith(_GROUP_IS_NULL):
+            raise
         _fail(explain_composition(error, sys.argv[1:]))
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
@@ -121,11 +129,24 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)
+    groups = config_groups()
+    if text.startswith(_GROUP_IS_NULL):
+        group = next((group for group in groups if f"{group}=null" in overrides), "a group")
+        return f"{group}=null: name an option, or write {group}=[] where options form a list"
+    if match := re.search(r"An item is already at '([^']+)'", text):
+        return f"{match[1]} is in the configuration already: write {match[1]}=..., without the plus"
     if match := re.search(r"Could not override '([^']+)'", text):
-        if match[1] in config_groups():
+        if match[1] in groups:
             return f"{match[1]} is not chosen by default: write +{match[1]}=..., with a plus"
         return _unknown_key(match[1], overrides)
     return text.splitlines()[0].rstrip(".")
+
+
+def typed_overrides() -> list[str]:
+    """Return the overrides of the running command as they were typed, any ``${...}`` in them left as it is."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
 
 
 def set_in(message: str) -> str:
@@ -138,10 +159,10 @@ def set_in(message: str) -> str:
         return ""
     group, leaf = key[0].partition(".")[0], key[0].rpartition(".")[2]
     hydra = HydraConfig.get()
-    if any(text.lstrip("+").startswith(key[0]) for text in hydra.overrides.task):
+    if any(text.lstrip("+").startswith(key[0]) for text in typed_overrides()):
         return ""
-    for source in hydra.runtime.config_sources:
-        for name in ("experiment", group):
+    for name in ("experiment", group):  # an experiment comes last and wins, wherever its file lies
+        for source in hydra.runtime.config_sources:
             file = Path(source.path) / name / f"{hydra.runtime.choices.get(name)}.yaml"
             if (
                 source.schema == "file"

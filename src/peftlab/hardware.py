@@ -30,6 +30,8 @@ class TrainerSpec:
     """The largest norm of the whole gradient; None: no clipping."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
+    cheap_dropout: bool | Literal["auto"] = "auto"
+    """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
@@ -58,7 +60,13 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("trainer.precision=16-mixed: the CPU has no such mode; use bf16-mixed or 32-true")
     if precision == "auto":
         precision = _best_precision(str(accelerator))
-    return {**trainer, "accelerator": accelerator, "precision": precision}
+    cheap = trainer.get("cheap_dropout")
+    return {
+        **trainer,
+        "accelerator": accelerator,
+        "precision": precision,
+        "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
+    }
 
 
 def _best_precision(accelerator: str) -> Precision:

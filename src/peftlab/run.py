@@ -26,6 +26,7 @@ from peftlab.hardware import describe_hardware
 from peftlab.methods.method import MethodContext
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
+from peftlab.speed.dropout import cheapen
 from peftlab.tensor_files import load_into
 from peftlab.tuner import Tuner
 
@@ -60,11 +61,10 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
 
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)
-        folder = run_folder.start(config, spec.run_name, whole)
+        known = describe(spec, data, tuner)
+        folder = run_folder.start(config, spec.run_name, whole, command=command, overrides=overrides, **known)
         if folder.finished:
             return folder.record
-        folder.record.update(**describe(spec, data, tuner))
-        folder.record.data |= {"command": list(command), "overrides": list(overrides)}
         with folder.recording(cost.totals, tuner.trained) as record:
             best = KeepBest(spec.task.selection, folder.best, record)
             trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)])
@@ -104,6 +104,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     if spec.trainer.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = spec.peft.apply(model, context)
+    if spec.trainer.cheap_dropout is True:
+        cheapen(model)
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 

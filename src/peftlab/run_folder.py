@@ -103,16 +103,17 @@ class RunFolder:
         self.record.finish(status, error)
 
 
-def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any]) -> RunFolder:
+def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:
     """Make the run folder with its first files, or return the one in which this very run has been completed.
 
     Args:
         config: the resolved configuration; ``run_dir`` and ``existing`` say where, and what to do if it is there.
         name: of the run and its like, the folder below ``runs/``.
         identity: the record's section.
+        record: what else `RunRecord.start` takes.
 
     Raises:
-        ConfigError: ``run_dir`` is a folder that holds something else.
+        ConfigError: ``run_dir`` holds something else, or cannot be made.
     """
     run_id = run_id_of(identity)
     root = Path("runs") / name
@@ -127,7 +128,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any]) -> 
     path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
     (path / CONFIG).write_text(OmegaConf.to_yaml(dict(config)), encoding="utf-8")
     (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
-    return RunFolder(RunRecord.start(path, run_id=run_id, name=name, command=[], overrides=[], identity=identity))
+    return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
 
 
 def _completed(folders: Iterable[Path], identity: Mapping[str, Any]) -> RunRecord | None:
@@ -150,5 +151,8 @@ def _exact_folder(path: Path, replace: bool) -> Path:
                 "name another folder, or replace it with existing=rerun"
             )
         shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
     return path

@@ -15,7 +15,12 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        whole: dict[str, Tensor] = {}
+        memory: set[int] = set()
+        for name, tensor in tensors.items():
+            own = tensor.detach().cpu().contiguous()
+            whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
+            memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
         save_file(whole, temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # safetensors lets only the owner read
         with temporary.open("rb") as file:

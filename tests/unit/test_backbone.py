@@ -96,11 +96,14 @@ class TestDropout:
 
 
 class TestFolders:
+    def load(self, folder, ner) -> None:
+        pretrained = pretrained_in(folder)
+        pretrained.tokenizer()
+        pretrained.backbone(ner())
+
     def error(self, folder, ner) -> str:
         with pytest.raises(SourceError) as caught:
-            pretrained = pretrained_in(folder)
-            pretrained.tokenizer()
-            pretrained.backbone(ner())
+            self.load(folder, ner)
         message = str(caught.value)
         assert message.startswith(f"{folder}: ")
         assert "\n" not in message

@@ -81,6 +81,13 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch):
     assert steps == ["fsync", "replace x"]
 
 
+def test_tensors_that_share_memory_are_saved_each(tmp_path: Path):
+    whole = torch.arange(6.0)
+    shared = {"whole": whole, "same": whole, "part": whole[2:4], "turned": whole.view(2, 3).T}
+    save(shared, tmp_path / "x")
+    assert_equal(load_file(tmp_path / "x"), shared)
+
+
 def test_names_that_differ_are_refused(tmp_path: Path):
     path = tmp_path / "x"
     save(tensors(), path)

@@ -69,8 +69,9 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the scores, and start the clock again."""
-        if trainer.state.fn == "fit":
-            self._since = self._last_line = time.perf_counter()
+        if trainer.state.fn != "fit":
+            return
+        self._since = self._last_line = time.perf_counter()
         scores = "  ".join(
             f"{name.removeprefix('validation/')} {float(value):.4f}"
             for name, value in trainer.callback_metrics.items()

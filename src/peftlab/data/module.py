@@ -227,6 +227,8 @@ class DataModule(L.LightningDataModule):
             batch_size=None,
             num_workers=self.spec.workers,
             persistent_workers=self.spec.workers > 0,
+            # of its own: a loader without one draws from the generator of dropout, how often depends on the workers
+            generator=torch.Generator().manual_seed(self.seed),
         )
 
 

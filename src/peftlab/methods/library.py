@@ -39,6 +39,11 @@ class LibraryMethod(Method):
                 f"{did_you_mean(self.peft_type, known)} Allowed: {', '.join(sorted(known))}"
             )
         known = list(inspect.signature(self._config_class).parameters)
+        if not {"target_modules", "modules_to_save"} <= set(known):
+            raise ConfigError(
+                f"peft.peft_type = '{self.peft_type}' is of a kind that is not supported: "
+                f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
+            )
         for key in self.options:
             if key not in known:
                 raise ConfigError(

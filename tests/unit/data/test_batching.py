@@ -48,9 +48,7 @@ def test_it_depends_on_its_arguments_only():
 
 @pytest.mark.parametrize("bucket_batches", [1, 10])
 def test_epochs_and_seeds_have_plans_of_their_own(bucket_batches):
-    plans = [
-        planned(bucket_batches=bucket_batches, seed=seed, epoch=epoch) for seed in range(3) for epoch in range(3)
-    ]
+    plans = [planned(bucket_batches=bucket_batches, seed=seed, epoch=epoch) for seed in range(3) for epoch in range(3)]
     assert all(plans[a] != plans[b] for a in range(9) for b in range(a))
     # not only the order of the batches changes, but also who meets whom
     companies = [{frozenset(batch) for batch in batches} for batches in plans]

@@ -228,7 +228,9 @@ class TestLoaders:
 
 
 def test_describe_is_what_the_record_says(module, folder_of):
-    folder = folder_of("train.txt", "dev.txt", "test.txt", content="the B-LOC\n\u200b O\nmoved O\nwas O\n\nRome B-LOC\n")
+    folder = folder_of(
+        "train.txt", "dev.txt", "test.txt", content="the B-LOC\n\u200b O\nmoved O\nwas O\n\nRome B-LOC\n"
+    )
     described = module(folder, max_tokens=5, long="truncate").describe()
     assert described == {
         "name": "tiny",

@@ -229,7 +229,6 @@ class TestLoss:
         assert task.weight(batch) == 0
         assert task.decode(logits, batch)[0]["predicted"] == ["O", "O"]
 
-
     @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
     def test_label_smoothing_is_a_share(self, ner, smoothing):
         with pytest.raises(ValidationError, match="label_smoothing"):

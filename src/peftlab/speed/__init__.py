@@ -1,0 +1,1 @@
+"""Faster ways to the same result, or ones that say how they differ."""

@@ -1,0 +1,178 @@
+"""What every task of ``conf/task/`` must hold. A new file there is tested without a change here, once there is data of
+its kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from peftlab.backbone import HEADS
+from peftlab.exits import conf_dir
+from peftlab.run import TASK_TYPES
+
+TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
+DATA_FOR = {"token-classification": "tiny_data"}
+"""The fixture with examples for each head; `data=files` has to be able to read it."""
+
+
+class Case:
+    """A task that knows its labels, examples for it, and a model whose head fits."""
+
+    def __init__(self, spec, tokenizer, model, examples):
+        self.task, self.tokenizer, self.model, self.examples = spec.task, tokenizer, model, examples
+        self.options = {"max_tokens": spec.data.max_tokens, "long": spec.data.long}
+
+    def batch(self, indices, **options):
+        encoded = self.task.encode(self.examples, self.tokenizer, **{**self.options, **options})
+        return self.task.collate(self.examples, encoded, indices)
+
+    @torch.no_grad()
+    def logits(self, batch):
+        return self.model(**batch["inputs"]).logits
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def case(request, spec, pretrained):
+    whole = spec(f"task={request.param}")
+    assert whole.task.head in DATA_FOR, f"name a fixture with examples for '{whole.task.head}' in DATA_FOR"
+    folder = request.getfixturevalue(DATA_FOR[whole.task.head])
+    splits = whole.data.format.read({"train": folder / "train.txt", "test": folder / "test.txt"})
+    whole.task.learn_labels(splits, None)
+    torch.manual_seed(0)
+    return Case(whole, pretrained.tokenizer(), pretrained.backbone(whole.task).eval(), splits["train"][:16])
+
+
+def scores(task, *batches):
+    metric = task.metric()
+    for predictions in batches or [[]]:
+        task.update(metric, predictions)
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def test_its_head_is_known_to_transformers_and_to_the_library(case):
+    assert case.task.head in HEADS
+    assert case.task.head in TASK_TYPES
+
+
+def test_declared_labels_give_the_same_labels_again(case):
+    fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
+    again = type(case.task)(**fields)
+    assert again.labels == []
+    again.learn_labels({"train": []}, case.task.declared_labels)
+    assert again.labels == case.task.labels
+    assert len(set(again.labels)) == len(again.labels) > 1
+    json.dumps(case.task.declared_labels)
+
+
+def test_encoding_is_a_pure_function(case):
+    first, again = (case.task.encode(case.examples, case.tokenizer, **case.options) for _ in range(2))
+    assert first.arrays.keys() == again.arrays.keys()
+    assert all((first.arrays[name] == again.arrays[name]).all() for name in first.arrays)
+    assert (first.lengths == again.lengths).all()
+    assert first.counts == again.counts
+    assert len(first.lengths) == len(case.examples)
+    assert all(isinstance(count, int) for count in first.counts.values())
+
+
+def test_a_batch_holds_the_examples_asked_for(case):
+    batch = case.batch([5, 2, 9])
+    assert batch["examples"] == [case.examples[i] for i in (5, 2, 9)]
+    assert batch["tokens"] == int(batch["inputs"]["attention_mask"].sum())
+    assert batch["tokens"] == sum(case.batch([i])["tokens"] for i in (5, 2, 9))
+    assert batch["inputs"]["input_ids"].shape == batch["inputs"]["attention_mask"].shape
+
+
+def test_short_rows_are_obeyed(case):
+    assert case.batch(range(16), max_tokens=6)["inputs"]["input_ids"].shape[1] <= 6
+
+
+def test_the_model_takes_a_batch_and_the_loss_has_gradients(case):
+    batch = case.batch(range(8))
+    loss = case.task.loss(case.model(**batch["inputs"]).logits, batch)
+    assert loss.shape == ()
+    assert loss.isfinite()
+    parameters = list(case.model.parameters())
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, parameters))
+
+
+def test_weights_make_the_mean_over_batches_exact(case):
+    indices = range(len(case.examples))
+    whole = case.batch(indices)
+    batches = [case.batch([i]) for i in indices]
+    weights = [case.task.weight(batch) for batch in batches]
+    losses = [case.task.loss(case.logits(batch), batch).item() for batch in batches]
+    assert len(set(weights)) > 1
+    assert sum(weights) == case.task.weight(whole)
+    mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+    assert mean == pytest.approx(case.task.loss(case.logits(whole), whole).item(), rel=1e-5)
+
+
+def test_predictions_are_json_and_tell_of_every_example(case):
+    indices = [3, 0, 7]
+    batch = case.batch(indices)
+    predictions = case.task.decode(case.logits(batch), batch)
+    assert [prediction["id"] for prediction in predictions] == [case.examples[i].id for i in indices]
+    assert all({"id", "input", "gold", "predicted", "probability"} <= prediction.keys() for prediction in predictions)
+    assert json.loads(json.dumps(predictions, allow_nan=False)) == predictions
+
+
+def test_an_example_is_predicted_alike_in_any_company(case):
+    indices = range(len(case.examples))
+    whole = case.batch(indices)
+    together = case.task.decode(case.logits(whole), whole)
+    for i in indices:
+        batch = case.batch([i])
+        (alone,) = case.task.decode(case.logits(batch), batch)
+        assert alone["predicted"] == together[i]["predicted"]
+        assert alone["probability"] == pytest.approx(together[i]["probability"], rel=1e-4)
+
+
+class TestScores:
+    def predictions(self, case):
+        batch = case.batch(range(len(case.examples)))
+        return case.task.decode(case.logits(batch), batch)
+
+    def test_what_selects_the_best_is_a_score(self, case):
+        assert case.task.selection.metric in {*scores(case.task), "loss"}
+
+    def test_perfect_predictions_have_the_best_score(self, case):
+        predictions = self.predictions(case)
+        perfect = [prediction | {"predicted": prediction["gold"]} for prediction in predictions]
+        found, best = scores(case.task, predictions), scores(case.task, perfect)
+        name = case.task.selection.metric
+        assert best[name] == 1 or case.task.selection.mode == "min"
+        assert best[name] != found[name]
+        assert (best[name] > found[name]) == (case.task.selection.mode == "max")
+
+    def test_batches_add_up(self, case):
+        predictions = self.predictions(case)
+        mixed = [p | {"predicted": p["gold"]} if n % 2 else p for n, p in enumerate(predictions)]
+        assert scores(case.task, mixed) == scores(case.task, mixed[:3], mixed[3:4], mixed[4:])
+        assert scores(case.task, mixed) != scores(case.task, predictions)
+
+    def test_a_reset_forgets(self, case):
+        metric = case.task.metric()
+        case.task.update(metric, self.predictions(case))
+        metric.reset()
+        case.task.update(metric, [])
+        assert {name: float(value) for name, value in metric.compute().items()} == scores(case.task)
+
+    def test_details_hold_the_scores_and_the_report_shows_them(self, case):
+        metric = case.task.metric()
+        case.task.update(metric, self.predictions(case))
+        details = case.task.details(metric)
+        assert details.items() >= {name: float(value) for name, value in metric.compute().items()}.items()
+        assert all(isinstance(value, float) for value in details.values())
+        assert f"{details[case.task.selection.metric]:.4f}" in case.task.report(metric)
+        assert case.task.scorer
+
+
+def test_equal_texts_have_one_key(case):
+    keys = [case.task.text_key(example) for example in case.examples]
+    inputs = [json.dumps(prediction["input"]) for prediction in TestScores().predictions(case)]
+    assert len(set(keys)) == len(set(inputs)) > 1
+    json.dumps(keys)

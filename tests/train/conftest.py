@@ -1,0 +1,131 @@
+"""Whole runs on the tiny model: one finished run that many tests read, and means to make more."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from peftlab.exits import conf_dir
+from peftlab.record import RunRecord
+from peftlab.run import run
+
+LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
+"""Enough for LoRA to find some of the entities and miss others."""
+
+RunTiny = Callable[..., RunRecord]
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture(scope="session")
+def run_tiny(tiny_model: Path, tiny_data: Path) -> RunTiny:
+    """Run the tiny model on the tiny data with further overrides, LoRA for 60 steps (10 epochs) by default."""
+
+    def run_(*overrides: str) -> RunRecord:
+        tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}"]
+        tiny += ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "budget=smoke"]
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return run(
+                compose("config", overrides=[*tiny, *LEARNING, *overrides]), ["python", "-m", "train"], overrides
+            )
+
+    return run_
+
+
+@pytest.fixture(scope="session")
+def finished(run_tiny: RunTiny, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """A finished run; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
+        return run_tiny(f"run_dir={folder / 'run'}")
+
+
+@pytest.fixture
+def command(tiny_overrides: list[str], monkeypatch, capsys) -> Command:
+    """Run ``python -m train TINY ARGUMENTS`` in this process; a failure is raised, as in a process it would end it."""
+
+    def run_(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["train", *tiny_overrides, *arguments])
+        code = 0
+        try:
+            runpy.run_module("train", run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        return Ended(code, *capsys.readouterr())
+
+    return run_
+
+
+CALLBACKS = '''
+import os
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+class Fail(Callback):
+    """Fail after a step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise ArithmeticError("the callback failed")
+
+
+class Spoil(Callback):
+    """Make the weights worse after a step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, tuner, *args):
+        if trainer.global_step == self.step:
+            with torch.no_grad():
+                for weight in tuner.trained().values():
+                    weight.mul_(-3)
+
+
+class Signal(Callback):
+    """Send this process a signal, once, when a hook is reached."""
+
+    def __init__(self, number: int, hook: str, step: int = 0):
+        def send(trainer, *args, **options):
+            if trainer.global_step >= step:
+                setattr(self, hook, lambda *args, **options: None)
+                os.kill(os.getpid(), number)
+
+        setattr(self, hook, send)
+'''
+
+
+@pytest.fixture
+def users_callbacks(tmp_path_factory, monkeypatch) -> Iterator[Callable[..., list[str]]]:
+    """A package `users_callbacks` on the path; returns the overrides that add one of its classes to a run."""
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "users_callbacks.py").write_text(CALLBACKS)
+    monkeypatch.syspath_prepend(folder)
+
+    def overrides(name: str, **options: object) -> list[str]:
+        given = [f"+callbacks.users.{key}={value}" for key, value in options.items()]
+        return ["allow=[users_callbacks]", f"+callbacks.users._target_=users_callbacks.{name}", *given]
+
+    yield overrides
+    sys.modules.pop("users_callbacks", None)

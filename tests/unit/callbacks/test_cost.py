@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from peftlab.callbacks import cost as cost_module
+from peftlab.callbacks.cost import Cost, peak_memory_gib
+
+
+@pytest.fixture
+def cost(monkeypatch, clock):
+    monkeypatch.setattr(cost_module, "time", SimpleNamespace(perf_counter=clock))
+    return Cost()
+
+
+def test_samples_tokens_and_steps_of_training_are_counted(cost, train):
+    train(cost, 4, 4, 2, epochs=2)
+    totals = cost.totals()
+    assert (cost.samples, cost.tokens) == (20, 60)
+    assert totals["steps"] == 6
+    assert totals["epochs"] == 2
+    assert totals["samples_per_second"] == pytest.approx(20 / 6, abs=0.01)
+    assert totals["tokens_per_second"] == 60 / 6
+
+
+def test_validation_takes_none_of_the_training_time(cost, train, clock):
+    began = clock.now
+    train(cost, 4, 4, 2, epochs=2)
+    assert cost.totals()["train_seconds"] == 6
+    assert cost.totals()["wall_seconds"] == clock.now - began == 6 + 2 * 2 * 100
+
+
+def test_a_validation_after_the_training_takes_none_either(cost, train, clock):
+    trainer, module = train(cost, 4, epochs=1)
+    before = cost.totals()["train_seconds"]
+    trainer.validate(module, trainer.val_dataloaders, verbose=False)
+    clock.now += 50
+    assert cost.totals()["train_seconds"] == before == 1
+
+
+def test_part_of_an_epoch(cost, train):
+    train(cost, 4, 4, 4, 4, epochs=-1, max_steps=6)
+    assert cost.totals()["epochs"] == 1.5
+
+
+def test_steps_are_those_of_the_optimizer(cost, train):
+    train(cost, 4, 4, 4, 4, epochs=1, accumulate_grad_batches=2)
+    assert cost.totals()["steps"] == 2
+    assert cost.samples == 16
+
+
+def test_the_arithmetic_of_a_linear_layer(cost, train):
+    train(cost, 4, 4, 4, epochs=2)
+    # a product of (4, 8) and (8, 4) forward, and one as large for the gradient of the weights; inputs need none
+    a_batch = 2 * (2 * 4 * 8 * 4)
+    assert cost.totals()["train_flops"] == 6 * a_batch
+
+
+def test_the_arithmetic_grows_with_the_positions_of_later_batches(cost, train):
+    train(cost, 4, 2, 6, epochs=1)
+    assert cost.totals()["train_flops"] == 2 * (2 * (4 + 2 + 6) * 8 * 4)
+
+
+def test_frozen_weights_cost_no_gradient(cost, train, clock):
+    module = train.one_layer(clock)
+    module.layer.requires_grad_(False)
+    module.scale = torch.nn.Parameter(torch.ones(()))
+    module.layer.register_forward_hook(lambda _, __, output: output * module.scale)
+    train(cost, 4, epochs=1, module=module)
+    assert cost.totals()["train_flops"] == 2 * 4 * 8 * 4
+
+
+def test_a_failure_in_a_step_stops_the_clock_and_the_counting(cost, train, clock):
+    module = train.one_layer(clock)
+    whole_step = module.training_step
+
+    def failing(batch, batch_idx):
+        whole_step(batch, batch_idx)
+        raise RuntimeError("out of memory")
+
+    module.training_step = failing
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(cost, 4, module=module)
+    clock.now += 50
+    assert cost.totals()["train_seconds"] == 1
+    assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
+
+
+def test_without_training_nothing_is_divided_by_zero(cost):
+    totals = cost.totals()
+    assert totals.pop("peak_memory_gib") > 0
+    assert set(totals.values()) == {0}
+
+
+def test_peak_memory_is_in_gib(monkeypatch):
+    class Usage:
+        ru_maxrss = 3 * 2**20  # KiB on Linux, bytes on macOS
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cost_module.resource, "getrusage", lambda _: Usage)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert peak_memory_gib() == 3
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert peak_memory_gib() == 3 / 2**10
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 2**31)
+    assert peak_memory_gib() == 2

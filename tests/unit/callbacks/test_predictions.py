@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from peftlab.callbacks.predictions import Predictions
+
+
+def trainer(fn):
+    return SimpleNamespace(state=SimpleNamespace(fn=fn))
+
+
+def predictions(*ids):
+    return [{"id": id_, "input": ["Zürich"], "predicted": ["B-LOC"]} for id_ in ids]
+
+
+def written(folder, split):
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+class TestEvaluation:
+    def evaluate(self, callback, split, *batches, fn=None):
+        for batch in batches:
+            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split), None, batch, None, 0)
+        getattr(callback, f"on_{split}_epoch_end")(trainer(fn or split), None)
+
+    def test_they_come_in_the_order_of_the_file(self, tmp_path, split):
+        callback = Predictions(tmp_path / "predictions")
+        ids = [f"{split}:{n}" for n in (10, 2, 100, 9, 0)]
+        self.evaluate(callback, split, predictions(*ids[:3]), predictions(*ids[3:]))
+        found = written(tmp_path / "predictions", split)
+        assert found == predictions(*(f"{split}:{n}" for n in (0, 2, 9, 10, 100)))
+        assert [path.name for path in (tmp_path / "predictions").iterdir()] == [f"{split}.jsonl"]
+
+    def test_letters_stay_readable(self, tmp_path, split):
+        self.evaluate(Predictions(tmp_path), split, predictions(f"{split}:0"))
+        assert "Zürich" in (tmp_path / f"{split}.jsonl").read_text(encoding="utf-8")
+
+    def test_a_second_evaluation_replaces_the_first(self, tmp_path, split):
+        callback = Predictions(tmp_path)
+        self.evaluate(callback, split, predictions(f"{split}:0", f"{split}:1"))
+        self.evaluate(callback, split, predictions(f"{split}:1", f"{split}:0"))
+        assert [each["id"] for each in written(tmp_path, split)] == [f"{split}:0", f"{split}:1"]
+
+
+def test_validations_while_training_leave_no_file(tmp_path):
+    callback = Predictions(tmp_path)
+    TestEvaluation().evaluate(callback, "validation", predictions("validation:3"), fn="fit")
+    assert list(tmp_path.iterdir()) == []
+    TestEvaluation().evaluate(callback, "validation", predictions("validation:0"))
+    assert [each["id"] for each in written(tmp_path, "validation")] == ["validation:0"]
+
+
+def test_the_splits_do_not_mix(tmp_path):
+    callback = Predictions(tmp_path)
+    TestEvaluation().evaluate(callback, "validation", predictions("validation:0"))
+    TestEvaluation().evaluate(callback, "test", predictions("test:0"))
+    assert [each["id"] for each in written(tmp_path, "test")] == ["test:0"]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from peftlab.errors import ConfigError
+from peftlab.methods.library import LibraryMethod, linear_layers
+from peftlab.methods.method import MethodContext
+
+ATTENTION = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
+MLP = ["intermediate.dense", "output.dense"]
+
+
+def in_every_block(layers: list[str]) -> set[str]:
+    return {f"bert.encoder.layer.{n}.{layer}" for n in range(2) for layer in layers}
+
+
+def lora(**options) -> LibraryMethod:
+    return LibraryMethod(name="lora", learning_rate=1e-3, peft_type="LORA", **options)
+
+
+@pytest.fixture(scope="module")
+def model(pretrained):
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(pretrained.folder)
+
+
+class TestLinearLayers:
+    @pytest.mark.parametrize(
+        ("target", "layers"),
+        [
+            ("all_linear", ATTENTION + MLP),
+            ("attention", ATTENTION),
+            ("mlp", MLP),
+            ("query", ["attention.self.query"]),
+            (["query", "value"], ["attention.self.query", "attention.self.value"]),
+            ("output.dense", ["attention.output.dense", "output.dense"]),
+            (["attention.output.dense"], ["attention.output.dense"]),
+            ("dense", ["attention.output.dense", *MLP]),
+        ],
+    )
+    def test_groups_and_ends_of_names(self, model, target, layers):
+        found = linear_layers(model, target, ("classifier",))
+        assert set(found) == in_every_block(layers)
+
+    def test_a_whole_name(self, model):
+        name = "bert.encoder.layer.1.intermediate.dense"
+        assert linear_layers(model, name, ("classifier",)) == [name]
+
+    def test_a_part_of_a_name_is_not_its_end(self, model):
+        with pytest.raises(ConfigError, match="no linear layer is called 'uery'"):
+            linear_layers(model, "uery", ("classifier",))
+
+    @pytest.mark.parametrize("target", ["classifier", ["query", "classifier"]])
+    def test_the_head_is_never_a_target(self, model, target):
+        with pytest.raises(ConfigError, match="no linear layer is called 'classifier'"):
+            linear_layers(model, target, ("classifier",))
+
+    def test_groups_leave_out_what_is_not_in_a_block(self):
+        blocks = nn.ModuleList([nn.ModuleDict({"attn": nn.Linear(2, 2), "fc": nn.Linear(2, 2)})])
+        model = nn.ModuleDict({"encoder": nn.ModuleDict({"layer": blocks, "pooler": nn.Linear(2, 2)})})
+        assert linear_layers(model, "all_linear", ()) == ["encoder.layer.0.attn", "encoder.layer.0.fc"]
+        assert linear_layers(model, "attention", ()) == ["encoder.layer.0.attn"]
+        assert linear_layers(model, "mlp", ()) == ["encoder.layer.0.fc"]
+        assert linear_layers(model, "pooler", ()) == ["encoder.pooler"]
+
+    @pytest.mark.parametrize("target", ["all_linear", "attention", []])
+    def test_nothing_to_adapt(self, target):
+        with pytest.raises(ConfigError, match=r"peft\.target=.* matches no linear layer of Sequential"):
+            linear_layers(nn.Sequential(nn.Embedding(2, 2)), target, ())
+
+
+class TestOptions:
+    def test_a_method_that_the_library_lacks(self):
+        with pytest.raises(ConfigError) as error:
+            LibraryMethod(name="x", learning_rate=1, peft_type="LORRA")
+        assert str(error.value).startswith("peft.peft_type = 'LORRA' is no method of peft ")
+        assert "Did you mean 'LORA'?" in str(error.value)
+        assert "IA3" in str(error.value)
+
+    @pytest.mark.parametrize("peft_type", ["PROMPT_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT"])
+    def test_a_method_that_adapts_no_layers(self, peft_type):
+        with pytest.raises(ConfigError, match=f"peft.peft_type = '{peft_type}' is of a kind that is not supported"):
+            LibraryMethod(name="x", learning_rate=1, peft_type=peft_type)
+
+    def test_an_option_that_the_method_lacks(self):
+        with pytest.raises(ConfigError) as error:
+            lora(lora_alpa=3)
+        assert str(error.value) == (
+            "there is no key 'peft.lora_alpa': LoraConfig has no such option. Did you mean 'lora_alpha'?"
+        )
+
+    def test_a_value_that_the_library_refuses(self):
+        with pytest.raises(ConfigError, match=r"^peft: AdaLoraConfig refuses these values: "):
+            LibraryMethod(name="x", learning_rate=1, peft_type="ADALORA", total_step=0)
+
+    def test_a_value_that_it_refuses_only_when_the_layers_are_made(self, model):
+        with pytest.raises(ConfigError, match=r"^peft: LoraConfig refuses these values: "):
+            lora(r=0).apply(model, MethodContext(("classifier",), "TOKEN_CLS", "here"))
+
+    def test_options_reach_the_library(self, pretrained, ner):
+        wrapped = lora(r=3, lora_alpha=6, target="query").apply(
+            pretrained.backbone(ner()), MethodContext(("classifier",), "TOKEN_CLS", "here")
+        )
+        layer = wrapped.base_model.model.bert.encoder.layer[0].attention.self.query
+        assert layer.lora_A["default"].weight.shape == (3, 32)
+        assert layer.scaling["default"] == 2
+        assert wrapped.peft_config["default"].base_model_name_or_path == "here"
+
+    def test_our_own_fields_are_no_options_of_the_library(self):
+        assert lora(r=3, target=["query"]).options == {"r": 3}
+
+
+def test_lora_is_the_equation_of_its_paper(pretrained, ner):
+    """h = W x + b + alpha / r * B A x (Hu et al. 2021, equation 3)."""
+    model = pretrained.backbone(ner()).eval()
+    weight = model.bert.encoder.layer[0].attention.self.query.weight.detach().clone()
+    context = MethodContext(("classifier",), "TOKEN_CLS", "here")
+    wrapped = lora(r=4, lora_alpha=10, target="query").apply(model, context).eval()
+    layer = wrapped.base_model.model.bert.encoder.layer[0].attention.self.query
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    torch.manual_seed(0)
+    nn.init.normal_(up)
+    x = torch.randn(5, 32)
+    expected = x @ weight.T + layer.base_layer.bias + 10 / 4 * (x @ down.T) @ up.T
+    torch.testing.assert_close(layer(x), expected)

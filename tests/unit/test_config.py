@@ -1,0 +1,325 @@
+"""From a composed configuration to plain values to objects: what is refused, and how it is told."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping
+
+import peftlab.run
+from peftlab.config import build, resolve, validate
+from peftlab.errors import ConfigError
+from peftlab.loggers import MetricsCsv
+from peftlab.methods.method import Method
+
+OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
+
+
+@pytest.fixture
+def refused(compose_config):
+    """Return the message with which a configuration is refused."""
+
+    def message(*overrides: str) -> str:
+        with pytest.raises(ConfigError) as error:
+            validate(resolve(compose_config(*OWN_FILES, *overrides)))
+        return str(error.value)
+
+    return message
+
+
+@pytest.fixture
+def imported(monkeypatch) -> list[str]:
+    """Record the names of modules that are asked for from now on."""
+    names: list[str] = []
+    real = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", lambda name, *rest: names.append(name) or real(name, *rest))
+    return names
+
+
+# --- resolve ---------------------------------------------------------------------------------------------------------
+
+
+def plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) is str and plain(child) for key, child in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return type(value) in (str, int, float, bool, type(None))
+
+
+def test_the_resolved_configuration_is_plain(compose_config):
+    config = resolve(compose_config(*OWN_FILES))
+    assert plain(config)
+    assert "${" not in json.dumps(config)
+    assert "hydra" not in config
+    assert config["optimizer"]["lr"] == config["peft"]["learning_rate"]
+    assert config["data"]["source"]["path"] == "somewhere"
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_becomes_what_it_means_here(compose_config, monkeypatch, native, precision):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("peftlab.hardware.cpu_computes_bf16", lambda: native)
+    trainer = resolve(compose_config("trainer=auto"))["trainer"]
+    assert (trainer["accelerator"], trainer["precision"]) == ("cpu", precision)
+    assert "auto" not in trainer.values()
+
+
+def test_what_is_not_auto_stays(compose_config):
+    trainer = resolve(compose_config("trainer=cpu", "trainer.precision=32-true", "trainer.accumulate=3"))["trainer"]
+    assert (trainer["accelerator"], trainer["precision"], trainer["accumulate"]) == ("cpu", "32-true", 3)
+
+
+@pytest.mark.parametrize(("overrides", "key"), [(["data=files"], "data.path"), (["model=folder"], "model.path")])
+def test_a_missing_value_is_named(compose_config, overrides, key):
+    with pytest.raises(ConfigError) as error:
+        resolve(compose_config(*overrides))
+    assert str(error.value) == f"{key} is missing: give it a value, {key}=..."
+
+
+def test_a_broken_interpolation_is_named(compose_config):
+    with pytest.raises(ConfigError, match=r"^optimizer\.head_lr: .*optimizer\.lrr"):
+        resolve(compose_config("optimizer.head_lr=${optimizer.lrr}"))
+
+
+# --- validate: keys and values ---------------------------------------------------------------------------------------
+
+
+def test_a_good_configuration_becomes_objects(compose_config):
+    spec = validate(resolve(compose_config(*OWN_FILES)))
+    assert spec.peft.name == "lora"
+    assert isinstance(spec.callbacks["early_stopping"], EarlyStopping)
+    assert isinstance(spec.logger["csv"], functools.partial)
+    assert spec.logger["csv"].func is MetricsCsv
+    assert spec.run_name == "ner-files-lora"
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("+unknwon=1", ["'unknwon'", "Allowed: ", "existing"]),
+        ("+sed=1", ["'sed'", "Did you mean 'seed'?"]),
+        ("+data.batchsize=3", ["'data.batchsize'", "Did you mean 'batch_size'?", "eval_batch_size"]),
+        ("+data.splits.trian=x", ["'data.splits.trian'", "Did you mean 'train'?", "Allowed: test, train, validation"]),
+        ("+data.format.tag=2", ["'data.format.tag'", "tag_column"]),
+        ("+data.source.foo=1", ["'data.source.foo'", "Allowed: path"]),
+        ("+task.selection.metrics=loss", ["'task.selection.metrics'", "Did you mean 'metric'?"]),
+        ("+peft.lora_alfa=3", ["'peft.lora_alfa'", "Did you mean 'lora_alpha'?"]),
+        ("+callbacks.early_stopping.patiance=3", ["'callbacks.early_stopping.patiance'", "Did you mean 'patience'?"]),
+        ("+optimizer.algorithm.beta=1", ["'optimizer.algorithm.beta'", "Did you mean 'betas'?"]),
+        ("+logger.csv.flush=1", ["'logger.csv.flush'", "flush_every"]),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(refused, override, parts):
+    message = refused(override)
+    assert message.startswith("there is no key ")
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("override", "start", "part"),
+    [
+        ("seed=x", "seed = 'x': ", "integer"),
+        ("seed=-1", "seed = -1: ", "greater than or equal to 0"),
+        ("existing=skp", "existing = 'skp': ", "should be one of auto, rerun, skip. Did you mean 'skip'?"),
+        ("optimizer.lr=fast", "optimizer.lr = 'fast': ", "number"),
+        ("optimizer.lr=0", "optimizer.lr = 0: ", "greater than 0"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: ", "greater than or equal to 0"),
+        ("data.batch_size=0", "data.batch_size = 0: ", "greater than or equal to 1"),
+        ("data.batch_size=2.5", "data.batch_size = 2.5: ", "integer"),
+        ("data.long=cut", "data.long = 'cut': ", "should be one of split, truncate"),
+        ("data.format.scheme=iob", "data.format.scheme = 'iob': ", "Did you mean 'iob1'?"),
+        ("data.splits.train=[a]", "data.splits.train = ['a']: ", "string"),
+        ("trainer.accelerator=cpus", "trainer.accelerator = 'cpus': ", "Did you mean 'cpu'?"),
+        ("trainer.deterministic=maybe", "trainer.deterministic = 'maybe': ", "boolean"),
+        ("model.dropout=1.5", "model.dropout = 1.5: ", "less than 1"),
+        ("task.selection.mode=up", "task.selection.mode = 'up': ", "should be one of max, min"),
+        ("task.selection.metric=entity_f", "task.selection.metric = 'entity_f'", "Did you mean 'entity_f1'?"),
+        ("scheduler.warmup_steps=ten", "scheduler.warmup_steps = 'ten': ", "integer"),
+        ("scheduler.warmup_fraction=2", "scheduler.warmup_fraction = 2: ", "less than or equal to 1"),
+        ("budget.validate_every=0", "budget.validate_every = 0: ", "greater than 0"),
+        ("peft.target=3", "peft.target = 3: ", "string"),
+        ("peft.peft_type=LORRA", "peft.peft_type = 'LORRA'", "Did you mean 'LORA'?"),
+        ("callbacks.early_stopping.patience=long", "callbacks.early_stopping.patience = 'long': ", "integer"),
+        ("callbacks.early_stopping.mode=up", "callbacks.early_stopping: ", "`mode`"),
+        ("optimizer.algorithm.eps=small", "optimizer.algorithm.eps = 'small': ", "number"),
+        ("optimizer.algorithm.betas=[2,3]", "optimizer.algorithm: ", "beta"),
+        ("logger.csv.flush_every=often", "logger.csv.flush_every = 'often': ", "integer"),
+        ("allow=my_package", "allow = 'my_package' ", "allow=[my_package]"),
+        ("allow=[os.path]", "allow = ['os.path'] ", "allow=[my_package]"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(refused, override, start, part):
+    message = refused(override)
+    assert message.startswith(start)
+    assert part in message
+
+
+def test_two_warmups_are_refused(refused):
+    message = refused("scheduler.warmup_steps=10", "scheduler.warmup_fraction=0.1")
+    assert message.startswith("scheduler: give warmup_steps or warmup_fraction, not both")
+    assert "scheduler.warmup_fraction=null" in message
+
+
+def test_one_warmup_is_enough(compose_config):
+    spec = validate(resolve(compose_config("scheduler.warmup_steps=10", "scheduler.warmup_fraction=null")))
+    assert spec.scheduler.warmup(1000) == 10
+
+
+def test_a_budget_without_an_end_is_refused(refused):
+    assert "budget.max_epochs or budget.max_steps" in refused("budget.max_epochs=null")
+
+
+def test_a_missing_group_is_named(refused):
+    assert refused("~scheduler").startswith("scheduler is missing")
+
+
+def test_every_mistake_is_told_at_once(refused):
+    message = refused("data.batch_size=0", "data.max_tokens=x")
+    assert "data.batch_size = 0" in message
+    assert "data.max_tokens = 'x'" in message
+
+
+# --- targets: what may be named --------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "eval",
+    "torch.hub.load",
+    "torch.load",
+    "torch.optimal.Thing",
+    "pickle.loads",
+    "peftlab",
+    "peftlabx.Thing",
+    "..peftlab.sources.FilesSource",
+]
+"""Refused by their names, before anything is imported."""
+
+NO_SUCH_CLASS = [
+    "peftlab.run.run",  # a function
+    "peftlab.sources.Path",  # a class, but of no kind that a configuration may name
+    "peftlab.sources.subprocess",  # a module
+    "peftlab.sources.subprocess.Popen",  # reached through a module of ours
+    "peftlab.errors.UserError",
+    "lightning.pytorch.LightningModule.load_from_checkpoint",  # a method that unpickles
+    "lightning.pytorch.Trainer",
+    "torch.optim.Nothing",
+    "torch.optim.nothing.Thing",
+    "peftlab.",
+]
+"""Refused once the name has been looked up."""
+
+
+@pytest.mark.parametrize("target", [*HOSTILE, 3, None, ["os.system"]])
+def test_a_hostile_target_is_refused_before_any_import(tmp_path, imported, target):
+    with pytest.raises(ConfigError, match=r"^callbacks\.x\._target_: .* may not be named here") as error:
+        build({"_target_": target, "command": f"touch {tmp_path}/called"}, "callbacks.x")
+    assert "allow=[my_package]" in str(error.value)
+    assert imported == []
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("target", NO_SUCH_CLASS)
+def test_what_is_no_class_of_an_allowed_kind_is_never_called(monkeypatch, tmp_path, target):
+    called: list[object] = []
+    monkeypatch.setattr(peftlab.run, "run", lambda *args, **options: called.append((args, options)))
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda *args, **options: called.append((args, options)))
+    monkeypatch.setattr(
+        "lightning.pytorch.LightningModule.load_from_checkpoint",
+        lambda *args, **options: called.append((args, options)),
+    )
+    with pytest.raises(ConfigError, match=r"^callbacks\.x\._target_: "):
+        build({"_target_": target, "checkpoint_path": str(tmp_path), "args": ["true"]}, "callbacks.x")
+    assert called == []
+
+
+def test_a_misspelt_class_is_told_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"there is no 'Headd' in peftlab\.methods\.selection\. Did you mean 'Head'"):
+        build({"_target_": "peftlab.methods.selection.Headd"}, "peft")
+
+
+@pytest.mark.parametrize(
+    "key", ["data.format._target_", "data.source._target_", "optimizer.algorithm._target_", "peft._target_"]
+)
+def test_targets_are_checked_at_every_depth(refused, imported, key):
+    assert refused(f"{key}=os.system").startswith(f"{key}: 'os.system' may not be named here")
+    assert "os" not in imported
+
+
+def test_targets_are_checked_within_lists():
+    with pytest.raises(ConfigError, match=r"^callbacks\.x\.parts\[1\]\._target_: 'os\.system'"):
+        build({"parts": [1, {"_target_": "os.system"}]}, "callbacks.x")
+
+
+# --- a package of the user's -----------------------------------------------------------------------------------------
+
+PACKAGE = '''
+from pathlib import Path
+
+from pydantic.dataclasses import dataclass
+
+from peftlab.methods.method import Method
+
+(Path(__file__).parent / "imported").touch()
+
+
+@dataclass(kw_only=True)
+class Mine(Method):
+    """Trains nothing."""
+
+    strength: int = 1
+
+    def apply(self, model, context):
+        return model.requires_grad_(False)
+
+
+def function(**options):
+    raise AssertionError("a function was called")
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A package `users_own` on the path, which leaves a file `imported` when it is imported."""
+    folder = tmp_path / "users_own"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "methods.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "users_own"]:
+        del sys.modules[name]
+
+
+MINE = ["peft=full", "peft._target_=users_own.methods.Mine", "+peft.strength=2"]
+
+
+def test_an_allowed_package_may_be_named(compose_config, package):
+    spec = validate(resolve(compose_config(*OWN_FILES, *MINE, "allow=[users_own]")))
+    assert isinstance(spec.peft, Method)
+    assert type(spec.peft).__name__ == "Mine"
+    assert spec.peft.strength == 2
+
+
+@pytest.mark.parametrize("allow", ["allow=[]", "allow=[users]", "allow=[methods]"])
+def test_no_other_package_may(refused, package, allow):
+    assert refused(*MINE, allow).startswith("peft._target_: 'users_own.methods.Mine' may not be named here")
+    assert not (package / "imported").exists()
+
+
+def test_its_keys_and_values_are_checked_too(refused, package):
+    assert refused(*MINE, "allow=[users_own]", "peft.strength=x").startswith("peft.strength = 'x': ")
+
+
+@pytest.mark.parametrize("name", ["function", "Path"])
+def test_its_functions_and_imports_are_no_targets(package, name):
+    with pytest.raises(ConfigError, match="not of a kind that a configuration may name"):
+        build({"_target_": f"users_own.methods.{name}"}, "peft", ("users_own",))

@@ -1,0 +1,216 @@
+"""How ``python -m train`` ends: exit codes, and mistakes on the command line told in one message."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import yaml
+from hydra.errors import HydraException
+
+from peftlab.errors import ConfigError
+from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_exits
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys) -> Command:
+    """Run ``python -m train ARGUMENTS`` in this process."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        code = 0
+        try:
+            runpy.run_module("train", run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+# --- mistakes on the command line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        # options and groups
+        (["peft=lorra"], ["peft=lorra: there is no such option", "Did you mean 'lora'?", "full, head, lora"]),
+        (["callbacks=[x]"], ["callbacks=x: there is no such option", "early_stopping, progress"]),
+        (["callbacks=[progress,early_stoping]"], ["Did you mean 'early_stopping'?"]),
+        (["petf=lora"], ["there is no key 'petf'", "Did you mean 'peft'?"]),
+        (["+petf=lora"], ["there is no key 'petf'", "Did you mean 'peft'?"]),
+        (["optimizer=null"], ["optimizer=null: name an option"]),
+        (["experiment=ner_lora"], ["experiment is not chosen by default: write +experiment=..., with a plus"]),
+        (["+experiment=ner_lorra"], ["experiment=ner_lorra: there is no such option", "Did you mean 'ner_lora'?"]),
+        (["+experiment=[ner_lora,ner_ful]"], ["experiment=ner_ful: there is no such option", "'ner_full'"]),
+        # keys
+        (["optimizer.lrr=1"], ["there is no key 'optimizer.lrr'", "Did you mean 'optimizer.lr'?"]),
+        (["optimzer.lr=1"], ["there is no key 'optimzer.lr'", "Did you mean 'optimizer.lr'?"]),
+        (["peft=lora", "peft.lora_alfa=3"], ["'peft.lora_alfa'", "Did you mean 'peft.lora_alpha'?"]),
+        (["peft=full", "peft.r=8"], ["there is no key 'peft.r'", "Keys of peft: "]),
+        (["data=files", "data.paht=x"], ["'data.paht'", "Did you mean 'data.path'?"]),
+        (["callbacks.early_stoping=null"], ["Did you mean 'callbacks.early_stopping'?"]),
+        (["sed=1"], ["there is no key 'sed'", "Did you mean 'seed'?"]),
+        (["+unknown=1"], ["there is no key 'unknown'", "Allowed: "]),
+        (["+seed=1"], ["seed is in the configuration already", "write seed=..., without the plus"]),
+        # values
+        (["optimizer.lr=fast"], ["optimizer.lr = 'fast'", "number"]),
+        (["trainer.accelerator=tpu"], ["trainer.accelerator = 'tpu'", "auto, cpu, gpu"]),
+        (["scheduler.warmup_steps=10"], ["give warmup_steps or warmup_fraction, not both"]),
+        (["data=files"], ["data.path is missing: give it a value, data.path=..."]),
+        (["model=folder"], ["model.path is missing: give it a value, model.path=..."]),
+        (["optimizer.lr=${optimizer.lrr}"], ["optimizer.lr: ", "'optimizer.lrr' not found"]),
+        (["+callbacks.x._target_=os.system"], ["callbacks.x._target_", "'os.system' may not be named here"]),
+        # grammar
+        (["optimizer.lr=["], ["cannot read 'optimizer.lr=['"]),
+        (["peft"], ["cannot read 'peft'", "Write key=value"]),
+        (["data.labels=[A,B"], ["cannot read 'data.labels=[A,B'"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and "=" in value[0] else "",
+)
+def test_a_mistake_is_told_in_one_message(command, tmp_path, arguments, parts):
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert len(ended.err) < 500
+    for part in parts:
+        assert part in ended.err
+    assert ended.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_from_a_file_is_told_with_the_file(command, tmp_path):
+    """What the user has typed needs no such hint, what an experiment of the user's sets does."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\noptimizer:\n  lr: fast\n")
+    ended = command("--config-dir", str(tmp_path), "+experiment=mine")
+    assert ended.code == 2
+    assert "optimizer.lr = 'fast'" in ended.err
+    assert str(tmp_path / "experiment" / "mine.yaml") in ended.err
+    assert "set in" not in command("optimizer.lr=fast").err
+
+
+def test_the_full_error_is_there_for_those_who_ask(monkeypatch):
+    """An exception that leaves the main module is shown by Python with its traceback."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["train", "peft=lorra"])
+    with pytest.raises(HydraException, match="lorra"):
+        runpy.run_module("train", run_name="__main__")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_the_environment_is_left_as_it_was(command, monkeypatch):
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    command("peft=lorra")
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+# --- answers without a run -------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_group_and_every_option(command, tmp_path):
+    ended = command("--help")
+    assert (ended.code, ended.err) == (0, "")
+    listed = {
+        group: options.split(", ")
+        for group, colon, options in (line.strip().partition(": ") for line in ended.out.splitlines())
+        if colon and group in config_groups()
+    }
+    assert listed == {
+        group: sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")) for group in config_groups()
+    }
+    assert "python -m train +experiment=" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_configuration_can_be_shown(command, tmp_path):
+    ended = command("--cfg", "job", "+experiment=ner_lora", "seed=7")
+    assert (ended.code, ended.err) == (0, "")
+    shown = yaml.safe_load(ended.out)
+    assert (shown["seed"], shown["name"], shown["peft"]["peft_type"]) == (7, "ner_lora", "LORA")
+    assert list(tmp_path.iterdir()) == []
+
+
+IMPORTED = """
+import runpy, sys
+sys.argv = ["train", *sys.argv[1:]]
+try:
+    runpy.run_module("train", run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+print("heavy:", sorted({"torch", "lightning", "transformers", "peft", "pydantic"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
+def test_nothing_heavy_is_imported_to_answer(arguments):
+    """In a process of its own, since here everything has been imported already."""
+    ended = subprocess.run([sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "heavy: []"
+
+
+# --- signals and exit codes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Interrupted(signal.SIGINT), 130),
+        (Interrupted(signal.SIGTERM), 143),
+        (KeyboardInterrupt(), 130),
+        (ConfigError("no"), 2),
+    ],
+    ids=repr,
+)
+def test_exit_codes(error, code):
+    with pytest.raises(SystemExit) as end, user_exits():
+        raise error
+    assert end.value.code == code
+
+
+def test_a_failure_is_left_to_python():
+    with pytest.raises(ZeroDivisionError), user_exits():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+class TestSignals:
+    def test_a_signal_interrupts_at_once(self, number):
+        before = signal.getsignal(number)
+        with pytest.raises(Interrupted) as error, Signals():
+            os.kill(os.getpid(), number)
+        assert error.value.exit_code == 128 + number
+        assert signal.getsignal(number) == before
+
+    def test_a_signal_can_be_held_back(self, number):
+        with Signals() as signals:
+            signals.hold = True
+            signals.raise_pending()  # nothing has come yet
+            os.kill(os.getpid(), number)
+            with pytest.raises(Interrupted) as error:
+                signals.raise_pending()
+        assert error.value.exit_code == 128 + number
+
+    def test_a_second_signal_is_not_held_back(self, number):
+        with Signals() as signals:
+            signals.hold = True
+            os.kill(os.getpid(), number)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,0 +1,207 @@
+"""Where a run is kept: which folder it gets, and what its record says however it ends."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from peftlab.console import start_logging
+from peftlab.errors import ConfigError, UserError
+from peftlab.exits import Interrupted
+from peftlab.record import RunRecord, identity
+from peftlab.run_folder import RunFolder, start
+
+COST = {"steps": 3, "wall_seconds": 1.5}
+WEIGHTS = {"weight": torch.arange(4.0)}
+
+
+def begin(**settings: Any) -> RunFolder:
+    """Start a run of a configuration whose only option that counts is `lr`."""
+    config = {"lr": 0.1, "run_dir": None, "existing": "auto"} | settings
+    return start(config, "experiment", identity(config, {"train": "a"}, "b"), command=["train"], overrides=["lr=0.1"])
+
+
+def finish(folder: RunFolder) -> RunFolder:
+    with folder.recording(lambda: COST, lambda: WEIGHTS):
+        pass
+    return folder
+
+
+def on_disk(folder: RunFolder) -> dict[str, Any]:
+    return RunRecord.load(folder.path).data
+
+
+# --- which folder ----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_gets_a_folder_named_by_its_identity():
+    folder = begin()
+    record = on_disk(folder)
+    assert folder.path == Path("runs/experiment") / record["identity"]["sha256"][:12]
+    assert not folder.finished
+    assert (record["status"], record["run_id"], record["name"]) == ("running", folder.path.name, "experiment")
+    assert (record["command"], record["overrides"]) == (["train"], ["lr=0.1"])
+    assert yaml.safe_load((folder.path / "config.yaml").read_text()) == folder.read_config()
+    assert folder.read_config()["lr"] == 0.1
+    assert "torch==" in (folder.path / "packages.txt").read_text()
+
+
+def test_another_identity_gets_another_folder():
+    assert begin().path != begin(lr=0.2).path
+
+
+def test_a_finished_run_is_made_again_beside():
+    first = finish(begin())
+    second = finish(begin())
+    third = begin()
+    assert [folder.path.name for folder in (second, third)] == [f"{first.path.name}-2", f"{first.path.name}-3"]
+    assert not second.finished
+
+
+def test_a_run_that_did_not_finish_is_left_beside():
+    first = begin()
+    assert begin().path.name == f"{first.path.name}-2"
+
+
+def test_existing_skip_leaves_a_finished_run_alone():
+    first = finish(begin())
+    before = on_disk(first)
+    again = begin(existing="skip")
+    assert again.finished
+    assert again.path == first.path
+    assert on_disk(first) == before
+    assert [path.name for path in Path("runs/experiment").iterdir()] == [first.path.name]
+
+
+def test_existing_skip_makes_what_is_not_finished():
+    begin()
+    assert not begin(existing="skip").finished
+
+
+def test_existing_rerun_makes_a_finished_run_again():
+    first = finish(begin())
+    again = begin(existing="rerun")
+    assert not again.finished
+    assert again.path.name == f"{first.path.name}-2"
+
+
+def test_run_dir_sets_the_folder_exactly():
+    folder = begin(run_dir="mine/here")
+    assert folder.path == Path("mine/here")
+    assert not Path("runs").exists()
+
+
+def test_run_dir_of_the_finished_run_is_left_alone():
+    first = finish(begin(run_dir="mine"))
+    before = on_disk(first)
+    again = begin(run_dir="mine")
+    assert again.finished
+    assert on_disk(again) == before
+
+
+def test_run_dir_of_another_run_is_refused_unless_it_is_to_be_replaced():
+    finish(begin(run_dir="mine"))
+    Path("mine/left-over").touch()
+    with pytest.raises(ConfigError, match=r"^run_dir=mine: holds another run.*existing=rerun"):
+        begin(run_dir="mine", lr=0.2)
+    assert Path("mine/left-over").exists()
+    folder = begin(run_dir="mine", lr=0.2, existing="rerun")
+    assert folder.read_config()["lr"] == 0.2
+    assert not Path("mine/left-over").exists()
+
+
+@pytest.mark.parametrize("existing", ["auto", "rerun", "skip"])
+def test_run_dir_that_holds_something_else_is_never_touched(existing):
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("all my work")
+    with pytest.raises(ConfigError, match=r"^run_dir=mine: there is something else in it"):
+        begin(run_dir="mine", existing=existing)
+    assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
+
+
+def test_run_dir_that_is_a_file_is_never_touched():
+    Path("mine").write_text("all my work")
+    with pytest.raises(ConfigError, match=r"^run_dir=mine: "):
+        begin(run_dir="mine", existing="rerun")
+    assert Path("mine").read_text() == "all my work"
+
+
+def test_run_dir_that_cannot_be_made_is_told():
+    Path("file").touch()
+    with pytest.raises(UserError, match="run_dir=file/below"):
+        begin(run_dir="file/below")
+
+
+def test_an_empty_run_dir_is_used():
+    Path("mine").mkdir()
+    assert begin(run_dir="mine").path == Path("mine")
+
+
+def test_a_folder_without_a_configuration_is_told():
+    folder = begin()
+    (folder.path / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"config\.yaml: there is no such file"):
+        folder.read_config()
+
+
+# --- how it ends -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_ends_well_is_completed():
+    record = on_disk(finish(begin()))
+    assert (record["status"], record["error"]) == ("completed", None)
+    assert record["ended_at"] >= record["started_at"]
+    assert record["cost"]["steps"] == 3
+    assert [event["event"] for event in record["history"]] == ["started", "completed"]
+    assert {file["path"] for file in record["files"]} == {"config.yaml", "packages.txt"}
+
+
+def test_a_run_that_fails_says_why():
+    folder = begin()
+    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST, lambda: WEIGHTS):
+        raise ZeroDivisionError("of no use")
+    record = on_disk(folder)
+    assert record["status"] == "failed"
+    assert (record["error"]["type"], record["error"]["message"]) == ("ZeroDivisionError", "of no use")
+    assert "test_run_folder.py" in record["error"]["traceback_tail"]
+    assert record["cost"]["steps"] == 3
+    assert not folder.last.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(Interrupted(15), "Interrupted"), (KeyboardInterrupt(), "KeyboardInterrupt")]
+)
+def test_an_interrupted_run_keeps_its_weights(error, kind):
+    folder = begin()
+    with pytest.raises(type(error)), folder.recording(lambda: COST, lambda: WEIGHTS):
+        raise error
+    record = on_disk(folder)
+    assert (record["status"], record["error"]["type"]) == ("interrupted", kind)
+    assert "checkpoints/last.safetensors" in {file["path"] for file in record["files"]}
+    assert torch.equal(load_file(folder.last)["weight"], WEIGHTS["weight"])
+
+
+def test_an_interrupted_run_does_not_count_as_finished():
+    folder = begin(run_dir="mine")
+    with pytest.raises(KeyboardInterrupt), folder.recording(lambda: COST, lambda: WEIGHTS):
+        raise KeyboardInterrupt
+    with pytest.raises(ConfigError, match="did not finish"):
+        begin(run_dir="mine")
+
+
+def test_the_lines_of_a_run_are_kept():
+    start_logging()
+    folder = begin()
+    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST, lambda: WEIGHTS):
+        raise ZeroDivisionError("of no use")
+    logging.getLogger("peftlab").info("too late")
+    text = (folder.path / "log.txt").read_text()
+    assert f"INFO run folder: {folder.path}" in text
+    assert "ERROR failed: ZeroDivisionError: of no use" in text
+    assert "too late" not in text
