@@ -38,9 +38,6 @@ NOT_RESULT = (
     "callbacks.progress",  # what the terminal shows
     "name",  # a label
     "run_dir",  # where the run folder lies
-    "runs_root",  # the same
-    "sweep_dir",  # the same, for a sweep
-    "paths",  # where other things lie
     "existing",  # what to do about a run that is there already
     "allow",  # permits classes to be named; those that are named stand in the configuration themselves
     "trainer.threads",  # environment: the record keeps it there

@@ -26,16 +26,18 @@ CONFIG: dict[str, Any] = {
     "name": "ner_lora",
     "seed": 0,
     "run_dir": None,
-    "runs_root": "runs",
-    "sweep_dir": None,
     "existing": "auto",
     "allow": [],
-    "paths": {"cache": "here"},
     "logger": {"csv": {"flush": 10}},
     "callbacks": {"progress": {"refresh": 10}, "ema": {"decay": 0.99}},
-    "trainer": {"threads": 2, "precision": "bf16"},
-    "data": {"workers": 2, "batch": 16, "source": {"path": "/home/me/corpus", "licence": "mine", "kind": "files"}},
-    "model": {"hidden": 384, "source": {"path": "/home/me/model", "licence": "mine", "kind": "files"}},
+    "trainer": {"threads": 2, "precision": "bf16", "log_every": 10},
+    "data": {
+        "workers": 2,
+        "path": "mine",
+        "batch": 16,
+        "source": {"path": "mine/corpus", "licence": "mine", "kind": "files"},
+    },
+    "model": {"hidden": 384, "path": "mine", "source": {"path": "mine/model", "licence": "mine", "kind": "files"}},
     "optimizer": {"lr": 3e-4, "betas": [0.9, 0.999]},
     "task": {"workers": "counts here", "progress": "and this", "source": {"path": "and this"}},
     "lists": [{"name": "part of a result here"}],
@@ -111,10 +113,10 @@ class TestIdentity:
         assert same == cannot_change_a_result(path)
 
     def test_the_same_run_elsewhere_and_shown_otherwise(self) -> None:
-        here = {"name": "a", "run_dir": "a", "runs_root": "a", "sweep_dir": "a", "existing": "rerun", "allow": ["a"]}
-        here |= {"paths": {"cache": "a"}, "logger": {}, "callbacks": {"progress": None}, "trainer": {"threads": 1}}
-        here |= {"data": {"workers": 0, "source": {"path": "a", "licence": None}}}
-        here |= {"model": {"source": {"path": "a", "licence": None}}}
+        here = {"name": "a", "run_dir": "a", "existing": "rerun", "allow": ["a"]}
+        here |= {"logger": {}, "callbacks": {"progress": None}, "trainer": {"threads": 1, "log_every": 2}}
+        here |= {"data": {"workers": 0, "path": "a", "source": {"path": "a", "licence": None}}}
+        here |= {"model": {"path": "a", "source": {"path": "a", "licence": None}}}
         there = {"callbacks": {}, "trainer": {}, "data": {"source": {}}, "model": {"source": {}}}
         assert identity(here, DATA, WEIGHTS) == identity(there, DATA, WEIGHTS)
 
