@@ -274,6 +274,7 @@ class TestEveryMethodOfTheLibrary:
         model, context = tuned(method)
         train(model)
         method.save(model, tmp_path / "adapter", context)
+        assert not model.peft_config["default"].inference_mode
         loaded = peft.PeftModel.from_pretrained(plain(seed=8), tmp_path / "adapter")
         assert torch.equal(logits(loaded), logits(model))
         merged = loaded.merge_and_unload()

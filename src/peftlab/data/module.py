@@ -65,7 +65,7 @@ class DataSpec:
     """The most tokens a row has, special tokens included."""
     long: Literal["split", "truncate"] = "split"
     """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Examples a training batch on one device."""
     eval_batch_size: int = Field(default=64, ge=1)
     """Examples a batch of validation and test."""

@@ -36,8 +36,9 @@ def test_validation_takes_none_of_the_training_time(cost, train, clock):
 def test_a_validation_after_the_training_takes_none_either(cost, train, clock):
     trainer, module = train(cost, 4, epochs=1)
     before = cost.totals()["train_seconds"]
-    trainer.validate(module, trainer.val_dataloaders, verbose=False)
-    clock.now += 50
+    for _ in range(2):
+        trainer.validate(module, trainer.val_dataloaders, verbose=False)
+        clock.now += 50
     assert cost.totals()["train_seconds"] == before == 1
 
 

@@ -113,6 +113,24 @@ class TestOptions:
         assert lora(r=3, target=["query"]).options == {"r": 3}
 
 
+def test_a_head_of_any_name_is_trained_whole():
+    class Tagger(nn.Module):
+        config = {"model_type": "custom"}
+
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.ModuleList([nn.ModuleDict({"linear": nn.Linear(4, 4)})])
+            self.tagger = nn.Linear(4, 3)
+
+    wrapped = lora(r=2, target="linear").apply(Tagger(), MethodContext(("tagger",), "TOKEN_CLS", "here"))
+    assert {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad} == {
+        "base_model.model.encoder.0.linear.lora_A.default.weight",
+        "base_model.model.encoder.0.linear.lora_B.default.weight",
+        "base_model.model.tagger.modules_to_save.default.weight",
+        "base_model.model.tagger.modules_to_save.default.bias",
+    }
+
+
 def test_lora_is_the_equation_of_its_paper(pretrained, ner):
     """h = W x + b + alpha / r * B A x (Hu et al. 2021, equation 3)."""
     model = pretrained.backbone(ner()).eval()

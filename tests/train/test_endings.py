@@ -1,0 +1,129 @@
+"""How a run ends: well, badly or early, and what happens where it has ended already."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def only_record() -> dict[str, Any]:
+    """Return the record of the only run below ``runs/``."""
+    (file,) = Path("runs").rglob("record.json")
+    return json.loads(file.read_text())
+
+
+def folders() -> list[str]:
+    return sorted(file.parent.name for file in Path("runs").rglob("record.json"))
+
+
+# --- badly -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_recorded_and_raised(command, capsys, users_callbacks):
+    with pytest.raises(ArithmeticError, match="the callback failed"):  # Python exits with 1 and shows the traceback
+        command(*users_callbacks("Fail", step=2))
+    record = only_record()
+    assert record["status"] == "failed"
+    assert (record["error"]["type"], record["error"]["message"]) == ("ArithmeticError", "the callback failed")
+    assert "users_callbacks.py" in record["error"]["traceback_tail"]
+    assert record["cost"]["steps"] == 2
+    assert record["cost"]["wall_seconds"] > record["cost"]["train_seconds"] > 0
+    assert record["history"][-1]["event"] == "failed"
+    assert record["overrides"][-1] == "+callbacks.users.step=2"
+    (log,) = Path("runs").rglob("log.txt")
+    assert "failed: ArithmeticError: the callback failed" in log.read_text()
+    assert "failed: ArithmeticError: the callback failed" in capsys.readouterr().out
+
+
+def test_a_run_that_learnt_nothing_has_failed(command):
+    """No validation gives a number: the record must not claim a result."""
+    with pytest.raises(RuntimeError, match="nothing was learnt"):
+        command("optimizer.lr=1e30", "trainer.clip_norm=null", "optimizer=sgd", "task.selection.metric=loss")
+    record = only_record()
+    assert (record["status"], record["metrics"]) == ("failed", [])
+    assert record["selection"]["value"] is None
+
+
+# --- early -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143)])
+def test_a_signal_ends_the_training_after_a_step(command, users_callbacks, number, name, code):
+    before = signal.getsignal(number)
+    ended = command(
+        "budget.max_steps=50", *users_callbacks("Signal", number=int(number), hook="on_train_batch_start", step=1)
+    )
+    assert (ended.code, ended.err) == (code, "")
+    assert f"interrupted ({name})" in ended.out
+    record = only_record()
+    assert (record["status"], record["error"]["message"]) == ("interrupted", name)
+    assert record["cost"]["steps"] == 2  # the one under way has been finished
+    assert record["cost"]["train_seconds"] > 0
+    assert {"checkpoints/last.safetensors", "config.yaml", "metrics.csv"} <= {file["path"] for file in record["files"]}
+    (last,) = Path("runs").rglob("last.safetensors")
+    weights = load_file(last)
+    assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("hook", ["on_validation_batch_start", "on_test_batch_start"])
+def test_a_signal_ends_an_evaluation(command, users_callbacks, hook):
+    ended = command(*users_callbacks("Signal", number=int(signal.SIGINT), hook=hook))
+    assert ended.code == 130
+    record = only_record()
+    assert record["status"] == "interrupted"
+    assert "test" not in {metric["split"] for metric in record["metrics"]}
+    assert "checkpoints/last.safetensors" in {file["path"] for file in record["files"]}
+
+
+# --- again -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_run_is_made_again_beside(command):
+    assert [command().code for _ in range(3)] == [0, 0, 0]
+    first, *later = folders()
+    assert later == [f"{first}-2", f"{first}-3"]
+
+
+def test_a_finished_run_in_run_dir_is_left_alone(command):
+    assert command("run_dir=mine").code == 0
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    ended = command("run_dir=mine")
+    assert ended.code == 0
+    assert "this very run is finished already: mine" in ended.out
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+    assert not Path("runs").exists()
+
+
+def test_existing_skip_and_rerun(command):
+    command()
+    (first,) = folders()
+    assert "finished already" in command("existing=skip").out
+    assert folders() == [first]
+    command("existing=rerun")
+    assert folders() == [first, f"{first}-2"]
+
+
+def test_existing_rerun_replaces_the_run_in_run_dir(command):
+    command("run_dir=mine")
+    Path("mine/left-over").touch()
+    assert command("run_dir=mine", "existing=rerun").code == 0
+    assert json.loads(Path("mine/record.json").read_text())["status"] == "completed"
+    assert not Path("mine/left-over").exists()
+
+
+def test_an_interrupted_run_is_not_taken_for_a_finished_one(command, users_callbacks):
+    signalled = users_callbacks("Signal", number=int(signal.SIGINT), hook="on_train_batch_start")
+    assert command("run_dir=mine", *signalled).code == 130
+    ended = command("run_dir=mine", *signalled)
+    assert ended.code == 2
+    assert "run_dir=mine: " in ended.err
+    assert "existing=rerun" in ended.err
+    assert json.loads(Path("mine/record.json").read_text())["status"] == "interrupted"
