@@ -11,6 +11,7 @@ import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
@@ -161,6 +162,23 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
         for name, child in model.named_children()
         if name != model.base_model_prefix and any(True for _ in child.parameters())
     )
+
+
+def check_length(model: nn.Module, longest: int) -> None:
+    """Check that `model` has a position for every token of a row of `longest` tokens.
+
+    Raises:
+        ConfigError: it was pretrained with fewer; models with relative positions have no such limit.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
+            # RoBERTa and its like count from after the padding
+            most = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if longest > most:
+                raise ConfigError(
+                    f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
+                    f"set data.max_tokens={most}"
+                )
 
 
 def _digests(fetched: Fetched) -> dict[str, str]:

@@ -125,7 +125,11 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
         key = str(error.full_key)
         return f"{key} is missing: give it a value, {key}=..."
     if isinstance(error, OverrideParseException):
-        return f"cannot read '{error.override}': {error.message.splitlines()[0].rstrip('.')}. Write key=value, and quotes around a value with special characters: \"key='value'\""
+        reason = error.message.splitlines()[0].rstrip(".")
+        return (
+            f"cannot read '{error.override}': {reason}. Write key=value; "
+            "a value with special characters wants quotes within quotes: \"key='a=b'\""
+        )
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)

@@ -20,8 +20,6 @@ class TrainerSpec:
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """The kind of device; auto: a GPU where there is one."""
-    devices: int = Field(default=1, ge=1)
-    """How many devices."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Of the arithmetic; auto: bf16-mixed where the device computes in it natively, else 16-mixed on a GPU, 32-true."""
     accumulate: int = Field(default=1, ge=1)
@@ -44,7 +42,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     """Return the `trainer` section with every ``auto`` replaced by what it means on this machine.
 
     Raises:
-        ConfigError: what is asked for is not here: a GPU, so many of them, or fp16 on the CPU.
+        ConfigError: what is asked for is not here: a GPU, or fp16 on the CPU.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = trainer.get("accelerator")
@@ -52,9 +50,6 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         accelerator = "gpu" if gpus else "cpu"
     if accelerator == "gpu" and not gpus:
         raise ConfigError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu or trainer=auto")
-    devices = trainer.get("devices")
-    if accelerator == "gpu" and isinstance(devices, int) and devices > gpus:
-        raise ConfigError(f"trainer.devices={devices}: {gpus} CUDA devices are visible here; use at most so many")
     precision = trainer.get("precision")
     if accelerator == "cpu" and precision == "16-mixed":  # Lightning would compute in another precision than recorded
         raise ConfigError("trainer.precision=16-mixed: the CPU has no such mode; use bf16-mixed or 32-true")

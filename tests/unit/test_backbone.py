@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GPT2Config, GPT2ForTokenClassification, GPT2Model
 
-from peftlab.backbone import ModelSpec, fetch, head_of
+from peftlab.backbone import ModelSpec, check_length, fetch, head_of
 from peftlab.errors import ConfigError, SourceError
 from peftlab.sources import FilesSource
 
@@ -178,3 +178,20 @@ def test_the_head_is_what_stands_beside_the_encoder(pretrained, ner):
     assert head_of(pretrained.backbone(ner())) == ("classifier",)
     config = GPT2Config(vocab_size=9, n_positions=4, n_embd=8, n_layer=1, n_head=1)
     assert head_of(GPT2ForTokenClassification(config)) == ("classifier",)
+
+
+class TestLength:
+    def test_rows_may_be_as_long_as_there_are_positions(self, pretrained, ner):
+        model = pretrained.backbone(ner())
+        check_length(model, 64)
+        with pytest.raises(ConfigError, match=r"^data\.max_tokens: rows of 65 tokens .* set data\.max_tokens=64$"):
+            check_length(model, 65)
+
+    def test_positions_that_begin_after_the_padding(self):
+        model = nn.ModuleDict({"position_embeddings": nn.Embedding(66, 4, padding_idx=1)})
+        check_length(model, 64)
+        with pytest.raises(ConfigError, match="than the 64 positions"):
+            check_length(model, 65)
+
+    def test_a_model_without_positions_takes_any_length(self):
+        check_length(nn.ModuleDict({"embeddings": nn.Embedding(8, 4)}), 10_000)

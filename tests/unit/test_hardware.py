@@ -26,8 +26,8 @@ def machine(monkeypatch):
     return make
 
 
-def resolved(accelerator="auto", precision="auto", devices=1) -> tuple[str, str]:
-    section = resolve_hardware({"accelerator": accelerator, "precision": precision, "devices": devices, "log_every": 3})
+def resolved(accelerator="auto", precision="auto") -> tuple[str, str]:
+    section = resolve_hardware({"accelerator": accelerator, "precision": precision, "log_every": 3})
     assert section["log_every"] == 3
     return section["accelerator"], section["precision"]
 
@@ -73,11 +73,12 @@ def test_a_gpu_that_is_not_there(machine):
     )
 
 
-def test_more_gpus_than_there_are(machine):
-    machine(gpus=2)
-    with pytest.raises(ConfigError, match=r"trainer\.devices=3: 2 CUDA devices are visible here"):
-        resolved("gpu", devices=3)
-    assert resolved("gpu", devices=2)[0] == "gpu"
+@pytest.mark.parametrize(("gpus", "cheap"), [(0, True), (1, False)])
+def test_cheap_dropout_is_for_the_cpu(machine, gpus, cheap):
+    machine(gpus=gpus)
+    auto = {"accelerator": "auto", "precision": "auto"}
+    assert resolve_hardware(auto | {"cheap_dropout": "auto"})["cheap_dropout"] is cheap
+    assert resolve_hardware(auto | {"cheap_dropout": False})["cheap_dropout"] is False
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])

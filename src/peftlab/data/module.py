@@ -173,6 +173,11 @@ class DataModule(L.LightningDataModule):
         """Return the number of batches between validations."""
         return max(1, round(self.budget.validate_every * len(self._training_batches())))
 
+    @property
+    def longest(self) -> int:
+        """The most tokens that a row of any split has."""
+        return max(int(split.encoded.lengths.max()) for split in self.splits.values())
+
     def describe(self) -> dict[str, Any]:
         """Return what the record says of the data."""
         return {

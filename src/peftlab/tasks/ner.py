@@ -45,6 +45,8 @@ class Ner(Task):
         """See `Task.learn_labels`; `declared` names entity types."""
         found = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
         self.types = list(declared) if declared else sorted(found)
+        if not self.types:
+            raise DataError("the training split has no entity: every tag is O; is data.format.tag_column right?")
         self.labels = bio_labels(self.types)
         known = set(self.labels)
         for sentences in splits.values():
@@ -54,10 +56,8 @@ class Ner(Task):
                         raise DataError(
                             f"{sentence.file}:{line}: unknown label '{tag}'.{did_you_mean(tag, known)} "
                             f"Entity types {'declared' if declared else 'in the training split'}: "
-                            f"{', '.join(self.types) or 'none'}; name them all with data.labels=[...]"
+                            f"{', '.join(self.types)}; name them all with data.labels=[...]"
                         )
-        if not self.types:
-            raise DataError("the training split has no entity: every tag is O; is data.format.tag_column right?")
 
     @property
     def declared_labels(self) -> list[str]:

@@ -115,10 +115,9 @@ class TestOptions:
 
 def test_a_head_of_any_name_is_trained_whole():
     class Tagger(nn.Module):
-        config = {"model_type": "custom"}
-
         def __init__(self):
             super().__init__()
+            self.config = {"model_type": "custom"}
             self.encoder = nn.ModuleList([nn.ModuleDict({"linear": nn.Linear(4, 4)})])
             self.tagger = nn.Linear(4, 3)
 
