@@ -30,6 +30,8 @@ class TrainerSpec:
     """Compute activations again in the backward pass: less memory, about a third more time."""
     cheap_dropout: bool | Literal["auto"] = "auto"
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
+    frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"
+    """How frozen linear layers are stored; auto: bf16 under bf16-mixed, where it gives the same bits sooner."""
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
@@ -56,11 +58,15 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     if precision == "auto":
         precision = _best_precision(str(accelerator))
     cheap = trainer.get("cheap_dropout")
+    frozen = trainer.get("frozen_weights")
+    if frozen == "bf16" and precision != "bf16-mixed":
+        raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
     return {
         **trainer,
         "accelerator": accelerator,
         "precision": precision,
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
+        "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
 
 

@@ -27,6 +27,7 @@ from peftlab.methods.method import MethodContext
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
 from peftlab.speed.dropout import cheapen
+from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tensor_files import load_into
 from peftlab.tuner import Tuner
 
@@ -59,6 +60,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         data.load()
         tuner = build_tuner(spec, pretrained)
         check_length(tuner.model, data.longest)
+        if spec.trainer.frozen_weights == "bf16":
+            store_in_bf16(tuner.model)
 
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -48,9 +49,7 @@ pytestmark = pytest.mark.slow
 def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path, peft):
     record = run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", "run_dir=run"))
     (tmp_path / "logits.py").write_text(LOGITS)
-    here: dict[str, object] = {"__name__": "here"}
-    exec(LOGITS, here)
-    expected = here["logits"](record.folder)
+    expected = runpy.run_path("logits.py")["logits"](record.folder)
 
     command = [sys.executable, "logits.py", "run", "logits.safetensors"]
     subprocess.run(command, check=True, cwd=tmp_path)

@@ -120,3 +120,16 @@ def test_what_the_record_says_of_the_machine(machine, monkeypatch):
     assert described["isa"] == torch.backends.cpu.get_cpu_capability()
     machine(gpus=0)
     assert describe_hardware()["accelerators"] == []
+
+
+@pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])
+def test_frozen_weights_follow_the_precision(machine, bf16, stored):
+    machine(gpus=0, cpu_bf16=bf16)
+    section = {"accelerator": "auto", "precision": "auto", "frozen_weights": "auto"}
+    assert resolve_hardware(section)["frozen_weights"] == stored
+
+
+def test_frozen_weights_in_bf16_want_autocast(machine):
+    machine(gpus=0)
+    with pytest.raises(ConfigError, match=r"trainer\.frozen_weights=bf16: goes with trainer\.precision=bf16-mixed"):
+        resolve_hardware({"accelerator": "cpu", "precision": "32-true", "frozen_weights": "bf16"})

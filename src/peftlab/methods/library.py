@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from pathlib import Path
@@ -92,10 +93,12 @@ class LibraryMethod(Method):
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
         """Write the adapter and the head as the library does, so that ``PeftModel.from_pretrained`` reads them."""
         save(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
-        config: Any = model.peft_config["default"]  # type: ignore[index]
-        inference_mode, config.inference_mode = config.inference_mode, True
+        config: Any = copy.copy(model.peft_config["default"])  # type: ignore[index]
+        config.inference_mode = True
+        for key, value in vars(config).items():
+            if isinstance(value, set):  # in no order, and in another one in every process
+                setattr(config, key, sorted(value))
         config.save_pretrained(folder)
-        config.inference_mode = inference_mode
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
     def load(self, model: nn.Module, folder: Path) -> None:
