@@ -54,8 +54,9 @@ def f1(record: dict[str, Any], split: str) -> float:
 
 def row(name: str, records: list[dict[str, Any]]) -> str:
     def spread(values: list[float]) -> str:
-        deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
-        return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+        if len(values) == 1:
+            return f"{values[0]:.4f} (one run)"
+        return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
 
     def median(section: str, key: str) -> float:
         return statistics.median(record[section][key] for record in records)
