@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -117,7 +121,7 @@ def tiny_overrides(tiny_model: Path, tiny_data: Path) -> list[str]:
 Compose = Callable[..., DictConfig]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose_config() -> Compose:
     """Compose the configuration as ``python -m train OVERRIDES`` does."""
 
@@ -127,3 +131,57 @@ def compose_config() -> Compose:
             return compose("config", overrides=list(overrides))
 
     return composed
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``python -m train ARGUMENTS`` in this process; a failure is raised, as in a process it would end it."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        code: int = 0
+        try:
+            runpy.run_module("train", run_name="__main__")
+        except SystemExit as end:
+            code = end.code  # type: ignore[assignment]
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+WriteWheel = Callable[[dict[str, bytes]], Path]
+
+
+@pytest.fixture
+def write_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteWheel:
+    """Write a wheel of the package `corpus`, version 1.0, into a folder that pip takes wheels from, and only there."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for key in [key for key in os.environ if key.startswith("PIP_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+    def write(files: dict[str, bytes]) -> Path:
+        path = folder / "corpus-1.0-py3-none-any.whl"
+        info = {
+            "METADATA": b"Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\nRequires-Python: <3.5\n",
+            "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "RECORD": b"",
+        }
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in (files | {f"corpus-1.0.dist-info/{k}": v for k, v in info.items()}).items():
+                archive.writestr(name, content)
+        return path
+
+    return write

@@ -76,7 +76,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             load_into(tuner.trained(), folder.best)
             evaluate(trainer, tuner, data, record)
             record.update(method={"adapter_bytes": spec.peft.save(tuner.model, folder.adapter, tuner.context)})
-        conclude(record)
+            record.update(cost=cost.totals())
+            conclude(record)
     return record
 
 

@@ -6,14 +6,10 @@ import functools
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-
-from peftlab.exits import conf_dir
 
 
 @pytest.fixture(scope="session")
-def spec(tiny_model: Path, tiny_data: Path):
+def spec(compose_config, tiny_model: Path, tiny_data: Path):
     """Return a maker of a validated configuration under some overrides, on the tiny model and data."""
     from peftlab.config import resolve, validate
 
@@ -21,9 +17,7 @@ def spec(tiny_model: Path, tiny_data: Path):
     def resolved(overrides):
         tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
         no_dropout = ["model.dropout=0.0", "model.attention_dropout=0.0", "model.head_dropout=0.0"]
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return resolve(compose("config", overrides=[*tiny, *no_dropout, *overrides]))
+        return resolve(compose_config(*tiny, *no_dropout, *overrides))
 
     return lambda *overrides: validate(resolved(overrides))
 

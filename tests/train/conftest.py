@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
-from peftlab.exits import conf_dir
 from peftlab.record import RunRecord
 from peftlab.run import run
 
@@ -22,27 +19,17 @@ LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
 RunTiny = Callable[..., RunRecord]
 
 
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
+Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def run_tiny(tiny_model: Path, tiny_data: Path) -> RunTiny:
+def run_tiny(compose_config: Callable[..., DictConfig], tiny_model: Path, tiny_data: Path) -> RunTiny:
     """Run the tiny model on the tiny data with further overrides, LoRA for 60 steps (10 epochs) by default."""
 
     def run_(*overrides: str) -> RunRecord:
         tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}"]
         tiny += ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "budget=smoke"]
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return run(
-                compose("config", overrides=[*tiny, *LEARNING, *overrides]), ["python", "-m", "train"], overrides
-            )
+        return run(compose_config(*tiny, *LEARNING, *overrides), ["python", "-m", "train"], overrides)
 
     return run_
 
@@ -57,19 +44,9 @@ def finished(run_tiny: RunTiny, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 
 @pytest.fixture
-def command(tiny_overrides: list[str], monkeypatch, capsys) -> Command:
-    """Run ``python -m train TINY ARGUMENTS`` in this process; a failure is raised, as in a process it would end it."""
-
-    def run_(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["train", *tiny_overrides, *arguments])
-        code = 0
-        try:
-            runpy.run_module("train", run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        return Ended(code, *capsys.readouterr())
-
-    return run_
+def command(command: Command, tiny_overrides: list[str]) -> Command:
+    """Run ``python -m train TINY ARGUMENTS`` in this process; a failure is raised."""
+    return lambda *arguments: command(*tiny_overrides, *arguments)
 
 
 CALLBACKS = '''

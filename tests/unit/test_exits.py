@@ -7,8 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
 import yaml
@@ -16,32 +14,6 @@ from hydra.errors import HydraException
 
 from peftlab.errors import ConfigError
 from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_exits
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys) -> Command:
-    """Run ``python -m train ARGUMENTS`` in this process."""
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        code = 0
-        try:
-            runpy.run_module("train", run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        return Ended(code, *capsys.readouterr())
-
-    return run
-
 
 # --- mistakes on the command line ------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import venv
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,38 +30,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_wheel(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write the wheel of the package `corpus`, version 1.0."""
-    path = folder / "corpus-1.0-py3-none-any.whl"
-    metadata = {
-        "corpus-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: corpus\nVersion: 1.0\nRequires-Python: <3.5\n",
-        "corpus-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        "corpus-1.0.dist-info/RECORD": b"",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in (files | metadata).items():
-            archive.writestr(name, content)
-    return path
-
-
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes wheels from, and from nowhere else."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    for key in [key for key in os.environ if key.startswith("PIP_")]:
-        monkeypatch.delenv(key)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
-    return folder
-
-
-@pytest.fixture
-def wheel(index: Path) -> Path:
+def wheel(write_wheel: Callable[[dict[str, bytes]], Path]) -> Path:
     return write_wheel(
-        index,
         {
             "corpus/__init__.py": b"raise RuntimeError('a fetched wheel was imported')\n",
             "corpus/data/train.txt": TRAIN,
