@@ -1,4 +1,4 @@
-"""``python -m train``: composes the configuration and hands it to `peftlab.run`.
+"""``python -m train``: composes the configuration and hands it to `peftlab.one_run`.
 
 Nothing heavy is imported here, so that ``--help`` and ``--cfg job`` answer at once.
 """
@@ -15,7 +15,7 @@ from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exi
 def train(cfg: DictConfig) -> None:
     """Train, test and record one configuration."""
     with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
-        from peftlab.run import run
+        from peftlab.one_run import run
 
         run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=typed_overrides())
 

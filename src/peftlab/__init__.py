@@ -1,6 +1,7 @@
 """peftlab: credible, cheap fine-tuning of pretrained transformers.
 
-`load` a finished run to use its model. Everything is imported on first use, so that the command line stays quick.
+`run` does what ``python -m train`` does; `load` takes a finished run to use its model. Everything is imported on first
+use, so that the command line stays quick.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from peftlab.run import load
+    from peftlab.python_api import load, run
 
-__all__ = ["load"]
+__all__ = ["load", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from peftlab import run
+        from peftlab import python_api
 
-        return getattr(run, name)
+        return getattr(python_api, name)
     raise AttributeError(f"module 'peftlab' has no attribute '{name}'")

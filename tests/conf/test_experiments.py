@@ -9,7 +9,7 @@ import yaml
 
 from peftlab.config import resolve
 from peftlab.exits import conf_dir
-from peftlab.run import run
+from peftlab.one_run import run
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 

@@ -16,7 +16,7 @@ from peftlab.exits import conf_dir
 from peftlab.methods.library import LibraryMethod, linear_layers
 from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Full, Head
-from peftlab.run import TASK_TYPES
+from peftlab.one_run import TASK_TYPES
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 METHODS = list(FILES)

@@ -12,7 +12,7 @@ import torch
 
 from peftlab.backbone import HEADS
 from peftlab.exits import conf_dir
-from peftlab.run import TASK_TYPES
+from peftlab.one_run import TASK_TYPES
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 DATA_FOR = {"token-classification": "tiny_data"}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab.run import run
+from peftlab.one_run import run
 
 LOGITS = '''
 """Load the run in the folder argv[1] and write its logits on the test split to argv[2], as one tensor a batch."""
@@ -25,7 +25,7 @@ from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
 from peftlab.record import RunRecord
-from peftlab.run import load
+from peftlab.one_run import load
 from peftlab.run_folder import RunFolder
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from peftlab.one_run import run
 from peftlab.record import RunRecord
-from peftlab.run import run
 
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
 """Enough for LoRA to find some of the entities and miss others."""

@@ -16,8 +16,8 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
+from peftlab.one_run import load
 from peftlab.record import RunRecord
-from peftlab.run import load
 from peftlab.run_folder import RunFolder
 
 

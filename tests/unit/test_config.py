@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping
 
-import peftlab.run
+import peftlab.one_run
 from peftlab.config import build, resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.loggers import MetricsCsv
@@ -204,7 +204,7 @@ HOSTILE = [
 """Refused by their names, before anything is imported."""
 
 NO_SUCH_CLASS = [
-    "peftlab.run.run",  # a function
+    "peftlab.one_run.run",  # a function
     "peftlab.sources.Path",  # a class, but of no kind that a configuration may name
     "peftlab.sources.subprocess",  # a module
     "peftlab.sources.subprocess.Popen",  # reached through a module of ours
@@ -230,7 +230,7 @@ def test_a_hostile_target_is_refused_before_any_import(tmp_path, imported, targe
 @pytest.mark.parametrize("target", NO_SUCH_CLASS)
 def test_what_is_no_class_of_an_allowed_kind_is_never_called(monkeypatch, tmp_path, target):
     called: list[object] = []
-    monkeypatch.setattr(peftlab.run, "run", lambda *args, **options: called.append((args, options)))
+    monkeypatch.setattr(peftlab.one_run, "run", lambda *args, **options: called.append((args, options)))
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *args, **options: called.append((args, options)))
     monkeypatch.setattr(
         "lightning.pytorch.LightningModule.load_from_checkpoint",

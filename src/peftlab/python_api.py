@@ -1,0 +1,54 @@
+"""peftlab from Python: what ``python -m train`` and the command `peftlab` do, as functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from peftlab.errors import ConfigError
+from peftlab.exits import conf_dir, explain_composition
+from peftlab.one_run import load
+from peftlab.one_run import run as run_composed
+from peftlab.record import RunRecord
+
+__all__ = ["compose", "load", "run"]
+
+
+def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
+    """Do one run, as ``python -m train OVERRIDES`` does, and return its record.
+
+    Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").data["metrics"]``. The plus may be left
+    out.
+
+    Args:
+        overrides: in Hydra's grammar, as on the command line.
+        config_dir: a folder with configuration of your own beside ours, as with ``--config-dir``.
+
+    Raises:
+        UserError: the configuration, a source or the data cannot be used; nothing has been written then.
+    """
+    return run_composed(compose(*overrides, config_dir=config_dir), ["peftlab.run"], overrides)
+
+
+def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
+    """Return the configuration that `overrides` stand for.
+
+    Raises:
+        ConfigError: there is no such option or key; says which is the nearest.
+    """
+    wanted = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
+    if config_dir is not None:
+        wanted.append(f"hydra.searchpath=['file://{Path(config_dir).absolute()}']")
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose("config", overrides=wanted)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_composition(error, wanted)) from error
+    finally:
+        GlobalHydra.instance().clear()
