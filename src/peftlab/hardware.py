@@ -32,6 +32,8 @@ class TrainerSpec:
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"
     """How frozen linear layers are stored; auto: bf16 under bf16-mixed, where it gives the same bits sooner."""
+    fused_lora: bool = True
+    """Plain LoRA layers in one step of autograd, see `peftlab.speed.lora`; equal up to rounding."""
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)

@@ -27,6 +27,7 @@ from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.speed.lora import fuse_lora
 from peftlab.tensor_files import load_into
 from peftlab.tuner import Tuner
 
@@ -96,6 +97,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     model = spec.peft.apply(model, context)
     if spec.trainer.cheap_dropout is True:
         cheapen(model)
+    if spec.trainer.fused_lora:
+        fuse_lora(model)
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 

@@ -41,7 +41,10 @@ class OptimizerSpec:
             model: its ``requires_grad`` says what is optimised.
             head: names of the modules that make up the head.
         """
-        return self._make(self.param_groups(model, head))
+        optimizer = self._make(self.param_groups(model, head))
+        # a fused optimiser would undo fp16's loss scaling within its step, too late for the gradient's norm
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        return optimizer
 
     def param_groups(self, model: nn.Module, head: Iterable[str]) -> list[dict[str, Any]]:
         """Sort the trainable parameters by learning rate (head or not) and by weight decay.
