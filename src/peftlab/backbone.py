@@ -182,7 +182,8 @@ def check_length(model: nn.Module, longest: int) -> None:
     most = positions(model)
     if most is not None and longest > most:
         raise ConfigError(
-            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; set data.max_tokens={most}"
+            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
+            f"set data.max_tokens={most}"
         )
 
 

@@ -125,7 +125,7 @@ def _predict(given: argparse.Namespace) -> None:
         objects = _objects(given.jsonl)
     with _loaded(given.run) as run:
         while chunk := list(islice(objects, _CHUNK)):
-            answers = run.predict([one["words"] if "words" in one else one["text"] for one in chunk])
+            answers = run.predict([one["text"] if one.get("words") is None else one["words"] for one in chunk])
             for one, answer in zip(chunk, answers, strict=True):
                 if given.json or given.jsonl:
                     print(json.dumps(one | answer, ensure_ascii=False))
@@ -178,13 +178,16 @@ def _objects(name: str) -> Iterator[dict[str, Any]]:
             one = json.loads(line)
         except ValueError as error:
             raise DataError(f"{name}:{number}: is not JSON: {error}") from error
-        if not isinstance(one, dict) or not (isinstance(one.get("text"), str) or _is_words(one.get("words"))):
+        if not isinstance(one, dict) or not _is_input(one):
             raise DataError(f"{name}:{number}: expected an object with `text`, a string, or `words`, a list of strings")
         yield one
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+def _is_input(one: dict[str, Any]) -> bool:
+    words = one.get("words")
+    if words is None:
+        return isinstance(one.get("text"), str)
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
 
 
 def _answer(answer: dict[str, Any]) -> str:

@@ -180,7 +180,7 @@ class FinishedRun:
             out: the folder for predictions, ``<split>.jsonl``; None: they are not kept.
 
         Raises:
-            UserError: the data is not what the run was scored on, or cannot be read; a label that the run does not know.
+            UserError: the data is not what the run was scored on, or cannot be read; a label is none of the run's.
         """
         spec = self.spec
         tuner = self._build()  # of its own: stored in bf16, it is of no other use
@@ -191,7 +191,8 @@ class FinishedRun:
             self._check_digests(known, chosen)
         else:
             chosen = list(splits) or ["test"]
-            known.spec = replace(spec.data, max_tokens=self._max_tokens(tuner))
+            options = {"max_tokens": self._max_tokens(tuner)}
+            known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
             known.load_new(_new_files(Path(data), chosen))
         check_length(tuner.model, known.longest)
         if spec.trainer.frozen_weights == "bf16":

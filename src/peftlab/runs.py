@@ -44,9 +44,10 @@ def find(run: str | Path) -> Path:
 def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
     """Return a row of facts for every run below `folder`, by default below `ROOTS`, the newest first.
 
-    A row has ``folder``, ``id`` (what `find` knows it by), ``name``, ``status``, ``metric`` (what the best checkpoint was selected by),
-    ``validation`` and ``test`` (its values there), ``trainable_parameters``, ``wall_seconds`` and ``started_at``, None
-    where unknown. A record that cannot be read gives ``folder``, ``id`` and ``error``, and comes last.
+    A row has ``folder``, ``id`` (what `find` knows it by), ``name``, ``status``, ``metric`` (what the best checkpoint
+    was selected by), ``validation`` and ``test`` (its values there), ``trainable_parameters``, ``wall_seconds`` and
+    ``started_at``, None where unknown. A record that cannot be read gives ``folder``, ``id`` and ``error``, and comes
+    last.
 
     Raises:
         UserError: there is no such folder.

@@ -103,7 +103,7 @@ class LibraryMethod(Method):
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """See `Method.merge`; adding an update to a weight rounds it, so that the last bits of the outputs may differ."""
+        """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
         assert isinstance(model, peft.PeftModel)
         try:
             return model.merge_and_unload()

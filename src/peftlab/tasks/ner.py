@@ -144,12 +144,13 @@ class Ner(Task):
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return the ``entities`` of each sentence, as `decode` does.
 
-        Of a text, ``start`` and ``end`` count its characters and ``text`` is that slice of it; otherwise they count words.
+        Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
         """
-        return [
-            {"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in entities(predicted, self.repair)]}
-            for sentence, predicted, probability in self._tagged(logits, batch)
-        ]
+        answers = []
+        for sentence, predicted, probability in self._tagged(logits, batch):
+            found = entities(predicted, self.repair)
+            answers.append({"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in found]})
+        return answers
 
     def _tagged(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Sentence, list[str], list[float | None]]]:
         """Yield each sentence with the predicted tag of every word and its probability."""

@@ -22,11 +22,11 @@ _WORD = re.compile(
     """,
     re.VERBOSE,
 )
-_ENDING = re.compile(r"(?:(?<=[^\W\d_])n['’]t|['’](?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
+_ENDING = re.compile(r"(?:(?<=[^\W\d_])n['\u2019]t|['\u2019](?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
 """What English writes together and treebanks write apart."""
 
 _IDEOGRAPHIC = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC")
-_SAME = {"’": "'", "‑": "-", "‐": "-"}
+_SAME = {"\u2019": "'", "\u2010": "-", "\u2011": "-"}
 """Typographic forms of the marks that join a word."""
 
 

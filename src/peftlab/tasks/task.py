@@ -103,7 +103,7 @@ class Task(ABC):
 
     @abstractmethod
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return the answer for each example, whatever its gold: what is found and how probable it is, as JSON values."""
+        """Return what is found in each example, whatever its gold, and how probable it is, as JSON values."""
 
     @abstractmethod
     def metric(self) -> Metric:
