@@ -164,21 +164,27 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     )
 
 
+def positions(model: nn.Module) -> int | None:
+    """Return the most tokens that a row may have; None for models with relative positions, which have no such limit."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
+            # RoBERTa and its like count from after the padding
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
 def check_length(model: nn.Module, longest: int) -> None:
     """Check that `model` has a position for every token of a row of `longest` tokens.
 
     Raises:
-        ConfigError: it was pretrained with fewer; models with relative positions have no such limit.
+        ConfigError: it was pretrained with fewer.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
-            # RoBERTa and its like count from after the padding
-            most = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            if longest > most:
-                raise ConfigError(
-                    f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
-                    f"set data.max_tokens={most}"
-                )
+    most = positions(model)
+    if most is not None and longest > most:
+        raise ConfigError(
+            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
+            f"set data.max_tokens={most}"
+        )
 
 
 def _digests(fetched: Fetched) -> dict[str, str]:

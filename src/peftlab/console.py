@@ -21,8 +21,13 @@ class _ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
-def start_logging() -> None:
-    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves."""
+def start_logging(stderr: bool = False) -> None:
+    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
+
+    Args:
+        stderr: where they go; stdout is then left to results.
+    """
+    console.stderr = stderr
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
         log.addHandler(_ConsoleHandler())
     log.setLevel(logging.INFO)

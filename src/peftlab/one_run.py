@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -82,20 +81,6 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
     return record
 
 
-def load(path: str | Path) -> Tuner:
-    """Return the fine-tuned model of the run in the folder `path`, ready to evaluate.
-
-    Raises:
-        UserError: there is no run, or what it was built on cannot be had any more.
-    """
-    folder = RunFolder(RunRecord.load(path))
-    spec = validate(folder.read_config())
-    spec.task.learn_labels({"train": []}, spec.data.labels)
-    tuner = build_tuner(spec, backbone.fetch(spec.model))
-    spec.peft.load(tuner.model, folder.adapter)
-    return tuner.eval()
-
-
 def seed_everything(spec: RunSpec) -> None:
     """Seed all random generators, before anything random is built, and settle what bits depend on."""
     L.seed_everything(spec.seed, workers=True, verbose=False)
@@ -160,16 +145,18 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest) -> N
 
 def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord) -> None:
     """Score the model as it is on validation and test, for the record and for people."""
-    evaluations = {"validation": trainer.validate}
-    if data.budget.test:
-        evaluations["test"] = trainer.test
-    for split, evaluation in evaluations.items():
-        evaluation(tuner, data, verbose=False)
-        metric = tuner.metric(split)
-        scores = tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
-        for name, value in scores.items():
+    for split in ("validation", "test") if data.budget.test else ("validation",):
+        for name, value in score(trainer, tuner, data, split).items():
             record.add_metric(name, split, value, "best", tuner.task.scorer)
-        log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
+
+
+def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dict[str, float]:
+    """Return the scores of the model as it is on ``validation`` or ``test``, and the loss; shows them as a table."""
+    evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
+    evaluation(tuner, data, verbose=False)
+    metric = tuner.metric(split)
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
+    return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:

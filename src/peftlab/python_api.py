@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir, explain_composition, search_path
-from peftlab.one_run import load
+from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
 from peftlab.record import RunRecord
 

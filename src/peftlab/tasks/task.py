@@ -78,6 +78,10 @@ class Task(ABC):
         """Return what `learn_labels` would have to be given to come to the same labels."""
 
     @abstractmethod
+    def from_text(self, text: str | Sequence[str], id: str) -> Any:
+        """Return an example without gold: of a text, or of its words where it has been split already."""
+
+    @abstractmethod
     def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
         """Turn `examples` into token ids; a pure function of its arguments, so that its result can be cached."""
 
@@ -96,6 +100,10 @@ class Task(ABC):
     @abstractmethod
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return one prediction an example: id, input, gold, predicted and probabilities, as JSON values."""
+
+    @abstractmethod
+    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return what is found in each example, whatever its gold, and how probable it is, as JSON values."""
 
     @abstractmethod
     def metric(self) -> Metric:

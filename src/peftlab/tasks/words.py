@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,16 +18,20 @@ NO_WORD = -1
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a word-level task, as it stands in its file."""
+    """One sentence of a word-level task, as it stands in its file, or in a text without gold."""
 
     id: str
     """Unique within the data set, e.g. ``train:17``."""
     words: list[str]
     tags: list[str]
-    """One BIO tag a word."""
-    file: str
-    lines: list[int]
+    """One BIO tag a word; all O where there is no gold."""
+    file: str = ""
+    lines: list[int] = field(default_factory=list)
     """The line (1-based) of each word in `file`, for messages."""
+    text: str | None = None
+    """The text that the words were split from; None where they came as words."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Where each word starts and ends in `text`, in characters."""
 
 
 def encode_words(
