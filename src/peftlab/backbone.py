@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
 
 import torch
 import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
@@ -23,9 +21,6 @@ from peftlab.tasks.task import Task
 
 HEADS = {"token-classification": AutoModelForTokenClassification}
 """The class of transformers for each head that a task may ask for."""
-
-UNLOADABLE = (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError, UnpicklingError)
-"""What transformers raises over files that are damaged, hostile, or of a kind that it does not know."""
 
 DROPOUT_KEYS = {
     "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
@@ -78,7 +73,7 @@ class Pretrained:
         _quiet()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except UNLOADABLE as error:
+        except Exception as error:
             raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
@@ -115,7 +110,9 @@ class Pretrained:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        except UNLOADABLE as error:
+        except ConfigError:
+            raise
+        except Exception as error:
             raise SourceError(f"{self.folder}: the model cannot be loaded: {_first_line(error)}") from error
         head = head_of(model)
         missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
@@ -217,4 +214,5 @@ def _quiet() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    first, *rest = str(error).strip().split("\n")
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first or type(error).__name__

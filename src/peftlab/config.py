@@ -73,6 +73,11 @@ class RunSpec:
     existing: Literal["auto", "rerun", "skip"] = "auto"
     allow: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Check that the folder is one below ``runs/``."""
+        if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
+            raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
+
     @property
     def run_name(self) -> str:
         """The folder of this run and its like: the experiment's name, or task-data-peft."""
