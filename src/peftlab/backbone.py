@@ -171,7 +171,7 @@ def fetch(spec: ModelSpec) -> Pretrained:
     patterns = MODEL_FILES
     if not any(folder.glob("model*.safetensors")):
         patterns += PICKLED_WEIGHTS
-        if not (fetched.allow_pickle and any(folder.glob(PICKLED_WEIGHTS[0]))):
+        if not (fetched.allow_pickle and any(path for name in PICKLED_WEIGHTS for path in folder.glob(name))):
             raise SourceError(
                 f"{folder}: no model.safetensors in the model's folder; save the weights with save_pretrained, "
                 "which writes it"

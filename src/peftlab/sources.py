@@ -49,7 +49,7 @@ MODEL_FILES: tuple[str, ...] = (
 )
 """What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
 
-PICKLED_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 """Weights as they were kept before safetensors."""
 
 
