@@ -50,8 +50,9 @@ def within(overrides: list[str]) -> None:
     import lightning  # noqa: F401
 
     note("import lightning")
-    import peftlab.one_run as story
     from lightning.pytorch.callbacks import Callback
+
+    import peftlab.one_run as story
     from peftlab.python_api import compose
 
     note("import the rest")

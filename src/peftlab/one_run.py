@@ -20,6 +20,7 @@ from peftlab.callbacks.predictions import Predictions
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.module import DataModule
+from peftlab.errors import ConfigError
 from peftlab.exits import Signals
 from peftlab.hardware import describe_hardware
 from peftlab.methods.method import MethodContext
@@ -63,6 +64,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         if spec.trainer.frozen_weights == "bf16":
             store_in_bf16(tuner.model)
 
+        config["model"]["source"] |= pretrained.resolved
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
@@ -93,6 +95,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     model = pretrained.backbone(spec.task)
     context = MethodContext(head_of(model), TASK_TYPES[spec.task.head], pretrained.origin)
     if spec.trainer.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = spec.peft.apply(model, context)
     if spec.trainer.cheap_dropout is True:

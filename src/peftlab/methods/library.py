@@ -22,6 +22,10 @@ from peftlab.tensor_files import load_into, save
 GROUPS = ("all_linear", "attention", "mlp")
 """Names for sets of linear layers, the same in every architecture."""
 
+GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
+IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
+"""Options of the library that name Python modules, which it would import."""
+
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
 class LibraryMethod(Method):
@@ -47,6 +51,10 @@ class LibraryMethod(Method):
                 f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
             )
         for key in self.options:
+            if key in GIVEN_BY_THE_RUN:
+                raise ConfigError(f"peft.{key} is no option: the run sets it; which layers are adapted is peft.target")
+            if key in IMPORTS_CODE:
+                raise ConfigError(f"peft.{key} is no option: it has the library import what it names")
             if key not in known:
                 raise ConfigError(
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."

@@ -59,9 +59,10 @@ def encode_words(
     if room < 1:
         raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
 
-    encodings = tokenizer(
-        [sentence.words for sentence in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
-    )
+    texts = [sentence.words for sentence in sentences]
+    if _needs_spaces(tokenizer):
+        texts = [[word if n == 0 else f" {word}" for n, word in enumerate(words)] for words in texts]
+    encodings = tokenizer(texts, is_split_into_words=True, add_special_tokens=False, verbose=False)
     tokens: list[int] = []
     words: list[int] = []
     rows, examples = [0], [0]
@@ -104,6 +105,12 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list
     first = special.index(0)
     last = len(special) - special[::-1].index(0)
     return list(ids[:first]), list(ids[last:])
+
+
+def _needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether a word given by itself lacks what marks its start within a text, as in byte-level BPE."""
+    apart = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    return bool(apart != tokenizer("a a", add_special_tokens=False)["input_ids"])
 
 
 def _pieces(ids: Sequence[int], word_ids: Sequence[int | None], room: int) -> list[tuple[int, list[int]]]:
