@@ -28,6 +28,7 @@ from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import SourceError, did_you_mean
+from peftlab.masking import mask
 
 logger = logging.getLogger("peftlab")
 
@@ -258,7 +259,7 @@ def _reason(stderr: str) -> str:
     broken = re.findall(r"connection broken by '(.*)'", stderr)
     if broken:
         reason += f" - {broken[-1]}"
-    return re.sub(r"://[^/@\s]+@", "://****@", reason).rstrip(".")  # an index URL may hold a password
+    return str(mask(reason)).rstrip(".")  # an index URL may hold a password
 
 
 def _nearest_members(member: str, members: set[str]) -> str:
