@@ -70,8 +70,8 @@ class Unfailing(Logger):
 
     @property
     def experiment(self) -> Any:
-        """What the logger itself writes to; None where it could not be made."""
-        return getattr(self._logger, "experiment", None)
+        """What the logger itself writes to; None where there is no such thing."""
+        return self._try(lambda: getattr(self._logger, "experiment", None))
 
     @property
     def name(self) -> str | None:
