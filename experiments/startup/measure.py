@@ -2,12 +2,13 @@
 
 python experiments/startup/measure.py [PROCESSES] [key=value ...]
 
-Each process does what ``python -m train +experiment=ner_lora`` does up to the end of its first optimiser step, with warm
+Each process does what ``python -m train +experiment=ner_lora`` does up to the end of its first step, with warm
 caches, and says when it came by.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -33,7 +34,7 @@ def one(overrides: list[str]) -> dict[str, float]:
         ended = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     times = {"": began} | json.loads(ended.stdout.splitlines()[-1])
     names = list(times)
-    laps = {name: times[name] - times[before] for before, name in zip(names, names[1:], strict=False)}
+    laps = {name: times[name] - times[before] for before, name in itertools.pairwise(names)}
     return laps | {"to the first step": times[names[-1]] - began}
 
 

@@ -10,8 +10,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from peftlab.masking import mask
+
 console = Console(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
+
+
+class _Masked(logging.Formatter):
+    """Writes no secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(mask(super().format(record)))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -29,7 +38,9 @@ def start_logging(stderr: bool = False) -> None:
     """
     console.stderr = stderr
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
-        log.addHandler(_ConsoleHandler())
+        handler = _ConsoleHandler()
+        handler.setFormatter(_Masked())
+        log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -47,7 +58,7 @@ def start_logging(stderr: bool = False) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Write the lines of a run to `path` as well."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield

@@ -9,9 +9,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from peftlab import backbone, run_folder
+from peftlab import backbone, masking, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
@@ -30,6 +31,7 @@ from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
 from peftlab.tensor_files import load_into
+from peftlab.tracking import Tracking, log_tables
 from peftlab.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -53,6 +55,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
     cost = Cost()
     with Signals() as signals:
         config = resolve(cfg)
+        masking.remember(config)
         spec = validate(config)
         seed_everything(spec)
 
@@ -71,9 +74,10 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         folder = run_folder.start(config, spec.run_name, whole, command=command, overrides=overrides, **known)
         if folder.finished:
             return folder.record
-        with folder.recording(cost.totals, tuner.trained) as record:
+        with Tracking(spec.logger) as tracking, folder.recording(cost.totals, tuner.trained) as record:
+            loggers = tracking.start(record, config)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)])
+            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
             fit(trainer, tuner, data, best)
             load_into(tuner.trained(), folder.best)
             evaluate(trainer, tuner, data, record)
@@ -106,10 +110,12 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 
-def make_trainer(spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback]) -> L.Trainer:
+def make_trainer(
+    spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback], loggers: Sequence[Logger]
+) -> L.Trainer:
     """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
 
-    The callbacks and loggers of the configuration come on top of `callbacks`.
+    The callbacks of the configuration come on top of `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     return L.Trainer(
@@ -125,7 +131,7 @@ def make_trainer(spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: 
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
         callbacks=[*callbacks, *chosen, Predictions(folder.predictions)],
-        logger=[make(save_dir=folder.path) for make in spec.logger.values() if make is not None],
+        logger=loggers,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -159,6 +165,7 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dic
     evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
     evaluation(tuner, data, verbose=False)
     metric = tuner.metric(split)
+    log_tables(trainer.loggers, split, tuner.task.tables(metric))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
     return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 

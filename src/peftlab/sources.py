@@ -28,6 +28,7 @@ from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import SourceError, did_you_mean
+from peftlab.masking import mask
 
 logger = logging.getLogger("peftlab")
 
@@ -296,7 +297,7 @@ class HubSource:
             )
         except errors.GatedRepoError as error:
             raise SourceError(
-                f"{self.repo} is gated: accept its terms at {masked(constants.ENDPOINT)}/{self.repo}, then log in with "
+                f"{self.repo} is gated: accept its terms at {mask(constants.ENDPOINT)}/{self.repo}, then log in with "
                 "`hf auth login` or set HF_TOKEN."
             ) from error
         except errors.RevisionNotFoundError as error:
@@ -312,7 +313,7 @@ class HubSource:
         except (errors.HTTPError, OSError, RuntimeError) as error:
             raise SourceError(
                 f"Cannot fetch '{self.repo}' from the hub, nor is all of it in the cache '{constants.HF_HUB_CACHE}': "
-                f"{masked(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "
+                f"{mask(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "
                 "mirror, or use a folder of your own (model=folder model.path=...)."
             ) from error
 
@@ -389,7 +390,7 @@ def _reason(stderr: str) -> str:
     broken = re.findall(r"connection broken by '(.*)'", stderr)
     if broken:
         reason += f" - {broken[-1]}"
-    return masked(reason).rstrip(".")
+    return str(mask(reason)).rstrip(".")  # an index URL may hold a password
 
 
 def _cause(error: BaseException) -> str:
@@ -397,11 +398,6 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def masked(text: str) -> str:
-    """Return `text` without the passwords of URLs and the tokens of the hub."""
-    return re.sub(r"\bhf_\w{8,}", "hf_****", re.sub(r"://[^/@\s]+@", "://****@", text))
 
 
 def _nearest_members(member: str, members: set[str]) -> str:

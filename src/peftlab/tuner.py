@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from peftlab.methods.method import Method, MethodContext
@@ -18,7 +19,8 @@ from peftlab.tasks.task import Batch, Task
 class Tuner(L.LightningModule):
     """Trains what `method` left trainable in `model` on the loss of `task`.
 
-    Logs ``train/loss``, and ``validation/...`` and ``test/...`` for the loss and every score.
+    Logs ``train/loss``, ``train/lr`` (and ``train/head_lr`` where the head has a rate of its own), ``train/grad_norm``
+    (before clipping), and ``validation/...`` and ``test/...`` for the loss and every score.
     """
 
     def __init__(
@@ -52,7 +54,22 @@ class Tuner(L.LightningModule):
         """Return the loss of one batch."""
         loss = self.task.loss(self(batch), batch)
         self.log("train/loss", loss.detach(), batch_size=self.task.weight(batch))
+        self.log_dict(self._learning_rates(), batch_size=1)
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm of the whole gradient, as Lightning does, and log that norm."""
+        parameters = list(self.trainer.precision_plugin.main_params(optimizer))
+        if gradient_clip_val is None:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        self.log("train/grad_norm", norm, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -87,6 +104,11 @@ class Tuner(L.LightningModule):
         optimizer = self.optimizer_spec.attach(self.model, self.context.head)
         scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rates(self) -> dict[str, float]:
+        peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}
+        groups = self.trainer.optimizers[0].param_groups
+        return {peaks[group["initial_lr"]]: group["lr"] for group in groups}
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         logits = self(batch)

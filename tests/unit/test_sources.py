@@ -538,12 +538,6 @@ class TestHubSource:
             model(revision=revision)
 
 
-def test_tokens_are_masked() -> None:
-    assert sources.masked("401 for https://user:hunter2@hub.example with hf_abcdefghijkl.") == (
-        "401 for https://****@hub.example with hf_****."
-    )
-
-
 # --- hostile archives ------------------------------------------------------------------------------------------------
 
 

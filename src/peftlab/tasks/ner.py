@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import astuple, field, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
-from peftlab.tasks.entity_scores import EntityScores
+from peftlab.tasks.entity_scores import EntityScores, TypeScores
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import Batch, Encoded, Task, spec
+from peftlab.tasks.task import Batch, Encoded, Table, Task, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 IGNORED = -100
@@ -201,6 +201,13 @@ class Ner(Task):
             f"{total['entity_f1']:6.4f}  {sum(row.support for row in rows):7d}"
         )
         return "\n".join(lines)
+
+    def tables(self, metric: EntityScores) -> dict[str, Table]:
+        """Return the scores of each entity type, and how often each gold type was predicted as which."""
+        return {
+            "entity_types": ([field.name for field in fields(TypeScores)], [list(astuple(r)) for r in metric.table()]),
+            "confusion": (["gold \\ predicted", *sorted(self.types), "missed"], metric.confusion_table()),
+        }
 
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""

@@ -19,6 +19,9 @@ Batch = dict[str, Any]
 """A collated batch: ``inputs`` (what the model's forward takes), ``examples``, ``tokens`` (a count, without padding),
 and what the task needs beside them."""
 
+Table = tuple[list[str], list[list[Any]]]
+"""The names of the columns, and the rows."""
+
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 
@@ -125,6 +128,10 @@ class Task(ABC):
     @abstractmethod
     def report(self, metric: Metric) -> str:
         """Return the scores as a plain-text table for people."""
+
+    @abstractmethod
+    def tables(self, metric: Metric) -> dict[str, Table]:
+        """Return by name what loggers show as tables: the scores by class, which class is taken for which."""
 
     @abstractmethod
     def text_key(self, example: Any) -> str:
