@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.exits import user_exits
-from peftlab.loggers import MetricsCsv
+from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 
 OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
