@@ -118,16 +118,16 @@ class TestPredict:
 
     def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(cli, "_CHUNK", 1)
-        Path("in.jsonl").write_text(
-            '{"n": 1, "text": "moved to Paris."}\n{"words": ["moved", "to", "Paris", "."], "n": {"m": 2}}\n'
-        )
+        words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]
+        objects = [{"n": 1, "text": "Marie Curie moved from Warsaw to Paris."}, {"words": words, "n": {"m": 2}}]
+        Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
         code, out, _ = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        first, second = [json.loads(line) for line in out.splitlines()]
+        answers = [json.loads(line) for line in out.splitlines()]
         assert code == 0
-        assert first.keys() == {"n", "text", "entities"}
-        assert (second["n"], second["words"]) == ({"m": 2}, ["moved", "to", "Paris", "."])
-        found = [(e["type"], e["start"], e["end"], e["text"]) for one in (first, second) for e in one["entities"]]
-        assert found == [("LOC", 9, 14, "Paris"), ("LOC", 2, 3, "Paris")]
+        last = [answer.pop("entities")[-1] for answer in answers]
+        assert answers == objects
+        found = [(entity["type"], entity["start"], entity["end"], entity["text"]) for entity in last]
+        assert found == [("LOC", 33, 38, "Paris"), ("LOC", 6, 7, "Paris")]
 
     @pytest.mark.parametrize(
         "line",
