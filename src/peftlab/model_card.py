@@ -36,8 +36,8 @@ tags: [peftlab, {method["name"]}]
 # {record["name"]}
 
 A {head} model: {model_origin} fine-tuned on {data["name"]} by the method `{method["name"]}`, which trained
-{method["trainable_parameters"]:,} of {method["total_parameters"]:,} parameters. What the method added is merged
-into the weights: it is a plain transformers model.
+{method["trainable_parameters"]:,} of {method["total_parameters"]:,} parameters. What the method added is merged into
+the weights: it is a plain transformers model.
 
 ```python
 from transformers import AutoModelFor{kind}, AutoTokenizer
@@ -54,8 +54,8 @@ model, tokenizer = AutoModelFor{kind}.from_pretrained("."), AutoTokenizer.from_p
 |---|---|---|---|
 {scores}
 
-The scores are those of the run, computed in {record["environment"]["precision"]}. The logits of this model and of the
-run's, both in fp32 on the validation split, differ by at most {largest_difference:.1g}.
+The scores are those of the run, computed in {record["environment"]["precision"]}. The logits of this model and those of
+the run's, both in fp32 on the validation split, differ by at most {largest_difference:.2g}.
 
 Made by peftlab {record["code"]["version"]} on {record["started_at"][:10]}: run {record["run_id"]}, identity
 {identity["sha256"]}.

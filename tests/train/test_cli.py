@@ -118,19 +118,16 @@ class TestPredict:
 
     def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(cli, "_CHUNK", 1)
-        text = "Marie Curie moved from Warsaw to Paris."
         words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]
-        lines = [json.dumps({"n": 1, "text": text}), json.dumps({"words": words, "n": {"m": 2}})]
-        Path("in.jsonl").write_text("\n".join(lines) + "\n")
+        objects = [{"n": 1, "text": "Marie Curie moved from Warsaw to Paris."}, {"words": words, "n": {"m": 2}}]
+        Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
         code, out, _ = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        first, second = [json.loads(line) for line in out.splitlines()]
+        answers = [json.loads(line) for line in out.splitlines()]
         assert code == 0
-        assert first.keys() == {"n", "text", "entities"}
-        assert (second["n"], second["words"]) == ({"m": 2}, words)
-        (by_text,), (by_words,) = ([e for e in one["entities"] if e["text"] == "Paris"] for one in (first, second))
-        assert (by_text["type"], by_text["start"], by_text["end"]) == ("LOC", 33, 38)
-        assert (by_words["type"], by_words["start"], by_words["end"]) == ("LOC", 6, 7)
-        assert by_text["probability"] == by_words["probability"]
+        last = [answer.pop("entities")[-1] for answer in answers]
+        assert answers == objects
+        found = [(entity["type"], entity["start"], entity["end"], entity["text"]) for entity in last]
+        assert found == [("LOC", 33, 38, "Paris"), ("LOC", 6, 7, "Paris")]
 
     @pytest.mark.parametrize(
         "line",
