@@ -1,12 +1,12 @@
 """No secret in a file: what looks like a credential is written as ``****``.
 
-A secret is known by its key (``api_key``, ``hf_token``, ``password``, ...), by its form (``hf_...``, ``sk-...``, a bearer
-token, a private key, the user in ``https://user:password@host``), or because the environment of this process, or a
-configuration that it has read, holds it under such a key: then it is masked wherever its very characters turn up.
+A secret is known by its key (``api_key``, ``hf_token``, ``password``, ...), by its form (``hf_...``, ``sk-...``, a
+bearer token, a private key, the user in ``https://user:password@host``), or because the environment of this process, or
+a configuration that it has read, holds it under such a key: then it is masked wherever its very characters turn up.
 
 What is masked is gone: a configuration that is read back holds ``****`` in that place, which whatever needed the secret
-will refuse. Give a secret in the environment (``WANDB_API_KEY``), or again on the command line. Data and predictions are
-written as they are.
+will refuse. Give a secret in the environment (``WANDB_API_KEY``), or again on the command line. Data and predictions
+are written as they are.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def mask(value: Any) -> Any:
 
 
 def mask_own(value: Any) -> Any:
-    """Return `value` without the secrets in it, whatever else this process knows: always the same for the same value."""
+    """Return `value` without the secrets in it, whatever else this process knows: a pure function."""
     return _mask(value, _spellings(set(_secrets(value))))
 
 

@@ -241,7 +241,8 @@ class RunRecord:
     def write(self) -> None:
         """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
 
-        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file then stays.
+        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file
+        then stays.
         """
         text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         temporary = self.folder / f".{FILE_NAME}.{os.getpid()}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from peftlab.console import log_file
 from peftlab.masking import mask
@@ -40,7 +40,7 @@ class Tracking:
             config: resolved; it is logged without its secrets.
         """
         self._record = record
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             for name, make in self.makers.items():
                 logger = Unfailing(name, make, record)
                 self.loggers.append(logger)

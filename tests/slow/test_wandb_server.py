@@ -30,10 +30,10 @@ def server(fails_after: int, how: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if fails := next(requests) >= fails_after:
-                if how == "stall":
-                    over.wait()
-                    return
+            fails = next(requests) >= fails_after
+            if fails and how == "stall":
+                over.wait()
+                return
             answer = TAKEN if b"upsertBucket" in body else b'{"data": {}}'
             self.send_response(500 if fails else 200)
             self.send_header("Content-Length", str(len(answer)))

@@ -93,8 +93,23 @@ def test_a_harmless_key_keeps_its_value(key, value):
 
 @pytest.mark.parametrize(
     "key",
-    ["api_key", "apiKey", "API-KEY", "wandb.api_key", "HF_TOKEN", "token", "access_tokens", "client_secret"]
-    + ["aws_secret_access_key", "db_password", "PASSWD", "credentials", "proxy_pass", "github_token", "private_key"],
+    [
+        "api_key",
+        "apiKey",
+        "API-KEY",
+        "wandb.api_key",
+        "HF_TOKEN",
+        "token",
+        "access_tokens",
+        "client_secret",
+        "aws_secret_access_key",
+        "db_password",
+        "PASSWD",
+        "credentials",
+        "proxy_pass",
+        "github_token",
+        "private_key",
+    ],
 )
 def test_a_secret_key_hides_its_value(key):
     assert mask({"a": {key: "opensesame"}}) == {"a": {key: "****"}}

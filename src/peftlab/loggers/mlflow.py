@@ -13,6 +13,7 @@ from typing import Any
 import mlflow  # noqa: F401  # Lightning would miss it only once the run has begun
 from lightning.pytorch.loggers import MLFlowLogger
 
+from peftlab.masking import mask
 from peftlab.record import RunRecord
 
 STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
@@ -41,9 +42,8 @@ class MLflow(MLFlowLogger):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 wants a database
         # a new store has no experiment yet, and Lightning warns of that
         logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
-        super().__init__(
-            experiment, run_name or Path(save_dir).name, tracking_uri=tracking_uri or folder.as_uri(), tags={}
-        )
+        name = mask(run_name or Path(save_dir).name)
+        super().__init__(experiment, name, tracking_uri=tracking_uri or folder.as_uri(), tags={})
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Keep a table as ``tables/<key>.csv`` among the artifacts."""

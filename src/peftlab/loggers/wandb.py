@@ -1,9 +1,9 @@
 """Weights & Biases: every run is kept in its own folder, and sent to the server where there is one that answers.
 
 Nothing that goes wrong at the server may cost a run more than seconds. Before a run is made online, the server has
-`PROBE_SECONDS` to answer a question; one that does not answer, or fails, leaves the run offline. At the end the artifact
-is waited for at most `finish_share` of the run's time, and all the rest at most `finish_seconds`; what has not arrived
-by then is in the run folder, for ``wandb sync``.
+`PROBE_SECONDS` to answer a question; one that does not answer, or fails, leaves the run offline. At the end tables and
+artifact are waited for at most `finish_share` of the run's time (but `finish_seconds` in any case), and the last rows
+at most `finish_seconds`; rows that have not arrived by then are in the run folder, for ``wandb sync``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import threading
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,9 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import requests
 import wandb
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers.logger import Logger
+from lightning_utilities.core.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
 
 from peftlab.masking import mask
@@ -53,7 +55,7 @@ class Wandb(Logger):
         notes: a text.
         mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
         finish_seconds: for the last rows to reach the server when the run has ended.
-        finish_share: of the run's time, for the artifact to reach the server; a number from 0 to 1.
+        finish_share: of the run's time, a number from 0 to 1, for tables and artifact to reach the server.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Wandb(Logger):
         self.project, self.group, self.mode = project, group, mode
         self.finish_seconds, self.finish_share = finish_seconds, finish_share
         self._run: wandb.Run | None = None
+        self._tables: dict[str, tuple[list[str | int], list[list[Any]]]] = {}
 
     @property
     def save_dir(self) -> str:
@@ -126,9 +129,9 @@ class Wandb(Logger):
         record.write()
 
     @rank_zero_only
-    def log_hyperparams(self, params: Mapping[str, Any], *_: Any, **__: Any) -> None:
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Add to the W&B run's configuration."""
-        self.experiment.config.update(dict(params), allow_val_change=True)
+        self.experiment.config.update(params, allow_val_change=True)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -137,33 +140,46 @@ class Wandb(Logger):
 
     @rank_zero_only
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
-        """Log a table."""
-        with self._staging():
-            self.experiment.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in data])})
+        """Keep a table for the end: to log it, wandb asks the server, and waits for the answer."""
+        self._tables[key] = (list(columns), [list(row) for row in data])
 
     def conclude(self, record: RunRecord) -> str | None:
-        """Log the adapter and the finished record as an artifact, and end the W&B run; return where it is."""
+        """Log the tables, and the adapter with the finished record as an artifact; end the W&B run.
+
+        Returns where the run can be seen, or how it is sent later.
+        """
         run = self.experiment
         run.summary.update({"status": record.data["status"], "cost": record.data["cost"]})
-        late = False
-        try:
-            with self._staging():
-                artifact = run.log_artifact(self._artifact(record, run.id))
-            if not run.offline and run.settings.mode == "online":
-                artifact.wait(timeout=self._patience(record))
-        except Exception as error:  # noqa: BLE001  # the run still has to be ended
-            late = True
-            log.debug("W&B: the artifact has not arrived: %s", error)
+        arrived = threading.Event()
+        # a thread, since wandb's own time limits do not hold for all that it asks the server
+        sending = threading.Thread(target=self._send, args=(run, record, arrived), daemon=True)
+        sending.start()
+        sending.join(self._patience(record))
         try:
             run.finish(exit_code=0 if record.data["status"] == "completed" else 1)
         except TimeoutError:
-            late = True
+            arrived.clear()
         if run.settings.mode == "disabled":
             return None
         sync = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
         if run.offline:
             return f"W&B: kept offline; send it with: {sync}"
-        return f"W&B: not everything reached the server; send it with: {sync}" if late else f"W&B: {run.url}"
+        return (
+            f"W&B: {run.url}" if arrived.is_set() else f"W&B: not everything reached the server; send it with: {sync}"
+        )
+
+    def _send(self, run: wandb.Run, record: RunRecord, arrived: threading.Event) -> None:
+        """Log what comes at the end, and say so when the server has it."""
+        try:
+            with self._staging():
+                for key, (columns, rows) in self._tables.items():
+                    run.log({key: wandb.Table(columns=columns, data=rows), STEP: record.data["cost"]["steps"]})
+                artifact = run.log_artifact(self._artifact(record, run.id))
+            if run.settings.mode == "online":
+                artifact.wait()
+            arrived.set()
+        except Exception as error:  # noqa: BLE001  # the run still has to be ended
+            log.debug("W&B: the tables or the artifact have not arrived: %s", error)
 
     def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
         return wandb.init(
@@ -201,8 +217,9 @@ class Wandb(Logger):
         return "offline"
 
     def _patience(self, record: RunRecord) -> float:
-        """Return how many seconds the artifact may take."""
-        return max(0.0, self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0) - self.finish_seconds)
+        """Return for how many seconds the tables and the artifact are waited for."""
+        share = self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0)
+        return max(self.finish_seconds, share - self.finish_seconds)
 
     @staticmethod
     def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:

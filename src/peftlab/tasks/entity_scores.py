@@ -30,9 +30,9 @@ class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchm
     """Entity-level scores as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder 2003).
 
     A predicted entity is correct if a gold entity has its type, first and last word. The state `confusion`, shape
-    ``(types + 1, types + 1)``, counts spans by gold type (row) and predicted type (column); the last row holds spans that
-    are no gold entity (spurious), the last column gold entities whose span was not predicted (missed). Counts add up
-    over batches and processes to those of the whole set. F1 is not linear in them: a mean of batch F1s is another
+    ``(types + 1, types + 1)``, counts spans by gold type (row) and predicted type (column); the last row holds spans
+    that are no gold entity (spurious), the last column gold entities whose span was not predicted (missed). Counts add
+    up over batches and processes to those of the whole set. F1 is not linear in them: a mean of batch F1s is another
     number, which changes with the batch size and counts a batch without entities as much as one with many.
     """
 
