@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 import peftlab.one_run
 from peftlab.config import build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.loggers import MetricsCsv
+from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 
 OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
