@@ -209,6 +209,7 @@ ReadWandb = Callable[[Path], list[WandbFile]]
 @pytest.fixture
 def read_wandb() -> ReadWandb:
     """Read what wandb left in a run folder, one entry a W&B run."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
     def records(data: bytes) -> Iterator[Record]:
@@ -227,6 +228,7 @@ def read_wandb() -> ReadWandb:
                 pieces = b""
 
     def read(folder: Path) -> list[WandbFile]:
+        wandb.teardown()  # its own process writes the last of it when it ends
         found = []
         for file in sorted(folder.glob("tracking/wandb/*/*.wandb")):
             kinds: dict[str, list[Any]] = {}
