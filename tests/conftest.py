@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import runpy
+import struct
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -36,7 +38,12 @@ TEMPLATES = [
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test a cache and a working folder of its own."""
+    """Give every test a cache and a working folder of its own, and nobody's W&B account."""
+    for key in [key for key in os.environ if key.startswith("WANDB_") and key != "WANDB_ERROR_REPORTING"]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "wandb"))
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -185,3 +192,52 @@ def write_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteWheel:
         return path
 
     return write
+
+
+class WandbFile(NamedTuple):
+    """What a ``.wandb`` file holds."""
+
+    rows: list[dict[str, Any]]
+    """What was logged, row by row."""
+    records: dict[str, list[Any]]
+    """wandb's own records, by type."""
+
+
+ReadWandb = Callable[[Path], list[WandbFile]]
+
+
+@pytest.fixture
+def read_wandb() -> ReadWandb:
+    """Read what wandb left in a run folder, one entry a W&B run."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def records(data: bytes) -> Iterator[Record]:
+        """Undo LevelDB's log format: blocks of 32 KiB; checksum, length and kind before every piece of a record."""
+        position, pieces = 7, b""  # after wandb's own header
+        while position + 7 <= len(data):
+            room = 2**15 - position % 2**15
+            if room < 7:
+                position += room
+                continue
+            _, length, kind = struct.unpack_from("<IHB", data, position)
+            pieces += data[position + 7 : position + 7 + length]
+            position += 7 + length
+            if kind in (1, 4):  # whole, or the last piece
+                yield Record.FromString(pieces)
+                pieces = b""
+
+    def read(folder: Path) -> list[WandbFile]:
+        found = []
+        for file in sorted(folder.glob("tracking/wandb/*/*.wandb")):
+            kinds: dict[str, list[Any]] = {}
+            for record in records(file.read_bytes()):
+                kind = record.WhichOneof("record_type")
+                kinds.setdefault(kind, []).append(getattr(record, kind))
+            rows = [
+                {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in row.item}
+                for row in kinds.get("history", [])
+            ]
+            found.append(WandbFile(rows, kinds))
+        return found
+
+    return read

@@ -1,7 +1,7 @@
 """peftlab: credible, cheap fine-tuning of pretrained transformers.
 
-`run` does what ``python -m train`` does; `load` takes a finished run to use its model. Everything is imported on first
-use, so that the command line stays quick.
+`run` does what ``python -m train`` does; `load` takes a finished run, to predict, evaluate and export. Everything is
+imported on first use, so that the command line stays quick.
 """
 
 from __future__ import annotations

@@ -10,36 +10,23 @@ import torch
 import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
 from peftlab.record import sha256_of
-from peftlab.sources import Fetched, FilesSource, IndexSource
+from peftlab.sources import MODEL_FILES, PICKLED_WEIGHTS, FilesSource, HubSource, IndexSource
 from peftlab.tasks.task import Task
 
 HEADS = {"token-classification": AutoModelForTokenClassification}
 """The class of transformers for each head that a task may ask for."""
 
 DROPOUT_KEYS = {
-    "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout"),
+    "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
-    "head_dropout": ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout"),
 }
-"""What architectures call each of our dropout keys; the first that a model's configuration has is set."""
-
-MODEL_FILES = (
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-)
-"""What of a folder makes the model what it is: part of a run's identity."""
+"""What architectures call our dropout keys; every one that a model's configuration has is set."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -52,7 +39,7 @@ class ModelSpec:
     """Of the model, in the record."""
     path: str | None = None
     """The folder of `model=folder`."""
-    source: IndexSource | FilesSource
+    source: IndexSource | HubSource | FilesSource
     """Where the files come from."""
     attention: Literal["eager", "sdpa"] = "eager"
     """The implementation of attention."""
@@ -72,6 +59,8 @@ class Pretrained:
     folder: Path
     origin: str
     """Where it came from, e.g. ``index:NAME==VERSION``."""
+    resolved: dict[str, str]
+    """Settings of the source that have been made definite, see `Fetched`."""
     weights_sha256: str
     """Over the digests of all files of the model."""
 
@@ -83,8 +72,8 @@ class Pretrained:
         """
         _quiet()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
             raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
@@ -97,7 +86,7 @@ class Pretrained:
 
         Raises:
             SourceError: the weights do not fit the architecture that config.json names.
-            ConfigError: the architecture does not know a dropout that is asked for.
+            ConfigError: the architecture lacks a dropout or the implementation of attention that is asked for.
         """
         _quiet()
         try:
@@ -107,18 +96,23 @@ class Pretrained:
                 id2label=dict(enumerate(task.labels)),
                 label2id={label: n for n, label in enumerate(task.labels)},
                 local_files_only=True,
+                trust_remote_code=False,
             )
             self._set_dropout(config)
             model, report = HEADS[task.head].from_pretrained(
                 self.folder,
                 config=config,
-                attn_implementation=self.spec.attention,
+                attn_implementation="eager",
                 dtype=torch.float32,
-                use_safetensors=True,
+                use_safetensors=any(self.folder.glob("model*.safetensors")),
+                weights_only=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except ConfigError:
+            raise
+        except Exception as error:
             raise SourceError(f"{self.folder}: the model cannot be loaded: {_first_line(error)}") from error
         head = head_of(model)
         missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
@@ -127,6 +121,8 @@ class Pretrained:
                 f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
                 f"first {missing[0]}; is this the whole model?"
             )
+        self._set_head_dropout(model)
+        self._set_attention(model)
         return model
 
     def _set_dropout(self, config: transformers.PretrainedConfig) -> None:
@@ -136,7 +132,28 @@ class Pretrained:
             if value is not None and not known:
                 raise ConfigError(f"model.{key}={value}: {config.model_type} has no such dropout; leave it null")
             if value is not None:
-                setattr(config, known[0], value)
+                for name in known:
+                    setattr(config, name, value)
+
+    def _set_head_dropout(self, model: PreTrainedModel) -> None:
+        """Set it in the modules: architectures have keys for it that their heads do not all look at."""
+        value = self.spec.head_dropout
+        beside = [child for name, child in model.named_children() if name != model.base_model_prefix]
+        found = [module for child in beside for module in child.modules() if isinstance(module, nn.Dropout)]
+        if value is not None and not found:
+            raise ConfigError(f"model.head_dropout={value}: {type(model).__name__} has no such dropout; leave it null")
+        if value is not None:
+            for module in found:
+                module.p = value
+
+    def _set_attention(self, model: PreTrainedModel) -> None:
+        if self.spec.attention == "sdpa":
+            if not model._supports_sdpa:
+                raise ConfigError(
+                    f"model.attention=sdpa: {model.config.model_type} has no such implementation; "
+                    "it knows model.attention=eager"
+                )
+            model.set_attn_implementation("sdpa")
 
 
 def fetch(spec: ModelSpec) -> Pretrained:
@@ -146,13 +163,22 @@ def fetch(spec: ModelSpec) -> Pretrained:
         SourceError: a file cannot be had, has another digest, or weights are missing.
     """
     fetched = spec.source.fetch()
-    for needed, mend in (
-        ("config.json", "save_pretrained writes it"),
-        ("*.safetensors", "save the weights with save_pretrained, which writes safetensors"),
-    ):
-        if not any(fetched.folder.glob(needed)):
-            raise SourceError(f"{fetched.folder}: no {needed} in the model's folder; {mend}")
-    return Pretrained(spec, fetched.folder, fetched.origin, sha256_of(_digests(fetched)))
+    folder = fetched.folder
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{folder}: no config.json in the model's folder; save_pretrained writes it")
+    if (folder / "adapter_config.json").exists():  # transformers would load it on top, from wherever it says
+        raise SourceError(f"{folder}: an adapter lies in the model's folder; merge it into the model, or take it away")
+    patterns = MODEL_FILES
+    if not any(folder.glob("model*.safetensors")):
+        patterns += PICKLED_WEIGHTS
+        if not (fetched.allow_pickle and any(path for name in PICKLED_WEIGHTS for path in folder.glob(name))):
+            raise SourceError(
+                f"{folder}: no model.safetensors in the model's folder; save the weights with save_pretrained, "
+                "which writes it"
+            )
+    names = {path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    digests = {name: fetched.digest(name) for name in sorted(names)}
+    return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 
 
 def head_of(model: PreTrainedModel) -> tuple[str, ...]:
@@ -164,26 +190,27 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     )
 
 
+def positions(model: nn.Module) -> int | None:
+    """Return the most tokens that a row may have; None for models with relative positions, which have no such limit."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
+            # RoBERTa and its like count from after the padding
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
 def check_length(model: nn.Module, longest: int) -> None:
     """Check that `model` has a position for every token of a row of `longest` tokens.
 
     Raises:
-        ConfigError: it was pretrained with fewer; models with relative positions have no such limit.
+        ConfigError: it was pretrained with fewer.
     """
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
-            # RoBERTa and its like count from after the padding
-            most = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-            if longest > most:
-                raise ConfigError(
-                    f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
-                    f"set data.max_tokens={most}"
-                )
-
-
-def _digests(fetched: Fetched) -> dict[str, str]:
-    names = {path.name for pattern in MODEL_FILES for path in fetched.folder.glob(pattern) if path.is_file()}
-    return {name: fetched.digest(name) for name in sorted(names)}
+    most = positions(model)
+    if most is not None and longest > most:
+        raise ConfigError(
+            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
+            f"set data.max_tokens={most}"
+        )
 
 
 def _quiet() -> None:
@@ -193,4 +220,5 @@ def _quiet() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    first, *rest = str(error).strip().split("\n")
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first or type(error).__name__

@@ -1,9 +1,9 @@
 """From composed configuration to validated objects: `resolve`, then `validate`. The only place that instantiates.
 
 A node with a ``_target_`` becomes an object of that class, its children first. A class is accepted in two steps: its
-name must begin with an allowed prefix, checked before anything is imported; then what the name resolves to must be one
-of our specs (a pydantic dataclass of this package or of an allowed one), or a torch, Lightning or torchmetrics class of
-a kind in `KINDS`. Functions, methods and modules are never called.
+name must begin with an allowed prefix, checked in the whole configuration before anything is imported; then what the
+name resolves to must be a class that is defined under such a prefix, and one of our specs (a pydantic dataclass of this
+package or of an allowed one) or of a kind in `KINDS`. Functions, methods and modules are never called.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -28,8 +27,6 @@ from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import Metric
 
 from peftlab.backbone import ModelSpec
 from peftlab.data.module import BudgetSpec, DataSpec
@@ -41,12 +38,19 @@ from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.tasks.task import Task
 
-ALLOWED_PREFIXES = ("peftlab", "torch.optim", "lightning.pytorch", "torchmetrics", "pytorch_optimizer")
+ALLOWED_PREFIXES = (
+    "peftlab",
+    "torch.optim",
+    "pytorch_optimizer",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+)
 _NO_KEY = re.compile(r"function-.*|(dataclass|is-instance|list|dict)\[.*|str|int|float|bool")
 """Pydantic's own steps and the members of a union, where it says at which key it found something wrong."""
-LATER = (Optimizer, LRScheduler, Logger)
-"""Kinds that want something of the run (parameters, an optimiser, its folder): they become partials."""
-KINDS = (*LATER, Callback, Strategy, Metric)
+LATER = (Optimizer, Logger)
+"""Kinds that want something of the run (parameters, its folder): they become partials."""
+KINDS = (*LATER, Callback)
+"""No metric, strategy or profiler: some fetch, unpickle, write files or start processes when they are made."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -68,6 +72,11 @@ class RunSpec:
     run_dir: Path | None = None
     existing: Literal["auto", "rerun", "skip"] = "auto"
     allow: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check that the folder is one below ``runs/``."""
+        if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
+            raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
 
     @property
     def run_name(self) -> str:
@@ -112,11 +121,32 @@ def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) ->
         path: the dotted key of `node`, for messages.
         prefixes: packages whose classes may be named.
     """
+    _check_names(node, path, prefixes)
+    return _build(node, path, prefixes)
+
+
+def _check_names(node: Any, path: str, prefixes: tuple[str, ...]) -> None:
     if isinstance(node, list):
-        return [build(child, f"{path}[{i}]", prefixes) for i, child in enumerate(node)]
+        for i, child in enumerate(node):
+            _check_names(child, f"{path}[{i}]", prefixes)
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if key == "_target_" and not (isinstance(child, str) and _is_within(child, prefixes)):
+                raise ConfigError(
+                    f"{_join(path, key)}: '{child}' may not be named here. Allowed are classes of "
+                    f"{', '.join(prefixes)}; add a package of your own with allow=[my_package]"
+                )
+            if key != "_target_" and re.fullmatch(r"_\w*_", str(key)):
+                raise ConfigError(f"there is no key '{_join(path, key)}': of Hydra's own keys only _target_ is known")
+            _check_names(child, _join(path, key), prefixes)
+
+
+def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
+    if isinstance(node, list):
+        return [_build(child, f"{path}[{i}]", prefixes) for i, child in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    values = {key: build(child, _join(path, key), prefixes) for key, child in node.items() if key != "_target_"}
+    values = {key: _build(child, _join(path, key), prefixes) for key, child in node.items() if key != "_target_"}
     if "_target_" not in node:
         return values
     cls = _allowed_class(node["_target_"], _join(path, "_target_"), prefixes)
@@ -133,16 +163,19 @@ def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) ->
         raise ConfigError(f"{path}: {cls.__name__} refuses these values: {error}") from error
 
 
-def _allowed_class(target: Any, path: str, prefixes: tuple[str, ...]) -> type:
-    if not isinstance(target, str) or not any(target.startswith(prefix + ".") for prefix in prefixes):
-        raise ConfigError(
-            f"{path}: '{target}' may not be named here. Allowed are classes of {', '.join(prefixes)}; "
-            "add a package of your own with allow=[my_package]"
-        )
+def _is_within(name: str, prefixes: tuple[str, ...]) -> bool:
+    dotted = re.fullmatch(r"\w+(\.\w+)+", name)
+    return dotted is not None and any(name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def _allowed_class(target: str, path: str, prefixes: tuple[str, ...]) -> type:
     module_name, _, class_name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if error.name and not module_name.startswith(error.name):
+            needed = error.name.partition(".")[0]
+            raise ConfigError(f"{path}: '{target}' wants a package that is not here: pip install {needed}") from error
         raise ConfigError(f"{path}: there is no module '{error.name}' (in '{target}')") from error
     cls = vars(module).get(class_name)
     if cls is None:
@@ -151,6 +184,10 @@ def _allowed_class(target: Any, path: str, prefixes: tuple[str, ...]) -> type:
     if not inspect.isclass(cls) or not (is_pydantic_dataclass(cls) or issubclass(cls, KINDS)):
         kinds = ", ".join(kind.__name__ for kind in KINDS)
         raise ConfigError(f"{path}: '{target}' is not of a kind that a configuration may name: a spec, {kinds}")
+    if not _is_within(f"{cls.__module__}.{cls.__name__}", prefixes):
+        raise ConfigError(f"{path}: '{target}' is {cls.__module__}.{cls.__name__}, which may not be named here")
+    if issubclass(cls, Checkpoint):  # they pickle, wherever they are told to
+        raise ConfigError(f"{path}: {class_name} is not needed: every run keeps its best checkpoint itself")
     return cls
 
 

@@ -10,8 +10,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from peftlab.masking import mask
+
 console = Console(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
+
+
+class _Masked(logging.Formatter):
+    """Writes no secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(mask(super().format(record)))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -21,10 +30,18 @@ class _ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
-def start_logging(level: int = logging.INFO) -> None:
-    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves."""
+def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
+    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
+
+    Args:
+        stderr: where they go; stdout is then left to results.
+        level: which of them.
+    """
+    console.stderr = stderr
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
-        log.addHandler(_ConsoleHandler())
+        handler = _ConsoleHandler()
+        handler.setFormatter(_Masked())
+        log.addHandler(handler)
     log.setLevel(level)
     log.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -46,7 +63,7 @@ def start_logging(level: int = logging.INFO) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Write the lines of a run to `path` as well."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield

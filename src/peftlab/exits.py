@@ -12,6 +12,7 @@ code  meaning
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -62,11 +63,11 @@ def composition_exits() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain_composition(error, sys.argv[1:]))
+        _fail(explain_composition(error, _arguments()))
     except ValueError as error:
         if not str(error).startswith(_GROUP_IS_NULL):
             raise
-        _fail(explain_composition(error, sys.argv[1:]))
+        _fail(explain_composition(error, _arguments()))
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
 
@@ -161,6 +162,11 @@ def typed_overrides() -> list[str]:
     return [str(override) for override in overrides]
 
 
+def search_path(config_dir: str | Path) -> str:
+    """Return the override that lays the user's folder `config_dir` beside our own configuration."""
+    return f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"
+
+
 def set_in(message: str) -> str:
     """Return `` (set in FILE)`` where `message` begins with a key whose value comes from a file, else nothing.
 
@@ -224,7 +230,8 @@ def composed_keys(overrides: list[str]) -> list[str]:
     from omegaconf import DictConfig
 
     groups = config_groups()
-    choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in groups]
+    chosen = {*groups, "hydra.searchpath"}
+    choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in chosen]
 
     def keys(node: DictConfig, prefix: str) -> Iterator[str]:
         for key in map(str, node):
@@ -236,6 +243,14 @@ def composed_keys(overrides: list[str]) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return list(keys(compose("config", overrides=choices), ""))
+
+
+def _arguments() -> list[str]:
+    """Return the arguments of the command, with the override that ``--config-dir`` stands for."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--config-dir", "-cd")
+    found, arguments = options.parse_known_args(sys.argv[1:])
+    return arguments if found.config_dir is None else [*arguments, search_path(found.config_dir)]
 
 
 def _fail(message: str) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from peftlab import backbone, run_folder
+from peftlab import backbone, masking, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
@@ -23,6 +23,7 @@ from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.errors import ConfigError
 from peftlab.exits import Signals
 from peftlab.hardware import describe_hardware, strategy_of
 from peftlab.methods.method import MethodContext
@@ -34,6 +35,7 @@ from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
 from peftlab.tensor_files import load_into
+from peftlab.tracking import Tracking, log_tables
 from peftlab.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -56,10 +58,11 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         UserError: the configuration, a source or the data cannot be used; nothing has been written then.
     """
     first = rank() == 0
-    start_logging(logging.INFO if first else logging.ERROR)
+    start_logging(level=logging.INFO if first else logging.ERROR)
     cost = Cost()
     with Signals() as signals:
         config = resolve(cfg)
+        masking.remember(config)
         spec = validate(config)
         seed_everything(spec)
 
@@ -74,6 +77,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         if spec.trainer.compile:
             tuner.model.compile()  # in place, so that no name changes
 
+        config["model"]["source"] |= pretrained.resolved
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
@@ -86,12 +90,14 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         if agreed(folder.finished, spec.trainer):
             return folder.record
         with (
+            Tracking(spec.logger) as tracking,
             folder.recording(cost.totals) as record,
             together(spec.trainer, record, signals),
             folder.keeping_last(tuner.weights),
         ):
+            loggers = tracking.start(record, config)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)])
+            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
             fit(trainer, tuner, data, best)
             tuner.load_weights(folder.best)
             evaluate(trainer, tuner, data, record)
@@ -100,20 +106,6 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
-
-
-def load(path: str | Path) -> Tuner:
-    """Return the fine-tuned model of the run in the folder `path`, ready to evaluate.
-
-    Raises:
-        UserError: there is no run, or what it was built on cannot be had any more.
-    """
-    folder = RunFolder(RunRecord.load(path))
-    spec = validate(folder.read_config())
-    spec.task.learn_labels({"train": []}, spec.data.labels)
-    tuner = build_tuner(spec, backbone.fetch(spec.model))
-    spec.peft.load(tuner.model, folder.adapter)
-    return tuner.eval()
 
 
 def seed_everything(spec: RunSpec) -> None:
@@ -128,6 +120,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     model = pretrained.backbone(spec.task)
     context = MethodContext(head_of(model), TASK_TYPES[spec.task.head], pretrained.origin)
     if spec.trainer.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = spec.peft.apply(model, context)
     if spec.trainer.cheap_dropout is True:
@@ -137,13 +131,14 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 
-def make_trainer(spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback]) -> L.Trainer:
+def make_trainer(
+    spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback], loggers: Sequence[Logger]
+) -> L.Trainer:
     """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
 
-    The callbacks and loggers of the configuration come on top of `callbacks`; loggers write, so only rank 0 has some.
+    The callbacks of the configuration come on top of `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
-    loggers = [make(save_dir=folder.path) for make in spec.logger.values() if make is not None] if rank() == 0 else []
     several = dist.is_initialized()  # a finished run is evaluated on one device, however many have trained it
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
@@ -184,16 +179,19 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest) -> N
 
 def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord) -> None:
     """Score the model as it is on validation and test, for the record and for people."""
-    evaluations = {"validation": trainer.validate}
-    if data.budget.test:
-        evaluations["test"] = trainer.test
-    for split, evaluation in evaluations.items():
-        evaluation(tuner, data, verbose=False)
-        metric = tuner.metric(split)
-        scores = tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
-        for name, value in scores.items():
+    for split in ("validation", "test") if data.budget.test else ("validation",):
+        for name, value in score(trainer, tuner, data, split).items():
             record.add_metric(name, split, value, "best", tuner.task.scorer)
-        log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
+
+
+def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dict[str, float]:
+    """Return the scores of the model as it is on ``validation`` or ``test``, and the loss; shows them as a table."""
+    evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
+    evaluation(tuner, data, verbose=False)
+    metric = tuner.metric(split)
+    log_tables(trainer.loggers, split, tuner.task.tables(metric))
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
+    return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

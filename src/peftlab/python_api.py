@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir, explain_composition
-from peftlab.one_run import load
+from peftlab.exits import conf_dir, explain_composition, search_path
+from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
 from peftlab.record import RunRecord
 
@@ -44,7 +44,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     """
     wanted = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
     if config_dir is not None:
-        wanted.append(f"hydra.searchpath=['file://{Path(config_dir).absolute()}']")
+        wanted.append(search_path(config_dir))
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return hydra_compose("config", overrides=wanted)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from peftlab.errors import ConfigError, UserError
+from peftlab.masking import mask, mask_own
 
 SCHEMA_VERSION = 1
 
@@ -89,13 +90,14 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
     """Return the `identity` section of the record: what decides a run's result, as digests.
 
     Args:
-        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out of it.
+        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out of it, and so are
+            secrets: a changed password makes no other run.
         data_sha256: the digest of each split or file of the data.
         weights_sha256: the digest of the base weights.
 
     Raises ConfigError where the configuration holds nan or an infinity.
     """
-    deciding = _without(config, NOT_RESULT)
+    deciding = mask_own(_without(config, NOT_RESULT))
     for key, value in _leaves(deciding):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"'{key}' is {value}: a number must be finite; use null for none.")
@@ -249,9 +251,9 @@ class RunRecord:
     def write(self) -> None:
         """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
 
-        nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file then stays.
+        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file then stays.
         """
-        text = json.dumps(_finite(self.data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         temporary = self.folder / f".{FILE_NAME}.{os.getpid()}"
         try:
             # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back

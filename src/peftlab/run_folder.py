@@ -17,12 +17,16 @@ from torch import Tensor
 from peftlab.console import log_file
 from peftlab.errors import ConfigError
 from peftlab.exits import Interrupted
+from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
 from peftlab.tensor_files import save
 
 log = logging.getLogger("peftlab")
 
 CONFIG = "config.yaml"
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking")
+"""What the list of files in a finished record leaves out."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class RunFolder:
     def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
         for file in sorted(self.path.rglob("*")):
-            if file.is_file() and file.name not in (FILE_NAME, "log.txt"):
+            if file.is_file() and file.relative_to(self.path).parts[0] not in STILL_WRITTEN:
                 self.record.add_file(file.relative_to(self.path))
         self.record.finish(status, error)
 
@@ -160,7 +164,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         if not again:
             return RunFolder(finished, finished=True)
     path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
-    (path / CONFIG).write_text(OmegaConf.to_yaml(dict(config)), encoding="utf-8")
+    (path / CONFIG).write_text(OmegaConf.to_yaml(mask(dict(config))), encoding="utf-8")
     (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
     return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
 

@@ -45,7 +45,14 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `tensors` with the shares of all ranks put together."""
-    return {name: t.detach().full_tensor() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+    return {name: _whole(tensor) for name, tensor in tensors.items()}
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, DTensor):
+        with torch.no_grad():
+            return tensor.full_tensor()
+    return tensor
 
 
 def load_everywhere(tensors: Mapping[str, Tensor], path: Path) -> None:

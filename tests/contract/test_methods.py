@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from peftlab.backbone import head_of
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, UserError
 from peftlab.exits import conf_dir
 from peftlab.methods.library import LibraryMethod, linear_layers
 from peftlab.methods.method import MethodContext
@@ -28,6 +28,9 @@ STRENGTHS = {name: alpha for name, alpha in ALPHAS.items() if alpha and not FILE
 
 CHANGES_AT_START: set[str] = set()
 """Methods that do not promise to begin as the plain backbone."""
+
+CANNOT_MERGE: set[str] = set()
+"""Methods that compute what no plain model does."""
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +210,18 @@ class TestSaveAndLoad:
         assert all(
             torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True) if a.requires_grad
         )
+
+    def test_merged_it_is_a_plain_model_with_the_same_logits(self, saved, plain, logits):
+        model, method, _ = saved
+        if method.name in CANNOT_MERGE:
+            with pytest.raises(UserError, match=method.name):
+                method.merge(model)
+            return
+        expected = logits(model)
+        merged = method.merge(model)
+        assert type(merged) is type(plain())
+        assert merged.state_dict().keys() == plain().state_dict().keys()
+        torch.testing.assert_close(logits(merged), expected, atol=1e-5, rtol=1e-4)
 
     def test_saving_leaves_the_model_alone(self, saved, logits, train):
         model, method, _ = saved

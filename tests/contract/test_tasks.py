@@ -120,6 +120,16 @@ def test_predictions_are_json_and_tell_of_every_example(case):
     assert json.loads(json.dumps(predictions, allow_nan=False)) == predictions
 
 
+@pytest.mark.parametrize("text", ["Marie Curie moved to Paris.", ["Marie", "Curie"], "", " ", []])
+def test_a_text_without_gold_has_an_answer(case, text):
+    example = case.task.from_text(text, "text:0")
+    encoded = case.task.encode([example], case.tokenizer, **case.options)
+    batch = case.task.collate([example], encoded, [0])
+    (answer,) = case.task.predict(case.logits(batch), batch)
+    assert answer
+    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+
 def test_an_example_is_predicted_alike_in_any_company(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)

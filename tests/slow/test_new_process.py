@@ -21,21 +21,16 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from peftlab.backbone import fetch
-from peftlab.config import validate
 from peftlab.data.module import DataModule
-from peftlab.record import RunRecord
-from peftlab.one_run import load
-from peftlab.run_folder import RunFolder
+from peftlab.finished_run import load
 
 
 def logits(folder):
-    tuner = load(folder)
-    spec = validate(RunFolder(RunRecord.load(folder)).read_config())
-    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    run = load(folder)
+    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
     data.load()
     with torch.no_grad():
-        return {str(number): tuner(batch) for number, batch in enumerate(data.test_dataloader())}
+        return {str(number): run.tuner(batch) for number, batch in enumerate(data.test_dataloader())}
 
 
 if __name__ == "__main__":
@@ -71,3 +66,25 @@ def test_the_same_command_in_two_processes_gives_the_same_bits(tiny_overrides, t
     ]
     assert digests[0] == digests[1]
     assert first["metrics"] == second["metrics"]
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["--help"], ["predict", "--help"], ["evaluate", "nothing"]])
+def test_what_needs_no_model_imports_nothing_heavy(tmp_path, arguments):
+    code = (
+        "import sys; from peftlab import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'lightning', 'peft'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_module_is_the_command(tmp_path):
+    command = [sys.executable, "-m", "peftlab", "evaluate", "nothing"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: 'nothing' is no run folder")
+    assert "Traceback" not in ended.stderr

@@ -130,7 +130,7 @@ def test_a_model_that_does_not_exist(refused, model):
 
 def test_a_model_without_weights(refused, model):
     (model / "model.safetensors").unlink()
-    contains(refused("model.path=model"), f"{model}: no *.safetensors in the model's folder", "save_pretrained")
+    contains(refused("model.path=model"), f"{model}: no model.safetensors in the model's folder", "save_pretrained")
 
 
 def test_a_model_without_configuration(refused, model):

@@ -13,12 +13,9 @@ import torch
 import yaml
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from peftlab.backbone import fetch
-from peftlab.config import validate
 from peftlab.data.module import DataModule
-from peftlab.one_run import load
+from peftlab.finished_run import load
 from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
 
 
 def metric(record: RunRecord, split: str, name: str) -> float:
@@ -185,9 +182,9 @@ def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
 
 def decoded(folder: Path) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Load a run; return its logits and its predictions on the test split."""
-    tuner = load(folder)
-    spec = validate(RunFolder(RunRecord.load(folder)).read_config())
-    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    run = load(folder)
+    tuner, spec = run.tuner, run.spec
+    data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
     data.load()
     batches = list(data.test_dataloader())
     with torch.no_grad():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import GPT2Config, GPT2ForTokenClassification, GPT2Model
+from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2ForTokenClassification, GPT2Model
 
-from peftlab.backbone import ModelSpec, check_length, fetch, head_of
+from peftlab.backbone import ModelSpec, Pretrained, check_length, fetch, head_of
 from peftlab.errors import ConfigError, SourceError
-from peftlab.sources import FilesSource
+from peftlab.sources import FilesSource, HubSource
 
 
 def pretrained_in(folder: Path, **options):
@@ -94,6 +95,12 @@ class TestDropout:
         assert str(error.value) == "model.dropout=0.2: gpt2 has no such dropout; leave it null"
         pretrained_in(folder).backbone(ner())
 
+    def test_it_is_set_even_where_a_head_looks_at_another_key(self, folder, ner):
+        """DistilBERT's configuration has one for the heads of sentences only."""
+        config = DistilBertConfig(vocab_size=75, dim=8, n_layers=1, n_heads=1, hidden_dim=8, seq_classif_dropout=0.2)
+        DistilBertModel(config).save_pretrained(folder)
+        assert dropouts(pretrained_in(folder, head_dropout=0.4).backbone(ner()))["dropout"] == 0.4
+
 
 class TestFolders:
     def load(self, folder, ner) -> None:
@@ -116,7 +123,7 @@ class TestFolders:
     def test_no_weights(self, folder, ner):
         (folder / "model.safetensors").unlink()
         (folder / "pytorch_model.bin").write_bytes(b"")
-        assert self.error(folder, ner).startswith("no *.safetensors in the model's folder; save the weights")
+        assert self.error(folder, ner).startswith("no model.safetensors in the model's folder; save the weights")
 
     def test_no_tokenizer(self, folder, ner):
         """Transformers would make one of five special tokens, for which every word is unknown."""
@@ -161,11 +168,128 @@ class TestFolders:
             pretrained_in(tmp_path / "nowhere")
 
 
+class TestHostileFolders:
+    """What lies in a model's folder is data: none of it is run, and nothing outside of it is read."""
+
+    @pytest.fixture
+    def evil(self, folder) -> Path:
+        """The model with a module of its own beside it, which leaves a file when it is imported."""
+        (folder / "evil.py").write_text(
+            f"from pathlib import Path\nPath({str(folder / 'imported')!r}).touch()\n"
+            "from transformers import BertConfig as Evil\n"
+        )
+        return folder
+
+    def load(self, folder, ner) -> None:
+        pretrained = pretrained_in(folder)
+        pretrained.tokenizer()
+        pretrained.backbone(ner())
+
+    def refused(self, folder, ner) -> str:
+        with pytest.raises(SourceError) as caught:
+            self.load(folder, ner)
+        assert not (folder / "imported").exists()
+        return str(caught.value)
+
+    @pytest.mark.parametrize("auto_class", ["AutoConfig", "AutoModelForTokenClassification"])
+    def test_code_for_a_model_of_its_own(self, evil, ner, monkeypatch, auto_class):
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the user was asked to run it"))
+        config = json.loads((evil / "config.json").read_text())
+        kind = "evil" if auto_class == "AutoConfig" else "bert"
+        (evil / "config.json").write_text(
+            json.dumps(config | {"model_type": kind, "auto_map": {auto_class: "evil.Evil"}})
+        )
+        if kind == "evil":
+            assert "code" in self.refused(evil, ner) or "evil" in self.refused(evil, ner)
+        else:  # transformers knows the architecture: its own code is used
+            assert type(pretrained_in(evil).backbone(ner())).__module__.startswith("transformers.")
+            assert not (evil / "imported").exists()
+
+    def test_code_for_a_tokenizer_of_its_own(self, evil, monkeypatch):
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the user was asked to run it"))
+        config = json.loads((evil / "tokenizer_config.json").read_text())
+        (evil / "tokenizer_config.json").write_text(
+            json.dumps(config | {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": [None, "evil.Evil"]}})
+        )
+        pretrained_in(evil).tokenizer()
+        assert not (evil / "imported").exists()
+
+    def test_an_adapter_beside_the_model(self, folder, ner):
+        (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "/elsewhere", "peft_type": "LORA"}')
+        assert "an adapter lies in the model's folder" in self.refused(folder, ner)
+
+    def test_pickled_weights_are_not_read(self, folder, ner):
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        assert "no model.safetensors" in self.refused(folder, ner)
+
+    @pytest.mark.parametrize("index", ["../../secret.safetensors", "/etc/passwd"])
+    def test_an_index_of_weights_that_leads_out(self, folder, ner, index):
+        (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {}, "weight_map": {"embeddings.word_embeddings.weight": index}})
+        )
+        assert self.refused(folder, ner)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"hidden_size": "os.system"},
+            {"hidden_size": -1},
+            {"num_attention_heads": 0},
+            {"hidden_act": "os.system"},
+            {"num_hidden_layers": None},
+        ],
+    )
+    def test_a_configuration_of_nonsense(self, folder, ner, change):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | change))
+        assert "\n" not in self.refused(folder, ner)
+
+
+class TestPickledWeights:
+    """Allowed for a repository of the hub, and even then nothing but tensors is read."""
+
+    @pytest.fixture
+    def from_hub(self, folder, monkeypatch) -> Pretrained:
+        (folder / "model.safetensors").unlink()
+        monkeypatch.setattr(HubSource, "_snapshot", lambda *_: folder)
+        (folder / "pytorch_model.bin").touch()
+        return fetch(ModelSpec(name="model", source=HubSource(repo="org/name", allow_pickle=True)))
+
+    def test_tensors_are_read(self, from_hub, tiny_model, ner):
+        stored = load_file(tiny_model / "model.safetensors")
+        torch.save(stored, from_hub.folder / "pytorch_model.bin")
+        encoder = from_hub.backbone(ner()).bert.state_dict()
+        assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
+
+    def test_code_is_not_run(self, from_hub, ner):
+        class Evil:
+            def __reduce__(self):
+                return os.mkdir, (str(from_hub.folder / "ran"),)
+
+        torch.save({"embeddings.word_embeddings.weight": Evil()}, from_hub.folder / "pytorch_model.bin")
+        with pytest.raises(SourceError, match="the model cannot be loaded"):
+            from_hub.backbone(ner())
+        assert not (from_hub.folder / "ran").exists()
+
+    def test_they_are_part_of_the_identity(self, from_hub, tiny_model):
+        torch.save(load_file(tiny_model / "model.safetensors"), from_hub.folder / "pytorch_model.bin")
+        assert fetch(from_hub.spec).weights_sha256 != from_hub.weights_sha256
+
+
 class TestIdentity:
     def test_every_file_that_makes_the_model_counts(self, folder):
         before = pretrained_in(folder).weights_sha256
         assert pretrained_in(folder).weights_sha256 == before
-        for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "spiece.model"):
+        for name in (
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "vocab.txt",
+            "spiece.model",
+            "special_tokens_map.json",
+            "added_tokens.json",
+        ):
             kept = (folder / name).read_bytes() if (folder / name).is_file() else None
             (folder / name).write_bytes((kept or b"") + b" ")
             assert pretrained_in(folder).weights_sha256 != before, name

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from lightning.pytorch.callbacks import EarlyStopping
 
-import peftlab.one_run
-from peftlab.config import build, resolve, validate
+from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
 from peftlab.errors import ConfigError
+from peftlab.exits import user_exits
 from peftlab.loggers import MetricsCsv
 from peftlab.methods.method import Method
 
@@ -188,57 +189,163 @@ def test_every_mistake_is_told_at_once(refused):
 
 # --- targets: what may be named --------------------------------------------------------------------------------------
 
-HOSTILE = [
-    "os.system",
-    "subprocess.Popen",
-    "builtins.eval",
-    "eval",
-    "torch.hub.load",
-    "torch.load",
-    "torch.optimal.Thing",
-    "pickle.loads",
-    "peftlab",
-    "peftlabx.Thing",
-    "..peftlab.sources.FilesSource",
-]
+REFUSED_BY_NAME = """
+builtins.eval builtins.exec builtins.__import__ builtins.open eval __builtins__.eval os.system os.popen os.remove
+os.execv posix.system subprocess.run subprocess.Popen shutil.rmtree pathlib.Path importlib.import_module
+importlib.util.spec_from_file_location runpy.run_path runpy.run_module pkgutil.resolve_name
+code.InteractiveInterpreter code.interact codeop.compile_command types.FunctionType operator.attrgetter
+functools.partial pickle.loads pickle.Unpickler marshal.loads shelve.open joblib.load yaml.unsafe_load numpy.load
+numpy.memmap ctypes.CDLL multiprocessing.Process threading.Thread socket.create_connection urllib.request.urlretrieve
+webbrowser.open pip._internal.main pip._internal.cli.main.main setuptools.setup venv.create hydra.utils.instantiate
+hydra.utils.call hydra.utils.get_method omegaconf.OmegaConf.load torch.load torch.hub.load torch.jit.load
+torch.package.PackageImporter torch.utils.cpp_extension.load torch.optimal.Thing transformers.pipeline
+transformers.AutoModel.from_pretrained peft.PeftModel.from_pretrained huggingface_hub.snapshot_download wandb.init
+lightning.pytorch.LightningModule.load_from_checkpoint lightning.pytorch.Trainer lightning.pytorch.cli.LightningCLI
+lightning.pytorch.utilities.model_helpers.os.system lightning.pytorch.profilers.AdvancedProfiler
+lightning.pytorch.plugins.environments.LightningEnvironment lightning.pytorch.strategies.DeepSpeedStrategy
+torchmetrics.image.fid.FrechetInceptionDistance torchmetrics.text.bert.BERTScore torchmetrics.functional.accuracy
+canary.Canary canary.peftlab.Canary peftlab peftlabx.Thing ..peftlab.sources.FilesSource peftlab.
+peftlab..sources.FilesSource torch.optim./../canary.Canary torch.optim.C:canary.Canary
+""".split()  # noqa: SIM905 - sixty quoted names would be sixty lines
 """Refused by their names, before anything is imported."""
 
-NO_SUCH_CLASS = [
-    "peftlab.one_run.run",  # a function
-    "peftlab.sources.Path",  # a class, but of no kind that a configuration may name
-    "peftlab.sources.subprocess",  # a module
-    "peftlab.sources.subprocess.Popen",  # reached through a module of ours
-    "peftlab.errors.UserError",
-    "lightning.pytorch.LightningModule.load_from_checkpoint",  # a method that unpickles
-    "lightning.pytorch.Trainer",
-    "torch.optim.Nothing",
-    "torch.optim.nothing.Thing",
-    "peftlab.",
-]
-"""Refused once the name has been looked up."""
+REFUSED_BY_KIND = """
+peftlab.run peftlab.one_run.run peftlab.one_run.Tuner peftlab.errors.UserError peftlab.record.RunRecord.load
+peftlab.sources.Path peftlab.sources.subprocess peftlab.sources.subprocess.Popen peftlab.sources.zipfile.ZipFile
+peftlab.exits.os peftlab.exits.os.system peftlab.config.importlib peftlab.config.importlib.import_module
+peftlab.config.functools.partial torch.optim.Nothing
+torch.optim.nothing.Thing torch.optim.adamw.adamw torch.optim.Optimizer.load_state_dict
+torch.optim.lr_scheduler.warnings torch.optim.lr_scheduler.warnings.catch_warnings torch.optim.lr_scheduler.partial
+torch.optim.lr_scheduler.LambdaLR torch.optim.swa_utils.AveragedModel lightning.pytorch.callbacks.ModelCheckpoint
+lightning.pytorch.callbacks.OnExceptionCheckpoint lightning.pytorch.callbacks.model_checkpoint.shutil
+lightning.pytorch.callbacks.model_checkpoint.shutil.rmtree lightning.pytorch.loggers.wandb.os.system
+lightning.pytorch.loggers.tensorboard.os
+""".split()  # noqa: SIM905 - sixty quoted names would be sixty lines
+"""Under an allowed prefix, and no class of a kind that a configuration may name, or one that is defined elsewhere."""
+
+EARLY = "lightning.pytorch.callbacks.EarlyStopping"
+SYSTEM = {"_target_": "os.system", "command": "touch escaped"}
+HOSTILE_NODES = {
+    "target of no text": {"_target_": 3},
+    "target of nothing": {"_target_": None},
+    "target in a list": {"_target_": ["os.system"]},
+    "target within a target": {"_target_": SYSTEM},
+    "null byte": {"_target_": "torch.optim.\0.Adam"},
+    "line break": {"_target_": "peftlab.sources.FilesSource\nos.system"},
+    "child": {"_target_": EARLY, "monitor": SYSTEM},
+    "child of a child": {"_target_": EARLY, "monitor": {"a": {"b": SYSTEM}}},
+    "in a list": {"_target_": EARLY, "monitor": [1, SYSTEM]},
+    "in lists of lists": {"_target_": EARLY, "monitor": [[[SYSTEM]]]},
+    "without a target of its own": {"monitor": SYSTEM},
+    "partial": {"_target_": EARLY, "monitor": "x", "_partial_": True},
+    "arguments": {"_target_": EARLY, "_args_": ["touch escaped"]},
+    "recursive": {"_target_": EARLY, "monitor": "x", "_recursive_": False},
+    "convert": {"_target_": EARLY, "monitor": "x", "_convert_": "all"},
+    "mode": {"_target_": EARLY, "monitor": "x", "_mode_": "pass"},
+}
 
 
-@pytest.mark.parametrize("target", [*HOSTILE, 3, None, ["os.system"]])
-def test_a_hostile_target_is_refused_before_any_import(tmp_path, imported, target):
-    with pytest.raises(ConfigError, match=r"^callbacks\.x\._target_: .* may not be named here") as error:
-        build({"_target_": target, "command": f"touch {tmp_path}/called"}, "callbacks.x")
-    assert "allow=[my_package]" in str(error.value)
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """A module that tells when it is imported, and a check that nothing has been run, written or imported."""
+    (tmp_path / "canary.py").write_text("import os\nos.environ['CANARY'] = 'imported'\n\nclass Canary: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("CANARY", raising=False)
+    ran: list[object] = []
+    for name in ("os.system", "os.popen", "subprocess.Popen.__init__", "torch.load", "torch.hub.load"):
+        monkeypatch.setattr(name, lambda *args, **options: ran.append((args, options)))
+    files, modules = set(tmp_path.iterdir()), set(sys.modules)
+
+    def check(may_import: tuple[str, ...] = ()) -> None:
+        assert ran == []
+        assert "CANARY" not in os.environ
+        assert set(tmp_path.iterdir()) == files
+        assert {name for name in set(sys.modules) - modules if not name.startswith(may_import or "\0")} == set()
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def good(compose_config) -> dict[str, object]:
+    return resolve(compose_config(*OWN_FILES))
+
+
+def ends_with_2(config: dict[str, object], capsys) -> str:
+    """Return the message with which the command would end."""
+    with pytest.raises(SystemExit) as end, user_exits():
+        validate(config)
+    assert end.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+    return message
+
+
+ARGUMENTS = {"command": "touch escaped", "args": ["touch", "escaped"], "path": "escaped", "checkpoint_path": "escaped"}
+
+
+@pytest.mark.parametrize("target", REFUSED_BY_NAME)
+def test_a_hostile_name_is_refused_before_any_import(good, canary, capsys, imported, target):
+    message = ends_with_2({**good, "callbacks": {"x": {"_target_": target, **ARGUMENTS}}}, capsys)
+    assert message.startswith(f"error: callbacks.x._target_: '{target}' may not be named here. Allowed are classes of ")
+    assert "allow=[my_package]" in message
     assert imported == []
-    assert not (tmp_path / "called").exists()
+    canary()
 
 
-@pytest.mark.parametrize("target", NO_SUCH_CLASS)
-def test_what_is_no_class_of_an_allowed_kind_is_never_called(monkeypatch, tmp_path, target):
-    called: list[object] = []
-    monkeypatch.setattr(peftlab.one_run, "run", lambda *args, **options: called.append((args, options)))
-    monkeypatch.setattr("subprocess.Popen.__init__", lambda *args, **options: called.append((args, options)))
-    monkeypatch.setattr(
-        "lightning.pytorch.LightningModule.load_from_checkpoint",
-        lambda *args, **options: called.append((args, options)),
-    )
-    with pytest.raises(ConfigError, match=r"^callbacks\.x\._target_: "):
-        build({"_target_": target, "checkpoint_path": str(tmp_path), "args": ["true"]}, "callbacks.x")
-    assert called == []
+@pytest.mark.parametrize("target", REFUSED_BY_KIND)
+def test_what_is_no_class_of_an_allowed_kind_is_never_called(good, canary, capsys, target):
+    message = ends_with_2({**good, "callbacks": {"x": {"_target_": target, **ARGUMENTS}}}, capsys)
+    assert message.startswith("error: callbacks.x")
+    canary(may_import=ALLOWED_PREFIXES)
+
+
+@pytest.mark.parametrize("node", HOSTILE_NODES.values(), ids=HOSTILE_NODES)
+def test_a_hostile_node_is_refused_at_any_depth(good, canary, capsys, imported, node):
+    message = ends_with_2({**good, "callbacks": {"x": node}}, capsys)
+    assert "callbacks.x" in message
+    assert imported == []
+    canary()
+
+
+@pytest.mark.parametrize("group", ["model", "data", "task", "peft", "optimizer", "scheduler", "trainer", "budget"])
+def test_nothing_is_made_before_every_name_is_checked(good, canary, capsys, imported, group):
+    message = ends_with_2({**good, group: {**good[group], "x": SYSTEM}}, capsys)
+    assert message.startswith(f"error: {group}.x._target_: 'os.system' may not be named here")
+    assert imported == []
+    canary()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"megatron_config": {"tensor_model_parallel_size": 1}, "megatron_core": "canary"},
+        {"megatron_core": "canary"},
+        {"auto_mapping": {"base_model_class": "Canary", "parent_library": "canary"}},
+        {"target_modules": ["query"]},
+        {"modules_to_save": ["bert"]},
+        {"base_model_name_or_path": "escaped"},
+    ],
+)
+def test_options_of_the_library_that_import_or_override_are_none(good, canary, capsys, options):
+    message = ends_with_2({**good, "peft": {**good["peft"], **options}}, capsys)
+    assert message.startswith(f"error: peft.{next(iter(options))} is no option: ")
+    canary()
+
+
+@pytest.mark.parametrize(
+    "allow", [["os.path"], [""], ["a b"], ["../canary"], "canary", [["canary"]], [3], {"canary": 1}]
+)
+def test_what_is_no_list_of_packages_allows_nothing(good, canary, capsys, allow):
+    node = {"_target_": "canary.Canary"}
+    assert ends_with_2({**good, "allow": allow, "callbacks": {"x": node}}, capsys).startswith("error: allow = ")
+    canary()
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/peftlab-escaped", "a/../../escaped", ".."])
+def test_a_name_stays_below_the_folder_of_runs(good, canary, capsys, name):
+    assert ends_with_2({**good, "name": name}, capsys).startswith(f"error: name = '{name}': must name a folder below")
+    canary()
 
 
 def test_a_misspelt_class_is_told_with_the_nearest():
@@ -252,11 +359,6 @@ def test_a_misspelt_class_is_told_with_the_nearest():
 def test_targets_are_checked_at_every_depth(refused, imported, key):
     assert refused(f"{key}=os.system").startswith(f"{key}: 'os.system' may not be named here")
     assert "os" not in imported
-
-
-def test_targets_are_checked_within_lists():
-    with pytest.raises(ConfigError, match=r"^callbacks\.x\.parts\[1\]\._target_: 'os\.system'"):
-        build({"parts": [1, {"_target_": "os.system"}]}, "callbacks.x")
 
 
 # --- a package of the user's -----------------------------------------------------------------------------------------

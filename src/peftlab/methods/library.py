@@ -13,6 +13,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
@@ -20,6 +21,10 @@ from peftlab.tensor_files import load_into, save
 
 GROUPS = ("all_linear", "attention", "mlp")
 """Names for sets of linear layers, the same in every architecture."""
+
+GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
+IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
+"""Options of the library that name Python modules, which it would import."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -46,6 +51,10 @@ class LibraryMethod(Method):
                 f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
             )
         for key in self.options:
+            if key in GIVEN_BY_THE_RUN:
+                raise ConfigError(f"peft.{key} is no option: the run sets it; which layers are adapted is peft.target")
+            if key in IMPORTS_CODE:
+                raise ConfigError(f"peft.{key} is no option: it has the library import what it names")
             if key not in known:
                 raise ConfigError(
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
@@ -100,6 +109,14 @@ class LibraryMethod(Method):
                 setattr(config, key, sorted(value))
         config.save_pretrained(folder)
         return (folder / ADAPTER_WEIGHTS).stat().st_size
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
+        assert isinstance(model, peft.PeftModel)
+        try:
+            return model.merge_and_unload()
+        except (NotImplementedError, ValueError, AttributeError):  # how the library says that a method has no merge
+            return super().merge(model)
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """See `Method.load`."""

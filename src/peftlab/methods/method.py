@@ -10,7 +10,9 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from peftlab.errors import UserError
 from peftlab.tensor_files import load_into, save
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -66,6 +68,14 @@ class Method(ABC):
         description = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return (folder / ADAPTER_WEIGHTS).stat().st_size
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Return a plain transformers model that computes what `model` does; `model` itself may be used up.
+
+        Raises:
+            UserError: no plain model can do that.
+        """
+        raise UserError(f"peft={self.name}: this method cannot be merged into a plain model; use the run as it is")
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """Put what `save` wrote into `model`, to which the method has been applied.

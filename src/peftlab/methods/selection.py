@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from peftlab.methods.method import Method, MethodContext, spec
 
 
 @spec
-class Full(Method):
+class OwnWeights(Method):
+    """A method whose model is the plain one all along."""
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """Return `model`."""
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+
+@spec
+class Full(OwnWeights):
     """Every weight: the reference that all others are compared with."""
 
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
@@ -17,7 +28,7 @@ class Full(Method):
 
 
 @spec
-class Head(Method):
+class Head(OwnWeights):
     """Only the head, on a frozen backbone: a linear probe (Alain & Bengio 2017)."""
 
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:

@@ -29,10 +29,11 @@ class TypeScores:
 class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchmetrics
     """Entity-level scores as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder 2003).
 
-    A predicted entity is correct if a gold entity has its type, first and last word. The states are the numbers of
-    correct, predicted and gold entities of each type, shape ``(types,)``, which add up over batches and processes to
-    those of the whole set. F1 is not linear in them: a mean of batch F1s is another number, which changes with the
-    batch size and counts a batch without entities as much as one with many.
+    A predicted entity is correct if a gold entity has its type, first and last word. The state `confusion`, shape
+    ``(types + 1, types + 1)``, counts spans by gold type (row) and predicted type (column); the last row holds spans that
+    are no gold entity (spurious), the last column gold entities whose span was not predicted (missed). Counts add up
+    over batches and processes to those of the whole set. F1 is not linear in them: a mean of batch F1s is another
+    number, which changes with the batch size and counts a batch without entities as much as one with many.
     """
 
     SCORES = ("entity_precision", "entity_recall", "entity_f1", "entity_f1_macro")
@@ -42,17 +43,30 @@ class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchm
     higher_is_better = True
     full_state_update = False
 
-    correct: Tensor
-    predicted: Tensor
-    gold: Tensor
+    confusion: Tensor
 
     def __init__(self, types: Sequence[str], repair: Repair = "conlleval") -> None:
         super().__init__()
         self.types = list(types)
         self.repair = repair
-        self._column = {type_: column for column, type_ in enumerate(self.types)}
-        for state in ("correct", "predicted", "gold"):
-            self.add_state(state, torch.zeros(len(self.types), dtype=torch.long), dist_reduce_fx="sum")
+        self._index = {type_: index for index, type_ in enumerate(self.types)}
+        size = len(self.types) + 1
+        self.add_state("confusion", torch.zeros(size, size, dtype=torch.long), dist_reduce_fx="sum")
+
+    @property
+    def correct(self) -> Tensor:
+        """Correct entities of each type, shape ``(types,)``."""
+        return self.confusion.diagonal()[:-1]
+
+    @property
+    def predicted(self) -> Tensor:
+        """Predicted entities of each type, shape ``(types,)``."""
+        return self.confusion.sum(0)[:-1]
+
+    @property
+    def gold(self) -> Tensor:
+        """Gold entities of each type, shape ``(types,)``."""
+        return self.confusion.sum(1)[:-1]
 
     @property
     def scorer(self) -> str:
@@ -68,26 +82,21 @@ class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchm
         """
         if len(predicted) != len(gold):
             raise ValueError(f"{len(predicted)} predicted sentences for {len(gold)} gold sentences")
-        counts = [[0] * len(self.types) for _ in range(3)]
-        correct_counts, predicted_counts, gold_counts = counts
+        neither = len(self.types)
+        counts = [[0] * (neither + 1) for _ in range(neither + 1)]
         for number, (predicted_tags, gold_tags) in enumerate(zip(predicted, gold, strict=True)):
             if len(predicted_tags) != len(gold_tags):
                 raise ValueError(
                     f"sentence {number}: {len(predicted_tags)} predicted tags for {len(gold_tags)} gold tags"
                 )
-            predicted_entities = entities(predicted_tags, self.repair)
-            gold_entities = entities(gold_tags, self.repair)
-            for entity in predicted_entities:
-                predicted_counts[self._column_of(entity.type)] += 1
-            for entity in gold_entities:
-                gold_counts[self._column_of(entity.type)] += 1
-            for entity in set(predicted_entities).intersection(gold_entities):
-                correct_counts[self._column_of(entity.type)] += 1
-        # one transfer to the device for all three
-        added = torch.tensor(counts, dtype=torch.long, device=self.correct.device)
-        self.correct = self.correct + added[0]
-        self.predicted = self.predicted + added[1]
-        self.gold = self.gold + added[2]
+            predicted_at = {(entity.start, entity.end): entity.type for entity in entities(predicted_tags, self.repair)}
+            gold_at = {(entity.start, entity.end): entity.type for entity in entities(gold_tags, self.repair)}
+            for span in predicted_at.keys() | gold_at.keys():
+                row = self._index_of(gold_at[span]) if span in gold_at else neither
+                column = self._index_of(predicted_at[span]) if span in predicted_at else neither
+                counts[row][column] += 1
+        # one transfer to the device for all
+        self.confusion = self.confusion + torch.tensor(counts, dtype=torch.long, device=self.confusion.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``entity_precision``, ``entity_recall``, ``entity_f1`` (micro) and ``entity_f1_macro``.
@@ -123,10 +132,21 @@ class EntityScores(Metric):  # type: ignore[misc]  # mypy does not follow torchm
             )
         return rows
 
-    def _column_of(self, type_: str) -> int:
-        if type_ not in self._column:
+    def confusion_table(self) -> list[list[str | int]]:
+        """Return `confusion` of all processes together as rows that begin with their name, sorted by type.
+
+        All processes have to call it, as `compute`.
+        """
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            counts = self.confusion.tolist()
+        order = [*sorted(range(len(self.types)), key=self.types.__getitem__), len(self.types)]
+        names = [*self.types, "spurious"]
+        return [[names[row], *(counts[row][column] for column in order)] for row in order]
+
+    def _index_of(self, type_: str) -> int:
+        if type_ not in self._index:
             raise ValueError(f"unknown entity type {type_!r}; the types are {', '.join(self.types)}")
-        return self._column[type_]
+        return self._index[type_]
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

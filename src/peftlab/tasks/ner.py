@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, field, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
-from peftlab.tasks.entity_scores import EntityScores
-from peftlab.tasks.task import Batch, Encoded, Task, spec
+from peftlab.tasks.entity_scores import EntityScores, TypeScores
+from peftlab.tasks.splitting import words_of
+from peftlab.tasks.task import Batch, Encoded, Table, Task, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 IGNORED = -100
@@ -63,6 +64,13 @@ class Ner(Task):
     def declared_labels(self) -> list[str]:
         """Return the entity types."""
         return list(self.types)
+
+    def from_text(self, text: str | Sequence[str], id: str) -> Sentence:
+        """Return a sentence whose tags are all O; a text is split as `words_of` says."""
+        if not isinstance(text, str):
+            return Sentence(id, list(text), ["O"] * len(text))
+        spans = words_of(text)
+        return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
 
     def encode(self, examples: Sequence[Sentence], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
         """See `encode_words`."""
@@ -120,27 +128,41 @@ class Ner(Task):
 
         An entity's probability is the product of its words' probabilities, as if they were independent.
         """
+        return [
+            {
+                "id": sentence.id,
+                "input": sentence.words,
+                "gold": sentence.tags,
+                "predicted": predicted,
+                "probability": probability,
+                "gold_entities": [_entity(e, sentence) for e in entities(sentence.tags, self.repair)],
+                "predicted_entities": [_entity(e, sentence, probability) for e in entities(predicted, self.repair)],
+            }
+            for sentence, predicted, probability in self._tagged(logits, batch)
+        ]
+
+    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return the ``entities`` of each sentence, as `decode` does.
+
+        Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
+        """
+        answers = []
+        for sentence, predicted, probability in self._tagged(logits, batch):
+            found = entities(predicted, self.repair)
+            answers.append({"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in found]})
+        return answers
+
+    def _tagged(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Sentence, list[str], list[float | None]]]:
+        """Yield each sentence with the predicted tag of every word and its probability."""
         probabilities, best = logits[batch["labels"] != IGNORED].float().softmax(-1).max(-1)
         tags = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
-        predictions = []
         for sentence, words in zip(batch["examples"], batch["words"], strict=True):
             predicted = ["O"] * len(sentence.words)
             probability: list[float | None] = [None] * len(sentence.words)
             for word in words:
                 label, probability[word] = next(tags)
                 predicted[word] = self.labels[label]
-            predictions.append(
-                {
-                    "id": sentence.id,
-                    "input": sentence.words,
-                    "gold": sentence.tags,
-                    "predicted": predicted,
-                    "probability": probability,
-                    "gold_entities": [_entity(e, sentence) for e in entities(sentence.tags, self.repair)],
-                    "predicted_entities": [_entity(e, sentence, probability) for e in entities(predicted, self.repair)],
-                }
-            )
-        return predictions
+            yield sentence, predicted, probability
 
     def metric(self) -> EntityScores:
         """Return entity-level precision, recall and F1."""
@@ -180,6 +202,13 @@ class Ner(Task):
         )
         return "\n".join(lines)
 
+    def tables(self, metric: EntityScores) -> dict[str, Table]:
+        """Return the scores of each entity type, and how often each gold type was predicted as which."""
+        return {
+            "entity_types": ([field.name for field in fields(TypeScores)], [list(astuple(r)) for r in metric.table()]),
+            "confusion": (["gold \\ predicted", *sorted(self.types), "missed"], metric.confusion_table()),
+        }
+
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""
         return "\x1f".join(example.words)
@@ -198,3 +227,11 @@ def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | No
             product *= 1.0 if p is None else p
         found["probability"] = product
     return found
+
+
+def _slice(entity: Entity, sentence: Sentence) -> dict[str, Any]:
+    """Return where `entity` is in the text that `sentence` was split from; nothing where it came as words."""
+    if sentence.text is None:
+        return {}
+    start, end = sentence.spans[entity.start][0], sentence.spans[entity.end - 1][1]
+    return {"start": start, "end": end, "text": sentence.text[start:end]}

@@ -20,6 +20,9 @@ Batch = dict[str, Any]
 ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is divided it is one part;
 ``share`` is then its share of the whole's `Task.weight`."""
 
+Table = tuple[list[str], list[list[Any]]]
+"""The names of the columns, and the rows."""
+
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 
@@ -79,6 +82,10 @@ class Task(ABC):
         """Return what `learn_labels` would have to be given to come to the same labels."""
 
     @abstractmethod
+    def from_text(self, text: str | Sequence[str], id: str) -> Any:
+        """Return an example without gold: of a text, or of its words where it has been split already."""
+
+    @abstractmethod
     def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
         """Turn `examples` into token ids; a pure function of its arguments, so that its result can be cached."""
 
@@ -102,6 +109,10 @@ class Task(ABC):
         """Return one prediction an example: id, input, gold, predicted and probabilities, as JSON values."""
 
     @abstractmethod
+    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return what is found in each example, whatever its gold, and how probable it is, as JSON values."""
+
+    @abstractmethod
     def metric(self) -> Metric:
         """Return the scores: updated with `predicted` and `gold` of predictions, computes a dict of scalars."""
 
@@ -121,6 +132,10 @@ class Task(ABC):
     @abstractmethod
     def report(self, metric: Metric) -> str:
         """Return the scores as a plain-text table for people."""
+
+    @abstractmethod
+    def tables(self, metric: Metric) -> dict[str, Table]:
+        """Return by name what loggers show as tables: the scores by class, which class is taken for which."""
 
     @abstractmethod
     def text_key(self, example: Any) -> str:

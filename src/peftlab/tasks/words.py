@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,16 +18,20 @@ NO_WORD = -1
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a word-level task, as it stands in its file."""
+    """One sentence of a word-level task, as it stands in its file, or in a text without gold."""
 
     id: str
     """Unique within the data set, e.g. ``train:17``."""
     words: list[str]
     tags: list[str]
-    """One BIO tag a word."""
-    file: str
-    lines: list[int]
+    """One BIO tag a word; all O where there is no gold."""
+    file: str = ""
+    lines: list[int] = field(default_factory=list)
     """The line (1-based) of each word in `file`, for messages."""
+    text: str | None = None
+    """The text that the words were split from; None where they came as words."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Where each word starts and ends in `text`, in characters."""
 
 
 def encode_words(
@@ -55,9 +59,10 @@ def encode_words(
     if room < 1:
         raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
 
-    encodings = tokenizer(
-        [sentence.words for sentence in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
-    )
+    texts = [sentence.words for sentence in sentences]
+    if _needs_spaces(tokenizer):
+        texts = [[word if n == 0 else f" {word}" for n, word in enumerate(words)] for words in texts]
+    encodings = tokenizer(texts, is_split_into_words=True, add_special_tokens=False, verbose=False)
     tokens: list[int] = []
     words: list[int] = []
     rows, examples = [0], [0]
@@ -100,6 +105,12 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list
     first = special.index(0)
     last = len(special) - special[::-1].index(0)
     return list(ids[:first]), list(ids[last:])
+
+
+def _needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether a word given by itself lacks what marks its start within a text, as in byte-level BPE."""
+    apart = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    return bool(apart != tokenizer("a a", add_special_tokens=False)["input_ids"])
 
 
 def _pieces(ids: Sequence[int], word_ids: Sequence[int | None], room: int) -> list[tuple[int, list[int]]]:

@@ -108,12 +108,13 @@ def test_processes_together_equal_the_whole() -> None:
     assert scores(merged) == scores(whole)
 
     # torchmetrics gathers each state in turn; here from the other metrics instead of other processes
-    gathered = [[getattr(rank, name) for rank in ranks] for name in ("correct", "predicted", "gold")]
-    ranks[0].dist_sync_fn = lambda state, group=None: next(each for each in gathered if torch.equal(each[0], state))
+    gathered = [rank.confusion for rank in ranks]
+    ranks[0].dist_sync_fn = lambda state, group=None: gathered
     ranks[0].distributed_available_fn = lambda: True
     assert scores(ranks[0]) == scores(whole)
     assert ranks[0].table() == whole.table()
-    assert torch.equal(ranks[0].gold, gathered[2][0])  # its own count is back
+    assert ranks[0].confusion_table() == whole.confusion_table()
+    assert torch.equal(ranks[0].confusion, gathered[0])  # its own count is back
 
 
 def test_the_mean_of_batch_scores_is_another_number() -> None:

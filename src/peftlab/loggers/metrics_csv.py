@@ -1,8 +1,11 @@
-"""Loggers of our own; Lightning's are named in ``conf/logger/`` as they are."""
+"""``metrics.csv`` and ``tables/`` in the run folder."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.loggers.csv_logs import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
@@ -21,3 +24,13 @@ class MetricsCsv(Logger, CSVLogger):
     def save_dir(self) -> str:
         """The run folder."""
         return self.root_dir
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Write nothing: the configuration is beside ``metrics.csv`` already."""
+
+    def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
+        """Write ``tables/<key>.csv``."""
+        path = Path(self.root_dir) / "tables" / f"{key}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([columns, *data])

@@ -1,0 +1,221 @@
+"""The command `peftlab`: look at runs and use finished ones.
+
+Results go to stdout, everything that is said on the way to stderr. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from peftlab import runs
+from peftlab.errors import DataError, UserError
+from peftlab.exits import user_exits
+
+_CHUNK = 1024
+"""How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (by default those of the process) name; return the exit code 0.
+
+    Other ends are SystemExit, see `peftlab.exits`; a failure while running is raised as it is.
+    """
+    given = _parser().parse_args(arguments)
+    with user_exits():
+        given.command(given)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="peftlab", description="Look at runs and use finished ones.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    anew = argparse.ArgumentParser(add_help=False)
+    anew.add_argument("--json", action="store_true", help="print JSON")
+    finished = argparse.ArgumentParser(add_help=False, parents=[anew])
+    finished.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
+
+    command = commands.add_parser("runs", parents=[anew], help="a table of runs, the newest first")
+    command.add_argument("folder", metavar="DIR", nargs="?", help="where to look; by default runs/ and sweeps/")
+    command.set_defaults(command=_runs)
+
+    command = commands.add_parser("evaluate", parents=[finished], help="score a run anew, and compare with its record")
+    command.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
+    command.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        action="append",
+        default=[],
+        help="may be given twice; by default those of the record, of new data test",
+    )
+    command.add_argument("--threads", type=int, metavar="N", help="of the CPU; by default as many as the run had")
+    command.add_argument("--out", metavar="DIR", help="keep predictions there, <split>.jsonl")
+    command.set_defaults(command=_evaluate)
+
+    command = commands.add_parser("predict", parents=[finished], help="what a run's model finds in texts")
+    command.add_argument("texts", metavar="TEXT", nargs="*")
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--file", metavar="FILE", help="one text a line; - is stdin")
+    source.add_argument(
+        "--jsonl",
+        metavar="FILE",
+        help="one JSON object a line, with `text` or `words`; its other keys are passed on; - is stdin; prints JSON",
+    )
+    command.set_defaults(command=_predict)
+
+    command = commands.add_parser("export", parents=[finished], help="write a plain transformers folder")
+    command.add_argument("folder", metavar="DIR", help="new or empty")
+    command.set_defaults(command=_export)
+    return parser
+
+
+def _runs(given: argparse.Namespace) -> None:
+    rows = runs.runs_below(given.folder)
+    if given.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    known = [row for row in rows if "error" not in row]
+    if known:
+        head = ["id", "name", "status", "metric", "validation", "test", "trainable", "seconds", "started"]
+        print(_table([head, *([_cell(value) for value in _shown(row)] for row in known)]))
+    for row in rows:
+        if "error" in row:
+            print(f"{row['id']}: broken: {row['error']}")
+    if not rows:
+        print("no runs", file=sys.stderr)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    with _loaded(given.run) as run:
+        found = run.evaluate(given.data, given.split, given.threads, given.out)
+    if given.json:
+        scores = [vars(score) | {"equal": score.equal} for score in found.scores]
+        elsewhere = {key: {"run": then, "here": here} for key, (then, here) in found.elsewhere.items()}
+        document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores, "elsewhere": elsewhere}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    print(f"run: {run.folder.path}")
+    lines = [["split", "score", "recorded", "now", ""]]
+    for score in found.scores:
+        verdict = {True: "equal", False: "differs", None: ""}[score.equal]
+        lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
+    print(_table(lines))
+    print(f"scorer: {run.spec.task.scorer}")
+    if found.equal is not None:
+        print("equal to the record to the last digit" if found.equal else "not equal to the record")
+    for key, (then, here) in found.elsewhere.items():
+        print(f"not as in the run: {key}: {here}, was {then}")
+
+
+def _predict(given: argparse.Namespace) -> None:
+    if bool(given.texts) == bool(given.file or given.jsonl):
+        raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
+    if given.texts:
+        objects: Iterator[dict[str, Any]] = ({"text": text} for text in given.texts)
+    elif given.file:
+        objects = ({"text": line} for line in _lines(given.file))
+    else:
+        objects = _objects(given.jsonl)
+    with _loaded(given.run) as run:
+        while chunk := list(islice(objects, _CHUNK)):
+            answers = run.predict([one["text"] if one.get("words") is None else one["words"] for one in chunk])
+            for one, answer in zip(chunk, answers, strict=True):
+                if given.json or given.jsonl:
+                    print(json.dumps(one | answer, ensure_ascii=False))
+                else:
+                    print(_answer(answer))
+
+
+def _export(given: argparse.Namespace) -> None:
+    with _loaded(given.run) as run:
+        found = run.export(given.folder)
+    if given.json:
+        document = {"folder": str(found.folder), "largest_difference": found.largest_difference}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        print(f"{found.folder}: its logits on the validation split differ by at most {found.largest_difference:.2g}")
+
+
+@contextmanager
+def _loaded(name: str) -> Iterator[Any]:
+    """Around the use of a finished run: find it before anything heavy is imported, and say things on stderr."""
+    folder = runs.find(name)
+    from peftlab.console import start_logging
+    from peftlab.finished_run import load
+
+    start_logging(stderr=True)
+    yield load(folder)
+
+
+def _lines(name: str) -> Iterator[str]:
+    """Yield the lines of the file `name`, or of stdin where it is ``-``."""
+    if name == "-":
+        yield from _stripped(sys.stdin)
+        return
+    try:
+        with Path(name).open(encoding="utf-8-sig", newline="\n") as file:
+            yield from _stripped(file)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror}). Name a file that can be.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: is not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
+
+
+def _stripped(file: TextIO) -> Iterator[str]:
+    return (line.removesuffix("\n").removesuffix("\r") for line in file)
+
+
+def _objects(name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(name), start=1):
+        try:
+            one = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{name}:{number}: is not JSON: {error}") from error
+        if not isinstance(one, dict) or not _is_input(one):
+            raise DataError(f"{name}:{number}: expected an object with `text`, a string, or `words`, a list of strings")
+        yield one
+
+
+def _is_input(one: dict[str, Any]) -> bool:
+    words = one.get("words")
+    if words is None:
+        return isinstance(one.get("text"), str)
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    """Return an answer for people: the text, and below it what was found, a line each."""
+    given = answer.pop("text")
+    lines = []
+    for key, value in answer.items():
+        found = value if isinstance(value, list) else [{key: value}]
+        lines += [[_cell(part) for part in one.values()] for one in found]
+    return f"{given}\n{_table(lines, indent='  ')}" if lines else f"{given}\n  -"
+
+
+def _shown(row: dict[str, Any]) -> Iterable[Any]:
+    started = row["started_at"] and datetime.fromisoformat(row["started_at"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    parameters, seconds = row["trainable_parameters"], row["wall_seconds"]
+    yield from (row[key] for key in ("id", "name", "status", "metric", "validation", "test"))
+    yield from (parameters and f"{parameters:,}", seconds and f"{seconds:.0f}", started)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else repr(value)
+
+
+def _table(rows: list[list[str]], indent: str = "") -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(indent + line.rstrip() for line in lines)

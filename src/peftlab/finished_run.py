@@ -1,0 +1,330 @@
+"""A finished run, used again: its model, its scores anew, predictions, and a plain transformers folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from peftlab import backbone, runs
+from peftlab.backbone import HEADS, check_length, positions
+from peftlab.callbacks.predictions import Predictions
+from peftlab.config import validate
+from peftlab.data.batching import in_order_of_length
+from peftlab.data.module import DataModule, files_named_for
+from peftlab.errors import DataError, SourceError, UserError
+from peftlab.methods.method import ADAPTER_WEIGHTS
+from peftlab.model_card import model_card
+from peftlab.one_run import build_tuner, describe, score
+from peftlab.record import RunRecord
+from peftlab.run_folder import RunFolder
+from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.task import Batch
+from peftlab.tuner import Tuner
+
+log = logging.getLogger("peftlab")
+
+SPLITS = ("validation", "test")
+"""The splits that a run is scored on."""
+
+MERGE_TOLERANCE = 1e-3
+"""The most that a logit of an exported model may differ from the run's, both in fp32: merging rounds weights."""
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What Lightning computes in under each mixed precision."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score that was computed anew."""
+
+    name: str
+    split: str
+    scorer: str
+    value: float
+    recorded: float | None
+    """What the run's record says; None on other data, and where it says nothing."""
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether both are the same to the last digit."""
+        return None if self.recorded is None else self.value == self.recorded
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a finished run, computed anew."""
+
+    scores: list[Score]
+    elsewhere: dict[str, tuple[Any, Any]]
+    """What the run had of the environment and what is here, where they differ: it may change the last digits."""
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether all scores are those of the record; None where it has none of them."""
+        known = [score.equal for score in self.scores if score.equal is not None]
+        return all(known) if known else None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A plain transformers model in a folder."""
+
+    folder: Path
+    largest_difference: float
+    """Between its logits and those of the run on the validation split, in fp32."""
+
+
+def load(run: str | Path) -> FinishedRun:
+    """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id begins so.
+
+    Raises:
+        UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
+    """
+    return FinishedRun(RunFolder(RunRecord.load(runs.find(run))))
+
+
+class FinishedRun:
+    """A run that is completed, and what it left; see `load`.
+
+    Where the run used a GPU and there is none here, it is used on the CPU in fp32.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.record = folder, folder.record
+        if not (folder.adapter / ADAPTER_WEIGHTS).is_file():
+            raise UserError(
+                f"{folder.path}: the run left no model: its status is '{self.record.data['status']}', and only a "
+                "completed run has one. `peftlab runs` shows which are."
+            )
+        config = folder.read_config()
+        config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
+        config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
+        if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
+            log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
+            config["trainer"] |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+        self.spec = validate(config)
+        self.spec.task.learn_labels({"train": []}, self.spec.data.labels)
+        self.pretrained = backbone.fetch(self.spec.model)
+        if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
+            raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
+
+    @cached_property
+    def tuner(self) -> Tuner:
+        """The fine-tuned model, in fp32 and in evaluation mode: ``tuner.model`` is backbone, adapter and head."""
+        return self._build()
+
+    @property
+    def model(self) -> nn.Module:
+        """Backbone, adapter and head."""
+        return self.tuner.model
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer."""
+        return self.pretrained.tokenizer()
+
+    def predict(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        """Return what the model finds in each of `texts`, in the precision of the run.
+
+        Each answer has ``text``, or ``words`` where the text was given as a list of them, and what the task's `predict`
+        returns. Texts of any length will do: long ones are cut into rows as in training.
+        """
+        if isinstance(texts, str):
+            raise TypeError("predict takes a list of texts: write predict([text])")
+        if not texts:
+            return []
+        task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
+        examples = [task.from_text(text, f"text:{n}") for n, text in enumerate(texts)]
+        encoded = task.encode(examples, self.tokenizer, **options)
+        answers: dict[int, dict[str, Any]] = {}
+        device = self._device
+        tuner = self.tuner.to(device)
+        dtype = AUTOCAST.get(self.spec.trainer.precision)
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            for indices in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):
+                batch = _to(device, task.collate(examples, encoded, indices))
+                answers |= zip(indices, task.predict(tuner(batch), batch), strict=True)
+        return [
+            {"text": text, **answers[n]} if isinstance(text, str) else {"words": list(text), **answers[n]}
+            for n, text in enumerate(texts)
+        ]
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        splits: Sequence[str] = (),
+        threads: int | None = None,
+        out: str | Path | None = None,
+    ) -> Evaluation:
+        """Score the model anew, as the run itself did: the same precision, batches and scorer.
+
+        On the same machine, with as many threads, the scores are those of the record to the last digit. Nothing is
+        written into the run folder.
+
+        Args:
+            data: new labelled data in the format of the run's: a file, or a folder whose files are found by their
+                names; None: the run's own.
+            splits: of ``validation`` and ``test``; by default those that the run was scored on, of new data ``test``.
+            threads: of the CPU; None: as many as the run had.
+            out: the folder for predictions, ``<split>.jsonl``; None: they are not kept.
+
+        Raises:
+            UserError: the data is not what the run was scored on, or cannot be read; a label is none of the run's.
+        """
+        spec = self.spec
+        tuner = self._build()  # of its own: stored in bf16, it is of no other use
+        known = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
+        if data is None:
+            chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
+            known.load()
+            self._check_digests(known, chosen)
+        else:
+            chosen = list(splits) or ["test"]
+            options = {"max_tokens": self._max_tokens(tuner)}
+            known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+            known.load_new(_new_files(Path(data), chosen))
+        check_length(tuner.model, known.longest)
+        if spec.trainer.frozen_weights == "bf16":
+            store_in_bf16(tuner.model)
+        trainer = L.Trainer(
+            accelerator=spec.trainer.accelerator,
+            devices=1,
+            precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: the run has settled it
+            deterministic=spec.trainer.deterministic,
+            callbacks=[] if out is None else [Predictions(Path(out))],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        recorded = {} if data is not None else self._recorded()
+        with _threads(threads or self.record.data["environment"]["threads"]):
+            found = [
+                Score(name, split, spec.task.scorer, value, recorded.get((split, name, spec.task.scorer)))
+                for split in chosen
+                for name, value in score(trainer, tuner, known, split).items()
+            ]
+            return Evaluation(found, {} if data is not None else self._elsewhere(known, tuner))
+
+    def export(self, folder: str | Path) -> Exported:
+        """Write the model as plain transformers has it, with tokenizer and model card, and check it.
+
+        What is written is read again with ``from_pretrained``, and its logits on the run's validation split are
+        compared with those of the run. The folder appears when it is whole.
+
+        Raises:
+            UserError: `folder` is there and not empty, or the method cannot be merged.
+            RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
+        spec, tuner = self.spec, self._build()  # of its own: merging uses it up
+        data = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
+        data.load()
+        expected = list(self._logits(tuner.model, data))
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        try:
+            merged = spec.peft.merge(tuner.model)
+            merged.save_pretrained(temporary)
+            self.pretrained.tokenizer().save_pretrained(temporary)
+            plain = HEADS[spec.task.head].from_pretrained(temporary, local_files_only=True).eval().to(self._device)
+            pairs = zip(self._logits(plain, data), expected, strict=True)
+            difference = max(float((new - old).abs().max()) for new, old in pairs)
+            if not difference <= MERGE_TOLERANCE:
+                raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
+            card = model_card(self.record.data, spec.task.head, self.pretrained.origin, self._model_licence, difference)
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return Exported(folder, difference)
+
+    def _build(self) -> Tuner:
+        tuner = build_tuner(self.spec, self.pretrained)
+        self.spec.peft.load(tuner.model, self.folder.adapter)
+        return tuner.eval().to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if self.spec.trainer.accelerator == "gpu" else "cpu")
+
+    @property
+    def _model_licence(self) -> str | None:
+        return getattr(self.spec.model.source, "licence", None)
+
+    def _max_tokens(self, tuner: Tuner) -> int:
+        """Return the most tokens of a row: new texts may be longer than any that the run has seen."""
+        return min(self.spec.data.max_tokens, positions(tuner.model) or self.spec.data.max_tokens)
+
+    def _logits(self, model: nn.Module, data: DataModule) -> Iterator[Tensor]:
+        for batch in data.val_dataloader():
+            with torch.inference_mode():
+                yield model(**_to(self._device, batch)["inputs"]).logits
+
+    def _check_digests(self, data: DataModule, splits: Sequence[str]) -> None:
+        for split in splits:
+            if data.sha256[split] != self.record.data["identity"]["data_sha256"][split]:
+                raise DataError(
+                    f"{data.origin}: {data.files[split]} is not what the run was scored on any more; "
+                    "score it as new data, --data FILE"
+                )
+
+    def _recorded(self) -> dict[tuple[str, str, str], float]:
+        return {
+            (metric["split"], metric["name"], metric["scorer"]): metric["value"]
+            for metric in self.record.data["metrics"]
+            if metric["checkpoint"] == "best"
+        }
+
+    def _elsewhere(self, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
+        then, now = self.record.data["environment"], describe(self.spec, data, tuner)["environment"]
+        return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
+
+
+def _new_files(path: Path, splits: Sequence[str]) -> dict[str, Path]:
+    """Return the file of each of `splits`: `path` itself, or those of that folder whose names say so."""
+    if not path.exists():
+        raise DataError(f"'{path}': there is no such file or folder")
+    if not path.is_dir():
+        if len(splits) > 1:
+            raise DataError(f"'{path}' is one file, and so one split: name one of {', '.join(splits)}")
+        return {splits[0]: path}
+    files = {}
+    for split in splits:
+        names = files_named_for(split, path)
+        if len(names) != 1:
+            found = f"several could be ({', '.join(names)})" if names else "no file's name says so"
+            raise DataError(f"'{path}': which file is the {split} split? {found}; name the file itself")
+        files[split] = path / names[0]
+    return files
+
+
+def _to(device: torch.device, batch: Batch) -> Batch:
+    """Return `batch` with the tensors that the model and the task's decoding take on `device`."""
+    inputs = {name: tensor.to(device) for name, tensor in batch["inputs"].items()}
+    others = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    return others | {"inputs": inputs}
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

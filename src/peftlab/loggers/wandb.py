@@ -1,0 +1,251 @@
+"""Weights & Biases: every run is kept in its own folder, and sent to the server where there is one that answers.
+
+Nothing that goes wrong at the server may cost a run more than seconds. Before a run is made online, the server has
+`PROBE_SECONDS` to answer a question; one that does not answer, or fails, leaves the run offline. At the end the artifact
+is waited for at most `finish_share` of the run's time, and all the rest at most `finish_seconds`; what has not arrived
+by then is in the run folder, for ``wandb sync``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+# wandb reports errors of its own to the server too, and waits a quarter of a minute for that when the process ends
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+import requests
+import wandb
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from wandb.sdk.lib import wbauth
+
+from peftlab.masking import mask
+from peftlab.record import RunRecord
+
+log = logging.getLogger("peftlab")
+
+PROBE_SECONDS = 3.0
+"""For the server to say that it is there."""
+INIT_SECONDS = 10.0
+"""For the server to take a new run."""
+STEP = "trainer/global_step"
+"""The metric that the others are drawn over; Lightning's own logger names it so."""
+
+
+class Wandb(Logger):
+    """A W&B run of its own, also beside other runs of the same process.
+
+    Args:
+        save_dir: the run folder; wandb's files go to ``tracking/wandb`` in it.
+        project: None: ``WANDB_PROJECT``, else peftlab.
+        entity: the user or team; None: wandb's default.
+        group: None: ``WANDB_RUN_GROUP``, else the run's name.
+        job_type: what kind of job it is.
+        name: None: the run's name and id.
+        tags: words to find it by.
+        notes: a text.
+        mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
+        finish_seconds: for the last rows to reach the server when the run has ended.
+        finish_share: of the run's time, for the artifact to reach the server; a number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        project: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        job_type: str = "train",
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        notes: str | None = None,
+        mode: Literal["online", "offline", "disabled"] | None = None,
+        finish_seconds: float = 5.0,
+        finish_share: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.folder = Path(save_dir) / "tracking"
+        self.labels = {"entity": entity, "job_type": job_type, "name": name, "tags": list(tags), "notes": notes}
+        self.project, self.group, self.mode = project, group, mode
+        self.finish_seconds, self.finish_share = finish_seconds, finish_share
+        self._run: wandb.Run | None = None
+
+    @property
+    def save_dir(self) -> str:
+        """The folder that holds wandb's."""
+        return str(self.folder)
+
+    @property
+    def name(self) -> str | None:
+        """The project."""
+        return self.project
+
+    @property
+    def version(self) -> str | None:
+        """The id of the W&B run."""
+        return self._run.id if self._run else None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> wandb.Run:
+        """The W&B run, for callbacks that log what is theirs."""
+        if self._run is None:
+            raise RuntimeError("the W&B run has not begun")
+        return self._run
+
+    def begin(self, record: RunRecord) -> None:
+        """Start the W&B run, and note its id in the history of the record."""
+        settings = wandb.setup().settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.project = self.project or settings.project or "peftlab"
+        about = {section: record.data[section] for section in ("run_id", "identity", "code", "environment")}
+        labels = self.labels | {
+            "project": self.project,
+            "group": self.group or settings.run_group or record.data["name"],
+            "name": self.labels["name"] or f"{record.data['name']}-{record.data['run_id']}",
+            "config": {"record": about},
+        }
+        mode = self._mode(settings)
+        try:
+            self._run = self._init(mode, labels)
+        except wandb.Error as error:
+            if mode != "online":
+                raise
+            log.warning("W&B: %s refuses the run (%s); it is kept offline", settings.base_url, _first_line(error))
+            self._run = self._init("offline", labels)
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+        record.event("tracked", logger="wandb", id=self._run.id, project=self.project, offline=self._run.offline)
+        record.write()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        """Add to the W&B run's configuration."""
+        self.experiment.config.update(dict(params), allow_val_change=True)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log a row."""
+        self.experiment.log({**metrics, STEP: step})
+
+    @rank_zero_only
+    def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
+        """Log a table."""
+        with self._staging():
+            self.experiment.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in data])})
+
+    def conclude(self, record: RunRecord) -> str | None:
+        """Log the adapter and the finished record as an artifact, and end the W&B run; return where it is."""
+        run = self.experiment
+        run.summary.update({"status": record.data["status"], "cost": record.data["cost"]})
+        late = False
+        try:
+            with self._staging():
+                artifact = run.log_artifact(self._artifact(record, run.id))
+            if not run.offline and run.settings.mode == "online":
+                artifact.wait(timeout=self._patience(record))
+        except Exception as error:  # noqa: BLE001  # the run still has to be ended
+            late = True
+            log.debug("W&B: the artifact has not arrived: %s", error)
+        try:
+            run.finish(exit_code=0 if record.data["status"] == "completed" else 1)
+        except TimeoutError:
+            late = True
+        if run.settings.mode == "disabled":
+            return None
+        sync = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
+        if run.offline:
+            return f"W&B: kept offline; send it with: {sync}"
+        return f"W&B: not everything reached the server; send it with: {sync}" if late else f"W&B: {run.url}"
+
+    def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
+        return wandb.init(
+            **mask(dict(labels)),
+            dir=self.folder.absolute(),  # wandb's own process may stand in another folder
+            mode=mode,  # type: ignore[arg-type]
+            reinit="create_new",  # a run that the user has open is theirs
+            save_code=False,
+            settings=wandb.Settings(
+                silent=True,
+                console="off",  # what the user's own code prints is not ours to send
+                # the command line and the user's changes to the code may hold secrets; the record tells of both
+                x_disable_meta=True,
+                disable_git=True,
+                x_save_requirements=False,
+                symlink=False,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=self.finish_seconds,
+                finish_timeout_raises=True,
+            ),
+        )
+
+    def _mode(self, settings: wandb.Settings) -> str:
+        """Return the mode in which a run can be had now."""
+        asked = self.mode or os.environ.get("WANDB_MODE")
+        if (asked or settings.mode) not in ("online", "run"):
+            return asked or settings.mode
+        if wbauth.authenticate_session(host=settings.base_url, source="peftlab", prompt=False, update_session=False):
+            trouble = _trouble(settings.base_url)
+            if trouble is None:
+                return "online"
+            log.warning("W&B: no answer from %s (%s); the run is kept offline", mask(settings.base_url), mask(trouble))
+        elif asked == "online":
+            log.warning("W&B: nobody is logged in (wandb login); the run is kept offline")
+        return "offline"
+
+    def _patience(self, record: RunRecord) -> float:
+        """Return how many seconds the artifact may take."""
+        return max(0.0, self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0) - self.finish_seconds)
+
+    @staticmethod
+    def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:
+        artifact = wandb.Artifact(f"run-{record.data['run_id']}-{run_id}", type="model")
+        for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
+            if file.is_file():
+                # the files stay as they are: wandb need not copy them
+                artifact.add_file(
+                    str(file), name=file.relative_to(record.folder).as_posix(), policy="immutable", skip_cache=True
+                )
+        return artifact
+
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        """Have wandb keep what waits to be sent in our folder instead of the user's home."""
+        before = os.environ.get("WANDB_DATA_DIR")
+        os.environ["WANDB_DATA_DIR"] = str(self.folder.absolute() / "wandb")
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["WANDB_DATA_DIR"]
+            else:
+                os.environ["WANDB_DATA_DIR"] = before
+
+
+def _trouble(base_url: str) -> str | None:
+    """Return why the server at `base_url` cannot take a run, or None where it answers."""
+    found = [f"no answer within {PROBE_SECONDS:g} s"]
+
+    def ask() -> None:
+        try:
+            answer = requests.post(f"{base_url}/graphql", json={"query": "{__typename}"}, timeout=PROBE_SECONDS)
+            found[0] = f"HTTP {answer.status_code}" if answer.status_code >= 500 else ""
+        except requests.RequestException as error:
+            found[0] = type(error).__name__
+
+    # its own time limit holds for every part of the answer, and not for finding the address
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PROBE_SECONDS)
+    return found[0] or None
+
+
+def _first_line(error: Exception) -> str:
+    return str(mask(str(error))).splitlines()[0]

@@ -1,0 +1,62 @@
+"""The README of an exported model: what it is, what it was trained on, and what it scores. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(
+    record: Mapping[str, Any], head: str, model_origin: str, model_licence: str | None, largest_difference: float
+) -> str:
+    """Return the Markdown of the card.
+
+    Args:
+        record: of the run.
+        head: the kind of model, in the terms of transformers' pipelines.
+        model_origin: where the pretrained model came from.
+        model_licence: its licence, where that is known.
+        largest_difference: between the logits of the exported model and those of the run.
+    """
+    data, method, identity = record["data"], record["method"], record["identity"]
+    kind = "".join(part.capitalize() for part in head.split("-"))
+    rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
+    scores = "\n".join(
+        f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
+        for score in record["metrics"]
+        if score["checkpoint"] == "best"
+    )
+    return f"""\
+---
+library_name: transformers
+pipeline_tag: {head}
+tags: [peftlab, {method["name"]}]
+---
+
+# {record["name"]}
+
+A {head} model: {model_origin} fine-tuned on {data["name"]} by the method `{method["name"]}`, which trained
+{method["trainable_parameters"]:,} of {method["total_parameters"]:,} parameters. What the method added is merged
+into the weights: it is a plain transformers model.
+
+```python
+from transformers import AutoModelFor{kind}, AutoTokenizer
+
+model, tokenizer = AutoModelFor{kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+```
+
+- **Data**: {data["name"]} ({data["origin"]}), rows: {rows}
+- **Licence of the data**: {data["licence"] or "not known"}
+- **Licence of the pretrained model**: {model_licence or "not known"}
+- **Labels**: {", ".join(data["labels"])}
+
+| split | score | value | scorer |
+|---|---|---|---|
+{scores}
+
+The scores are those of the run, computed in {record["environment"]["precision"]}. The logits of this model and of the
+run's, both in fp32 on the validation split, differ by at most {largest_difference:.1g}.
+
+Made by peftlab {record["code"]["version"]} on {record["started_at"][:10]}: run {record["run_id"]}, identity
+{identity["sha256"]}.
+"""

@@ -1,0 +1,88 @@
+"""Finding runs: by folder or by the start of an id, and all of them as a table. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from peftlab.errors import UserError, did_you_mean
+from peftlab.record import FILE_NAME, RunRecord
+
+ROOTS = (Path("runs"), Path("sweeps"))
+"""The folders that runs are made in: ``<root>/<name>/<start of the id>``."""
+
+_SHOWN = 8
+"""How many runs a message lists."""
+
+
+def find(run: str | Path) -> Path:
+    """Return the folder of `run`: a run folder, or the name of one below `ROOTS` or the start of it.
+
+    Raises:
+        UserError: no run, or more than one, could be meant; lists what is near.
+    """
+    path = Path(run)
+    if (path / FILE_NAME).is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"'{run}' is no run folder: it has no {FILE_NAME}.{_listed(path.rglob(FILE_NAME))}")
+    runs = sorted(file.parent for root in ROOTS for file in root.glob(f"*/*/{FILE_NAME}"))
+    whole = [folder for folder in runs if folder.name == str(run)]
+    found = whole or [folder for folder in runs if folder.name.startswith(str(run))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"'{run}' could be {len(found)} runs: {_few(found)}. Name one by more of its id or its folder.")
+    searched = " and ".join(f"{root}/" for root in ROOTS)
+    if not runs:
+        raise UserError(f"'{run}' is no run folder, and {searched} hold no run; `peftlab runs DIR` looks elsewhere.")
+    suggestion = did_you_mean(str(run), [folder.name for folder in runs]) or f" There are: {_few(runs)}."
+    raise UserError(f"'{run}' is neither a run folder nor the start of a run's id in {searched}.{suggestion}")
+
+
+def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
+    """Return a row of facts for every run below `folder`, by default below `ROOTS`, the newest first.
+
+    A row has ``folder``, ``id`` (what `find` knows it by), ``name``, ``status``, ``metric`` (what the best checkpoint
+    was selected by), ``validation`` and ``test`` (its values there), ``trainable_parameters``, ``wall_seconds`` and
+    ``started_at``, None where unknown. A record that cannot be read gives ``folder``, ``id`` and ``error``, and comes
+    last.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"'{folder}' is no folder. Name one that holds runs, or none for {ROOTS[0]}/ and {ROOTS[1]}/.")
+    roots = ROOTS if folder is None else [Path(folder)]
+    rows = [_row(file.parent) for root in roots for file in sorted(root.rglob(FILE_NAME))]
+    return sorted(rows, key=lambda row: row.get("started_at") or "", reverse=True)
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    where = {"folder": str(folder), "id": folder.name if folder.parent.parent in ROOTS else str(folder)}
+    try:
+        record = RunRecord.load(folder).data
+        metric = record["selection"]["metric"]
+        scores = {score["split"]: score["value"] for score in record["metrics"] if score["name"] == metric}
+        return where | {
+            **{key: record[key] for key in ("name", "status")},
+            "metric": metric,
+            **{split: scores.get(split) for split in ("validation", "test")},
+            "trainable_parameters": record["method"]["trainable_parameters"],
+            "wall_seconds": record["cost"]["wall_seconds"],
+            "started_at": record["started_at"],
+        }
+    except UserError as error:
+        return where | {"error": str(error)}
+    except (LookupError, TypeError) as error:
+        return where | {"error": f"'{folder / FILE_NAME}' lacks what a record has ({type(error).__name__}: {error})"}
+
+
+def _listed(records: Iterable[Path]) -> str:
+    folders = sorted(file.parent for file in records)
+    return f" Runs in it: {_few(folders)}." if folders else ""
+
+
+def _few(folders: list[Path]) -> str:
+    return ", ".join(map(str, folders[:_SHOWN])) + (", ..." if len(folders) > _SHOWN else "")

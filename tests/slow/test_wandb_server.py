@@ -1,0 +1,90 @@
+"""A W&B server that is away, fails or never answers costs a run seconds, and no row."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TAKEN = b"""{"data": {"upsertBucket": {"inserted": true, "bucket": {"id": "x", "name": "abc", "displayName": "abc",
+"project": {"name": "p", "entity": {"name": "e"}}}}}}"""
+
+
+@contextmanager
+def server(fails_after: int, how: str) -> Iterator[str]:
+    """Serve W&B's first `fails_after` requests, then fail: answer 500, or nothing at all."""
+    over = threading.Event()
+    requests = iter(range(10**9))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if fails := next(requests) >= fails_after:
+                if how == "stall":
+                    over.wait()
+                    return
+            answer = TAKEN if b"upsertBucket" in body else b'{"data": {}}'
+            self.send_response(500 if fails else 200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_PUT = do_POST
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        over.set()
+        http.shutdown()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """Name an address that refuses connections."""
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        (nobody(), "no answer from http://127.0.0.1"),
+        (server(0, "500"), "(HTTP 500); the run is kept offline"),
+        (server(0, "stall"), "(no answer within 3 s); the run is kept offline"),
+        (server(1, "500"), "refuses the run"),
+        (server(1, "stall"), "refuses the run"),
+        (server(3, "500"), "not everything reached the server"),
+        (server(3, "stall"), "not everything reached the server"),
+    ],
+    ids=["refuses", "500", "stalls", "500 to the run", "stalls at the run", "500 later", "stalls later"],
+)
+def test_the_run_goes_on_and_keeps_every_row(tiny_overrides, tmp_path, read_wandb, where, told):
+    with where as url:
+        environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4}
+        command = [sys.executable, "-m", "train", *tiny_overrides, "logger=[csv,wandb]", "run_dir=run"]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert told in ended.stdout
+    assert "wandb sync" in ended.stdout.splitlines()[-1]
+    with Path("run/metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    (found,) = [kept for kept in read_wandb(Path("run")) if kept.rows]
+    assert [row["train/loss"] for row in found.rows if "train/loss" in row] == losses
+    assert len(losses) == 4

@@ -1,0 +1,213 @@
+"""The command `peftlab`, in this process: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from peftlab import cli, finished_run
+from peftlab.exits import conf_dir
+
+README = (conf_dir().parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def peftlab(capsys):
+    """Run ``peftlab ARGUMENTS``; returns exit code, stdout and stderr."""
+
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run_id(finished):
+    """The same run below ``runs/``; the start of its id."""
+    folder = Path("runs") / "mine" / finished.data["run_id"]
+    shutil.copytree(finished.folder, folder)
+    return folder.name[:4]
+
+
+class TestRuns:
+    def test_the_table(self, peftlab, run_id, finished):
+        code, out, err = peftlab("runs")
+        head, row = out.splitlines()
+        assert (code, err) == (0, "")
+        assert head.split() == [
+            "id",
+            "name",
+            "status",
+            "metric",
+            "validation",
+            "test",
+            "trainable",
+            "seconds",
+            "started",
+        ]
+        assert row.split()[:4] == [finished.data["run_id"], "ner-files-lora", "completed", "entity_f1"]
+
+    def test_json(self, peftlab, run_id):
+        (row,) = json.loads(peftlab("runs", "--json")[1])
+        assert row["id"].startswith(run_id)
+
+    def test_a_broken_record_is_a_line(self, peftlab, run_id):
+        Path("runs/mine/000").mkdir()
+        Path("runs/mine/000/record.json").write_text("{")
+        code, out, _ = peftlab("runs")
+        assert code == 0
+        assert out.splitlines()[-1].startswith("000: broken: ")
+        assert len(out.splitlines()) == 3
+
+    def test_none(self, peftlab):
+        assert peftlab("runs") == (0, "", "no runs\n")
+        assert peftlab("runs", "--json") == (0, "[]\n", "")
+
+
+class TestEvaluate:
+    def test_equal(self, peftlab, run_id):
+        code, out, err = peftlab("evaluate", run_id)
+        assert code == 0
+        assert "equal to the record to the last digit" in out
+        assert re.search(r"^test +entity_f1 +(0\.\d+) +\1 +equal$", out, re.MULTILINE)
+        assert "precision  recall" in err
+
+    def test_json_is_all_there_is_on_stdout(self, peftlab, run_id, finished):
+        code, out, _ = peftlab("evaluate", run_id, "--split", "test", "--json")
+        document = json.loads(out)
+        assert (code, document["equal"], document["elsewhere"]) == (0, True, {})
+        recorded = {m["name"]: m["value"] for m in finished.data["metrics"] if m["split"] == "test"}
+        assert {score["name"]: score["value"] for score in document["scores"]} == recorded
+        assert {"name", "split", "scorer", "value", "recorded", "equal"} == document["scores"][0].keys()
+
+    def test_new_data(self, peftlab, run_id, tiny_data):
+        code, out, _ = peftlab("evaluate", run_id, "--data", tiny_data / "dev.txt", "--out", "kept", "--threads", "1")
+        assert code == 0
+        assert re.search(r"^test +entity_f1 +- +0\.\d+$", out, re.MULTILINE)
+        assert len(Path("kept/test.jsonl").read_text().splitlines()) == 16
+
+
+class TestPredict:
+    def test_for_people(self, peftlab, run_id):
+        code, out, _ = peftlab("predict", run_id, "Marie Curie moved from Warsaw to Paris.", "")
+        lines = out.splitlines()
+        assert (code, lines[0], lines[-1]) == (0, "Marie Curie moved from Warsaw to Paris.", "  -")
+        assert re.search(r"^  LOC +\d+ +\d+ +Paris +[01]\.\d{4}$", out, re.MULTILINE)
+
+    def test_a_line_of_json_a_text(self, peftlab, run_id):
+        Path("texts.txt").write_text("\ufeffParis\n\nRome and 東京\r\n", encoding="utf-8")
+        code, out, _ = peftlab("predict", run_id, "--file", "texts.txt", "--json")
+        answers = [json.loads(line) for line in out.splitlines()]
+        assert (code, [answer["text"] for answer in answers]) == (0, ["Paris", "", "Rome and 東京"])
+        assert "東京" in out
+
+    def test_stdin(self, peftlab, run_id, monkeypatch):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Paris\nRome\n"))
+        assert len(peftlab("predict", run_id, "--file", "-", "--json")[1].splitlines()) == 2
+
+    def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
+        monkeypatch.setattr(cli, "_CHUNK", 1)
+        text = "Marie Curie moved from Warsaw to Paris."
+        words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]
+        lines = [json.dumps({"n": 1, "text": text}), json.dumps({"words": words, "n": {"m": 2}})]
+        Path("in.jsonl").write_text("\n".join(lines) + "\n")
+        code, out, _ = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        first, second = [json.loads(line) for line in out.splitlines()]
+        assert code == 0
+        assert first.keys() == {"n", "text", "entities"}
+        assert (second["n"], second["words"]) == ({"m": 2}, words)
+        (by_text,), (by_words,) = ([e for e in one["entities"] if e["text"] == "Paris"] for one in (first, second))
+        assert (by_text["type"], by_text["start"], by_text["end"]) == ("LOC", 33, 38)
+        assert (by_words["type"], by_words["start"], by_words["end"]) == ("LOC", 6, 7)
+        assert by_text["probability"] == by_words["probability"]
+
+    @pytest.mark.parametrize(
+        "line",
+        ["Paris", '"Paris"', "{}", '{"text": 1}', '{"words": "Paris"}', '{"words": [1]}', '{"text": "a", "words": 1}'],
+    )
+    def test_a_bad_line_is_named(self, peftlab, run_id, line):
+        Path("in.jsonl").write_text('{"text": "Paris"}\n' + line + "\n")
+        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        assert code == 2
+        assert err.startswith("error: in.jsonl:2: ")
+
+
+class TestExport:
+    def test_for_people_and_as_json(self, peftlab, run_id):
+        code, out, _ = peftlab("export", run_id, "first")
+        assert code == 0
+        assert out.startswith("first: its logits on the validation split differ by at most ")
+        document = json.loads(peftlab("export", run_id, "second", "--json")[1])
+        assert document["folder"] == "second"
+        assert 0 <= document["largest_difference"] < 1e-4
+        assert code == 0
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["evaluate", "nothing"], "error: 'nothing' is neither a run folder"),
+            (["evaluate", "RUN", "--data", "nowhere"], "error: 'nowhere': there is no such file"),
+            (["predict", "RUN"], "error: predict wants texts, --file FILE or --jsonl FILE"),
+            (["predict", "RUN", "a text", "--file", "b"], "error: predict wants texts, --file FILE or --jsonl FILE"),
+            (["predict", "RUN", "--file", "nowhere"], "error: nowhere: cannot be read (No such file or directory)"),
+            (["export", "RUN", "runs"], "error: 'runs' is there already and not empty"),
+            (["runs", "nowhere"], "error: 'nowhere' is no folder"),
+        ],
+    )
+    def test_are_one_message_and_exit_code_2(self, peftlab, run_id, arguments, message):
+        code, out, err = peftlab(*(run_id if argument == "RUN" else argument for argument in arguments))
+        assert (code, out) == (2, "")
+        assert err.startswith(message)
+        assert err.count("\n") == 1
+
+    @pytest.mark.parametrize("arguments", [[], ["runz"], ["evaluate"], ["evaluate", "RUN", "--split", "train"]])
+    def test_of_the_command_line_are_exit_code_2(self, peftlab, arguments):
+        code, out, err = peftlab(*arguments)
+        assert (code, out) == (2, "")
+        assert "usage: peftlab" in err
+
+    def test_an_interruption(self, peftlab, run_id, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(finished_run, "load", interrupted)
+        assert peftlab("predict", run_id, "Paris")[0] == 130
+
+
+def commands() -> list[str]:
+    return [
+        line.partition(" #")[0]
+        for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("peftlab ")
+    ]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_readme_works(peftlab, finished, tiny_data, line):
+    shutil.copytree(finished.folder, "runs/ner_lora/3f9c2a71d0be")
+    shutil.copy(tiny_data / "test.txt", "new.conll")
+    Path("texts.txt").write_text("Paris\n")
+    Path("tickets.jsonl").write_text('{"text": "Paris"}\n')
+    code, out, _ = peftlab(*shlex.split(line)[1:])
+    assert code == 0
+    assert out
+
+
+def test_the_readme_shows_every_command():
+    parser = cli._parser()
+    (choices,) = [action.choices for action in parser._actions if action.choices]
+    assert {line.split()[1] for line in commands()} == set(choices)

@@ -1,0 +1,257 @@
+"""A finished run used again: scores to the last digit, predictions with their places, an equal plain model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+from peftlab import finished_run
+from peftlab.errors import DataError, SourceError, UserError
+from peftlab.finished_run import MERGE_TOLERANCE, load
+from peftlab.methods.selection import OwnWeights
+
+
+@pytest.fixture(scope="session")
+def loaded(finished):
+    return load(finished.folder)
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def predictions(folder: Path, split: str = "test") -> list[dict]:
+    return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize("overrides", [["peft=full"], ["peft=head"], ["peft=lora"]], ids=lambda o: o[0])
+    @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+    def test_the_scores_are_those_of_the_record_to_the_last_digit(self, run_tiny, overrides, precision):
+        record = run_tiny(*overrides, f"trainer.precision={precision}", "budget.max_steps=12", "run_dir=run")
+        found = load("run").evaluate()
+        assert found.equal is True
+        assert [(s.split, s.name, s.value) for s in found.scores] == [
+            (m["split"], m["name"], m["value"]) for m in record.data["metrics"]
+        ]
+        assert found.elsewhere == {}
+
+    def test_the_run_folder_is_left_alone_and_predictions_are_kept_elsewhere(self, finished, loaded):
+        before = state(finished.folder)
+        loaded.evaluate(out="kept")
+        assert state(finished.folder) == before
+        for split in ("validation", "test"):
+            kept, own = Path("kept", f"{split}.jsonl"), finished.folder / "predictions" / f"{split}.jsonl"
+            assert kept.read_bytes() == own.read_bytes()
+
+    def test_one_split(self, loaded):
+        assert {score.split for score in loaded.evaluate(splits=["test"]).scores} == {"test"}
+
+    def test_another_score_than_the_recorded_one_is_told(self, finished):
+        shutil.copytree(finished.folder, "copy")
+        record = json.loads(Path("copy/record.json").read_text())
+        metric = next(m for m in record["metrics"] if (m["name"], m["split"]) == ("loss", "test"))
+        metric["value"] += 1e-12
+        record["environment"]["cpu"] = "another"
+        Path("copy/record.json").write_text(json.dumps(record))
+        found = load("copy").evaluate(splits=["test"])
+        assert found.equal is False
+        assert [score.name for score in found.scores if not score.equal] == ["loss"]
+        assert found.elsewhere.keys() == {"cpu"}
+
+    def test_it_computes_with_the_threads_of_the_run_and_gives_back_its_own(self, loaded, monkeypatch):
+        seen = []
+        monkeypatch.setattr(finished_run, "score", lambda *args: seen.append(torch.get_num_threads()) or {})
+        before = torch.get_num_threads()
+        loaded.evaluate()
+        loaded.evaluate(threads=3)
+        recorded = loaded.record.data["environment"]["threads"]
+        assert seen == [recorded, recorded, 3, 3]
+        assert torch.get_num_threads() == before
+
+    @pytest.mark.parametrize("path", ["data", "data/test.txt"])
+    def test_new_data_is_scored_under_the_labels_of_the_run(self, loaded, finished, tiny_data, path):
+        Path("data").mkdir()
+        shutil.copy(tiny_data / "test.txt", "data")
+        found = loaded.evaluate(path)
+        assert found.equal is None
+        recorded = {m["name"]: m["value"] for m in finished.data["metrics"] if m["split"] == "test"}
+        assert {score.name: score.value for score in found.scores} == recorded
+        assert {score.recorded for score in found.scores} == {None}
+
+    def test_new_data_may_have_longer_sentences_than_the_model_positions(self, loaded):
+        Path("new.txt").write_text("Paris B-LOC\n" * 300 + "\nRome B-LOC\n")
+        loaded.evaluate("new.txt", out="kept")
+        assert [len(found["predicted"]) for found in predictions(Path("kept"))] == [300, 1]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("Paris B-LOC\nIBM B-ORGA\n", r"new.txt:2: unknown label 'B-ORGA'. Did you mean 'B-ORG'\?"),
+            ("Paris\n", "new.txt:1: word and tag are the same column"),
+            ("", "new.txt: empty split 'test'"),
+        ],
+    )
+    def test_a_mistake_in_new_data_names_file_and_line(self, loaded, text, message):
+        Path("new.txt").write_text(text)
+        with pytest.raises(DataError, match=message):
+            loaded.evaluate("new.txt")
+
+    def test_new_data_that_cannot_be_meant(self, loaded, tiny_data):
+        with pytest.raises(DataError, match="'nowhere': there is no such file or folder"):
+            loaded.evaluate("nowhere")
+        with pytest.raises(DataError, match="is one file, and so one split"):
+            loaded.evaluate(tiny_data / "test.txt", ["validation", "test"])
+        Path("empty").mkdir()
+        with pytest.raises(DataError, match="which file is the test split"):
+            loaded.evaluate("empty")
+
+    def test_data_that_has_changed_since_is_not_passed_off_as_the_runs(self, run_tiny, tiny_data):
+        shutil.copytree(tiny_data, "mine")
+        run_tiny("data.path=mine", "budget.max_steps=1", "run_dir=run")
+        with Path("mine/test.txt").open("a") as file:
+            file.write("\nParis B-LOC\n")
+        with pytest.raises(DataError, match=r"test.txt is not what the run was scored on any more"):
+            load("run").evaluate()
+        assert load("run").evaluate(splits=["validation"]).equal
+
+
+class TestPredict:
+    def test_as_the_run_did_for_the_same_words(self, finished, loaded):
+        recorded = predictions(finished.folder / "predictions")
+        assert any(example["predicted_entities"] for example in recorded)
+        answers = loaded.predict([example["input"] for example in recorded])
+        assert answers == [{"words": r["input"], "entities": r["predicted_entities"]} for r in recorded]
+
+    def test_entities_are_slices_of_the_text(self, loaded):
+        text = "Marie Curie moved from Warsaw to Paris."
+        (answer,) = loaded.predict([text])
+        (as_words,) = loaded.predict([["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]])
+        assert answer["text"] == text
+        assert answer["entities"]
+        assert [entity["text"] for entity in answer["entities"]] == [e["text"] for e in as_words["entities"]]
+        for entity in answer["entities"]:
+            assert entity.keys() == {"type", "start", "end", "text", "probability"}
+            assert entity["text"] == text[entity["start"] : entity["end"]]
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(st.text() | st.lists(st.sampled_from(["Paris", "Marie", "\u200b", "東京", ",", "\n"])).map(" ".join))
+    )
+    def test_any_texts(self, loaded, texts):
+        answers = loaded.predict(texts)
+        assert [answer["text"] for answer in answers] == texts
+        for answer in answers:
+            for entity in answer["entities"]:
+                assert entity["text"] == answer["text"][entity["start"] : entity["end"]] != ""
+                assert 0 < entity["probability"] <= 1
+
+    @pytest.mark.parametrize("texts", [[], [""], [" \n"], ["", "Paris", ""], [[]], [["", "Paris"]]])
+    def test_there_is_an_answer_for_nothing(self, loaded, texts):
+        assert [answer.get("text", answer.get("words")) for answer in loaded.predict(texts)] == texts
+
+    def test_a_long_text_is_cut_into_rows(self, loaded):
+        text = "Paris and Rome . " * 200
+        (answer,) = loaded.predict([text])
+        (short,) = loaded.predict([text[:17]])
+        assert short["entities"]
+        assert answer["entities"][-1]["start"] > 3000
+
+    def test_a_lone_text_is_refused(self, loaded):
+        with pytest.raises(TypeError, match=r"predict\(\[text\]\)"):
+            loaded.predict("Paris")
+
+
+class TestExport:
+    @pytest.mark.parametrize("peft", ["full", "head", "lora"])
+    def test_transformers_reads_an_equal_model(self, run_tiny, tiny_data, peft):
+        run_tiny(f"peft={peft}", "budget.max_steps=12", "run_dir=run")
+        run = load("run")
+        exported = run.export("out/plain")
+        assert 0 <= exported.largest_difference < MERGE_TOLERANCE
+        model = AutoModelForTokenClassification.from_pretrained("out/plain")
+        tokenizer = AutoTokenizer.from_pretrained("out/plain")
+        assert model.config.id2label == dict(enumerate(run.spec.task.labels))
+        assert type(model).__name__ == "BertForTokenClassification"
+        assert {type(module).__name__ for module in model.classifier.modules()} == {"Linear"}
+        inputs = tokenizer("Marie Curie moved from Warsaw to Paris.", return_tensors="pt")
+        with torch.no_grad():
+            expected = run.model(**inputs).logits
+            found = model(**inputs).logits
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        found = pipeline("token-classification", model="out/plain", aggregation_strategy="first")("Curie saw Paris")
+        assert all({"entity_group", "score", "word"} <= entity.keys() for entity in found)
+
+    def test_the_folder(self, finished, loaded, tiny_model):
+        loaded.export("plain")
+        names = {path.name for path in Path("plain").iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+        assert not list(Path().glob(".plain*"))
+        card = Path("plain/README.md").read_text()
+        for metric in finished.data["metrics"]:
+            assert f"| {metric['split']} | {metric['name']} | {metric['value']:.4f} | {metric['scorer']} |" in card
+        assert "48 train, 16 validation, 16 test" in card
+        assert "Licence of the data**: not known" in card
+        assert "None" not in card
+        assert str(tiny_model) not in Path("plain/config.json").read_text()
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_what_is_there_is_left_alone(self, loaded, kind):
+        if kind == "file":
+            Path("there").write_text("mine")
+        else:
+            Path("there").mkdir()
+            Path("there/mine").write_text("mine")
+        with pytest.raises(UserError, match="'there' is there already and not empty"):
+            loaded.export("there")
+
+    def test_an_empty_folder_will_do(self, loaded):
+        Path("empty").mkdir()
+        loaded.export("empty")
+        assert Path("empty/README.md").is_file()
+
+    def test_a_model_that_computes_something_else_is_not_exported(self, run_tiny, monkeypatch):
+        def spoilt(method, model):
+            model.classifier.bias.data += 0.1
+            return model
+
+        run_tiny("peft=head", "budget.max_steps=1", "run_dir=run")
+        monkeypatch.setattr(OwnWeights, "merge", spoilt)
+        with pytest.raises(RuntimeError, match=r"logits differ by 0\.1"):
+            load("run").export("plain")
+        assert {path.name for path in Path().iterdir()} == {"run", "cache"}
+
+
+class TestLoad:
+    def test_a_run_that_did_not_finish_has_no_model(self, finished):
+        shutil.copytree(finished.folder, "copy", ignore=shutil.ignore_patterns("adapter"))
+        record = json.loads(Path("copy/record.json").read_text())
+        Path("copy/record.json").write_text(json.dumps(record | {"status": "interrupted"}))
+        with pytest.raises(UserError, match="the run left no model: its status is 'interrupted'"):
+            load("copy")
+
+    def test_another_model_in_the_same_folder_is_not_taken_for_it(self, run_tiny, tiny_model):
+        shutil.copytree(tiny_model, "model")
+        run_tiny("model.path=model", "budget.max_steps=1", "run_dir=run")
+        config = json.loads(Path("model/config.json").read_text())
+        Path("model/config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-6}))
+        with pytest.raises(SourceError, match="is not the model any more that run was trained on"):
+            load("run")
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_a_run_from_a_gpu_is_used_on_the_cpu(self, finished, loaded, capsys):
+        shutil.copytree(finished.folder, "copy")
+        config = Path("copy/config.yaml").read_text()
+        assert "accelerator: cpu" in config
+        config = config.replace("accelerator: cpu", "accelerator: gpu").replace("32-true", "16-mixed")
+        Path("copy/config.yaml").write_text(config)
+        run = load("copy")
+        assert run.predict(["Marie moved to Paris"]) == loaded.predict(["Marie moved to Paris"])
+        assert run.evaluate(splits=["test"]).equal
