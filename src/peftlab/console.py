@@ -30,18 +30,19 @@ class _ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
-def start_logging(stderr: bool = False) -> None:
+def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
 
     Args:
         stderr: where they go; stdout is then left to results.
+        level: which of them.
     """
     console.stderr = stderr
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
         handler = _ConsoleHandler()
         handler.setFormatter(_Masked())
         log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(level)
     log.propagate = False
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -50,6 +51,10 @@ def start_logging(stderr: bool = False) -> None:
     # Lightning's own use of torch and ours of transformers, which their next versions mend
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    # Scores are added up over ranks before they are logged
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # Nothing changes the logits in place
+    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
     # The folder holds the record before the first metric is logged
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 

@@ -88,32 +88,40 @@ def user_exits() -> Iterator[None]:
 class Signals:
     """Turns Ctrl-C and SIGTERM into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
-    A second signal ends the process at once. Used as a context; only the main thread can.
+    `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
+    main thread can.
     """
 
     def __init__(self) -> None:
         self.hold = False
-        self._pending: int | None = None
+        self.pending: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._received) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the place of whatever handles the signals now."""
+        if threading.current_thread() is threading.main_thread() and self.pending is None:
+            for number in self._before:
+                signal.signal(number, self._received)
 
     def raise_pending(self) -> None:
         """Raise `Interrupted` where a signal was held back."""
-        if self._pending is not None:
-            raise Interrupted(self._pending)
+        if self.pending is not None:
+            raise Interrupted(self.pending)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         for later in self._before:
             signal.signal(later, signal.SIG_DFL)
-        self._pending = number
+        self.pending = number
         if not self.hold:
             raise Interrupted(number)
 

@@ -1,11 +1,18 @@
-"""The hardware of a run: which device, in which precision, and how a step is put together."""
+"""The hardware of a run: which devices, in which precision, and how a step is put together from them."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, ModelParallelStrategy, Strategy
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -16,14 +23,29 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainerSpec:
-    """Hardware, precision, and what happens within a step."""
+    """Hardware, precision, and what happens within a step. None of it changes what a step learns from."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """The kind of device; auto: a GPU where there is one."""
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Of each machine; auto: all its GPUs, or one CPU, or as many as a launcher has started processes."""
+    num_nodes: int = Field(default=1, ge=1)
+    """Machines; more than one wants a launcher: torchrun, SLURM."""
+    strategy: Literal["auto", "single_device", "ddp", "fsdp", "deepspeed"] = "auto"
+    """How several devices work together: each with the whole model (ddp), with a share of it (fsdp), or of the
+    optimiser's state (deepspeed); auto: ddp. One device is single_device, whatever is asked for."""
+    find_unused_parameters: bool = False
+    """Of ddp: look in every step for parameters that the loss does not depend on; else there must be none."""
+    zero_stage: Literal[1, 2] = 2
+    """Of deepspeed: what is shared out, the optimiser's state, or the gradients too."""
+    offload_optimizer: bool = False
+    """Of deepspeed: keep the optimiser's state in the memory of the CPU."""
+    compile: bool = False
+    """Compile the model with torch.compile: the first steps take minutes, the others less time."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Of the arithmetic; auto: bf16-mixed where the device computes in it natively, else 16-mixed on a GPU, 32-true."""
     accumulate: int = Field(default=1, ge=1)
-    """Batches a step of the optimiser."""
+    """Parts that a device computes its share of a batch in, one after another: less memory, the same step."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """The largest norm of the whole gradient; None: no clipping."""
     gradient_checkpointing: bool = False
@@ -37,16 +59,22 @@ class TrainerSpec:
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
-    """Of the CPU; None: as many as torch takes."""
+    """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks, one a device, over all machines."""
+        assert self.devices != "auto", "`resolve_hardware` has settled it"
+        return self.devices * self.num_nodes
 
 
 def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     """Return the `trainer` section with every ``auto`` replaced by what it means on this machine.
 
     Raises:
-        ConfigError: what is asked for is not here: a GPU, or fp16 on the CPU.
+        ConfigError: what is asked for is not here (a GPU, fp16 on the CPU, a package), or does not go together.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = trainer.get("accelerator")
@@ -54,11 +82,14 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         accelerator = "gpu" if gpus else "cpu"
     if accelerator == "gpu" and not gpus:
         raise ConfigError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu or trainer=auto")
+    devices, strategy = _devices_and_strategy(trainer, str(accelerator), gpus)
     precision = trainer.get("precision")
     if accelerator == "cpu" and precision == "16-mixed":  # Lightning would compute in another precision than recorded
         raise ConfigError("trainer.precision=16-mixed: the CPU has no such mode; use bf16-mixed or 32-true")
     if precision == "auto":
         precision = _best_precision(str(accelerator))
+    if strategy == "fsdp" and precision == "16-mixed":
+        raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
     if frozen == "bf16" and precision != "bf16-mixed":
@@ -66,10 +97,70 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     return {
         **trainer,
         "accelerator": accelerator,
+        "devices": devices,
+        "strategy": strategy,
         "precision": precision,
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
+
+
+def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
+    """Return both without ``auto``, checked against this machine and the launcher; wrong types are left as they are."""
+    devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
+    environment = launcher()
+    if not isinstance(nodes, int) or not (isinstance(devices, int) or devices == "auto"):
+        return devices, strategy
+    if devices == "auto":
+        devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1
+    if accelerator == "gpu" and devices > gpus:
+        raise ConfigError(f"trainer.devices={devices}: {gpus} CUDA devices are visible here; use trainer.devices=auto")
+    started = environment.world_size() if environment else None
+    if started not in (None, devices * nodes):
+        raise ConfigError(
+            f"trainer.devices={devices}, trainer.num_nodes={nodes}: the launcher has started {started} processes; "
+            "set trainer.num_nodes to the number of machines and trainer.devices to the processes on each"
+        )
+    if nodes > 1 and not environment:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
+            "with torchrun or srun"
+        )
+    several = devices * nodes > 1
+    if strategy == "deepspeed" and several:
+        if accelerator != "gpu":
+            raise ConfigError("trainer.strategy=deepspeed: wants a CUDA device; use trainer=ddp or trainer=fsdp")
+        if importlib.util.find_spec("deepspeed") is None:
+            raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
+        if trainer.get("accumulate", 1) != 1:
+            raise ConfigError("trainer.accumulate: deepspeed weighs the parts of a batch alike; use 1, or trainer=fsdp")
+    if strategy == "single_device" and several:
+        raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
+    if not several:  # whatever the strategy, there is nothing to share out
+        return devices, "single_device"
+    return devices, "ddp" if strategy == "auto" else strategy
+
+
+def launcher() -> ClusterEnvironment | None:
+    """Return what has started this process as one of several, and knows their number and addresses."""
+    kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+    return next((kind() for kind in kinds if kind.detect()), None)
+
+
+def strategy_of(trainer: TrainerSpec) -> Strategy | str:
+    """Return Lightning's strategy for several devices.
+
+    ``fsdp`` is torch's ``fully_shard`` (FSDP2): it shards parameter by parameter, so that frozen weights and trained
+    ones, of different types too, need no arrangement among each other.
+    """
+    match trainer.strategy:
+        case "ddp":
+            return DDPStrategy(find_unused_parameters=trainer.find_unused_parameters)
+        case "fsdp":
+            return ModelParallelStrategy(data_parallel_size=trainer.world_size, tensor_parallel_size=1)
+        case "deepspeed":
+            return DeepSpeedStrategy(stage=trainer.zero_stage, offload_optimizer=trainer.offload_optimizer)
+    return "auto"
 
 
 def _best_precision(accelerator: str) -> Precision:
@@ -87,11 +178,14 @@ def cpu_computes_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def describe_hardware() -> dict[str, Any]:
+def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:
     """Return what only torch knows of the machine, for the record."""
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    gpus = range(trainer.world_size // trainer.num_nodes) if trainer.accelerator == "gpu" else ()
     return {
         "isa": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
         "accelerators": [torch.cuda.get_device_name(i) for i in gpus],
+        "devices": trainer.devices,
+        "num_nodes": trainer.num_nodes,
+        "world_size": trainer.world_size,
+        "strategy": trainer.strategy,
     }

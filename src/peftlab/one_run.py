@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -20,13 +21,16 @@ from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.predictions import Predictions
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
+from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.errors import ConfigError
 from peftlab.exits import Signals
-from peftlab.hardware import describe_hardware
+from peftlab.hardware import describe_hardware, strategy_of
 from peftlab.methods.method import MethodContext
+from peftlab.processes import agreed, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
+from peftlab.sharding import is_sharded
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
@@ -43,6 +47,8 @@ TASK_TYPES = {"token-classification": "TOKEN_CLS"}
 def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] = ()) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
+    On several devices every process does this; only rank 0 has a run folder and writes.
+
     Args:
         cfg: the composed configuration, see ``conf/config.yaml``.
         command: how it was asked for, for the record.
@@ -51,7 +57,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
     Raises:
         UserError: the configuration, a source or the data cannot be used; nothing has been written then.
     """
-    start_logging()
+    first = rank() == 0
+    start_logging(level=logging.INFO if first else logging.ERROR)
     cost = Cost()
     with Signals() as signals:
         config = resolve(cfg)
@@ -60,30 +67,44 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         seed_everything(spec)
 
         pretrained = backbone.fetch(spec.model)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
+        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
         data.load()
         tuner = build_tuner(spec, pretrained)
         check_length(tuner.model, data.longest)
         if spec.trainer.frozen_weights == "bf16":
             store_in_bf16(tuner.model)
+        if spec.trainer.compile:
+            tuner.model.compile()  # in place, so that no name changes
 
         config["model"]["source"] |= pretrained.resolved
         config["data"] |= data.resolved()
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
-        folder = run_folder.start(config, spec.run_name, whole, command=command, overrides=overrides, **known)
-        if folder.finished:
+        known |= {"command": command, "overrides": overrides}
+        folder = (
+            run_folder.start(config, spec.run_name, whole, **known)
+            if first
+            else run_folder.elsewhere(spec.run_name, whole, **known)
+        )
+        if agreed(folder.finished, spec.trainer):
             return folder.record
-        with Tracking(spec.logger) as tracking, folder.recording(cost.totals, tuner.trained) as record:
+        with (
+            Tracking(spec.logger) as tracking,
+            folder.recording(cost.totals) as record,
+            together(spec.trainer, record, signals),
+            folder.keeping_last(tuner.weights),
+        ):
             loggers = tracking.start(record, config)
             best = KeepBest(spec.task.selection, folder.best, record)
             trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
             fit(trainer, tuner, data, best)
-            load_into(tuner.trained(), folder.best)
+            tuner.load_weights(folder.best)
             evaluate(trainer, tuner, data, record)
-            record.update(method={"adapter_bytes": spec.peft.save(tuner.model, folder.adapter, tuner.context)})
-            record.update(cost=cost.totals())
-            conclude(record)
+            if first:
+                record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
+                record.update(cost=cost.totals())
+                conclude(record)
     return record
 
 
@@ -118,9 +139,12 @@ def make_trainer(
     The callbacks of the configuration come on top of `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
+    several = dist.is_initialized()  # a finished run is evaluated on one device, however many have trained it
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
-        devices=1,  # batches are not yet divided among several
+        devices=spec.trainer.devices if several else 1,
+        num_nodes=spec.trainer.num_nodes if several else 1,
+        strategy=strategy_of(spec.trainer) if several else "auto",
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
         accumulate_grad_batches=spec.trainer.accumulate,
         gradient_clip_val=spec.trainer.clip_norm,
@@ -170,6 +194,14 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dic
     return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
+def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
+    """Save what the best checkpoint has trained, to be used again; return its size in bytes."""
+    if is_sharded(tuner.model):  # a method saves from a model in one piece
+        tuner = build_tuner(spec, pretrained)
+        load_into(tuner.trained(), folder.best)
+    return spec.peft.save(tuner.model, folder.adapter, tuner.context)
+
+
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
     """Return the sections of the record that are known before training."""
     return {
@@ -177,7 +209,9 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
         "data": data.describe(),
         "method": {"name": spec.peft.name, **spec.peft.count(tuner.model)},
         "environment": environment(
-            **describe_hardware(),
+            **describe_hardware(spec.trainer),
+            threads=threads_each(spec.trainer),
+            effective_batch_size=spec.data.batch_size,
             precision=spec.trainer.precision,
             deterministic=spec.trainer.deterministic,
             nondeterministic_parts=[],

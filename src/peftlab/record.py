@@ -44,6 +44,16 @@ NOT_RESULT = (
     "trainer.threads",  # environment: the record keeps it there
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
+    # how the arithmetic of one and the same step is spread over devices and time: the batches and what is learnt from
+    # each do not depend on it, only roundings and the places that dropout hits do, as on another kind of device
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.find_unused_parameters",
+    "trainer.zero_stage",
+    "trainer.offload_optimizer",
+    "trainer.accumulate",
+    "trainer.compile",
     "data.path",  # where the user's files lie; the data digests say what is in them
     "model.path",  # the same; the weights digest says what is in them
     "data.source.path",  # where the user's files lie; the data digests say what is in them
@@ -316,6 +326,11 @@ def environment(
     isa: str,
     threads: int,
     accelerators: Sequence[str],
+    devices: int,
+    num_nodes: int,
+    world_size: int,
+    strategy: str,
+    effective_batch_size: int,
     precision: str,
     deterministic: bool,
     nondeterministic_parts: Sequence[str],
@@ -326,7 +341,12 @@ def environment(
     Args:
         isa: the widest vector instructions in use, such as `AVX2`.
         threads: threads that one operation may use.
-        accelerators: the names of the devices in use; none for a run on the CPU.
+        accelerators: the names of the devices in use on the first machine; none for a run on the CPU.
+        devices: how many of each machine are in use.
+        num_nodes: machines.
+        world_size: processes, one a device, over all machines.
+        strategy: how they work together.
+        effective_batch_size: examples that an optimiser step sees, over all devices.
         precision: the number format of the computation, such as `bf16`.
         deterministic: whether the same run again gives the same bits.
         nondeterministic_parts: the parts that prevent that.
@@ -340,6 +360,11 @@ def environment(
         "isa": isa,
         "threads": threads,
         "accelerators": list(accelerators),
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "world_size": world_size,
+        "strategy": strategy,
+        "effective_batch_size": effective_batch_size,
         "precision": precision,
         "deterministic": deterministic,
         "nondeterministic_parts": list(nondeterministic_parts),
@@ -362,6 +387,7 @@ def _blank() -> dict[str, Any]:
         "code": unknown("version", "commit", "dirty", "diff_sha256"),
         "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads")
         | {"accelerators": []}
+        | unknown("devices", "num_nodes", "world_size", "strategy", "effective_batch_size")
         | unknown("precision", "deterministic")
         | {"nondeterministic_parts": [], "seeds": {}},
         "data": unknown("name") | {"splits": {}, "labels": []} | unknown("train_test_overlap", "licence"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,21 +76,17 @@ class RunFolder:
         return {str(key): value for key, value in config.items()}
 
     @contextmanager
-    def recording(
-        self, cost: Callable[[], Mapping[str, Any]], weights: Callable[[], Mapping[str, Tensor]]
-    ) -> Iterator[RunRecord]:
+    def recording(self, cost: Callable[[], Mapping[str, Any]]) -> Iterator[RunRecord]:
         """Keep ``log.txt``, and end the record as completed, interrupted or failed, by how the block is left.
 
         Args:
             cost: asked at the end for the record's section.
-            weights: asked for what is to be kept of a run that is interrupted.
         """
         with log_file(self.path / "log.txt"):
             log.info("run folder: %s", self.path)
             try:
                 yield self.record
             except (Interrupted, KeyboardInterrupt) as error:
-                save(weights(), self.last)
                 log.warning("interrupted (%s): the record and the weights so far are in %s", error, self.path)
                 self._end("interrupted", error, cost())
                 raise
@@ -99,12 +96,49 @@ class RunFolder:
                 raise
             self._end("completed", None, cost())
 
+    @contextmanager
+    def keeping_last(self, weights: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
+        """Save what `weights` returns where the block is interrupted."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self._keep(weights())
+            raise
+
+    def _keep(self, weights: Mapping[str, Tensor]) -> None:
+        save(weights, self.last)
+
     def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
         for file in sorted(self.path.rglob("*")):
             if file.is_file() and file.relative_to(self.path).parts[0] not in STILL_WRITTEN:
                 self.record.add_file(file.relative_to(self.path))
         self.record.finish(status, error)
+
+
+class _Unwritten(RunRecord):
+    """A record that no file holds."""
+
+    def write(self) -> None:
+        """Write nothing."""
+
+
+class Elsewhere(RunFolder):
+    """The run folder for ranks other than 0: it is somewhere else, and whatever would be written there fails."""
+
+    @contextmanager
+    def recording(self, cost: Callable[[], Mapping[str, Any]]) -> Iterator[RunRecord]:
+        """Leave the recording to rank 0."""
+        yield self.record
+
+    def _keep(self, weights: Mapping[str, Tensor]) -> None:
+        """Leave it to rank 0, which could not have put the weights together alone."""
+
+
+def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewhere:
+    """Return what ranks other than 0 have in place of a run folder; the arguments are those of `start`."""
+    nowhere = Path(os.devnull)
+    return Elsewhere(_Unwritten.start(nowhere, run_id=run_id_of(identity), name=name, identity=identity, **record))
 
 
 def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from lightning.pytorch.loggers import Logger
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 from peftlab.console import log_file
 from peftlab.masking import mask
+from peftlab.processes import rank
 from peftlab.record import RunRecord
 from peftlab.tasks.task import Table
 
@@ -40,7 +40,7 @@ class Tracking:
             config: resolved; it is logged without its secrets.
         """
         self._record = record
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        if rank() == 0:
             for name, make in self.makers.items():
                 logger = Unfailing(name, make, record)
                 self.loggers.append(logger)
@@ -49,7 +49,7 @@ class Tracking:
 
     def __exit__(self, *_: object) -> None:
         """End the loggers: the record is finished by now."""
-        if self._record is None:
+        if self._record is None or not self.loggers:
             return
         with log_file(self._record.folder / "log.txt"):
             for logger in self.loggers:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from peftlab.methods.method import Method, MethodContext
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
+from peftlab.sharding import load_everywhere, shard, whole
 from peftlab.tasks.task import Batch, Task
 
 
@@ -35,7 +40,11 @@ class Tuner(L.LightningModule):
         super().__init__()
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
-        self.scores = nn.ModuleDict({split: task.metric() for split in ("validation", "test")})
+        splits = ("validation", "test")
+        self.scores = nn.ModuleDict({split: task.metric() for split in splits})
+        # Lightning's own mean rounds the weights when it averages them over ranks
+        self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy="disable") for split in splits})
+        self._step_loss = torch.tensor(0.0)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of `batch`."""
@@ -43,19 +52,43 @@ class Tuner(L.LightningModule):
         return logits
 
     def trained(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold, see `Method.trained`."""
+        """Return what a checkpoint must hold, see `Method.trained`; of a sharded model, what this rank has of it."""
         return self.method.trained(self.model)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the same in one piece; of a sharded model, all ranks have to ask for it."""
+        return whole(self.trained())
+
+    def load_weights(self, path: Path) -> None:
+        """Take up `weights` as they were saved to `path`, a file that only rank 0 needs to have.
+
+        Raises:
+            ValueError: on rank 0: they are not those of this model.
+        """
+        load_everywhere(self.trained(), path)
+
+    def configure_model(self) -> None:
+        """Shard the model where the strategy has laid out the devices for it."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def metric(self, split: str) -> Metric:
         """Return the scores of ``validation`` or ``test``."""
         return self.scores[split]
 
+    def mean_loss(self, split: str) -> Metric:
+        """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
+        return self.losses[split]
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
+        """Return the loss of a part of a batch, scaled so that the step's gradient is that of the batch's mean loss.
+
+        Lightning divides by the forward passes of a step, and the strategy takes the mean over ranks.
+        """
         loss = self.task.loss(self(batch), batch)
-        self.log("train/loss", loss.detach(), batch_size=self.task.weight(batch))
+        self._log_loss(loss.detach() * batch["share"], batch_idx)
         self.log_dict(self._learning_rates(), batch_size=1)
-        return loss
+        return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def configure_gradient_clipping(
         self,
@@ -63,13 +96,15 @@ class Tuner(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the norm of the whole gradient, as Lightning does, and log that norm."""
+        """Clip by the norm of the whole gradient, as Lightning does, and log that norm; DeepSpeed does both itself."""
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            return
         parameters = list(self.trainer.precision_plugin.main_params(optimizer))
         if gradient_clip_val is None:
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         else:
             norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-        self.log("train/grad_norm", norm, batch_size=1)
+        self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -82,14 +117,16 @@ class Tuner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Turn dropout on: a model comes from `from_pretrained` in evaluation mode."""
         self.train()
+        if self.global_rank:  # the ranks have other examples: let dropout not hit the same places in all
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_validation_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self.metric("validation").reset()
+        self._reset("validation")
 
     def on_test_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self.metric("test").reset()
+        self._reset("test")
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over the whole split."""
@@ -105,6 +142,15 @@ class Tuner(L.LightningModule):
         scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
+        """Add up the loss of a step over its forward passes, and over all ranks where it is going to be logged."""
+        position = batch_idx % self.trainer.accumulate_grad_batches
+        self._step_loss = loss if position == 0 else self._step_loss + loss
+        last = position == self.trainer.accumulate_grad_batches - 1
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        if last and (self.trainer.global_step + 1) % every == 0:
+            self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True)
+
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}
         groups = self.trainer.optimizers[0].param_groups
@@ -112,10 +158,17 @@ class Tuner(L.LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         logits = self(batch)
-        self.log(f"{split}/loss", self.task.loss(logits, batch), batch_size=self.task.weight(batch))
+        if not batch["examples"]:
+            return []
+        self.mean_loss(split).update(self.task.loss(logits, batch).float(), self.task.weight(batch))
         predictions = self.task.decode(logits, batch)
         self.task.update(self.metric(split), predictions)
         return predictions
 
+    def _reset(self, split: str) -> None:
+        self.metric(split).reset()
+        self.mean_loss(split).reset()
+
     def _log_scores(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.metric(split).compute().items()})
+        values = {"loss": self.mean_loss(split).compute(), **self.metric(split).compute()}
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()})

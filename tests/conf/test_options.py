@@ -90,7 +90,7 @@ def test_every_option_composes_and_validates(compose_config, group, option):
     cfg = compose_config(*choose(group, option))
     node = cfg[group][option] if group in ("callbacks", "logger") else cfg[group]
     assert set(node) == set(read(group, option))
-    if (group, option) == ("trainer", "gpu") and not torch.cuda.is_available():
+    if group == "trainer" and node.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("composes; to validate it needs a CUDA device")
     built = getattr(validate(resolve(cfg)), group)
     if group in ("callbacks", "logger"):

@@ -7,7 +7,7 @@ import torch
 
 from peftlab import hardware
 from peftlab.errors import ConfigError
-from peftlab.hardware import cpu_computes_bf16, describe_hardware, resolve_hardware
+from peftlab.hardware import TrainerSpec, cpu_computes_bf16, describe_hardware, resolve_hardware, strategy_of
 
 
 @pytest.fixture
@@ -111,15 +111,108 @@ def test_a_system_that_tells_no_flags(monkeypatch):
     assert cpu_computes_bf16() is False
 
 
-def test_what_the_record_says_of_the_machine(machine, monkeypatch):
-    machine(gpus=2)
+def test_what_the_record_says_of_the_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: f"GPU {i}")
-    described = describe_hardware()
-    assert described["accelerators"] == ["GPU 0", "GPU 1"]
-    assert described["threads"] == torch.get_num_threads()
-    assert described["isa"] == torch.backends.cpu.get_cpu_capability()
+    described = describe_hardware(TrainerSpec(accelerator="gpu", devices=2, num_nodes=3, strategy="ddp"))
+    assert described == {
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "accelerators": ["GPU 0", "GPU 1"],
+        "devices": 2,
+        "num_nodes": 3,
+        "world_size": 6,
+        "strategy": "ddp",
+    }
+    assert describe_hardware(TrainerSpec(accelerator="cpu", devices=2))["accelerators"] == []
+
+
+# --- several devices -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Pretend that torchrun has started so many processes."""
+
+    def by_torchrun(processes):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+
+    return by_torchrun
+
+
+def several(**given) -> tuple[int, str]:
+    section = resolve_hardware({"accelerator": "auto", "precision": "auto", **given})
+    return section["devices"], section["strategy"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "found"),
+    [
+        (0, {}, (1, "single_device")),
+        (4, {}, (1, "single_device")),
+        (0, {"devices": "auto", "strategy": "ddp"}, (1, "single_device")),
+        (0, {"devices": 2}, (2, "ddp")),
+        (0, {"devices": 2, "strategy": "fsdp"}, (2, "fsdp")),
+        (4, {"devices": "auto"}, (4, "ddp")),
+        (4, {"devices": "auto", "strategy": "fsdp"}, (4, "fsdp")),
+        (4, {"devices": "auto", "accelerator": "cpu"}, (1, "single_device")),
+        (1, {"devices": "auto", "strategy": "fsdp"}, (1, "single_device")),
+    ],
+)
+def test_devices_and_strategy(machine, gpus, given, found):
+    machine(gpus=gpus)
+    assert several(**given) == found
+
+
+def test_a_launcher_says_how_many_devices_there_are(machine, launched):
+    machine(gpus=4)
+    launched(processes=8)
+    assert several(devices="auto", num_nodes=2) == (4, "ddp")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "given", "message"),
+    [
+        (2, None, {"devices": 4}, "trainer.devices=4: 2 CUDA devices are visible here; use trainer.devices=auto"),
+        (2, None, {"devices": 2, "num_nodes": 2}, "start the same command on each with torchrun or srun"),
+        (2, 2, {"devices": 1}, "trainer.devices=1, trainer.num_nodes=1: the launcher has started 2 processes"),
+        (2, None, {"devices": 2, "strategy": "single_device"}, "use auto, ddp, fsdp or deepspeed"),
+        (2, None, {"devices": 2, "strategy": "fsdp", "precision": "16-mixed"}, "use bf16-mixed or 32-true"),
+        (0, None, {"devices": 2, "strategy": "deepspeed"}, "wants a CUDA device"),
+        (2, None, {"devices": 2, "strategy": "deepspeed"}, "pip install 'peftlab[deepspeed]'"),
+    ],
+)
+def test_devices_that_cannot_work_together(machine, launched, monkeypatch, gpus, processes, given, message):
+    machine(gpus=gpus)
+    if processes:
+        launched(processes)
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError) as error:
+        several(**given)
+    assert message in str(error.value)
+    assert str(error.value).startswith("trainer.")
+
+
+def test_deepspeed_divides_no_parts(machine, monkeypatch):
+    machine(gpus=2)
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: name)
+    assert several(devices=2, strategy="deepspeed") == (2, "deepspeed")
+    with pytest.raises(ConfigError, match=r"^trainer\.accumulate: "):
+        several(devices=2, strategy="deepspeed", accumulate=2)
+
+
+def test_a_wrong_type_is_left_for_the_validation(machine):
     machine(gpus=0)
-    assert describe_hardware()["accelerators"] == []
+    assert several(devices="two") == ("two", "auto")
+
+
+def test_the_strategies_of_lightning():
+    ddp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, strategy="ddp", find_unused_parameters=True))
+    assert type(ddp).__name__ == "DDPStrategy"
+    assert ddp._ddp_kwargs == {"find_unused_parameters": True}
+    fsdp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, num_nodes=3, strategy="fsdp"))
+    assert type(fsdp).__name__ == "ModelParallelStrategy"
+    assert (fsdp._data_parallel_size, fsdp._tensor_parallel_size) == (6, 1)
+    assert strategy_of(TrainerSpec(accelerator="cpu", strategy="single_device")) == "auto"
 
 
 @pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])

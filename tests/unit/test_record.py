@@ -30,7 +30,19 @@ CONFIG: dict[str, Any] = {
     "allow": [],
     "logger": {"csv": {"flush": 10}},
     "callbacks": {"progress": {"refresh": 10}, "ema": {"decay": 0.99}},
-    "trainer": {"threads": 2, "precision": "bf16", "log_every": 10},
+    "trainer": {
+        "threads": 2,
+        "precision": "bf16",
+        "log_every": 10,
+        "devices": 2,
+        "num_nodes": 1,
+        "strategy": "ddp",
+        "find_unused_parameters": False,
+        "zero_stage": 2,
+        "offload_optimizer": False,
+        "accumulate": 4,
+        "compile": False,
+    },
     "data": {
         "workers": 2,
         "path": "mine",
@@ -162,8 +174,8 @@ class TestRunRecord:
         assert {key: " ".join(names) for key, names in sections.items()} == {
             "identity": "sha256 config_sha256 data_sha256 weights_sha256",
             "code": "version commit dirty diff_sha256",
-            "environment": "python packages_sha256 platform cpu isa threads accelerators precision deterministic "
-            "nondeterministic_parts seeds",
+            "environment": "python packages_sha256 platform cpu isa threads accelerators devices num_nodes world_size "
+            "strategy effective_batch_size precision deterministic nondeterministic_parts seeds",
             "data": "name splits labels train_test_overlap licence",
             "method": "name trainable_parameters total_parameters adapter_bytes",
             "selection": "metric split mode value epoch step",
@@ -548,6 +560,11 @@ class TestEnvironment:
             isa="AVX2",
             threads=2,
             accelerators=[],
+            devices=1,
+            num_nodes=1,
+            world_size=1,
+            strategy="single_device",
+            effective_batch_size=16,
             precision="bf16",
             deterministic=True,
             nondeterministic_parts=(),

@@ -15,7 +15,7 @@ from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import Interrupted
 from peftlab.record import RunRecord, identity
-from peftlab.run_folder import RunFolder, start
+from peftlab.run_folder import RunFolder, elsewhere, start
 
 COST = {"steps": 3, "wall_seconds": 1.5}
 WEIGHTS = {"weight": torch.arange(4.0)}
@@ -28,7 +28,7 @@ def begin(**settings: Any) -> RunFolder:
 
 
 def finish(folder: RunFolder) -> RunFolder:
-    with folder.recording(lambda: COST, lambda: WEIGHTS):
+    with folder.recording(lambda: COST):
         pass
     return folder
 
@@ -164,7 +164,7 @@ def test_a_run_that_ends_well_is_completed():
 
 def test_a_run_that_fails_says_why():
     folder = begin()
-    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST, lambda: WEIGHTS):
+    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST), folder.keeping_last(lambda: WEIGHTS):
         raise ZeroDivisionError("of no use")
     record = on_disk(folder)
     assert record["status"] == "failed"
@@ -179,7 +179,7 @@ def test_a_run_that_fails_says_why():
 )
 def test_an_interrupted_run_keeps_its_weights(error, kind):
     folder = begin()
-    with pytest.raises(type(error)), folder.recording(lambda: COST, lambda: WEIGHTS):
+    with pytest.raises(type(error)), folder.recording(lambda: COST), folder.keeping_last(lambda: WEIGHTS):
         raise error
     record = on_disk(folder)
     assert (record["status"], record["error"]["type"]) == ("interrupted", kind)
@@ -189,7 +189,7 @@ def test_an_interrupted_run_keeps_its_weights(error, kind):
 
 def test_an_interrupted_run_does_not_count_as_finished():
     folder = begin(run_dir="mine")
-    with pytest.raises(KeyboardInterrupt), folder.recording(lambda: COST, lambda: WEIGHTS):
+    with pytest.raises(KeyboardInterrupt), folder.recording(lambda: COST):
         raise KeyboardInterrupt
     with pytest.raises(ConfigError, match="did not finish"):
         begin(run_dir="mine")
@@ -198,10 +198,27 @@ def test_an_interrupted_run_does_not_count_as_finished():
 def test_the_lines_of_a_run_are_kept():
     start_logging()
     folder = begin()
-    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST, lambda: WEIGHTS):
+    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST):
         raise ZeroDivisionError("of no use")
     logging.getLogger("peftlab").info("too late")
     text = (folder.path / "log.txt").read_text()
     assert f"INFO run folder: {folder.path}" in text
     assert "ERROR failed: ZeroDivisionError: of no use" in text
     assert "too late" not in text
+
+
+# --- ranks other than 0 ----------------------------------------------------------------------------------------------
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    asked = []
+    folder = elsewhere("experiment", identity({"lr": 0.1}, {"train": "a"}, "b"), command=[], overrides=[])
+    folder.record.add_metric("entity_f1", "test", 0.5, "best", "scorer")
+    folder.record.write()
+    keeping = folder.keeping_last(lambda: asked.append(1) or WEIGHTS)
+    with pytest.raises(Interrupted), folder.recording(lambda: COST), keeping:
+        raise Interrupted(15)
+    assert asked == [1]  # what is shared out among the ranks is put together by all of them
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="Not a directory"):
+        folder.predictions.mkdir(parents=True)

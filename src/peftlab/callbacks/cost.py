@@ -12,9 +12,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
+from peftlab.processes import over_ranks
+
 
 class Cost(Callback):
-    """Counts samples, tokens and seconds of training, without validation.
+    """Counts samples, tokens and seconds of training, without validation, over all ranks.
+
+    Until the training has ended, the other ranks are taken to have done as much as this one.
 
     ``train_flops`` is counted on the first batch, forward and backward, and scaled by the tokens of all batches with
     their padding: an estimate, since attention grows with the square of the length.
@@ -25,6 +29,8 @@ class Cost(Callback):
         self.train_seconds = 0.0
         self.samples = self.tokens = self.positions = self.steps = 0
         self.epochs = 0.0
+        self._ranks = 1
+        self._peak_memory_gib = 0.0
         self._flops_a_position = 0.0
         self._resumed: float | None = None
         self._counter: FlopCounterMode | None = None
@@ -32,6 +38,7 @@ class Cost(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._resumed = time.perf_counter()
+        self._ranks = trainer.world_size
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         """Count the arithmetic of the first batch."""
@@ -62,12 +69,18 @@ class Cost(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start it again, unless this validation is not part of the training."""
+        (self._peak_memory_gib,) = over_ranks([peak_memory_gib()], "max")
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
 
+    on_test_end = on_validation_end
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock, and count what the other ranks have done."""
         self.on_validation_start(trainer, pl_module)
+        counts = over_ranks([self.samples, self.tokens, self.positions], "sum")
+        self.samples, self.tokens, self.positions = (int(count) for count in counts)
+        self._ranks = 1
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Stop the clock, and stop counting."""
@@ -78,16 +91,16 @@ class Cost(Callback):
 
     def totals(self) -> dict[str, float]:
         """Return the ``cost`` section of the record."""
-        seconds = self.train_seconds
+        seconds, ranks = self.train_seconds, self._ranks
         return {
             "wall_seconds": round(time.perf_counter() - self.began, 3),
             "train_seconds": round(seconds, 3),
             "steps": self.steps,
             "epochs": round(self.epochs, 4),
-            "samples_per_second": round(self.samples / seconds, 2) if seconds else 0.0,
-            "tokens_per_second": round(self.tokens / seconds, 1) if seconds else 0.0,
-            "peak_memory_gib": round(peak_memory_gib(), 3),
-            "train_flops": self._flops_a_position * self.positions,
+            "samples_per_second": round(ranks * self.samples / seconds, 2) if seconds else 0.0,
+            "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
+            "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
+            "train_flops": self._flops_a_position * ranks * self.positions,
         }
 
 

@@ -17,7 +17,8 @@ from peftlab.tuner import Tuner
 class KeepBest(Callback):
     """After each validation that is better than all before, write what is trained to `path`.
 
-    An equal score does not count as better: the earlier checkpoint, with less training, stays.
+    An equal score does not count as better: the earlier checkpoint, with less training, stays. The scores are those of
+    all ranks together, so that every rank comes to the same decision.
     """
 
     def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
@@ -32,7 +33,9 @@ class KeepBest(Callback):
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
         if self._better(value):
             self.value = value
-            save(pl_module.trained(), self.path)
+            weights = pl_module.weights()
+            if trainer.is_global_zero:
+                save(weights, self.path)
             self.record.update(
                 selection={
                     "metric": self.selection.metric,

@@ -9,10 +9,13 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from peftlab.processes import gathered
+
 
 class Predictions(Callback):
     """Collects what the evaluation steps return and writes ``<split>.jsonl``, in the order of the data's files.
 
+    The predictions of all ranks are gathered on rank 0, which alone writes.
     Validations on the way, while training, leave no file.
     """
 
@@ -32,19 +35,21 @@ class Predictions(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""
         if trainer.state.fn != "fit":
-            self._write("validation")
+            self._write(trainer, "validation")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""
-        self._write("test")
+        self._write(trainer, "test")
 
-    def _write(self, split: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._found.sort(key=lambda prediction: _position(prediction["id"]))
-        with (self.folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for prediction in self._found:
-                file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+    def _write(self, trainer: L.Trainer, split: str) -> None:
+        found = sorted(gathered(self._found), key=lambda prediction: _position(prediction["id"]))
         self._found = []
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+            for prediction in found:
+                file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
 
 
 def _position(example_id: str) -> tuple[str, int]:

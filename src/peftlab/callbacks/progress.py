@@ -32,7 +32,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to count, and draw the bar on a terminal."""
         self._since = self._last_line = time.perf_counter()
-        if console.is_terminal:
+        if console.is_terminal and trainer.is_global_zero:
             self._bar = Bar(
                 TextColumn("training"),
                 BarColumn(bar_width=None),
@@ -49,12 +49,12 @@ class Progress(Callback):
     ) -> None:
         """Show the step."""
         now = time.perf_counter()
-        self._samples += len(batch["examples"])
+        self._samples += len(batch["examples"]) * trainer.world_size
         due = self._bar is not None or now - self._last_line >= self.every_seconds
         if due and self._since is not None:
             self._seconds += now - self._since
             self._since = now
-            text = self._describe(trainer, outputs)
+            text = self._describe(trainer)
             if self._bar is not None:
                 self._bar.update(self._task, completed=trainer.global_step, description=text)
             else:
@@ -89,13 +89,14 @@ class Progress(Callback):
         """Take the bar away."""
         self.on_train_end(trainer, pl_module)
 
-    def _describe(self, trainer: L.Trainer, outputs: Any) -> str:
+    def _describe(self, trainer: L.Trainer) -> str:
         step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
         rate = self._samples / self._seconds if self._seconds else 0.0
         left = (steps - step) * self._seconds / step if step else 0.0
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        loss = trainer.callback_metrics.get("train/loss")  # as logged: of the whole batch, over all ranks
+        shown = "" if loss is None else f"loss {float(loss):.4f}  "
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        return f"step {step}/{steps}  loss {loss:.4f}  lr {lr:.2e}  {rate:.0f} samples/s  ETA {_clock(left)}"
+        return f"step {step}/{steps}  {shown}lr {lr:.2e}  {rate:.0f} samples/s  ETA {_clock(left)}"
 
 
 def _clock(seconds: float) -> str:

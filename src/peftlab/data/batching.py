@@ -1,8 +1,13 @@
-"""Which examples make up each batch: a pure function of the lengths, the seed and the epoch."""
+"""Which examples make up each batch, and how a batch is divided among devices and forward passes.
+
+All of it is a pure function of the lengths, the seed and the epoch, so that every rank knows the whole plan.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -42,20 +47,67 @@ def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> 
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
 
 
-class TrainingBatches(Sampler[list[int]]):
-    """The plan of the current epoch, as Lightning sets it with ``set_epoch``."""
+class Part(NamedTuple):
+    """What one forward pass takes of a batch."""
 
-    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, bucket_batches: int, seed: int) -> None:
+    examples: list[int]
+    """Their indices; none: there is nothing left for this pass, which is made all the same, on a filler."""
+    batch: list[int]
+    """The whole batch, or where the filler is taken from."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How batches are divided: each among all ranks, and what a rank gets of it among several forward passes."""
+
+    world_size: int = 1
+    """Ranks, one a device."""
+    rank: int = 0
+    """Whose parts are asked for, from 0."""
+    accumulate: int = 1
+    """Forward passes a rank makes for one step of the optimiser."""
+
+    def of_training_batch(self, batch: list[int]) -> list[Part]:
+        """Return this rank's parts of `batch`, one a forward pass.
+
+        A batch is in the order of its lengths and is dealt out like cards, so that all parts take about the same time.
+        """
+        parts = self.world_size * self.accumulate
+        return [Part(batch[n::parts], batch) for n in range(self.rank, parts, self.world_size)]
+
+    def of_evaluation(self, batches: list[list[int]]) -> list[Part]:
+        """Return this rank's batches, whole, and fillers so that every rank makes as many forward passes.
+
+        The batches are those of a single device: what is computed for an example does not depend on the ranks.
+        """
+        own = batches[self.rank :: self.world_size]
+        passes = -(-len(batches) // self.world_size)
+        return [Part(batch, batch) for batch in own] + [Part([], batches[-1])] * (passes - len(own))
+
+
+class TrainingBatches(Sampler[Part]):
+    """The plan of the current epoch, as Lightning sets it with ``set_epoch``; of each batch this rank's parts."""
+
+    def __init__(
+        self,
+        lengths: Sequence[int] | np.ndarray,
+        batch_size: int,
+        bucket_batches: int,
+        seed: int,
+        division: Division,
+    ) -> None:
         self._arguments = (np.asarray(lengths), batch_size, bucket_batches, seed)
+        self._division = division
         self._epoch = 0
-        self._length = len(plan(*self._arguments, epoch=0))
+        self._batches = len(plan(*self._arguments, epoch=0))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self._epoch = epoch
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(plan(*self._arguments, epoch=self._epoch))
+    def __iter__(self) -> Iterator[Part]:
+        for batch in plan(*self._arguments, epoch=self._epoch):
+            yield from self._division.of_training_batch(batch)
 
     def __len__(self) -> int:
-        return self._length
+        return self._batches * self._division.accumulate

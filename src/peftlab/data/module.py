@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.data.batching import TrainingBatches, in_order_of_length
+from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import Fetched, FilesSource, IndexSource
@@ -66,9 +66,9 @@ class DataSpec:
     long: Literal["split", "truncate"] = "split"
     """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
     batch_size: int = Field(default=16, ge=1)
-    """Examples a training batch on one device."""
+    """Examples an optimiser step sees, over all devices and forward passes: the effective batch size."""
     eval_batch_size: int = Field(default=64, ge=1)
-    """Examples a batch of validation and test."""
+    """Examples a batch of validation and test, on one device."""
     bucket_batches: int = Field(default=50, ge=1)
     """Batches that are drawn together and sorted by length; 1: no sorting."""
     workers: int = Field(default=0, ge=0)
@@ -118,14 +118,21 @@ class Split:
 class DataModule(L.LightningDataModule):
     """Training, validation and test batches of one data set.
 
-    `load` does all reading, before a run folder exists; the loaders only cut batches.
+    `load` does all reading, before a run folder exists; the loaders only cut batches, and of each this rank's parts.
     """
 
     def __init__(
-        self, spec: DataSpec, task: Task, tokenizer: PreTrainedTokenizerBase, budget: BudgetSpec, seed: int
+        self,
+        spec: DataSpec,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        budget: BudgetSpec,
+        seed: int,
+        division: Division | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.tokenizer, self.budget, self.seed = spec, task, tokenizer, budget, seed
+        self.division = division or Division()
         self.splits: dict[str, Split] = {}
         self.files: dict[str, str] = {}
         self.origin = ""
@@ -171,7 +178,9 @@ class DataModule(L.LightningDataModule):
 
     def _overfit(self, batches: int) -> None:
         """Make the first training batches the training and the validation split."""
-        chosen = [i for batch in list(self._training_batches())[:batches] for i in batch]
+        lengths = self.splits["train"].encoded.lengths
+        whole = plan(lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed, epoch=0)
+        chosen = [i for batch in whole[:batches] for i in batch]
         self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
         self.splits["validation"] = self.splits["train"]
 
@@ -180,8 +189,9 @@ class DataModule(L.LightningDataModule):
         return {"splits": dict(self.files), "labels": self.task.declared_labels}
 
     def validation_interval(self) -> int:
-        """Return the number of batches between validations."""
-        return max(1, round(self.budget.validate_every * len(self._training_batches())))
+        """Return the number of forward passes between validations: those of whole optimiser steps."""
+        steps = len(self._training_batches()) // self.division.accumulate
+        return max(1, round(self.budget.validate_every * steps)) * self.division.accumulate
 
     @property
     def longest(self) -> int:
@@ -229,10 +239,13 @@ class DataModule(L.LightningDataModule):
 
     def _training_batches(self) -> TrainingBatches:
         lengths = self.splits["train"].encoded.lengths
-        return TrainingBatches(lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed)
+        return TrainingBatches(
+            lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed, division=self.division
+        )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        return self._loader(split, in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size))
+        batches = in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
+        return self._loader(split, self.division.of_evaluation(batches))
 
     def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
@@ -248,12 +261,20 @@ class DataModule(L.LightningDataModule):
 
 
 class _BatchDataset(Dataset[Batch]):
-    """Maps the indices of a batch to the batch."""
+    """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
 
     def __init__(self, task: Task, split: Split) -> None:
         self.task, self.split = task, split
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
+    def __getitem__(self, part: Part) -> Batch:
+        if not part.examples:
+            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0}
+        batch = self._collate(part.examples)
+        # collating costs little beside a forward pass, and every rank finds the share without asking the others
+        whole = batch if len(part.examples) == len(part.batch) else self._collate(part.batch)
+        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole))}
+
+    def _collate(self, indices: list[int]) -> Batch:
         return self.task.collate(self.split.examples, self.split.encoded, indices)
 
     def __len__(self) -> int:

@@ -16,8 +16,9 @@ from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 Batch = dict[str, Any]
-"""A collated batch: ``inputs`` (what the model's forward takes), ``examples``, ``tokens`` (a count, without padding),
-and what the task needs beside them."""
+"""A collated batch: ``inputs`` (what the model's forward takes), ``examples`` (none: a filler, which is not to count),
+``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is divided it is one part;
+``share`` is then its share of the whole's `Task.weight`."""
 
 Table = tuple[list[str], list[list[Any]]]
 """The names of the columns, and the rows."""
@@ -98,7 +99,10 @@ class Task(ABC):
 
     @abstractmethod
     def weight(self, batch: Batch) -> int:
-        """Return what the batch's mean loss counts for in a mean over batches, e.g. its labelled tokens."""
+        """Return what the batch's mean loss counts for in a mean over batches, e.g. its labelled tokens.
+
+        Weights add up: those of the parts of a batch are together that of the whole.
+        """
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ class OneLayer(L.LightningModule):
     def training_step(self, batch, batch_idx):
         self.clock.now += 1
         loss = self.layer(batch["inputs"]["x"]).sum()
+        self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch, batch_idx):

@@ -48,6 +48,7 @@ def validate(tuner, record, tmp_path):
                 global_step=step,
                 current_epoch=step // 2,
                 state=SimpleNamespace(fn=fn),
+                is_global_zero=True,
             )
             callback.on_validation_end(trainer, tuner)
             assert callback.validated_step == step

@@ -9,7 +9,7 @@ from peftlab.callbacks.predictions import Predictions
 
 
 def trainer(fn):
-    return SimpleNamespace(state=SimpleNamespace(fn=fn))
+    return SimpleNamespace(state=SimpleNamespace(fn=fn), is_global_zero=True)
 
 
 def predictions(*ids):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from peftlab.data.batching import TrainingBatches, in_order_of_length, plan
+from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=400)
 
@@ -79,23 +79,69 @@ def test_evaluation_goes_from_the_longest_to_the_shortest():
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(400, 8), (401, 8), (5, 8), (1, 1)])
 def test_the_sampler_knows_its_length(examples, batch_size):
-    batches = TrainingBatches(np.arange(examples), batch_size, bucket_batches=3, seed=0)
+    batches = TrainingBatches(np.arange(examples), batch_size, bucket_batches=3, seed=0, division=Division())
     for epoch in range(3):
         batches.set_epoch(epoch)
         assert len(list(batches)) == len(batches) == -(-examples // batch_size)
 
 
 def test_the_sampler_follows_the_epoch_that_is_set():
-    batches = TrainingBatches(LENGTHS, 8, 10, seed=5)
-    assert list(batches) == planned(seed=5, epoch=0)
-    assert list(batches) == planned(seed=5, epoch=0)  # a second iteration is no other epoch
+    batches = TrainingBatches(LENGTHS, 8, 10, seed=5, division=Division())
+    assert [part.examples for part in batches] == planned(seed=5, epoch=0)
+    assert [part.examples for part in batches] == planned(seed=5, epoch=0)  # a second iteration is no other epoch
     batches.set_epoch(3)
-    assert list(batches) == planned(seed=5, epoch=3)
+    assert [part.examples for part in batches] == planned(seed=5, epoch=3)
+
+
+# --- divided ---------------------------------------------------------------------------------------------------------
+
+
+def ranks(world_size, accumulate=1):
+    return [Division(world_size, rank, accumulate) for rank in range(world_size)]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
+def test_the_parts_of_all_ranks_are_the_batches(lengths, batch_size, world_size, accumulate):
+    whole = plan(lengths, batch_size, 4, seed=0, epoch=0)
+    samplers = [TrainingBatches(lengths, batch_size, 4, 0, division) for division in ranks(world_size, accumulate)]
+    parts = [list(sampler) for sampler in samplers]
+    assert {len(own) for own in parts} == {len(sampler) for sampler in samplers} == {len(whole) * accumulate}
+    for step, batch in enumerate(whole):
+        of_step = [part for own in parts for part in own[step * accumulate : (step + 1) * accumulate]]
+        assert all(part.batch == batch for part in of_step)
+        assert sorted(i for part in of_step for i in part.examples) == sorted(batch)
+        sizes = [len(part.examples) for part in of_step]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_one_device_gets_the_batches_as_they_are():
+    assert Division().of_training_batch([3, 1, 2]) == [Part([3, 1, 2], [3, 1, 2])]
+
+
+def test_parts_are_of_about_the_same_lengths():
+    """A batch is sorted by length; the longest parts would keep the other ranks waiting."""
+    for batch in planned(batch_size=32):
+        sums = [sum(LENGTHS[part.examples]) for division in ranks(4) for part in division.of_training_batch(batch)]
+        longest = [max(LENGTHS[part.examples]) for division in ranks(4) for part in division.of_training_batch(batch)]
+        assert max(longest) - min(longest) <= max(LENGTHS[batch]) - min(LENGTHS[batch])
+        assert max(sums) - min(sums) <= max(LENGTHS[batch]) - min(LENGTHS[batch])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 7))
+def test_an_evaluation_is_divided_into_whole_batches(lengths, batch_size, world_size):
+    batches = in_order_of_length(lengths, batch_size)
+    parts = [division.of_evaluation(batches) for division in ranks(world_size)]
+    assert len({len(own) for own in parts}) == 1  # or the ranks would wait for each other for ever
+    given = [part.examples for own in parts for part in own if part.examples]
+    assert sorted(given) == sorted(batches)
+    assert all(part.batch for own in parts for part in own)  # a filler has something to be made of
 
 
 class Indices(Dataset):
-    def __getitem__(self, indices):
-        return torch.tensor(indices)
+    def __getitem__(self, part):
+        return torch.tensor(part.examples)
 
     def __len__(self):
         return len(LENGTHS)
@@ -118,7 +164,7 @@ class Recorder(L.LightningModule):
 
 
 def test_lightning_sets_the_epoch():
-    loader = DataLoader(Indices(), sampler=TrainingBatches(LENGTHS, 8, 10, seed=1), batch_size=None)
+    loader = DataLoader(Indices(), sampler=TrainingBatches(LENGTHS, 8, 10, 1, Division()), batch_size=None)
     recorder = Recorder()
     trainer = L.Trainer(
         accelerator="cpu",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from peftlab.data.batching import Division
 from peftlab.data.columns import Columns
 from peftlab.data.module import BudgetSpec, DataModule, DataSpec, Splits, split_files
 from peftlab.errors import ConfigError, DataError, SourceError
@@ -29,10 +30,10 @@ def spec_of(folder: Path, splits=None, **options) -> DataSpec:
 def module(tiny_data: Path, tokenizer):
     """Return a maker of loaded data modules."""
 
-    def make(folder=tiny_data, seed=0, budget=None, **options) -> DataModule:
+    def make(folder=tiny_data, seed=0, budget=None, division=None, **options) -> DataModule:
         task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
         budget = BudgetSpec(name="b", max_steps=1, **(budget or {}))
-        data = DataModule(spec_of(folder, **options), task, tokenizer, budget, seed)
+        data = DataModule(spec_of(folder, **options), task, tokenizer, budget, seed, division)
         data.load()
         return data
 
@@ -169,7 +170,7 @@ class TestBudget:
     def test_overfitting_takes_the_first_training_batches_for_both(self, module):
         whole = module()
         data = module(budget={"overfit_batches": 2})
-        expected = [f"train:{i}" for batch in list(whole._training_batches())[:2] for i in batch]
+        expected = [f"train:{i}" for batch in list(whole._training_batches())[:2] for i in batch.examples]
         assert ids(data, "train") == expected
         assert len(set(expected)) == 16
         assert data.splits["validation"] is data.splits["train"]
@@ -180,6 +181,10 @@ class TestBudget:
     @pytest.mark.parametrize(("every", "batches"), [(1.0, 6), (0.5, 3), (2.0, 12), (0.001, 1)])
     def test_validation_comes_after_so_many_batches(self, module, every, batches):
         assert module(budget={"validate_every": every}).validation_interval() == batches
+
+    def test_validation_comes_after_whole_steps(self, module):
+        data = module(budget={"validate_every": 0.5}, division=Division(world_size=2, rank=1, accumulate=4))
+        assert data.validation_interval() == 3 * 4
 
     def test_there_must_be_an_end(self):
         with pytest.raises(ValidationError, match=r"give budget\.max_epochs or budget\.max_steps"):
@@ -196,6 +201,30 @@ class TestLoaders:
         assert sorted(e.id for batch in batches for e in batch["examples"]) == sorted(ids(data, split))
         size, rows = (10, 48) if split == "train" else (7, 16)
         assert sorted(len(batch["examples"]) for batch in batches) == sorted([size] * (rows // size) + [rows % size])
+
+    @pytest.mark.parametrize("accumulate", [1, 3])
+    def test_the_shares_of_a_batch_are_those_of_its_labelled_tokens(self, module, accumulate):
+        """Some batches of 5 sentences are smaller than the number of parts: what is left over is filled."""
+        ranks = [Division(2, rank, accumulate) for rank in range(2)]
+        whole = list(module(batch_size=5).train_dataloader())
+        parts = [list(module(batch_size=5, division=division).train_dataloader()) for division in ranks]
+        assert {batch["share"] for batch in whole} == {1.0}
+        for step, batch in enumerate(whole):
+            of_step = [part for own in parts for part in own[step * accumulate : (step + 1) * accumulate]]
+            assert sum(part["share"] for part in of_step) == pytest.approx(1)
+            assert sum(part["tokens"] for part in of_step) == batch["tokens"]
+            assert sorted(e.id for part in of_step for e in part["examples"]) == sorted(e.id for e in batch["examples"])
+            for part in of_step:
+                own = (part["labels"] != -100).sum() if part["examples"] else 0
+                assert part["share"] == pytest.approx(own / (batch["labels"] != -100).sum())
+                assert len(part["inputs"]["input_ids"])  # there is something to compute, even in a filler
+
+    def test_ranks_evaluate_every_example_once_and_as_often(self, module):
+        loaders = [module(eval_batch_size=3, division=Division(4, rank)).test_dataloader() for rank in range(4)]
+        found = [list(loader) for loader in loaders]
+        assert [len(batches) for batches in found] == [2] * 4
+        given = [example.id for batches in found for batch in batches for example in batch["examples"]]
+        assert sorted(given) == sorted(f"test:{n}" for n in range(16))
 
     def test_training_batches_depend_on_the_seed(self, module):
         def order(seed):

@@ -1,0 +1,37 @@
+"""A further process of a run on several devices: ``python -m peftlab.rank RUN_FOLDER``, started by rank 0.
+
+It does the run that ``config.yaml`` in the folder describes, as every rank does, and writes nothing there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from peftlab.exits import user_exits
+from peftlab.one_run import run
+from peftlab.run_folder import CONFIG
+
+
+@record  # leaves what went wrong where rank 0 looks for it
+def main(folder: Path) -> None:
+    """Take part in the run in `folder`."""
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
+    config = OmegaConf.load(folder / CONFIG)
+    assert isinstance(config, DictConfig)
+    with user_exits():
+        run(config)
+
+
+def _end_with_rank_0() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written there: it returns when rank 0 is gone
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

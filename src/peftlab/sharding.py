@@ -1,0 +1,72 @@
+"""A model whose weights are shared out among the ranks: shard it, bring tensors together, hand them out again.
+
+The functions work for a model in one piece as well, on any number of ranks. Where there are several, all have to call
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from peftlab.tensor_files import load_into
+
+
+def shard(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Shard every repeated block of `model` by itself, and the rest as a whole (Zhao et al. 2023, per parameter).
+
+    The weights of a block are in one piece only while it computes. A model that is sharded already stays as it is.
+    """
+    if not isinstance(model, FSDPModule):
+        for block in _blocks(model):
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether `shard` has been here."""
+    return isinstance(model, FSDPModule)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from _blocks(child)
+
+
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `tensors` with the shares of all ranks put together."""
+    return {name: _whole(tensor) for name, tensor in tensors.items()}
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, DTensor):
+        with torch.no_grad():
+            return tensor.full_tensor()
+    return tensor
+
+
+def load_everywhere(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy what `peftlab.tensor_files.save` wrote to `path` into `tensors`; only rank 0 reads the file.
+
+    Raises:
+        ValueError: on rank 0: names or shapes differ.
+    """
+    pieces = whole(tensors)
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        load_into(pieces, path)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if isinstance(tensor, DTensor):
+                tensor.copy_(distribute_tensor(pieces[name], tensor.device_mesh, tensor.placements))
+            elif dist.is_initialized():
+                dist.broadcast(tensor, src=0)

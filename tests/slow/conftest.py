@@ -1,0 +1,46 @@
+"""A package with callbacks that disturb a run on several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CALLBACKS = '''
+import os
+import signal
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+
+
+class Disturb(Callback):
+    """Do something on one rank after the second step; every rank leaves its process id in pids/."""
+
+    def __init__(self, rank: int, how: str):
+        self.rank, self.how = rank, how
+
+    def on_train_batch_end(self, trainer, *args):
+        Path("pids").mkdir(exist_ok=True)
+        Path("pids", str(trainer.global_rank)).write_text(str(os.getpid()))
+        if trainer.global_rank == self.rank and trainer.global_step == 2:
+            if self.how == "raise":
+                raise ArithmeticError("one rank has failed")
+            os.kill(os.getpid(), getattr(signal, self.how))
+'''
+
+
+@pytest.fixture
+def disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], list[str]]:
+    """Return the overrides that let one rank raise an error, or get a signal, after its second step."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "disturbing.py").write_text(CALLBACKS)
+    monkeypatch.syspath_prepend(tmp_path / "package")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "package"), prepend=":")
+
+    def overrides(rank: int, how: str) -> list[str]:
+        callback = {"_target_": "disturbing.Disturb", "rank": rank, "how": how}
+        return ["allow=[disturbing]", *(f"+callbacks.disturb.{key}={value}" for key, value in callback.items())]
+
+    return overrides

@@ -1,0 +1,73 @@
+"""What needs CUDA: precision on one GPU, and the strategies on two, each against one device in fp32."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+from peftlab.one_run import run
+
+GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.gpu,
+    pytest.mark.skipif(GPUS == 0, reason="no CUDA device is visible here"),
+]
+
+two_gpus = pytest.mark.skipif(GPUS < 2, reason=f"wants two CUDA devices, {GPUS} are visible here")
+deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
+
+
+@pytest.fixture
+def trained(compose_config, tiny_overrides):
+    """Return the validation losses of a run with further overrides."""
+
+    def losses(*overrides: str, world_size: int = 1) -> list[float]:
+        same = [
+            "model.dropout=0",
+            "model.attention_dropout=0",
+            "optimizer.lr=1e-2",
+            "budget.max_steps=24",
+            "task.selection.metric=loss",
+        ]
+        record = run(compose_config(*tiny_overrides, *same, "task.selection.mode=min", *overrides)).data
+        assert record["environment"]["world_size"] == world_size
+        assert len(record["environment"]["accelerators"]) == (world_size if "trainer=cpu" not in overrides else 0)
+        return [event["loss"] for event in record["history"] if event["event"] == "validated"]
+
+    return losses
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-2), ("bf16-mixed", 0.1), ("16-mixed", 0.1)])
+def test_a_gpu_learns_what_a_cpu_learns(trained, precision, tolerance):
+    expected = trained("trainer=cpu", "trainer.precision=32-true")
+    found = trained("trainer=gpu", f"trainer.precision={precision}")
+    assert found == pytest.approx(expected, rel=tolerance)
+    assert found[-1] < found[0]
+
+
+def test_compiling_changes_roundings_only(trained):
+    plain, compiled = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.compile={c}") for c in (0, 1))
+    assert compiled == pytest.approx(plain, rel=1e-2)
+
+
+@two_gpus
+@pytest.mark.parametrize(
+    ("strategy", "precision", "tolerance"),
+    [
+        ("ddp", "32-true", 1e-2),
+        ("ddp", "bf16-mixed", 0.1),
+        ("fsdp", "32-true", 1e-2),
+        ("fsdp", "bf16-mixed", 0.1),
+        pytest.param("deepspeed", "bf16-mixed", 0.1, marks=deepspeed),
+    ],
+)
+@pytest.mark.parametrize("peft", ["lora", "full"])
+def test_two_gpus_learn_what_one_learns(trained, strategy, precision, tolerance, peft):
+    options = [f"peft={peft}", "optimizer.lr=1e-3", f"trainer.precision={precision}"]
+    one = trained("trainer=gpu", *options)
+    two = trained(f"trainer={strategy}", "trainer.accelerator=gpu", "trainer.devices=2", *options, world_size=2)
+    assert two == pytest.approx(one, rel=tolerance)

@@ -1,0 +1,167 @@
+"""Runs on two processes: what one device computes comes out, and they end together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftlab.backbone import fetch
+from peftlab.config import validate
+from peftlab.data.module import DataModule
+from peftlab.one_run import load, run
+from peftlab.processes import RankError
+from peftlab.record import RunRecord
+from peftlab.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+TWO = ["trainer.devices=2"]
+EXACT = ["model.dropout=0", "model.attention_dropout=0", "budget.max_steps=12", "callbacks=[early_stopping]"]
+EXACT += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
+"""Of what an optimiser like Adam does with a gradient that is nearly zero, the sign is left to rounding."""
+
+
+def on_disk(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "record.json").read_text())
+
+
+def losses(record: RunRecord) -> list[float]:
+    with (record.folder / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def predictions(folder: Path, split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "predictions" / f"{split}.jsonl").read_text().splitlines()]
+
+
+def gone(process: int) -> bool:
+    """Return whether the process ends within some seconds."""
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{process}/stat").read_text().split(")")[1].split()[0] == "Z":  # dead, and nobody has asked yet
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def train(*arguments: str, python: tuple[str, ...] = ("-m", "train")) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *python, *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "peft", "more"),
+    [
+        ("ddp", "lora", ["trainer.accumulate=2"]),
+        ("ddp", "full", ["data.batch_size=3", "trainer.accumulate=2"]),  # not every part gets an example
+        ("fsdp", "lora", ["trainer.accumulate=2"]),
+        ("fsdp", "full", []),
+    ],
+)
+def test_two_devices_compute_what_one_does(compose_config, tiny_overrides, strategy, peft, more):
+    options = [*tiny_overrides, *EXACT, f"peft={peft}", *more]
+    one = run(compose_config(*options, "run_dir=one"))
+    two = run(compose_config(*options, "run_dir=two", *TWO, f"trainer.strategy={strategy}"))
+
+    assert two.data["run_id"] == one.data["run_id"]
+    environment = two.data["environment"]
+    assert (environment["devices"], environment["world_size"], environment["strategy"]) == (2, 2, strategy)
+    assert environment["effective_batch_size"] == one.data["environment"]["effective_batch_size"]
+    assert [file["path"] for file in two.data["files"]] == [file["path"] for file in one.data["files"]]
+    for key in ("steps", "epochs"):
+        assert two.data["cost"][key] == one.data["cost"][key]
+
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    for file in ("checkpoints/best.safetensors", "adapter/adapter_model.safetensors"):
+        expected, found = load_file(one.folder / file), load_file(two.folder / file)
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            assert torch.allclose(found[name], tensor, rtol=1e-3, atol=1e-5), name
+    for event, other in zip(one.data["history"], two.data["history"], strict=True):
+        assert {**event, "at": None} == {**other, "at": None}  # the scores are ratios of counts
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_config, tiny_overrides, strategy):
+    """On the same weights: the same bits, every example once, in the order of the file."""
+    options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "data.eval_batch_size=3", "optimizer.lr=2e-2"]
+    record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
+    tuner = load(record.folder)
+    spec = validate(RunFolder(record).read_config())
+    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    data.load()
+    metric = tuner.task.metric()
+    expected = {}
+    for batch in data.test_dataloader():
+        with torch.no_grad():
+            decoded = tuner.task.decode(tuner(batch), batch)
+        tuner.task.update(metric, decoded)
+        expected |= {prediction["id"]: prediction for prediction in decoded}
+    found = predictions(record.folder, "test")
+    assert [prediction["id"] for prediction in found] == [f"test:{n}" for n in range(16)]
+    assert found == [expected[prediction["id"]] for prediction in found]
+    scores = {m["name"]: m["value"] for m in record.data["metrics"] if m["split"] == "test" and m["name"] != "loss"}
+    assert scores == tuner.task.details(metric)
+    assert scores["entity_f1"] > 0
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"), [("raise", "ArithmeticError: one rank has failed"), ("SIGKILL", "exit code -9")]
+)
+def test_a_rank_that_fails_ends_the_run(compose_config, tiny_overrides, disturb, how, cause):
+    with pytest.raises(RankError, match=f"rank 1 failed: .*{cause}"):
+        run(compose_config(*tiny_overrides, *TWO, *disturb(1, how), "run_dir=run"))
+    record = on_disk(Path("run"))
+    assert (record["status"], record["error"]["type"]) == ("failed", "RankError")
+    assert cause in record["error"]["message"]
+    assert not torch.distributed.is_initialized()
+    assert "LOCAL_RANK" not in os.environ
+
+
+def test_a_failure_of_rank_0_is_its_own(compose_config, tiny_overrides, disturb):
+    with pytest.raises(ArithmeticError, match="one rank has failed"):
+        run(compose_config(*tiny_overrides, *TWO, *disturb(0, "raise"), "run_dir=run"))
+    assert on_disk(Path("run"))["error"]["type"] == "ArithmeticError"
+    assert gone(int(Path("pids/1").read_text()))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
+    ended = train(*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "run_dir=run", *disturb(0, "SIGINT"), "seed=1")
+    assert (ended.returncode, ended.stderr) == (130, "")
+    record = on_disk(Path("run"))
+    assert (record["status"], record["cost"]["steps"]) == ("interrupted", 3)  # the signal came when the second was over
+    weights = load_file("run/checkpoints/last.safetensors")
+    assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
+    assert gone(int(Path("pids/1").read_text()))
+
+
+def test_no_rank_outlives_rank_0(tiny_overrides, disturb):
+    assert train(*tiny_overrides, *TWO, *disturb(0, "SIGKILL")).returncode == -9
+    assert gone(int(Path("pids/1").read_text()))
+
+
+def test_processes_that_torchrun_has_started(tiny_overrides):
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train")
+    for _ in range(2):
+        ended = train(*tiny_overrides, "trainer.devices=auto", "run_dir=run", python=torchrun)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.stdout.count("finished already") in (0, 1)
+    assert "this very run is finished already" in ended.stdout
+    record = on_disk(Path("run"))
+    assert (record["status"], record["environment"]["world_size"]) == ("completed", 2)
+    assert not Path("runs").exists()
