@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
-from peftlab.one_run import load, run
+from peftlab.finished_run import load
+from peftlab.one_run import run
 from peftlab.processes import RankError
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
@@ -100,7 +101,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     """On the same weights: the same bits, every example once, in the order of the file."""
     options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "data.eval_batch_size=3", "optimizer.lr=2e-2"]
     record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
-    tuner = load(record.folder)
+    tuner = load(record.folder).tuner
     spec = validate(RunFolder(record).read_config())
     data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
     data.load()
