@@ -451,6 +451,7 @@ class TestHubSource:
     def test_a_commit_is_not_asked_for_again(self, hub: Hub, caplog) -> None:
         first = model(revision=COMMIT).fetch()
         hub.asked.clear()
+        caplog.clear()
         with caplog.at_level(logging.INFO, logger="peftlab"):
             again = model(revision=COMMIT).fetch()
         assert again.folder == first.folder
