@@ -80,6 +80,7 @@ def test_the_record_lists_every_file_with_its_digest(finished):
         "packages.txt",
         "predictions/test.jsonl",
         "predictions/validation.jsonl",
+        *(f"tables/{split}/{name}.csv" for split in ("validation", "test") for name in ("entity_types", "confusion")),
     }
     on_disk = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
     assert on_disk == {*listed, "record.json", "log.txt"}
