@@ -43,21 +43,8 @@ _SECRET_TOKENS = {
 _PLAIN_TOKENS = {
     *("cls", "sep", "pad", "padding", "unk", "mask", "bos", "eos", "eot", "start", "end", "stop", "begin", "first"),
     *("last", "next", "special", "added", "image", "audio", "video", "prompt", "virtual", "word", "text", "class"),
-    *(
-        "max",
-        "min",
-        "num",
-        "n",
-        "per",
-        "each",
-        "new",
-        "decoder",
-        "encoder",
-        "forced",
-        "boundary",
-        "separator",
-        "unknown",
-    ),
+    *("max", "min", "num", "n", "per", "each", "new", "decoder", "encoder", "forced", "boundary", "separator"),
+    "unknown",
 }
 """What a ``..._token`` of a tokenizer stands for."""
 _ABOUT = {"file", "path", "dir", "folder", "length", "count", "policy", "name", "type", "store", "id", "ids"}

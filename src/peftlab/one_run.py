@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -139,12 +138,11 @@ def make_trainer(
     The callbacks of the configuration come on top of `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
-    several = dist.is_initialized()  # a finished run is evaluated on one device, however many have trained it
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
-        devices=spec.trainer.devices if several else 1,
-        num_nodes=spec.trainer.num_nodes if several else 1,
-        strategy=strategy_of(spec.trainer) if several else "auto",
+        devices=spec.trainer.devices,
+        num_nodes=spec.trainer.num_nodes,
+        strategy=strategy_of(spec.trainer),
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
         accumulate_grad_batches=spec.trainer.accumulate,
         gradient_clip_val=spec.trainer.clip_norm,

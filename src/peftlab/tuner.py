@@ -86,8 +86,7 @@ class Tuner(L.LightningModule):
         Lightning divides by the forward passes of a step, and the strategy takes the mean over ranks.
         """
         loss = self.task.loss(self(batch), batch)
-        self._log_loss(loss.detach() * batch["share"], batch_idx)
-        self.log_dict(self._learning_rates(), batch_size=1)
+        self._log_step(loss.detach() * batch["share"], batch_idx)
         return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def configure_gradient_clipping(
@@ -142,14 +141,15 @@ class Tuner(L.LightningModule):
         scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _log_loss(self, loss: Tensor, batch_idx: int) -> None:
-        """Add up the loss of a step over its forward passes, and over all ranks where it is going to be logged."""
+    def _log_step(self, loss: Tensor, batch_idx: int) -> None:
+        """Add up the loss of a step over its forward passes; where that is due, log it and the learning rates."""
         position = batch_idx % self.trainer.accumulate_grad_batches
         self._step_loss = loss if position == 0 else self._step_loss + loss
         last = position == self.trainer.accumulate_grad_batches - 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         if last and (self.trainer.global_step + 1) % every == 0:
             self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True)
+            self.log_dict(self._learning_rates(), batch_size=1)
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}

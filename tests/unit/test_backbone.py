@@ -102,15 +102,16 @@ class TestDropout:
         assert dropouts(pretrained_in(folder, head_dropout=0.4).backbone(ner()))["dropout"] == 0.4
 
 
-class TestFolders:
-    def load(self, folder, ner) -> None:
-        pretrained = pretrained_in(folder)
-        pretrained.tokenizer()
-        pretrained.backbone(ner())
+def load(folder, ner) -> None:
+    pretrained = pretrained_in(folder)
+    pretrained.tokenizer()
+    pretrained.backbone(ner())
 
+
+class TestFolders:
     def error(self, folder, ner) -> str:
         with pytest.raises(SourceError) as caught:
-            self.load(folder, ner)
+            load(folder, ner)
         message = str(caught.value)
         assert message.startswith(f"{folder}: ")
         assert "\n" not in message
@@ -180,14 +181,9 @@ class TestHostileFolders:
         )
         return folder
 
-    def load(self, folder, ner) -> None:
-        pretrained = pretrained_in(folder)
-        pretrained.tokenizer()
-        pretrained.backbone(ner())
-
     def refused(self, folder, ner) -> str:
         with pytest.raises(SourceError) as caught:
-            self.load(folder, ner)
+            load(folder, ner)
         assert not (folder / "imported").exists()
         return str(caught.value)
 
