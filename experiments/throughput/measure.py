@@ -4,8 +4,8 @@ python experiments/throughput/measure.py [--method lora|full|head] [--examples N
 
 Each contender fine-tunes MiniLM on the same random choice of CoNLL-2003 sentences for whole epochs, since batches
 grouped by length are not alike; NAME chooses contenders. Told are medians over the rounds: samples/s, real tokens/s,
-the share of this machine's bf16 peak that goes into products of real tokens with weights, the most memory, the entity F1 on
-validation, and the ratio of the first contender's samples/s to the others' in the same round, with its range.
+the share of this machine's bf16 peak that goes into products of real tokens with weights, the most memory, the entity
+F1 on validation, and the ratio of the first contender's samples/s to the others' in the same round, with its range.
 """
 
 from __future__ import annotations
