@@ -60,6 +60,12 @@ class TrainerSpec:
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
+    on_nan: Literal["stop", "skip_batch"] = "stop"
+    """What happens to a step whose loss or gradient is NaN or infinite: the run ends before anything is changed, or the
+    step is left out."""
+    on_out_of_memory: Literal["split", "stop"] = "split"
+    """What happens to a batch that memory does not suffice for: it is computed in pieces, which makes the same step, or
+    the run ends; with several devices it always ends."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
 
@@ -90,6 +96,8 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         precision = _best_precision(str(accelerator))
     if strategy == "fsdp" and precision == "16-mixed":
         raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
+    if strategy == "deepspeed" and trainer.get("on_nan") == "skip_batch":
+        raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself and leaves none out; use stop")
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
     if frozen == "bf16" and precision != "bf16-mixed":

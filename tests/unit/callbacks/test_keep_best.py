@@ -44,7 +44,11 @@ def validate(tuner, record, tmp_path):
         for step, score in enumerate(scores, start=1):
             tuner.model["classifier"].weight.data.fill_(step)
             trainer = SimpleNamespace(
-                callback_metrics={f"validation/{metric}": torch.tensor(score), "validation/other": torch.tensor(step)},
+                callback_metrics={
+                    "validation/loss": torch.tensor(loss),
+                    f"validation/{metric}": torch.tensor(score),
+                    "validation/other": torch.tensor(step),
+                },
                 global_step=step,
                 current_epoch=step // 2,
                 state=SimpleNamespace(fn=fn),
