@@ -3,10 +3,11 @@
 python experiments/reliability/disk_full.py [TRIALS]
 
 In each trial a tiny run lives on a small disk of its own (a tmpfs, which wants the right to mount one), and at the
-moment when a certain file is to be written for the n-th time, all of the disk but a few KiB is taken. Where the run can do
-without the file (its log, the table of metrics, the cache of encoded data) it must complete, and warn; before it has
-begun it must end with exit code 2 and leave no folder; else with exit code 1. The message must name the path and the
-bytes that are free, and whatever lies in the folder must be whole: every checkpoint loads, the record can be read.
+moment when a certain file is to be written for the n-th time, all of the disk but a few KiB is taken. Where the run
+can do without the file (its log, the table of metrics, the cache of encoded data) it must complete, and warn; before
+it has begun it must end with exit code 2 and leave no folder; else with exit code 1. The message must name the path
+and the bytes that are free, and whatever lies in the folder must be whole: every checkpoint loads, the record can be
+read.
 """
 
 from __future__ import annotations

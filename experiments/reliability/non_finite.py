@@ -4,8 +4,8 @@ python experiments/reliability/non_finite.py [TRIALS]
 
 In each trial, one drawn from a seed, a tiny run (LoRA or full fine-tuning, with or without accumulation) gets a bad
 number at one place: in what a module returns for one part of a batch, in the gradient of one parameter, or in one
-weight after a step. It must end with exit code 1 before the next step is made, its record must name that module and the ids of
-the examples, and no file may hold a tensor that is not finite.
+weight after a step. It must end with exit code 1 before the next step is made, its record must name that module and
+the ids of the examples, and no file may hold a tensor that is not finite.
 """
 
 from __future__ import annotations

@@ -205,6 +205,14 @@ def test_a_wrong_type_is_left_for_the_validation(machine):
     assert several(devices="two") == ("two", "auto")
 
 
+def test_deepspeed_leaves_no_step_out(machine):
+    machine(gpus=2)
+    with pytest.raises(ConfigError, match=r"^trainer\.on_nan=skip_batch: "):
+        resolve_hardware(
+            {"accelerator": "gpu", "devices": 2, "strategy": "deepspeed", "on_nan": "skip_batch", "precision": "auto"}
+        )
+
+
 def test_the_strategies_of_lightning():
     ddp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, strategy="ddp", find_unused_parameters=True))
     assert type(ddp).__name__ == "DDPStrategy"
