@@ -96,8 +96,6 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         precision = _best_precision(str(accelerator))
     if strategy == "fsdp" and precision == "16-mixed":
         raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
-    if strategy == "deepspeed" and trainer.get("on_nan") == "skip_batch":
-        raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself and leaves none out; use stop")
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
     if frozen == "bf16" and precision != "bf16-mixed":
@@ -142,6 +140,8 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
             raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
         if trainer.get("accumulate", 1) != 1:
             raise ConfigError("trainer.accumulate: deepspeed weighs the parts of a batch alike; use 1, or trainer=fsdp")
+        if trainer.get("on_nan") == "skip_batch":
+            raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself, leaving none out; use stop")
     if strategy == "single_device" and several:
         raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
     if not several:  # whatever the strategy, there is nothing to share out

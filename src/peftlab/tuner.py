@@ -169,11 +169,17 @@ class Tuner(L.LightningModule):
             torch.autograd.backward(loss, factor)
 
         for part in parts:
-            for piece in self.training_pieces.pieces(part):
-                on_device = self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
-                if self.training_pieces.attempt(learn, on_device) is None:
+            for piece in self._pieces(part):
+                if self.training_pieces.attempt(learn, piece) is None:
                     return False
         return True
+
+    def _pieces(self, part: Batch) -> list[Batch]:
+        """Return the pieces of a part of a training batch, on the device."""
+        return [
+            self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
+            for piece in self.training_pieces.pieces(part)
+        ]
 
     def _restart(self) -> list[Batch]:
         """Drop the gradient, to which something may have been added in part; return all that it is to be made of."""
@@ -232,7 +238,8 @@ class Tuner(L.LightningModule):
         fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
         """
         with self.trainer.precision_plugin.forward_context():
-            finding = find(self.model, self._parts, self._step_loss, lambda part: self.task.loss(self(part), part))
+            pieces = [piece for part in self._parts for piece in self._pieces(part)]
+            finding = find(self.model, pieces, self._step_loss, lambda piece: self.task.loss(self(piece), piece))
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and finding.kind == "gradient" and scaler.get_scale() > 1:
             return
