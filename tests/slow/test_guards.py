@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,39 @@ def test_an_allocation_that_the_system_refuses(tiny_model, tiny_overrides, tmp_p
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["status"] == "completed", ended.stderr
     assert "out of memory" in [event["event"] for event in record["history"]]
+
+
+ON_ONE_RANK = """
+from lightning.pytorch.callbacks import Callback
+
+
+class Spoil(Callback):
+    def on_train_batch_start(self, trainer, tuner, *_):
+        if trainer.global_rank == 1 and trainer.global_step == 2:
+            task, loss = tuner.task, type(tuner.task).loss
+            task.loss = lambda logits, batch: loss(task, logits, batch) * float("nan")
+"""
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip_batch"])
+def test_all_ranks_decide_alike(tiny_overrides, tmp_path, on_nan):
+    (tmp_path / "spoiling.py").write_text(ON_ONE_RANK)
+    arguments = [*tiny_overrides, "trainer.devices=2", f"trainer.on_nan={on_nan}", "run_dir=run", "callbacks=[]"]
+    arguments += ["allow=[spoiling]", "+callbacks.spoil._target_=spoiling.Spoil", "budget.max_steps=30"]
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    ended = subprocess.run(
+        [sys.executable, "-m", "train", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    events = [event for event in record["history"] if event["event"] in ("not finite", "step left out")]
+    assert ended.returncode == 1, ended.stderr
+    assert (record["status"], record["error"]["type"]) == ("failed", "NonFiniteError")
+    assert events[0]["step"] == 3
+    assert len(events[0]["examples"]) == 4  # the half of the batch that rank 1 had, told by rank 0
+    assert len(events) == (1 if on_nan == "stop" else 10)
