@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from peftlab.disk import refusal, writing
 from peftlab.masking import mask
 
 console = Console(soft_wrap=True, highlight=False)
@@ -28,6 +30,23 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that may end early: when it cannot be written any more, that is told once and then borne."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        error = sys.exception()
+        if not self.told:
+            self.told = True  # first: what is told goes to this file as well
+            reason = (isinstance(error, OSError) and refusal(Path(self.baseFilename), error)) or repr(error)
+            log.warning("the log ends here, and the run goes on: %s", reason)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written before
+            super().close()
 
 
 def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
@@ -62,7 +81,8 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write the lines of a run to `path` as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with writing(path):
+        handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

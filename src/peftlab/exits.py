@@ -29,7 +29,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from peftlab.errors import UserError, did_you_mean
+from peftlab.errors import RunError, UserError, did_you_mean
 
 _GROUP_IS_NULL = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` begins."""
@@ -79,6 +79,8 @@ def user_exits() -> Iterator[None]:
         yield
     except UserError as error:
         _fail(f"{error}{set_in(str(error))}")
+    except RunError as error:
+        _fail(str(error), code=1)
     except Interrupted as error:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -253,6 +255,6 @@ def _arguments() -> list[str]:
     return arguments if found.config_dir is None else [*arguments, search_path(found.config_dir)]
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

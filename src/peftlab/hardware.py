@@ -60,6 +60,12 @@ class TrainerSpec:
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
+    on_nan: Literal["stop", "skip_batch"] = "stop"
+    """What happens to a step whose loss or gradient is NaN or infinite: the run ends before anything is changed, or the
+    step is left out."""
+    on_out_of_memory: Literal["split", "stop"] = "split"
+    """What happens to a batch that memory does not suffice for: it is computed in pieces, which makes the same step, or
+    the run ends; with several devices it always ends."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
 
@@ -134,6 +140,8 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
             raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
         if trainer.get("accumulate", 1) != 1:
             raise ConfigError("trainer.accumulate: deepspeed weighs the parts of a batch alike; use 1, or trainer=fsdp")
+        if trainer.get("on_nan") == "skip_batch":
+            raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself, leaving none out; use stop")
     if strategy == "single_device" and several:
         raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
     if not several:  # whatever the strategy, there is nothing to share out

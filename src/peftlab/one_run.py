@@ -22,6 +22,7 @@ from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.disk import writing
 from peftlab.errors import ConfigError
 from peftlab.exits import Signals
 from peftlab.hardware import describe_hardware, strategy_of
@@ -95,6 +96,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             folder.keeping_last(tuner.weights),
         ):
             loggers = tracking.start(record, config)
+            splits = spec.trainer.on_out_of_memory == "split" and spec.trainer.world_size == 1
+            tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
             best = KeepBest(spec.task.selection, folder.best, record)
             trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
             fit(trainer, tuner, data, best)
@@ -197,7 +200,8 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
     if is_sharded(tuner.model):  # a method saves from a model in one piece
         tuner = build_tuner(spec, pretrained)
         load_into(tuner.trained(), folder.best)
-    return spec.peft.save(tuner.model, folder.adapter, tuner.context)
+    with writing(folder.adapter):
+        return spec.peft.save(tuner.model, folder.adapter, tuner.context)
 
 
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
+from peftlab.errors import RunError
 from peftlab.exits import Interrupted, Signals
 from peftlab.hardware import TrainerSpec, launcher
 from peftlab.record import RunRecord
@@ -164,7 +165,8 @@ class _Others:
         os.environ.update(self._surroundings)
         torch.set_num_threads(self._threads)
         self._errors.cleanup()
-        if isinstance(error, Exception) and self._failed is not None:
+        # what all ranks have found out together tells more than that one of them has ended for it
+        if isinstance(error, Exception) and not isinstance(error, RunError) and self._failed is not None:
             raise self._failed from error
 
     def _error_file(self, number: int) -> Path:

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from peftlab.disk import writing
 from peftlab.errors import ConfigError, UserError
 from peftlab.masking import mask, mask_own
 
@@ -54,6 +55,7 @@ NOT_RESULT = (
     "trainer.offload_optimizer",
     "trainer.accumulate",
     "trainer.compile",
+    "trainer.on_out_of_memory",
     "data.path",  # where the user's files lie; the data digests say what is in them
     "model.path",  # the same; the weights digest says what is in them
     "data.source.path",  # where the user's files lie; the data digests say what is in them
@@ -117,15 +119,16 @@ def run_id_of(identity: Mapping[str, Any]) -> str:
 def claim_folder(root: Path, run_id: str) -> Path:
     """Make and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... where that is taken; two runs never get the same.
 
-    Raises UserError where `root` cannot be made.
+    Raises UserError where `root` cannot be made, and DiskError where the disk is the reason.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder '{root}' ({error.strerror}). Choose another with run_dir=.") from error
     for number in itertools.count(1):
         folder = root / (run_id if number == 1 else f"{run_id}-{number}")
-        with contextlib.suppress(FileExistsError):
+        with writing(folder), contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
     raise AssertionError("unreachable: the numbers never end")
@@ -251,11 +254,15 @@ class RunRecord:
     def write(self) -> None:
         """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
 
-        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file
-        then stays.
+        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks and DiskError
+        where the disk does not take the file; the old one then stays.
         """
         text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         temporary = self.folder / f".{FILE_NAME}.{os.getpid()}"
+        with writing(self.folder / FILE_NAME, needed=len(text.encode(errors="backslashreplace"))):
+            self._replace(temporary, text)
+
+    def _replace(self, temporary: Path, text: str) -> None:
         try:
             # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
             with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:

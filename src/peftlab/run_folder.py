@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from peftlab.console import log_file
-from peftlab.errors import ConfigError
+from peftlab.disk import writing
+from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted
 from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
@@ -113,7 +114,12 @@ class RunFolder:
         for file in sorted(self.path.rglob("*")):
             if file.is_file() and file.relative_to(self.path).parts[0] not in STILL_WRITTEN:
                 self.record.add_file(file.relative_to(self.path))
-        self.record.finish(status, error)
+        try:
+            self.record.finish(status, error)
+        except DiskError as refused:
+            if error is None:
+                raise
+            raise DiskError(f"{error}; nor can the record say so: {refused}") from error
 
 
 class _Unwritten(RunRecord):
@@ -151,7 +157,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         record: what else `RunRecord.start` takes.
 
     Raises:
-        ConfigError: ``run_dir`` holds something else, or cannot be made.
+        ConfigError: ``run_dir`` holds something else, or the folder cannot be made and written to.
     """
     run_id = run_id_of(identity)
     root = Path("runs") / name
@@ -163,10 +169,17 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         log.info("this very run is finished already: %s%s", finished.folder, "; making it again" if again else "")
         if not again:
             return RunFolder(finished, finished=True)
-    path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
-    (path / CONFIG).write_text(OmegaConf.to_yaml(mask(dict(config))), encoding="utf-8")
-    (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
-    return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
+    path: Path | None = None
+    try:
+        path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
+        with writing(path):
+            (path / CONFIG).write_text(OmegaConf.to_yaml(mask(dict(config))), encoding="utf-8")
+            (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
+        return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
+    except DiskError as error:
+        if path is not None:  # nothing has begun: leave nothing behind
+            shutil.rmtree(path, ignore_errors=True)
+        raise ConfigError(str(error)) from error
 
 
 def _completed(folders: Iterable[Path], identity: Mapping[str, Any]) -> RunRecord | None:
@@ -190,7 +203,8 @@ def _exact_folder(path: Path, replace: bool) -> Path:
             )
         shutil.rmtree(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
     return path

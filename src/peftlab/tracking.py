@@ -9,6 +9,7 @@ from typing import Any, Self
 from lightning.pytorch.loggers import Logger
 
 from peftlab.console import log_file
+from peftlab.disk import refusal
 from peftlab.masking import mask
 from peftlab.processes import rank
 from peftlab.record import RunRecord
@@ -64,6 +65,7 @@ class Unfailing(Logger):
         super().__init__()
         self._label = name
         self._told = False
+        self._folder = record.folder
         self._logger: Logger | None = None
         self._logger = self._try(lambda: make(save_dir=record.folder))
         self._call("begin", record)
@@ -122,7 +124,8 @@ class Unfailing(Logger):
             return act()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run is worth more
             if not self._told:
-                log.warning("logger.%s fails and the run goes on: %s: %s", self._label, type(error).__name__, error)
+                reason = refusal(self._folder, error) or f"{type(error).__name__}: {error}"
+                log.warning("logger.%s fails and the run goes on: %s", self._label, reason)
             self._told = True
             return None
 

@@ -192,12 +192,14 @@ def test_devices_that_cannot_work_together(machine, launched, monkeypatch, gpus,
     assert str(error.value).startswith("trainer.")
 
 
-def test_deepspeed_divides_no_parts(machine, monkeypatch):
+def test_deepspeed_divides_no_parts_and_leaves_no_step_out(machine, monkeypatch):
     machine(gpus=2)
     monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: name)
     assert several(devices=2, strategy="deepspeed") == (2, "deepspeed")
     with pytest.raises(ConfigError, match=r"^trainer\.accumulate: "):
         several(devices=2, strategy="deepspeed", accumulate=2)
+    with pytest.raises(ConfigError, match=r"^trainer\.on_nan=skip_batch: "):
+        several(devices=2, strategy="deepspeed", on_nan="skip_batch")
 
 
 def test_a_wrong_type_is_left_for_the_validation(machine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from peftlab.tasks.task import Selection
 from peftlab.tensor_files import save
 from peftlab.tuner import Tuner
 
+log = logging.getLogger("peftlab")
+
 
 class KeepBest(Callback):
     """After each validation that is better than all before, write what is trained to `path`.
 
-    An equal score does not count as better: the earlier checkpoint, with less training, stays. The scores are those of
-    all ranks together, so that every rank comes to the same decision.
+    A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
+    checkpoint, with less training, stays. The scores are those of all ranks together, so that every rank comes to the
+    same decision.
     """
 
     def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
@@ -31,7 +35,11 @@ class KeepBest(Callback):
         assert isinstance(pl_module, Tuner)
         self.validated_step = trainer.global_step
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
-        if self._better(value):
+        loss = float(trainer.callback_metrics["validation/loss"])
+        if not math.isfinite(loss):  # scores may be numbers all the same: of predictions that are none
+            self.record.event("not finite", step=trainer.global_step, kind="validation loss")
+            log.warning("step %d: the validation loss is not finite: no candidate for the best", trainer.global_step)
+        elif self._better(value):
             self.value = value
             weights = pl_module.weights()
             if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from peftlab.disk import writing
 from peftlab.processes import gathered
 
 
@@ -46,10 +47,16 @@ class Predictions(Callback):
         self._found = []
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for prediction in found:
-                file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+        path = self.folder / f"{split}.jsonl"
+        temporary = self.folder / f".{path.name}"
+        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)
+        try:
+            with writing(path, needed=len(text.encode())):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _position(example_id: str) -> tuple[str, int]:

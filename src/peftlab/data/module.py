@@ -221,9 +221,15 @@ class DataModule(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the examples, wanted for decoding, stay as they are."""
-        stay = {name: value for name, value in batch.items() if isinstance(value, list)}
+        stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
         move = {name: value for name, value in batch.items() if name not in stay}
         return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
+
+    def halves(self, batch: Batch) -> list[Batch]:
+        """Return the two halves of `batch`, collated anew: each is padded only to its own longest row."""
+        part, dataset = batch["part"], _BatchDataset(self.task, self.splits[batch["split"]], batch["split"])
+        middle = (len(part.examples) + 1) // 2
+        return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled, length-bucketed training batches."""
@@ -250,7 +256,7 @@ class DataModule(L.LightningDataModule):
     def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
         return DataLoader(
-            _BatchDataset(self.task, self.splits[name]),
+            _BatchDataset(self.task, self.splits[name], name),
             sampler=batches,
             batch_size=None,
             num_workers=self.spec.workers,
@@ -263,16 +269,17 @@ class DataModule(L.LightningDataModule):
 class _BatchDataset(Dataset[Batch]):
     """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
 
-    def __init__(self, task: Task, split: Split) -> None:
-        self.task, self.split = task, split
+    def __init__(self, task: Task, split: Split, name: str) -> None:
+        self.task, self.split, self.name = task, split, name
 
     def __getitem__(self, part: Part) -> Batch:
+        origin = {"split": self.name, "part": part}
         if not part.examples:
-            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0}
+            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0, **origin}
         batch = self._collate(part.examples)
         # collating costs little beside a forward pass, and every rank finds the share without asking the others
         whole = batch if len(part.examples) == len(part.batch) else self._collate(part.batch)
-        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole))}
+        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole)), **origin}
 
     def _collate(self, indices: list[int]) -> Batch:
         return self.task.collate(self.split.examples, self.split.encoded, indices)
