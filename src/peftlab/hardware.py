@@ -62,6 +62,8 @@ class TrainerSpec:
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
+    trail_every: int = Field(default=200, ge=1)
+    """Optimiser steps between points of the trail, see `peftlab.callbacks.trail`."""
 
     @property
     def world_size(self) -> int:
@@ -176,6 +178,26 @@ def cpu_computes_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
+    """Return what may give other bits when the same run is repeated on the same machine with as many threads.
+
+    With ``deterministic`` PyTorch refuses every operation that it knows to be nondeterministic, its attention kernels
+    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: what is left is beyond
+    that switch.
+    """
+    parts = []
+    if not trainer.deterministic:
+        where = "scattered gradients on the CPU" if trainer.accelerator == "cpu" else "atomic additions, cuBLAS, cuDNN"
+        parts.append(f"trainer.deterministic=false: PyTorch may add in any order ({where})")
+    if trainer.compile and trainer.accelerator == "gpu":
+        parts.append("trainer.compile=true: kernels are chosen by how fast they were on trial")
+    if trainer.world_size > 2:  # of two numbers there is one sum
+        parts.append(f"{trainer.world_size} devices: the order of sums over them is that of the communication library")
+    if trainer.strategy == "deepspeed":
+        parts.append("deepspeed: its own kernels, and communication that overlaps with them")
+    return parts
 
 
 def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:
