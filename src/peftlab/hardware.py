@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -105,6 +106,17 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
+
+
+def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved `trainer` section of a run made elsewhere with as much of its hardware as is here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    fitted = dict(trainer)
+    if trainer["accelerator"] == "gpu" and not gpus:
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+    if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
+        fitted |= {"devices": max(1, gpus), "num_nodes": 1}
+    return fitted
 
 
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:

@@ -70,7 +70,11 @@ class Trail(Callback):
     def _write(self, trainer: L.Trainer, tuner: Tuner, loss: float | None) -> None:
         self._last = trainer.global_step
         if trainer.is_global_zero:
-            point = {"step": self._last, "loss": None if loss is None else repr(loss), "hashes": hashes(tuner.trained().values())}
+            point = {
+                "step": self._last,
+                "loss": None if loss is None else repr(loss),
+                "hashes": hashes(tuner.trained().values()),
+            }
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(point) + "\n")
 
@@ -108,17 +112,21 @@ def read(path: Path) -> TrailOf | None:
     return TrailOf(found[0]["tensors"], found[1:]) if found else None
 
 
-def fork(one: TrailOf, other: TrailOf) -> Fork | None:
-    """Return where the two part, by the steps that both have a point of; None where they do not."""
+def in_both(one: TrailOf, other: TrailOf) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the points of the steps that both trails have a point of, in pairs."""
     others = {point["step"]: point for point in other.points}
+    return [(point, others[point["step"]]) for point in one.points if point["step"] in others]
+
+
+def fork(one: TrailOf, other: TrailOf) -> Fork | None:
+    """Return where two trails part; None where they do not, as far as both go."""
     same_until: int | None = None
-    for point in one.points:
-        its = others.get(point["step"])
-        if its is None:
-            continue
-        mine, theirs = ({**zip(trail.tensors, p["hashes"], strict=True)} for trail, p in ((one, point), (other, its)))
-        if point["loss"] != its["loss"] or mine != theirs:
-            odd = next((name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)), None)
+    for point, its in in_both(one, other):
+        mine, theirs = (
+            dict(zip(trail.tensors, at["hashes"], strict=True)) for trail, at in ((one, point), (other, its))
+        )
+        odd = next((name for name in mine | theirs if mine.get(name) != theirs.get(name)), None)
+        if odd is not None or point["loss"] != its["loss"]:
             return Fork(point["step"], same_until, odd, (point["loss"], its["loss"]))
         same_until = point["step"]
     return None
@@ -128,8 +136,8 @@ def hashes(tensors: Iterable[Tensor]) -> list[str]:
     """Return 16 hex digits for each of `tensors` that change with any of its elements' bits.
 
     They are computed where the tensors lie, and fetched together: a GPU sends no weights. A hash is the sum of the
-    elements' bits, each times an odd number that its position gives, modulo 2**64: it finds what rounding does, and is no
-    cryptographic digest.
+    elements' bits, each times an odd number that its position gives, modulo 2**64: it finds what rounding does, and is
+    no cryptographic digest.
     """
     found = [_hash(tensor.detach()) for tensor in tensors]
     return [f"{number % 2**64:016x}" for number in torch.stack(found).tolist()] if found else []
@@ -140,7 +148,7 @@ def _hash(tensor: Tensor) -> Tensor:
     bits = own.contiguous().view(-1).view(_BITS[own.element_size()])
     factors = _factors(own.device)
     total = torch.zeros((), dtype=torch.int64, device=own.device)
-    for piece in bits.split(len(factors)):
+    for piece in bits.split(len(factors)):  # type: ignore[no-untyped-call]
         total = total * _ODD[0] + (piece * factors[: len(piece)]).sum()
     return total
 
