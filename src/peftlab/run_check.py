@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
@@ -46,6 +45,7 @@ SURROUNDINGS = ("code", "packages", "environment")
 
 _CLAIMED_TWICE = {
     "environment.seeds.global": "seed",
+    "environment.threads": "trainer.threads",
     "environment.precision": "trainer.precision",
     "environment.effective_batch_size": "data.batch_size",
     "data.name": "data.name",
@@ -53,7 +53,7 @@ _CLAIMED_TWICE = {
     "selection.metric": "task.selection.metric",
     "selection.mode": "task.selection.mode",
 }
-"""Keys of the record that repeat keys of the configuration."""
+"""Keys of the record that repeat keys of the configuration, where those have a value."""
 
 _SETTLED_ELSEWHERE = {"packages_sha256", "seeds", "effective_batch_size", "deterministic", "nondeterministic_parts"}
 """Entries of the record's environment that follow from others, or from the configuration."""
@@ -170,7 +170,7 @@ def _settle(config: dict[str, Any], settled: Mapping[str, Any]) -> None:
 def _claims(record: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Cause]:
     recorded, configured = dict(leaves(record)), dict(leaves(config))
     for claim, key in _CLAIMED_TWICE.items():
-        if recorded[claim] != configured[key]:
+        if configured[key] not in (None, recorded[claim]):
             yield Cause("edited", f"record.json: {claim}", recorded[claim], configured[key])
 
 
