@@ -239,12 +239,12 @@ def _decide(
 
 
 def _train(folder: RunFolder, out: Path | None) -> RunRecord:
-    record = folder.record.data
-    config = here(folder.read_config(), record["environment"]["threads"])
+    config = here(folder.read_config(), folder.record.data["environment"]["threads"])
     if out is None:
         out = claim_folder(ROOT / validate(config).run_name, folder.path.resolve().name)
+    anew = OmegaConf.create(config | {"run_dir": str(out), "existing": "auto"})
     with _threads_restored():
-        return run(OmegaConf.create(config | {"run_dir": str(out)}), ["peftlab", "reproduce", str(folder.path)])
+        return run(anew, ["peftlab", "reproduce", str(folder.path)])
 
 
 @contextmanager
