@@ -9,6 +9,7 @@ asks for a verdict. A better forger also puts right every digest that his change
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -28,13 +29,13 @@ from tiny import make_data, make_model, overrides
 
 MADE = {
     "lora": [],
-    "seed1": ["seed=1"],
-    "seed2": ["seed=2"],
-    "seed3": ["seed=3"],
+    "seed1": ["seed=1", "model.dropout=0"],
+    "seed2": ["seed=2", "model.dropout=0"],
+    "seed3": ["seed=3", "model.dropout=0"],
     "full": ["peft=full", "optimizer.lr=1e-3"],
     "head": ["peft=head"],
     "workers": ["data.workers=1"],
-    "accumulated": ["trainer.accumulate=2"],
+    "accumulated": ["trainer.accumulate=2", "model.dropout=0"],
     "bf16": ["trainer.precision=bf16-mixed"],
     "overfit": ["budget=overfit", "budget.max_steps=12"],
     "sgd": ["optimizer=sgd", "optimizer.lr=0.1", "scheduler=cosine"],
@@ -504,19 +505,17 @@ def right(case: Case, made: Path, seed: int) -> bool:
 def main(how_many: int | None = None) -> int:
     """Judge so many of the cases, all by default; return how many verdicts were wrong."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from peftlab.console import log, start_logging
-
-    start_logging(stderr=True)
-    log.setLevel("ERROR")
     cases = [*honest(), *tampered()]
     random.Random(0).shuffle(cases)  # so that a few are some of each
     cases = cases[:how_many]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
-        needed = {case.of for case in cases} | {"seed1", "seed2", "seed3", "full"}
-        prepare(made, needed)
-        wrong = sum(not right(case, made, seed) for seed, case in enumerate(cases))
+        os.environ["PEFTLAB_CACHE"] = str(made / "cache")
+        needed = {case.of for case in cases} | {"seed1", "seed2", "seed3"}
+        with contextlib.redirect_stdout(io.StringIO()):
+            prepare(made, needed)
+            wrong = sum(not right(case, made, seed) for seed, case in enumerate(cases))
     tampered_with = sum(case.tampered for case in cases)
     print(
         f"{len(cases) - wrong} of {len(cases)} verdicts right with their causes named, "

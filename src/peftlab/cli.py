@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -170,7 +170,8 @@ def _reproduce(given: argparse.Namespace) -> None:
     from peftlab.reproduce import reproduce
 
     start_logging(stderr=True)
-    verdict = reproduce(folder, given.out, given.check_only, given.spread)
+    with redirect_stdout(sys.stderr):  # where a run says things of its own
+        verdict = reproduce(folder, given.out, given.check_only, given.spread)
     print(json.dumps(verdict.document(), indent=2, ensure_ascii=False) if given.json else verdict.text())
     if not verdict.reproduced:
         sys.exit(1)

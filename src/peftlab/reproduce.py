@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -58,8 +59,8 @@ _ADAPTER, _TRAIL = f"adapter/{ADAPTER_WEIGHTS}", "trail.jsonl"
 _LEFT_THE_SAME = (_TRAIL, _ADAPTER, "predictions/validation.jsonl", "predictions/test.jsonl")
 """Files that the same training leaves the same, byte for byte."""
 
-_CAUSES_TOLD = 12
-"""How many the text names; `reproduction.json` has them all."""
+_CAUSES_TOLD = 3
+"""How many of a kind the text names; `reproduction.json` has them all."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Score:
     split: str
     recorded: float
     again: float | None
-    """None: not trained again."""
+    """None: the repetition has none."""
     allowed: float
     """How far apart the two may be where the surroundings differ."""
 
@@ -92,8 +93,9 @@ class Verdict:
     """The folder of its repetition; None: it was not trained again."""
     at: str
     causes: list[Cause]
-    """Everything that is not as it was, or not as the record says; in the order of `Kind`."""
+    """Everything that is not as it was, or not as the record says; in the order of `Kind`, what came of it last."""
     scores: list[Score]
+    """Empty where it was not trained again."""
     allowed_from: str
     """Where the allowed differences come from."""
     fork: Fork | None
@@ -113,23 +115,21 @@ class Verdict:
         """Return the verdict for people."""
         lines = [f"{self.verdict}: {self.because}", f"run: {self.run}", f"trained again: {self.again or 'no'}"]
         for score in self.scores:
-            again = "" if score.again is None else f", again {score.again!r}"
-            lines.append(f"{score.split} {score.name}: {score.recorded!r}{again}")
-        if self.again and self.verdict != "identical":
+            lines.append(f"{score.split} {score.name}: {score.recorded!r}, again {score.again!r}")
+        if self.scores and self.verdict != "identical":
             allowed = ", ".join(f"{score.allowed:.2g} on {score.split}" for score in self.scores)
             lines.append(f"allowed difference: {allowed} ({self.allowed_from})")
         if self.fork:
-            before = (
-                "all before is unknown" if self.fork.same_until is None else f"the same up to {self.fork.same_until}"
-            )
+            before = "it is the first" if self.fork.same_until is None else f"the same up to {self.fork.same_until}"
             lines.append(
                 f"first difference: after step {self.fork.step} ({before}), in {self.fork.tensor or 'the loss alone'}; "
                 f"loss {self.fork.loss[0]}, again {self.fork.loss[1]}"
             )
-        for cause in self.causes[:_CAUSES_TOLD]:
-            lines.append(f"{cause.kind}: {cause.what}: {_short(cause.then)} -> {_short(cause.now)}")
-        if len(self.causes) > _CAUSES_TOLD:
-            lines.append(f"and {len(self.causes) - _CAUSES_TOLD} more")
+        for kind, group in groupby(self.causes, key=lambda cause: cause.kind):
+            causes = list(group)
+            lines += [f"{kind}: {c.what}: {_short(c.then)} -> {_short(c.now)}" for c in causes[:_CAUSES_TOLD]]
+            if len(causes) > _CAUSES_TOLD:
+                lines.append(f"{kind}: and {len(causes) - _CAUSES_TOLD} more")
         return "\n".join(lines)
 
 
@@ -145,8 +145,8 @@ def reproduce(
         out: the folder to train in, new or empty; by default one below `ROOT`.
         check_only: check the folder, and compare all that decides the result with what is here, but do not train.
         spread: how far apart scores may be where the surroundings differ, in the units of the score; None: the range
-            over the finished runs beside this one that differ from it in the seed alone, if they are `FEWEST_SEEDS`
-            with this one, else `SPREAD`.
+            over the finished runs beside this one that differ from it in the seed alone, if there are `FEWEST_SEEDS`,
+            else `SPREAD`.
 
     Raises:
         UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
@@ -176,7 +176,7 @@ def judge(folder: RunFolder, causes: Sequence[Cause], again: RunRecord | None, s
     """
     fork, points = _trails(folder, again)
     results = list(_results(folder, again)) if again else []
-    scores, allowed_from = _scores(folder, again, spread)
+    scores, allowed_from = _scores(folder, again, spread) if again else ([], "")
     outcome, because = _decide(folder, list(causes), results, scores, fork, points, again is not None)
     kinds = get_args(Kind)
     return Verdict(
@@ -205,37 +205,34 @@ def _decide(
     for kind, reason in NOT_COMPARABLE.items():
         if kind in kinds:
             return "not comparable", reason
-    surroundings = _listed(kind for kind in SURROUNDINGS if kind in kinds)
-    parts = folder.record.data["environment"]["nondeterministic_parts"]
     if "edited" in kinds:
         edited = _listed(cause.what for cause in causes if cause.kind == "edited")
         because = f"the folder does not hold what the run has left, or contradicts itself: {edited}"
         if trained and not any(cause.what in _LEFT_THE_SAME for cause in results):
             because += "; training again gave the files whose digests the record has"
         return "different", because
+    surroundings = _listed(kind for kind in SURROUNDINGS if kind in kinds)
+    elsewhere = f"in other surroundings ({surroundings})" if surroundings else ""
     if not trained:
-        if surroundings:
-            return "equivalent", f"what decides the result is the same; {surroundings} differ, so the last bits may"
+        if elsewhere:
+            return "equivalent", f"all that decides the result is the same, but {elsewhere} the last bits may not be"
         return "identical", "all that decides the result is the same, and the folder agrees with its record"
     if not results:
         told = f"trail ({points} points), trained weights, predictions and scores came out the same, bit for bit"
-        return "identical", f"{told}, although {surroundings} differ" if surroundings else told
+        return "identical", f"{told}, even {elsewhere}" if elsewhere else told
     if points and not fork:
-        whats = _listed(cause.what for cause in results)
+        told = _listed(cause.what for cause in results)
         return (
             "different",
-            f"training took the same course to the last bit, and does not leave what is recorded: {whats}",
+            f"training took the same course to the last bit, and does not leave what is recorded: {told}",
         )
-    if not (surroundings or parts):
+    parts = folder.record.data["environment"]["nondeterministic_parts"]
+    if not (elsewhere or parts):
         return "different", "the same code, packages and machine gave other bits"
-    if not scores or not all(score.near for score in scores):
-        return (
-            "different",
-            f"{surroundings or _listed(parts)} differ, but the scores are further apart than that allows",
-        )
-    if surroundings:
-        return "equivalent", f"{surroundings} differ, and with them the bits; the scores are near enough"
-    return "equivalent", f"other bits, as is to be expected of {_listed(parts)}; the scores are near enough"
+    told = f"other bits {elsewhere or f'from what is not deterministic ({_listed(parts)})'}"
+    if scores and all(score.near for score in scores):
+        return "equivalent", f"{told}, and the scores are near enough"
+    return "different", f"{told}, but the scores are further apart than that allows"
 
 
 def _train(folder: RunFolder, out: Path | None) -> RunRecord:
@@ -273,7 +270,7 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     for name in _LEFT_THE_SAME:
         file = folder.path / name
         then = before.get(name) or (file_sha256(file) if file.is_file() else None)
-        if then != now.get(name) and not (then is None and name == _TRAIL):  # runs have had a trail since 0.1
+        if then != now.get(name) and not (then is None and name == _TRAIL):  # an older run has none
             yield Cause("result", name, then, now.get(name))
     scores = [{f"{m['split']} {m['name']}": m["value"] for m in record["metrics"]} for record in (one, other)]
     for key, (then, value) in differences(*scores).items():
@@ -296,9 +293,9 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": data, "cost": cost, "history.validated": validated, **sections}
 
 
-def _scores(folder: RunFolder, again: RunRecord | None, spread: float | None) -> tuple[list[Score], str]:
+def _scores(folder: RunFolder, again: RunRecord, spread: float | None) -> tuple[list[Score], str]:
     name = folder.record.data["selection"]["metric"]
-    recorded, repeated = _selecting(folder.record.data, name), _selecting(again.data, name) if again else {}
+    recorded, repeated = _selecting(folder.record.data, name), _selecting(again.data, name)
     if spread is not None:
         ranges, allowed_from = dict.fromkeys(recorded, spread), "as given"
     else:

@@ -28,7 +28,7 @@ from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG, PACKAGES
 from peftlab.sources import file_sha256
 
-Kind = Literal["status", "config", "data", "weights", "edited", "result", "code", "packages", "environment"]
+Kind = Literal["status", "config", "data", "weights", "edited", "code", "packages", "environment", "result"]
 """What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
 ``result``: the same training leaves something else."""
 

@@ -171,6 +171,12 @@ class TestReproduce:
         assert (cause["kind"], cause["then"]) == ("edited", 0.99)
         assert json.loads((file.parent / "reproduction.json").read_text()) == [verdict]
 
+    def test_json_is_all_there_is_on_stdout(self, peftlab, run_id):
+        code, out, err = peftlab("reproduce", run_id, "--json", "--out", "again")
+        verdict = json.loads(out)
+        assert (code, verdict["verdict"], verdict["again"]) == (0, "identical", "again")
+        assert "precision  recall" in err
+
 
 class TestCompare:
     def test_the_table(self, peftlab, run_id, finished):
