@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,8 +84,19 @@ class TestHashes:
     def test_nothing_trained_has_none(self):
         assert hashes([]) == []
 
-    def test_they_stay_the_same_from_version_to_version(self):
-        assert hashes([torch.tensor([1.0, -2.5]), torch.tensor(2.0)]) == ["2f0c0e4c8f300000", "40313317c0000000"]
+    def test_they_are_sums_of_bits_times_odd_numbers(self):
+        def signed(number: int) -> int:
+            return (number + 2**63) % 2**64 - 2**63
+
+        def factor(position: int) -> int:
+            number = signed((position + 1) * 0x9E3779B97F4A7C15)
+            number = signed((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9)
+            return signed((number ^ (number >> 27)) * 0x94D049BB133111EB) | 1
+
+        values = [1.0, -2.5, 3.0]
+        bits = struct.unpack("<3i", struct.pack("<3f", *values))
+        expected = sum(bit * factor(position) for position, bit in enumerate(bits)) % 2**64
+        assert hashes([torch.tensor(values)]) == [f"{expected:016x}"]
 
 
 class TestTrail:
