@@ -82,7 +82,7 @@ class TestReproduce:
         change(copy, lambda record: record["environment"].update(threads=threads + 1))
         verdict = reproduce(copy, out="again")
         assert RunRecord.load("again").data["environment"]["threads"] == threads + 1
-        assert verdict.causes == []
+        assert {cause.kind for cause in verdict.causes} <= {"result"}  # another number of threads may give other bits
         assert torch.get_num_threads() == threads
 
     def test_verdicts_are_kept_the_newest_last(self, copy):
@@ -149,8 +149,7 @@ class TestCheck:
         ],
     )
     def test_a_record_that_contradicts_itself(self, copy, edit, what):
-        (cause,) = check(change(copy, edit))
-        assert cause.kind == "edited"
+        (cause,) = [cause for cause in check(change(copy, edit)) if cause.kind == "edited"]
         assert cause.what.startswith(f"record.json: {what}")
 
     @pytest.mark.parametrize("text", ['{"id": ', "[]\n", '{"id": "test:0"}\n'])
