@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,6 +69,8 @@ class TrainerSpec:
     the run ends; with several devices it always ends."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
+    trail_every: int = Field(default=200, ge=1)
+    """Optimiser steps between points of the trail, see `peftlab.callbacks.trail`."""
 
     @property
     def world_size(self) -> int:
@@ -109,6 +112,17 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
+
+
+def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved `trainer` section of a run made elsewhere with as much of its hardware as is here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    fitted = dict(trainer)
+    if trainer["accelerator"] == "gpu" and not gpus:
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+    if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
+        fitted |= {"devices": max(1, gpus), "num_nodes": 1}
+    return fitted
 
 
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
@@ -184,6 +198,26 @@ def cpu_computes_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
+    """Return what may give other bits when the same run is repeated on the same machine with as many threads.
+
+    With ``deterministic`` PyTorch refuses every operation that it knows to be nondeterministic, its attention kernels
+    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: what is left is beyond
+    that switch.
+    """
+    parts = []
+    if not trainer.deterministic:
+        where = "scattered gradients on the CPU" if trainer.accelerator == "cpu" else "atomic additions, cuBLAS, cuDNN"
+        parts.append(f"trainer.deterministic=false: PyTorch may add in any order ({where})")
+    if trainer.compile and trainer.accelerator == "gpu":
+        parts.append("trainer.compile=true: kernels are chosen by how fast they were on trial")
+    if trainer.world_size > 2:  # of two numbers there is one sum
+        parts.append(f"{trainer.world_size} devices: the order of sums over them is that of the communication library")
+    if trainer.strategy == "deepspeed":
+        parts.append("deepspeed: its own kernels, and communication that overlaps with them")
+    return parts
 
 
 def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.predictions import Predictions
+from peftlab.callbacks.trail import Trail
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.batching import Division
@@ -25,7 +26,7 @@ from peftlab.data.module import DataModule
 from peftlab.disk import writing
 from peftlab.errors import ConfigError
 from peftlab.exits import Signals
-from peftlab.hardware import describe_hardware, strategy_of
+from peftlab.hardware import describe_hardware, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
 from peftlab.processes import agreed, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
@@ -99,7 +100,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             splits = spec.trainer.on_out_of_memory == "split" and spec.trainer.world_size == 1
             tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
+            trail = Trail(folder.trail, spec.trainer.trail_every)
+            trainer = make_trainer(spec, data, folder, [cost, trail, best, Interruption(signals)], loggers)
             fit(trainer, tuner, data, best)
             tuner.load_weights(folder.best)
             evaluate(trainer, tuner, data, record)
@@ -210,16 +212,22 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
         "code": code_state(),
         "data": data.describe(),
         "method": {"name": spec.peft.name, **spec.peft.count(tuner.model)},
-        "environment": environment(
-            **describe_hardware(spec.trainer),
-            threads=threads_each(spec.trainer),
-            effective_batch_size=spec.data.batch_size,
-            precision=spec.trainer.precision,
-            deterministic=spec.trainer.deterministic,
-            nondeterministic_parts=[],
-            seeds={"global": spec.seed},
-        ),
+        "environment": surroundings(spec),
     }
+
+
+def surroundings(spec: RunSpec) -> dict[str, Any]:
+    """Return the record's section on where a run of `spec` takes place: here."""
+    parts = nondeterministic_parts(spec.trainer)
+    return environment(
+        **describe_hardware(spec.trainer),
+        threads=threads_each(spec.trainer),
+        effective_batch_size=spec.data.batch_size,
+        precision=spec.trainer.precision,
+        deterministic=not parts,
+        nondeterministic_parts=parts,
+        seeds={"global": spec.seed},
+    )
 
 
 def conclude(record: RunRecord) -> None:

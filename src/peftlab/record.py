@@ -45,6 +45,7 @@ NOT_RESULT = (
     "trainer.threads",  # environment: the record keeps it there
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
+    "trainer.trail_every",  # how often the trail notes what the weights are
     # how the arithmetic of one and the same step is spread over devices and time: the batches and what is learnt from
     # each do not depend on it, only roundings and the places that dropout hits do, as on another kind of device
     "trainer.devices",
@@ -99,8 +100,8 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
     Raises ConfigError where the configuration holds nan or an infinity.
     """
-    deciding = mask_own(_without(config, NOT_RESULT))
-    for key, value in _leaves(deciding):
+    deciding = deciding_part(config)
+    for key, value in leaves(deciding):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"'{key}' is {value}: a number must be finite; use null for none.")
     parts = {
@@ -109,6 +110,12 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
         "weights_sha256": weights_sha256,
     }
     return {"sha256": sha256_of(parts), **parts}
+
+
+def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets."""
+    decides: dict[str, Any] = mask_own(_without(config, NOT_RESULT))
+    return decides
 
 
 def run_id_of(identity: Mapping[str, Any]) -> str:
@@ -422,7 +429,7 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is no container, with its dotted key."""
     if isinstance(value, Mapping):
         inner: Iterable[tuple[Any, Any]] = value.items()
@@ -432,7 +439,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
         return
     for part, item in inner:
-        yield from _leaves(item, f"{key}.{part}" if key else str(part))
+        yield from leaves(item, f"{key}.{part}" if key else str(part))
 
 
 def _finite(value: Any) -> Any:

@@ -20,11 +20,10 @@ from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted
 from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
+from peftlab.runs import CONFIG, PACKAGES, read_config
 from peftlab.tensor_files import save
 
 log = logging.getLogger("peftlab")
-
-CONFIG = "config.yaml"
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking")
 """What the list of files in a finished record leaves out."""
@@ -54,6 +53,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last.safetensors"
 
     @property
+    def trail(self) -> Path:
+        """What the weights were on the way, see `peftlab.callbacks.trail`."""
+        return self.path / "trail.jsonl"
+
+    @property
     def predictions(self) -> Path:
         """Predictions of each split, one example a line."""
         return self.path / "predictions"
@@ -69,12 +73,7 @@ class RunFolder:
         Raises:
             ConfigError: there is none.
         """
-        file = self.path / CONFIG
-        if not file.is_file():
-            raise ConfigError(f"{file}: there is no such file; is {self.path} a whole run folder?")
-        config = OmegaConf.to_container(OmegaConf.load(file))
-        assert isinstance(config, dict)
-        return {str(key): value for key, value in config.items()}
+        return read_config(self.path)
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]]) -> Iterator[RunRecord]:
@@ -174,7 +173,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
         with writing(path):
             (path / CONFIG).write_text(OmegaConf.to_yaml(mask(dict(config))), encoding="utf-8")
-            (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
+            (path / PACKAGES).write_text(packages_text(), encoding="utf-8")
         return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
     except DiskError as error:
         if path is not None:  # nothing has begun: leave nothing behind

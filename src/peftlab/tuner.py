@@ -111,6 +111,11 @@ class Tuner(L.LightningModule):
         """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
         return self.losses[split]
 
+    @property
+    def step_loss(self) -> Tensor:
+        """This rank's part of the loss of the last step, over all its forward passes; before clipping and scaling."""
+        return self._step_loss
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a part of a batch, scaled so that the step's gradient is that of the batch's mean loss.
 
