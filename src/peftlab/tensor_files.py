@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from peftlab.atomic_files import replacing
+
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        whole: dict[str, Tensor] = {}
-        memory: set[int] = set()
-        for name, tensor in tensors.items():
-            own = tensor.detach().cpu().contiguous()
-            whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
-            memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+    whole: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
+        memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+    with replacing(path) as temporary:
         save_file(whole, temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # safetensors lets only the owner read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
