@@ -62,6 +62,15 @@ class TrainerSpec:
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints to resume from; None: by time, see `peftlab.callbacks.checkpointing`."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints that are kept when the run is over; None: none are."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether checkpoints to resume from are kept: not of a model that is in no process whole."""
+        return self.strategy not in ("fsdp", "deepspeed")
 
     @property
     def world_size(self) -> int:
@@ -144,7 +153,9 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
 def launcher() -> ClusterEnvironment | None:
     """Return what has started this process as one of several, and knows their number and addresses."""
     kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
-    return next((kind() for kind in kinds if kind.detect()), None)
+    kind = next((kind for kind in kinds if kind.detect()), None)
+    # the same command goes on where it was interrupted: it is for the user to say whether the job is queued again
+    return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
 
 
 def strategy_of(trainer: TrainerSpec) -> Strategy | str:
