@@ -243,9 +243,9 @@ def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
         os.close(lock)
         return RunFolder(there, finished=True)
     then, here = there.data["environment"], record["environment"]
+    elsewhere = {key: (then.get(key), value) for key, value in here.items() if then.get(key) != value}
     there.update(environment=here, code=record["code"])
     _describe(path, config)  # what is no part of the identity, such as the devices, may be another
-    elsewhere = {key: (then[key], here[key]) for key in here if then.get(key) != here[key]}
     return RunFolder(there, unfinished=True, elsewhere=elsewhere, lock=lock)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from peftlab import cli
+from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.exits import Interrupted
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
@@ -69,6 +74,58 @@ def same_when_interrupted(run_tiny, users_callbacks):
 )
 def test_anywhere(same_when_interrupted, overrides, at):
     same_when_interrupted(*overrides, at=at)
+
+
+def test_the_command_resume(run_tiny, users_callbacks, capsys):
+    signalled = users_callbacks("Signal", number=int(signal.SIGUSR1), hook="on_train_batch_start", step=4)
+    with pytest.raises(Interrupted):
+        run_tiny("budget.max_steps=8", *signalled)
+    (file,) = Path("runs").rglob("record.json")
+    run_id = file.parent.name
+    with pytest.raises(SystemExit) as ended:  # its configuration holds the callback, which sends the signal again
+        cli.main(["resume", run_id, "--json"])
+    assert ended.value.code == 138
+    (file.parent / "config.yaml").write_text((file.parent / "config.yaml").read_text().replace("step: 4", "step: 99"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["resume", run_id])
+    assert refused.value.code == 2
+    assert "holds no run of this identity" in capsys.readouterr().err
+
+
+def test_the_command_resume_prints_json(run_tiny, users_callbacks, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run_tiny("budget.max_steps=8", "trainer.checkpoint_every=5")
+    (file,) = Path("runs").rglob("record.json")
+    capsys.readouterr()
+    assert cli.main(["resume", file.parent.name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], Path(found["run"])) == ("completed", file.parent)
+    assert found["metrics"] == json.loads(file.read_text())["metrics"]
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["resume", file.parent.name])
+    assert refused.value.code == 2
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
+    """The steps, and the validations after them, stay where they were."""
+    options = ["budget.max_steps=20", "model.dropout=0", "model.attention_dropout=0", "optimizer=sgd"]
+    whole = run_tiny(*options, "run_dir=whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_validation_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run_tiny(*options, "run_dir=parts")
+    parts = run_tiny(*options, "run_dir=parts", "trainer.accumulate=3")
+    steps = [
+        [event["step"] for event in run.data["history"] if event["event"] == "validated"] for run in (whole, parts)
+    ]
+    assert steps[0] == steps[1]
+    expected, found = (load_file(run.folder / "checkpoints" / "best.safetensors") for run in (whole, parts))
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
 
 
 def test_in_the_middle_of_an_epoch(same_when_interrupted):

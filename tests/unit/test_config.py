@@ -128,7 +128,7 @@ def test_an_unknown_key_is_named_with_the_nearest(refused, override, parts):
     [
         ("seed=x", "seed = 'x': ", "integer"),
         ("seed=-1", "seed = -1: ", "greater than or equal to 0"),
-        ("existing=skp", "existing = 'skp': ", "should be one of auto, rerun, skip. Did you mean 'skip'?"),
+        ("existing=skp", "existing = 'skp': ", "should be one of auto, resume, rerun, skip. Did you mean 'skip'?"),
         ("optimizer.lr=fast", "optimizer.lr = 'fast': ", "number"),
         ("optimizer.lr=0", "optimizer.lr = 0: ", "greater than 0"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay = -1: ", "greater than or equal to 0"),
