@@ -1,4 +1,4 @@
-"""The command `peftlab`: look at runs and use finished ones.
+"""The command `peftlab`: look at runs, go on with unfinished ones and use finished ones.
 
 Results go to stdout, everything that is said on the way to stderr. Nothing heavy is imported before a command needs it.
 """
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("runs", parents=[anew], help="a table of runs, the newest first")
     command.add_argument("folder", metavar="DIR", nargs="?", help="where to look; by default runs/ and sweeps/")
     command.set_defaults(command=_runs)
+
+    command = commands.add_parser("resume", parents=[finished], help="go on with a run that was interrupted or killed")
+    command.set_defaults(command=_resume)
 
     command = commands.add_parser("evaluate", parents=[finished], help="score a run anew, and compare with its record")
     command.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
@@ -111,6 +114,17 @@ def _runs(given: argparse.Namespace) -> None:
             print(f"{row['id']}: broken: {row['error']}")
     if not rows:
         print("no runs", file=sys.stderr)
+
+
+def _resume(given: argparse.Namespace) -> None:
+    folder = runs.find(given.run)
+    from peftlab.one_run import resume
+
+    with redirect_stdout(sys.stderr if given.json else sys.stdout):
+        record = resume(folder)
+    if given.json:
+        document = {"run": str(record.folder), **{key: record.data[key] for key in ("run_id", "status", "metrics")}}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _evaluate(given: argparse.Namespace) -> None:

@@ -67,6 +67,8 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # The module of the data knows how far an epoch has come, and has the loader begin there
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     # Lightning's own use of torch and ours of transformers, which their next versions mend
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)

@@ -6,7 +6,9 @@ code  meaning
 0     done
 1     a failure while running; the run's record names it
 2     the user's mistake, found before anything was written
-130   interrupted by Ctrl-C (SIGINT); 143 by SIGTERM; both with a record
+130   interrupted by Ctrl-C (SIGINT), 143 by SIGTERM, 138 by SIGUSR1 (which
+      SLURM sends ahead of the time limit with ``--signal=USR1@60``): with a
+      record and a checkpoint, from which the same command goes on
 ====  =====================================================================
 """
 
@@ -30,6 +32,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import RunError, UserError, did_you_mean
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What asks a run to end: a user, a scheduler that stops or preempts the job, one that announces it."""
 
 _GROUP_IS_NULL = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` begins."""
@@ -74,7 +79,7 @@ def composition_exits() -> Iterator[None]:
 
 @contextmanager
 def user_exits() -> Iterator[None]:
-    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130 and 143."""
+    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130, 138 and 143."""
     try:
         yield
     except UserError as error:
@@ -88,7 +93,7 @@ def user_exits() -> Iterator[None]:
 
 
 class Signals:
-    """Turns Ctrl-C and SIGTERM into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
+    """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
     `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
     main thread can.
@@ -100,7 +105,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
         self.listen()
         return self
 

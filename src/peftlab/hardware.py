@@ -71,6 +71,15 @@ class TrainerSpec:
     """Optimiser steps between rows in the loggers."""
     trail_every: int = Field(default=200, ge=1)
     """Optimiser steps between points of the trail, see `peftlab.callbacks.trail`."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints to resume from; None: by time, see `peftlab.callbacks.checkpointing`."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints that are kept when the run is over; None: none are."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether checkpoints to resume from are kept: not of a model that is in no process whole."""
+        return self.strategy not in ("fsdp", "deepspeed")
 
     @property
     def world_size(self) -> int:
@@ -166,7 +175,9 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
 def launcher() -> ClusterEnvironment | None:
     """Return what has started this process as one of several, and knows their number and addresses."""
     kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
-    return next((kind() for kind in kinds if kind.detect()), None)
+    kind = next((kind for kind in kinds if kind.detect()), None)
+    # the same command goes on where it was interrupted: it is for the user to say whether the job is queued again
+    return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
 
 
 def strategy_of(trainer: TrainerSpec) -> Strategy | str:

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from peftlab.atomic_files import replacing
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, UserError
 from peftlab.masking import mask, mask_own
@@ -46,6 +47,8 @@ NOT_RESULT = (
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
     "trainer.trail_every",  # how often the trail notes what the weights are
+    "trainer.checkpoint_every",  # how much is lost when the run is killed
+    "trainer.keep_every",  # what is left beside the best checkpoint
     # how the arithmetic of one and the same step is spread over devices and time: the batches and what is learnt from
     # each do not depend on it, only roundings and the places that dropout hits do, as on another kind of device
     "trainer.devices",
@@ -235,11 +238,16 @@ class RunRecord:
         others = [other for other in self.data["files"] if other["path"] != relative]
         self.data["files"] = [*others, {"path": relative, "bytes": file.stat().st_size, "sha256": digest}]
 
-    def resume(self) -> None:
-        """Set the run to running again and write the record; the history keeps how it ended before."""
-        self.data |= {"status": "running", "ended_at": None, "error": None}
-        self.event("resumed")
+    def resume(self, **details: Any) -> None:
+        """Set the run to running again and write the record; the history keeps `details` and how it ended before."""
+        self.data |= {"status": "running", "ended_at": None, "error": None, "files": []}
+        self.event("resumed", **details)
         self.write()
+
+    @property
+    def resumed_at(self) -> int | None:
+        """After how many optimiser steps the run was resumed, the last time; None where it never was."""
+        return next((event["step"] for event in reversed(self.data["history"]) if event["event"] == "resumed"), None)
 
     def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
         """End the run and write the record.
@@ -265,26 +273,10 @@ class RunRecord:
         where the disk does not take the file; the old one then stays.
         """
         text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        temporary = self.folder / f".{FILE_NAME}.{os.getpid()}"
-        with writing(self.folder / FILE_NAME, needed=len(text.encode(errors="backslashreplace"))):
-            self._replace(temporary, text)
-
-    def _replace(self, temporary: Path, text: str) -> None:
-        try:
-            # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.folder / FILE_NAME)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
+        data = text.encode(errors="backslashreplace")
+        with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
+            temporary.write_bytes(data)
 
 
 def code_state(root: Path = _SOURCE_ROOT) -> dict[str, Any]:

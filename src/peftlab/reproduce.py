@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,11 +24,12 @@ import torch
 from omegaconf import OmegaConf
 
 from peftlab import runs
+from peftlab.atomic_files import replacing
 from peftlab.callbacks import trail
 from peftlab.callbacks.trail import Fork
 from peftlab.compare import differences
 from peftlab.config import validate
-from peftlab.errors import UserError
+from peftlab.errors import DiskError, UserError
 from peftlab.masking import mask
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.one_run import run
@@ -338,12 +338,12 @@ def _but_seed(folder: RunFolder) -> tuple[str, Any, Any]:
 
 def _keep(verdict: Verdict, file: Path) -> None:
     """Add `verdict` to the list in `file`; where that cannot be written, say so: the verdict stands."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        temporary.write_text(json.dumps([*known, verdict.document()], indent=2, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(file)
-    except (OSError, ValueError, TypeError) as error:
+        with replacing(file) as temporary:
+            text = json.dumps([*known, verdict.document()], indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except (OSError, DiskError, ValueError, TypeError) as error:
         log.warning("%s: the verdict cannot be kept there: %s", file, error)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from peftlab.disk import writing
+from peftlab.atomic_files import replacing
 from peftlab.errors import NonFiniteError
 
 
@@ -21,7 +20,6 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
         NonFiniteError: one of them holds NaN or an infinity; no such file is ever written.
         DiskError: the disk does not take it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     whole: dict[str, Tensor] = {}
     memory: set[int] = set()
     for name, tensor in tensors.items():
@@ -30,16 +28,9 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise NonFiniteError(f"{path}: not written, for {name} is not finite. Lower optimizer.lr, or clip more")
         whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
         memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
-    try:
-        with writing(path, needed=sum(tensor.nbytes for tensor in whole.values())):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(whole, temporary, metadata={"format": "pt"})
-            temporary.chmod(0o644)  # safetensors lets only the owner read
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, needed=sum(tensor.nbytes for tensor in whole.values())) as temporary:
+        save_file(whole, temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # safetensors lets only the owner read
 
 
 def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -63,7 +63,7 @@ class Unfailing(Logger):
 
     def __init__(self, name: str, make: Callable[..., Logger], record: RunRecord) -> None:
         super().__init__()
-        self._label = name
+        self.label = name
         self._told = False
         self._folder = record.folder
         self._logger: Logger | None = None
@@ -102,6 +102,15 @@ class Unfailing(Logger):
         """Log a table."""
         self._call("log_table", key, columns, data)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the logger."""
+        return self._call("state_dict") or {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        if state_dict:
+            self._call("load_state_dict", state_dict)
+
     def save(self) -> None:
         """Write what has been logged."""
         self._call("save")
@@ -125,7 +134,7 @@ class Unfailing(Logger):
         except Exception as error:  # noqa: BLE001  # whatever it is, the run is worth more
             if not self._told:
                 reason = refusal(self._folder, error) or f"{type(error).__name__}: {error}"
-                log.warning("logger.%s fails and the run goes on: %s", self._label, reason)
+                log.warning("logger.%s fails and the run goes on: %s", self.label, reason)
             self._told = True
             return None
 

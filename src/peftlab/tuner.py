@@ -54,6 +54,7 @@ class Tuner(L.LightningModule):
         # Lightning's own mean rounds the weights when it averages them over ranks
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy="disable") for split in splits})
         self._step_loss = torch.tensor(0.0)
+        self.strict_loading = False  # a checkpoint holds what is trained
         self._parts: list[Batch] = []
         self._skipped = 0
         self._stand_in: Tensor | None = None
@@ -97,6 +98,20 @@ class Tuner(L.LightningModule):
             ValueError: on rank 0: they are not those of this model.
         """
         load_everywhere(self.trained(), path)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep of the weights what is trained, of which the rest follows."""
+        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint has all of it.
+
+        Raises:
+            ValueError: it has not, or more.
+        """
+        odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
+        if odd:
+            raise ValueError(f"{len(odd)} tensors are only in the checkpoint or only in the model, first {odd[0]}")
 
     def configure_model(self) -> None:
         """Shard the model where the strategy has laid out the devices for it."""

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.disk import writing
+from peftlab.atomic_files import replacing
 from peftlab.processes import gathered
 
 
@@ -47,16 +47,9 @@ class Predictions(Callback):
         self._found = []
         if not trainer.is_global_zero:
             return
-        path = self.folder / f"{split}.jsonl"
-        temporary = self.folder / f".{path.name}"
-        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found)
-        try:
-            with writing(path, needed=len(text.encode())):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found).encode()
+        with replacing(self.folder / f"{split}.jsonl", needed=len(text)) as temporary:
+            temporary.write_bytes(text)
 
 
 def _position(example_id: str) -> tuple[str, int]:

@@ -139,6 +139,7 @@ class DataModule(L.LightningDataModule):
         self.licence: str | None = None
         self.sha256: dict[str, str] = {}
         self.train_test_overlap = 0
+        self._position = (0, 0)
 
     def load(self) -> None:
         """Fetch, read, check and encode every split, and let the task learn its labels.
@@ -219,6 +220,15 @@ class DataModule(L.LightningDataModule):
             "licence": self.licence,
         }
 
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the training has come: the epoch, and how many batches of its plan are done."""
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed  # type: ignore[union-attr]
+        return {"epoch": self.trainer.current_epoch, "batches": done // self.division.accumulate}  # type: ignore[union-attr]
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self._position = (state_dict["epoch"], state_dict["batches"])
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the examples, wanted for decoding, stay as they are."""
         stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
@@ -233,7 +243,9 @@ class DataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled, length-bucketed training batches."""
-        return self._loader("train", self._training_batches())
+        batches = self._training_batches()
+        batches.go_on(*self._position)  # before the workers begin, which fetch ahead
+        return self._loader("train", batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, the longest first."""
