@@ -72,7 +72,8 @@ def fill_at(trial: Trial, disk: Path) -> None:
         if not writes or not path.startswith((str(disk), "run", ".")):
             return
         state["busy"] = True
-        if state["filled"] and event == "open" and trial.where in BORNE and trial.where not in path:
+        over = trial.where not in path and not path.endswith("cache")  # the folder that `encoded` is made in
+        if state["filled"] and trial.where in BORNE and over:
             filler.unlink(missing_ok=True)
         if not state["filled"] and trial.where in path:
             state["seen"] += 1
