@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -75,13 +76,17 @@ def poison(trial: Trial) -> Any:
                 if not self.now:
                     return output
                 output = output.clone()
-                output[0, 0] = trial.value  # the first token of a row: no padding
+                output[0, 1] = trial.value  # the first word of a row: no padding, and part of the loss
                 return output
 
-            inner = [(name, module) for name, module in self.model.named_modules() if not list(module.children())]
-            inner = [(name, m) for name, m in inner if isinstance(m, torch.nn.LayerNorm | torch.nn.Linear)]
-            inner = [(name, m) for name, m in inner if "lora_" not in name and "classifier.original" not in name]
-            name, module = self.random.choice(inner)
+            called = [
+                (name, module)
+                for name, module in self.model.named_modules()
+                if isinstance(module, torch.nn.LayerNorm | torch.nn.Linear)
+                and not list(module.children())
+                and not re.search("lora_|base_layer|original_module", name)  # LoRA uses their tensors and calls none
+            ]
+            name, module = self.random.choice(called)
             self.model.register_forward_pre_hook(mark, with_kwargs=True)
             module.register_forward_hook(spoil)
             self.expect(name, [])

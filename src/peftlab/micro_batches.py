@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
@@ -40,12 +40,14 @@ class MicroBatches:
         """Return whether nothing is known against computing `batch` as a whole."""
         return self.too_large is None or positions(batch) < self.too_large or len(batch["examples"]) < 2
 
-    def pieces(self, batch: Batch) -> list[Batch]:
-        """Return `batch`, or the pieces of it that are small enough as far as is known, in its order."""
+    def pieces(self, batch: Batch) -> Iterator[Batch]:
+        """Yield `batch`, or the pieces of it that are small enough as far as is known by then, in its order."""
         if self.fits(batch):
-            return [batch]
+            yield batch
+            return
         assert self.halve is not None
-        return [piece for half in self.halve(batch) for piece in self.pieces(half)]
+        for half in self.halve(batch):
+            yield from self.pieces(half)
 
     def attempt(self, act: Callable[[Batch], T], batch: Batch) -> tuple[T] | None:
         """Return what `act` makes of `batch`; None where memory ran out on it, and smaller pieces can be tried.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -51,8 +52,8 @@ class Tuner(L.LightningModule):
         self.optimizer_spec, self.schedule = optimizer, schedule
         splits = ("validation", "test")
         self.scores = nn.ModuleDict({split: task.metric() for split in splits})
-        # Lightning's own mean rounds the weights when it averages them over ranks
-        self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy="disable") for split in splits})
+        # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
+        self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
         self._step_loss = torch.tensor(0.0)
         self.strict_loading = False  # a checkpoint holds what is trained
         self._parts: list[Batch] = []
@@ -194,12 +195,10 @@ class Tuner(L.LightningModule):
                     return False
         return True
 
-    def _pieces(self, part: Batch) -> list[Batch]:
-        """Return the pieces of a part of a training batch, on the device."""
-        return [
-            self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
-            for piece in self.training_pieces.pieces(part)
-        ]
+    def _pieces(self, part: Batch) -> Iterator[Batch]:
+        """Yield the pieces of a part of a training batch, on the device."""
+        for piece in self.training_pieces.pieces(part):
+            yield self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
 
     def _restart(self) -> list[Batch]:
         """Drop the gradient, to which something may have been added in part; return all that it is to be made of."""
@@ -330,14 +329,11 @@ class Tuner(L.LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         predictions: list[dict[str, Any]] = []
-        todo = self.evaluation_pieces.pieces(batch)
-        while todo:
-            piece = todo.pop(0)
-            if piece is not batch:
-                piece = self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
-            done = self.evaluation_pieces.attempt(self._predict, piece)
+        for piece in self.evaluation_pieces.pieces(batch):
+            on_device = self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
+            done = self.evaluation_pieces.attempt(self._predict, on_device)
             if done is None:
-                todo = [*self.evaluation_pieces.pieces(piece), *todo]
+                predictions += self._evaluate(piece, split)
             elif piece["examples"]:
                 loss, found = done[0]
                 self.mean_loss(split).update(loss, self.task.weight(piece))

@@ -52,6 +52,16 @@ def test_halves_are_halved_again_down_to_single_examples(pieces):
     for size in (4, 2):
         pieces.attempt(out_of_memory(MemoryError()), batch(*range(size)))
     assert [piece["examples"] for piece in pieces.pieces(batch(1, 2, 3))] == [[1], [2], [3]]
+
+
+def test_pieces_not_yet_taken_are_cut_by_what_has_been_learnt_since(pieces):
+    pieces.attempt(out_of_memory(MemoryError()), batch(*range(8)))
+    taken = pieces.pieces(batch(*range(8)))
+    pieces.attempt(out_of_memory(MemoryError()), next(taken))
+    assert [piece["examples"] for piece in taken] == [[4, 5], [6, 7]]
+
+
+def test_a_single_example_cannot_be_cut(pieces):
     with pytest.raises(OutOfMemoryError, match=r"on 1 examples \(10 positions\): set a smaller data.max_tokens"):
         pieces.attempt(out_of_memory(MemoryError()), batch(1))
 
