@@ -9,13 +9,15 @@ import hydra
 from omegaconf import DictConfig
 
 from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exits
+from peftlab.imports import without_collecting
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def train(cfg: DictConfig) -> None:
     """Train, test and record one configuration."""
     with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
-        from peftlab.one_run import run
+        with without_collecting():
+            from peftlab.one_run import run
 
         run(cfg, command=["python", "-m", "train", *sys.argv[1:]], overrides=typed_overrides())
 

@@ -19,8 +19,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from peftlab.exits import conf_dir
+from peftlab.imports import without_collecting
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
+
+with without_collecting():
+    import peftlab.one_run  # noqa: F401
 
 NAMES = {
     "PER": ["Marie Curie", "Ada Lovelace", "Noether", "Alan Turing"],

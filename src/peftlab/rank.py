@@ -11,11 +11,15 @@ import threading
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from torch.distributed.elastic.multiprocessing.errors import record
 
 from peftlab.exits import user_exits
-from peftlab.one_run import run
-from peftlab.runs import CONFIG
+from peftlab.imports import without_collecting
+
+with without_collecting():
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from peftlab.one_run import run
+    from peftlab.runs import CONFIG
 
 
 @record  # leaves what went wrong where rank 0 looks for it

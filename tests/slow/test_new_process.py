@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from peftlab.one_run import run
 
 LOGITS = '''
-"""Load the run in the folder argv[1] and write its logits on the test split to argv[2], as one tensor a batch."""
+"""Load the runs in the folders argv and write the logits of each on the test split, as one tensor a batch."""
 
 import sys
 
@@ -34,24 +34,24 @@ def logits(folder):
 
 
 if __name__ == "__main__":
-    save_file(logits(sys.argv[1]), sys.argv[2])
+    for folder in sys.argv[1:]:
+        save_file(logits(folder), f"{folder}.safetensors")
 '''
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("peft", ["lora", "full", "head"])
-def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path, peft):
-    record = run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", "run_dir=run"))
+def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path):
+    methods = ["lora", "full", "head"]
+    for peft in methods:
+        run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", f"run_dir={peft}"))
     (tmp_path / "logits.py").write_text(LOGITS)
-    expected = runpy.run_path("logits.py")["logits"](record.folder)
-
-    command = [sys.executable, "logits.py", "run", "logits.safetensors"]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    found = load_file(tmp_path / "logits.safetensors")
-
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[number], expected[number]) for number in expected)
+    subprocess.run([sys.executable, "logits.py", *methods], check=True, cwd=tmp_path)
+    logits = runpy.run_path("logits.py")["logits"]
+    for peft in methods:
+        expected, found = logits(peft), load_file(f"{peft}.safetensors")
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[number], expected[number]) for number in expected), peft
 
 
 def test_the_same_command_in_two_processes_gives_the_same_bits(tiny_overrides, tmp_path):

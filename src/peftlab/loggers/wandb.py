@@ -1,19 +1,22 @@
 """Weights & Biases: every run is kept in its own folder, and sent to the server where there is one that answers.
 
-Nothing that goes wrong at the server may cost a run more than seconds. Before a run is made online, the server has
-`PROBE_SECONDS` to answer a question; one that does not answer, or fails, leaves the run offline. At the end tables and
-artifact are waited for at most `finish_share` of the run's time (but `finish_seconds` in any case), and the last rows
-at most `finish_seconds`; rows that have not arrived by then are in the run folder, for ``wandb sync``.
+Nothing that goes wrong at the server may cost a run more than seconds. A thread of its own tells wandb all there is to
+tell, and the run goes on meanwhile; at the end it waits for that thread at most `finish_seconds`, or `finish_share`
+of the run's time where that is longer. Rows that have not arrived by then are in the run folder, for ``wandb sync``.
+Before a run is made online, the server has `PROBE_SECONDS` to answer a question; one that does not answer, or fails,
+leaves the run offline.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import queue
 import shlex
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +38,10 @@ log = logging.getLogger("peftlab")
 
 PROBE_SECONDS = 3.0
 """For the server to say that it is there."""
-INIT_SECONDS = 10.0
+INIT_SECONDS = 5.0
 """For the server to take a new run."""
+BEGIN_SECONDS = 30.0
+"""For the W&B run to have begun, on a machine that is busy."""
 STEP = "trainer/global_step"
 """The metric that the others are drawn over; Lightning's own logger names it so."""
 
@@ -57,8 +62,8 @@ class Wandb(Logger):
         tags: words to find it by.
         notes: a text.
         mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
-        finish_seconds: for the last rows to reach the server when the run has ended.
-        finish_share: of the run's time, a number from 0 to 1, for tables and artifact to reach the server.
+        finish_seconds: for the last rows, tables and artifact to reach the server when the run has ended.
+        finish_share: the same as a share of the run's time, from 0 to 1; the longer of the two holds.
     """
 
     def __init__(
@@ -80,7 +85,8 @@ class Wandb(Logger):
         self.labels = {"entity": entity, "job_type": job_type, "name": name, "tags": list(tags), "notes": notes}
         self.project, self.group, self.mode = project, group, mode
         self.finish_seconds, self.finish_share = finish_seconds, finish_share
-        self._run: wandb.Run | None = None
+        self._run: Future[wandb.Run] = Future()
+        self._turns = _Turns()
         self._tables: dict[str, tuple[list[str | int], list[list[Any]]]] = {}
 
     @property
@@ -95,19 +101,17 @@ class Wandb(Logger):
 
     @property
     def version(self) -> str | None:
-        """The id of the W&B run."""
-        return self._run.id if self._run else None
+        """The id of the W&B run, once it has begun."""
+        return self.experiment.id if self._run.done() else None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> wandb.Run:
-        """The W&B run, for callbacks that log what is theirs."""
-        if self._run is None:
-            raise RuntimeError("the W&B run has not begun")
-        return self._run
+        """The W&B run, for callbacks that log what is theirs; it is waited for until it has begun."""
+        return self._run.result(BEGIN_SECONDS)
 
     def begin(self, record: RunRecord) -> None:
-        """Start the W&B run, and note its id in the history of the record."""
+        """Have the W&B run started, beside the training."""
         settings = wandb.setup().settings
         self.folder.mkdir(parents=True, exist_ok=True)
         self.project = self.project or settings.project or "peftlab"
@@ -119,30 +123,38 @@ class Wandb(Logger):
             "config": {"record": about},
         }
         tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
-        if tracked:
+        if tracked:  # it goes on; of a run that was killed no id is known, and another one begins
             labels |= {"id": tracked[0], "resume": "allow"}
-        mode = self._mode(settings)
+        self._turns.take(lambda: self._start(settings, labels))
+
+    def _start(self, settings: wandb.Settings, labels: Mapping[str, Any]) -> None:
+        """Start the W&B run, online where the server takes it."""
         try:
-            self._run = self._init(mode, labels)
-        except wandb.Error as error:
-            if mode != "online":
-                raise
-            log.warning("W&B: %s refuses the run (%s); it is kept offline", settings.base_url, _first_line(error))
-            self._run = self._init("offline", labels)
-        self._run.define_metric(STEP)
-        self._run.define_metric("*", step_metric=STEP)
-        record.event("tracked", logger="wandb", id=self._run.id, project=self.project, offline=self._run.offline)
-        record.write()
+            mode = self._mode(settings)
+            try:
+                run = self._init(mode, labels)
+            except wandb.Error as error:
+                if mode != "online":
+                    raise
+                log.warning("W&B: %s refuses the run (%s); it is kept offline", settings.base_url, _first_line(error))
+                run = self._init("offline", labels)
+            run.define_metric(STEP)
+            run.define_metric("*", step_metric=STEP)
+        except Exception as error:  # noqa: BLE001  # told by what wants the run
+            self._run.set_exception(error)
+        else:
+            self._run.set_result(run)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Add to the W&B run's configuration."""
-        self.experiment.config.update(params, allow_val_change=True)
+        self._turns.take(lambda: self.experiment.config.update(params, allow_val_change=True))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log a row."""
-        self.experiment.log({**metrics, STEP: step})
+        row = {**metrics, STEP: step}
+        self._turns.take(lambda: self.experiment.log(row))
 
     @rank_zero_only
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
@@ -152,15 +164,14 @@ class Wandb(Logger):
     def conclude(self, record: RunRecord) -> str | None:
         """Log the tables, and the adapter with the finished record as an artifact; end the W&B run.
 
-        Returns where the run can be seen, or how it is sent later.
+        Notes its id in the history of the record. Returns where the run can be seen, or how it is sent later.
         """
         run = self.experiment
-        run.summary.update({"status": record.data["status"], "cost": record.data["cost"]})
+        record.event("tracked", logger="wandb", id=run.id, project=self.project, offline=run.offline)
+        record.write()
         arrived = threading.Event()
-        # a thread, since wandb's own time limits do not hold for all that it asks the server
-        sending = threading.Thread(target=self._send, args=(run, record, arrived), daemon=True)
-        sending.start()
-        sending.join(self._patience(record))
+        self._turns.take(lambda: self._send(run, record, arrived))
+        self._turns.end(self._patience(record) - self._last_seconds)
         try:
             run.finish(exit_code=0 if record.data["status"] == "completed" else 1)
         except TimeoutError:
@@ -176,6 +187,7 @@ class Wandb(Logger):
 
     def _send(self, run: wandb.Run, record: RunRecord, arrived: threading.Event) -> None:
         """Log what comes at the end, and say so when the server has it."""
+        run.summary.update({"status": record.data["status"], "cost": record.data["cost"]})
         try:
             with self._staging():
                 for key, (columns, rows) in self._tables.items():
@@ -203,7 +215,7 @@ class Wandb(Logger):
                 x_save_requirements=False,
                 symlink=False,
                 init_timeout=INIT_SECONDS,
-                finish_timeout=self.finish_seconds,
+                finish_timeout=self._last_seconds,
                 finish_timeout_raises=True,
             ),
         )
@@ -223,9 +235,13 @@ class Wandb(Logger):
         return "offline"
 
     def _patience(self, record: RunRecord) -> float:
-        """Return for how many seconds the tables and the artifact are waited for."""
-        share = self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0)
-        return max(self.finish_seconds, share - self.finish_seconds)
+        """Return for how many seconds the server is waited for at the end."""
+        return max(self.finish_seconds, self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0))
+
+    @property
+    def _last_seconds(self) -> float:
+        """How much of that is kept for wandb to end the run."""
+        return self.finish_seconds / 2
 
     @staticmethod
     def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:
@@ -252,6 +268,34 @@ class Wandb(Logger):
                 os.environ["WANDB_DATA_DIR"] = before
 
 
+class _Turns:
+    """Does what it is given one after another, in a thread of its own that the end of the process does not wait for."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._waiting: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def take(self, act: Callable[[], object]) -> None:
+        """Have `act` done in its turn; raises what went wrong before."""
+        if self.error is not None:
+            raise self.error
+        self._waiting.put(act)
+
+    def end(self, seconds: float) -> None:
+        """Wait until all is done, at most some seconds."""
+        self._waiting.put(None)
+        self._thread.join(seconds)
+
+    def _work(self) -> None:
+        while (act := self._waiting.get()) is not None:
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001  # told by the thread that gives the next one
+                self.error = self.error or error
+
+
 def _trouble(base_url: str) -> str | None:
     """Return why the server at `base_url` cannot take a run, or None where it answers."""
     found = [f"no answer within {PROBE_SECONDS:g} s"]
@@ -260,6 +304,8 @@ def _trouble(base_url: str) -> str | None:
         try:
             answer = requests.post(f"{base_url}/graphql", json={"query": "{__typename}"}, timeout=PROBE_SECONDS)
             found[0] = f"HTTP {answer.status_code}" if answer.status_code >= 500 else ""
+        except requests.Timeout:
+            return  # as said
         except requests.RequestException as error:
             found[0] = type(error).__name__
 

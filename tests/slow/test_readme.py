@@ -1,0 +1,72 @@
+"""Every command of the README runs, as a reader with a small model and small data of their own would give it.
+
+Those of `peftlab` are run by ``tests/train/test_cli.py``. Of the two that set up, ``.ci/run`` runs the second as it
+stands, which installs all that the first does, and ``test_real_run.py`` the training that the first ends with.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from peftlab.exits import conf_dir
+from peftlab.record import RunRecord
+
+pytestmark = pytest.mark.slow
+
+ROOT = conf_dir().parent
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+SHELL = [block for language, block in BLOCKS if language == "bash"]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+LINES = [line.partition(" #")[0].strip() for block in SHELL[2:] for line in block.splitlines()]
+
+
+@pytest.fixture
+def reader(tiny_model: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand where the reader does, with what the README takes to be there."""
+    shutil.copytree(tiny_data, tmp_path / "my_folder")
+    shutil.copytree(tiny_model, tmp_path / "my_bert")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # packages of the reader's, of this test only
+
+
+def test_there_are_no_commands_elsewhere():
+    assert {language for language, _ in BLOCKS} == {"bash", "python", ""}
+    (layout,) = [block for language, block in BLOCKS if not language]
+    assert layout.startswith("conf/")
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("peftlab ")])
+def test_every_command_runs(command, tiny_overrides, monkeypatch, line):
+    words = shlex.split(line)
+    if words[0] == "cd":
+        monkeypatch.chdir(words[1])
+        monkeypatch.syspath_prepend(Path.cwd())  # as python -m does
+        words = words[3:]
+    assert words[:3] == ["python", "-m", "train"], "no test runs such a command yet: teach this one"
+    arguments = words[3:]
+    if "--help" in arguments or "--cfg" in arguments:
+        ended = command(*arguments)
+        assert ended.out
+    else:
+        given = {argument.lstrip("+").split("=")[0] for argument in arguments}
+        ended = command(*arguments, *(tiny for tiny in tiny_overrides if tiny.split("=")[0] not in given))
+        (record,) = Path("runs").glob("*/*/record.json")
+        assert RunRecord.load(record.parent).data["status"] == "completed"
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("block", PYTHON)
+def test_the_python_runs(command, tiny_overrides, block):
+    assert command(*tiny_overrides, "run_dir=runs/ner_lora/3f9c2a71d0be").code == 0
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert names["run"].evaluate().equal
+    assert Path("exported/model.safetensors").is_file()
