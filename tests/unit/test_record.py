@@ -34,6 +34,7 @@ CONFIG: dict[str, Any] = {
         "threads": 2,
         "precision": "bf16",
         "log_every": 10,
+        "trail_every": 200,
         "devices": 2,
         "num_nodes": 1,
         "strategy": "ddp",
