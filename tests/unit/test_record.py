@@ -36,6 +36,7 @@ CONFIG: dict[str, Any] = {
         "log_every": 10,
         "checkpoint_every": None,
         "keep_every": None,
+        "trail_every": 200,
         "devices": 2,
         "num_nodes": 1,
         "strategy": "ddp",
