@@ -17,6 +17,7 @@ drawn from one seed. Trials are forked from this process, which has done no tens
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -26,7 +27,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from peftlab.one_run import run  # noqa: E402
 from peftlab.python_api import compose  # noqa: E402
 from peftlab.record import RunRecord  # noqa: E402
 
-TINY = ["model=folder", "model.path=../model", "data=files", "data.path=../data", "data.batch_size=8", "run_dir=run"]
+TINY = ["model=folder", "data=files", "data.batch_size=8", "run_dir=run"]
 TINY += ["trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "trainer.checkpoint_every=3"]
 TINY += ["budget=smoke", "budget.max_steps=40", "callbacks=[early_stopping]", "model.dropout=0.1"]
 VARIANTS = {
@@ -115,7 +115,8 @@ class Trials:
     def known(self, variant: str) -> tuple[DictConfig, dict[str, Any], float]:
         """Return the configuration of a variant, what it leaves, and how many seconds it takes."""
         if variant not in self._known:
-            config = compose(*(REAL if variant == "real" else TINY + VARIANTS[variant]))
+            here = [f"{group}.path={self.folder / group}" for group in ("model", "data")]
+            config = compose(*(REAL if variant == "real" else TINY + here + VARIANTS[variant]))
             whole = Process(self.new_folder(), lambda: run(config))
             assert whole.end() == 0, whole.said
             self._known[variant] = config, left(whole.folder), whole.seconds
@@ -256,7 +257,8 @@ def damaged(trials: Trials, how_many: int) -> tuple[int, str]:
             kept[variant] = killed_after(trials, variant, steps=12)
         folder = trials.new_folder()
         shutil.copytree(kept[variant], folder)
-        newest, before = checkpoints.files(folder / "run" / "checkpoints")
+        there = checkpoints.files(folder / "run" / "checkpoints")
+        newest, before = [path for path in there if checkpoints.damage_of(path) is None][:2]
         content = bytearray(newest.read_bytes())
         place = trials.random.randrange(len(content))
         if number % 2:
@@ -300,25 +302,20 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
 """What does it, and how many for one of HOW_MANY."""
 
 
-@contextmanager
-def kept_where_wrong() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
 def main() -> int:
     how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     chosen = sys.argv[2:] or list(TOPICS)[:-1]
     wrong = 0
-    with kept_where_wrong() as folder:
-        trials = Trials(folder)
-        for name in chosen:
-            topic, share = TOPICS[name]
-            began = time.monotonic()
-            failures, text = topic(trials, max(1, round(how_many * share)))
-            wrong += failures
-            print(f"{name}: {text} ({time.monotonic() - began:.0f} s)", flush=True)
+    logging.getLogger("peftlab").setLevel(logging.ERROR)  # of this process; a run sets its own
+    trials = Trials(Path(tempfile.mkdtemp(prefix="kills-")))
+    for name in chosen:
+        topic, share = TOPICS[name]
+        began = time.monotonic()
+        failures, text = topic(trials, max(1, round(how_many * share)))
+        wrong += failures
+        print(f"{name}: {text} ({time.monotonic() - began:.0f} s)", flush=True)
+    if not wrong:
+        shutil.rmtree(trials.folder)
     return 1 if wrong else 0
 
 

@@ -179,8 +179,8 @@ def prune(folder: Path, last: int, every: int | None) -> None:
 
 def remove(path: Path) -> None:
     """Remove the checkpoint `path` and its digest."""
+    _digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without one is still found, and removed later
     path.unlink()
-    _digest_file(path).unlink(missing_ok=True)
 
 
 def belongs(file: Path) -> bool:

@@ -136,7 +136,7 @@ class RunFolder:
             if damaged == newest:
                 break
             checkpoints.remove(damaged)
-        log.info("resumed after step %d" if newest else "resumed from the beginning: no step had been kept", step)
+        log.info("resumed after step %d%s", step or 0, "" if newest else ": there was no checkpoint yet")
         for key, (then, here) in self.elsewhere.items():
             log.warning("resumed elsewhere: %s is %s and was %s; the last digits may differ", key, here, then)
         self.record.resume(step=step, **({"elsewhere": dict(self.elsewhere)} if self.elsewhere else {}))

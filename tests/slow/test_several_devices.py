@@ -155,6 +155,19 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     assert gone(int(Path("pids/1").read_text()))
 
 
+def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb):
+    """Dropout included: each rank goes on with its own random numbers."""
+    options = [*tiny_overrides, *TWO, "trainer.strategy=ddp", "budget.max_steps=10", "model.dropout=0.2"]
+    never = 5
+    assert train(*options, *disturb(never, "SIGTERM"), "run_dir=whole").returncode == 0
+    assert train(*options, *disturb(1, "SIGTERM"), "run_dir=parts").returncode == 143
+    assert train(*options, *disturb(1, "SIGTERM"), "run_dir=parts").returncode == 0  # it is past the second step
+    events = [(event["event"], event.get("step")) for event in on_disk(Path("parts"))["history"]]
+    assert ("resumed", 3) in events
+    for file in ("metrics.csv", "checkpoints/best.safetensors", "predictions/test.jsonl"):
+        assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
+
+
 def test_no_rank_outlives_rank_0(tiny_overrides, disturb):
     assert train(*tiny_overrides, *TWO, *disturb(0, "SIGKILL")).returncode == -9
     assert gone(int(Path("pids/1").read_text()))

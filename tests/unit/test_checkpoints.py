@@ -193,3 +193,18 @@ def test_the_last_and_every_kth_are_kept(folder):
     assert [step_of(path) for path in files(folder)] == [10, 4]
     prune(folder, last=0, every=None)
     assert list(folder.iterdir()) == []
+
+
+def test_one_that_was_half_removed_is_removed_the_next_time(folder, monkeypatch):
+    unlink = Path.unlink
+
+    def killed(path, missing_ok=False):
+        unlink(path, missing_ok)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(folder, last=1, every=None)
+    prune(folder, last=1, every=None)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-10.safetensors", "step-10.safetensors.sha256"]

@@ -271,10 +271,12 @@ def test_a_completed_run_keeps_the_checkpoints_it_was_to_keep():
 
 
 def test_where_a_run_goes_on_elsewhere_the_record_says_so():
+    start_logging()
     begin()
     again = begin(threads=2)
     with again.recording(lambda: COST):
-        again.resume()
+        assert again.resume() is None
+    assert "resumed after step 0: there was no checkpoint yet" in (again.path / "log.txt").read_text()
     assert on_disk(again)["environment"]["threads"] == 2
     (resumed,) = [event for event in on_disk(again)["history"] if event["event"] == "resumed"]
     assert resumed["elsewhere"] == {"threads": [1, 2]}
