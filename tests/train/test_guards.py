@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,26 +204,33 @@ def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before(command, monk
     assert [file.name for file in best.parent.iterdir()] == ["best.safetensors"]
 
 
-def test_a_disk_that_is_full_before_the_run_leaves_nothing(command, monkeypatch):
-    monkeypatch.setattr(RunRecord, "_replace", _full)
+def test_a_disk_that_is_full_before_the_run_leaves_nothing(command, full_for_the_record):
+    full_for_the_record(lambda text: True)
     ended = command("run_dir=mine")
     assert ended.code == 2
     assert ended.err.startswith("error: mine/record.json: cannot be written: no space is left on the disk; ")
     assert not Path("mine").exists()
 
 
-def test_a_record_that_cannot_be_written_at_the_end_is_told(command, monkeypatch, users_callbacks):
-    replace = RunRecord._replace
-
-    def fill(self, temporary, text):
-        (_full if '"ended_at": null' not in text else replace)(self, temporary, text)
-
-    monkeypatch.setattr(RunRecord, "_replace", fill)
+def test_a_record_that_cannot_be_written_at_the_end_is_told(command, full_for_the_record, users_callbacks):
+    full_for_the_record(lambda text: '"ended_at": null' not in text)
     ended = command(*users_callbacks("Fail", step=2))
     assert ended.code == 1
     assert "error: the callback failed; nor can the record say so: " in ended.err
     assert only_record()["status"] == "running"
 
 
-def _full(*_: Any) -> None:
-    raise OSError(28, "No space left on device")
+@pytest.fixture
+def full_for_the_record(monkeypatch):
+    """Return a function after which the disk takes no record whose text is so."""
+    replace = Path.replace
+
+    def fill(so: Callable[[str], bool]) -> None:
+        def put(temporary: Path, target: Path) -> Path:
+            if target.name == "record.json" and so(temporary.read_text(encoding="utf-8")):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return replace(temporary, target)
+
+        monkeypatch.setattr(Path, "replace", put)
+
+    return fill

@@ -81,7 +81,7 @@ def test_the_record_lists_every_file_with_its_digest(finished):
         *(f"tables/{split}/{name}.csv" for split in ("validation", "test") for name in ("confusion", "entity_types")),
     }
     on_disk = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
-    assert on_disk == {*listed, "record.json", "log.txt"}
+    assert on_disk == {*listed, "record.json", "log.txt", ".lock"}
     for name, file in listed.items():
         content = (finished.folder / name).read_bytes()
         assert (file["bytes"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())

@@ -37,6 +37,7 @@ CONFIG: dict[str, Any] = {
         "checkpoint_every": None,
         "keep_every": None,
         "trail_every": 200,
+        "on_out_of_memory": "split",
         "devices": 2,
         "num_nodes": 1,
         "strategy": "ddp",
