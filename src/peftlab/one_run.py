@@ -170,11 +170,11 @@ def make_trainer(
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if spec.trainer.resumable:
         checkpointing = Checkpointing(folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every)
-        callbacks = [*callbacks, Interruption(signals, checkpointing.save)]
-        last.append(checkpointing)
+        # in this order, so that the last checkpoint is there before signals are let through at once again
+        last += [checkpointing, Interruption(signals, checkpointing.save)]
         plugins.append(TreeFiles())
     else:
-        callbacks = [*callbacks, Interruption(signals)]
+        last.append(Interruption(signals))
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,

@@ -67,13 +67,13 @@ def test_a_signal_ends_the_training_after_a_step(command, users_callbacks, numbe
     assert f"interrupted ({name})" in ended.out
     record = only_record()
     assert (record["status"], record["error"]["message"]) == ("interrupted", name)
-    assert record["cost"]["steps"] == 2  # the one under way has been finished
+    assert record["cost"]["steps"] == 1  # the next one had not begun
     assert record["cost"]["train_seconds"] > 0
     assert {"config.yaml", "metrics.csv"} <= {file["path"] for file in record["files"]}
     (folder,) = Path("runs").rglob("checkpoints")
     (last,) = checkpoints.files(folder)
     kept = checkpoints.read(last)
-    assert (checkpoints.step_of(last), kept["global_step"]) == (2, 2)
+    assert (checkpoints.step_of(last), kept["global_step"]) == (1, 1)
     weights = kept["state_dict"].values()
     assert sum(weight.numel() for weight in weights) == record["method"]["trainable_parameters"]
     assert all(torch.isfinite(weight).all() for weight in weights)

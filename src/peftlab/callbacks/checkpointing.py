@@ -27,7 +27,7 @@ class Checkpointing(Callback):
 
     It holds what decides the rest of the training: what is trained, the state of optimiser and schedule, how far the
     plan of batches has come, the state of every callback and logger, and that of every random generator on every rank.
-    The last of the callbacks, so that their state is that of the same moment.
+    After all callbacks that have a state, so that it is that of the same moment.
 
     Args:
         folder: of the checkpoints.
