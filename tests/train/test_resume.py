@@ -57,18 +57,28 @@ def same_when_interrupted(run_tiny, users_callbacks):
 @pytest.mark.parametrize(
     ("overrides", "at"),
     [
-        (["peft=full"], {4: "on_train_batch_start"}),
+        pytest.param(["peft=full"], {4: "on_train_batch_start"}, marks=pytest.mark.slow),
         (["trainer.accumulate=2"], {7: "on_train_batch_start"}),
-        (["data.workers=2"], {10: "on_train_batch_start"}),
-        (["data.workers=1", "trainer.accumulate=2", "data.bucket_batches=2"], {5: "on_train_batch_start"}),
+        pytest.param(["data.workers=2"], {10: "on_train_batch_start"}, marks=pytest.mark.slow),
+        pytest.param(
+            ["data.workers=1", "trainer.accumulate=2", "data.bucket_batches=2"],
+            {5: "on_train_batch_start"},
+            marks=pytest.mark.slow,
+        ),
         ([], {6: "on_validation_batch_start"}),
-        ([], {6: "on_validation_end"}),
-        ([], {12: "on_train_epoch_start"}),
-        ([], {18: "on_validation_start", 19: "on_train_batch_start"}),
-        (["budget.max_steps=18"], {18: "on_validation_end"}),
-        (["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}),
-        (["optimizer=sgd", "scheduler=cosine"], {20: "on_test_batch_start"}),
-        ([], {2: "on_train_batch_end", 6: "on_validation_batch_start", 7: "on_train_batch_start", 20: "on_test_start"}),
+        pytest.param([], {6: "on_validation_end"}, marks=pytest.mark.slow),
+        pytest.param([], {12: "on_train_epoch_start"}, marks=pytest.mark.slow),
+        pytest.param([], {18: "on_validation_start", 19: "on_train_batch_start"}, marks=pytest.mark.slow),
+        pytest.param(["budget.max_steps=18"], {18: "on_validation_end"}, marks=pytest.mark.slow),
+        pytest.param(
+            ["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}, marks=pytest.mark.slow
+        ),
+        pytest.param(["optimizer=sgd", "scheduler=cosine"], {20: "on_test_batch_start"}, marks=pytest.mark.slow),
+        pytest.param(
+            [],
+            {2: "on_train_batch_end", 6: "on_validation_batch_start", 7: "on_train_batch_start", 20: "on_test_start"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
