@@ -29,6 +29,7 @@ from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
 from peftlab.python_api import compose
+from peftlab.run_folder import LOCK
 
 KIB = 1024
 DISK_KIB = 16 * KIB
@@ -94,7 +95,6 @@ def run(trial: Trial, disk: Path, model: Path, data: Path) -> None:
     config = compose(
         *given,
         "logger=[csv]",
-        "logger.csv.flush_every=5",
         f"peft={trial.peft}",
         f"run_dir={disk / 'run'}",
         "budget.validate_every=0.5",
@@ -131,7 +131,7 @@ def faults(trial: Trial, code: int, said: str, disk: Path) -> list[str]:
         checks[f"{file} is damaged"] = all(bool(torch.isfinite(t).all()) for t in load_file(file).values())
     if trial.where == "checkpoints" and trial.nth > 2:
         checks["the old checkpoint is gone"] = any(folder.glob("checkpoints/*.safetensors"))
-    left = [str(file) for file in folder.rglob(".*")]
+    left = [str(file) for file in folder.rglob(".*") if file.name != LOCK]
     checks[f"left behind: {left}"] = not left
     return [fault for fault, passed in checks.items() if not passed]
 

@@ -193,7 +193,8 @@ def sigterm(trials: Trials, how_many: int) -> tuple[int, str]:
         orderly = code == 143 and waited < 5 and record["status"] == "interrupted"
         nothing_lost = record["cost"]["steps"] == steps
         if not (orderly and nothing_lost):
-            print(f"NOT IN ORDER: {variant}: {code}, {waited:.1f} s, {steps} of {record['cost']['steps']} steps")
+            kept = f"{steps} of {record['cost']['steps']} steps"
+            print(f"NOT IN ORDER: {variant}: {code}, {waited:.1f} s, {kept}, {record['error']}")
         done += orderly and nothing_lost and trials.goes_on(variant, stopped.folder)
     text = (
         f"{done}/{how_many} out with 143, no step lost, and the same bits; {with_checkpoint} of them with a checkpoint"

@@ -37,6 +37,7 @@ def test_a_full_disk_leaves_whole_files(tmp_path):
 
 
 OUT_OF_MEMORY = """
+import ctypes
 import resource
 import sys
 
@@ -50,8 +51,9 @@ from peftlab.python_api import compose
 class Limit(Callback):
     def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == 1:  # what is needed once, whatever the batch, is there
+            ctypes.CDLL(None).malloc_trim(0)  # what the first step has left free would do for the second
             pages = int(open("/proc/self/statm").read().split()[0])
-            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 64 * 2**20,) * 2)
+            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**20,) * 2)
 
 
 make_trainer = story.make_trainer
@@ -106,7 +108,7 @@ def test_all_ranks_decide_alike(tiny_overrides, tmp_path, on_nan):
         timeout=300,
     )
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    events = [event for event in record["history"] if event["event"] in ("not finite", "step left out")]
+    events = [event for event in record["history"] if event.get("kind") == "loss"]
     assert ended.returncode == 1, ended.stderr
     assert (record["status"], record["error"]["type"]) == ("failed", "NonFiniteError")
     assert events[0]["step"] == 3
