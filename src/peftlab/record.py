@@ -54,6 +54,9 @@ NOT_RESULT = (
     "trainer.offload_optimizer",
     "trainer.accumulate",
     "trainer.compile",
+    # whether frozen layers are computed once or in every epoch
+    "trainer.cache_activations",
+    "trainer.activation_cache_gib",
     "data.path",  # where the user's files lie; the data digests say what is in them
     "model.path",  # the same; the weights digest says what is in them
     "data.source.path",  # where the user's files lie; the data digests say what is in them
