@@ -64,9 +64,8 @@ def main() -> None:
 
 def show(name: str, laps: list[tuple[float, float]]) -> None:
     (slow, slow_all), (fast, fast_all) = laps
-    print(
-        f"{name:10}{slow:>12.2f}{fast:>9.2f}{slow / fast:>7.1f}{slow_all:>20.2f}{fast_all:>9.2f}{slow_all / fast_all:>7.1f}"
-    )
+    training = f"{slow:>12.2f}{fast:>9.2f}{slow / fast:>7.1f}"
+    print(f"{name:10}{training}{slow_all:>20.2f}{fast_all:>9.2f}{slow_all / fast_all:>7.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -213,12 +213,13 @@ class ActivationCache:
                 inputs = task.collate(members.examples, members.encoded, examples)["inputs"]
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 self.model(**inputs)
-                states = seen.pop()[inputs["attention_mask"].bool()].cpu()
+                states = seen[-1][inputs["attention_mask"].bool()].cpu()
+                seen.clear()  # a block that is called several times, as ALBERT's, has left as many
                 if not base:
                     base = file.write(_header(states.dtype, (int(tokens.sum()), states.shape[1])))
                 for i, piece in zip(examples, torch.split(states, tokens[examples].tolist()), strict=True):
                     file.seek(base + int(starts[i]) * states[0].nbytes)
-                    file.write(piece.view(torch.uint8).numpy())
+                    file.write(piece.view(torch.uint8).numpy().data)
 
 
 def folder() -> Path:
