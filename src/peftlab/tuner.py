@@ -103,7 +103,8 @@ class Tuner(L.LightningModule):
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         else:
             norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-        self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm, batch_size=1)
+        if self._is_logged():
+            self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -146,10 +147,14 @@ class Tuner(L.LightningModule):
         position = batch_idx % self.trainer.accumulate_grad_batches
         self._step_loss = loss if position == 0 else self._step_loss + loss
         last = position == self.trainer.accumulate_grad_batches - 1
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        if last and (self.trainer.global_step + 1) % every == 0:
+        if last and self._is_logged():
             self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True)
             self.log_dict(self._learning_rates(), batch_size=1)
+
+    def _is_logged(self) -> bool:
+        """Return whether the loggers get a row of this step: logging costs more than a small step."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        return (self.trainer.global_step + 1) % every == 0
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}

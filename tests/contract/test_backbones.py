@@ -28,6 +28,7 @@ from peftlab.exits import conf_dir
 from peftlab.methods.library import linear_layers
 from peftlab.methods.method import MethodContext
 from peftlab.one_run import build_tuner, run
+from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
@@ -570,10 +571,12 @@ def test_training_can_start_above_frozen_layers(option, spec_of, task):
     inputs = batch_of(task, pretrained.tokenizer())["inputs"]
     for dtype in (None, torch.bfloat16):
         border = find_border(model, inputs, dtype)
-        assert len(border.blocks) == border.of_blocks == (1 if option == "albert" else 2)
+        assert border.below == [model.base_model]
+        assert border.layers == border.of_layers == (1 if option == "albert" else 2)
     if option != "albert":  # whose layers share their weights
-        border.blocks[-1].requires_grad_(True)
-        assert find_border(model, inputs).blocks == border.blocks[:1]
+        lower, upper = blocks_of(model)
+        upper.requires_grad_(True)
+        assert find_border(model, inputs).below == [lower]
     dropping = build_tuner(spec_of(option, "peft=head"), pretrained).model
     for module in dropping.modules():
         if isinstance(module, nn.Dropout):

@@ -95,6 +95,6 @@ def test_where_it_cannot_be_asking_for_it_is_a_mistake(command, overrides, said,
 
 def test_where_it_would_be_possible_the_user_is_told_how(run_tiny, capsys):
     record = run_tiny("peft=head", "budget.max_steps=2")
-    assert "model.dropout=0 model.attention_dropout=0" in (capsys.readouterr().err)
+    assert "model.dropout=0 model.attention_dropout=0" in capsys.readouterr().out
     assert "activation_cache" not in record.data["cost"]
     assert not files()

@@ -281,11 +281,16 @@ class DataModule(L.LightningDataModule):
             _BatchDataset(self.task, self.splits[name], self.recall.get(name)),
             sampler=batches,
             batch_size=None,
+            collate_fn=_as_it_is,  # by default torch looks into every list of a batch for arrays to convert
             num_workers=self.spec.workers,
             persistent_workers=self.spec.workers > 0,
             # of its own: a loader without one draws from the generator of dropout, how often depends on the workers
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 class _BatchDataset(Dataset[Batch]):

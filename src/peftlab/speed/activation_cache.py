@@ -95,8 +95,8 @@ def from_activations(
         yield
         return
     about = {
-        "layers": len(border.blocks),
-        "of_layers": border.of_blocks,
+        "layers": border.layers,
+        "of_layers": border.of_layers,
         "gib": round(sum(recall.states.nbytes for recall in found.values()) / 2**30, 4),
         "computed": cache.computed,
         "seconds": round(time.perf_counter() - began, 3),
@@ -174,7 +174,7 @@ class ActivationCache:
         parts = [
             FORMAT,
             self.border.sha256,
-            len(self.border.blocks),
+            [type(module).__name__ for module in self.border.below],
             config.to_json_string(),
             config._attn_implementation,
             digest({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),

@@ -1,16 +1,16 @@
 """The border of a model: the layers below it are frozen and deterministic, and training can start from their output.
 
-It is found by watching the model compute, so that any architecture of repeated blocks will do. Plain PyTorch.
+It is found by watching the model compute, so that any architecture of repeated layers will do. Plain PyTorch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from peftlab.sharding import blocks_of
 
 STATES = "border_states"
-"""Among the inputs of a model: what the last block below the border hands on, (rows, tokens, hidden)."""
+"""Among the inputs of a model: the hidden states at its border, (rows, tokens, hidden)."""
 
 
 class NoBorderError(Exception):
@@ -34,12 +34,14 @@ class NoBorderError(Exception):
 class Border:
     """Where training can start."""
 
-    blocks: list[nn.Module]
-    """Those below it, in the order of their calls."""
-    of_blocks: int
-    """How many the model has."""
-    handed_on: int
-    """Members of the tuple that a block returns, its hidden states first; 0: it returns them alone."""
+    below: list[nn.Module]
+    """What is skipped: the layers below it in the order of their calls, or the whole encoder, under a head."""
+    layers: int
+    """How many layers that are."""
+    of_layers: int
+    """How many layers the model has."""
+    handing_on: Callable[[Tensor], Any]
+    """Makes of hidden states what the last module below returns."""
     hidden: int
     """The size of a token's activations."""
     dtype: torch.dtype
@@ -61,14 +63,13 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
         dtype: of the autocast that the model is trained under; None: none.
 
     Raises:
-        NoBorderError: weights are trained, or random numbers drawn, before the first block is over; or blocks hand on
+        NoBorderError: weights are trained, or random numbers drawn, before the first layer is over; or layers hand on
             more than hidden states.
     """
     was_training = model.training
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
-        called, ended, random, output = _watch(model.train(), inputs)
+        border = _highest(model, *_watch(model.train(), inputs))
         model.eval()
-        border = _highest(model, called, ended, random, output)
         same = _is_the_same(model, border, inputs)
         model.train(was_training)
     if not same:
@@ -76,45 +77,43 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
     return border
 
 
-Calls = tuple[dict[str, int], dict[nn.Module, int], set[nn.Module], Any]
+class _Ended(NamedTuple):
+    time: int
+    random: bool
+    """Whether a random number had been drawn by then."""
+    output: Any
 
 
-def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> Calls:
-    """Return when each module is called first, when each block is over last, the blocks that end after a random number
-    has been drawn, and what a block returns.
-    """
+def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[nn.Module, _Ended]]:
+    """Return when each module is called first, and how each layer, and the encoder under the head, ends last."""
     clock = itertools.count()
     called: dict[str, int] = {}
-    ended: dict[nn.Module, int] = {}
-    random: set[nn.Module] = set()
-    output: list[Any] = []
+    ended: dict[nn.Module, _Ended] = {}
 
     def note_call(name: str) -> None:
         called.setdefault(name, next(clock))
 
-    def note_end(block: nn.Module, _: Any, out: Any) -> None:
-        ended[block] = next(clock)
-        output[:] = [out]
-        if not torch.equal(torch.get_rng_state(), before):
-            random.add(block)
+    def note_end(module: nn.Module, _: Any, output: Any) -> None:
+        ended[module] = _Ended(next(clock), not torch.equal(torch.get_rng_state(), before), output)
 
     with torch.random.fork_rng(devices=[]), ExitStack() as hooks:
         before = torch.get_rng_state()
         for name, module in model.named_modules():
             hook = module.register_forward_pre_hook(lambda *_, name=name: note_call(name))
             hooks.callback(hook.remove)
-        for block in blocks_of(model):
-            hooks.callback(block.register_forward_hook(note_end).remove)
+        for module in [*blocks_of(model), getattr(model, "base_model", model)]:
+            hooks.callback(module.register_forward_hook(note_end).remove)
         model(**inputs)
-    return called, ended, random, output[0] if output else None
+    return called, ended
 
 
-def _highest(
-    model: nn.Module, called: dict[str, int], ended: dict[nn.Module, int], random: set[nn.Module], output: Any
-) -> Border:
+def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Module, _Ended]) -> Border:
+    layers = set(blocks_of(model)) & ended.keys()
     first_trained = min(_first_use(name, called) for name, p in model.named_parameters() if p.requires_grad)
-    frozen = sorted((block for block in ended if ended[block] < first_trained), key=ended.__getitem__)
-    below = [block for block in frozen if block not in random]
+    # an encoder that hands on more, such as a pooled state, is not skipped as a whole
+    alone = [module for module, end in ended.items() if module in layers or len(end.output) == 1]
+    frozen = sorted((module for module in alone if ended[module].time < first_trained), key=lambda m: ended[m].time)
+    below = [module for module in frozen if not ended[module].random]
     if not frozen:
         raise NoBorderError("weights are trained from the first layer on, so that every activation changes")
     if not below:
@@ -123,16 +122,34 @@ def _highest(
             "switch it off there: model.dropout=0 model.attention_dropout=0",
             avoidable=True,
         )
-    states = output[0] if isinstance(output, tuple) else output
+    last = ended[below[-1]]
+    states = hidden_states(last.output)
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     return Border(
-        blocks=below,
-        of_blocks=len(ended),
-        handed_on=len(output) if isinstance(output, tuple) else 0,
+        below=[module for module in below if module in layers] if below[-1] in layers else below[-1:],
+        layers=len(layers.intersection(below)),
+        of_layers=len(layers),
+        handing_on=_like(last.output),
         hidden=states.shape[-1],
         dtype=states.dtype,
-        sha256=digest({name: t for name, t in tensors if _first_use(name, called) < ended[below[-1]]}),
+        sha256=digest({name: t for name, t in tensors if _first_use(name, called) < last.time}),
     )
+
+
+def hidden_states(output: Any) -> Tensor:
+    """Return the hidden states of what a layer or an encoder returns: they come first."""
+    states: Tensor = output if isinstance(output, Tensor) else output[0]
+    return states
+
+
+def _like(output: Any) -> Callable[[Tensor], Any]:
+    """Return what makes the like of `output` of other hidden states, and nothing else."""
+    if isinstance(output, Tensor):
+        return lambda states: states
+    if isinstance(output, tuple):
+        return lambda states: (states, *[None] * (len(output) - 1))
+    first = next(iter(output))
+    return lambda states: type(output)(**{first: states})
 
 
 def _first_use(tensor: str, called: Mapping[str, int]) -> int:
@@ -158,10 +175,9 @@ def _is_the_same(model: nn.Module, border: Border, inputs: Mapping[str, Tensor])
 
 @contextmanager
 def watching(border: Border) -> Iterator[list[Tensor]]:
-    """Yield a list to which every pass through the last block below `border` adds the states it hands on."""
+    """Yield a list to which every pass through the last module below `border` adds the states it hands on."""
     seen: list[Tensor] = []
-    last = border.blocks[-1]
-    hook = last.register_forward_hook(lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    hook = border.below[-1].register_forward_hook(lambda _, __, output: seen.append(hidden_states(output)))
     try:
         yield seen
     finally:
@@ -170,10 +186,10 @@ def watching(border: Border) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
-    """Let `model` skip the blocks below `border` where `STATES` is among its inputs, else compute as ever.
+    """Let `model` skip what is below `border` where `STATES` is among its inputs, else compute as ever.
 
-    What comes before the blocks (embeddings, positions, masks) is still computed: it costs little, and blocks above may
-    take some of it.
+    Under layers that are not skipped, what comes before the first (embeddings, positions, masks) is still computed: it
+    costs little, and they may take some of it.
     """
     given: list[Tensor] = []
 
@@ -183,21 +199,19 @@ def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
 
     def skipping(forward: Any) -> Any:
         def hand_on(*args: Any, **kwargs: Any) -> Any:
-            if not given:
-                return forward(*args, **kwargs)
-            return (given[0], *[None] * (border.handed_on - 1)) if border.handed_on else given[0]
+            return border.handing_on(given[0]) if given else forward(*args, **kwargs)
 
         return hand_on
 
     hook = model.register_forward_pre_hook(take, with_kwargs=True)
-    for block in border.blocks:
-        block.forward = skipping(block.forward)
+    for module in border.below:
+        module.forward = skipping(module.forward)
     try:
         yield
     finally:
         hook.remove()
-        for block in border.blocks:
-            del block.forward  # uncovers that of its class
+        for module in border.below:
+            del module.forward  # uncovers that of its class
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

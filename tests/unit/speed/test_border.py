@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import peft
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from peftlab.speed.border import STATES, NoBorderError, find_border, starting_from, watching
@@ -41,19 +42,24 @@ class TestFindBorder:
     def test_of_a_head_it_is_above_every_layer(self, bert):
         model = bert()
         border = find_border(model, INPUTS)
-        assert border.blocks == list(model.bert.encoder.layer)
-        assert (border.of_blocks, border.handed_on, border.hidden, border.dtype) == (2, 0, 32, torch.float32)
+        assert border.below == [model.bert]
+        assert (border.layers, border.of_layers, border.hidden, border.dtype) == (2, 2, 32, torch.float32)
+
+    def test_an_encoder_that_pools_as_well_is_not_skipped_as_a_whole(self, bert):
+        model = transformers.BertForSequenceClassification(bert().config).requires_grad_(False)
+        model.classifier.requires_grad_(True)
+        assert find_border(model, INPUTS).below == list(model.bert.encoder.layer)
 
     def test_of_the_top_layer_it_is_below_that(self, bert):
         model = bert()
         model.bert.encoder.layer[1].output.LayerNorm.bias.requires_grad_(True)
-        assert find_border(model, INPUTS).blocks == [model.bert.encoder.layer[0]]
+        assert find_border(model, INPUTS).below == [model.bert.encoder.layer[0]]
 
     @pytest.mark.parametrize("fused", [False, True])
     def test_of_adapters_it_is_below_the_lowest(self, bert, fused):
         model = adapted(bert(), "layer.1.output.dense")
         assert fuse_lora(model) if fused else True
-        assert find_border(model, INPUTS).blocks == [model.base_model.model.bert.encoder.layer[0]]
+        assert find_border(model, INPUTS).below == [model.base_model.model.bert.encoder.layer[0]]
 
     @pytest.mark.parametrize(
         "trained", ["bert.embeddings.LayerNorm.bias", "bert.encoder.layer.0.output.dense.weight", "bert"]
@@ -74,12 +80,12 @@ class TestFindBorder:
     def test_dropout_further_up_bounds_it(self, bert):
         model = bert()
         model.bert.encoder.layer[1].output.dropout.p = 0.5
-        assert find_border(model, INPUTS).blocks == [model.bert.encoder.layer[0]]
+        assert find_border(model, INPUTS).below == [model.bert.encoder.layer[0]]
 
     def test_dropout_in_the_head_is_above_it(self, bert):
         model = bert()
         model.dropout.p = 0.5
-        assert len(find_border(model, INPUTS).blocks) == 2
+        assert find_border(model, INPUTS).layers == 2
 
     def test_it_knows_the_type_under_autocast(self, bert):
         model = bert()
@@ -111,7 +117,7 @@ class TestFindBorder:
     def test_layers_that_hand_on_more_than_states_have_none(self, gain, allowed):
         model = Biased(gain)
         if allowed:
-            assert len(find_border(model, INPUTS).blocks) == 2
+            assert find_border(model, INPUTS).layers == 2
         else:
             with pytest.raises(NoBorderError, match="hand on more"):
                 find_border(model, INPUTS)
@@ -160,16 +166,17 @@ class TestStartingFrom:
         with watching(border) as seen:
             expected = self.logits_and_gradients(model, INPUTS)
         calls = SimpleNamespace(below=0)
-        for block in border.blocks:
+        below = model.bert.encoder.layer[: border.layers]
+        for block in below:
             block.output.dense.register_forward_hook(lambda *_: setattr(calls, "below", calls.below + 1))
         states = seen[0] * INPUTS["attention_mask"].unsqueeze(-1)
         with starting_from(border, model):
             found = self.logits_and_gradients(model, {**INPUTS, STATES: states})
             assert calls.below == 0
             again = self.logits_and_gradients(model, INPUTS)
-            assert calls.below == len(border.blocks)
+            assert calls.below == len(below)
         outside = self.logits_and_gradients(model, INPUTS)
-        assert len(expected) == (18 if top else 3)
+        assert len(expected) == 1 + sum(p.requires_grad for p in model.parameters())
         for other in (found, again, outside):
             assert all(torch.equal(one, two) for one, two in zip(expected, other, strict=True))
 
