@@ -51,11 +51,15 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a BERT of 2 layers and hidden size 32, randomly initialised, and its tokenizer."""
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+def make_model(folder: Path) -> Path:
+    """Make that model in `folder`."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("model")
     text = " ".join([*TEMPLATES, *(name for names in NAMES.values() for name in names)]).lower()
     pieces = sorted({c for c in text if c.isalnum()})
     words = [w for w in sorted(set(text.replace("{", " ").replace("}", " ").split())) if len(w) % 3]
@@ -101,7 +105,11 @@ def sentences(count: int, seed: int) -> str:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.txt, dev.txt and test.txt of 48, 16 and 16 sentences, types LOC, ORG, PER."""
-    folder = tmp_path_factory.mktemp("data")
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+def make_data(folder: Path) -> Path:
+    """Make those files in `folder`."""
     for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
         (folder / f"{name}.txt").write_text(sentences(count, seed=number), encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""The command `peftlab`: look at runs and use finished ones.
+"""The command `peftlab`: look at runs, go on with unfinished ones and use finished ones.
 
 Results go to stdout, everything that is said on the way to stderr. Nothing heavy is imported before a command needs it.
 """
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", metavar="DIR", nargs="?", help="where to look; by default runs/ and sweeps/")
     command.set_defaults(command=_runs)
 
+    command = commands.add_parser("resume", parents=[finished], help="go on with a run that was interrupted or killed")
+    command.set_defaults(command=_resume)
+
     command = commands.add_parser("evaluate", parents=[finished], help="score a run anew, and compare with its record")
     command.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
     command.add_argument(
@@ -73,6 +76,27 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", parents=[finished], help="write a plain transformers folder")
     command.add_argument("folder", metavar="DIR", help="new or empty")
     command.set_defaults(command=_export)
+
+    command = commands.add_parser(
+        "reproduce",
+        parents=[finished],
+        help="train a run again: identical, equivalent, different or not comparable, and why",
+        description="The exit code is 0 only where the verdict is identical or equivalent.",
+    )
+    command.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
+    command.add_argument("--out", metavar="DIR", help="train there; by default below reproductions/")
+    command.add_argument(
+        "--spread",
+        type=float,
+        metavar="S",
+        help="how far scores may differ in another environment; by default the range over the runs beside it that "
+        "differ in the seed alone, if there are 3, else 0.01",
+    )
+    command.set_defaults(command=_reproduce)
+
+    command = commands.add_parser("compare", parents=[anew], help="what two runs differ in")
+    command.add_argument("runs", metavar="RUN", nargs=2, help="as with the other commands")
+    command.set_defaults(command=_compare)
     return parser
 
 
@@ -90,6 +114,17 @@ def _runs(given: argparse.Namespace) -> None:
             print(f"{row['id']}: broken: {row['error']}")
     if not rows:
         print("no runs", file=sys.stderr)
+
+
+def _resume(given: argparse.Namespace) -> None:
+    folder = runs.find(given.run)
+    from peftlab.one_run import resume
+
+    with redirect_stdout(sys.stderr if given.json else sys.stdout):
+        record = resume(folder)
+    if given.json:
+        document = {"run": str(record.folder), **{key: record.data[key] for key in ("run_id", "status", "metrics")}}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _evaluate(given: argparse.Namespace) -> None:
@@ -141,6 +176,37 @@ def _export(given: argparse.Namespace) -> None:
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         print(f"{found.folder}: its logits on the validation split differ by at most {found.largest_difference:.2g}")
+
+
+def _reproduce(given: argparse.Namespace) -> None:
+    folder = runs.find(given.run)
+    from peftlab.console import start_logging
+    from peftlab.reproduce import reproduce
+
+    start_logging(stderr=True)
+    with redirect_stdout(sys.stderr):  # where a run says things of its own
+        verdict = reproduce(folder, given.out, given.check_only, given.spread)
+    print(json.dumps(verdict.document(), indent=2, ensure_ascii=False) if given.json else verdict.text())
+    if not verdict.reproduced:
+        sys.exit(1)
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from peftlab.compare import compare
+
+    found = compare(*given.runs)
+    if given.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    rows = [["", *found["runs"], ""]]
+    for section, differences in found.items():
+        if isinstance(differences, dict):
+            rows += [[f"{section}: {key}", *map(_cell, values), ""] for key, values in differences.items()]
+    for score in found["scores"]:
+        difference = score["difference"]
+        shown = "" if difference is None else f"{difference:+.4f}"
+        rows.append([f"{score['split']} {score['name']}", *map(_cell, score["values"]), shown])
+    print(_table(rows))
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class RunSpec:
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None
-    existing: Literal["auto", "rerun", "skip"] = "auto"
+    existing: Literal["auto", "resume", "rerun", "skip"] = "auto"
     allow: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from peftlab.disk import refusal, writing
 from peftlab.masking import mask
 
 console = Console(soft_wrap=True, highlight=False)
@@ -30,6 +32,23 @@ class _ConsoleHandler(logging.Handler):
         console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that may end early: when it cannot be written any more, that is told once and then borne."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        error = sys.exception()
+        if not self.told:
+            self.told = True  # first: what is told goes to this file as well
+            reason = (isinstance(error, OSError) and refusal(Path(self.baseFilename), error)) or repr(error)
+            log.warning("the log ends here, and the run goes on: %s", reason)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written before
+            super().close()
+
+
 def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
 
@@ -48,6 +67,8 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # The module of the data knows how far an epoch has come, and has the loader begin there
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     # Lightning's own use of torch and ours of transformers, which their next versions mend
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -62,7 +83,8 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write the lines of a run to `path` as well."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with writing(path):
+        handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

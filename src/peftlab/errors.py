@@ -1,7 +1,7 @@
 """The errors a user sees.
 
-Each says what is wrong, where, what is allowed and how to mend it, in one short message. They are raised before a run
-folder exists; the entry points print the message without a traceback and exit with code 2.
+Each says what is wrong, where, what is allowed and how to mend it, in one short message, which the entry points print
+without a traceback. A `UserError` is raised before a run folder exists, exit code 2; a `RunError` later, exit code 1.
 """
 
 from __future__ import annotations
@@ -24,6 +24,22 @@ class DataError(UserError):
 
 class SourceError(UserError):
     """A model or data set that cannot be fetched or whose digest does not match."""
+
+
+class RunError(Exception):
+    """What ended a run after it had begun; printed without a traceback, exit code 1, and kept in the record."""
+
+
+class NonFiniteError(RunError):
+    """NaN or an infinity has come up."""
+
+
+class OutOfMemoryError(RunError):
+    """Memory does not suffice, and what is computed may not or cannot be made smaller."""
+
+
+class DiskError(RunError):
+    """A file cannot be written."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -6,7 +6,9 @@ code  meaning
 0     done
 1     a failure while running; the run's record names it
 2     the user's mistake, found before anything was written
-130   interrupted by Ctrl-C (SIGINT); 143 by SIGTERM; both with a record
+130   interrupted by Ctrl-C (SIGINT), 143 by SIGTERM, 138 by SIGUSR1 (which
+      SLURM sends ahead of the time limit with ``--signal=USR1@60``): with a
+      record and a checkpoint, from which the same command goes on
 ====  =====================================================================
 """
 
@@ -29,7 +31,10 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from peftlab.errors import UserError, did_you_mean
+from peftlab.errors import RunError, UserError, did_you_mean
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What asks a run to end: a user, a scheduler that stops or preempts the job, one that announces it."""
 
 _GROUP_IS_NULL = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` begins."""
@@ -74,11 +79,13 @@ def composition_exits() -> Iterator[None]:
 
 @contextmanager
 def user_exits() -> Iterator[None]:
-    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130 and 143."""
+    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130, 138 and 143."""
     try:
         yield
     except UserError as error:
         _fail(f"{error}{set_in(str(error))}")
+    except RunError as error:
+        _fail(str(error), code=1)
     except Interrupted as error:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -86,7 +93,7 @@ def user_exits() -> Iterator[None]:
 
 
 class Signals:
-    """Turns Ctrl-C and SIGTERM into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
+    """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
     `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
     main thread can.
@@ -98,7 +105,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
         self.listen()
         return self
 
@@ -253,6 +260,6 @@ def _arguments() -> list[str]:
     return arguments if found.config_dir is None else [*arguments, search_path(found.config_dir)]
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

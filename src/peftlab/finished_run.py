@@ -23,6 +23,7 @@ from peftlab.callbacks.predictions import Predictions
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule, files_named_for
+from peftlab.disk import writing
 from peftlab.errors import DataError, SourceError, UserError
 from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
@@ -236,8 +237,9 @@ class FinishedRun:
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             merged = spec.peft.merge(tuner.model)
-            merged.save_pretrained(temporary)
-            self.pretrained.tokenizer().save_pretrained(temporary)
+            with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
+                merged.save_pretrained(temporary)
+                self.pretrained.tokenizer().save_pretrained(temporary)
             plain = HEADS[spec.task.head].from_pretrained(temporary, local_files_only=True).eval().to(self._device)
             pairs = zip(self._logits(plain, data), expected, strict=True)
             difference = max(float((new - old).abs().max()) for new, old in pairs)

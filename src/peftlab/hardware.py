@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,8 +69,25 @@ class TrainerSpec:
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
+    on_nan: Literal["stop", "skip_batch"] = "stop"
+    """What happens to a step whose loss or gradient is NaN or infinite: the run ends before anything is changed, or the
+    step is left out."""
+    on_out_of_memory: Literal["split", "stop"] = "split"
+    """What happens to a batch that memory does not suffice for: it is computed in pieces, which makes the same step, or
+    the run ends; with several devices it always ends."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
+    trail_every: int = Field(default=200, ge=1)
+    """Optimiser steps between points of the trail, see `peftlab.callbacks.trail`."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints to resume from; None: by time, see `peftlab.callbacks.checkpointing`."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """Optimiser steps between checkpoints that are kept when the run is over; None: none are."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether checkpoints to resume from are kept: not of a model that is in no process whole."""
+        return self.strategy not in ("fsdp", "deepspeed")
 
     @property
     def world_size(self) -> int:
@@ -113,6 +131,17 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved `trainer` section of a run made elsewhere with as much of its hardware as is here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    fitted = dict(trainer)
+    if trainer["accelerator"] == "gpu" and not gpus:
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+    if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
+        fitted |= {"devices": max(1, gpus), "num_nodes": 1}
+    return fitted
+
+
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
     """Return both without ``auto``, checked against this machine and the launcher; wrong types are left as they are."""
     devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
@@ -142,6 +171,8 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
             raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
         if trainer.get("accumulate", 1) != 1:
             raise ConfigError("trainer.accumulate: deepspeed weighs the parts of a batch alike; use 1, or trainer=fsdp")
+        if trainer.get("on_nan") == "skip_batch":
+            raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself, leaving none out; use stop")
     if strategy == "single_device" and several:
         raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
     if not several:  # whatever the strategy, there is nothing to share out
@@ -152,7 +183,9 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
 def launcher() -> ClusterEnvironment | None:
     """Return what has started this process as one of several, and knows their number and addresses."""
     kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
-    return next((kind() for kind in kinds if kind.detect()), None)
+    kind = next((kind for kind in kinds if kind.detect()), None)
+    # the same command goes on where it was interrupted: it is for the user to say whether the job is queued again
+    return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
 
 
 def strategy_of(trainer: TrainerSpec) -> Strategy | str:
@@ -184,6 +217,26 @@ def cpu_computes_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
+    """Return what may give other bits when the same run is repeated on the same machine with as many threads.
+
+    With ``deterministic`` PyTorch refuses every operation that it knows to be nondeterministic, its attention kernels
+    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: what is left is beyond
+    that switch.
+    """
+    parts = []
+    if not trainer.deterministic:
+        where = "scattered gradients on the CPU" if trainer.accelerator == "cpu" else "atomic additions, cuBLAS, cuDNN"
+        parts.append(f"trainer.deterministic=false: PyTorch may add in any order ({where})")
+    if trainer.compile and trainer.accelerator == "gpu":
+        parts.append("trainer.compile=true: kernels are chosen by how fast they were on trial")
+    if trainer.world_size > 2:  # of two numbers there is one sum
+        parts.append(f"{trainer.world_size} devices: the order of sums over them is that of the communication library")
+    if trainer.strategy == "deepspeed":
+        parts.append("deepspeed: its own kernels, and communication that overlaps with them")
+    return parts
 
 
 def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:

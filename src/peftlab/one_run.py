@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from peftlab import backbone, masking, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of
+from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.predictions import Predictions
+from peftlab.callbacks.trail import Trail
+from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.disk import writing
 from peftlab.errors import ConfigError
 from peftlab.exits import Signals
-from peftlab.hardware import describe_hardware, strategy_of
+from peftlab.hardware import describe_hardware, launcher, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
-from peftlab.processes import agreed, rank, threads_each, together
+from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
 from peftlab.sharding import is_sharded
@@ -84,6 +91,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
+        signals.hold = True  # from where there is a record until it can say how the run has ended
         folder = (
             run_folder.start(config, spec.run_name, whole, **known)
             if first
@@ -93,15 +101,19 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             return folder.record
         with (
             Tracking(spec.logger) as tracking,
-            folder.recording(cost.totals) as record,
+            folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
-            folder.keeping_last(tuner.weights),
+            nullcontext() if spec.trainer.resumable else folder.keeping_last(tuner.weights),
         ):
+            checkpoint = from_rank_0(folder.resume())
             loggers = tracking.start(record, config)
+            splits = spec.trainer.on_out_of_memory == "split" and spec.trainer.world_size == 1
+            tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trainer = make_trainer(spec, data, folder, [cost, best, Interruption(signals)], loggers)
+            trail = Trail(folder.trail, spec.trainer.trail_every)
+            trainer = make_trainer(spec, data, folder, [cost, trail, best], signals, loggers)
             with from_activations(border, tuner.model, data, spec.trainer, record):
-                fit(trainer, tuner, data, best)
+                fit(trainer, tuner, data, best, checkpoint)
                 tuner.load_weights(folder.best)
                 evaluate(trainer, tuner, data, record)
             if first:
@@ -109,6 +121,17 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
+
+
+def resume(folder: Path) -> RunRecord:
+    """Go on with the unfinished run in `folder`, as its own configuration says, and return its record.
+
+    Raises:
+        UserError: it is finished, another process is writing it, or what it was built on is not to be had any more.
+    """
+    there = RunFolder(RunRecord.load(folder))
+    config = there.read_config() | {"run_dir": str(folder), "existing": "resume"}
+    return run(OmegaConf.create(config), there.record.data["command"], there.record.data["overrides"])
 
 
 def seed_everything(spec: RunSpec) -> None:
@@ -135,13 +158,27 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
 
 
 def make_trainer(
-    spec: RunSpec, data: DataModule, folder: RunFolder, callbacks: list[Callback], loggers: Sequence[Logger]
+    spec: RunSpec,
+    data: DataModule,
+    folder: RunFolder,
+    callbacks: list[Callback],
+    signals: Signals,
+    loggers: Sequence[Logger],
 ) -> L.Trainer:
     """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
 
     The callbacks of the configuration come on top of `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
+    last: list[Callback] = [Predictions(folder.predictions)]
+    plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
+    if spec.trainer.resumable:
+        checkpointing = Checkpointing(folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every)
+        callbacks = [*callbacks, Interruption(signals, checkpointing.save)]
+        last.append(checkpointing)
+        plugins.append(TreeFiles())
+    else:
+        callbacks = [*callbacks, Interruption(signals)]
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,
@@ -156,7 +193,8 @@ def make_trainer(
         max_steps=spec.budget.max_steps or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, Predictions(folder.predictions)],
+        callbacks=[*callbacks, *chosen, *last],
+        plugins=plugins,
         logger=loggers,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -166,13 +204,13 @@ def make_trainer(
     )
 
 
-def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest) -> None:
-    """Train to the end of the budget, and validate there too.
+def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
+    """Train to the end of the budget, from the beginning or from a checkpoint on, and validate at the end too.
 
     Raises:
         RuntimeError: no validation gave a number.
     """
-    trainer.fit(tuner, data)
+    trainer.fit(tuner, data, ckpt_path=checkpoint)
     if best.validated_step < trainer.global_step:  # the budget ended between two validations
         trainer.validate(tuner, data, verbose=False)
     if best.value is None:
@@ -201,7 +239,8 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
     if is_sharded(tuner.model):  # a method saves from a model in one piece
         tuner = build_tuner(spec, pretrained)
         load_into(tuner.trained(), folder.best)
-    return spec.peft.save(tuner.model, folder.adapter, tuner.context)
+    with writing(folder.adapter):
+        return spec.peft.save(tuner.model, folder.adapter, tuner.context)
 
 
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
@@ -210,16 +249,22 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
         "code": code_state(),
         "data": data.describe(),
         "method": {"name": spec.peft.name, **spec.peft.count(tuner.model)},
-        "environment": environment(
-            **describe_hardware(spec.trainer),
-            threads=threads_each(spec.trainer),
-            effective_batch_size=spec.data.batch_size,
-            precision=spec.trainer.precision,
-            deterministic=spec.trainer.deterministic,
-            nondeterministic_parts=[],
-            seeds={"global": spec.seed},
-        ),
+        "environment": surroundings(spec),
     }
+
+
+def surroundings(spec: RunSpec) -> dict[str, Any]:
+    """Return the record's section on where a run of `spec` takes place: here."""
+    parts = nondeterministic_parts(spec.trainer)
+    return environment(
+        **describe_hardware(spec.trainer),
+        threads=threads_each(spec.trainer),
+        effective_batch_size=spec.data.batch_size,
+        precision=spec.trainer.precision,
+        deterministic=not parts,
+        nondeterministic_parts=parts,
+        seeds={"global": spec.seed},
+    )
 
 
 def conclude(record: RunRecord) -> None:

@@ -23,7 +23,8 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
-from peftlab.exits import Interrupted, Signals
+from peftlab.errors import RunError
+from peftlab.exits import SIGNALS, Interrupted, Signals
 from peftlab.hardware import TrainerSpec, launcher
 from peftlab.record import RunRecord
 
@@ -58,6 +59,13 @@ def agreed(value: T, trainer: TrainerSpec) -> T:
     if launcher() is None or trainer.world_size == 1:
         return value
     _join(trainer)
+    return from_rank_0(value)
+
+
+def from_rank_0(value: T) -> T:
+    """Return the `value` of rank 0; every rank has to call it."""
+    if not dist.is_initialized():
+        return value
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
@@ -85,15 +93,17 @@ def gathered(items: list[T]) -> list[T]:
 def together(trainer: TrainerSpec, record: RunRecord, signals: Signals) -> Iterator[None]:
     """Around the work of all ranks: start those that no launcher has started, join them, and end with them.
 
-    Meanwhile a signal waits until all ranks have finished a batch, see `peftlab.callbacks.interruption`.
+    With other ranks, a signal waits until all have finished a batch, see `peftlab.callbacks.interruption`; without,
+    one that has been held back is let through here.
 
     Raises:
         RankError: another process has failed.
     """
-    if trainer.world_size == 1:
+    signals.hold = trainer.world_size > 1
+    if not signals.hold:
+        signals.raise_pending()
         yield
         return
-    signals.hold = True
     with _Others(trainer, record) if starts_others(trainer) else nullcontext():
         _join(trainer)
         try:
@@ -164,7 +174,8 @@ class _Others:
         os.environ.update(self._surroundings)
         torch.set_num_threads(self._threads)
         self._errors.cleanup()
-        if isinstance(error, Exception) and self._failed is not None:
+        # what all ranks have found out together tells more than that one of them has ended for it
+        if isinstance(error, Exception) and not isinstance(error, RunError) and self._failed is not None:
             raise self._failed from error
 
     def _error_file(self, number: int) -> Path:
@@ -180,7 +191,7 @@ class _Others:
         until = time.monotonic() + seconds
         while self._failed is None:
             for number, process in enumerate(self._processes, start=1):
-                if process.poll() not in (None, 0, 130, 143):
+                if process.poll() not in (None, 0, *(128 + number for number in SIGNALS)):
                     cause = f"exit code {process.returncode}"
                     with suppress(OSError):
                         cause = json.loads(self._error_file(number).read_text())["message"]["message"]

@@ -15,7 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from peftlab.exits import user_exits
 from peftlab.one_run import run
-from peftlab.run_folder import CONFIG
+from peftlab.runs import CONFIG
 
 
 @record  # leaves what went wrong where rank 0 looks for it

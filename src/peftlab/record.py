@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from peftlab.atomic_files import replacing
+from peftlab.disk import writing
 from peftlab.errors import ConfigError, UserError
 from peftlab.masking import mask, mask_own
 
@@ -44,6 +46,9 @@ NOT_RESULT = (
     "trainer.threads",  # environment: the record keeps it there
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
+    "trainer.trail_every",  # how often the trail notes what the weights are
+    "trainer.checkpoint_every",  # how much is lost when the run is killed
+    "trainer.keep_every",  # what is left beside the best checkpoint
     # how the arithmetic of one and the same step is spread over devices and time: the batches and what is learnt from
     # each do not depend on it, only roundings and the places that dropout hits do, as on another kind of device
     "trainer.devices",
@@ -54,6 +59,7 @@ NOT_RESULT = (
     "trainer.offload_optimizer",
     "trainer.accumulate",
     "trainer.compile",
+    "trainer.on_out_of_memory",
     # whether frozen layers are computed once or in every epoch
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
@@ -100,8 +106,8 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
     Raises ConfigError where the configuration holds nan or an infinity.
     """
-    deciding = mask_own(_without(config, NOT_RESULT))
-    for key, value in _leaves(deciding):
+    deciding = deciding_part(config)
+    for key, value in leaves(deciding):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"'{key}' is {value}: a number must be finite; use null for none.")
     parts = {
@@ -112,6 +118,12 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
     return {"sha256": sha256_of(parts), **parts}
 
 
+def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets."""
+    decides: dict[str, Any] = mask_own(_without(config, NOT_RESULT))
+    return decides
+
+
 def run_id_of(identity: Mapping[str, Any]) -> str:
     """Return the run id: the first 12 hex digits of the identity."""
     return str(identity["sha256"])[:12]
@@ -120,15 +132,16 @@ def run_id_of(identity: Mapping[str, Any]) -> str:
 def claim_folder(root: Path, run_id: str) -> Path:
     """Make and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... where that is taken; two runs never get the same.
 
-    Raises UserError where `root` cannot be made.
+    Raises UserError where `root` cannot be made, and DiskError where the disk is the reason.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder '{root}' ({error.strerror}). Choose another with run_dir=.") from error
     for number in itertools.count(1):
         folder = root / (run_id if number == 1 else f"{run_id}-{number}")
-        with contextlib.suppress(FileExistsError):
+        with writing(folder), contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
     raise AssertionError("unreachable: the numbers never end")
@@ -228,11 +241,16 @@ class RunRecord:
         others = [other for other in self.data["files"] if other["path"] != relative]
         self.data["files"] = [*others, {"path": relative, "bytes": file.stat().st_size, "sha256": digest}]
 
-    def resume(self) -> None:
-        """Set the run to running again and write the record; the history keeps how it ended before."""
-        self.data |= {"status": "running", "ended_at": None, "error": None}
-        self.event("resumed")
+    def resume(self, **details: Any) -> None:
+        """Set the run to running again and write the record; the history keeps `details` and how it ended before."""
+        self.data |= {"status": "running", "ended_at": None, "error": None, "files": []}
+        self.event("resumed", **details)
         self.write()
+
+    @property
+    def resumed_at(self) -> int | None:
+        """After how many optimiser steps the run was resumed, the last time; None where it never was."""
+        return next((event["step"] for event in reversed(self.data["history"]) if event["event"] == "resumed"), None)
 
     def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
         """End the run and write the record.
@@ -254,26 +272,14 @@ class RunRecord:
     def write(self) -> None:
         """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
 
-        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks; the old file
-        then stays.
+        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks and DiskError
+        where the disk does not take the file; the old one then stays.
         """
         text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        temporary = self.folder / f".{FILE_NAME}.{os.getpid()}"
-        try:
-            # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.folder / FILE_NAME)
-        finally:
-            temporary.unlink(missing_ok=True)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
+        data = text.encode(errors="backslashreplace")
+        with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
+            temporary.write_bytes(data)
 
 
 def code_state(root: Path = _SOURCE_ROOT) -> dict[str, Any]:
@@ -418,7 +424,7 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is no container, with its dotted key."""
     if isinstance(value, Mapping):
         inner: Iterable[tuple[Any, Any]] = value.items()
@@ -428,7 +434,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
         return
     for part, item in inner:
-        yield from _leaves(item, f"{key}.{part}" if key else str(part))
+        yield from leaves(item, f"{key}.{part}" if key else str(part))
 
 
 def _finite(value: Any) -> Any:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from peftlab import checkpoints
+from peftlab.atomic_files import remove_torn, replacing
 from peftlab.console import log_file
-from peftlab.errors import ConfigError
+from peftlab.disk import writing
+from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted
 from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
+from peftlab.runs import CONFIG, PACKAGES, read_config
 from peftlab.tensor_files import save
 
 log = logging.getLogger("peftlab")
 
-CONFIG = "config.yaml"
+UNFINISHED = ("running", "interrupted", "failed")
+"""The statuses of a run that can go on; a killed one is still said to be running."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking")
-"""What the list of files in a finished record leaves out."""
+LOCK = ".lock"
+"""Is locked by the process that writes the run, as long as it lives."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
+"""What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,12 @@ class RunFolder:
     record: RunRecord
     finished: bool = False
     """Whether this very run had been completed before, so that there is nothing to do."""
+    unfinished: bool = False
+    """Whether this very run had been begun before, and is to go on."""
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
+    """What its environment was and is, where the two differ: bits may, too."""
+    lock: int | None = None
+    """The descriptor of the locked file."""
 
     @property
     def path(self) -> Path:
@@ -43,14 +60,24 @@ class RunFolder:
         return self.record.folder
 
     @property
+    def checkpoints(self) -> Path:
+        """The best checkpoint, and those that the run can go on from."""
+        return self.path / "checkpoints"
+
+    @property
     def best(self) -> Path:
-        """The best checkpoint."""
-        return self.path / "checkpoints" / "best.safetensors"
+        """The best checkpoint, of what is trained."""
+        return self.checkpoints / "best.safetensors"
 
     @property
     def last(self) -> Path:
-        """The weights where the run was interrupted."""
-        return self.path / "checkpoints" / "last.safetensors"
+        """The weights where a run was interrupted of which no checkpoints are kept to go on from."""
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def trail(self) -> Path:
+        """What the weights were on the way, see `peftlab.callbacks.trail`."""
+        return self.path / "trail.jsonl"
 
     @property
     def predictions(self) -> Path:
@@ -68,19 +95,15 @@ class RunFolder:
         Raises:
             ConfigError: there is none.
         """
-        file = self.path / CONFIG
-        if not file.is_file():
-            raise ConfigError(f"{file}: there is no such file; is {self.path} a whole run folder?")
-        config = OmegaConf.to_container(OmegaConf.load(file))
-        assert isinstance(config, dict)
-        return {str(key): value for key, value in config.items()}
+        return read_config(self.path)
 
     @contextmanager
-    def recording(self, cost: Callable[[], Mapping[str, Any]]) -> Iterator[RunRecord]:
+    def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
         """Keep ``log.txt``, and end the record as completed, interrupted or failed, by how the block is left.
 
         Args:
             cost: asked at the end for the record's section.
+            keep_every: optimiser steps; of the checkpoints to go on from, a completed run keeps those at multiples.
         """
         with log_file(self.path / "log.txt"):
             log.info("run folder: %s", self.path)
@@ -94,7 +117,30 @@ class RunFolder:
                 log.error("failed: %s: %s; the record is in %s", type(error).__name__, error, self.path)
                 self._end("failed", error, cost())
                 raise
-            self._end("completed", None, cost())
+            else:
+                checkpoints.prune(self.checkpoints, last=0, every=keep_every)
+                self._end("completed", None, cost())
+            finally:
+                if self.lock is not None:
+                    os.close(self.lock)
+
+    def resume(self) -> Path | None:
+        """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew."""
+        if not self.unfinished:
+            return None
+        for folder in (self.path, self.checkpoints):
+            remove_torn(folder)
+        newest = checkpoints.newest_whole(self.checkpoints)
+        step = checkpoints.step_of(newest) if newest else 0
+        for damaged in checkpoints.files(self.checkpoints):
+            if damaged == newest:
+                break
+            checkpoints.remove(damaged)
+        log.info("resumed after step %d" if newest else "resumed from the beginning: no step had been kept", step)
+        for key, (then, here) in self.elsewhere.items():
+            log.warning("resumed elsewhere: %s is %s and was %s; the last digits may differ", key, here, then)
+        self.record.resume(step=step, **({"elsewhere": dict(self.elsewhere)} if self.elsewhere else {}))
+        return newest
 
     @contextmanager
     def keeping_last(self, weights: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
@@ -111,9 +157,15 @@ class RunFolder:
     def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
         for file in sorted(self.path.rglob("*")):
-            if file.is_file() and file.relative_to(self.path).parts[0] not in STILL_WRITTEN:
+            still_written = file.relative_to(self.path).parts[0] in STILL_WRITTEN
+            if file.is_file() and not still_written and not checkpoints.belongs(file):
                 self.record.add_file(file.relative_to(self.path))
-        self.record.finish(status, error)
+        try:
+            self.record.finish(status, error)
+        except DiskError as refused:
+            if error is None:
+                raise
+            raise DiskError(f"{error}; nor can the record say so: {refused}") from error
 
 
 class _Unwritten(RunRecord):
@@ -127,9 +179,12 @@ class Elsewhere(RunFolder):
     """The run folder for ranks other than 0: it is somewhere else, and whatever would be written there fails."""
 
     @contextmanager
-    def recording(self, cost: Callable[[], Mapping[str, Any]]) -> Iterator[RunRecord]:
+    def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
         """Leave the recording to rank 0."""
         yield self.record
+
+    def resume(self) -> None:
+        """Leave it to rank 0."""
 
     def _keep(self, weights: Mapping[str, Tensor]) -> None:
         """Leave it to rank 0, which could not have put the weights together alone."""
@@ -142,7 +197,7 @@ def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewher
 
 
 def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:
-    """Make the run folder with its first files, or return the one in which this very run has been completed.
+    """Make the run folder with its first files, or return the one in which this very run has been begun or completed.
 
     Args:
         config: the resolved configuration; ``run_dir`` and ``existing`` say where, and what to do if it is there.
@@ -151,32 +206,91 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         record: what else `RunRecord.start` takes.
 
     Raises:
-        ConfigError: ``run_dir`` holds something else, or cannot be made.
+        ConfigError: ``run_dir`` holds something else, or the folder cannot be made and written to; there is nothing to
+            resume; another process is writing the run.
     """
     run_id = run_id_of(identity)
     root = Path("runs") / name
     exact = Path(config["run_dir"]) if config["run_dir"] else None
     existing = config["existing"]
-    finished = _completed([exact] if exact else sorted(root.glob(f"{run_id}*")), identity)
-    if finished is not None:
+    there = _runs_of(identity, [exact] if exact else root.glob(f"{run_id}*"))
+    finished = next((run for run in there if run.data["status"] == "completed"), None)
+    if finished is not None and existing != "resume":
         again = existing == "rerun" or not (exact or existing == "skip")
         log.info("this very run is finished already: %s%s", finished.folder, "; making it again" if again else "")
         if not again:
             return RunFolder(finished, finished=True)
-    path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
-    (path / CONFIG).write_text(OmegaConf.to_yaml(mask(dict(config))), encoding="utf-8")
-    (path / "packages.txt").write_text(packages_text(), encoding="utf-8")
-    return RunFolder(RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record))
+    unfinished = next((run for run in reversed(there) if run.data["status"] in UNFINISHED), None)
+    if unfinished is not None and existing != "rerun":
+        return _go_on(unfinished.folder, config, **record)
+    if existing == "resume":
+        what = f"{finished.folder} is finished" if finished else f"{exact or root} holds no run of this identity"
+        raise ConfigError(f"existing=resume: there is nothing to resume: {what}; leave existing=resume out")
+    path: Path | None = None
+    try:
+        path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
+        with writing(path):
+            lock = _lock(path)
+        made = RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record)
+        _describe(path, config)
+        return RunFolder(made, lock=lock)
+    except DiskError as error:
+        if path is not None:  # nothing has begun: leave nothing behind
+            shutil.rmtree(path, ignore_errors=True)
+        raise ConfigError(str(error)) from error
 
 
-def _completed(folders: Iterable[Path], identity: Mapping[str, Any]) -> RunRecord | None:
-    """Return the record of a completed run of this identity in one of `folders`."""
-    for folder in folders:
-        if (folder / FILE_NAME).is_file():
-            record = RunRecord.load(folder)
-            if record.data["identity"]["sha256"] == identity["sha256"] and record.data["status"] == "completed":
-                return record
-    return None
+def _runs_of(identity: Mapping[str, Any], folders: Iterable[Path]) -> list[RunRecord]:
+    """Return the records of this identity in `folders`, the oldest first."""
+    there = [RunRecord.load(folder) for folder in folders if (folder / FILE_NAME).is_file()]
+    same = [record for record in there if record.data["identity"]["sha256"] == identity["sha256"]]
+    return sorted(same, key=lambda record: str(record.data["started_at"]))
+
+
+def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
+    """Return the folder of an unfinished run, for this process to write alone."""
+    lock = _lock(path)
+    there = RunRecord.load(path)  # once more: another process may have gone on until now
+    if there.data["status"] == "completed":
+        os.close(lock)
+        return RunFolder(there, finished=True)
+    then, here = there.data["environment"], record["environment"]
+    elsewhere = {key: (then.get(key), value) for key, value in here.items() if then.get(key) != value}
+    there.update(environment=here, code=record["code"])
+    _describe(path, config)  # what is no part of the identity, such as the devices, may be another
+    return RunFolder(there, unfinished=True, elsewhere=elsewhere, lock=lock)
+
+
+def _describe(path: Path, config: Mapping[str, Any]) -> None:
+    for name, text in ((CONFIG, OmegaConf.to_yaml(mask(dict(config)))), (PACKAGES, packages_text())):
+        with replacing(path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _lock(path: Path) -> int:
+    """Lock the folder for this process, until it ends or closes the descriptor that is returned.
+
+    The lock is one of POSIX: it ends with the process, even where children of it, such as loader workers, live on.
+
+    Raises:
+        ConfigError: another process has locked it.
+    """
+    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            log.warning("%s: this file system has no locks (%s): never start the same run twice", path, error.strerror)
+            return descriptor
+        holder = os.read(descriptor, 1000).decode(errors="replace")
+        os.close(descriptor)
+        raise ConfigError(
+            f"{path}: {holder or 'another process'} is writing this run; wait for its end, or stop it: "
+            "the same command then goes on"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return descriptor
 
 
 def _exact_folder(path: Path, replace: bool) -> Path:
@@ -185,12 +299,13 @@ def _exact_folder(path: Path, replace: bool) -> Path:
             raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
         if not replace:
             raise ConfigError(
-                f"run_dir={path}: holds another run, or one that did not finish; "
-                "name another folder, or replace it with existing=rerun"
+                f"run_dir={path}: holds another run; name another folder, or replace it with existing=rerun"
             )
+        os.close(_lock(path))
         shutil.rmtree(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
     return path

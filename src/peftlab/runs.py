@@ -1,4 +1,4 @@
-"""Finding runs: by folder or by the start of an id, and all of them as a table. No torch."""
+"""Finding runs: by folder or by the start of an id, and all of them as a table; their configuration. No torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from peftlab.errors import UserError, did_you_mean
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.record import FILE_NAME, RunRecord
 
 ROOTS = (Path("runs"), Path("sweeps"))
 """The folders that runs are made in: ``<root>/<name>/<start of the id>``."""
+
+CONFIG, PACKAGES = "config.yaml", "packages.txt"
+"""What lies beside the record: the resolved configuration, and the installed packages, one a line."""
 
 _SHOWN = 8
 """How many runs a message lists."""
@@ -57,6 +64,24 @@ def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
     roots = ROOTS if folder is None else [Path(folder)]
     rows = [_row(file.parent) for root in roots for file in sorted(root.rglob(FILE_NAME))]
     return sorted(rows, key=lambda row: row.get("started_at") or "", reverse=True)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the resolved configuration of the run in `folder`.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(file))
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{file}: expected keys and values")
+    return {str(key): value for key, value in config.items()}
 
 
 def _row(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from filelock import FileLock
 from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
+from peftlab.disk import refusal
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking import mask
 
@@ -143,6 +144,8 @@ class IndexSource:
                         newly_fetched = True
                         self._fetch_into(folder, flaws)
         except OSError as error:
+            if reason := refusal(folder.parent, error):
+                raise SourceError(f"The cache {reason}, or set PEFTLAB_CACHE to another folder.") from error
             raise SourceError(
                 f"Cannot use the cache folder '{folder.parent}' ({error}). "
                 "Make it writable, or set PEFTLAB_CACHE to a folder that is."
@@ -311,6 +314,8 @@ class HubSource:
                 "`hf auth login` or set HF_TOKEN."
             ) from error
         except (errors.HTTPError, OSError, RuntimeError) as error:
+            if reason := refusal(Path(constants.HF_HUB_CACHE), error):
+                raise SourceError(f"The hub's cache {reason}, or set HF_HUB_CACHE to another folder.") from error
             raise SourceError(
                 f"Cannot fetch '{self.repo}' from the hub, nor is all of it in the cache '{constants.HF_HUB_CACHE}': "
                 f"{mask(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from peftlab.atomic_files import replacing
+from peftlab.errors import NonFiniteError
+
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        whole: dict[str, Tensor] = {}
-        memory: set[int] = set()
-        for name, tensor in tensors.items():
-            own = tensor.detach().cpu().contiguous()
-            whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
-            memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+    """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one.
+
+    Raises:
+        NonFiniteError: one of them holds NaN or an infinity; no such file is ever written.
+        DiskError: the disk does not take it.
+    """
+    whole: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if not _is_finite(own):
+            raise NonFiniteError(f"{path}: not written, for {name} is not finite. Lower optimizer.lr, or clip more")
+        whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
+        memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+    with replacing(path, needed=sum(tensor.nbytes for tensor in whole.values())) as temporary:
         save_file(whole, temporary, metadata={"format": "pt"})
         temporary.chmod(0o644)  # safetensors lets only the owner read
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -45,3 +48,12 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
     for name, tensor in tensors.items():
         tensor.data.copy_(saved[name])
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether `tensor` has neither NaN nor infinities; the norm tells so in a fraction of the time."""
+    return (
+        not tensor.is_floating_point()
+        or bool(torch.linalg.vector_norm(tensor).isfinite())
+        or bool(torch.isfinite(tensor).all())
+    )

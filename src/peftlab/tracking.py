@@ -9,6 +9,7 @@ from typing import Any, Self
 from lightning.pytorch.loggers import Logger
 
 from peftlab.console import log_file
+from peftlab.disk import refusal
 from peftlab.masking import mask
 from peftlab.processes import rank
 from peftlab.record import RunRecord
@@ -62,8 +63,9 @@ class Unfailing(Logger):
 
     def __init__(self, name: str, make: Callable[..., Logger], record: RunRecord) -> None:
         super().__init__()
-        self._label = name
+        self.label = name
         self._told = False
+        self._folder = record.folder
         self._logger: Logger | None = None
         self._logger = self._try(lambda: make(save_dir=record.folder))
         self._call("begin", record)
@@ -100,6 +102,15 @@ class Unfailing(Logger):
         """Log a table."""
         self._call("log_table", key, columns, data)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the logger."""
+        return self._call("state_dict") or {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        if state_dict:
+            self._call("load_state_dict", state_dict)
+
     def save(self) -> None:
         """Write what has been logged."""
         self._call("save")
@@ -122,7 +133,8 @@ class Unfailing(Logger):
             return act()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run is worth more
             if not self._told:
-                log.warning("logger.%s fails and the run goes on: %s: %s", self._label, type(error).__name__, error)
+                reason = refusal(self._folder, error) or f"{type(error).__name__}: {error}"
+                log.warning("logger.%s fails and the run goes on: %s", self.label, reason)
             self._told = True
             return None
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -14,11 +18,16 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
+from peftlab.errors import NonFiniteError
 from peftlab.methods.method import Method, MethodContext
+from peftlab.micro_batches import Halve, MicroBatches, Note
+from peftlab.non_finite import SKIPS_IN_A_ROW, StepSkippedError, find
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
 from peftlab.tasks.task import Batch, Task
+
+log = logging.getLogger("peftlab")
 
 
 class Tuner(L.LightningModule):
@@ -45,6 +54,29 @@ class Tuner(L.LightningModule):
         # Lightning's own mean rounds the weights when it averages them over ranks
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy="disable") for split in splits})
         self._step_loss = torch.tensor(0.0)
+        self.strict_loading = False  # a checkpoint holds what is trained
+        self._parts: list[Batch] = []
+        self._skipped = 0
+        self._stand_in: Tensor | None = None
+        self._graph: Tensor | None = None
+        self.guard()
+
+    def guard(
+        self,
+        on_nan: Literal["stop", "skip_batch"] = "stop",
+        halve: Halve | None = None,
+        note: Note = lambda event, **details: None,
+    ) -> None:
+        """Say what happens when numbers go wrong or memory runs out.
+
+        Args:
+            on_nan: whether a step with NaN or infinities ends the run or is left out.
+            halve: makes a batch that memory does not suffice for anew, as two; None: the run ends.
+            note: called with an event and its details when one of this has happened.
+        """
+        self.on_nan, self.note = on_nan, note
+        self.training_pieces = MicroBatches("training", halve, note)
+        self.evaluation_pieces = MicroBatches("evaluation", halve, note)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of `batch`."""
@@ -67,6 +99,20 @@ class Tuner(L.LightningModule):
         """
         load_everywhere(self.trained(), path)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep of the weights what is trained, of which the rest follows."""
+        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint has all of it.
+
+        Raises:
+            ValueError: it has not, or more.
+        """
+        odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
+        if odd:
+            raise ValueError(f"{len(odd)} tensors are only in the checkpoint or only in the model, first {odd[0]}")
+
     def configure_model(self) -> None:
         """Shard the model where the strategy has laid out the devices for it."""
         if self.device_mesh is not None:
@@ -80,14 +126,102 @@ class Tuner(L.LightningModule):
         """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
         return self.losses[split]
 
+    @property
+    def step_loss(self) -> Tensor:
+        """This rank's part of the loss of the last step, over all its forward passes; before clipping and scaling."""
+        return self._step_loss
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a part of a batch, scaled so that the step's gradient is that of the batch's mean loss.
 
         Lightning divides by the forward passes of a step, and the strategy takes the mean over ranks.
+
+        Where a batch may be computed in pieces, what is returned only stands for the loss: see `backward`. It is NaN
+        while the loss is not known, because the pieces come later.
+        """
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._parts, self._step_loss = [], torch.tensor(0.0)
+        self._parts.append(batch)
+        pieces = self.training_pieces
+        if pieces.halve is None:
+            computed = pieces.attempt(self._loss, batch)
+            assert computed is not None
+            return computed[0]
+        whole = pieces.attempt(self._loss, batch) if pieces.fits(batch) else None
+        self._graph = None if whole is None else whole[0]
+        value = torch.tensor(torch.nan, device=self.device) if whole is None else whole[0].detach()
+        self._stand_in = value.requires_grad_()
+        return self._stand_in
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add the gradient of the last part of the batch, in pieces where memory does not suffice for the whole.
+
+        The graph of the loss is held here alone, so that it can be let go before something smaller is tried. What
+        Lightning makes of a loss (it divides by the parts, fp16 scales) is read off the gradient of its stand-in.
+        """
+        if self._stand_in is None:
+            self.training_pieces.attempt(lambda _: super(Tuner, self).backward(loss), self._parts[-1])
+            return
+        super().backward(loss)
+        factor, self._stand_in = self._stand_in.grad, None
+        assert factor is not None
+        todo = self._parts[-1:]
+        if self._graph is not None:
+            if self._release(factor):
+                return
+            todo = self._restart()
+        while not self._learn(todo, factor):
+            todo = self._restart()
+
+    def _release(self, factor: Tensor) -> bool:
+        """Run backwards through the graph that is held, and let it go; return whether memory sufficed."""
+        graph, self._graph = self._graph, None
+        assert graph is not None
+        done = self.training_pieces.attempt(lambda _: torch.autograd.backward(graph, factor), self._parts[-1])
+        return done is not None
+
+    def _learn(self, parts: Sequence[Batch], factor: Tensor) -> bool:
+        """Add the gradients of `parts`, piece by piece; return whether memory sufficed."""
+
+        def learn(piece: Batch) -> None:
+            with self.trainer.precision_plugin.forward_context():
+                loss = self._loss(piece)
+            torch.autograd.backward(loss, factor)
+
+        for part in parts:
+            for piece in self._pieces(part):
+                if self.training_pieces.attempt(learn, piece) is None:
+                    return False
+        return True
+
+    def _pieces(self, part: Batch) -> list[Batch]:
+        """Return the pieces of a part of a training batch, on the device."""
+        return [
+            self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
+            for piece in self.training_pieces.pieces(part)
+        ]
+
+    def _restart(self) -> list[Batch]:
+        """Drop the gradient, to which something may have been added in part; return all that it is to be made of."""
+        self.trainer.optimizers[0].zero_grad()
+        self._step_loss = torch.tensor(0.0)
+        return self._parts
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a part of a batch, see `training_step`, and add it to that of the step.
+
+        Where it is not finite, neither is its gradient, so that the norm of the step's gradient tells of both, to all
+        ranks alike.
         """
         loss = self.task.loss(self(batch), batch)
-        self._log_step(loss.detach() * batch["share"], batch_idx)
-        return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size)
+        value = loss.detach()
+        self._step_loss = self._step_loss + value * batch["share"]
+        return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size + 0 * value)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make a step, unless it turns out that it is to be left out: the model and the optimiser then stay as is."""
+        with suppress(StepSkippedError):
+            super().optimizer_step(*args, **kwargs)
 
     def configure_gradient_clipping(
         self,
@@ -95,16 +229,57 @@ class Tuner(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the norm of the whole gradient, as Lightning does, and log that norm; DeepSpeed does both itself."""
+        """Clip by the norm of the whole gradient, as Lightning does, and log that norm; DeepSpeed does both itself.
+
+        Before that, check that it is finite, and so are the weights that the last step has left: one number is read
+        from the device. Of DeepSpeed, only the loss can be looked at.
+        """
+        self._log_step()
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            if not torch.isfinite(self.trainer.strategy.reduce(self._step_loss)):
+                self._went_wrong()
             return
         parameters = list(self.trainer.precision_plugin.main_params(optimizer))
-        if gradient_clip_val is None:
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        else:
-            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if self._is_logged():
-            self.log("train/grad_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm, batch_size=1)
+            self.log("train/grad_norm", _scalar(norm), batch_size=1)
+        with torch.no_grad():
+            weights = nn.utils.get_total_norm(parameters)
+        if torch.isfinite(_scalar(norm) + 0 * _scalar(weights)):
+            self._skipped = 0
+        else:
+            self._went_wrong()
+        if gradient_clip_val is not None:
+            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def _went_wrong(self) -> None:
+        """Find out what is not finite, and end the run or leave the step out.
+
+        fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
+        """
+        with self.trainer.precision_plugin.forward_context():
+            pieces = [piece for part in self._parts for piece in self._pieces(part)]
+            finding = find(self.model, pieces, self._step_loss, lambda piece: self.task.loss(self(piece), piece))
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and finding.kind == "gradient" and scaler.get_scale() > 1:
+            return
+        step = self.trainer.global_step + 1
+        self._skipped += 1
+        skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
+        self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
+        if not skipping:
+            raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
+        log.warning("step %d left out: %s", step, finding)
+        if scaler is None:
+            raise StepSkippedError
+
+    def _advice(self, kind: str) -> str:
+        if self.on_nan == "skip_batch" and kind != "weights":
+            return f"{SKIPS_IN_A_ROW} steps in a row had to be left out: it is not the examples. Lower optimizer.lr"
+        if kind == "weights":
+            return "The step before made them so: lower optimizer.lr, or set trainer.clip_norm"
+        return "Lower optimizer.lr, look at the examples, or leave such steps out with trainer.on_nan=skip_batch"
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -142,13 +317,10 @@ class Tuner(L.LightningModule):
         scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _log_step(self, loss: Tensor, batch_idx: int) -> None:
-        """Add up the loss of a step over its forward passes; where that is due, log it and the learning rates."""
-        position = batch_idx % self.trainer.accumulate_grad_batches
-        self._step_loss = loss if position == 0 else self._step_loss + loss
-        last = position == self.trainer.accumulate_grad_batches - 1
-        if last and self._is_logged():
-            self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True)
+    def _log_step(self) -> None:
+        """Where that is due, log the loss of the step and the learning rates."""
+        if self._is_logged():
+            self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True, batch_size=1)
             self.log_dict(self._learning_rates(), batch_size=1)
 
     def _is_logged(self) -> bool:
@@ -162,13 +334,26 @@ class Tuner(L.LightningModule):
         return {peaks[group["initial_lr"]]: group["lr"] for group in groups}
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
-        logits = self(batch)
-        if not batch["examples"]:
-            return []
-        self.mean_loss(split).update(self.task.loss(logits, batch).float(), self.task.weight(batch))
-        predictions = self.task.decode(logits, batch)
-        self.task.update(self.metric(split), predictions)
+        predictions: list[dict[str, Any]] = []
+        todo = self.evaluation_pieces.pieces(batch)
+        while todo:
+            piece = todo.pop(0)
+            if piece is not batch:
+                piece = self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
+            done = self.evaluation_pieces.attempt(self._predict, piece)
+            if done is None:
+                todo = [*self.evaluation_pieces.pieces(piece), *todo]
+            elif piece["examples"]:
+                loss, found = done[0]
+                self.mean_loss(split).update(loss, self.task.weight(piece))
+                self.task.update(self.metric(split), found)
+                predictions += found
         return predictions
+
+    def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
+        """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
+        logits = self(batch)
+        return self.task.loss(logits, batch).float(), self.task.decode(logits, batch) if batch["examples"] else []
 
     def _reset(self, split: str) -> None:
         self.metric(split).reset()
@@ -177,3 +362,8 @@ class Tuner(L.LightningModule):
     def _log_scores(self, split: str) -> None:
         values = {"loss": self.mean_loss(split).compute(), **self.metric(split).compute()}
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+
+
+def _scalar(norm: Tensor) -> Tensor:
+    """Return a norm over all ranks."""
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from peftlab.one_run import run
+from peftlab.reproduce import reproduce
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 
@@ -52,6 +53,15 @@ def test_a_gpu_learns_what_a_cpu_learns(trained, precision, tolerance):
 def test_compiling_changes_roundings_only(trained):
     plain, compiled = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.compile={c}") for c in (0, 1))
     assert compiled == pytest.approx(plain, rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_run_repeats_bit_for_bit(compose_config, tiny_overrides, precision, attention):
+    same = ["trainer=gpu", f"trainer.precision={precision}", f"model.attention={attention}", "peft=full"]
+    record = run(compose_config(*tiny_overrides, *same, "budget.max_steps=24"))
+    assert record.data["environment"]["deterministic"]
+    assert reproduce(record.folder).verdict == "identical"
 
 
 @two_gpus

@@ -151,6 +151,57 @@ class TestExport:
         assert code == 0
 
 
+class TestReproduce:
+    def test_what_is_recorded_is_checked(self, peftlab, run_id):
+        code, out, err = peftlab("reproduce", run_id, "--check-only")
+        assert (code, err) == (0, "")
+        assert out.startswith("identical: all that decides the result is the same, and the folder agrees with its rec")
+        assert "trained again: no" in out
+
+    def test_an_edited_score_is_exit_code_1(self, peftlab, run_id, finished):
+        (file,) = Path("runs").rglob("record.json")
+        document = json.loads(file.read_text())
+        for score in document["metrics"]:
+            score["value"] = 0.99 if score["name"] == "entity_f1" and score["split"] == "test" else score["value"]
+        file.write_text(json.dumps(document))
+        code, out, _ = peftlab("reproduce", run_id, "--check-only", "--json")
+        verdict = json.loads(out)
+        assert (code, verdict["verdict"], verdict["again"]) == (1, "different", None)
+        (cause,) = verdict["causes"]
+        assert (cause["kind"], cause["then"]) == ("edited", 0.99)
+        assert json.loads((file.parent / "reproduction.json").read_text()) == [verdict]
+
+    def test_json_is_all_there_is_on_stdout(self, peftlab, run_id):
+        code, out, err = peftlab("reproduce", run_id, "--json", "--out", "again")
+        verdict = json.loads(out)
+        assert (code, verdict["verdict"], verdict["again"]) == (0, "identical", "again")
+        assert "precision  recall" in err
+
+
+class TestCompare:
+    def test_the_table(self, peftlab, run_id, finished):
+        (folder,) = Path("runs/mine").iterdir()
+        other = Path(shutil.copytree(folder, "runs/mine/other"))
+        config = (other / "config.yaml").read_text()
+        (other / "config.yaml").write_text(config.replace("seed: 0", "seed: 1"))
+        code, out, err = peftlab("compare", run_id, "other")
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0].split() == [str(folder), str(other)]
+        assert re.search(r"^config: seed +0 +1$", out, re.MULTILINE)
+        assert re.search(r"^test entity_f1 +(0\.\d{4}) +\1 +\+0\.0000$", out, re.MULTILINE)
+        assert "environment: " not in out
+
+    def test_json(self, peftlab, run_id, finished):
+        code, out, _ = peftlab("compare", run_id, run_id, "--json")
+        document = json.loads(out)
+        assert code == 0
+        assert {section: document[section] for section in ("config", "data", "environment", "packages", "code")} == {
+            section: {} for section in ("config", "data", "environment", "packages", "code")
+        }
+        assert [score["difference"] for score in document["scores"]] == [0.0] * len(finished.data["metrics"])
+        assert document["cost"]["steps"] == [60, 60]
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -161,6 +212,8 @@ class TestMistakes:
             (["predict", "RUN", "a text", "--file", "b"], "error: predict wants texts, --file FILE or --jsonl FILE"),
             (["predict", "RUN", "--file", "nowhere"], "error: nowhere: cannot be read (No such file or directory)"),
             (["export", "RUN", "runs"], "error: 'runs' is there already and not empty"),
+            (["reproduce", "RUN", "--out", "runs"], "error: 'runs' is there already and not empty"),
+            (["compare", "RUN", "nothing"], "error: 'nothing' is neither a run folder"),
             (["runs", "nowhere"], "error: 'nowhere' is no folder"),
         ],
     )
@@ -195,7 +248,8 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_readme_works(peftlab, finished, tiny_data, line):
-    shutil.copytree(finished.folder, "runs/ner_lora/3f9c2a71d0be")
+    for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
+        shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
     shutil.copy(tiny_data / "test.txt", "new.conll")
     Path("texts.txt").write_text("Paris\n")
     Path("tickets.jsonl").write_text('{"text": "Paris"}\n')

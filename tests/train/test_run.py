@@ -77,6 +77,7 @@ def test_the_record_lists_every_file_with_its_digest(finished):
         "packages.txt",
         "predictions/test.jsonl",
         "predictions/validation.jsonl",
+        "trail.jsonl",
         *(f"tables/{split}/{name}.csv" for split in ("validation", "test") for name in ("confusion", "entity_types")),
     }
     on_disk = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}

@@ -7,7 +7,15 @@ import torch
 
 from peftlab import hardware
 from peftlab.errors import ConfigError
-from peftlab.hardware import TrainerSpec, cpu_computes_bf16, describe_hardware, resolve_hardware, strategy_of
+from peftlab.hardware import (
+    TrainerSpec,
+    cpu_computes_bf16,
+    describe_hardware,
+    fit_to_this_machine,
+    nondeterministic_parts,
+    resolve_hardware,
+    strategy_of,
+)
 
 
 @pytest.fixture
@@ -192,12 +200,14 @@ def test_devices_that_cannot_work_together(machine, launched, monkeypatch, gpus,
     assert str(error.value).startswith("trainer.")
 
 
-def test_deepspeed_divides_no_parts(machine, monkeypatch):
+def test_deepspeed_divides_no_parts_and_leaves_no_step_out(machine, monkeypatch):
     machine(gpus=2)
     monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: name)
     assert several(devices=2, strategy="deepspeed") == (2, "deepspeed")
     with pytest.raises(ConfigError, match=r"^trainer\.accumulate: "):
         several(devices=2, strategy="deepspeed", accumulate=2)
+    with pytest.raises(ConfigError, match=r"^trainer\.on_nan=skip_batch: "):
+        several(devices=2, strategy="deepspeed", on_nan="skip_batch")
 
 
 def test_a_wrong_type_is_left_for_the_validation(machine):
@@ -226,3 +236,48 @@ def test_frozen_weights_in_bf16_want_autocast(machine):
     machine(gpus=0)
     with pytest.raises(ConfigError, match=r"trainer\.frozen_weights=bf16: goes with trainer\.precision=bf16-mixed"):
         resolve_hardware({"accelerator": "cpu", "precision": "32-true", "frozen_weights": "bf16"})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "parts"),
+    [
+        ({"accelerator": "cpu"}, []),
+        ({"accelerator": "cpu", "compile": True, "devices": 2, "strategy": "ddp"}, []),
+        ({"accelerator": "cpu", "deterministic": False}, ["trainer.deterministic=false"]),
+        ({"accelerator": "gpu"}, []),
+        ({"accelerator": "gpu", "deterministic": False}, ["trainer.deterministic=false"]),
+        ({"accelerator": "gpu", "compile": True}, ["trainer.compile=true"]),
+        ({"accelerator": "gpu", "devices": 2, "strategy": "ddp"}, []),
+        ({"accelerator": "gpu", "devices": 4, "num_nodes": 2, "strategy": "fsdp"}, ["8 devices"]),
+        ({"accelerator": "gpu", "devices": 2, "strategy": "deepspeed"}, ["deepspeed"]),
+        (
+            {"accelerator": "gpu", "devices": 3, "strategy": "ddp", "deterministic": False, "compile": True},
+            ["trainer.deterministic=false", "trainer.compile=true", "3 devices"],
+        ),
+    ],
+)
+def test_what_may_give_other_bits_is_named(trainer, parts):
+    assert [part.partition(":")[0] for part in nondeterministic_parts(TrainerSpec(**trainer))] == parts
+
+
+def made_with(**settings) -> dict:
+    return {"accelerator": "gpu", "devices": 4, "num_nodes": 2, "precision": "16-mixed", "strategy": "ddp", **settings}
+
+
+def test_a_run_of_a_gpu_is_made_on_the_cpu_where_there_is_none(machine):
+    machine(gpus=0)
+    assert fit_to_this_machine(made_with(devices=1, num_nodes=1)) == made_with(
+        accelerator="cpu", devices=1, num_nodes=1, precision="32-true", frozen_weights="fp32"
+    )
+
+
+def test_a_run_of_more_devices_is_made_on_those_that_are_here(machine):
+    machine(gpus=3)
+    assert fit_to_this_machine(made_with()) == made_with(devices=3, num_nodes=1)
+
+
+def test_hardware_that_is_here_is_kept(machine):
+    machine(gpus=4)
+    assert fit_to_this_machine(made_with(num_nodes=1)) == made_with(num_nodes=1)
+    on_cpus = made_with(accelerator="cpu", num_nodes=1)
+    assert fit_to_this_machine(on_cpus) == on_cpus

@@ -34,6 +34,8 @@ CONFIG: dict[str, Any] = {
         "threads": 2,
         "precision": "bf16",
         "log_every": 10,
+        "checkpoint_every": None,
+        "keep_every": None,
         "devices": 2,
         "num_nodes": 1,
         "strategy": "ddp",

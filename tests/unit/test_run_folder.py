@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from peftlab import checkpoints
 from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import Interrupted
@@ -24,7 +27,9 @@ WEIGHTS = {"weight": torch.arange(4.0)}
 def begin(**settings: Any) -> RunFolder:
     """Start a run of a configuration whose only option that counts is `lr`."""
     config = {"lr": 0.1, "run_dir": None, "existing": "auto"} | settings
-    return start(config, "experiment", identity(config, {"train": "a"}, "b"), command=["train"], overrides=["lr=0.1"])
+    environment = {"threads": config.pop("threads", 1)}
+    known = {"code": {}, "environment": environment, "command": ["train"], "overrides": ["lr=0.1"]}
+    return start(config, "experiment", identity(config, {"train": "a"}, "b"), **known)
 
 
 def finish(folder: RunFolder) -> RunFolder:
@@ -64,9 +69,63 @@ def test_a_finished_run_is_made_again_beside():
     assert not second.finished
 
 
-def test_a_run_that_did_not_finish_is_left_beside():
+@pytest.mark.parametrize("existing", ["auto", "resume", "skip"])
+@pytest.mark.parametrize("where", [{}, {"run_dir": "mine"}])
+def test_a_run_that_did_not_finish_goes_on(where, existing):
+    first = begin(**where)
+    again = begin(**where, existing=existing)
+    assert (again.path, again.unfinished, again.finished) == (first.path, True, False)
+
+
+def test_the_latest_of_those_that_did_not_finish_goes_on():
+    finish(begin())
+    begin()
+    latest = begin(existing="rerun")
+    assert begin().path == latest.path
+
+
+def test_a_run_that_did_not_finish_is_left_beside_where_asked():
     first = begin()
-    assert begin().path.name == f"{first.path.name}-2"
+    assert begin(existing="rerun").path.name == f"{first.path.name}-2"
+
+
+@pytest.mark.parametrize("where", [{}, {"run_dir": "mine"}])
+def test_without_anything_to_resume_resuming_is_refused(where):
+    with pytest.raises(ConfigError, match=r"existing=resume: there is nothing to resume: .* holds no run"):
+        begin(**where, existing="resume")
+    finish(begin(**where))
+    with pytest.raises(ConfigError, match=r"existing=resume: there is nothing to resume: .* is finished"):
+        begin(**where, existing="resume")
+
+
+@pytest.mark.parametrize("existing", ["auto", "resume", "skip"])
+def test_a_run_that_another_process_is_writing_is_left_to_it(existing):
+    folder = begin()
+    assert f"process {os.getpid()} on " in in_another_process(lambda: begin(existing=existing))
+    assert in_another_process(lambda: begin(existing="rerun")) == f"{folder.path}-2"
+    os.close(folder.lock)
+    assert in_another_process(lambda: begin(existing=existing)) == f"{folder.path}-2"
+
+
+def test_a_run_that_another_process_is_writing_is_not_replaced():
+    begin(run_dir="mine")
+    assert " is writing this run" in in_another_process(lambda: begin(run_dir="mine", existing="rerun"))
+    assert Path("mine/record.json").exists()
+
+
+def in_another_process(work: Callable[[], RunFolder]) -> str:
+    """Return the folder that a forked process gets, or the message; locks are between processes."""
+    reader, writer = os.pipe()
+    other = os.fork()
+    if other == 0:
+        try:
+            os.write(writer, str(work().path).encode())
+        except ConfigError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(other, 0)
+    return os.read(reader, 1000).decode()
 
 
 def test_existing_skip_leaves_a_finished_run_alone():
@@ -77,11 +136,6 @@ def test_existing_skip_leaves_a_finished_run_alone():
     assert again.path == first.path
     assert on_disk(first) == before
     assert [path.name for path in Path("runs/experiment").iterdir()] == [first.path.name]
-
-
-def test_existing_skip_makes_what_is_not_finished():
-    begin()
-    assert not begin(existing="skip").finished
 
 
 def test_existing_rerun_makes_a_finished_run_again():
@@ -187,12 +241,43 @@ def test_an_interrupted_run_keeps_its_weights(error, kind):
     assert torch.equal(load_file(folder.last)["weight"], WEIGHTS["weight"])
 
 
-def test_an_interrupted_run_does_not_count_as_finished():
-    folder = begin(run_dir="mine")
+def test_a_run_goes_on_from_its_newest_whole_checkpoint():
+    folder = begin()
+    assert folder.resume() is None  # it has just begun
+    for step in (2, 4, 6):
+        checkpoints.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
     with pytest.raises(KeyboardInterrupt), folder.recording(lambda: COST):
         raise KeyboardInterrupt
-    with pytest.raises(ConfigError, match="did not finish"):
-        begin(run_dir="mine")
+    assert not {file["path"] for file in on_disk(folder)["files"]} & {"checkpoints/step-4.safetensors"}
+    checkpoints.path_of(folder.checkpoints, 6).write_bytes(b"")
+    (folder.checkpoints / ".step-8.safetensors.123").touch()
+    again = begin()
+    with again.recording(lambda: COST):
+        assert again.resume() == checkpoints.path_of(folder.checkpoints, 4)
+        assert [checkpoints.step_of(path) for path in checkpoints.files(folder.checkpoints)] == [4, 2]
+        assert on_disk(again)["status"] == "running"
+    events = [(event["event"], event.get("step")) for event in on_disk(again)["history"]]
+    assert events == [("started", None), ("interrupted", None), ("resumed", 4), ("completed", None)]
+    assert list(folder.checkpoints.iterdir()) == []
+    assert "step-6.safetensors is damaged and passed over" in (folder.path / "log.txt").read_text()
+
+
+def test_a_completed_run_keeps_the_checkpoints_it_was_to_keep():
+    folder = begin()
+    with folder.recording(lambda: COST, keep_every=4):
+        for step in (2, 4, 8, 9):
+            checkpoints.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
+    assert [checkpoints.step_of(path) for path in checkpoints.files(folder.checkpoints)] == [8, 4]
+
+
+def test_where_a_run_goes_on_elsewhere_the_record_says_so():
+    begin()
+    again = begin(threads=2)
+    with again.recording(lambda: COST):
+        again.resume()
+    assert on_disk(again)["environment"]["threads"] == 2
+    (resumed,) = [event for event in on_disk(again)["history"] if event["event"] == "resumed"]
+    assert resumed["elsewhere"] == {"threads": [1, 2]}
 
 
 def test_the_lines_of_a_run_are_kept():

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from peftlab import tensor_files
+from peftlab.errors import NonFiniteError
 from peftlab.tensor_files import load_into, save
 
 
@@ -78,7 +79,7 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: (steps.append("fsync"), fsync(file)))
     monkeypatch.setattr(Path, "replace", lambda a, b: (steps.append(f"replace {b.name}"), replace(a, b)))
     save(tensors(), tmp_path / "x")
-    assert steps == ["fsync", "replace x"]
+    assert steps == ["fsync", "replace x", "fsync"]  # the last one of the folder
 
 
 def test_tensors_that_share_memory_are_saved_each(tmp_path: Path):
@@ -107,3 +108,16 @@ def test_a_shape_that_differs_is_refused_and_nothing_is_copied(tmp_path: Path):
     with pytest.raises(ValueError, match=r"x: turned has shape \(3, 4\), the model \(1, 3\)"):
         load_into(wrong, path)
     assert_equal(wrong, tensors(1) | {"turned": torch.zeros(1, 3)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_never_written(tmp_path: Path, value):
+    save(tensors(), tmp_path / "a")
+    with pytest.raises(NonFiniteError, match="matrix is not finite"):
+        save(tensors() | {"matrix": torch.tensor([1.0, value])}, tmp_path / "a")
+    assert_equal(load_file(tmp_path / "a"), tensors())
+
+
+def test_numbers_whose_squares_are_too_large_are_finite(tmp_path: Path):
+    save({"large": torch.tensor([1e30])}, tmp_path / "a")
+    assert load_file(tmp_path / "a")["large"] == 1e30

@@ -18,6 +18,8 @@ from peftlab.processes import over_ranks
 class Cost(Callback):
     """Counts samples, tokens and seconds of training, without validation, over all ranks.
 
+    A run that is resumed adds to what it had cost when the checkpoint was made; what was lost after it counts nowhere.
+
     Until the training has ended, the other ranks are taken to have done as much as this one.
 
     ``train_flops`` is counted on the first batch, forward and backward, and scaled by the tokens of all batches with
@@ -26,6 +28,7 @@ class Cost(Callback):
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
+        self.wall_seconds_before = 0.0
         self.train_seconds = 0.0
         self.samples = self.tokens = self.positions = self.steps = 0
         self.epochs = 0.0
@@ -34,6 +37,25 @@ class Cost(Callback):
         self._flops_a_position = 0.0
         self._resumed: float | None = None
         self._counter: FlopCounterMode | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        running = 0.0 if self._resumed is None else time.perf_counter() - self._resumed
+        return {
+            "wall_seconds": self._wall_seconds(),
+            "train_seconds": self.train_seconds + running,
+            "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
+            "flops_a_position": self._flops_a_position,
+            "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from it."""
+        self.wall_seconds_before = state_dict["wall_seconds"]
+        self.train_seconds = state_dict["train_seconds"]
+        self._peak_memory_gib = state_dict["peak_memory_gib"]
+        self._flops_a_position = state_dict["flops_a_position"]
+        self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -93,7 +115,7 @@ class Cost(Callback):
         """Return the ``cost`` section of the record."""
         seconds, ranks = self.train_seconds, self._ranks
         return {
-            "wall_seconds": round(time.perf_counter() - self.began, 3),
+            "wall_seconds": round(self._wall_seconds(), 3),
             "train_seconds": round(seconds, 3),
             "steps": self.steps,
             "epochs": round(self.epochs, 4),
@@ -102,6 +124,9 @@ class Cost(Callback):
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
             "train_flops": self._flops_a_position * ranks * self.positions,
         }
+
+    def _wall_seconds(self) -> float:
+        return self.wall_seconds_before + time.perf_counter() - self.began
 
 
 def peak_memory_gib() -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -13,12 +15,15 @@ from peftlab.tasks.task import Selection
 from peftlab.tensor_files import save
 from peftlab.tuner import Tuner
 
+log = logging.getLogger("peftlab")
+
 
 class KeepBest(Callback):
     """After each validation that is better than all before, write what is trained to `path`.
 
-    An equal score does not count as better: the earlier checkpoint, with less training, stays. The scores are those of
-    all ranks together, so that every rank comes to the same decision.
+    A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
+    checkpoint, with less training, stays. The scores are those of all ranks together, so that every rank comes to the
+    same decision.
     """
 
     def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
@@ -26,12 +31,24 @@ class KeepBest(Callback):
         self.value: float | None = None
         self.validated_step = -1
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"value": self.value, "validated_step": self.validated_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from it."""
+        self.value, self.validated_step = state_dict["value"], state_dict["validated_step"]
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare, and write the checkpoint and the record."""
         assert isinstance(pl_module, Tuner)
         self.validated_step = trainer.global_step
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
-        if self._better(value):
+        loss = float(trainer.callback_metrics["validation/loss"])
+        if not math.isfinite(loss):  # scores may be numbers all the same: of predictions that are none
+            self.record.event("not finite", step=trainer.global_step, kind="validation loss")
+            log.warning("step %d: the validation loss is not finite: no candidate for the best", trainer.global_step)
+        elif self._better(value):
             self.value = value
             weights = pl_module.weights()
             if trainer.is_global_zero:

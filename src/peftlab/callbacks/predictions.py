@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from peftlab.atomic_files import replacing
 from peftlab.processes import gathered
 
 
@@ -46,10 +47,9 @@ class Predictions(Callback):
         self._found = []
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-            for prediction in found:
-                file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found).encode()
+        with replacing(self.folder / f"{split}.jsonl", needed=len(text)) as temporary:
+            temporary.write_bytes(text)
 
 
 def _position(example_id: str) -> tuple[str, int]:

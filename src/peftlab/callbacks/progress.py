@@ -25,13 +25,14 @@ class Progress(Callback):
         self._bar: Bar | None = None
         self._task = TaskID(0)
         self._last_line = 0.0
-        self._samples = self._steps = 0
+        self._samples = self._first_step = 0
         self._seconds = 0.0
         self._since: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to count, and draw the bar on a terminal."""
         self._since = self._last_line = time.perf_counter()
+        self._first_step = trainer.global_step
         if console.is_terminal and trainer.is_global_zero:
             self._bar = Bar(
                 TextColumn("training"),
@@ -92,7 +93,8 @@ class Progress(Callback):
     def _describe(self, trainer: L.Trainer) -> str:
         step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
         rate = self._samples / self._seconds if self._seconds else 0.0
-        left = (steps - step) * self._seconds / step if step else 0.0
+        done = step - self._first_step
+        left = (steps - step) * self._seconds / done if done else 0.0
         loss = trainer.callback_metrics.get("train/loss")  # as logged: of the whole batch, over all ranks
         shown = "" if loss is None else f"loss {float(loss):.4f}  "
         lr = trainer.optimizers[0].param_groups[0]["lr"]

@@ -99,14 +99,20 @@ class TrainingBatches(Sampler[Part]):
         self._arguments = (np.asarray(lengths), batch_size, bucket_batches, seed)
         self._division = division
         self._epoch = 0
+        self._position = (0, 0)
         self._batches = len(plan(*self._arguments, epoch=0))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self._epoch = epoch
 
+    def go_on(self, epoch: int, batches: int) -> None:
+        """Choose the epoch of the next iteration, and let that epoch begin after so many batches."""
+        self._epoch, self._position = epoch, (epoch, batches)
+
     def __iter__(self) -> Iterator[Part]:
-        for batch in plan(*self._arguments, epoch=self._epoch):
+        epoch, done = self._position
+        for batch in plan(*self._arguments, epoch=self._epoch)[done if self._epoch == epoch else 0 :]:
             yield from self._division.of_training_batch(batch)
 
     def __len__(self) -> int:

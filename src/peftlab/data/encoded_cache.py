@@ -16,10 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
+from peftlab.disk import refusal
 from peftlab.sources import cache_root
 from peftlab.tasks.task import Encoded
 
 log = logging.getLogger("peftlab")
+
+_TOLD: set[Path] = set()
+"""Folders that could not be written: told once, not once a split."""
 
 FORMAT = 2
 """Raise it when the meaning of the stored arrays changes."""
@@ -52,7 +56,10 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     try:
         _store(encoded, path)
     except (SafetensorError, OSError) as error:
-        log.warning("the encoded data cannot be kept in %s (%s); going on without", path.parent, error)
+        if path.parent not in _TOLD:
+            _TOLD.add(path.parent)
+            reason = refusal(path, error, sum(array.nbytes for array in encoded.arrays.values())) or f"{path}: {error}"
+            log.warning("going on without keeping the encoded data: %s", reason)
     return encoded
 
 

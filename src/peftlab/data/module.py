@@ -144,6 +144,7 @@ class DataModule(L.LightningDataModule):
         self.sha256: dict[str, str] = {}
         self.train_test_overlap = 0
         self.recall: Mapping[str, Recall] = {}
+        self._position = (0, 0)
 
     def load(self) -> None:
         """Fetch, read, check and encode every split, and let the task learn its labels.
@@ -244,15 +245,32 @@ class DataModule(L.LightningDataModule):
             "licence": self.licence,
         }
 
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the training has come: the epoch, and how many batches of its plan are done."""
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed  # type: ignore[union-attr]
+        return {"epoch": self.trainer.current_epoch, "batches": done // self.division.accumulate}  # type: ignore[union-attr]
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there."""
+        self._position = (state_dict["epoch"], state_dict["batches"])
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the examples, wanted for decoding, stay as they are."""
-        stay = {name: value for name, value in batch.items() if isinstance(value, list)}
+        stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
         move = {name: value for name, value in batch.items() if name not in stay}
         return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
 
+    def halves(self, batch: Batch) -> list[Batch]:
+        """Return the two halves of `batch`, collated anew: each is padded only to its own longest row."""
+        part, dataset = batch["part"], self._batches_of(batch["split"])
+        middle = (len(part.examples) + 1) // 2
+        return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the shuffled, length-bucketed training batches."""
-        return self._loader("train", self._training_batches())
+        batches = self._training_batches()
+        batches.go_on(*self._position)  # before the workers begin, which fetch ahead
+        return self._loader("train", batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, the longest first."""
@@ -275,10 +293,13 @@ class DataModule(L.LightningDataModule):
         """Return the examples of each batch in which a model is scored on `split`."""
         return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
 
+    def _batches_of(self, split: str) -> _BatchDataset:
+        return _BatchDataset(self.task, self.splits[split], split, self.recall.get(split))
+
     def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
         return DataLoader(
-            _BatchDataset(self.task, self.splits[name], self.recall.get(name)),
+            self._batches_of(name),
             sampler=batches,
             batch_size=None,
             collate_fn=_as_it_is,  # by default torch looks into every list of a batch for arrays to convert
@@ -296,16 +317,17 @@ def _as_it_is(batch: Any) -> Any:
 class _BatchDataset(Dataset[Batch]):
     """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
 
-    def __init__(self, task: Task, split: Split, recall: Recall | None) -> None:
-        self.task, self.split, self.recall = task, split, recall
+    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None) -> None:
+        self.task, self.split, self.name, self.recall = task, split, name, recall
 
     def __getitem__(self, part: Part) -> Batch:
+        origin = {"split": self.name, "part": part}
         if not part.examples:
-            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0}
+            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0, **origin}
         batch = self._collate(part.examples)
         # collating costs little beside a forward pass, and every rank finds the share without asking the others
         whole = batch if len(part.examples) == len(part.batch) else self._collated(part.batch)
-        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole))}
+        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole)), **origin}
 
     def _collate(self, indices: list[int]) -> Batch:
         batch = self._collated(indices)

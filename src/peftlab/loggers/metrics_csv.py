@@ -3,34 +3,85 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.csv_logs import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
 
+from peftlab.atomic_files import replacing
 
-class MetricsCsv(Logger, CSVLogger):
+
+class MetricsCsv(Logger):
     """``metrics.csv`` in the run folder: a row for every logged step, a column for every metric.
 
-    Lightning's own CSV logger adds a folder for versions and a file of hyperparameters, which the run record replaces.
+    A row is on its way to the disk as soon as it is logged. Lightning's own CSV logger loses rows when it is killed
+    while it adds a column, and cannot go on with a file.
     """
 
-    def __init__(self, save_dir: str | Path, flush_every: int = 50) -> None:
-        CSVLogger.__init__(self, root_dir=save_dir, name="", version="", flush_logs_every_n_steps=flush_every)
+    def __init__(self, save_dir: str | Path) -> None:
+        super().__init__()
+        self.folder = Path(save_dir)
+        self._columns: list[str] = []
+        self._rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """None of its own: there is one file."""
+        return ""
+
+    version = name
 
     @property
     def save_dir(self) -> str:
         """The run folder."""
-        return self.root_dir
+        return str(self.folder)
+
+    @property
+    def path(self) -> Path:
+        """The file of the metrics."""
+        return self.folder / "metrics.csv"
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many rows there are."""
+        return {"rows": len(self._rows)}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Go on with the first rows of the file that is there: those that came later will come again."""
+        with self.path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            self._rows = list(reader)[: state_dict["rows"]]
+        self._columns = list(reader.fieldnames or [])
+        self._rewrite()
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        row = {**metrics, "step": step}
+        self._rows.append(row)
+        if row.keys() <= set(self._columns):
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write(self._text([row]))
+        else:
+            self._columns = sorted({*self._columns, *row})
+            self._rewrite()
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Write nothing: the configuration is beside ``metrics.csv`` already."""
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Write ``tables/<key>.csv``."""
-        path = Path(self.root_dir) / "tables" / f"{key}.csv"
+        path = self.folder / "tables" / f"{key}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *data])
+
+    def _rewrite(self) -> None:
+        with replacing(self.path) as temporary:
+            header = dict(zip(self._columns, self._columns, strict=True))
+            temporary.write_text(self._text([header, *self._rows]), encoding="utf-8", newline="")
+
+    def _text(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns).writerows(rows)
+        return text.getvalue()

@@ -9,6 +9,8 @@ from typing import Any
 import tensorboard  # noqa: F401  # Lightning would miss it only once the run has begun
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from peftlab.record import RunRecord
+
 
 class TensorBoard(TensorBoardLogger):
     """Event files in ``tracking/tensorboard``; tables are shown as text.
@@ -21,6 +23,10 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, save_dir: str | Path, flush_seconds: int = 30) -> None:
         folder = Path(save_dir) / "tracking" / "tensorboard"
         super().__init__(folder, name="", version="", default_hp_metric=False, flush_secs=flush_seconds)
+
+    def begin(self, record: RunRecord) -> None:
+        """Let what a run that is resumed will log again take the place of what it had logged."""
+        self._kwargs["purge_step"] = record.resumed_at
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Show a table as Markdown."""

@@ -44,6 +44,9 @@ STEP = "trainer/global_step"
 class Wandb(Logger):
     """A W&B run of its own, also beside other runs of the same process.
 
+    A run that is resumed goes on with its W&B run. Rows that it had logged after the checkpoint stay there beside the
+    same ones logged again: W&B takes none back. Offline, each part is a folder of its own, under the same id.
+
     Args:
         save_dir: the run folder; wandb's files go to ``tracking/wandb`` in it.
         project: None: ``WANDB_PROJECT``, else peftlab.
@@ -115,6 +118,9 @@ class Wandb(Logger):
             "name": self.labels["name"] or f"{record.data['name']}-{record.data['run_id']}",
             "config": {"record": about},
         }
+        tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
+        if tracked:
+            labels |= {"id": tracked[0], "resume": "allow"}
         mode = self._mode(settings)
         try:
             self._run = self._init(mode, labels)

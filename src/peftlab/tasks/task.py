@@ -16,9 +16,9 @@ from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 Batch = dict[str, Any]
-"""A collated batch: ``inputs`` (what the model's forward takes), ``examples`` (none: a filler, which is not to count),
-``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is divided it is one part;
-``share`` is then its share of the whole's `Task.weight`."""
+"""A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
+which is not to count), ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is
+divided it is one part; ``share`` is then its share of the whole's `Task.weight`."""
 
 Table = tuple[list[str], list[list[Any]]]
 """The names of the columns, and the rows."""

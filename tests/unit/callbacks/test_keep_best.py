@@ -39,12 +39,16 @@ def record(tmp_path):
 def validate(tuner, record, tmp_path):
     """Return the step of the weights that are kept after validations with these scores."""
 
-    def run(*scores, metric="entity_f1", mode="max", fn="fit"):
+    def run(*scores, metric="entity_f1", mode="max", fn="fit", loss=1.0):
         callback = KeepBest(Selection(metric=metric, mode=mode), tmp_path / "checkpoints" / "best", record)
         for step, score in enumerate(scores, start=1):
             tuner.model["classifier"].weight.data.fill_(step)
             trainer = SimpleNamespace(
-                callback_metrics={f"validation/{metric}": torch.tensor(score), "validation/other": torch.tensor(step)},
+                callback_metrics={
+                    "validation/loss": torch.tensor(loss),
+                    f"validation/{metric}": torch.tensor(score),
+                    "validation/other": torch.tensor(step),
+                },
                 global_step=step,
                 current_epoch=step // 2,
                 state=SimpleNamespace(fn=fn),
@@ -85,6 +89,13 @@ def test_the_best_is_kept(validate, record, scores, mode, kept):
         "epoch": kept // 2,
         "step": kept,
     }
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_score_beside_a_loss_that_is_not_finite_keeps_nothing(validate, record, loss):
+    """Predictions can be read off NaN, and they may even score."""
+    assert validate(0.5, loss=loss)[0] is None
+    assert "not finite" in [event["event"] for event in record.data["history"]]
 
 
 def test_scores_that_are_no_number_keep_nothing(validate):

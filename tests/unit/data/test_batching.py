@@ -177,3 +177,17 @@ def test_lightning_sets_the_epoch():
     )
     trainer.fit(recorder, loader)
     assert recorder.epochs == {epoch: planned(seed=1, epoch=epoch) for epoch in range(3)}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_epoch_goes_on_where_it_was_left(accumulate):
+    lengths = np.arange(1, 41)
+    batches = TrainingBatches(lengths, 4, 5, seed=3, division=Division(accumulate=accumulate))
+    batches.set_epoch(2)
+    whole = list(batches)
+    batches.go_on(2, 7)
+    batches.set_epoch(2)  # as Lightning does before the first batch
+    assert list(batches) == whole[7 * accumulate :]
+    assert len(batches) == len(whole)
+    batches.set_epoch(3)
+    assert len(list(batches)) == len(whole)

@@ -203,6 +203,16 @@ class TestLoaders:
         assert sorted(len(batch["examples"]) for batch in batches) == sorted([size] * (rows // size) + [rows % size])
 
     @pytest.mark.parametrize("accumulate", [1, 3])
+    def test_the_halves_of_a_part_are_together_the_part(self, module, accumulate):
+        data = module(max_tokens=12, division=Division(accumulate=accumulate))  # sentences of several rows among them
+        for part in data.train_dataloader():
+            halves = data.halves(part)
+            assert [e.id for half in halves for e in half["examples"]] == [e.id for e in part["examples"]]
+            assert sum(half["share"] for half in halves) == pytest.approx(part["share"])
+            assert sum(half["tokens"] for half in halves) == part["tokens"]
+            assert [words for half in halves for words in half["words"]] == part["words"]
+
+    @pytest.mark.parametrize("accumulate", [1, 3])
     def test_the_shares_of_a_batch_are_those_of_its_labelled_tokens(self, module, accumulate):
         """Some batches of 5 sentences are smaller than the number of parts: what is left over is filled."""
         ranks = [Division(2, rank, accumulate) for rank in range(2)]

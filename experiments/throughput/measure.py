@@ -1,0 +1,303 @@
+"""How fast training is beside other ways to do the same: ratios from interleaved rounds of new processes.
+
+python experiments/throughput/measure.py [--method lora|full|head] [--examples N] [--epochs N] [--rounds N] [NAME ...]
+
+Each contender fine-tunes MiniLM on the same random choice of CoNLL-2003 sentences for whole epochs, since batches
+grouped by length are not alike; NAME chooses contenders. Told are medians over the rounds: samples/s, real tokens/s,
+the share of this machine's bf16 peak that goes into products of real tokens with weights, the most memory, the entity
+F1 on validation, and the ratio of the first contender's samples/s to the others' in the same round, with its range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+EXPERIMENTS = {
+    "lora": ["+experiment=ner_lora"],
+    "full": ["+experiment=ner_full"],
+    "head": ["+experiment=ner_lora", "peft=head"],
+}
+PASSES = {"lora": 4, "full": 6, "head": 2}
+"""Floating-point operations a token and weight: two for the output, two each for the gradients of input and weight."""
+EVALUATED = 1000
+"""Validation sentences."""
+HF_BATCH, HF_LR = 32, {"lora": 2e-3, "full": 5e-5, "head": 1e-2}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("contenders", nargs="*", metavar="NAME", default=list(CONTENDERS), help=", ".join(CONTENDERS))
+    parser.add_argument("--method", choices=EXPERIMENTS, default="lora")
+    parser.add_argument("--examples", type=int, default=1600, help="training sentences")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.within:
+        (name,) = chosen.contenders
+        found = CONTENDERS[name](Work(chosen.method, chosen.examples, chosen.epochs))
+        print(json.dumps(found | {"peak": bf16_peak()}))
+        return
+    rounds = [{name: one(name, chosen) for name in chosen.contenders} for _ in range(chosen.rounds)]
+    report(rounds, chosen)
+
+
+def one(name: str, chosen: argparse.Namespace) -> dict[str, float]:
+    options = ["--method", chosen.method, "--examples", str(chosen.examples), "--epochs", str(chosen.epochs)]
+    with tempfile.TemporaryDirectory() as folder:
+        ended = subprocess.run(
+            [sys.executable, __file__, "--within", name, *options], cwd=folder, check=True, stdout=subprocess.PIPE
+        )
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    print(f"{name:34} {found['samples'] / found['seconds']:6.1f} samples/s", file=sys.stderr, flush=True)
+    return found
+
+
+def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace) -> None:
+    first = chosen.contenders[0]
+    print(f"{chosen.method}, {chosen.examples} sentences, {chosen.epochs} epochs, medians of {chosen.rounds} rounds")
+    print(f"{'':34} samples/s  tokens/s  of peak  GiB    F1      {first} is faster by")
+    for name in chosen.contenders:
+        of = [found[name] for found in rounds]
+        rates = [it["samples"] / it["seconds"] for it in of]
+        firsts = [found[first]["samples"] / found[first]["seconds"] for found in rounds]
+        ratios = sorted(ours / rate for ours, rate in zip(firsts, rates, strict=True))
+        tokens = statistics.median(it["tokens"] / it["seconds"] for it in of)
+        share = statistics.median(it["tokens"] * it["flops_a_token"] / it["seconds"] / it["peak"] for it in of)
+        memory, f1 = (statistics.median(it[key] for it in of) for key in ("peak_memory_gib", "f1"))
+        print(
+            f"{name:34} {statistics.median(rates):9.1f} {tokens:9.0f} {share:8.1%} {memory:5.2f} {f1:.4f}  "
+            f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+class Work:
+    """The same model, sentences and method for everyone."""
+
+    def __init__(self, method: str, examples: int, epochs: int) -> None:
+        self.method, self.epochs = method, epochs
+        self.overrides = [
+            *EXPERIMENTS[method],
+            f"budget.max_epochs={epochs}",
+            f"budget.train_examples={examples}",
+            f"budget.eval_examples={EVALUATED}",
+            "budget.test=false",
+            "logger=[]",
+            "callbacks=[]",
+        ]
+
+    def ready(self, *overrides: str) -> tuple[Any, Any, Any]:
+        """Return our specification, data and tuner."""
+        from peftlab import backbone
+        from peftlab.config import resolve, validate
+        from peftlab.data.module import DataModule
+        from peftlab.one_run import build_tuner, seed_everything
+        from peftlab.python_api import compose
+        from peftlab.speed.frozen_weights import store_in_bf16
+
+        spec = validate(resolve(compose(*self.overrides, *overrides)))
+        seed_everything(spec)
+        pretrained = backbone.fetch(spec.model)
+        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data.load()
+        tuner = build_tuner(spec, pretrained)
+        if spec.trainer.frozen_weights == "bf16":
+            store_in_bf16(tuner.model)
+        return spec, data, tuner
+
+    def measured(self, model: Any, data: Any, seconds: float, autocast: bool) -> dict[str, float]:
+        """Return what is told of a contender that has trained `model` for `seconds`."""
+        from peftlab.callbacks.cost import peak_memory_gib
+
+        encoded = data.splits["train"].encoded
+        return {
+            "samples": self.epochs * len(encoded.lengths),
+            "tokens": self.epochs * int(encoded.lengths.sum()),
+            "seconds": seconds,
+            "flops_a_token": self.flops_a_token(model),
+            "peak_memory_gib": peak_memory_gib(),
+            "f1": entity_f1(model, data, autocast),
+        }
+
+    def flops_a_token(self, model: Any) -> int:
+        """Return the arithmetic that the linear layers of the backbone call for; attention's own is left out."""
+        from torch import nn
+
+        layers = [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and "encoder" in name]
+        frozen = [m for m in layers if m.weight.shape[0] > 64 and m.weight.shape[1] > 64]  # adapters are not
+        return PASSES[self.method] * sum(m.weight.numel() for m in frozen)
+
+
+def peftlab_as_it_comes(work: Work) -> dict[str, float]:
+    """`peftlab.run` with its defaults, timed by its record."""
+    import peftlab
+    from peftlab.finished_run import FinishedRun
+    from peftlab.run_folder import RunFolder
+
+    record = peftlab.run(*work.overrides)
+    finished = FinishedRun(RunFolder(record))
+    _, data, _ = work.ready()
+    seconds = record.data["cost"]["train_seconds"]
+    return work.measured(finished.model, data, seconds, autocast=False)
+
+
+def plain_loop_over_our_batches(work: Work) -> dict[str, float]:
+    """What `peftlab.run` computes, without Lightning, callbacks and loggers."""
+    import torch
+    from torch import nn
+
+    spec, data, tuner = work.ready()
+    tuner.train()
+    optimizer = spec.optimizer.attach(tuner.model, tuner.context.head)
+    schedule = spec.scheduler.attach(optimizer, work.epochs * len(data.train_dataloader()))
+    trained = [p for p in tuner.parameters() if p.requires_grad]
+    began = time.perf_counter()
+    for epoch in range(work.epochs):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = spec.task.loss(tuner(batch), batch)
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, spec.trainer.clip_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    return work.measured(tuner.model, data, time.perf_counter() - began, autocast=True)
+
+
+def trainer_as_it_comes(work: Work) -> dict[str, float]:
+    return _hugging_face(work)
+
+
+def trainer_grouped(work: Work) -> dict[str, float]:
+    return _hugging_face(work, train_sampling_strategy="group_by_length")
+
+
+def trainer_grouped_bf16(work: Work) -> dict[str, float]:
+    return _hugging_face(work, train_sampling_strategy="group_by_length", bf16=True)
+
+
+def padded_loop(work: Work) -> dict[str, float]:
+    """The loop of many repositories: rows of 128 tokens, batches of 16, fp32."""
+    import torch
+
+    _, data, tuner = work.ready("trainer.precision=32-true")
+    model = _as_a_user_builds_it(work, tuner)
+    rows = list(_rows(data, pad_to=128))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=HF_LR[work.method] / 2)
+    model.train()
+    began = time.perf_counter()
+    for _ in range(work.epochs):
+        for indices in torch.randperm(len(rows)).split(16):
+            columns = {key: torch.tensor([rows[i][key] for i in indices]) for key in rows[0]}
+            model(**columns).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return work.measured(model, data, time.perf_counter() - began, autocast=False)
+
+
+CONTENDERS: dict[str, Callable[[Work], dict[str, float]]] = {
+    "peftlab": peftlab_as_it_comes,
+    "plain-loop-over-our-batches": plain_loop_over_our_batches,
+    "trainer": trainer_as_it_comes,
+    "trainer-grouped": trainer_grouped,
+    "trainer-grouped-bf16": trainer_grouped_bf16,
+    "padded-loop": padded_loop,
+}
+
+
+def _hugging_face(work: Work, **arguments: Any) -> dict[str, float]:
+    """Hugging Face's Trainer with the peft library, on the same rows."""
+    from transformers import DataCollatorForTokenClassification, Trainer, TrainingArguments
+
+    _, data, tuner = work.ready("trainer.precision=32-true")
+    model = _as_a_user_builds_it(work, tuner)
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            output_dir="out",
+            use_cpu=True,
+            per_device_train_batch_size=HF_BATCH,
+            num_train_epochs=work.epochs,
+            learning_rate=HF_LR[work.method],
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=0,
+            **arguments,
+        ),
+        data_collator=DataCollatorForTokenClassification(data.tokenizer),
+        train_dataset=list(_rows(data)),
+    )
+    began = time.perf_counter()
+    trainer.train()
+    return work.measured(model, data, time.perf_counter() - began, autocast=bool(arguments.get("bf16")))
+
+
+def _as_a_user_builds_it(work: Work, tuner: Any) -> Any:
+    """Return the backbone of `tuner` with the same dropout, and the method of `work` by the peft library alone."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForTokenClassification
+
+    config = tuner.model.config
+    model = AutoModelForTokenClassification.from_pretrained(config.name_or_path or config._name_or_path, config=config)
+    if work.method == "lora":
+        targets = ["query", "key", "value", "dense"]
+        lora = LoraConfig(
+            task_type="TOKEN_CLS", r=16, lora_alpha=16, target_modules=targets, exclude_modules=r".*pooler.*"
+        )
+        model = get_peft_model(model, lora)
+    elif work.method == "head":
+        model.base_model.requires_grad_(False)
+    return model
+
+
+def _rows(data: Any, pad_to: int | None = None) -> Iterator[dict[str, list[int]]]:
+    train = data.splits["train"]
+    for i in range(train.rows):
+        batch = data.task.collate(train.examples, train.encoded, [i])
+        columns = {**batch["inputs"], "labels": batch["labels"]}
+        fill = {"input_ids": train.encoded.padding, "attention_mask": 0, "labels": -100}
+        for n in range(len(batch["labels"])):
+            row = {key: column[n].tolist() for key, column in columns.items()}
+            yield {key: value + [fill[key]] * ((pad_to or 0) - len(value)) for key, value in row.items()}
+
+
+def entity_f1(model: Any, data: Any, autocast: bool) -> float:
+    import torch
+
+    metric = data.task.metric()
+    model.eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for batch in data.val_dataloader():
+            data.task.update(metric, data.task.decode(model(**batch["inputs"]).logits, batch))
+    return float(metric.compute()["entity_f1"])
+
+
+def bf16_peak() -> float:
+    """Return the operations a second of a large product of bf16 matrices, the best of several."""
+    import torch
+
+    a = torch.randn(2048, 2048, dtype=torch.bfloat16)
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Keep checkpoints that the run goes on from, and go on from one as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from peftlab.checkpoints import LAST, path_of, prune
+from peftlab.processes import gathered, over_ranks
+
+SECONDS = 30.0
+"""Between two checkpoints, where nothing else is asked for."""
+SHARE = 0.01
+"""Of the time that may go into checkpoints; where it would be more, they are made more rarely."""
+
+
+class Checkpointing(Callback):
+    """Makes a checkpoint where a step of the optimiser, and the validation after it, are over.
+
+    It holds what decides the rest of the training: what is trained, the state of optimiser and schedule, how far the
+    plan of batches has come, the state of every callback and logger, and that of every random generator on every rank.
+    The last of the callbacks, so that their state is that of the same moment.
+
+    Args:
+        folder: of the checkpoints.
+        every: optimiser steps; None: every `SECONDS`, or more rarely so as to stay below `SHARE` of the time.
+        keep_every: optimiser steps; checkpoints at their multiples are made, too, and never removed.
+    """
+
+    def __init__(self, folder: Path, every: int | None = None, keep_every: int | None = None) -> None:
+        self.folder, self.every, self.keep_every = folder, every, keep_every
+        self._saved: int | None = None
+        self._since = time.perf_counter()
+        self._took = 0.0
+        self._generators: list[dict[str, Any]] = []
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Make a checkpoint of this moment, unless nothing has been trained since the last; all ranks have to ask."""
+        if trainer.global_step in (0, self._saved):
+            return
+        began = time.perf_counter()
+        trainer.save_checkpoint(path_of(self.folder, trainer.global_step))
+        if trainer.is_global_zero:
+            prune(self.folder, LAST, self.keep_every)
+        self._saved, self._since = trainer.global_step, time.perf_counter()
+        self._took = self._since - began
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the random numbers of the checkpoint: nothing draws any from here to the first step."""
+        self._since = time.perf_counter()
+        if trainer.global_rank < len(self._generators):  # a run may be resumed on more devices than it began on
+            _set_generators(self._generators[trainer.global_rank])
+        self._generators = []
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Make a checkpoint if it is time: the step before is over, and so is the validation after it."""
+        # Lightning counts the steps for the loggers, too, and one too many where it resumes after a validation
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        if batch_idx % trainer.accumulate_grad_batches == 0 and self._due(trainer.global_step):
+            self.save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make the last checkpoint: what is interrupted from here on need not be trained again."""
+        self.save(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not save, and put its counters back to the last step boundary."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = False
+        for counter in (progress["total"], progress["current"]):
+            counter["ready"] = counter["completed"]  # the batch that has been fetched is fetched again
+        if trainer.validating:  # interrupted within: so that Lightning begins it anew
+            validation = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            validation["current"] = dict.fromkeys(validation["total"], 0)
+        checkpoint |= {
+            "validated": not trainer.validating,
+            "accumulate": trainer.accumulate_grad_batches,
+            "should_stop": trainer.should_stop,
+            "generators": gathered([_generators()]),
+            "loggers": {logger.label: logger.state_dict() for logger in _loggers(trainer)},
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take up what `on_save_checkpoint` has added; a batch may be divided into other parts from here on."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counter in (progress["total"], progress["current"]):
+            for name in counter:
+                counter[name] = counter[name] // checkpoint["accumulate"] * trainer.accumulate_grad_batches
+        trainer.should_stop = checkpoint["should_stop"]
+        self._generators = checkpoint["generators"]
+        self._saved = checkpoint["global_step"] if checkpoint["validated"] else None
+        for logger in _loggers(trainer):
+            logger.load_state_dict(checkpoint["loggers"].get(logger.label, {}))
+
+    def _due(self, step: int) -> bool:
+        if self.keep_every is not None and step % self.keep_every == 0:
+            return True
+        if self.every is not None:
+            return step % self.every == 0
+        waited = time.perf_counter() - self._since
+        (due,) = over_ranks([waited >= max(SECONDS, self._took / SHARE)], "max")  # the ranks' clocks differ
+        return bool(due)
+
+
+class _KeepsState(Protocol):
+    """A logger of `peftlab.tracking`."""
+
+    label: str
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None: ...
+
+
+def _loggers(trainer: L.Trainer) -> list[_KeepsState]:
+    return cast(list[_KeepsState], trainer.loggers)
+
+
+def _generators() -> dict[str, Any]:
+    """Return the state of every generator of random numbers that this process may draw from."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _set_generators(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,162 @@
+"""A light trail of the training, so that a repetition can name the first step and tensor that came out otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from peftlab.processes import over_ranks
+from peftlab.tuner import Tuner
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers as wide as the elements of a tensor, by bytes."""
+_PIECE, _PIECE_OF_A_GPU = 2**14, 2**20
+"""Elements that are hashed at once: as many as a cache holds, or as keep a GPU busy."""
+_ODD = (0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+"""The constants of SplitMix64, as signed numbers."""
+
+
+class Trail(Callback):
+    """Writes a point before the first step, after steps 1, 2, 4, 8, ..., after every `every` steps, and after the last.
+
+    The first line names the tensors that are trained. A point is a line of its own, and on disk before the next step:
+    ``step``, ``loss`` (of that step, over all ranks, exact to the bit as Python writes a float; null before the first),
+    and ``hashes``, one a tensor in that order. Of a sharded model they are those of what rank 0 has of it.
+
+    A run that is resumed goes on behind the last point that its checkpoint had reached.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self._last = -1
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Cut what is later than where this training starts, and write the first point."""
+        assert isinstance(pl_module, Tuner)
+        trail = read(self.path) or TrailOf(list(pl_module.trained()), [])
+        points = [point for point in trail.points if point["step"] <= trainer.global_step]
+        if trainer.is_global_zero:
+            lines = ({"tensors": trail.tensors}, *points)
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self._last = points[-1]["step"] if points else -1
+        if not points:
+            self._write(trainer, pl_module, loss=None)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a point where one is due: runs that part mostly do so early."""
+        step = trainer.global_step
+        if step % self.every == 0 or step & (step - 1) == 0:
+            self.on_train_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the last point."""
+        assert isinstance(pl_module, Tuner)
+        if trainer.global_step > self._last:
+            (loss,) = over_ranks([float(pl_module.step_loss)], "sum")
+            self._write(trainer, pl_module, loss)
+
+    def _write(self, trainer: L.Trainer, tuner: Tuner, loss: float | None) -> None:
+        self._last = trainer.global_step
+        if trainer.is_global_zero:
+            point = {
+                "step": self._last,
+                "loss": None if loss is None else repr(loss),
+                "hashes": hashes(tuner.trained().values()),
+            }
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(point) + "\n")
+
+
+@dataclass(frozen=True)
+class TrailOf:
+    """What `Trail` has written for one run."""
+
+    tensors: list[str]
+    """Names of what is trained."""
+    points: list[dict[str, Any]]
+    """In order of their steps."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where two trails part."""
+
+    step: int
+    """The first step after which something differs."""
+    same_until: int | None
+    """The step of the last point at which all was the same; None: there is none."""
+    tensor: str | None
+    """The first tensor that differs; None: only the loss does."""
+    loss: tuple[str | None, str | None]
+    """Of that step, in both."""
+
+
+def read(path: Path) -> TrailOf | None:
+    """Return the trail in `path`; None where there is none. A line that was being written when the run died is cut."""
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    found = [json.loads(line) for line in lines]
+    return TrailOf(found[0]["tensors"], found[1:]) if found else None
+
+
+def in_both(one: TrailOf, other: TrailOf) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the points of the steps that both trails have a point of, in pairs."""
+    others = {point["step"]: point for point in other.points}
+    return [(point, others[point["step"]]) for point in one.points if point["step"] in others]
+
+
+def fork(one: TrailOf, other: TrailOf) -> Fork | None:
+    """Return where two trails part; None where they do not, as far as both go."""
+    same_until: int | None = None
+    for point, its in in_both(one, other):
+        mine, theirs = (
+            dict(zip(trail.tensors, at["hashes"], strict=True)) for trail, at in ((one, point), (other, its))
+        )
+        odd = next((name for name in mine | theirs if mine.get(name) != theirs.get(name)), None)
+        if odd is not None or point["loss"] != its["loss"]:
+            return Fork(point["step"], same_until, odd, (point["loss"], its["loss"]))
+        same_until = point["step"]
+    return None
+
+
+def hashes(tensors: Iterable[Tensor]) -> list[str]:
+    """Return 16 hex digits for each of `tensors` that change with any of its elements' bits.
+
+    They are computed where the tensors lie, and fetched together: a GPU sends no weights. A hash is the sum of the
+    elements' bits, each times an odd number that its position gives, modulo 2**64: it finds what rounding does, and is
+    no cryptographic digest.
+    """
+    found = [_hash(tensor.detach()) for tensor in tensors]
+    return [f"{number % 2**64:016x}" for number in torch.stack(found).tolist()] if found else []
+
+
+def _hash(tensor: Tensor) -> Tensor:
+    own = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    bits = own.contiguous().view(-1).view(_BITS[own.element_size()])
+    factors = _factors(own.device)
+    total = torch.zeros((), dtype=torch.int64, device=own.device)
+    for piece in bits.split(len(factors)):  # type: ignore[no-untyped-call]
+        total = total * _ODD[0] + (piece * factors[: len(piece)]).sum()
+    return total
+
+
+@cache
+def _factors(device: torch.device) -> Tensor:
+    """Return an odd number for each position of a piece: SplitMix64 (Steele et al. 2014), on signed numbers."""
+    number = torch.arange(1, (_PIECE if device.type == "cpu" else _PIECE_OF_A_GPU) + 1, device=device) * _ODD[0]
+    for shift, odd in ((30, _ODD[1]), (27, _ODD[2])):
+        number = (number ^ (number >> shift)) * odd
+    return number | 1

@@ -1,0 +1,82 @@
+"""What two runs differ in: configuration, data, weights, code, packages, environment, scores, cost. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from peftlab import runs
+from peftlab.record import RunRecord, leaves
+from peftlab.runs import PACKAGES, read_config
+
+Differences = dict[str, tuple[Any, Any]]
+"""What the two have under a name, where that is not the same; None: nothing."""
+
+COMPUTING = ("torch", "lightning", "transformers", "peft", "numpy", "tokenizers", "safetensors", "torchmetrics")
+"""The packages that a result depends on most: they are named first."""
+
+_COSTS = ("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second", "peak_memory_gib", "train_flops")
+
+
+def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
+    """Return what the runs `one` and `other`, folders or starts of ids, differ in.
+
+    ``runs`` are their folders; ``config``, ``data``, ``weights``, ``code``, ``environment`` and ``packages`` are
+    `Differences`; ``scores`` lists every score of either with ``values`` and ``difference``, the second less the first;
+    ``cost`` has both values of each entry.
+
+    Raises:
+        UserError: there is no such run, or it cannot be read.
+    """
+    folders = [runs.find(one), runs.find(other)]
+    a, b = (RunRecord.load(folder).data for folder in folders)
+    weights = [{"weights": record["identity"]["weights_sha256"]} for record in (a, b)]
+    data = [{"sha256": record["identity"]["data_sha256"], **record["data"]} for record in (a, b)]
+    return {
+        "runs": [str(folder) for folder in folders],
+        "config": differences(*(read_config(folder) for folder in folders)),
+        "data": differences(*data),
+        "weights": differences(*weights),
+        "code": differences(a["code"], b["code"]),
+        "environment": differences(a["environment"], b["environment"]),
+        "packages": package_differences(*(kept_packages(folder) for folder in folders)),
+        "scores": _scores(a["metrics"], b["metrics"]),
+        "cost": {key: [a["cost"][key], b["cost"][key]] for key in _COSTS},
+    }
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Differences:
+    """Return the dotted keys under which the two have other values."""
+    a, b = dict(leaves(one)), dict(leaves(other))
+    return {key: (a.get(key), b.get(key)) for key in {**a, **b} if _of(a, key) != _of(b, key)}
+
+
+def package_differences(one: Iterable[str], other: Iterable[str]) -> Differences:
+    """Return the packages, each given as ``name==version``, of which the two have other versions; `COMPUTING` first."""
+    a, b = ({name: version for name, _, version in (line.partition("==") for line in of)} for of in (one, other))
+    found = {name: (a.get(name), b.get(name)) for name in sorted({**a, **b}) if a.get(name) != b.get(name)}
+    first = [name for name in COMPUTING if name in found]
+    return {name: found[name] for name in dict.fromkeys([*first, *found])}
+
+
+def _of(values: Mapping[str, Any], key: str) -> tuple[bool, type, Any]:
+    """Return what tells a value from others: none from null, and 1 from true and 1.0."""
+    return key in values, type(values.get(key)), values.get(key)
+
+
+def _scores(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    a, b = ({(m["split"], m["name"], m["checkpoint"], m["scorer"]): m["value"] for m in of} for of in (one, other))
+    found = []
+    for key in {**a, **b}:
+        first, second = a.get(key), b.get(key)
+        difference = None if first is None or second is None else second - first
+        entry = dict(zip(("split", "name", "checkpoint", "scorer"), key, strict=True))
+        found.append(entry | {"values": [first, second], "difference": difference})
+    return found
+
+
+def kept_packages(folder: Path) -> list[str]:
+    """Return the packages that the run in `folder` had, as ``name==version``; none where that is not kept."""
+    file = folder / PACKAGES
+    return file.read_text(encoding="utf-8").split() if file.is_file() else []

@@ -1,0 +1,253 @@
+"""Is a run what its record says, and is here what it was made from? All that can be told without training it again.
+
+What a record claims is not taken for granted: the files of the run folder are held against the digests in the record,
+the configuration against the digest in its identity, the scores against the predictions, and code, packages, machine,
+data and weights against those that are here now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from peftlab import backbone
+from peftlab.compare import differences, kept_packages, package_differences
+from peftlab.config import RunSpec, resolve, validate
+from peftlab.data.module import split_files
+from peftlab.errors import UserError
+from peftlab.hardware import fit_to_this_machine
+from peftlab.one_run import surroundings
+from peftlab.python_api import compose
+from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
+from peftlab.run_folder import RunFolder
+from peftlab.runs import CONFIG, PACKAGES
+from peftlab.sources import file_sha256
+
+Kind = Literal["status", "config", "data", "weights", "edited", "code", "packages", "environment", "result"]
+"""What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
+``result``: the same training leaves something else."""
+
+NOT_COMPARABLE = {
+    "status": "the run did not reach its end",
+    "config": "the configuration is not that of the record's identity",
+    "data": "the data is not what the run was trained and scored on",
+    "weights": "the pretrained weights are not those that the run began with",
+}
+"""Why a run cannot be compared with its repetition, by the kind of cause."""
+
+SURROUNDINGS = ("code", "packages", "environment")
+"""Kinds of causes that may change the last bits of a result, and are no part of a run's identity."""
+
+_CLAIMED_TWICE = {
+    "environment.seeds.global": "seed",
+    "environment.threads": "trainer.threads",
+    "environment.precision": "trainer.precision",
+    "environment.effective_batch_size": "data.batch_size",
+    "data.name": "data.name",
+    "method.name": "peft.name",
+    "selection.metric": "task.selection.metric",
+    "selection.mode": "task.selection.mode",
+}
+"""Keys of the record that repeat keys of the configuration, where those have a value."""
+
+_SETTLED_ELSEWHERE = {"packages_sha256", "seeds", "effective_batch_size", "deterministic", "nondeterministic_parts"}
+"""Entries of the record's environment that follow from others, or from the configuration."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that is not as it was, or not as the record says."""
+
+    kind: Kind
+    what: str
+    then: Any
+    """According to the record; None: unknown, or nothing."""
+    now: Any
+    """As it is here, or came out again."""
+
+
+def check(folder: RunFolder) -> list[Cause]:
+    """Return everything about the run in `folder` that is not as its record says, or not as it was.
+
+    Raises:
+        UserError: what the run needs, such as a package, is not here.
+        LookupError, TypeError, AttributeError: the record or the configuration lacks what every one has.
+    """
+    record = folder.record.data
+    causes = [Cause("status", "status", record["status"], None)] if record["status"] != "completed" else []
+    causes += _files(folder)
+    causes += _identity(record["identity"], record["run_id"])
+    try:
+        config = folder.read_config()
+        changed = list(_config(record, config, any(cause.what == CONFIG for cause in causes)))
+    except UserError as error:
+        return [*causes, Cause("config", CONFIG, record["identity"]["config_sha256"], str(error))]
+    causes += changed
+    causes += _code_and_packages(folder)
+    if any(cause.kind == "config" for cause in changed):
+        return causes  # what the folder now describes is another run
+    causes += _claims(record, config)
+    spec = validate(here(config, record["environment"]["threads"]) | {"callbacks": {}})
+    causes += _predictions(folder, spec)
+    causes += _data(record, spec)
+    causes += _weights(record, spec)
+    causes += _environment(record["environment"], spec)
+    return causes
+
+
+def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Return the resolved configuration of a run for training it again here, with so many threads and no logger.
+
+    Raises:
+        ConfigError: the hardware does not go together with it.
+    """
+    trainer = fit_to_this_machine(config["trainer"]) | {"threads": threads}
+    return resolve(OmegaConf.create({**config, "trainer": trainer, "logger": {}}))
+
+
+def _files(folder: RunFolder) -> Iterator[Cause]:
+    for file in folder.record.data["files"]:
+        path = folder.path / file["path"]
+        # what is gone, to save space perhaps, contradicts nothing: its digest is known
+        if path.is_file() and (found := file_sha256(path)) != file["sha256"]:
+            yield Cause("edited", file["path"], file["sha256"], found)
+
+
+def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
+    parts = {key: recorded[key] for key in ("config_sha256", "data_sha256", "weights_sha256")}
+    if (found := sha256_of(parts)) != recorded["sha256"]:
+        yield Cause("edited", "record.json: identity.sha256", recorded["sha256"], found)
+    elif run_id_of(recorded) != run_id:
+        yield Cause("edited", "record.json: run_id", run_id, run_id_of(recorded))
+
+
+def _config(record: Mapping[str, Any], config: Mapping[str, Any], edited: bool) -> Iterator[Cause]:
+    """Yield what differs from the configuration of the record's identity, key by key where that can be told."""
+    found = _config_digest(record, config)
+    same = found == record["identity"]["config_sha256"]
+    if same and not edited:
+        return
+    original = _composed_again(record, config)
+    if same:
+        for key, (then, now) in differences(original or {}, config).items() if original else ():
+            yield Cause("edited", f"{CONFIG}: {key}", then, now)
+    elif original is None:
+        yield Cause("config", f"{CONFIG} (its digest)", record["identity"]["config_sha256"], found)
+    else:
+        for key, (then, now) in differences(deciding_part(original), deciding_part(config)).items():
+            yield Cause("config", key, then, now)
+
+
+def _config_digest(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    recorded = record["identity"]
+    return str(identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"])
+
+
+def _composed_again(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the configuration that the run's overrides stand for, if its digest proves it to be that of the record."""
+    try:
+        original = resolve(compose(*record["overrides"]))
+        _settle(original, config)
+        return original if _config_digest(record, original) == record["identity"]["config_sha256"] else None
+    except UserError:  # a folder of the user's own configuration, say, or other hardware
+        return None
+
+
+def _settle(config: dict[str, Any], settled: Mapping[str, Any]) -> None:
+    """Give what is left open in `config` the values of `settled`, which the run has found."""
+    for key, value in config.items():
+        if isinstance(value, dict) and isinstance(settled.get(key), dict):
+            _settle(value, settled[key])
+        elif value in (None, "auto"):
+            config[key] = settled.get(key)
+
+
+def _claims(record: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Cause]:
+    recorded, configured = dict(leaves(record)), dict(leaves(config))
+    for claim, key in _CLAIMED_TWICE.items():
+        if configured[key] not in (None, recorded[claim]):
+            yield Cause("edited", f"record.json: {claim}", recorded[claim], configured[key])
+
+
+def _predictions(folder: RunFolder, spec: RunSpec) -> Iterator[Cause]:
+    """Yield the recorded scores that do not follow from the predictions."""
+    record = folder.record.data
+    spec.task.learn_labels({"train": []}, spec.data.labels)
+    for split in ("validation", "test"):
+        file = folder.predictions / f"{split}.jsonl"
+        if not file.is_file():
+            continue
+        metric = spec.task.metric()
+        try:
+            spec.task.update(metric, [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+            follow = spec.task.details(metric)
+        except (ValueError, LookupError, TypeError) as error:
+            yield Cause("edited", f"predictions/{split}.jsonl", None, f"cannot be scored: {error}")
+            continue
+        for score in record["metrics"]:
+            if score["split"] == split and follow.get(score["name"], score["value"]) != score["value"]:
+                what = f"record.json: {split} {score['name']} does not follow from the predictions"
+                yield Cause("edited", what, score["value"], follow[score["name"]])
+    selection = record["selection"]
+    for score in record["metrics"]:
+        if (score["split"], score["name"]) == ("validation", selection["metric"]) and score["value"] != selection[
+            "value"
+        ]:
+            yield Cause("edited", "record.json: selection.value", selection["value"], score["value"])
+
+
+def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
+    try:
+        fetched = spec.data.source.fetch()
+        found = {split: (file, fetched.digest(file)) for split, file in split_files(spec.data, fetched).items()}
+    except UserError as error:
+        yield Cause("data", spec.data.name, record["identity"]["data_sha256"], str(error))
+        return
+    for split, (file, digest) in found.items():
+        then = record["identity"]["data_sha256"].get(split)
+        if then != digest:
+            yield Cause("data", f"{split} ({fetched.folder / file})", then, digest)
+
+
+def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
+    then = record["identity"]["weights_sha256"]
+    try:
+        pretrained = backbone.fetch(spec.model)
+    except UserError as error:
+        yield Cause("weights", spec.model.name, then, str(error))
+        return
+    if pretrained.weights_sha256 != then:
+        yield Cause("weights", f"{spec.model.name} ({pretrained.folder})", then, pretrained.weights_sha256)
+
+
+def _code_and_packages(folder: RunFolder) -> Iterator[Cause]:
+    record = folder.record.data
+    for key, (then, now) in differences(record["code"], code_state()).items():
+        yield Cause("code", key, then, now)
+    kept, installed = kept_packages(folder.path), installed_packages()
+    digest = record["environment"]["packages_sha256"]
+    if _digest_of(kept) == digest:
+        for name, (then, now) in package_differences(kept, installed).items():
+            yield Cause("packages", name, then, now)
+    elif kept:
+        yield Cause("edited", f"record.json: environment.packages_sha256, of {PACKAGES}", digest, _digest_of(kept))
+    elif _digest_of(installed) != digest:  # without packages.txt, which of them cannot be told
+        yield Cause("packages", "all of them (their digest)", digest, _digest_of(installed))
+
+
+def _digest_of(packages: list[str]) -> str:
+    return hashlib.sha256("".join(f"{package}\n" for package in packages).encode()).hexdigest()
+
+
+def _environment(recorded: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
+    then, now = (
+        {key: value for key, value in section.items() if key not in _SETTLED_ELSEWHERE}
+        for section in (recorded, surroundings(spec))
+    )
+    for key, (one, other) in differences(then, now).items():
+        yield Cause("environment", key, one, other)

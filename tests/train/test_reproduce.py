@@ -1,0 +1,300 @@
+"""A run trained again: the same bits, and what is said where they are not the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from peftlab import run_check
+from peftlab.errors import UserError
+from peftlab.record import RunRecord
+from peftlab.reproduce import SPREAD, judge, reproduce
+from peftlab.run_check import Cause, check
+from peftlab.run_folder import RunFolder
+from peftlab.sources import file_sha256
+
+CPU = Cause("environment", "cpu", "one", "other")
+
+
+@pytest.fixture
+def copy(finished) -> Path:
+    return Path(shutil.copytree(finished.folder, "runs/mine/original"))
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> RunFolder:
+    """Edit the record; return the folder as it is then."""
+    record = json.loads((folder / "record.json").read_text())
+    edit(record)
+    (folder / "record.json").write_text(json.dumps(record))
+    return RunFolder(RunRecord.load(folder))
+
+
+def rewrite(folder: Path, name: str, text: str) -> RunFolder:
+    """Change a file together with its digest in the record."""
+    (folder / name).write_text(text)
+
+    def seal(record):
+        (file,) = [file for file in record["files"] if file["path"] == name]
+        file["sha256"] = file_sha256(folder / name)
+
+    return change(folder, seal)
+
+
+def score(record: dict[str, Any], split: str, name: str) -> dict[str, Any]:
+    (found,) = [m for m in record["metrics"] if (m["split"], m["name"]) == (split, name)]
+    return found
+
+
+def other_course(folder: Path) -> RunFolder:
+    """As if the training had taken another course: other weights from step 4 on, and another adapter."""
+    lines = (folder / "trail.jsonl").read_text().splitlines()
+    for number, line in enumerate(lines):
+        point = json.loads(line)
+        if point.get("step", 0) >= 4:
+            lines[number] = json.dumps(point | {"hashes": ["0" * 16, *point["hashes"][1:]]})
+    return rewrite(folder, "trail.jsonl", "\n".join(lines) + "\n")
+
+
+class TestReproduce:
+    def test_the_same_bits(self, copy, finished):
+        before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        verdict = reproduce("original")
+        assert (verdict.verdict, verdict.causes, verdict.fork) == ("identical", [], None)
+        assert verdict.because.startswith("trail (8 points), trained weights, predictions and scores came out the same")
+        again = Path("reproductions/ner-files-lora/original")
+        assert verdict.again == str(again)
+        for name in ("adapter/adapter_model.safetensors", "predictions/test.jsonl", "trail.jsonl"):
+            assert (again / name).read_bytes() == (copy / name).read_bytes()
+        assert RunRecord.load(again).data["metrics"] == finished.data["metrics"]
+        assert {path: path.read_bytes() for path in before} == before
+        assert {path.name for path in copy.iterdir()} - {path.name for path in finished.folder.iterdir()} == {
+            "reproduction.json"
+        }
+
+    def test_it_gets_the_threads_of_the_run(self, copy, monkeypatch):
+        threads = torch.get_num_threads()
+        change(copy, lambda record: record["environment"].update(threads=threads + 1))
+        verdict = reproduce(copy, out="again")
+        assert RunRecord.load("again").data["environment"]["threads"] == threads + 1
+        assert {cause.kind for cause in verdict.causes} <= {"result"}  # another number of threads may give other bits
+        assert torch.get_num_threads() == threads
+
+    def test_verdicts_are_kept_the_newest_last(self, copy):
+        reproduce(copy, check_only=True)
+        change(copy, lambda record: record.update(status="interrupted"))
+        reproduce(copy, check_only=True)
+        kept = json.loads((copy / "reproduction.json").read_text())
+        assert [one["verdict"] for one in kept] == ["identical", "not comparable"]
+        assert kept[1]["causes"] == [{"kind": "status", "what": "status", "then": "interrupted", "now": None}]
+        assert [path.name for path in copy.glob(".*")] == []
+
+    def test_what_is_not_comparable_is_not_trained(self, copy):
+        change(copy, lambda record: record["identity"]["data_sha256"].update(test="0" * 64))
+        verdict = reproduce(copy)
+        assert (verdict.verdict, verdict.again) == ("not comparable", None)
+        assert not Path("reproductions").exists()
+
+    def test_a_folder_that_is_taken_is_left_alone(self, copy):
+        Path("taken").mkdir()
+        Path("taken/mine").write_text("mine")
+        with pytest.raises(UserError, match="'taken' is there already and not empty"):
+            reproduce(copy, out="taken")
+        assert not (copy / "reproduction.json").exists()
+
+    def test_half_a_record_is_told(self, copy):
+        change(copy, lambda record: record["identity"].pop("weights_sha256"))
+        with pytest.raises(UserError, match=r"original: lacks what a run has \(KeyError: 'weights_sha256'\)"):
+            reproduce(copy)
+
+
+class TestCheck:
+    def test_a_run_is_what_its_record_says(self, copy):
+        assert check(RunFolder(RunRecord.load(copy))) == []
+
+    def test_every_file_is_held_against_its_digest(self, copy):
+        for name in ("predictions/test.jsonl", "adapter/adapter_config.json", "metrics.csv"):
+            (copy / name).write_text((copy / name).read_text() + "\n")
+        found = check(RunFolder(RunRecord.load(copy)))
+        assert {cause.what for cause in found if cause.kind == "edited"} >= {
+            "predictions/test.jsonl",
+            "adapter/adapter_config.json",
+            "metrics.csv",
+        }
+
+    def test_a_file_that_is_gone_contradicts_nothing(self, copy):
+        shutil.rmtree(copy / "checkpoints")
+        shutil.rmtree(copy / "predictions")
+        assert check(RunFolder(RunRecord.load(copy))) == []
+
+    @pytest.mark.parametrize(
+        ("edit", "what"),
+        [
+            (
+                lambda r: score(r, "test", "entity_f1").update(value=0.99),
+                "test entity_f1 does not follow from the pred",
+            ),
+            (lambda r: r["selection"].update(value=0.99), "selection.value"),
+            (lambda r: r["environment"].update(seeds={"global": 3}), "environment.seeds.global"),
+            (lambda r: r["environment"].update(precision="bf16-mixed"), "environment.precision"),
+            (lambda r: r["method"].update(name="full"), "method.name"),
+            (lambda r: r["identity"].update(sha256="0" * 64), "identity.sha256"),
+            (lambda r: r.update(run_id="0" * 12), "run_id"),
+            (lambda r: r["environment"].update(packages_sha256="0" * 64), "environment.packages_sha256"),
+        ],
+    )
+    def test_a_record_that_contradicts_itself(self, copy, edit, what):
+        (cause,) = [cause for cause in check(change(copy, edit)) if cause.kind == "edited"]
+        assert cause.what.startswith(f"record.json: {what}")
+
+    @pytest.mark.parametrize("text", ['{"id": ', "[]\n", '{"id": "test:0"}\n'])
+    def test_predictions_that_cannot_be_scored(self, copy, text):
+        (cause,) = check(rewrite(copy, "predictions/test.jsonl", text))
+        assert (cause.kind, cause.what) == ("edited", "predictions/test.jsonl")
+
+    @pytest.mark.parametrize(
+        ("edit", "kind"),
+        [
+            (lambda r: r["identity"]["data_sha256"].update(train="0" * 64), "data"),
+            (lambda r: r["identity"].update(weights_sha256="0" * 64), "weights"),
+            (lambda r: r["code"].update(commit="0" * 40), "code"),
+            (lambda r: r["environment"].update(python="2.7"), "environment"),
+        ],
+    )
+    def test_what_is_not_here_any_more(self, copy, edit, kind):
+        assert kind in {cause.kind for cause in check(change(copy, edit))}
+
+    def test_data_that_is_gone(self, copy, monkeypatch):
+        def gone(*_):
+            raise UserError("it is gone")
+
+        monkeypatch.setattr(run_check, "split_files", gone)
+        (cause,) = check(RunFolder(RunRecord.load(copy)))
+        assert (cause.kind, cause.now) == ("data", "it is gone")
+
+    def test_packages_by_name(self, copy):
+        text = (copy / "packages.txt").read_text()
+        rewrite(copy, "packages.txt", text.replace("\ntorch==", "\ntorch==1."))
+        digest = file_sha256(copy / "packages.txt")
+        folder = change(copy, lambda record: record["environment"].update(packages_sha256=digest))
+        (cause,) = check(folder)
+        assert (cause.kind, cause.what, cause.then) == ("packages", "torch", f"1.{cause.now}")
+
+    def test_a_key_of_the_configuration_by_name(self, run_tiny, tiny_overrides):
+        """Where the overrides in the record give the configuration of its identity, they tell what has been changed."""
+        from peftlab.python_api import run
+
+        record = run(*tiny_overrides, "budget.max_steps=1", "logger=[]", "run_dir=run")
+        file = record.folder / "config.yaml"
+        file.write_text(file.read_text().replace("clip_norm: 1.0", "clip_norm: 2.0"))
+        found = check(RunFolder(record))
+        assert Cause("config", "trainer.clip_norm", 1.0, 2.0) in found
+        assert [cause.what for cause in found if cause.kind == "edited"] == ["config.yaml"]
+
+
+class TestVerdict:
+    """Of a run and its repetition, here two copies of one."""
+
+    def test_the_same_bits_elsewhere_are_identical_too(self, copy, finished):
+        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        assert verdict.verdict == "identical"
+        assert verdict.because.endswith("bit for bit, even in other surroundings (environment)")
+        assert verdict.causes == [CPU]
+
+    def test_other_bits_in_the_same_surroundings(self, copy, finished):
+        verdict = judge(other_course(copy), [], finished)
+        assert verdict.verdict == "different"
+        assert verdict.because == "the same code, packages and machine gave other bits"
+        assert (verdict.fork.step, verdict.fork.same_until) == (4, 2)
+        assert "lora_A" in verdict.fork.tensor
+        assert f"after step 4 (the same up to 2), in {verdict.fork.tensor}" in verdict.text()
+
+    @pytest.mark.parametrize(("off", "found"), [(0.4 * SPREAD, "equivalent"), (1.6 * SPREAD, "different")])
+    def test_other_bits_elsewhere_are_judged_by_the_scores(self, copy, finished, off, found):
+        other_course(copy)
+        folder = change(copy, lambda record: score(record, "test", "entity_f1").update(value=off + f1_on_test(record)))
+        assert judge(folder, [CPU], finished).verdict == found
+        assert judge(folder, [CPU], finished, spread=0.001).verdict == "different"
+        assert judge(folder, [CPU], finished, spread=0.1).verdict == "equivalent"
+
+    def test_what_was_known_not_to_repeat_is_judged_by_the_scores(self, copy, finished):
+        other_course(copy)
+        folder = change(copy, lambda record: record["environment"].update(nondeterministic_parts=["atomic additions"]))
+        verdict = judge(folder, [], finished)
+        assert verdict.verdict == "equivalent"
+        assert "atomic additions" in verdict.because
+
+    def test_the_runs_beside_it_that_differ_in_the_seed_alone_say_what_is_near(self, copy, finished):
+        other_course(copy)
+        for seed in (0, 1, 2, 3):  # of 0 there is another one: it says nothing of other seeds
+            beside = Path(shutil.copytree(finished.folder, f"runs/mine/seed{seed}"))
+            config = (beside / "config.yaml").read_text()
+            (beside / "config.yaml").write_text(config.replace("\nseed: 0\n", f"\nseed: {seed}\n"))
+            change(beside, lambda record, seed=seed: score(record, "test", "entity_f1").update(value=0.5 + seed / 32))
+        Path("runs/mine/broken").mkdir()
+        Path("runs/mine/broken/record.json").write_text("{")
+        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        assert {score.split: score.allowed for score in verdict.scores} == {"validation": 0, "test": 0.0625}
+        assert verdict.allowed_from == "the range over the 3 runs beside it that differ in the seed alone"
+        shutil.rmtree("runs/mine/seed3")
+        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        assert {score.allowed for score in verdict.scores} == {SPREAD}
+
+    @pytest.mark.parametrize("causes", [[], [CPU]])
+    def test_the_same_course_excuses_nothing(self, copy, finished, causes):
+        folder = change(copy, lambda record: score(record, "test", "loss").update(value=0.125))
+        verdict = judge(folder, causes, finished)
+        assert verdict.verdict == "different"
+        assert "took the same course to the last bit" in verdict.because
+        assert [cause.what for cause in verdict.causes if cause.kind == "result"] == ["test loss"]
+
+    @pytest.mark.parametrize(
+        ("edit", "what"),
+        [
+            (lambda r: r["method"].update(trainable_parameters=1), "record.json: method.trainable_parameters"),
+            (lambda r: r["cost"].update(steps=1), "record.json: cost.steps"),
+            (lambda r: r["data"]["splits"]["train"].update(rows=1), "record.json: data.splits.train.rows"),
+            (lambda r: r["metrics"].remove(score(r, "test", "loss")), "test loss"),
+            (lambda r: r["selection"].update(epoch=99), "record.json: selection.epoch"),
+        ],
+    )
+    def test_a_fact_that_does_not_follow_from_the_training(self, copy, finished, edit, what):
+        verdict = judge(change(copy, edit), [], finished)
+        assert verdict.verdict == "different"
+        assert [cause.what for cause in verdict.causes] == [what]
+
+    def test_runs_without_a_trail_are_judged_by_what_they_left(self, copy, finished):
+        (copy / "trail.jsonl").unlink()
+        without = lambda r: r.update(files=[f for f in r["files"] if f["path"] != "trail.jsonl"])  # noqa: E731
+        assert judge(change(copy, without), [], finished).verdict == "identical"
+        folder = change(copy, lambda record: score(record, "test", "loss").update(value=0.125))
+        assert judge(folder, [], finished).verdict == "different"
+
+    def test_a_trail_that_is_no_trail(self, copy, finished):
+        verdict = judge(rewrite(copy, "trail.jsonl", "this is\nno trail\n"), [], finished)
+        assert (verdict.verdict, verdict.fork) == ("different", None)
+        assert [cause.what for cause in verdict.causes] == ["trail.jsonl"]
+
+    def test_the_gravest_cause_comes_first(self, copy):
+        causes = [CPU, Cause("edited", "x", 1, 2), Cause("data", "y", 1, 2)]
+        verdict = judge(RunFolder(RunRecord.load(copy)), causes, None)
+        assert (verdict.verdict, [cause.kind for cause in verdict.causes]) == (
+            "not comparable",
+            ["data", "edited", "environment"],
+        )
+
+    def test_many_causes_are_cut_in_the_text_only(self, copy):
+        causes = [Cause("packages", f"package{n}", "1", None) for n in range(40)]
+        verdict = judge(RunFolder(RunRecord.load(copy)), causes, None)
+        assert "packages: and 37 more" in verdict.text()
+        assert "packages: package0: 1 -> nothing" in verdict.text()
+        assert len(verdict.document()["causes"]) == 40
+
+
+def f1_on_test(record: dict[str, Any]) -> float:
+    return float(score(record, "test", "entity_f1")["value"])

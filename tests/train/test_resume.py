@@ -1,0 +1,134 @@
+"""A run that is interrupted goes on as if nothing had been: the same bits in every file that it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftlab import cli
+from peftlab.callbacks.checkpointing import Checkpointing
+from peftlab.exits import Interrupted
+
+SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
+"""Six steps an epoch, a validation at the end of each."""
+
+
+def left(folder: Path) -> dict[str, bytes]:
+    """Return the files of a run that must be the same."""
+    names = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
+    return {str(file.relative_to(folder)): file.read_bytes() for name in names for file in sorted(folder.glob(name))}
+
+
+def on_disk(folder: str) -> dict[str, Any]:
+    return json.loads(Path(folder, "record.json").read_text())
+
+
+@pytest.fixture
+def same_when_interrupted(run_tiny, users_callbacks):
+    """Compare a run that gets signals, each at a hook once so many steps are over, with one that gets none."""
+
+    def compare(*overrides: str, at: dict[int, str]) -> dict[str, Any]:
+        expected = run_tiny(*SCHEDULED, *overrides, "run_dir=whole")
+        for step, hook in at.items():
+            signalled = users_callbacks("Signal", number=int(signal.SIGTERM), hook=hook, step=step)
+            # in the place of a callback that is no part of the identity
+            signalled = [override.replace("callbacks.users", "callbacks.progress") for override in signalled]
+            with pytest.raises(Interrupted):
+                run_tiny(*SCHEDULED, *overrides, "run_dir=parts", *signalled)
+            assert on_disk("parts")["status"] == "interrupted"
+        found = run_tiny(*SCHEDULED, *overrides, "run_dir=parts")
+        assert left(Path("parts")) == left(Path("whole"))
+        assert found.data["metrics"] == expected.data["metrics"]
+        assert found.data["selection"] == expected.data["selection"]
+        for key in ("steps", "epochs", "train_flops"):
+            assert found.data["cost"][key] == expected.data["cost"][key]
+        return found.data
+
+    return compare
+
+
+@pytest.mark.parametrize(
+    ("overrides", "at"),
+    [
+        (["peft=full"], {4: "on_train_batch_start"}),
+        (["trainer.accumulate=2"], {7: "on_train_batch_start"}),
+        (["data.workers=2"], {10: "on_train_batch_start"}),
+        (["data.workers=1", "trainer.accumulate=2", "data.bucket_batches=2"], {5: "on_train_batch_start"}),
+        ([], {6: "on_validation_batch_start"}),
+        ([], {6: "on_validation_end"}),
+        ([], {12: "on_train_epoch_start"}),
+        ([], {18: "on_validation_start", 19: "on_train_batch_start"}),
+        (["budget.max_steps=18"], {18: "on_validation_end"}),
+        (["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}),
+        (["optimizer=sgd", "scheduler=cosine"], {20: "on_test_batch_start"}),
+        ([], {2: "on_train_batch_end", 6: "on_validation_batch_start", 7: "on_train_batch_start", 20: "on_test_start"}),
+    ],
+    ids=str,
+)
+def test_anywhere(same_when_interrupted, overrides, at):
+    same_when_interrupted(*overrides, at=at)
+
+
+def test_the_command_resume(run_tiny, users_callbacks, capsys):
+    signalled = users_callbacks("Signal", number=int(signal.SIGUSR1), hook="on_train_batch_start", step=4)
+    with pytest.raises(Interrupted):
+        run_tiny("budget.max_steps=8", *signalled)
+    (file,) = Path("runs").rglob("record.json")
+    run_id = file.parent.name
+    with pytest.raises(SystemExit) as ended:  # its configuration holds the callback, which sends the signal again
+        cli.main(["resume", run_id, "--json"])
+    assert ended.value.code == 138
+    (file.parent / "config.yaml").write_text((file.parent / "config.yaml").read_text().replace("step: 4", "step: 99"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["resume", run_id])
+    assert refused.value.code == 2
+    assert "holds no run of this identity" in capsys.readouterr().err
+
+
+def test_the_command_resume_prints_json(run_tiny, users_callbacks, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run_tiny("budget.max_steps=8", "trainer.checkpoint_every=5")
+    (file,) = Path("runs").rglob("record.json")
+    capsys.readouterr()
+    assert cli.main(["resume", file.parent.name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], Path(found["run"])) == ("completed", file.parent)
+    assert found["metrics"] == json.loads(file.read_text())["metrics"]
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["resume", file.parent.name])
+    assert refused.value.code == 2
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
+    """The steps, and the validations after them, stay where they were."""
+    options = ["budget.max_steps=20", "model.dropout=0", "model.attention_dropout=0", "optimizer=sgd"]
+    whole = run_tiny(*options, "run_dir=whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_validation_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            run_tiny(*options, "run_dir=parts")
+    parts = run_tiny(*options, "run_dir=parts", "trainer.accumulate=3")
+    steps = [
+        [event["step"] for event in run.data["history"] if event["event"] == "validated"] for run in (whole, parts)
+    ]
+    assert steps[0] == steps[1]
+    expected, found = (load_file(run.folder / "checkpoints" / "best.safetensors") for run in (whole, parts))
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
+
+
+def test_in_the_middle_of_an_epoch(same_when_interrupted):
+    record = same_when_interrupted(at={8: "on_train_batch_start"})
+    events = [(event["event"], event.get("step")) for event in record["history"] if event["event"] != "validated"]
+    assert events == [("started", None), ("interrupted", None), ("resumed", 9), ("completed", None)]
