@@ -15,11 +15,13 @@ import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from peftlab import backbone, run_folder
+from peftlab import backbone
 from peftlab.callbacks.cost import Cost
 from peftlab.config import resolve, validate
 from peftlab.console import start_logging
@@ -27,11 +29,13 @@ from peftlab.data.module import DataModule
 from peftlab.exits import Signals
 from peftlab.one_run import build_tuner, make_trainer, seed_everything
 from peftlab.python_api import compose
+from peftlab.record import RunRecord
+from peftlab.run_folder import RunFolder
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.frozen_weights import store_in_bf16
 
 OVERRIDES = ["+experiment=ner_lora", "peft=head", "logger=[]", "callbacks=[]", "budget.max_epochs=2"]
-OVERRIDES += ["model.dropout=0", "model.attention_dropout=0", "trainer.checkpoint_every=1000000"]
+OVERRIDES += ["model.dropout=0", "model.attention_dropout=0"]
 
 
 class SecondEpoch(Callback):
@@ -67,9 +71,10 @@ def main() -> None:
     spec = validate(resolve(compose(*OVERRIDES, *sys.argv[2:])))
     seed_everything(spec)
     pretrained = backbone.fetch(spec.model)
-    folder = run_folder.elsewhere("head_cache", {"sha256": ""}, command=[], overrides=[])
     sides = []
     with ExitStack() as within:
+        temporary = Path(within.enter_context(TemporaryDirectory()))
+        folder = RunFolder(RunRecord.start(temporary, run_id="", name="", command=[], overrides=[], identity={}))
         for cached in (False, True):
             trainer = replace(spec.trainer, cache_activations=cached)
             data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
