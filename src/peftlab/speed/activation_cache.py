@@ -109,8 +109,11 @@ def from_activations(
         about["seconds"],
     )
     data.recall = found
-    with starting_from(border, model):
-        yield
+    try:
+        with starting_from(border, model):
+            yield
+    finally:
+        data.recall = {}
 
 
 class Recall:

@@ -87,10 +87,11 @@ class TestFindBorder:
         model.dropout.p = 0.5
         assert find_border(model, INPUTS).layers == 2
 
-    def test_it_knows_the_type_under_autocast(self, bert):
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_it_knows_the_type_under_autocast(self, bert, dtype):
         model = bert()
-        border = find_border(model, INPUTS, torch.bfloat16)
-        with watching(border) as seen, torch.autocast("cpu", torch.bfloat16):
+        border = find_border(model, INPUTS, dtype)
+        with watching(border) as seen, torch.autocast("cpu", dtype):
             model(**INPUTS)
         assert border.dtype is seen[0].dtype
 
