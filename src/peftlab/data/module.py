@@ -256,6 +256,8 @@ class DataModule(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the examples, wanted for decoding, stay as they are."""
+        if device.type == "cpu":  # looking through a batch for tensors takes longer than a small step
+            return batch
         stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
         move = {name: value for name, value in batch.items() if name not in stay}
         return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
