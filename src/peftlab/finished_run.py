@@ -25,6 +25,7 @@ from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule, files_named_for
 from peftlab.disk import writing
 from peftlab.errors import DataError, SourceError, UserError
+from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
 from peftlab.one_run import build_tuner, describe, score
@@ -41,9 +42,6 @@ SPLITS = ("validation", "test")
 
 MERGE_TOLERANCE = 1e-3
 """The most that a logit of an exported model may differ from the run's, both in fp32: merging rounds weights."""
-
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""What Lightning computes in under each mixed precision."""
 
 
 @dataclass(frozen=True)

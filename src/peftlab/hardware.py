@@ -21,6 +21,9 @@ from peftlab.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What Lightning computes in under each mixed precision."""
+
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainerSpec:
@@ -57,6 +60,11 @@ class TrainerSpec:
     """How frozen linear layers are stored; auto: bf16 under bf16-mixed, where it gives the same bits sooner."""
     fused_lora: bool = True
     """Plain LoRA layers in one step of autograd, see `peftlab.speed.lora`; equal up to rounding."""
+    cache_activations: bool | Literal["auto"] = "auto"
+    """Compute what layers below the first trained one give once, and start training from there, see
+    `peftlab.speed.activation_cache`; auto: where no dropout below changes it."""
+    activation_cache_gib: float = Field(default=8.0, gt=0)
+    """Disk that such activations of all runs may take; the least recently used make room."""
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
     threads: int | None = Field(default=None, ge=1)

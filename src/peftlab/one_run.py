@@ -37,6 +37,7 @@ from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
 from peftlab.sharding import is_sharded
+from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
@@ -80,11 +81,13 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         check_length(tuner.model, data.longest)
         if spec.trainer.frozen_weights == "bf16":
             store_in_bf16(tuner.model)
+        border = choose_border(spec.trainer, tuner.model, data)
         if spec.trainer.compile:
             tuner.model.compile()  # in place, so that no name changes
 
         config["model"]["source"] |= pretrained.resolved
         config["data"] |= data.resolved()
+        config["trainer"]["cache_activations"] = border is not None
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
@@ -109,9 +112,10 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
             trainer = make_trainer(spec, data, folder, [cost, trail, best], signals, loggers)
-            fit(trainer, tuner, data, best, checkpoint)
-            tuner.load_weights(folder.best)
-            evaluate(trainer, tuner, data, record)
+            with from_activations(border, tuner.model, data, spec.trainer, record):
+                fit(trainer, tuner, data, best, checkpoint)
+                tuner.load_weights(folder.best)
+                evaluate(trainer, tuner, data, record)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
                 record.update(cost=cost.totals())

@@ -60,6 +60,9 @@ NOT_RESULT = (
     "trainer.accumulate",
     "trainer.compile",
     "trainer.on_out_of_memory",
+    # whether frozen layers are computed once or in every epoch
+    "trainer.cache_activations",
+    "trainer.activation_cache_gib",
     "data.path",  # where the user's files lie; the data digests say what is in them
     "model.path",  # the same; the weights digest says what is in them
     "data.source.path",  # where the user's files lie; the data digests say what is in them

@@ -25,7 +25,7 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     The weights of a block are in one piece only while it computes. A model that is sharded already stays as it is.
     """
     if not isinstance(model, FSDPModule):
-        for block in _blocks(model):
+        for block in blocks_of(model):
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
 
@@ -35,12 +35,13 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the repeated blocks of a model, such as the layers of an encoder."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child
         else:
-            yield from _blocks(child)
+            yield from blocks_of(child)
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -241,7 +241,8 @@ class Tuner(L.LightningModule):
         parameters = list(self.trainer.precision_plugin.main_params(optimizer))
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        self.log("train/grad_norm", _scalar(norm), batch_size=1)
+        if self._is_logged():
+            self.log("train/grad_norm", _scalar(norm), batch_size=1)
         with torch.no_grad():
             weights = nn.utils.get_total_norm(parameters)
         if torch.isfinite(_scalar(norm) + 0 * _scalar(weights)):
@@ -317,10 +318,14 @@ class Tuner(L.LightningModule):
 
     def _log_step(self) -> None:
         """Where that is due, log the loss of the step and the learning rates."""
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        if (self.trainer.global_step + 1) % every == 0:
+        if self._is_logged():
             self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True, batch_size=1)
             self.log_dict(self._learning_rates(), batch_size=1)
+
+    def _is_logged(self) -> bool:
+        """Return whether the loggers get a row of this step: logging costs more than a small step."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        return (self.trainer.global_step + 1) % every == 0
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}

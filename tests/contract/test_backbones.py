@@ -28,7 +28,9 @@ from peftlab.exits import conf_dir
 from peftlab.methods.library import linear_layers
 from peftlab.methods.method import MethodContext
 from peftlab.one_run import build_tuner, run
+from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
+from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
@@ -556,6 +558,31 @@ def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):
         dropped.append(model.train()(**batch["inputs"]).logits)
     assert torch.equal(*dropped)
     assert not torch.equal(dropped[0], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", HUB)
+def test_training_can_start_above_frozen_layers(option, spec_of, task):
+    """That starting there gives the same bits is part of looking for the border."""
+    spec = spec_of(option, "peft=head", *NO_DROPOUT)
+    pretrained = fetch(spec.model)
+    spec.task.learn_labels({"train": []}, ["LOC", "PER"])
+    model = build_tuner(spec, pretrained).model
+    inputs = batch_of(task, pretrained.tokenizer())["inputs"]
+    for dtype in (None, torch.bfloat16):
+        border = find_border(model, inputs, dtype)
+        assert border.below == [model.base_model]
+        assert border.layers == border.of_layers == (1 if option == "albert" else 2)
+    if option != "albert":  # whose layers share their weights
+        lower, upper = blocks_of(model)
+        upper.requires_grad_(True)
+        assert find_border(model, inputs).below == [lower]
+    dropping = build_tuner(spec_of(option, "peft=head"), pretrained).model
+    for module in dropping.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.1
+    with pytest.raises(NoBorderError, match="dropout"):
+        find_border(dropping, inputs)
 
 
 def test_a_tokenizer_of_sentencepiece_alone(tmp_path):

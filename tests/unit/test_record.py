@@ -46,6 +46,8 @@ CONFIG: dict[str, Any] = {
         "offload_optimizer": False,
         "accumulate": 4,
         "compile": False,
+        "cache_activations": True,
+        "activation_cache_gib": 8,
     },
     "data": {
         "workers": 2,

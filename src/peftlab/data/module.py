@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -102,6 +102,10 @@ class BudgetSpec:
             raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
 
 
+Recall = Callable[[Batch, Sequence[int]], None]
+"""Adds what has been computed before to the inputs of a batch, which was collated from these examples."""
+
+
 @dataclass(config=ConfigDict(arbitrary_types_allowed=True))
 class Split:
     """One split, read and encoded."""
@@ -139,6 +143,7 @@ class DataModule(L.LightningDataModule):
         self.licence: str | None = None
         self.sha256: dict[str, str] = {}
         self.train_test_overlap = 0
+        self.recall: Mapping[str, Recall] = {}
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -199,6 +204,26 @@ class DataModule(L.LightningDataModule):
         """The most tokens that a row of any split has."""
         return max(int(split.encoded.lengths.max()) for split in self.splits.values())
 
+    @property
+    def evaluated(self) -> list[str]:
+        """The splits that the model sees."""
+        return [split for split in SPLITS if split != "test" or self.budget.test]
+
+    def tokens_of(self, split: str) -> np.ndarray:
+        """Return the tokens of each example of `split`, over all its rows, shape (examples,)."""
+        members = self.splits[split]
+        batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
+        return np.asarray([batch["tokens"] for batch in batches])
+
+    def short_and_long(self) -> dict[str, torch.Tensor]:
+        """Return the inputs of a batch of two examples, the shortest one of the training split and its median."""
+        members = self.splits["train"]
+        order = np.argsort(members.encoded.lengths, kind="stable")
+        inputs: dict[str, torch.Tensor] = self.task.collate(
+            members.examples, members.encoded, [int(order[0]), int(order[len(order) // 2])]
+        )["inputs"]
+        return inputs
+
     def describe(self) -> dict[str, Any]:
         """Return what the record says of the data."""
         return {
@@ -231,13 +256,15 @@ class DataModule(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors; the examples, wanted for decoding, stay as they are."""
+        if device.type == "cpu":  # looking through a batch for tensors takes longer than a small step
+            return batch
         stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
         move = {name: value for name, value in batch.items() if name not in stay}
         return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the two halves of `batch`, collated anew: each is padded only to its own longest row."""
-        part, dataset = batch["part"], _BatchDataset(self.task, self.splits[batch["split"]], batch["split"])
+        part, dataset = batch["part"], self._batches_of(batch["split"])
         middle = (len(part.examples) + 1) // 2
         return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
 
@@ -262,15 +289,22 @@ class DataModule(L.LightningDataModule):
         )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        batches = in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
-        return self._loader(split, self.division.of_evaluation(batches))
+        return self._loader(split, self.division.of_evaluation(self.evaluation_batches(split)))
+
+    def evaluation_batches(self, split: str) -> list[list[int]]:
+        """Return the examples of each batch in which a model is scored on `split`."""
+        return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
+
+    def _batches_of(self, split: str) -> _BatchDataset:
+        return _BatchDataset(self.task, self.splits[split], split, self.recall.get(split))
 
     def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
         return DataLoader(
-            _BatchDataset(self.task, self.splits[name], name),
+            self._batches_of(name),
             sampler=batches,
             batch_size=None,
+            collate_fn=_as_it_is,  # by default torch looks into every list of a batch for arrays to convert
             num_workers=self.spec.workers,
             persistent_workers=self.spec.workers > 0,
             # of its own: a loader without one draws from the generator of dropout, how often depends on the workers
@@ -278,11 +312,15 @@ class DataModule(L.LightningDataModule):
         )
 
 
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 class _BatchDataset(Dataset[Batch]):
     """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
 
-    def __init__(self, task: Task, split: Split, name: str) -> None:
-        self.task, self.split, self.name = task, split, name
+    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None) -> None:
+        self.task, self.split, self.name, self.recall = task, split, name, recall
 
     def __getitem__(self, part: Part) -> Batch:
         origin = {"split": self.name, "part": part}
@@ -290,10 +328,16 @@ class _BatchDataset(Dataset[Batch]):
             return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0, **origin}
         batch = self._collate(part.examples)
         # collating costs little beside a forward pass, and every rank finds the share without asking the others
-        whole = batch if len(part.examples) == len(part.batch) else self._collate(part.batch)
+        whole = batch if len(part.examples) == len(part.batch) else self._collated(part.batch)
         return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole)), **origin}
 
     def _collate(self, indices: list[int]) -> Batch:
+        batch = self._collated(indices)
+        if self.recall is not None:
+            self.recall(batch, indices)
+        return batch
+
+    def _collated(self, indices: list[int]) -> Batch:
         return self.task.collate(self.split.examples, self.split.encoded, indices)
 
     def __len__(self) -> int:

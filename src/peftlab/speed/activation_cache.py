@@ -1,0 +1,253 @@
+"""Activations of frozen layers: computed once, kept on disk, and trained from.
+
+Where nothing is trained and nothing random is drawn up to some layer, its output is the same in every epoch, and in
+every run that differs only above it: in the seed, the learning rate, the head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import peft
+import torch
+import transformers
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from peftlab.data.module import DataModule
+from peftlab.errors import ConfigError
+from peftlab.hardware import AUTOCAST, TrainerSpec
+from peftlab.record import RunRecord
+from peftlab.sources import cache_root
+from peftlab.speed.border import STATES, Border, NoBorderError, digest, find_border, starting_from, watching
+from peftlab.tasks.task import Batch
+
+log = logging.getLogger("peftlab")
+
+FORMAT = 1
+"""Raise it when the meaning of the stored tensors changes."""
+
+TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+"""What safetensors calls the types that activations have."""
+
+
+def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> Border | None:
+    """Return the border that training is to start from, None for none; tell the user where he could have one.
+
+    Raises:
+        ConfigError: `trainer.cache_activations` is true, and it cannot be.
+    """
+    if trainer.cache_activations is False:
+        return None
+    try:
+        if trainer.world_size > 1:
+            raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
+        if trainer.compile:
+            raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
+        border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))
+        gib = sum(_bytes(border, data.tokens_of(split)) for split in data.evaluated) / 2**30
+        if gib > trainer.activation_cache_gib:
+            raise NoBorderError(
+                f"they take {gib:.2g} GiB of disk, more than trainer.activation_cache_gib="
+                f"{trainer.activation_cache_gib:g}",
+                avoidable=True,
+            )
+    except NoBorderError as reason:
+        if trainer.cache_activations is True:
+            raise ConfigError(f"trainer.cache_activations=true: {reason}") from reason
+        if reason.avoidable:
+            log.info("activations of frozen layers are computed in every epoch: %s", reason)
+        return None
+    return border
+
+
+@contextmanager
+def from_activations(
+    border: Border | None, model: nn.Module, data: DataModule, trainer: TrainerSpec, record: RunRecord
+) -> Iterator[None]:
+    """Within, `data` gives every batch its activations at `border`, and `model` starts from them.
+
+    They are taken from disk, or computed and put there; the record's ``cost`` says so. Where the disk cannot be
+    written, the record's history says that, and everything is as without a border.
+    """
+    if border is None:
+        yield
+        return
+    began = time.perf_counter()
+    cache = ActivationCache(border, model, data, trainer)
+    try:
+        found = {split: cache.recall(split) for split in data.evaluated}
+    except OSError as error:
+        log.warning("activations cannot be kept in %s (%s); going on without", folder(), error)
+        record.event("activations_not_cached", reason=str(error))
+        yield
+        return
+    about = {
+        "layers": border.layers,
+        "of_layers": border.of_layers,
+        "gib": round(sum(recall.states.nbytes for recall in found.values()) / 2**30, 4),
+        "computed": cache.computed,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    record.update(cost={"activation_cache": about})
+    log.info(
+        "training starts above %d of %d layers, from %.2f GiB of activations on disk (%s; %.0f s)",
+        *(about["layers"], about["of_layers"], about["gib"]),
+        f"computed: {', '.join(cache.computed)}" if cache.computed else "all there",
+        about["seconds"],
+    )
+    data.recall = found
+    try:
+        with starting_from(border, model):
+            yield
+    finally:
+        data.recall = {}
+
+
+class Recall:
+    """The activations of a split: a file mapped into memory, of which only what is asked for is read."""
+
+    def __init__(self, path: Path, tokens: np.ndarray) -> None:
+        """Open `path`; `tokens` are those of each example, over all its rows, shape (examples,)."""
+        with safe_open(path, framework="pt") as file:
+            self.states: Tensor = file.get_tensor("states")
+        self.ends = np.cumsum(tokens).tolist()
+        self.starts = [0, *self.ends[:-1]]
+        if len(self.states) != self.ends[-1]:
+            raise ValueError(f"{len(self.states)} tokens, and the split has {self.ends[-1]}")
+
+    def __call__(self, batch: Batch, examples: Sequence[int]) -> None:
+        """Add `STATES` to the inputs of `batch`, which was collated from `examples`; the padding gets zeros."""
+        real = batch["inputs"]["attention_mask"].bool()
+        states = self.states.new_zeros(*real.shape, self.states.shape[1])
+        states[real] = torch.cat([self.states[self.starts[i] : self.ends[i]] for i in examples])
+        batch["inputs"][STATES] = states
+
+
+class ActivationCache:
+    """The files of one border, one a split, in safetensors."""
+
+    def __init__(self, border: Border, model: nn.Module, data: DataModule, trainer: TrainerSpec) -> None:
+        self.border, self.model, self.data, self.trainer = border, model, data, trainer
+        self.device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
+        self.computed: list[str] = []
+        """The splits that were not there."""
+
+    def recall(self, split: str) -> Recall:
+        """Return the activations of `split`, computed where they are not on disk.
+
+        Of runs that ask for the same at once one computes, and the others wait for it.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        path = folder() / f"{self.fingerprint(split)}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tokens = self.data.tokens_of(split)
+        with FileLock(path.with_suffix(".lock")):
+            if path.is_file():
+                try:
+                    recall = Recall(path, tokens)
+                    os.utime(path)
+                    return recall
+                except (SafetensorError, OSError, ValueError) as error:
+                    log.warning("%s cannot be read (%s); computing it again", path, error)
+            make_room(_bytes(self.border, tokens), self.trainer.activation_cache_gib)
+            log.info("computing the activations of the %s split below the trained layers", split)
+            self._store(split, tokens, path)
+            self.computed.append(split)
+            return Recall(path, tokens)
+
+    def fingerprint(self, split: str) -> str:
+        """Return a name for everything that the bits of the activations depend on."""
+        encoded = self.data.splits[split].encoded
+        config: Any = self.model.config
+        parts = [
+            FORMAT,
+            self.border.sha256,
+            [type(module).__name__ for module in self.border.below],
+            config.to_json_string(),
+            config._attn_implementation,
+            digest({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
+            self.data.spec.eval_batch_size,
+            self.trainer.precision,
+            torch.cuda.get_device_name() if self.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
+            torch.get_num_threads(),
+            [package.__version__ for package in (torch, transformers, peft)],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _store(self, split: str, tokens: np.ndarray, path: Path) -> None:
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                self._write(split, tokens, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write(self, split: str, tokens: np.ndarray, file: BinaryIO) -> None:
+        """Write the file piece by piece: a split need not fit into memory.
+
+        The batches are those of an evaluation, which then gets the very bits that it would compute itself.
+        """
+        task, members = self.data.task, self.data.splits[split]
+        starts = np.cumsum(tokens) - tokens
+        base = 0
+        dtype = AUTOCAST.get(self.trainer.precision)
+        autocast = torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+        self.model.to(self.device).eval()
+        with torch.inference_mode(), autocast, watching(self.border) as seen:
+            for examples in self.data.evaluation_batches(split):
+                inputs = task.collate(members.examples, members.encoded, examples)["inputs"]
+                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+                self.model(**inputs)
+                states = seen[-1][inputs["attention_mask"].bool()].cpu()
+                seen.clear()  # a block that is called several times, as ALBERT's, has left as many
+                if not base:
+                    base = file.write(_header(states.dtype, (int(tokens.sum()), states.shape[1])))
+                for i, piece in zip(examples, torch.split(states, tokens[examples].tolist()), strict=True):
+                    file.seek(base + int(starts[i]) * states[0].nbytes)
+                    file.write(piece.view(torch.uint8).numpy().data)
+
+
+def folder() -> Path:
+    """Return the folder of the cache."""
+    return cache_root() / "activations"
+
+
+def make_room(size: int, gib: float) -> None:
+    """Remove the files that were used the longest ago, until `size` bytes more are within `gib` GiB."""
+    files = sorted(folder().glob("*.safetensors*"), key=lambda path: path.stat().st_mtime)
+    room = gib * 2**30 - size - sum(path.stat().st_size for path in files)
+    while room < 0 and files:
+        oldest = files.pop(0)
+        room += oldest.stat().st_size
+        log.info("trainer.activation_cache_gib=%g: removing %s", gib, oldest)
+        oldest.unlink()  # a run that has it mapped keeps it
+
+
+def _bytes(border: Border, tokens: np.ndarray) -> int:
+    return int(tokens.sum()) * border.hidden * border.dtype.itemsize
+
+
+def _header(dtype: torch.dtype, shape: tuple[int, int]) -> bytes:
+    """Return how a safetensors file begins that holds one tensor, ``states``."""
+    end = math.prod(shape) * dtype.itemsize
+    text = json.dumps({"states": {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [0, end]}}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

@@ -1,0 +1,223 @@
+"""The border of a model: the layers below it are frozen and deterministic, and training can start from their output.
+
+It is found by watching the model compute, so that any architecture of repeated layers will do. Plain PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from peftlab.sharding import blocks_of
+
+STATES = "border_states"
+"""Among the inputs of a model: the hidden states at its border, (rows, tokens, hidden)."""
+
+
+class NoBorderError(Exception):
+    """Why no layer computes the same every time."""
+
+    def __init__(self, reason: str, avoidable: bool = False) -> None:
+        super().__init__(reason)
+        self.avoidable = avoidable
+        """Whether other settings would have given the same method a border."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """Where training can start."""
+
+    below: list[nn.Module]
+    """What is skipped: the layers below it in the order of their calls, or the whole encoder, under a head."""
+    layers: int
+    """How many layers that are."""
+    of_layers: int
+    """How many layers the model has."""
+    handing_on: Callable[[Tensor], Any]
+    """Makes of hidden states what the last module below returns."""
+    hidden: int
+    """The size of a token's activations."""
+    dtype: torch.dtype
+    """Of the activations."""
+    sha256: str
+    """Of every tensor that is used below."""
+
+
+def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Border:
+    """Watch `model`, on the CPU, compute `inputs` in training mode, and return its highest border.
+
+    A tensor counts as used when the innermost module around it that is called at all is called first, since some are
+    used without a call of their own. Then the border is tried out: started from there, the model must compute the very
+    same bits, whatever the padding holds.
+
+    Args:
+        model: with the method applied, ``requires_grad`` says what is trained.
+        inputs: what its forward takes: two rows of unequal lengths, with their ``attention_mask``.
+        dtype: of the autocast that the model is trained under; None: none.
+
+    Raises:
+        NoBorderError: weights are trained, or random numbers drawn, before the first layer is over; or layers hand on
+            more than hidden states.
+    """
+    was_training = model.training
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
+        border = _highest(model, *_watch(model.train(), inputs))
+        model.eval()
+        same = _is_the_same(model, border, inputs)
+        model.train(was_training)
+    if not same:
+        raise NoBorderError(f"the layers of {type(model).__name__} hand on more than their hidden states")
+    return border
+
+
+class _Ended(NamedTuple):
+    time: int
+    random: bool
+    """Whether a random number had been drawn by then."""
+    output: Any
+
+
+def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[nn.Module, _Ended]]:
+    """Return when each module is called first, and how each layer, and the encoder under the head, ends last."""
+    clock = itertools.count()
+    called: dict[str, int] = {}
+    ended: dict[nn.Module, _Ended] = {}
+
+    def note_call(name: str) -> None:
+        called.setdefault(name, next(clock))
+
+    def note_end(module: nn.Module, _: Any, output: Any) -> None:
+        ended[module] = _Ended(next(clock), not torch.equal(torch.get_rng_state(), before), output)
+
+    with torch.random.fork_rng(devices=[]), ExitStack() as hooks:
+        before = torch.get_rng_state()
+        for name, module in model.named_modules():
+            hook = module.register_forward_pre_hook(lambda *_, name=name: note_call(name))
+            hooks.callback(hook.remove)
+        for module in [*blocks_of(model), getattr(model, "base_model", model)]:
+            hooks.callback(module.register_forward_hook(note_end).remove)
+        model(**inputs)
+    return called, ended
+
+
+def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Module, _Ended]) -> Border:
+    layers = set(blocks_of(model)) & ended.keys()
+    first_trained = min(_first_use(name, called) for name, p in model.named_parameters() if p.requires_grad)
+    # an encoder that hands on more, such as a pooled state, is not skipped as a whole
+    alone = [module for module, end in ended.items() if module in layers or len(end.output) == 1]
+    frozen = sorted((module for module in alone if ended[module].time < first_trained), key=lambda m: ended[m].time)
+    below = [module for module in frozen if not ended[module].random]
+    if not frozen:
+        raise NoBorderError("weights are trained from the first layer on, so that every activation changes")
+    if not below:
+        raise NoBorderError(
+            "dropout changes them in every epoch below the first layer that is trained; "
+            "switch it off there: model.dropout=0 model.attention_dropout=0",
+            avoidable=True,
+        )
+    last = ended[below[-1]]
+    states = hidden_states(last.output)
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    return Border(
+        below=[module for module in below if module in layers] if below[-1] in layers else below[-1:],
+        layers=len(layers.intersection(below)),
+        of_layers=len(layers),
+        handing_on=_like(last.output),
+        hidden=states.shape[-1],
+        dtype=states.dtype,
+        sha256=digest({name: t for name, t in tensors if _first_use(name, called) < last.time}),
+    )
+
+
+def hidden_states(output: Any) -> Tensor:
+    """Return the hidden states of what a layer or an encoder returns: they come first."""
+    states: Tensor = output if isinstance(output, Tensor) else output[0]
+    return states
+
+
+def _like(output: Any) -> Callable[[Tensor], Any]:
+    """Return what makes the like of `output` of other hidden states, and nothing else."""
+    if isinstance(output, Tensor):
+        return lambda states: states
+    if isinstance(output, tuple):
+        return lambda states: (states, *[None] * (len(output) - 1))
+    first = next(iter(output))
+    return lambda states: type(output)(**{first: states})
+
+
+def _first_use(tensor: str, called: Mapping[str, int]) -> int:
+    module = tensor
+    while module:
+        module = module.rpartition(".")[0]
+        if module in called:
+            return called[module]
+    return 0
+
+
+def _is_the_same(model: nn.Module, border: Border, inputs: Mapping[str, Tensor]) -> bool:
+    """Return whether `model`, started from `border`, computes the same bits wherever `inputs` has a token."""
+    real = inputs["attention_mask"].bool()
+    with watching(border) as seen:
+        expected = model(**inputs)[0]
+    with starting_from(border, model):
+        found = model(**inputs, **{STATES: seen[-1] * real.unsqueeze(-1)})[0]
+    if expected.shape[:2] == real.shape:
+        expected, found = expected[real], found[real]
+    return torch.equal(expected, found)
+
+
+@contextmanager
+def watching(border: Border) -> Iterator[list[Tensor]]:
+    """Yield a list to which every pass through the last module below `border` adds the states it hands on."""
+    seen: list[Tensor] = []
+    hook = border.below[-1].register_forward_hook(lambda _, __, output: seen.append(hidden_states(output)))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
+    """Let `model` skip what is below `border` where `STATES` is among its inputs, else compute as ever.
+
+    Under layers that are not skipped, what comes before the first (embeddings, positions, masks) is still computed: it
+    costs little, and they may take some of it.
+    """
+    given: list[Tensor] = []
+
+    def take(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        given[:] = [kwargs.pop(STATES)] if STATES in kwargs else []
+        return args, kwargs
+
+    def skipping(forward: Any) -> Any:
+        def hand_on(*args: Any, **kwargs: Any) -> Any:
+            return border.handing_on(given[0]) if given else forward(*args, **kwargs)
+
+        return hand_on
+
+    hook = model.register_forward_pre_hook(take, with_kwargs=True)
+    for module in border.below:
+        module.forward = skipping(module.forward)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for module in border.below:
+            del module.forward  # uncovers that of its class
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, types, shapes and bits, as hex digits."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
