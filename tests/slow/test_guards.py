@@ -36,50 +36,6 @@ def test_a_full_disk_leaves_whole_files(tmp_path):
     assert "15 of 15 runs" in trials("disk_full.py", 15)
 
 
-OUT_OF_MEMORY = """
-import ctypes
-import resource
-import sys
-
-import torch
-from lightning.pytorch.callbacks import Callback
-
-import peftlab.one_run as story
-from peftlab.python_api import compose
-
-
-class Limit(Callback):
-    def on_train_batch_start(self, trainer, *_):
-        if trainer.global_step == 1:  # what is needed once, whatever the batch, is there
-            ctypes.CDLL(None).malloc_trim(0)  # what the first step has left free would do for the second
-            pages = int(open("/proc/self/statm").read().split()[0])
-            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**20,) * 2)
-
-
-make_trainer = story.make_trainer
-story.make_trainer = lambda spec, data, folder, callbacks, *rest: make_trainer(
-    spec, data, folder, [Limit(), *callbacks], *rest
-)
-story.run(compose(*sys.argv[1:]))
-"""
-
-
-def test_an_allocation_that_the_system_refuses(tiny_model, tiny_overrides, tmp_path):
-    """A wide tiny model on 32 long sentences: their attention takes more than the process may still have."""
-    data = tmp_path / "data"
-    data.mkdir()
-    sentence = "\n".join(f"{word} O" for word in ["paris"] * 59 + ["moved"]) + "\nrome B-LOC\n\n"
-    for name in ("train", "dev", "test"):
-        (data / f"{name}.txt").write_text(sentence * (512 if name == "train" else 4))
-    overrides = [*tiny_overrides, f"data.path={data}", "data.batch_size=512", "trainer.threads=1", "run_dir=run"]
-    ended = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, *overrides], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["status"] == "completed", ended.stderr
-    assert "out of memory" in [event["event"] for event in record["history"]]
-
-
 ON_ONE_RANK = """
 from lightning.pytorch.callbacks import Callback
 
