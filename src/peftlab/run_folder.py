@@ -231,6 +231,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
         with writing(path):
             lock = _lock(path)
+        remove_torn(path)
         made = RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record)
         _describe(path, config)
         return RunFolder(made, lock=lock)
@@ -294,7 +295,7 @@ def _lock(path: Path) -> int:
 
 
 def _exact_folder(path: Path, replace: bool) -> Path:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and all(_before_the_record(file) for file in path.iterdir())):
         if not (path / FILE_NAME).is_file():
             raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
         if not replace:
@@ -309,3 +310,8 @@ def _exact_folder(path: Path, replace: bool) -> Path:
     except OSError as error:
         raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
     return path
+
+
+def _before_the_record(file: Path) -> bool:
+    """Return whether `file` is one of a run that was killed before it had a record."""
+    return file.name == LOCK or file.name.startswith(f".{FILE_NAME}.")

@@ -170,6 +170,15 @@ def test_run_dir_of_another_run_is_refused_unless_it_is_to_be_replaced():
     assert not Path("mine/left-over").exists()
 
 
+def test_run_dir_of_a_run_that_was_killed_before_it_had_a_record():
+    Path("mine").mkdir()
+    for name in (".lock", ".record.json.4711"):
+        Path("mine", name).write_text("")
+    folder = begin(run_dir="mine")
+    assert not folder.unfinished
+    assert sorted(file.name for file in folder.path.glob(".*")) == [".lock"]
+
+
 @pytest.mark.parametrize("existing", ["auto", "rerun", "skip"])
 def test_run_dir_that_holds_something_else_is_never_touched(existing):
     Path("mine").mkdir()
