@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,15 @@ LINES = [line.partition(" #")[0].strip() for block in SHELL[2:] for line in bloc
 
 
 @pytest.fixture
-def reader(tiny_model: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def reader(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # packages of the reader's, of this test only
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in str(getattr(module, "__file__", "")):  # a package of the reader's, of this test only
+            del sys.modules[name]
 
 
 def test_there_are_no_commands_elsewhere():
@@ -50,7 +54,7 @@ def test_every_command_runs(command, tiny_overrides, monkeypatch, line):
         monkeypatch.syspath_prepend(Path.cwd())  # as python -m does
         words = words[3:]
     assert words[:3] == ["python", "-m", "train"], "no test runs such a command yet: teach this one"
-    arguments = words[3:]
+    arguments = [word.replace("layer.5.", "layer.1.") for word in words[3:]]  # the last layer of each model
     if "--help" in arguments or "--cfg" in arguments:
         ended = command(*arguments)
         assert ended.out
