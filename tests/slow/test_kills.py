@@ -18,6 +18,6 @@ def test_runs_that_are_killed_end_as_if_nothing_had_been(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     killed, stopped, saved, damaged = ended.stdout.splitlines()
     assert killed.startswith("sigkill: 3/3 end with the same bits")
-    assert stopped.startswith("sigterm: 1/1 out with 143, no step lost, and the same bits")
+    assert stopped.startswith("sigterm: 2/2 out with 143, no step lost, and the same bits")
     assert saved.startswith("saves: 0 torn files of")
-    assert damaged.startswith("damaged: 1/1 fall back to the one before")
+    assert damaged.startswith("damaged: 2/2 fall back to the one before")
