@@ -112,24 +112,24 @@ class Wandb(Logger):
 
     def begin(self, record: RunRecord) -> None:
         """Have the W&B run started, beside the training."""
-        settings = wandb.setup().settings
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.project = self.project or settings.project or "peftlab"
         about = {section: record.data[section] for section in ("run_id", "identity", "code", "environment")}
         labels = self.labels | {
-            "project": self.project,
-            "group": self.group or settings.run_group or record.data["name"],
             "name": self.labels["name"] or f"{record.data['name']}-{record.data['run_id']}",
             "config": {"record": about},
         }
         tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
         if tracked:  # it goes on; of a run that was killed no id is known, and another one begins
             labels |= {"id": tracked[0], "resume": "allow"}
-        self._turns.take(lambda: self._start(settings, labels))
+        group = record.data["name"]
+        self._turns.take(lambda: self._start(labels, group))
 
-    def _start(self, settings: wandb.Settings, labels: Mapping[str, Any]) -> None:
-        """Start the W&B run, online where the server takes it."""
+    def _start(self, labels: Mapping[str, Any], group: str) -> None:
+        """Start the W&B run, online where the server takes it; in `group` where nothing else is asked for."""
         try:
+            settings = wandb.setup().settings
+            self.project = self.project or settings.project or "peftlab"
+            labels = {**labels, "project": self.project, "group": self.group or settings.run_group or group}
             mode = self._mode(settings)
             try:
                 run = self._init(mode, labels)
