@@ -25,7 +25,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from forked import start  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
 from peftlab import checkpoints  # noqa: E402
-from peftlab.exits import user_exits  # noqa: E402
 from peftlab.one_run import run  # noqa: E402
 from peftlab.python_api import compose  # noqa: E402
 from peftlab.record import RunRecord  # noqa: E402
@@ -61,26 +60,12 @@ class Process:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.began = time.monotonic()
-        self.number = os.fork()
-        if self.number == 0:
-            os._exit(self._do(work))
 
-    def _do(self, work: Callable[[], object]) -> int:
-        os.chdir(self.folder)
-        said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        try:
-            with user_exits():
-                work()
-        except SystemExit as end:
-            return int(end.code or 0)
-        except BaseException:  # noqa: BLE001  # it must not go on as its parent
-            traceback.print_exc()
-            return 1
-        finally:
-            sys.stdout.flush()
-        return 0
+        def within() -> None:
+            os.chdir(folder)
+            work()
+
+        self.number = start(within, folder / "said.txt")
 
     def send(self, number: int) -> None:
         """Send a signal, unless it has ended."""
