@@ -113,6 +113,8 @@ class Split:
     examples: list[Any]
     encoded: Encoded
     rows: int = field(init=False)
+    tokens: np.ndarray | None = field(default=None, init=False)
+    """What `DataModule.tokens_of` has found: every example is collated for it."""
 
     def __post_init__(self) -> None:
         """Count the examples."""
@@ -212,8 +214,10 @@ class DataModule(L.LightningDataModule):
     def tokens_of(self, split: str) -> np.ndarray:
         """Return the tokens of each example of `split`, over all its rows, shape (examples,)."""
         members = self.splits[split]
-        batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
-        return np.asarray([batch["tokens"] for batch in batches])
+        if members.tokens is None:
+            batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
+            members.tokens = np.asarray([batch["tokens"] for batch in batches])
+        return members.tokens
 
     def short_and_long(self) -> dict[str, torch.Tensor]:
         """Return the inputs of a batch of two examples, the shortest one of the training split and its median."""
