@@ -65,7 +65,7 @@ def test_the_resolved_configuration_is_plain(compose_config):
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_auto_becomes_what_it_means_here(compose_config, monkeypatch, native, precision):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("peftlab.hardware.cpu_computes_bf16", lambda: native)
+    monkeypatch.setattr("peftlab.hardware.cpu_is_faster_in_bf16", lambda: native)
     trainer = resolve(compose_config("trainer=auto"))["trainer"]
     assert (trainer["accelerator"], trainer["precision"]) == ("cpu", precision)
     # whether there are activations to keep depends on the model: the run settles it

@@ -9,7 +9,7 @@ from peftlab import hardware
 from peftlab.errors import ConfigError
 from peftlab.hardware import (
     TrainerSpec,
-    cpu_computes_bf16,
+    cpu_is_faster_in_bf16,
     describe_hardware,
     fit_to_this_machine,
     nondeterministic_parts,
@@ -29,7 +29,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
-        monkeypatch.setattr(hardware, "cpu_computes_bf16", lambda: cpu_bf16)
+        monkeypatch.setattr(hardware, "cpu_is_faster_in_bf16", lambda: cpu_bf16)
 
     return make
 
@@ -100,7 +100,9 @@ def test_fp16_on_the_cpu(machine, accelerator):
 @pytest.mark.parametrize(
     ("flags", "found"),
     [
-        ("flags : fpu avx2 avx512f avx512_bf16 amx_tile", True),
+        ("vendor_id : GenuineIntel\nflags : fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("vendor_id : GenuineIntel\nflags : fpu avx2 avx512f avx512_bf16", False),
+        ("vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512_bf16", True),
         ("flags : fpu avx2 amx_bf16", True),
         ("flags : fpu avx2 avx512f", False),
         ("", False),
@@ -108,7 +110,7 @@ def test_fp16_on_the_cpu(machine, accelerator):
 )
 def test_the_flags_of_the_cpu(monkeypatch, flags, found):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: flags)
-    assert cpu_computes_bf16() is found
+    assert cpu_is_faster_in_bf16() is found
 
 
 def test_a_system_that_tells_no_flags(monkeypatch):
@@ -116,7 +118,7 @@ def test_a_system_that_tells_no_flags(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    assert cpu_computes_bf16() is False
+    assert cpu_is_faster_in_bf16() is False
 
 
 def test_what_the_record_says_of_the_devices(monkeypatch):
