@@ -41,8 +41,8 @@ class ModelSpec:
     """The folder of `model=folder`."""
     source: IndexSource | HubSource | FilesSource
     """Where the files come from."""
-    attention: Literal["eager", "sdpa"] = "eager"
-    """The implementation of attention."""
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    """The implementation of attention, see `preferred_attention`; auto: the better one that the architecture has."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout after every sub-layer and the embeddings; None: as pretrained."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -81,8 +81,12 @@ class Pretrained:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
         return tokenizer
 
-    def backbone(self, task: Task) -> PreTrainedModel:
+    def backbone(self, task: Task, attention: str = "eager") -> PreTrainedModel:
         """Load the model in fp32 with a new head for `task`, which must have learnt its labels.
+
+        Args:
+            task: whose head the model gets.
+            attention: the implementation that ``auto`` stands for, where the architecture has it.
 
         Raises:
             SourceError: the weights do not fit the architecture that config.json names.
@@ -122,7 +126,7 @@ class Pretrained:
                 f"first {missing[0]}; is this the whole model?"
             )
         self._set_head_dropout(model)
-        self._set_attention(model)
+        self._set_attention(model, attention)
         return model
 
     def _set_dropout(self, config: transformers.PretrainedConfig) -> None:
@@ -146,14 +150,28 @@ class Pretrained:
             for module in found:
                 module.p = value
 
-    def _set_attention(self, model: PreTrainedModel) -> None:
-        if self.spec.attention == "sdpa":
-            if not model._supports_sdpa:
-                raise ConfigError(
-                    f"model.attention=sdpa: {model.config.model_type} has no such implementation; "
-                    "it knows model.attention=eager"
-                )
+    def _set_attention(self, model: PreTrainedModel, preferred: str) -> None:
+        wanted = preferred if self.spec.attention == "auto" else self.spec.attention
+        if wanted == "sdpa" and model._supports_sdpa:
             model.set_attn_implementation("sdpa")
+        elif self.spec.attention == "sdpa":
+            raise ConfigError(
+                f"model.attention=sdpa: {model.config.model_type} has no such implementation; "
+                "it knows model.attention=eager"
+            )
+
+
+LONG_ROWS = 128
+"""Tokens up to which attention weights are few beside everything else."""
+
+
+def preferred_attention(accelerator: str, max_tokens: int) -> Literal["eager", "sdpa"]:
+    """Return which implementation of attention to take on this kind of device for rows of at most `max_tokens`.
+
+    ``sdpa`` never holds the weights of all pairs of tokens at once: the faster one on GPUs, and less memory for long
+    rows anywhere. On a CPU both take about as long, and short rows took longer with ``sdpa`` on some.
+    """
+    return "sdpa" if accelerator == "gpu" or max_tokens > LONG_ROWS else "eager"
 
 
 def fetch(spec: ModelSpec) -> Pretrained:

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from peftlab import backbone, masking, run_folder
-from peftlab.backbone import Pretrained, check_length, head_of
+from peftlab.backbone import Pretrained, check_length, head_of, preferred_attention
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
@@ -86,6 +86,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             tuner.model.compile()  # in place, so that no name changes
 
         config["model"]["source"] |= pretrained.resolved
+        config["model"]["attention"] = tuner.model.config._attn_implementation
         config["data"] |= data.resolved()
         config["trainer"]["cache_activations"] = border is not None
         whole = identity(config, data.sha256, pretrained.weights_sha256)
@@ -143,7 +144,8 @@ def seed_everything(spec: RunSpec) -> None:
 
 def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     """Load the backbone with the task's head, apply the method, and wrap both for training."""
-    model = pretrained.backbone(spec.task)
+    attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
+    model = pretrained.backbone(spec.task, attention)
     context = MethodContext(head_of(model), TASK_TYPES[spec.task.head], pretrained.origin)
     if spec.trainer.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:

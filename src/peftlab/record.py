@@ -60,6 +60,7 @@ NOT_RESULT = (
     "trainer.accumulate",
     "trainer.compile",
     "trainer.on_out_of_memory",
+    "model.attention",
     # whether frozen layers are computed once or in every epoch
     "trainer.cache_activations",
     "trainer.activation_cache_gib",

@@ -61,7 +61,7 @@ def same_when_interrupted(run_tiny, users_callbacks):
         (["trainer.accumulate=2"], {7: "on_train_batch_start"}),
         pytest.param(["data.workers=2"], {10: "on_train_batch_start"}, marks=pytest.mark.slow),
         pytest.param(
-            ["data.workers=1", "trainer.accumulate=2", "data.bucket_batches=2"],
+            ["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"],
             {5: "on_train_batch_start"},
             marks=pytest.mark.slow,
         ),

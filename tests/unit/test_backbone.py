@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2ForTokenClassification, GPT2Model
 
-from peftlab.backbone import ModelSpec, Pretrained, check_length, fetch, head_of
+from peftlab.backbone import ModelSpec, Pretrained, check_length, fetch, head_of, preferred_attention
 from peftlab.errors import ConfigError, SourceError
 from peftlab.sources import FilesSource, HubSource
 
@@ -55,6 +55,19 @@ class TestBackbone:
     def test_the_implementation_of_attention(self, tiny_model, ner, attention):
         model = pretrained_in(tiny_model, attention=attention).backbone(ner())
         assert model.config._attn_implementation == attention
+
+    @pytest.mark.parametrize("preferred", ["eager", "sdpa"])
+    def test_attention_left_open_is_what_is_preferred_where_the_architecture_has_it(
+        self, tiny_model, ner, monkeypatch, preferred
+    ):
+        model = pretrained_in(tiny_model).backbone(ner(), preferred)
+        assert model.config._attn_implementation == preferred
+        monkeypatch.setattr(type(model), "_supports_sdpa", False)
+        assert pretrained_in(tiny_model).backbone(ner(), preferred).config._attn_implementation == "eager"
+
+    def test_which_attention_is_preferred(self):
+        assert preferred_attention("gpu", 16) == preferred_attention("cpu", 512) == "sdpa"
+        assert preferred_attention("cpu", 128) == "eager"
 
     def test_the_seed_decides_the_head(self, pretrained, ner):
         heads = []

@@ -55,7 +55,12 @@ CONFIG: dict[str, Any] = {
         "batch": 16,
         "source": {"path": "mine/corpus", "licence": "mine", "kind": "files"},
     },
-    "model": {"hidden": 384, "path": "mine", "source": {"path": "mine/model", "licence": "mine", "kind": "files"}},
+    "model": {
+        "attention": "eager",
+        "hidden": 384,
+        "path": "mine",
+        "source": {"path": "mine/model", "licence": "mine", "kind": "files"},
+    },
     "optimizer": {"lr": 3e-4, "betas": [0.9, 0.999]},
     "task": {"workers": "counts here", "progress": "and this", "source": {"path": "and this"}},
     "lists": [{"name": "part of a result here"}],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,20 @@ from torch.utils.data import Sampler
 
 
 def plan(
-    lengths: Sequence[int] | np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int
+    lengths: Sequence[int] | np.ndarray,
+    batch_size: int,
+    bucket_batches: int,
+    seed: int,
+    epoch: int,
+    batch_tokens: int | None = None,
 ) -> list[list[int]]:
     """Return the batches of one epoch: similar lengths together, everything else at random.
 
     The examples are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within each bucket, cut
     into batches, and the batches are shuffled. Padding nearly vanishes, while who meets whom still changes every epoch.
+
+    With `batch_tokens` the whole split is one bucket, cut wherever another example would exceed it. So every epoch has
+    as many batches; only examples of nearly the same length meet, in ever other batches.
 
     Args:
         lengths: tokens of each example, shape (examples,).
@@ -27,10 +36,15 @@ def plan(
         bucket_batches: batches a bucket; 1 makes plainly shuffled batches.
         seed: of the run.
         epoch: from 0; two plans are equal where all arguments are.
+        batch_tokens: the most tokens a batch has, padding included, in place of `batch_size`; a longer example makes a
+            batch of its own. None: a batch has so many examples.
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.asarray(lengths)
     order = random.permutation(len(lengths))
+    if batch_tokens is not None:
+        batches = _filled(order[np.argsort(lengths[order], kind="stable")], lengths, batch_tokens)
+        return [batches[i] for i in random.permutation(len(batches))]
     bucket = batch_size * bucket_batches
     batches = []
     for start in range(0, len(order), bucket):
@@ -39,6 +53,16 @@ def plan(
             members = members[np.argsort(lengths[members], kind="stable")]
         batches += [members[i : i + batch_size].tolist() for i in range(0, len(members), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _filled(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
+    """Cut `order`, from the shortest to the longest, into batches of at most `batch_tokens` with their padding."""
+    batches: list[list[int]] = [[]]
+    for i in order.tolist():
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[i] > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
 
 
 def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
@@ -95,12 +119,13 @@ class TrainingBatches(Sampler[Part]):
         bucket_batches: int,
         seed: int,
         division: Division,
+        batch_tokens: int | None = None,
     ) -> None:
-        self._arguments = (np.asarray(lengths), batch_size, bucket_batches, seed)
+        self._plan = partial(plan, np.asarray(lengths), batch_size, bucket_batches, seed, batch_tokens=batch_tokens)
         self._division = division
         self._epoch = 0
         self._position = (0, 0)
-        self._batches = len(plan(*self._arguments, epoch=0))
+        self._batches = len(self._plan(epoch=0))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
@@ -112,7 +137,7 @@ class TrainingBatches(Sampler[Part]):
 
     def __iter__(self) -> Iterator[Part]:
         epoch, done = self._position
-        for batch in plan(*self._arguments, epoch=self._epoch)[done if self._epoch == epoch else 0 :]:
+        for batch in self._plan(epoch=self._epoch)[done if self._epoch == epoch else 0 :]:
             yield from self._division.of_training_batch(batch)
 
     def __len__(self) -> int:

@@ -67,6 +67,9 @@ class DataSpec:
     """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
     batch_size: int = Field(default=16, ge=1)
     """Examples an optimiser step sees, over all devices and forward passes: the effective batch size."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """The most tokens that an optimiser step sees, padding included, in place of `batch_size`: every step takes about
+    the same time and memory, and learns from many short examples or a few long ones. None: `batch_size` holds."""
     eval_batch_size: int = Field(default=64, ge=1)
     """Examples a batch of validation and test, on one device."""
     bucket_batches: int = Field(default=50, ge=1)
@@ -187,7 +190,8 @@ class DataModule(L.LightningDataModule):
     def _overfit(self, batches: int) -> None:
         """Make the first training batches the training and the validation split."""
         lengths = self.splits["train"].encoded.lengths
-        whole = plan(lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed, epoch=0)
+        spec = self.spec
+        whole = plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens)
         chosen = [i for batch in whole[:batches] for i in batch]
         self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
         self.splits["validation"] = self.splits["train"]
@@ -287,9 +291,9 @@ class DataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _training_batches(self) -> TrainingBatches:
-        lengths = self.splits["train"].encoded.lengths
+        lengths, spec = self.splits["train"].encoded.lengths, self.spec
         return TrainingBatches(
-            lengths, self.spec.batch_size, self.spec.bucket_batches, self.seed, division=self.division
+            lengths, spec.batch_size, spec.bucket_batches, self.seed, self.division, spec.batch_tokens
         )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:

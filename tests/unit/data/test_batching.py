@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import lightning as L
 import numpy as np
 import pytest
@@ -70,6 +72,30 @@ def test_a_bucket_of_one_batch_is_a_plain_shuffle():
     """Equal to the plan of examples that are all of one length, whose order no sorting changes."""
     assert planned(bucket_batches=1) == planned(np.full(len(LENGTHS), 7), bucket_batches=1)
     assert planned(bucket_batches=10) != planned(np.full(len(LENGTHS), 7), bucket_batches=10)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=80),
+    batch_tokens=st.integers(1, 200),
+    seed=st.integers(0, 3),
+)
+def test_a_budget_of_tokens_is_kept_and_filled(lengths, batch_tokens, seed):
+    epochs = [plan(lengths, 8, 10, seed, epoch, batch_tokens) for epoch in range(3)]
+    for batches in epochs:
+        assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+        for batch in batches:
+            assert len(batch) * max(lengths[i] for i in batch) <= batch_tokens or len(batch) == 1
+        ascending = sorted(batches, key=lambda batch: (lengths[batch[0]], lengths[batch[-1]], -len(batch)))
+        for shorter, longer in itertools.pairwise(ascending):  # one example more would have been too much
+            assert (len(shorter) + 1) * min(lengths[i] for i in longer) > batch_tokens
+    assert len({len(batches) for batches in epochs}) == 1, "Lightning counts the batches of an epoch once"
+
+
+def test_a_budget_of_tokens_still_shuffles():
+    one, other = (plan(LENGTHS, 8, 10, 0, epoch, 128) for epoch in (0, 1))
+    assert one != other
+    assert {frozenset(batch) for batch in one} != {frozenset(batch) for batch in other}
 
 
 def test_evaluation_goes_from_the_longest_to_the_shortest():
