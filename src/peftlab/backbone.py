@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,10 +73,8 @@ class Pretrained:
             SourceError: there is none, or not a fast one, without which words cannot be found again in the tokens.
         """
         _quiet()
-        try:
+        with _loading(f"{self.folder}: no tokenizer can be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:
-            raise SourceError(f"{self.folder}: no tokenizer can be loaded: {_first_line(error)}") from error
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
         if not tokenizer.is_fast:
@@ -93,7 +93,8 @@ class Pretrained:
             ConfigError: the architecture lacks a dropout or the implementation of attention that is asked for.
         """
         _quiet()
-        try:
+        unloadable = f"{self.folder}: the model cannot be loaded"
+        with _loading(unloadable):
             config = AutoConfig.from_pretrained(
                 self.folder,
                 num_labels=len(task.labels),
@@ -102,7 +103,8 @@ class Pretrained:
                 local_files_only=True,
                 trust_remote_code=False,
             )
-            self._set_dropout(config)
+        self._set_dropout(config)
+        with _loading(unloadable):
             model, report = HEADS[task.head].from_pretrained(
                 self.folder,
                 config=config,
@@ -114,10 +116,6 @@ class Pretrained:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise SourceError(f"{self.folder}: the model cannot be loaded: {_first_line(error)}") from error
         head = head_of(model)
         missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
         if missing:
@@ -229,6 +227,19 @@ def check_length(model: nn.Module, longest: int) -> None:
             f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
             f"set data.max_tokens={most}"
         )
+
+
+@contextmanager
+def _loading(trouble: str) -> Iterator[None]:
+    """Around transformers' own loading, and nothing else: what is wrong with a folder may show as any exception.
+
+    Raises:
+        SourceError: it fails; begins with `trouble`.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise SourceError(f"{trouble}: {_first_line(error)}") from error
 
 
 def _quiet() -> None:

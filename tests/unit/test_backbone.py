@@ -115,6 +115,12 @@ class TestDropout:
         assert dropouts(pretrained_in(folder, head_dropout=0.4).backbone(ner()))["dropout"] == 0.4
 
 
+def test_a_mistake_in_our_own_code_is_not_blamed_on_the_folder(tiny_model, ner, monkeypatch):
+    monkeypatch.setattr(Pretrained, "_set_dropout", lambda *_: {}["nothing"])
+    with pytest.raises(KeyError, match="nothing"):
+        pretrained_in(tiny_model).backbone(ner())
+
+
 def load(folder, ner) -> None:
     pretrained = pretrained_in(folder)
     pretrained.tokenizer()
