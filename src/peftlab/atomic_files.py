@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peftlab.disk import writing
+from peftlab.disk import ANOTHER_RUN_DIR, writing
 
 
 @contextmanager
-def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
+def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_DIR) -> Iterator[Path]:
     """Yield a file to be written in the place of `path`, in the same folder, and put it there when the block is done.
 
-    By then it is on the disk, and so is its name when this returns. If the block fails, `path` is left as it was.
+    By then it is on the disk, and so is its name when this returns. If the block fails, `path` is left as it was. Of
+    several that write `path` at once, on whatever machines, each has a file of its own, and the last one's stays.
 
     Args:
         path: of the file.
         needed: bytes, for the message where the disk does not take them; None where it is not known.
+        elsewhere: what to do, for that message, where the disk cannot be mended.
 
     Raises:
         DiskError: the disk does not take it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().int}")
     try:
-        with writing(path, needed):
+        with writing(path, needed, elsewhere):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb") as file:
@@ -41,8 +44,13 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
             os.close(descriptor)
 
 
+def is_torn(file: Path, name: str = "*") -> bool:
+    """Return whether `file` is what a process that was killed had not put in the place of the file called `name`."""
+    return file.match(f".{name}.*") and file.suffix.removeprefix(".").isdigit()
+
+
 def remove_torn(folder: Path) -> None:
-    """Remove from `folder` what a process that was killed had not put in place; nobody may be writing there."""
-    for file in folder.glob(".*"):
-        if file.suffix.removeprefix(".").isdigit():
+    """Remove such files from `folder`; nobody may be writing there."""
+    for file in folder.glob("*"):
+        if is_torn(file):
             file.unlink()

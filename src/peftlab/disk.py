@@ -22,10 +22,11 @@ _FORBIDDEN = {
 }
 
 
+ANOTHER_RUN_DIR = "choose another place with run_dir="
+
+
 @contextmanager
-def writing(
-    path: Path, needed: int | None = None, elsewhere: str = "choose another place with run_dir="
-) -> Iterator[None]:
+def writing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_DIR) -> Iterator[None]:
     """Around the writing of `path`, a file or a folder.
 
     Args:

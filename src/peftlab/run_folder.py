@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from peftlab import checkpoints
-from peftlab.atomic_files import remove_torn, replacing
+from peftlab.atomic_files import is_torn, remove_torn, replacing
 from peftlab.console import log_file
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DiskError
@@ -314,4 +314,4 @@ def _exact_folder(path: Path, replace: bool) -> Path:
 
 def _before_the_record(file: Path) -> bool:
     """Return whether `file` is one of a run that was killed before it had a record."""
-    return file.name == LOCK or file.name.startswith(f".{FILE_NAME}.")
+    return file.name == LOCK or is_torn(file, FILE_NAME)

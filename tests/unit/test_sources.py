@@ -303,6 +303,14 @@ class TestFilesSource:
         monkeypatch.chdir(tmp_path)
         assert FilesSource(path="~/corpus").fetch().folder == tmp_path / "corpus"
         assert FilesSource(path="corpus").fetch().folder == tmp_path / "corpus"
+        assert FilesSource(path="~/corpus").fetch().resolved == {"path": str(tmp_path / "corpus")}
+
+    def test_the_whole_path_of_a_file_leads_to_it_from_anywhere(self, tmp_path, monkeypatch):
+        (tmp_path / "train.txt").write_bytes(TRAIN)
+        monkeypatch.chdir(tmp_path)
+        resolved = FilesSource(path="train.txt").fetch().resolved
+        monkeypatch.chdir("/")
+        assert FilesSource(**resolved).fetch().file("train.txt").read_bytes() == TRAIN
 
     def test_missing_paths(self, tmp_path: Path) -> None:
         (tmp_path / "corpus").mkdir()

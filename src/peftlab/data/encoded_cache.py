@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.disk import refusal
-from peftlab.sources import cache_root
+from peftlab.atomic_files import replacing
+from peftlab.errors import DiskError
+from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.tasks.task import Encoded
 
 log = logging.getLogger("peftlab")
@@ -55,11 +54,10 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     encoded = encode()
     try:
         _store(encoded, path)
-    except (SafetensorError, OSError) as error:
+    except (DiskError, SafetensorError, OSError) as error:
         if path.parent not in _TOLD:
             _TOLD.add(path.parent)
-            reason = refusal(path, error, sum(array.nbytes for array in encoded.arrays.values())) or f"{path}: {error}"
-            log.warning("going on without keeping the encoded data: %s", reason)
+            log.warning("going on without keeping the encoded data: %s", error)
     return encoded
 
 
@@ -71,11 +69,7 @@ def _load(path: Path) -> Encoded:
 
 
 def _store(encoded: Encoded, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    arrays = {**encoded.arrays, "lengths": encoded.lengths}
     facts = json.dumps({"padding": encoded.padding, "counts": encoded.counts})
-    try:
-        save_file({**encoded.arrays, "lengths": encoded.lengths}, temporary, metadata={"facts": facts})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, sum(array.nbytes for array in arrays.values()), ANOTHER_CACHE) as temporary:
+        save_file(arrays, temporary, metadata={"facts": facts})

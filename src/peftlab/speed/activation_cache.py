@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +25,12 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from peftlab.atomic_files import replacing
 from peftlab.data.module import DataModule
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DiskError
 from peftlab.hardware import AUTOCAST, TrainerSpec
 from peftlab.record import RunRecord
-from peftlab.sources import cache_root
+from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, digest, find_border, starting_from, watching
 from peftlab.tasks.task import Batch
 
@@ -89,8 +89,8 @@ def from_activations(
     cache = ActivationCache(border, model, data, trainer)
     try:
         found = {split: cache.recall(split) for split in data.evaluated}
-    except OSError as error:
-        log.warning("activations cannot be kept in %s (%s); going on without", folder(), error)
+    except (DiskError, OSError) as error:
+        log.warning("going on without keeping activations: %s", error)
         record.event("activations_not_cached", reason=str(error))
         yield
         return
@@ -151,7 +151,7 @@ class ActivationCache:
         Of runs that ask for the same at once one computes, and the others wait for it.
 
         Raises:
-            OSError: they cannot be written.
+            DiskError, OSError: they cannot be written.
         """
         path = folder() / f"{self.fingerprint(split)}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,11 @@ class ActivationCache:
                     log.warning("%s cannot be read (%s); computing it again", path, error)
             make_room(_bytes(self.border, tokens), self.trainer.activation_cache_gib)
             log.info("computing the activations of the %s split below the trained layers", split)
-            self._store(split, tokens, path)
+            with (
+                replacing(path, _bytes(self.border, tokens), ANOTHER_CACHE) as temporary,
+                temporary.open("wb") as file,
+            ):
+                self._write(split, tokens, file)
             self.computed.append(split)
             return Recall(path, tokens)
 
@@ -188,17 +192,6 @@ class ActivationCache:
             [package.__version__ for package in (torch, transformers, peft)],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def _store(self, split: str, tokens: np.ndarray, path: Path) -> None:
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                self._write(split, tokens, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _write(self, split: str, tokens: np.ndarray, file: BinaryIO) -> None:
         """Write the file piece by piece: a split need not fit into memory.

@@ -155,7 +155,7 @@ class TestCached:
         def crash(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(encoded_cache.os, "replace", crash)
+        monkeypatch.setattr(Path, "replace", crash)
         with pytest.raises(KeyboardInterrupt):
             cached("a", encoded)
         assert files() == []

@@ -64,7 +64,7 @@ def test_the_second_time_they_are_there(cache, monkeypatch):
     first = cache()
     states = first.recall("validation").states.clone()
     second = cache("seed=1", "optimizer.lr=0.5")
-    monkeypatch.setattr(second, "_store", None)
+    monkeypatch.setattr(second, "_write", None)
     assert torch.equal(second.recall("validation").states, states)
     assert (first.computed, second.computed) == (["validation"], [])
 
