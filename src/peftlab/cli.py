@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import user_exits
+from peftlab.imports import without_collecting
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
@@ -118,7 +119,8 @@ def _runs(given: argparse.Namespace) -> None:
 
 def _resume(given: argparse.Namespace) -> None:
     folder = runs.find(given.run)
-    from peftlab.one_run import resume
+    with without_collecting():
+        from peftlab.one_run import resume
 
     with redirect_stdout(sys.stderr if given.json else sys.stdout):
         record = resume(folder)
@@ -180,8 +182,9 @@ def _export(given: argparse.Namespace) -> None:
 
 def _reproduce(given: argparse.Namespace) -> None:
     folder = runs.find(given.run)
-    from peftlab.console import start_logging
-    from peftlab.reproduce import reproduce
+    with without_collecting():
+        from peftlab.console import start_logging
+        from peftlab.reproduce import reproduce
 
     start_logging(stderr=True)
     with redirect_stdout(sys.stderr):  # where a run says things of its own
@@ -213,8 +216,9 @@ def _compare(given: argparse.Namespace) -> None:
 def _loaded(name: str) -> Iterator[Any]:
     """Around the use of a finished run: find it before anything heavy is imported, and say things on stderr."""
     folder = runs.find(name)
-    from peftlab.console import start_logging
-    from peftlab.finished_run import load
+    with without_collecting():
+        from peftlab.console import start_logging
+        from peftlab.finished_run import load
 
     start_logging(stderr=True)
     yield load(folder)

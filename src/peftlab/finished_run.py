@@ -28,10 +28,9 @@ from peftlab.errors import DataError, SourceError, UserError
 from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
-from peftlab.one_run import build_tuner, describe, score
+from peftlab.one_run import build_tuner, describe, score, store_and_compile
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
-from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Batch
 from peftlab.tuner import Tuner
 
@@ -183,7 +182,7 @@ class FinishedRun:
             UserError: the data is not what the run was scored on, or cannot be read; a label is none of the run's.
         """
         spec = self.spec
-        tuner = self._build()  # of its own: stored in bf16, it is of no other use
+        tuner = self._build()  # of its own: stored in bf16 or compiled, it is of no other use
         known = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
         if data is None:
             chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
@@ -195,8 +194,7 @@ class FinishedRun:
             known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
             known.load_new(_new_files(Path(data), chosen))
         check_length(tuner.model, known.longest)
-        if spec.trainer.frozen_weights == "bf16":
-            store_in_bf16(tuner.model)
+        store_and_compile(tuner.model, spec.trainer)
         trainer = L.Trainer(
             accelerator=spec.trainer.accelerator,
             devices=1,

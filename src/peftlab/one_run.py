@@ -14,6 +14,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from peftlab import backbone, masking, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of, preferred_attention
@@ -29,9 +30,9 @@ from peftlab.console import start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, did_you_mean
 from peftlab.exits import Signals
-from peftlab.hardware import describe_hardware, launcher, nondeterministic_parts, strategy_of
+from peftlab.hardware import TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
@@ -79,14 +80,13 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         data.load()
         tuner = build_tuner(spec, pretrained)
         check_length(tuner.model, data.longest)
-        if spec.trainer.frozen_weights == "bf16":
-            store_in_bf16(tuner.model)
+        check_monitors(spec, tuner)
+        store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data)
-        if spec.trainer.compile:
-            tuner.model.compile()  # in place, so that no name changes
 
         config["model"]["source"] |= pretrained.resolved
         config["model"]["attention"] = tuner.model.config._attn_implementation
+        config["data"]["source"] |= data.source
         config["data"] |= data.resolved()
         config["trainer"]["cache_activations"] = border is not None
         whole = identity(config, data.sha256, pretrained.weights_sha256)
@@ -159,6 +159,30 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
 
 
+def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
+    """Settle how `model` is stored and computed, for a run as for scoring it anew: the last digits depend on it."""
+    if trainer.frozen_weights == "bf16":
+        store_in_bf16(model)
+    if trainer.compile:
+        model.compile()  # in place, so that no name changes
+
+
+def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that what the callbacks watch is logged, where no class of the user's own may log more.
+
+    Raises:
+        ConfigError: a `monitor` is nothing that is logged; names the nearest.
+    """
+    logged = tuner.logged()
+    for name, callback in spec.callbacks.items():
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in logged and not spec.allow:
+            raise ConfigError(
+                f"callbacks.{name}.monitor = '{monitor}' is not logged.{did_you_mean(monitor, logged)} "
+                f"Allowed: {', '.join(logged)}"
+            )
+
+
 def make_trainer(
     spec: RunSpec,
     data: DataModule,
@@ -221,9 +245,10 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
 
 def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord) -> None:
     """Score the model as it is on validation and test, for the record and for people."""
+    scorer = tuner.task.scorer
     for split in ("validation", "test") if data.budget.test else ("validation",):
         for name, value in score(trainer, tuner, data, split).items():
-            record.add_metric(name, split, value, "best", tuner.task.scorer)
+            record.add_metric(name, split, value, "best", scorer)
 
 
 def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dict[str, float]:

@@ -319,10 +319,12 @@ def installed_packages() -> list[str]:
     """Return every installed package as `name==version`, with normalised names, sorted, each name once."""
     versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:  # a half-removed package has none
+        # not `distribution.metadata`: it parses the whole description as well, which takes ten times as long
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        headers = dict(re.findall(r"^(Name|Version): *(.*\S)", text.partition("\n\n")[0], re.MULTILINE))
+        if headers.keys() == {"Name", "Version"}:  # a half-removed package has none
             # the first on the path is the one that is imported
-            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+            versions.setdefault(re.sub(r"[-_.]+", "-", headers["Name"]).lower(), headers["Version"])
     return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 

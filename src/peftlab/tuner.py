@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -126,6 +127,13 @@ class Tuner(L.LightningModule):
     def mean_loss(self, split: str) -> Metric:
         """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
         return self.losses[split]
+
+    def logged(self) -> list[str]:
+        """Return the names of what a training logs and a callback may watch."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
+            scores = self.task.metric().compute()
+        return [*(f"validation/{name}" for name in (*scores, "loss")), "train/loss", "train/grad_norm"]
 
     @property
     def step_loss(self) -> Tensor:

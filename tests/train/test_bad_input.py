@@ -217,6 +217,20 @@ def test_a_learning_rate_that_is_no_number(refused, value):
     contains(refused(f"optimizer.lr={value}"), "optimizer.lr", value)
 
 
+@pytest.mark.parametrize(
+    ("monitor", "nearest"),
+    [
+        ("validation/entity_f", "validation/entity_f1"),
+        ("entity_f1", "validation/entity_f1"),
+        ("val_loss", "validation/loss"),
+    ],
+)
+def test_a_callback_that_watches_what_is_not_logged(refused, monitor, nearest):
+    message = refused(f"callbacks.early_stopping.monitor={monitor}")
+    told = f"callbacks.early_stopping.monitor = '{monitor}' is not logged. Did you mean '{nearest}'? Allowed: valid"
+    contains(message, told, "validation/entity_f1_macro", "train/loss")
+
+
 def test_rows_that_are_longer_than_the_model_can_take(refused, data):
     """The tiny model has 64 positions."""
     (data / "train.txt").write_text("Paris B-LOC\n" * 80 + "\nMarie B-PER\n")

@@ -13,6 +13,7 @@ import pytest
 
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
+from peftlab.finished_run import load
 
 SECRETS = [f"Zq{number:02}xVb{number:02}WnT" for number in range(40)]
 """Told apart from any word by their first letters."""
@@ -52,6 +53,12 @@ def test_what_is_logged_while_training(tracked):
     assert max(row["train/lr"] for row in rows) == pytest.approx(1e-2)
     assert max(row["train/head_lr"] for row in rows) == pytest.approx(1e-3)
     assert all(row["train/grad_norm"] > 0 for row in rows)
+
+
+def test_what_may_be_watched_is_what_is_logged(tracked):
+    _, folder = tracked
+    columns = {column for row in rows_of(folder) for column in row if column.startswith(("train/", "validation/"))}
+    assert columns - {"train/lr", "train/head_lr"} == set(load(folder).tuner.logged())
 
 
 def test_wandb_holds_every_row_the_tables_and_the_artifact(tracked, read_wandb):

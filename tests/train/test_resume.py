@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 from peftlab import cli
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.exits import Interrupted
+from peftlab.finished_run import load
+from peftlab.reproduce import reproduce
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
 """Six steps an epoch, a validation at the end of each."""
@@ -103,21 +106,31 @@ def test_the_command_resume(run_tiny, users_callbacks, capsys):
     assert "holds no run of this identity" in capsys.readouterr().err
 
 
-def test_the_command_resume_prints_json(run_tiny, users_callbacks, capsys, monkeypatch):
+def test_the_command_resume_prints_json_and_finds_everything_from_elsewhere(
+    run_tiny, tiny_model, tiny_data, tmp_path, capsys, monkeypatch
+):
+    shutil.copytree(tiny_model, "model")
+    shutil.copytree(tiny_data, "data")
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointing, "on_train_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
-            run_tiny("budget.max_steps=8", "trainer.checkpoint_every=5")
-    (file,) = Path("runs").rglob("record.json")
+            run_tiny("budget.max_steps=8", "trainer.checkpoint_every=5", "model.path=model", "data.path=data")
+    (file,) = tmp_path.glob("runs/*/*/record.json")
+    folder = file.parent
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
     capsys.readouterr()
-    assert cli.main(["resume", file.parent.name, "--json"]) == 0
+    assert cli.main(["resume", str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["status"], Path(found["run"])) == ("completed", file.parent)
+    assert (found["status"], Path(found["run"])) == ("completed", folder)
     assert found["metrics"] == json.loads(file.read_text())["metrics"]
     with pytest.raises(SystemExit) as refused:
-        cli.main(["resume", file.parent.name])
+        cli.main(["resume", str(folder)])
     assert refused.value.code == 2
     assert "is finished" in capsys.readouterr().err
+    assert load(folder).evaluate().equal
+    assert reproduce(folder, check_only=True).verdict == "identical"
+    assert run_tiny("budget.max_steps=8", "run_dir=run").data["identity"] == json.loads(file.read_text())["identity"]
 
 
 def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):

@@ -145,6 +145,7 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.files: dict[str, str] = {}
         self.origin = ""
+        self.source: dict[str, str] = {}
         self.licence: str | None = None
         self.sha256: dict[str, str] = {}
         self.train_test_overlap = 0
@@ -158,7 +159,7 @@ class DataModule(L.LightningDataModule):
             SourceError, DataError, ConfigError: what is wrong with a source, a file or a name of a split.
         """
         fetched = self.spec.source.fetch()
-        self.origin, self.licence = fetched.origin, fetched.licence
+        self.origin, self.licence, self.source = fetched.origin, fetched.licence, fetched.resolved
         self.files = split_files(self.spec, fetched)
         self.sha256 = {split: fetched.digest(file) for split, file in self.files.items()}
         examples = self.spec.format.read({split: fetched.file(file) for split, file in self.files.items()})
