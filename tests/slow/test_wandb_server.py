@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,20 +22,19 @@ TAKEN = b"""{"data": {"upsertBucket": {"inserted": true, "bucket": {"id": "x", "
 
 
 @contextmanager
-def server(fails_after: int, how: str) -> Iterator[str]:
-    """Serve W&B's first `fails_after` requests, then fail: answer 500, or nothing at all."""
+def server(fails: Callable[[], bool], how: str) -> Iterator[str]:
+    """Serve W&B's requests, but where one `fails`: then answer 500, or nothing at all."""
     over = threading.Event()
-    requests = iter(range(10**9))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fails = next(requests) >= fails_after
-            if fails and how == "stall":
+            failing = fails()
+            if failing and how == "stall":
                 over.wait()
                 return
             answer = TAKEN if b"upsertBucket" in body else b'{"data": {}}'
-            self.send_response(500 if fails else 200)
+            self.send_response(500 if failing else 200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
@@ -52,6 +51,12 @@ def server(fails_after: int, how: str) -> Iterator[str]:
         http.shutdown()
 
 
+def after(requests: int) -> Callable[[], bool]:
+    """Say of every request but the first `requests` that it fails."""
+    count = iter(range(10**9))
+    return lambda: next(count) >= requests
+
+
 @contextmanager
 def nobody() -> Iterator[str]:
     """Name an address that refuses connections."""
@@ -64,12 +69,12 @@ def nobody() -> Iterator[str]:
     ("where", "told"),
     [
         (nobody(), "no answer from http://127.0.0.1"),
-        (server(0, "500"), "(HTTP 500); the run is kept offline"),
-        (server(0, "stall"), "(no answer within 3 s); the run is kept offline"),
-        (server(1, "500"), "refuses the run"),
-        (server(1, "stall"), "refuses the run"),
-        (server(3, "500"), "not everything reached the server"),
-        (server(3, "stall"), "not everything reached the server"),
+        (server(after(0), "500"), "(HTTP 500); the run is kept offline"),
+        (server(after(0), "stall"), "(no answer within 3 s); the run is kept offline"),
+        (server(after(1), "500"), "refuses the run"),
+        (server(after(1), "stall"), "refuses the run"),
+        (server(after(3), "500"), "not everything reached the server"),
+        (server(after(3), "stall"), "not everything reached the server"),
     ],
     ids=["refuses", "500", "stalls", "500 to the run", "stalls at the run", "500 later", "stalls later"],
 )

@@ -67,6 +67,13 @@ class Fail(Callback):
             raise ArithmeticError("the callback failed")
 
 
+class LogToWandb(Callback):
+    """Log something of one's own, as the documentation of Lightning's logger for W&B shows it."""
+
+    def on_train_start(self, trainer, *args):
+        trainer.logger.experiment.log({"mine": 42})
+
+
 class Spoil(Callback):
     """Make the weights worse after a step."""
 

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.finished_run import load
+from peftlab.tuner import Tuner
 
 SECRETS = [f"Zq{number:02}xVb{number:02}WnT" for number in range(40)]
 """Told apart from any word by their first letters."""
@@ -162,6 +164,25 @@ def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypa
     for number, (each,) in enumerate(found):
         losses = [row["train/loss"] for row in each.rows if "train/loss" in row]
         assert losses == [row["train/loss"] for row in rows_of(Path(f"run{number}")) if "train/loss" in row]
+
+
+def test_no_step_waits_for_wandb_to_begin(command, read_wandb, monkeypatch):
+    from peftlab.loggers.wandb import Wandb
+
+    init, step, stepped = Wandb._init, Tuner.training_step, threading.Event()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(Wandb, "_init", lambda *arguments: init(*arguments) if stepped.wait(20) else None)
+    monkeypatch.setattr(Tuner, "training_step", lambda *arguments: stepped.set() or step(*arguments))
+    assert command("logger=[wandb]", "run_dir=run").code == 0
+    (found,) = read_wandb(Path("run"))
+    assert len([row for row in found.rows if "train/loss" in row]) == 4
+
+
+def test_a_callback_may_log_to_the_wandb_run(command, users_callbacks, read_wandb, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert command("logger=[wandb]", "run_dir=run", *users_callbacks("LogToWandb")).code == 0
+    (found,) = read_wandb(Path("run"))
+    assert [row["mine"] for row in found.rows if "mine" in row] == [42]
 
 
 def test_a_failed_run_ends_its_wandb_run_as_failed(command, users_callbacks, read_wandb, monkeypatch):

@@ -77,13 +77,15 @@ class TestReproduce:
             "reproduction.json"
         }
 
-    def test_it_gets_the_threads_of_the_run(self, copy, monkeypatch):
+    def test_it_gets_the_threads_of_the_run(self, copy):
         threads = torch.get_num_threads()
-        change(copy, lambda record: record["environment"].update(threads=threads + 1))
-        verdict = reproduce(copy, out="again")
-        assert RunRecord.load("again").data["environment"]["threads"] == threads + 1
-        assert {cause.kind for cause in verdict.causes} <= {"result"}  # another number of threads may give other bits
-        assert torch.get_num_threads() == threads
+        torch.set_num_threads(threads + 1)
+        try:
+            assert reproduce(copy, out="again").verdict == "identical"
+            assert RunRecord.load("again").data["environment"]["threads"] == threads
+            assert torch.get_num_threads() == threads + 1
+        finally:
+            torch.set_num_threads(threads)
 
     def test_verdicts_are_kept_the_newest_last(self, copy):
         reproduce(copy, check_only=True)

@@ -19,7 +19,7 @@ def test_set_up_is_exactly_two_commands():
         assert command.count("\n") == 1
         assert "-c requirements.lock" in command
     assert first.strip().endswith("python -m train +experiment=ner_lora")
-    assert second.strip().endswith("python -m pytest")
+    assert second.strip().endswith("python -m pytest -n 2")
     assert "venv" in first
     assert "venv" in second
 

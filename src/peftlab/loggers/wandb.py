@@ -1,10 +1,10 @@
 """Weights & Biases: every run is kept in its own folder, and sent to the server where there is one that answers.
 
-Nothing that goes wrong at the server may cost a run more than seconds. A thread of its own tells wandb all there is to
-tell, and the run goes on meanwhile; at the end it waits for that thread at most `finish_seconds`, or `finish_share`
-of the run's time where that is longer. Rows that have not arrived by then are in the run folder, for ``wandb sync``.
-Before a run is made online, the server has `PROBE_SECONDS` to answer a question; one that does not answer, or fails,
-leaves the run offline.
+Nothing that goes wrong at the server may cost a run more than `finish_share` of its time. A thread of its own tells
+wandb all there is to tell, and the run goes on meanwhile. Before a run is made online, the server has `PROBE_SECONDS`
+to answer a question; one that does not answer, or fails, leaves the run offline. At the end it is asked again, and
+where it answers it has `finish_seconds` for the last rows, the tables and the artifact. What has not arrived by then
+is in the run folder, for ``wandb sync``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import queue
 import shlex
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -40,8 +41,12 @@ PROBE_SECONDS = 3.0
 """For the server to say that it is there."""
 INIT_SECONDS = 5.0
 """For the server to take a new run."""
-BEGIN_SECONDS = 30.0
-"""For the W&B run to have begun, on a machine that is busy."""
+LOCAL_SECONDS = 30.0
+"""For what no server has to do with, on a machine that is busy: that the W&B run has begun, that it has all rows."""
+ASK_SECONDS = 0.5
+"""For the server to say at the end that it is still there, at least."""
+CLOSE_SECONDS = 1.5
+"""For the end of the W&B run itself; wandb wants to know it at the beginning."""
 STEP = "trainer/global_step"
 """The metric that the others are drawn over; Lightning's own logger names it so."""
 
@@ -62,8 +67,9 @@ class Wandb(Logger):
         tags: words to find it by.
         notes: a text.
         mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
-        finish_seconds: for the last rows, tables and artifact to reach the server when the run has ended.
-        finish_share: the same as a share of the run's time, from 0 to 1; the longer of the two holds.
+        finish_seconds: for a server that answers to take the last rows, tables and artifact when the run has ended.
+        finish_share: the same for any server, as a share of the run's time, from 0 to 1; at least `ASK_SECONDS` and
+            `CLOSE_SECONDS`.
     """
 
     def __init__(
@@ -78,7 +84,7 @@ class Wandb(Logger):
         notes: str | None = None,
         mode: Literal["online", "offline", "disabled"] | None = None,
         finish_seconds: float = 5.0,
-        finish_share: float = 0.05,
+        finish_share: float = 0.04,
     ) -> None:
         super().__init__()
         self.folder = Path(save_dir) / "tracking"
@@ -102,13 +108,16 @@ class Wandb(Logger):
     @property
     def version(self) -> str | None:
         """The id of the W&B run, once it has begun."""
-        return self.experiment.id if self._run.done() else None
+        return self._run.result().id if self._run.done() else None
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> wandb.Run:
-        """The W&B run, for callbacks that log what is theirs; it is waited for until it has begun."""
-        return self._run.result(BEGIN_SECONDS)
+    def experiment(self) -> wandb.Run | _Begun:
+        """The W&B run, for callbacks that log what is theirs; it is waited for when something of it is wanted.
+
+        Lightning asks for it before the first step of every run, and wants nothing of it.
+        """
+        return _Begun(self._run)
 
     def begin(self, record: RunRecord) -> None:
         """Have the W&B run started, beside the training."""
@@ -166,12 +175,14 @@ class Wandb(Logger):
 
         Notes its id in the history of the record. Returns where the run can be seen, or how it is sent later.
         """
-        run = self.experiment
+        run = self._run.result(LOCAL_SECONDS)
         record.event("tracked", logger="wandb", id=run.id, project=self.project, offline=run.offline)
         record.write()
-        arrived = threading.Event()
+        rows, arrived = threading.Event(), threading.Event()
+        self._turns.take(rows.set)
+        rows.wait(LOCAL_SECONDS)
         self._turns.take(lambda: self._send(run, record, arrived))
-        self._turns.end(self._patience(record) - self._last_seconds)
+        self._turns.end(self._patience(record, run))
         try:
             run.finish(exit_code=0 if record.data["status"] == "completed" else 1)
         except TimeoutError:
@@ -215,7 +226,7 @@ class Wandb(Logger):
                 x_save_requirements=False,
                 symlink=False,
                 init_timeout=INIT_SECONDS,
-                finish_timeout=self._last_seconds,
+                finish_timeout=CLOSE_SECONDS if mode == "online" else LOCAL_SECONDS,
                 finish_timeout_raises=True,
             ),
         )
@@ -226,7 +237,7 @@ class Wandb(Logger):
         if (asked or settings.mode) not in ("online", "run"):
             return asked or settings.mode
         if wbauth.authenticate_session(host=settings.base_url, source="peftlab", prompt=False, update_session=False):
-            trouble = _trouble(settings.base_url)
+            trouble = _trouble(settings.base_url, PROBE_SECONDS)
             if trouble is None:
                 return "online"
             log.warning("W&B: no answer from %s (%s); the run is kept offline", mask(settings.base_url), mask(trouble))
@@ -234,14 +245,16 @@ class Wandb(Logger):
             log.warning("W&B: nobody is logged in (wandb login); the run is kept offline")
         return "offline"
 
-    def _patience(self, record: RunRecord) -> float:
-        """Return for how many seconds the server is waited for at the end."""
-        return max(self.finish_seconds, self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0))
-
-    @property
-    def _last_seconds(self) -> float:
-        """How much of that is kept for wandb to end the run."""
-        return self.finish_seconds / 2
+    def _patience(self, record: RunRecord, run: wandb.Run) -> float:
+        """Return for how many seconds more what comes at the end is waited for, before the W&B run is closed."""
+        if run.settings.mode != "online":
+            return LOCAL_SECONDS
+        began = time.monotonic()
+        share = self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0)
+        seconds = max(ASK_SECONDS, share - CLOSE_SECONDS)
+        if _trouble(run.settings.base_url, seconds) is not None:
+            return 0.0
+        return max(seconds, self.finish_seconds - CLOSE_SECONDS) - (time.monotonic() - began)
 
     @staticmethod
     def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:
@@ -268,6 +281,16 @@ class Wandb(Logger):
                 os.environ["WANDB_DATA_DIR"] = before
 
 
+class _Begun:
+    """A W&B run, waited for until it has begun."""
+
+    def __init__(self, run: Future[wandb.Run]) -> None:
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run.result(LOCAL_SECONDS), name)
+
+
 class _Turns:
     """Does what it is given one after another, in a thread of its own that the end of the process does not wait for."""
 
@@ -286,7 +309,7 @@ class _Turns:
     def end(self, seconds: float) -> None:
         """Wait until all is done, at most some seconds."""
         self._waiting.put(None)
-        self._thread.join(seconds)
+        self._thread.join(max(0.0, seconds))
 
     def _work(self) -> None:
         while (act := self._waiting.get()) is not None:
@@ -296,13 +319,13 @@ class _Turns:
                 self.error = self.error or error
 
 
-def _trouble(base_url: str) -> str | None:
-    """Return why the server at `base_url` cannot take a run, or None where it answers."""
-    found = [f"no answer within {PROBE_SECONDS:g} s"]
+def _trouble(base_url: str, seconds: float) -> str | None:
+    """Return why the server at `base_url` cannot take a run, or None where it answers within some seconds."""
+    found = [f"no answer within {seconds:g} s"]
 
     def ask() -> None:
         try:
-            answer = requests.post(f"{base_url}/graphql", json={"query": "{__typename}"}, timeout=PROBE_SECONDS)
+            answer = requests.post(f"{base_url}/graphql", json={"query": "{__typename}"}, timeout=seconds)
             found[0] = f"HTTP {answer.status_code}" if answer.status_code >= 500 else ""
         except requests.Timeout:
             return  # as said
@@ -312,7 +335,7 @@ def _trouble(base_url: str) -> str | None:
     # its own time limit holds for every part of the answer, and not for finding the address
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(PROBE_SECONDS)
+    asking.join(seconds)
     return found[0] or None
 
 
