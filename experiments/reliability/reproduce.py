@@ -482,11 +482,20 @@ def prepare(folder: Path, wanted: set[str]) -> None:
             run(*overrides(Path("model"), Path("data"), *MADE[name]), f"run_dir=runs/trials/{name}")
 
 
-def right(case: Case, made: Path, seed: int) -> bool:
-    """Return whether the verdict on a case is right; else say what it was."""
+def right(case: Case, place: Path, made: Path, seed: int) -> bool:
+    """Return whether the verdict on a case is right; else say what it was.
+
+    Args:
+        case: what is done to a run, and what is to be said of it.
+        place: in which the runs were made, and where their model and data have to be; it is made anew.
+        made: a copy of it.
+        seed: of what the case draws.
+    """
     from peftlab.reproduce import reproduce
 
-    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+    shutil.rmtree(place)
+    place.mkdir()
+    with contextlib.chdir(place):
         for folder in ("model", "data"):
             shutil.copytree(made / folder, folder)
         path = Path("runs", "trials", case.of)
@@ -510,12 +519,13 @@ def main(how_many: int | None = None) -> int:
     cases = cases[:how_many]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        made = Path(name)
-        os.environ["PEFTLAB_CACHE"] = str(made / "cache")
+        place, made = Path(name, "place"), Path(name, "made")
+        os.environ["PEFTLAB_CACHE"] = str(Path(name, "cache"))
         needed = {case.of for case in cases} | {"seed1", "seed2", "seed3"}
         with contextlib.redirect_stdout(io.StringIO()):
-            prepare(made, needed)
-            wrong = sum(not right(case, made, seed) for seed, case in enumerate(cases))
+            prepare(place, needed)
+            shutil.copytree(place, made)
+            wrong = sum(not right(case, place, made, seed) for seed, case in enumerate(cases))
     tampered_with = sum(case.tampered for case in cases)
     print(
         f"{len(cases) - wrong} of {len(cases)} verdicts right with their causes named, "
