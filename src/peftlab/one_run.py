@@ -85,7 +85,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         border = choose_border(spec.trainer, tuner.model, data)
 
         config["model"]["source"] |= pretrained.resolved
-        config["model"]["attention"] = tuner.model.config._attn_implementation
+        config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
         config["data"]["source"] |= data.source
         config["data"] |= data.resolved()
         config["trainer"]["cache_activations"] = border is not None
