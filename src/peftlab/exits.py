@@ -6,9 +6,10 @@ code  meaning
 0     done
 1     a failure while running; the run's record names it
 2     the user's mistake, found before anything was written
-130   interrupted by Ctrl-C (SIGINT), 143 by SIGTERM, 138 by SIGUSR1 (which
-      SLURM sends ahead of the time limit with ``--signal=USR1@60``): with a
-      record and a checkpoint, from which the same command goes on
+130   interrupted by Ctrl-C (SIGINT), with a record and a checkpoint, from
+      which the same command goes on
+143   the same by SIGTERM, or by SIGUSR1, which announces it (SLURM sends it
+      ahead of the time limit with ``--signal=USR1@60``)
 ====  =====================================================================
 """
 
@@ -33,8 +34,9 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from peftlab.errors import RunError, UserError, did_you_mean
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""What asks a run to end: a user, a scheduler that stops or preempts the job, one that announces it."""
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+"""What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
+announces it."""
 
 _GROUP_IS_NULL = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` begins."""
@@ -45,7 +47,7 @@ class Interrupted(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
+        self.exit_code = SIGNALS[signal.Signals(signum)]
 
 
 def conf_dir() -> Path:
@@ -79,7 +81,7 @@ def composition_exits() -> Iterator[None]:
 
 @contextmanager
 def user_exits() -> Iterator[None]:
-    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130, 138 and 143."""
+    """Around our own work: the user's mistakes become one message and exit code 2, interruptions 130 and 143."""
     try:
         yield
     except UserError as error:
@@ -97,6 +99,9 @@ class Signals:
 
     `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
     main thread can.
+
+    At once means wherever Python happens to be, and there are places where it drops every exception (the hooks around a
+    fork, finalizers), or where one leaves a lock or a file half done. As soon as there is something to lose, hold.
     """
 
     def __init__(self) -> None:
@@ -106,19 +111,15 @@ class Signals:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.listen()
+        if threading.current_thread() is threading.main_thread():
+            for number in self._before:
+                signal.signal(number, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Take the place of whatever handles the signals now."""
-        if threading.current_thread() is threading.main_thread() and self.pending is None:
-            for number in self._before:
-                signal.signal(number, self._received)
 
     def raise_pending(self) -> None:
         """Raise `Interrupted` where a signal was held back."""

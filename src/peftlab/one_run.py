@@ -92,7 +92,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
-        signals.hold = True  # from where there is a record until it can say how the run has ended
+        signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
         folder = (
             run_folder.start(config, spec.run_name, whole, **known)
             if first
@@ -113,7 +113,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
             trainer = make_trainer(spec, data, folder, [cost, trail, best], signals, loggers)
-            with from_activations(border, tuner.model, data, spec.trainer, record):
+            with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.load_weights(folder.best)
                 evaluate(trainer, tuner, data, record)
@@ -200,12 +200,11 @@ def make_trainer(
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if spec.trainer.resumable:
         checkpointing = Checkpointing(folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every)
-        # in this order, so that the last checkpoint is there before signals are let through at once again
         last += [checkpointing, Interruption(signals, checkpointing.save)]
         plugins.append(TreeFiles())
     else:
         last.append(Interruption(signals))
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,
         num_nodes=spec.trainer.num_nodes,
@@ -228,6 +227,9 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

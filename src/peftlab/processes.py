@@ -93,14 +93,13 @@ def gathered(items: list[T]) -> list[T]:
 def together(trainer: TrainerSpec, record: RunRecord, signals: Signals) -> Iterator[None]:
     """Around the work of all ranks: start those that no launcher has started, join them, and end with them.
 
-    With other ranks, a signal waits until all have finished a batch, see `peftlab.callbacks.interruption`; without,
-    one that has been held back is let through here.
+    Alone, a signal that has been held back is let through here; with other ranks it waits until all have finished a
+    batch, see `peftlab.callbacks.interruption`.
 
     Raises:
         RankError: another process has failed.
     """
-    signals.hold = trainer.world_size > 1
-    if not signals.hold:
+    if trainer.world_size == 1:
         signals.raise_pending()
         yield
         return
@@ -191,7 +190,7 @@ class _Others:
         until = time.monotonic() + seconds
         while self._failed is None:
             for number, process in enumerate(self._processes, start=1):
-                if process.poll() not in (None, 0, *(128 + number for number in SIGNALS)):
+                if process.poll() not in (None, 0, *SIGNALS.values()):
                     cause = f"exit code {process.returncode}"
                     with suppress(OSError):
                         cause = json.loads(self._error_file(number).read_text())["message"]["message"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import combined_loader
 
 from peftlab import checkpoints
 
@@ -56,7 +58,7 @@ def test_a_run_that_learnt_nothing_has_failed(command):
 
 @pytest.mark.parametrize(
     ("number", "name", "code"),
-    [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143), (signal.SIGUSR1, "SIGUSR1", 138)],
+    [(signal.SIGINT, "SIGINT", 130), (signal.SIGTERM, "SIGTERM", 143), (signal.SIGUSR1, "SIGUSR1", 143)],
 )
 def test_a_signal_ends_the_training_after_a_step(command, users_callbacks, number, name, code):
     before = signal.getsignal(number)
@@ -89,6 +91,33 @@ def test_a_signal_ends_an_evaluation(command, users_callbacks, hook):
     assert "test" not in {metric["split"] for metric in record["metrics"]}
     (folder,) = Path("runs").rglob("checkpoints")
     assert checkpoints.step_of(checkpoints.newest_whole(folder)) == 4
+
+
+@pytest.mark.parametrize("place", ["while the workers are ended", "in a finalizer"])
+def test_a_signal_where_an_exception_would_do_harm_waits(command, monkeypatch, place):
+    """Raised there, it was replaced by another error when Lightning ended the loop again, or dropped by Python."""
+    end_workers, sent = combined_loader._shutdown_workers_and_reset_iterator, []
+
+    class Finalized:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def interrupted(loader):
+        if not sent:
+            sent.append(loader)
+            Finalized() if place == "in a finalizer" else os.kill(os.getpid(), signal.SIGTERM)
+        end_workers(loader)
+
+    monkeypatch.setattr(combined_loader, "_shutdown_workers_and_reset_iterator", interrupted)
+    assert command().code == 143
+    assert only_record()["status"] == "interrupted"
+    (folder,) = Path("runs").rglob("checkpoints")
+    assert checkpoints.step_of(checkpoints.newest_whole(folder)) == 4
+
+
+def test_a_signal_when_all_is_done_but_writing_comes_too_late(command, users_callbacks):
+    assert command(*users_callbacks("Signal", number=int(signal.SIGTERM), hook="on_test_epoch_end")).code == 0
+    assert only_record()["status"] == "completed"
 
 
 # --- again -----------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_the_command_resume(run_tiny, users_callbacks, capsys):
     run_id = file.parent.name
     with pytest.raises(SystemExit) as ended:  # its configuration holds the callback, which sends the signal again
         cli.main(["resume", run_id, "--json"])
-    assert ended.value.code == 138
+    assert ended.value.code == 143
     (file.parent / "config.yaml").write_text((file.parent / "config.yaml").read_text().replace("step: 4", "step: 99"))
     capsys.readouterr()
     with pytest.raises(SystemExit) as refused:

@@ -146,6 +146,7 @@ def test_nothing_heavy_is_imported_to_answer(arguments):
     [
         (Interrupted(signal.SIGINT), 130),
         (Interrupted(signal.SIGTERM), 143),
+        (Interrupted(signal.SIGUSR1), 143),
         (KeyboardInterrupt(), 130),
         (ConfigError("no"), 2),
     ],
@@ -162,25 +163,25 @@ def test_a_failure_is_left_to_python():
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 class TestSignals:
-    def test_a_signal_interrupts_at_once(self, number):
+    def test_a_signal_interrupts_at_once(self, number, code):
         before = signal.getsignal(number)
         with pytest.raises(Interrupted) as error, Signals():
             os.kill(os.getpid(), number)
-        assert error.value.exit_code == 128 + number
+        assert error.value.exit_code == code
         assert signal.getsignal(number) == before
 
-    def test_a_signal_can_be_held_back(self, number):
+    def test_a_signal_can_be_held_back(self, number, code):
         with Signals() as signals:
             signals.hold = True
             signals.raise_pending()  # nothing has come yet
             os.kill(os.getpid(), number)
             with pytest.raises(Interrupted) as error:
                 signals.raise_pending()
-        assert error.value.exit_code == 128 + number
+        assert error.value.exit_code == code
 
-    def test_a_second_signal_is_not_held_back(self, number):
+    def test_a_second_signal_is_not_held_back(self, number, code):
         with Signals() as signals:
             signals.hold = True
             os.kill(os.getpid(), number)

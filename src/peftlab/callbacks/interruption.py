@@ -13,10 +13,9 @@ from peftlab.processes import over_ranks
 
 
 class Interruption(Callback):
-    """While training, holds signals back until a step is over, and has a checkpoint made of it.
+    """Lets a signal that is held back through where a step or a batch of an evaluation is over.
 
-    A validation is left at its next batch, to be begun anew. With several ranks signals are held back while evaluating,
-    too: a rank that ends alone leaves the others waiting.
+    Of a step a checkpoint is made before; a validation is left at its next batch, to be begun anew.
 
     Args:
         signals: what is held back.
@@ -26,39 +25,18 @@ class Interruption(Callback):
     def __init__(self, signals: Signals, save: Callable[[L.Trainer], None] | None = None) -> None:
         self.signals, self.save = signals, save
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Hold signals back."""
-        self.signals.hold = True
-        self.signals.listen()  # again: Lightning has put a handler of its own before ours
-
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let a held-back signal through where the step before is over."""
+        """Let it through where the step before is over."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self._let_through(trainer)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over from Lightning's handler, and let a held-back signal through."""
-        self.signals.listen()
+    def on_validation_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Let it through."""
         self._let_through(trainer)
 
-    on_test_start = on_validation_start
-
-    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Let a held-back signal through."""
-        self._let_through(trainer)
-
-    on_test_batch_end = on_validation_batch_end
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let signals through."""
-        self.signals.hold = trainer.world_size > 1
-        self._let_through(trainer)
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Let signals through."""
-        self.signals.hold = False
+    on_validation_batch_end = on_test_start = on_test_batch_end = on_train_end = on_validation_start
 
     def _let_through(self, trainer: L.Trainer) -> None:
         """Raise `Interrupted` where any rank has got a signal."""

@@ -12,8 +12,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ import numpy as np
 import peft
 import torch
 import transformers
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -75,18 +75,25 @@ def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> B
 
 @contextmanager
 def from_activations(
-    border: Border | None, model: nn.Module, data: DataModule, trainer: TrainerSpec, record: RunRecord
+    border: Border | None,
+    model: nn.Module,
+    data: DataModule,
+    trainer: TrainerSpec,
+    record: RunRecord,
+    let_through: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Within, `data` gives every batch its activations at `border`, and `model` starts from them.
 
     They are taken from disk, or computed and put there; the record's ``cost`` says so. Where the disk cannot be
     written, the record's history says that, and everything is as without a border.
+
+    `let_through` is called again and again meanwhile, and may raise what ends the run.
     """
     if border is None:
         yield
         return
     began = time.perf_counter()
-    cache = ActivationCache(border, model, data, trainer)
+    cache = ActivationCache(border, model, data, trainer, let_through)
     try:
         found = {split: cache.recall(split) for split in data.evaluated}
     except (DiskError, OSError) as error:
@@ -139,8 +146,15 @@ class Recall:
 class ActivationCache:
     """The files of one border, one a split, in safetensors."""
 
-    def __init__(self, border: Border, model: nn.Module, data: DataModule, trainer: TrainerSpec) -> None:
-        self.border, self.model, self.data, self.trainer = border, model, data, trainer
+    def __init__(
+        self,
+        border: Border,
+        model: nn.Module,
+        data: DataModule,
+        trainer: TrainerSpec,
+        let_through: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.border, self.model, self.data, self.trainer, self.let_through = border, model, data, trainer, let_through
         self.device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
         self.computed: list[str] = []
         """The splits that were not there."""
@@ -156,7 +170,7 @@ class ActivationCache:
         path = folder() / f"{self.fingerprint(split)}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         tokens = self.data.tokens_of(split)
-        with FileLock(path.with_suffix(".lock")):
+        with self._alone(path.with_suffix(".lock")):
             if path.is_file():
                 try:
                     recall = Recall(path, tokens)
@@ -173,6 +187,13 @@ class ActivationCache:
                 self._write(split, tokens, file)
             self.computed.append(split)
             return Recall(path, tokens)
+
+    def _alone(self, path: Path) -> AbstractContextManager[Any]:
+        """Return the lock `path`, to be left in the end, as soon as no other run has it."""
+        while True:
+            self.let_through()
+            with suppress(Timeout):
+                return FileLock(path).acquire(timeout=1)
 
     def fingerprint(self, split: str) -> str:
         """Return a name for everything that the bits of the activations depend on."""
@@ -206,6 +227,7 @@ class ActivationCache:
         self.model.to(self.device).eval()
         with torch.inference_mode(), autocast, watching(self.border) as seen:
             for examples in self.data.evaluation_batches(split):
+                self.let_through()
                 inputs = task.collate(members.examples, members.encoded, examples)["inputs"]
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 self.model(**inputs)
