@@ -137,6 +137,60 @@ def tiny_overrides(tiny_model: Path, tiny_data: Path) -> list[str]:
     ]
 
 
+SMALL_MEMORY = '''
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+class SmallMemory(Callback):
+    """Have the model want more memory than there is for more than so many positions, in a pass of training or not."""
+
+    def __init__(self, positions: int, where: str, rank: int = 0):
+        self.positions, self.where, self.rank, self.hooked = positions, where, rank, False
+
+    def setup(self, trainer, tuner, stage):
+        if trainer.global_rank == self.rank and not self.hooked:
+            self.hooked = True
+            tuner.model.register_forward_hook(self.work)
+
+    def work(self, model, inputs, output):
+        positions = output.logits[..., 0].numel()
+        if positions > self.positions and (self.where == "evaluation") != output.logits.requires_grad:
+            output.logits = Workspace.apply(output.logits, self.where == "backward")
+
+
+class Workspace(torch.autograd.Function):
+    """Wants 2**62 bytes of the allocator, forwards or backwards."""
+
+    @staticmethod
+    def forward(ctx, x, backward):
+        if not backward:
+            torch.empty(2**62, dtype=torch.uint8)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        torch.empty(2**62, dtype=torch.uint8)
+'''
+
+
+@pytest.fixture
+def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return the overrides for a model that wants more memory than there is for more than 80 positions, on one rank."""
+    package = tmp_path / "small_memory"
+    package.mkdir()
+    (package / "small_memory.py").write_text(SMALL_MEMORY)
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.setenv("PYTHONPATH", str(package), prepend=os.pathsep)
+
+    def overrides(where: str, rank: int = 0) -> list[str]:
+        callback = {"_target_": "small_memory.SmallMemory", "positions": 80, "where": where, "rank": rank}
+        # in the place of a callback that is no part of the identity
+        return ["allow=[small_memory]", *(f"+callbacks.progress.{key}={value}" for key, value in callback.items())]
+
+    return overrides
+
+
 Compose = Callable[..., DictConfig]
 
 

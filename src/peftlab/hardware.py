@@ -74,7 +74,7 @@ class TrainerSpec:
     step is left out."""
     on_out_of_memory: Literal["split", "stop"] = "split"
     """What happens to a batch that memory does not suffice for: it is computed in pieces, which makes the same step, or
-    the run ends; with several devices it always ends."""
+    the run ends, as it always does where the model is shared out (fsdp, deepspeed)."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
     trail_every: int = Field(default=200, ge=1)
@@ -85,9 +85,9 @@ class TrainerSpec:
     """Optimiser steps between checkpoints that are kept when the run is over; None: none are."""
 
     @property
-    def resumable(self) -> bool:
-        """Whether checkpoints to resume from are kept: not of a model that is in no process whole."""
-        return self.strategy not in ("fsdp", "deepspeed")
+    def sharded(self) -> bool:
+        """Whether a rank holds only a share of the model, of its gradient or of the optimiser's state."""
+        return self.strategy in ("fsdp", "deepspeed")
 
     @property
     def world_size(self) -> int:

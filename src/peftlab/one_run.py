@@ -22,6 +22,7 @@ from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
+from peftlab.callbacks.memory import Memory
 from peftlab.callbacks.predictions import Predictions
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
@@ -104,15 +105,16 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             Tracking(spec.logger) as tracking,
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
-            nullcontext() if spec.trainer.resumable else folder.keeping_last(tuner.weights),
+            nullcontext() if not spec.trainer.sharded else folder.keeping_last(tuner.weights),
         ):
             checkpoint = from_rank_0(folder.resume())
             loggers = tracking.start(record, config)
-            splits = spec.trainer.on_out_of_memory == "split" and spec.trainer.world_size == 1
+            splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
             tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
+            memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            trainer = make_trainer(spec, data, folder, [cost, trail, best], signals, loggers)
+            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.load_weights(folder.best)
@@ -198,7 +200,7 @@ def make_trainer(
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
-    if spec.trainer.resumable:
+    if not spec.trainer.sharded:
         checkpointing = Checkpointing(folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every)
         last += [checkpointing, Interruption(signals, checkpointing.save)]
         plugins.append(TreeFiles())

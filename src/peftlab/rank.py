@@ -12,24 +12,29 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from peftlab.errors import RunError
 from peftlab.exits import user_exits
 from peftlab.imports import without_collecting
 
 with without_collecting():
-    from torch.distributed.elastic.multiprocessing.errors import record
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
 
     from peftlab.one_run import run
     from peftlab.runs import CONFIG
 
 
-@record  # leaves what went wrong where rank 0 looks for it
+@record  # leaves what went wrong where rank 0 looks for it; what `user_exits` tells does not get as far
 def main(folder: Path) -> None:
     """Take part in the run in `folder`."""
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     config = OmegaConf.load(folder / CONFIG)
     assert isinstance(config, DictConfig)
     with user_exits():
-        run(config)
+        try:
+            run(config)
+        except RunError as error:
+            get_error_handler().record_exception(error)
+            raise
 
 
 def _end_with_rank_0() -> None:

@@ -17,9 +17,11 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
+from peftlab.data_parallel import average_gradients
 from peftlab.errors import NonFiniteError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.micro_batches import Halve, MicroBatches, Note
@@ -61,6 +63,7 @@ class Tuner(L.LightningModule):
         self._skipped = 0
         self._stand_in: Tensor | None = None
         self._graph: Tensor | None = None
+        self._takes_mean = False
         self.guard()
 
     def guard(
@@ -73,7 +76,8 @@ class Tuner(L.LightningModule):
 
         Args:
             on_nan: whether a step with NaN or infinities ends the run or is left out.
-            halve: makes a batch that memory does not suffice for anew, as two; None: the run ends.
+            halve: makes a batch that memory does not suffice for anew, as two; None: the run ends. Where a model is
+                shared out, the forward pass of a piece would wait for the other ranks: it has to be None.
             note: called with an event and its details when one of this has happened.
         """
         self.on_nan, self.note = on_nan, note
@@ -147,6 +151,9 @@ class Tuner(L.LightningModule):
 
         Where a batch may be computed in pieces, what is returned only stands for the loss: see `backward`. It is NaN
         while the loss is not known, because the pieces come later.
+
+        With several devices, each cuts its own share of the batch, or does not, without a word to the others: until
+        every one has the gradient of all its parts, they tell each other nothing, and then they take the mean once.
         """
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._parts, self._step_loss = [], torch.tensor(0.0)
@@ -176,11 +183,11 @@ class Tuner(L.LightningModule):
         assert factor is not None
         todo = self._parts[-1:]
         if self._graph is not None:
-            if self._release(factor):
-                return
-            todo = self._restart()
+            todo = [] if self._release(factor) else self._restart()
         while not self._learn(todo, factor):
             todo = self._restart()
+        if self._takes_mean and len(self._parts) == self.trainer.accumulate_grad_batches:
+            average_gradients(self.parameters())
 
     def _release(self, factor: Tensor) -> bool:
         """Run backwards through the graph that is held, and let it go; return whether memory sufficed."""
@@ -299,6 +306,10 @@ class Tuner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Turn dropout on: a model comes from `from_pretrained` in evaluation mode."""
         self.train()
+        wrapper = self.trainer.strategy.model
+        if isinstance(wrapper, DistributedDataParallel) and self.training_pieces.halve is not None:
+            wrapper.require_backward_grad_sync = False  # as within its `no_sync`: it would send every piece
+            self._takes_mean = True
         if self.global_rank:  # the ranks have other examples: let dropout not hit the same places in all
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 

@@ -81,3 +81,32 @@ def test_two_gpus_learn_what_one_learns(trained, strategy, precision, tolerance,
     one = trained("trainer=gpu", *options)
     two = trained(f"trainer={strategy}", "trainer.accelerator=gpu", "trainer.devices=2", *options, world_size=2)
     assert two == pytest.approx(one, rel=tolerance)
+
+
+@pytest.mark.parametrize("stage", ["training", "evaluation"])
+def test_a_batch_that_a_gpu_refuses_is_computed_in_pieces(compose_config, tiny_overrides, tiny_data, tmp_path, stage):
+    """The allocator itself refuses: this process may have three quarters of what it has just needed."""
+    text = (tiny_data / "train.txt").read_text(encoding="utf-8")
+    for name, times in {"train": 128 if stage == "training" else 1, "dev": 128, "test": 1}.items():
+        (tmp_path / f"{name}.txt").write_text(text * times, encoding="utf-8")
+    sizes = {"training": (4096, 64), "evaluation": (8, 4096)}[stage]
+    options = [*tiny_overrides, "trainer=gpu", "trainer.precision=32-true", "trainer.cache_activations=false"]
+    options += [f"data.path={tmp_path}", f"data.batch_size={sizes[0]}", f"data.eval_batch_size={sizes[1]}"]
+    options += ["budget.train_examples=null", "budget.eval_examples=null", "optimizer=sgd"]
+    options += ["model.dropout=0", "model.attention_dropout=0", "model.attention=eager", "task.selection.metric=loss"]
+
+    def losses(name: str) -> list[float]:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        record = run(compose_config(*options, "task.selection.mode=min", f"run_dir={name}")).data
+        noted = [event["stage"] for event in record["history"] if event["event"] == "out of memory"]
+        assert (stage in noted) == (name == "pieces")
+        return [event["loss"] for event in record["history"] if event["event"] == "validated"]
+
+    expected = losses("whole")
+    share = 0.75 * torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(share)
+    try:
+        assert losses("pieces") == pytest.approx(expected, rel=1e-3)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

@@ -168,6 +168,39 @@ def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb):
         assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
 
 
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_device_computes_its_share_in_pieces_without_the_others(tiny_overrides, small_memory, where):
+    options = [*tiny_overrides, *EXACT, *TWO, "trainer.strategy=ddp", "trainer.accumulate=2", "callbacks=[]"]
+    options += ["data.batch_size=32", "data.eval_batch_size=16"]
+    assert train(*options, "run_dir=whole").returncode == 0
+    ended = train(*options, *small_memory(where, rank=1), "run_dir=pieces")
+    assert ended.returncode == 0, ended.stderr
+    whole, pieces = (RunRecord.load(Path(name)) for name in ("whole", "pieces"))
+    assert losses(pieces) == pytest.approx(losses(whole), rel=1e-4)
+    expected = load_file(Path("whole/checkpoints/best.safetensors"))
+    for name, tensor in load_file(Path("pieces/checkpoints/best.safetensors")).items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-3, atol=1e-5), name
+    noted = [event for event in pieces.data["history"] if event["event"] == "out of memory"]
+    assert {event["rank"] for event in noted} == {1}
+    assert {event["stage"] for event in noted} == {"training"}
+
+
+def test_a_device_evaluates_its_batches_in_pieces_without_the_others(tiny_overrides, small_memory):
+    options = [*tiny_overrides, *TWO, "trainer.strategy=ddp", "data.eval_batch_size=8", "callbacks=[]"]
+    assert train(*options, "run_dir=whole").returncode == 0
+    assert train(*options, *small_memory("evaluation", rank=1), "run_dir=pieces").returncode == 0
+    assert predictions(Path("pieces"), "test") == predictions(Path("whole"), "test")
+    noted = [event for event in on_disk(Path("pieces"))["history"] if event["event"] == "out of memory"]
+    assert {(event["rank"], event["stage"]) for event in noted} == {(1, "evaluation")}
+
+
+def test_where_the_model_is_shared_out_the_run_ends(tiny_overrides, small_memory):
+    options = [*tiny_overrides, *TWO, "trainer.strategy=fsdp", "data.batch_size=32", *small_memory("forward", rank=1)]
+    ended = train(*options, "run_dir=run", "callbacks=[]")
+    assert ended.returncode == 1
+    assert "out of memory in training on 16 examples" in on_disk(Path("run"))["error"]["message"]
+
+
 def test_no_rank_outlives_rank_0(tiny_overrides, disturb):
     assert train(*tiny_overrides, *TWO, *disturb(0, "SIGKILL")).returncode == -9
     assert gone(int(Path("pids/1").read_text()))

@@ -7,8 +7,10 @@ import errno
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -17,12 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peftlab import tensor_files
+from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.errors import NonFiniteError, OutOfMemoryError
+from peftlab.exits import Interrupted
 from peftlab.record import RunRecord
 from peftlab.tasks.ner import Ner
 from peftlab.tuner import Tuner
 
-CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB."
 SAME_STEPS = [
     "model.dropout=0",
     "model.attention_dropout=0",
@@ -117,55 +120,42 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-class _NoMemory(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        raise torch.OutOfMemoryError(CUDA)
-
-
-@pytest.fixture
-def small_memory(monkeypatch):
-    """Run out of memory on more than so many positions, in a pass of training or of evaluation."""
-    loss = Ner.loss
-
-    def of(positions: int, where: str) -> None:
-        def limited(self, logits, batch):
-            if logits[..., 0].numel() > positions and (where == "evaluation") != logits.requires_grad:
-                if where != "backward":
-                    raise torch.OutOfMemoryError(CUDA)
-                logits = _NoMemory.apply(logits)
-            return loss(self, logits, batch)
-
-        monkeypatch.setattr(Ner, "loss", limited)
-
-    return of
-
-
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_a_batch_in_pieces_makes_the_same_steps(run_tiny, small_memory, where, accumulate):
     whole = run_tiny(*SAME_STEPS)
-    small_memory(80, where)
-    pieces = run_tiny(*SAME_STEPS, f"trainer.accumulate={accumulate}", "run_dir=pieces")
+    pieces = run_tiny(*SAME_STEPS, f"trainer.accumulate={accumulate}", "run_dir=pieces", *small_memory(where))
     assert losses(pieces) == pytest.approx(losses(whole), rel=1e-5)
     expected = load_file(whole.folder / "checkpoints" / "best.safetensors")
     for name, weight in load_file(pieces.folder / "checkpoints" / "best.safetensors").items():
         assert torch.allclose(weight, expected[name], rtol=1e-4, atol=1e-6), name
     noted = events(pieces.data, "out of memory")
     assert noted[0]["examples"] == 8 // accumulate
+    assert "DefaultCPUAllocator: can't allocate memory" in noted[0]["reason"]
     tried = [event["positions"] for event in noted]
     assert all(later < earlier for earlier, later in itertools.pairwise(tried))  # no size is tried twice
+
+
+@pytest.mark.parametrize("where", ["backward", "evaluation"])
+def test_what_a_run_has_learnt_of_the_memory_is_kept_when_it_is_resumed(run_tiny, small_memory, monkeypatch, where):
+    options = [*SAME_STEPS, "data.eval_batch_size=16", "trainer.checkpoint_every=3", *small_memory(where)]
+    whole = run_tiny(*options, "run_dir=whole")
+    stopped = iter([False] * 8 + [True])
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointing, "on_train_batch_end", lambda *_: next(stopped) and os.kill(os.getpid(), SIGTERM))
+        with pytest.raises(Interrupted):
+            run_tiny(*options, "run_dir=parts")
+    parts = run_tiny(*options, "run_dir=parts")
+    noted = [[event["positions"] for event in events(run.data, "out of memory")] for run in (whole, parts)]
+    assert noted[1] == noted[0] != []
+    for file in ("metrics.csv", "checkpoints/best.safetensors", "predictions/test.jsonl"):
+        assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
 
 
 def test_an_evaluation_in_pieces_finds_the_same(run_tiny, small_memory):
     options = ["budget.max_steps=12", "data.eval_batch_size=16"]
     whole = run_tiny(*options)
-    small_memory(80, "evaluation")
-    pieces = run_tiny(*options, "run_dir=pieces")
+    pieces = run_tiny(*options, "run_dir=pieces", *small_memory("evaluation"))
     assert {event["stage"] for event in events(pieces.data, "out of memory")} == {"evaluation"}
     assert predicted(pieces) == predicted(whole)
     for found, expected in zip(pieces.data["metrics"], whole.data["metrics"], strict=True):
@@ -173,9 +163,8 @@ def test_an_evaluation_in_pieces_finds_the_same(run_tiny, small_memory):
 
 
 def test_out_of_memory_can_end_the_run(run_tiny, small_memory):
-    small_memory(80, "backward")
     with pytest.raises(OutOfMemoryError, match=r"training on 8 examples .* trainer\.accumulate=2"):
-        run_tiny("trainer.on_out_of_memory=stop", "run_dir=stopped")
+        run_tiny("trainer.on_out_of_memory=stop", "run_dir=stopped", *small_memory("backward"))
     assert json.loads(Path("stopped/record.json").read_text())["error"]["type"] == "OutOfMemoryError"
 
 
