@@ -88,3 +88,16 @@ def test_the_module_is_the_command(tmp_path):
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("error: 'nothing' is no run folder")
     assert "Traceback" not in ended.stderr
+
+
+def test_a_run_that_was_killed_goes_on_with_its_wandb_run(tiny_overrides, disturb, read_wandb, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    command = [sys.executable, "-m", "train", *tiny_overrides, "callbacks=[]", "logger=[wandb]", "run_dir=run"]
+    # in the place of a callback that is no part of the identity
+    killed = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
+    assert subprocess.run([*command, *killed], check=False, capture_output=True).returncode == -9
+    subprocess.run(command, check=True, capture_output=True)
+    history = json.loads((tmp_path / "run" / "record.json").read_text())["history"]
+    assert "resumed" in [event["event"] for event in history]
+    (id_,) = {event["id"] for event in history if event.get("logger") == "wandb"}
+    assert {run.run_id for found in read_wandb(tmp_path / "run") for run in found.records.get("run", [])} == {id_}

@@ -31,6 +31,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
+from wandb.sdk.lib.runid import generate_id
 
 from peftlab.masking import mask
 from peftlab.record import RunRecord
@@ -128,8 +129,12 @@ class Wandb(Logger):
             "config": {"record": about},
         }
         tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
-        if tracked:  # it goes on; of a run that was killed no id is known, and another one begins
+        if tracked:
             labels |= {"id": tracked[0], "resume": "allow"}
+        else:  # known to the record from the beginning, so that a run that is killed goes on with it, too
+            labels |= {"id": os.environ.get("WANDB_RUN_ID") or generate_id()}
+            record.event("tracking", logger="wandb", id=labels["id"])
+            record.write()
         group = record.data["name"]
         self._turns.take(lambda: self._start(labels, group))
 
