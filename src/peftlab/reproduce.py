@@ -176,6 +176,7 @@ def judge(folder: RunFolder, causes: Sequence[Cause], again: RunRecord | None, s
     """
     fork, points = _trails(folder, again)
     results = list(_results(folder, again)) if again else []
+    causes = [*causes, *_pieces(folder, again)] if again else causes
     scores, allowed_from = _scores(folder, again, spread) if again else ([], "")
     outcome, because = _decide(folder, list(causes), results, scores, fork, points, again is not None)
     kinds = get_args(Kind)
@@ -278,6 +279,20 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     for key, (then, value) in differences(_facts(one), _facts(other)).items():
         if then is not None:  # what only a later version records contradicts nothing
             yield Cause("result", f"record.json: {key}", then, value)
+
+
+def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
+    """Yield the batches that one of the two has computed in pieces: how much memory is there belongs to the machine."""
+    then, now = (
+        sorted(
+            f"{event['stage']}, {event['positions']} positions"
+            for event in record["history"]
+            if event["event"] == "out of memory"
+        )
+        for record in (folder.record.data, again.data)
+    )
+    if then != now:
+        yield Cause("environment", "batches too large for memory", _listed(then) or None, _listed(now) or None)
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:

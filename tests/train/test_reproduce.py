@@ -231,6 +231,19 @@ class TestVerdict:
         assert verdict.verdict == "equivalent"
         assert "atomic additions" in verdict.because
 
+    def test_batches_that_were_computed_in_pieces_excuse_other_bits(self, copy, finished):
+        other_course(copy)
+        event = {"event": "out of memory", "stage": "training", "examples": 8, "positions": 96}
+        verdict = judge(change(copy, lambda record: record["history"].append(event)), [], finished)
+        assert verdict.verdict == "equivalent"
+        assert Cause("environment", "batches too large for memory", "training, 96 positions", None) in verdict.causes
+
+    def test_pieces_of_both_explain_nothing(self, copy, run_tiny, small_memory):
+        record = run_tiny(*small_memory("backward"), "run_dir=pieces")
+        verdict = reproduce("pieces")
+        assert [event for event in record.data["history"] if event["event"] == "out of memory"]
+        assert (verdict.verdict, verdict.causes) == ("identical", [])
+
     def test_the_runs_beside_it_that_differ_in_the_seed_alone_say_what_is_near(self, copy, finished):
         other_course(copy)
         for seed in (0, 1, 2, 3):  # of 0 there is another one: it says nothing of other seeds
