@@ -27,13 +27,16 @@ class Disturb(Callback):
         if trainer.global_rank == self.rank and trainer.global_step == 2:
             if self.how == "raise":
                 raise ArithmeticError("one rank has failed")
-            os.kill(os.getpid(), getattr(signal, self.how))
+            if self.how == "lock":
+                os.chmod("run/checkpoints", 0o555)
+            else:
+                os.kill(os.getpid(), getattr(signal, self.how))
 '''
 
 
 @pytest.fixture
 def disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], list[str]]:
-    """Return the overrides that let one rank raise an error, or get a signal, after its second step."""
+    """Return the overrides that let one rank raise an error, get a signal, or lock a folder, after its second step."""
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "disturbing.py").write_text(CALLBACKS)
     monkeypatch.syspath_prepend(tmp_path / "package")
