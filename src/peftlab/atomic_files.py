@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,17 +32,22 @@ def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RU
         with writing(path, needed, elsewhere):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            synchronise(temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    synchronise(path.parent)
+
+
+def synchronise(path: Path) -> None:
+    """Have what is in a file, or the names in a folder, on the disk when this returns."""
+    if path.is_dir() and os.name != "posix":  # a folder cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_torn(file: Path, name: str = "*") -> bool:
@@ -53,4 +59,4 @@ def remove_torn(folder: Path) -> None:
     """Remove such files from `folder`; nobody may be writing there."""
     for file in folder.glob("*"):
         if is_torn(file):
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()

@@ -13,11 +13,12 @@ from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import ConfigError
+from peftlab.sharding import FullyShard
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -198,7 +199,7 @@ def strategy_of(trainer: TrainerSpec) -> Strategy | str:
         case "ddp":
             return DDPStrategy(find_unused_parameters=trainer.find_unused_parameters)
         case "fsdp":
-            return ModelParallelStrategy(data_parallel_size=trainer.world_size, tensor_parallel_size=1)
+            return FullyShard(data_parallel_size=trainer.world_size, tensor_parallel_size=1)
         case "deepspeed":
             return DeepSpeedStrategy(stage=trainer.zero_stage, offload_optimizer=trainer.offload_optimizer)
     return "auto"

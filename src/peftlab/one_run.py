@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,8 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             Tracking(spec.logger) as tracking,
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
-            nullcontext() if not spec.trainer.sharded else folder.keeping_last(tuner.weights),
         ):
-            checkpoint = from_rank_0(folder.resume())
+            checkpoint = from_rank_0(folder.resume(spec.trainer.sharded))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
             tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
@@ -201,11 +199,11 @@ def make_trainer(
     last: list[Callback] = [Predictions(folder.predictions)]
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
-        checkpointing = Checkpointing(folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every)
-        last += [checkpointing, Interruption(signals, checkpointing.save)]
         plugins.append(TreeFiles())
-    else:
-        last.append(Interruption(signals))
+    checkpointing = Checkpointing(
+        folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every, spec.trainer.sharded
+    )
+    last += [checkpointing, Interruption(signals, checkpointing.save)]
     trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,

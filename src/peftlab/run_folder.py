@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from peftlab import checkpoints
 from peftlab.atomic_files import is_torn, remove_torn, replacing
@@ -26,7 +25,6 @@ from peftlab.exits import Interrupted
 from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
 from peftlab.runs import CONFIG, PACKAGES, read_config
-from peftlab.tensor_files import save
 
 log = logging.getLogger("peftlab")
 
@@ -68,11 +66,6 @@ class RunFolder:
     def best(self) -> Path:
         """The best checkpoint, of what is trained."""
         return self.checkpoints / "best.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """The weights where a run was interrupted of which no checkpoints are kept to go on from."""
-        return self.checkpoints / "last.safetensors"
 
     @property
     def trail(self) -> Path:
@@ -124,13 +117,17 @@ class RunFolder:
                 if self.lock is not None:
                     os.close(self.lock)
 
-    def resume(self) -> Path | None:
-        """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew."""
+    def resume(self, sharded: bool = False) -> Path | None:
+        """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
+
+        Args:
+            sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
+        """
         if not self.unfinished:
             return None
         for folder in (self.path, self.checkpoints):
             remove_torn(folder)
-        newest = checkpoints.newest_whole(self.checkpoints)
+        newest = checkpoints.newest_whole(self.checkpoints, sharded)
         step = checkpoints.step_of(newest) if newest else 0
         for damaged in checkpoints.files(self.checkpoints):
             if damaged == newest:
@@ -141,18 +138,6 @@ class RunFolder:
             log.warning("resumed elsewhere: %s is %s and was %s; the last digits may differ", key, here, then)
         self.record.resume(step=step, **({"elsewhere": dict(self.elsewhere)} if self.elsewhere else {}))
         return newest
-
-    @contextmanager
-    def keeping_last(self, weights: Callable[[], Mapping[str, Tensor]]) -> Iterator[None]:
-        """Save what `weights` returns where the block is interrupted."""
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt):
-            self._keep(weights())
-            raise
-
-    def _keep(self, weights: Mapping[str, Tensor]) -> None:
-        save(weights, self.last)
 
     def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
@@ -183,11 +168,8 @@ class Elsewhere(RunFolder):
         """Leave the recording to rank 0."""
         yield self.record
 
-    def resume(self) -> None:
+    def resume(self, sharded: bool = False) -> None:
         """Leave it to rank 0."""
-
-    def _keep(self, weights: Mapping[str, Tensor]) -> None:
-        """Leave it to rank 0, which could not have put the weights together alone."""
 
 
 def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewhere:
@@ -222,7 +204,10 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
             return RunFolder(finished, finished=True)
     unfinished = next((run for run in reversed(there) if run.data["status"] in UNFINISHED), None)
     if unfinished is not None and existing != "rerun":
-        return _go_on(unfinished.folder, config, **record)
+        try:
+            return _go_on(unfinished.folder, config, **record)
+        except DiskError as error:
+            raise ConfigError(str(error)) from error
     if existing == "resume":
         what = f"{finished.folder} is finished" if finished else f"{exact or root} holds no run of this identity"
         raise ConfigError(f"existing=resume: there is nothing to resume: {what}; leave existing=resume out")

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.utilities.load import _METADATA_FILENAME
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -28,6 +33,30 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
         for block in blocks_of(model):
             fully_shard(block, mesh=mesh)
         fully_shard(model, mesh=mesh)
+
+
+class FullyShard(ModelParallelStrategy):
+    """Lightning's strategy, but a checkpoint holds what is trained, and not what that was trained on top of."""
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Leave it to the module, see `Tuner.on_save_checkpoint`: this would copy the whole model."""
+        return {}
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Take up the shares of weights and optimiser state that this rank holds now; return the rest.
+
+        It need not be as many ranks as when the checkpoint was made: a share may come out of several.
+        """
+        path = Path(self.broadcast(checkpoint_path))
+        rest = torch.load(path / _METADATA_FILENAME, map_location="cpu", weights_only=True)
+        weights = {f"model.{name}": tensor for name, tensor in self.lightning_module.trained().items()}  # type: ignore[union-attr, operator]
+        load({"state_dict": weights}, checkpoint_id=path)
+        assert self.model is not None
+        for number, optimizer in enumerate(self.optimizers):
+            state = {f"optimizer_{number}": get_optimizer_state_dict(self.model, optimizer)}
+            load(state, checkpoint_id=path)
+            set_optimizer_state_dict(self.model, optimizer, state[f"optimizer_{number}"])
+        return {**rest, "state_dict": weights}
 
 
 def is_sharded(model: nn.Module) -> bool:

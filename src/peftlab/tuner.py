@@ -110,11 +110,13 @@ class Tuner(L.LightningModule):
         checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that a checkpoint has all of it.
+        """Check that a checkpoint has all of it; DeepSpeed keeps the weights apart, and checks them itself.
 
         Raises:
             ValueError: it has not, or more.
         """
+        if "state_dict" not in checkpoint:
+            return
         odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
         if odd:
             raise ValueError(f"{len(odd)} tensors are only in the checkpoint or only in the model, first {odd[0]}")

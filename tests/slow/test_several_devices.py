@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftlab import checkpoints
 from peftlab.backbone import fetch
-from peftlab.checkpoints import read
 from peftlab.config import validate
 from peftlab.data.module import DataModule
 from peftlab.finished_run import load
@@ -147,23 +148,46 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     assert (ended.returncode, ended.stderr) == (130, "")
     record = on_disk(Path("run"))
     assert (record["status"], record["cost"]["steps"]) == ("interrupted", 2)  # the signal came when the second was over
+    path = checkpoints.newest_whole(Path("run/checkpoints"), sharded=strategy == "fsdp")
+    assert checkpoints.step_of(path) == 2
     if strategy == "ddp":
-        weights = read(Path("run/checkpoints/step-2.safetensors"))["state_dict"]
-    else:
-        weights = load_file("run/checkpoints/last.safetensors")
-    assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
+        weights = checkpoints.read(path)["state_dict"]
+        assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
     assert gone(int(Path("pids/1").read_text()))
 
 
-def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb):
+@pytest.mark.parametrize(
+    ("strategy", "more"), [("ddp", []), ("fsdp", []), ("fsdp", ["peft=full", "trainer.accumulate=2"])]
+)
+def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb, strategy, more):
     """Dropout included: each rank goes on with its own random numbers."""
-    options = [*tiny_overrides, *TWO, "trainer.strategy=ddp", "budget.max_steps=10", "model.dropout=0.2"]
+    options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "budget.max_steps=10", "model.dropout=0.2", *more]
     never = 5
     assert train(*options, *disturb(never, "SIGTERM"), "run_dir=whole").returncode == 0
     assert train(*options, *disturb(1, "SIGTERM"), "run_dir=parts").returncode == 143
     assert train(*options, *disturb(1, "SIGTERM"), "run_dir=parts").returncode == 0  # it is past the second step
     events = [(event["event"], event.get("step")) for event in on_disk(Path("parts"))["history"]]
     assert ("resumed", 2) in events
+    for file in ("metrics.csv", "checkpoints/best.safetensors", "predictions/test.jsonl"):
+        assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
+
+
+def test_shares_that_were_being_written_when_a_run_was_killed_are_passed_over(tiny_overrides, disturb):
+    """What is left: a folder that had not got its name, one whose share is damaged, and a whole one before them."""
+    options = [*tiny_overrides, *TWO, "trainer.strategy=fsdp", "budget.max_steps=10", "trainer.checkpoint_every=1"]
+    never = 5
+    assert train(*options, *disturb(never, "SIGTERM"), "run_dir=whole").returncode == 0
+    assert train(*options, *disturb(0, "SIGKILL"), "run_dir=parts").returncode == -9
+    (killed,) = checkpoints.files(Path("parts/checkpoints"))
+    shutil.copytree(killed, killed.with_name(".step-2.sharded.123"))
+    shutil.copytree(killed, killed.with_name("step-2.sharded"))
+    share = max(Path("parts/checkpoints/step-2.sharded").glob("*.distcp"), key=lambda file: file.stat().st_size)
+    share.write_bytes(share.read_bytes()[:-1])
+    ended = train(*options, *disturb(never, "SIGTERM"), "run_dir=parts")
+    assert ended.returncode == 0, ended.stderr
+    assert f"step-2.sharded is damaged and passed over: the sha256 of {share.name}" in ended.stdout
+    assert RunRecord.load(Path("parts")).resumed_at == 1
+    assert list(Path("parts/checkpoints").glob(".*")) == []
     for file in ("metrics.csv", "checkpoints/best.safetensors", "predictions/test.jsonl"):
         assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
 

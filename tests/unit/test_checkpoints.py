@@ -14,7 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from peftlab.checkpoints import damage_of, files, newest_whole, path_of, prune, read, step_of, write
+from peftlab.checkpoints import (
+    belongs,
+    beside,
+    damage_of,
+    files,
+    newest_whole,
+    path_of,
+    prune,
+    put_in_place,
+    read,
+    step_of,
+    write,
+)
+from peftlab.errors import ConfigError
 
 
 def through_a_file(tree: Any, tmp_path: Path) -> Any:
@@ -208,3 +221,60 @@ def test_one_that_was_half_removed_is_removed_the_next_time(folder, monkeypatch)
             prune(folder, last=1, every=None)
     prune(folder, last=1, every=None)
     assert sorted(path.name for path in folder.iterdir()) == ["step-10.safetensors", "step-10.safetensors.sha256"]
+
+
+# --- the folders of a model that is shared out -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def shares(tmp_path: Path) -> Path:
+    """A folder with two checkpoints of two shares each."""
+    for step in (2, 4):
+        path = path_of(tmp_path, step, sharded=True)
+        for rank in range(2):
+            share = beside(path) / "shares" / f"{rank}.distcp"
+            share.parent.mkdir(parents=True, exist_ok=True)
+            share.write_bytes(bytes(100 * [step]))
+        put_in_place(path)
+    return tmp_path
+
+
+def test_a_folder_appears_whole_and_replaces_one_of_its_step(shares):
+    newest = path_of(shares, 4, sharded=True)
+    assert newest_whole(shares, sharded=True) == newest
+    assert sorted(path.name for path in shares.iterdir()) == ["step-2.sharded", "step-4.sharded"]
+    assert subprocess.run(["sha256sum", "--check", "sha256"], cwd=newest, check=True).returncode == 0
+    assert all(belongs(file) for file in shares.rglob("*"))
+    (beside(newest)).mkdir()
+    (beside(newest) / "other").write_text("other")
+    put_in_place(newest)
+    assert sorted(path.name for path in newest.iterdir()) == ["other", "sha256"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: (path / "shares" / "1.distcp").unlink(), "1.distcp is missing"),
+        (lambda path: (path / "shares" / "0.distcp").write_bytes(b"0"), "the sha256 of shares/0.distcp is not"),
+        (lambda path: (path / "sha256").unlink(), "digests cannot be read"),
+    ],
+)
+def test_a_damaged_share_is_named_and_the_folder_passed_over(shares, spoil, reason):
+    newest = path_of(shares, 4, sharded=True)
+    spoil(newest)
+    assert reason in damage_of(newest)
+    assert newest_whole(shares, sharded=True) == path_of(shares, 2, sharded=True)
+
+
+def test_each_kind_of_strategy_reads_its_own(shares):
+    with pytest.raises(ConfigError, match=r"step-4.sharded is of trainer.strategy=fsdp"):
+        newest_whole(shares)
+    write({"step": 5}, path_of(shares, 5))
+    assert newest_whole(shares) == path_of(shares, 5)
+    with pytest.raises(ConfigError, match=r"step-5.safetensors is not of trainer.strategy=fsdp"):
+        newest_whole(shares, sharded=True)
+
+
+def test_folders_are_removed_as_a_whole(shares):
+    prune(shares, 1, None)
+    assert [path.name for path in shares.iterdir()] == ["step-4.sharded"]

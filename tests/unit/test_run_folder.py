@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
 from peftlab import checkpoints
 from peftlab.console import start_logging
@@ -21,7 +19,6 @@ from peftlab.record import RunRecord, identity
 from peftlab.run_folder import RunFolder, elsewhere, start
 
 COST = {"steps": 3, "wall_seconds": 1.5}
-WEIGHTS = {"weight": torch.arange(4.0)}
 
 
 def begin(**settings: Any) -> RunFolder:
@@ -227,27 +224,24 @@ def test_a_run_that_ends_well_is_completed():
 
 def test_a_run_that_fails_says_why():
     folder = begin()
-    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST), folder.keeping_last(lambda: WEIGHTS):
+    with pytest.raises(ZeroDivisionError), folder.recording(lambda: COST):
         raise ZeroDivisionError("of no use")
     record = on_disk(folder)
     assert record["status"] == "failed"
     assert (record["error"]["type"], record["error"]["message"]) == ("ZeroDivisionError", "of no use")
     assert "test_run_folder.py" in record["error"]["traceback_tail"]
     assert record["cost"]["steps"] == 3
-    assert not folder.last.exists()
 
 
 @pytest.mark.parametrize(
     ("error", "kind"), [(Interrupted(15), "Interrupted"), (KeyboardInterrupt(), "KeyboardInterrupt")]
 )
-def test_an_interrupted_run_keeps_its_weights(error, kind):
+def test_an_interrupted_run_says_so(error, kind):
     folder = begin()
-    with pytest.raises(type(error)), folder.recording(lambda: COST), folder.keeping_last(lambda: WEIGHTS):
+    with pytest.raises(type(error)), folder.recording(lambda: COST):
         raise error
     record = on_disk(folder)
     assert (record["status"], record["error"]["type"]) == ("interrupted", kind)
-    assert "checkpoints/last.safetensors" in {file["path"] for file in record["files"]}
-    assert torch.equal(load_file(folder.last)["weight"], WEIGHTS["weight"])
 
 
 def test_a_run_goes_on_from_its_newest_whole_checkpoint():
@@ -307,14 +301,11 @@ def test_the_lines_of_a_run_are_kept():
 
 
 def test_other_ranks_write_nothing(tmp_path):
-    asked = []
     folder = elsewhere("experiment", identity({"lr": 0.1}, {"train": "a"}, "b"), command=[], overrides=[])
     folder.record.add_metric("entity_f1", "test", 0.5, "best", "scorer")
     folder.record.write()
-    keeping = folder.keeping_last(lambda: asked.append(1) or WEIGHTS)
-    with pytest.raises(Interrupted), folder.recording(lambda: COST), keeping:
+    with pytest.raises(Interrupted), folder.recording(lambda: COST):
         raise Interrupted(15)
-    assert asked == [1]  # what is shared out among the ranks is put together by all of them
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="Not a directory"):
         folder.predictions.mkdir(parents=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.checkpoints import LAST, path_of, prune
+from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place
 from peftlab.processes import gathered, over_ranks
 
 SECONDS = 30.0
@@ -33,10 +33,13 @@ class Checkpointing(Callback):
         folder: of the checkpoints.
         every: optimiser steps; None: every `SECONDS`, or more rarely so as to stay below `SHARE` of the time.
         keep_every: optimiser steps; checkpoints at their multiples are made, too, and never removed.
+        sharded: whether the model is shared out among ranks, each of which then writes its share.
     """
 
-    def __init__(self, folder: Path, every: int | None = None, keep_every: int | None = None) -> None:
-        self.folder, self.every, self.keep_every = folder, every, keep_every
+    def __init__(
+        self, folder: Path, every: int | None = None, keep_every: int | None = None, sharded: bool = False
+    ) -> None:
+        self.folder, self.every, self.keep_every, self.sharded = folder, every, keep_every, sharded
         self._saved: int | None = None
         self._since = time.perf_counter()
         self._took = 0.0
@@ -47,8 +50,11 @@ class Checkpointing(Callback):
         if trainer.global_step in (0, self._saved):
             return
         began = time.perf_counter()
-        trainer.save_checkpoint(path_of(self.folder, trainer.global_step))
+        path = path_of(self.folder, trainer.global_step, self.sharded)
+        trainer.save_checkpoint(beside(path) if self.sharded else path)  # all ranks take the path from rank 0
         if trainer.is_global_zero:
+            if self.sharded:
+                put_in_place(path)
             prune(self.folder, LAST, self.keep_every)
         self._saved, self._since = trainer.global_step, time.perf_counter()
         self._took = self._since - began
@@ -131,10 +137,15 @@ def _generators() -> dict[str, Any]:
     """Return the state of every generator of random numbers that this process may draw from."""
     return {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": _plain(np.random.get_state(legacy=False)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of NumPy's generator without arrays, which the sharded formats would pickle."""
+    return state | {"state": {"key": state["state"]["key"].tolist(), "pos": int(state["state"]["pos"])}}
 
 
 def _set_generators(states: dict[str, Any]) -> None:

@@ -19,10 +19,10 @@ class Interruption(Callback):
 
     Args:
         signals: what is held back.
-        save: makes the checkpoint; None: there is none to be made.
+        save: makes the checkpoint.
     """
 
-    def __init__(self, signals: Signals, save: Callable[[L.Trainer], None] | None = None) -> None:
+    def __init__(self, signals: Signals, save: Callable[[L.Trainer], None]) -> None:
         self.signals, self.save = signals, save
 
     def on_train_batch_start(
@@ -42,6 +42,6 @@ class Interruption(Callback):
         """Raise `Interrupted` where any rank has got a signal."""
         (number,) = over_ranks([self.signals.pending or 0], "max")
         self.signals.pending = int(number) or None
-        if self.signals.pending is not None and self.save is not None and trainer.state.fn == "fit":
+        if self.signals.pending is not None and trainer.state.fn == "fit":
             self.save(trainer)
         self.signals.raise_pending()

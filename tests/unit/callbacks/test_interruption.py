@@ -53,4 +53,4 @@ def test_a_signal_in_a_validation_ends_the_run_after_its_batch(signals, doing, s
 def test_a_signal_between_two_batches_is_not_forgotten(signals, hook):
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Interrupted):
-        getattr(Interruption(signals), hook)(TRAINER, None)
+        getattr(Interruption(signals, lambda _: None), hook)(TRAINER, None)
