@@ -208,7 +208,8 @@ def prune(folder: Path, last: int, every: int | None) -> None:
 def remove(path: Path) -> None:
     """Remove the checkpoint `path` and its digest."""
     if path.is_dir():
-        shutil.rmtree(path.rename(beside(path)))  # so that no half of it ever bears the name
+        # first another name, so that no half of it ever bears this one
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.{os.getpid()}")))
         return
     _digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without one is still found, and removed later
     path.unlink()
