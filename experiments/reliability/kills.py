@@ -2,12 +2,13 @@
 
 python experiments/reliability/kills.py [HOW_MANY] [TOPIC ...]
 
-Topics, of which all but the last are done by default, each with its own line of counts at the end:
+Topics, of which all but the last two are done by default, each with its own line of counts at the end:
 
     sigkill   HOW_MANY runs get SIGKILL at a random time and the same command again: every file of bits is the same?
     sigterm   half as many get SIGTERM: out within 5 s with 143, no step lost, and the same bits in the end?
     saves     five times as many processes get SIGKILL while they write checkpoints: is any file torn?
     damaged   half as many newest checkpoints are truncated or get a bit flipped: is the one before used, and why said?
+    late      as sigterm, in the second half of runs with loader workers, where one loop ends and another begins
     real      +experiment=ner_lora budget=smoke, once: the same as its uninterrupted twin?
 
 The runs train the tests' tiny BERT, in turn fully, with LoRA, and with LoRA, accumulation and loader workers. All is
@@ -44,10 +45,11 @@ from peftlab.record import RunRecord  # noqa: E402
 TINY = ["model=folder", "data=files", "data.batch_size=8", "run_dir=run"]
 TINY += ["trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "trainer.checkpoint_every=3"]
 TINY += ["budget=smoke", "budget.max_steps=40", "callbacks=[early_stopping]", "model.dropout=0.1"]
+WITH_WORKERS = "lora, accumulation, workers"
 VARIANTS = {
     "full": ["peft=full"],
     "lora": ["peft=lora"],
-    "lora, accumulation, workers": ["peft=lora", "trainer.accumulate=2", "data.workers=2"],
+    WITH_WORKERS: ["peft=lora", "trainer.accumulate=2", "data.workers=2"],
 }
 REAL = ["+experiment=ner_lora", "budget=smoke", "logger=[csv]", "trainer.checkpoint_every=3", "run_dir=run"]
 BITS = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
@@ -155,17 +157,18 @@ def sigkill(trials: Trials, how_many: int) -> tuple[int, str]:
     return how_many - same, f"{same}/{how_many} end with the same bits, {resumed} of them from a checkpoint"
 
 
-def sigterm(trials: Trials, how_many: int) -> tuple[int, str]:
+def sigterm(trials: Trials, how_many: int, variants: Any = VARIANTS, earliest: float = 0.0) -> tuple[int, str]:
     done = with_checkpoint = 0
     slowest = 0.0
-    for variant in in_turn(VARIANTS, how_many):
+    for variant in in_turn(variants, how_many):
         config, _, seconds = trials.known(variant)
         code = 0
         while code == 0:
             stopped = Process(trials.new_folder(), lambda config=config: run(config))
             while not (stopped.folder / "run" / "record.json").exists():
                 time.sleep(0.01)
-            time.sleep(trials.random.uniform(0, seconds - (time.monotonic() - stopped.began)))
+            gone = time.monotonic() - stopped.began
+            time.sleep(max(0.0, trials.random.uniform(max(gone, earliest * seconds), seconds) - gone))
             stopped.send(signal.SIGTERM)
             sent = time.monotonic()
             code = stopped.end()
@@ -185,6 +188,10 @@ def sigterm(trials: Trials, how_many: int) -> tuple[int, str]:
         f"{done}/{how_many} out with 143, no step lost, and the same bits; {with_checkpoint} of them with a checkpoint"
     )
     return how_many - done, f"{text}; the slowest took {slowest:.2f} s"
+
+
+def late(trials: Trials, how_many: int) -> tuple[int, str]:
+    return sigterm(trials, how_many, {WITH_WORKERS: None}, earliest=0.45)
 
 
 def saves(trials: Trials, how_many: int) -> tuple[int, str]:
@@ -283,6 +290,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
     "sigterm": (sigterm, 0.5),
     "saves": (saves, 5),
     "damaged": (damaged, 0.5),
+    "late": (late, 0.5),
     "real": (real, 1),
 }
 """What does it, and how many for one of HOW_MANY."""
@@ -290,7 +298,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
 
 def main() -> int:
     how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    chosen = sys.argv[2:] or list(TOPICS)[:-1]
+    chosen = sys.argv[2:] or list(TOPICS)[:-2]
     wrong = 0
     logging.getLogger("peftlab").setLevel(logging.ERROR)  # of this process; a run sets its own
     trials = Trials(Path(tempfile.mkdtemp(prefix="kills-")))
