@@ -226,7 +226,7 @@ class DataModule(L.LightningDataModule):
                     f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}, none is "
                     f"left for it; name a file or another share, data.splits.{split}=..."
                 )
-        return splits, dropped
+        return splits, {split: dict(sorted(reasons.items())) for split, reasons in dropped.items()}
 
     def _tell_what_is_lost(self, split: str) -> None:
         members = self.splits[split]

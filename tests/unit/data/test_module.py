@@ -193,8 +193,8 @@ class TestDuplicates:
         with caplog.at_level("INFO", logger="peftlab"):
             module(folder, duplicates="drop", max_tokens=4, long="truncate")
         assert [record.getMessage() for record in caplog.records] == [
-            "left out of the train split (data.max_tokens=4): 2 duplicates, 2 conflicts",
-            "left out of the validation split (data.max_tokens=4): 2 duplicates, 2 conflicts",
+            "left out of the train split (data.max_tokens=4): 2 conflicts, 2 duplicates",
+            "left out of the validation split (data.max_tokens=4): 2 conflicts, 2 duplicates",
             "left out of the test split (data.max_tokens=4): 3 truncated",
         ]
 

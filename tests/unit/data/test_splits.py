@@ -64,11 +64,11 @@ class TestFiles:
 
     def test_a_file_like_the_training_file_may_be_meant(self, folder_of):
         """It might be what the user calls his validation set: nothing is held out behind his back."""
-        folder = folder_of("train.txt", "test.txt", "eval.txt", "LICENSE")
+        folder = folder_of("train.txt", "test.txt", "extra.txt", "LICENSE")
         with pytest.raises(ConfigError) as error:
             files_of(folder)
         assert str(error.value) == (
-            f"data.splits.validation: which file of {folder}? no file's name says so; there is eval.txt. Name it: "
+            f"data.splits.validation: which file of {folder}? no file's name says so; there is extra.txt. Name it: "
             "data.splits.validation=FILE, or a share of the training file to hold out, data.splits.validation=0.1; or "
             "put one of valid, validation, val, dev into its name"
         )
