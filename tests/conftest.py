@@ -73,7 +73,7 @@ def make_model(folder: Path) -> Path:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
     with torch.random.fork_rng():
@@ -119,14 +119,53 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
+LABELS = ["move", "hire", "report", "nothing", "compare"]
+"""Of each template; `TEMPLATES` are told apart by their words."""
+
+
+def texts(count: int, seed: int) -> str:
+    """Return `count` texts and their labels as CSV with a header."""
+    draw = random.Random(seed)
+    lines = ["text,label"]
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        lines.append(f'"{" ".join(words)}",{LABELS[kind]}')
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv, dev.csv and test.csv of 48, 16 and 16 texts with one of `LABELS` each."""
+    folder = tmp_path_factory.mktemp("texts")
+    for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+        (folder / f"{name}.csv").write_text(texts(count, seed=number), encoding="utf-8")
+    return folder
+
+
+DataFor = Callable[[Any], list[str]]
+
+
+@pytest.fixture(scope="session")
+def data_for(tiny_data: Path, tiny_texts: Path) -> DataFor:
+    """Return the overrides that choose tiny data whose examples are those of a task."""
+    known = {"Sentence": ("files", tiny_data), "Text": ("csv", tiny_texts)}
+
+    def choose(task: Any) -> list[str]:
+        kind = task.example.__name__
+        assert kind in known, f"make tiny data for tasks on a {kind}"
+        option, folder = known[kind]
+        return [f"data={option}", f"data.path={folder}"]
+
+    return choose
+
+
 @pytest.fixture
-def tiny_overrides(tiny_model: Path, tiny_data: Path) -> list[str]:
-    """Command-line overrides for a run of seconds on the tiny model and data, in fp32 on one thread."""
+def tiny_run(tiny_model: Path) -> list[str]:
+    """Command-line overrides for a run of seconds on the tiny model, in fp32 on one thread; it lacks data."""
     return [
         "model=folder",
         f"model.path={tiny_model}",
-        "data=files",
-        f"data.path={tiny_data}",
         "data.batch_size=8",
         "data.eval_batch_size=8",
         "trainer=cpu",
@@ -135,6 +174,12 @@ def tiny_overrides(tiny_model: Path, tiny_data: Path) -> list[str]:
         "budget=smoke",
         "budget.max_steps=4",
     ]
+
+
+@pytest.fixture
+def tiny_overrides(tiny_run: list[str], tiny_data: Path) -> list[str]:
+    """The same on tiny data for named-entity recognition."""
+    return [*tiny_run, "data=files", f"data.path={tiny_data}"]
 
 
 SMALL_MEMORY = '''

@@ -1,11 +1,14 @@
 """How fast training is beside other ways to do the same: ratios from interleaved rounds of new processes.
 
-python experiments/throughput/measure.py [--method lora|full|head] [--examples N] [--epochs N] [--rounds N] [NAME ...]
+python experiments/throughput/measure.py [--texts conll|bbc] [--method lora|full|head] [--examples N] [--epochs N]
+                                         [--rounds N] [NAME ...]
 
-Each contender fine-tunes MiniLM on the same random choice of CoNLL-2003 sentences for whole epochs, since batches
-grouped by length are not alike; NAME chooses contenders. Told are medians over the rounds: samples/s, real tokens/s,
-the share of this machine's bf16 peak that goes into products of real tokens with weights, the most memory, the entity
-F1 on validation, and the ratio of the first contender's samples/s to the others' in the same round, with its range.
+Each contender fine-tunes MiniLM on the same random choice of texts for whole epochs, since batches grouped by length
+are not alike: sentences of CoNLL-2003 for entities, about 20 tokens, or BBC articles for topics, about 400 of at most
+512. NAME chooses contenders. Told are medians over the rounds: samples/s, real tokens/s, the share of this machine's
+bf16 peak that goes into products of real tokens with weights (attention's own products, a fifth more at 512 tokens,
+are left out), the most memory, F1 on validation (of entities; macro over the topics), and the ratio of the first
+contender's samples/s to the others' in the same round, with its range. Wants `pip install "peftlab[bench]"`.
 """
 
 from __future__ import annotations
@@ -18,32 +21,47 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-EXPERIMENTS = {
-    "lora": ["+experiment=ner_lora"],
-    "full": ["+experiment=ner_full"],
-    "head": ["+experiment=ner_lora", "peft=head"],
+EXPERIMENTS = {"lora": [], "full": ["peft=full"], "head": ["peft=head"]}
+
+
+class Texts(NamedTuple):
+    """What is trained on."""
+
+    overrides: list[str]
+    max_tokens: int
+    """Also what the padded loop pads to."""
+    examples: int
+    """For training, by default."""
+    hf_batch: int
+
+
+TEXTS = {
+    "conll": Texts(["+experiment=ner_lora"], 128, 1600, 32),
+    "bbc": Texts(["+experiment=topics_lora", "data.max_tokens=512"], 512, 320, 16),
 }
 PASSES = {"lora": 4, "full": 6, "head": 2}
 """Floating-point operations a token and weight: two for the output, two each for the gradients of input and weight."""
 EVALUATED = 1000
-"""Validation sentences."""
-HF_BATCH, HF_LR = 32, {"lora": 2e-3, "full": 5e-5, "head": 1e-2}
+"""The most validation texts."""
+HF_LR = {"lora": 2e-3, "full": 5e-5, "head": 1e-2}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("contenders", nargs="*", metavar="NAME", default=list(CONTENDERS), help=", ".join(CONTENDERS))
+    parser.add_argument("--texts", choices=TEXTS, default="conll")
     parser.add_argument("--method", choices=EXPERIMENTS, default="lora")
-    parser.add_argument("--examples", type=int, default=1600, help="training sentences")
+    parser.add_argument("--examples", type=int, help="training texts; by default 1600 sentences or 320 articles")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    chosen.examples = chosen.examples or TEXTS[chosen.texts].examples
     if chosen.within:
         (name,) = chosen.contenders
-        found = CONTENDERS[name](Work(chosen.method, chosen.examples, chosen.epochs))
+        found = CONTENDERS[name](Work(chosen.texts, chosen.method, chosen.examples, chosen.epochs))
         print(json.dumps(found | {"peak": bf16_peak()}))
         return
     rounds = [{name: one(name, chosen) for name in chosen.contenders} for _ in range(chosen.rounds)]
@@ -51,7 +69,8 @@ def main() -> None:
 
 
 def one(name: str, chosen: argparse.Namespace) -> dict[str, float]:
-    options = ["--method", chosen.method, "--examples", str(chosen.examples), "--epochs", str(chosen.epochs)]
+    keys = ("texts", "method", "examples", "epochs")
+    options = [word for key in keys for word in (f"--{key}", str(getattr(chosen, key)))]
     with tempfile.TemporaryDirectory() as folder:
         ended = subprocess.run(
             [sys.executable, __file__, "--within", name, *options], cwd=folder, check=True, stdout=subprocess.PIPE
@@ -63,7 +82,8 @@ def one(name: str, chosen: argparse.Namespace) -> dict[str, float]:
 
 def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace) -> None:
     first = chosen.contenders[0]
-    print(f"{chosen.method}, {chosen.examples} sentences, {chosen.epochs} epochs, medians of {chosen.rounds} rounds")
+    work = f"{chosen.texts}, {chosen.method}, {chosen.examples} texts, {chosen.epochs} epochs"
+    print(f"{work}, medians of {chosen.rounds} rounds")
     print(f"{'':34} samples/s  tokens/s  of peak  GiB    F1      {first} is faster by")
     for name in chosen.contenders:
         of = [found[name] for found in rounds]
@@ -80,11 +100,12 @@ def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace
 
 
 class Work:
-    """The same model, sentences and method for everyone."""
+    """The same model, texts and method for everyone."""
 
-    def __init__(self, method: str, examples: int, epochs: int) -> None:
-        self.method, self.epochs = method, epochs
+    def __init__(self, texts: str, method: str, examples: int, epochs: int) -> None:
+        self.texts, self.method, self.epochs = TEXTS[texts], method, epochs
         self.overrides = [
+            *self.texts.overrides,
             *EXPERIMENTS[method],
             f"budget.max_epochs={epochs}",
             f"budget.train_examples={examples}",
@@ -113,7 +134,7 @@ class Work:
             store_in_bf16(tuner.model)
         return spec, data, tuner
 
-    def measured(self, model: Any, data: Any, seconds: float, autocast: bool) -> dict[str, float]:
+    def measured(self, model: Any, data: Any, seconds: float, precision: str) -> dict[str, float]:
         """Return what is told of a contender that has trained `model` for `seconds`."""
         from peftlab.callbacks.cost import peak_memory_gib
 
@@ -124,7 +145,7 @@ class Work:
             "seconds": seconds,
             "flops_a_token": self.flops_a_token(model),
             "peak_memory_gib": peak_memory_gib(),
-            "f1": entity_f1(model, data, autocast),
+            "f1": f1(model, data, precision),
         }
 
     def flops_a_token(self, model: Any) -> int:
@@ -144,14 +165,13 @@ def peftlab_as_it_comes(work: Work) -> dict[str, float]:
 
     record = peftlab.run(*work.overrides)
     finished = FinishedRun(RunFolder(record))
-    _, data, _ = work.ready()
+    spec, data, _ = work.ready()
     seconds = record.data["cost"]["train_seconds"]
-    return work.measured(finished.model, data, seconds, autocast=False)
+    return work.measured(finished.model, data, seconds, spec.trainer.precision)
 
 
 def plain_loop_over_our_batches(work: Work) -> dict[str, float]:
     """What `peftlab.run` computes, without Lightning, callbacks and loggers."""
-    import torch
     from torch import nn
 
     spec, data, tuner = work.ready()
@@ -164,14 +184,14 @@ def plain_loop_over_our_batches(work: Work) -> dict[str, float]:
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
         for batch in loader:
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(spec.trainer.precision):
                 loss = spec.task.loss(tuner(batch), batch)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, spec.trainer.clip_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-    return work.measured(tuner.model, data, time.perf_counter() - began, autocast=True)
+    return work.measured(tuner.model, data, time.perf_counter() - began, spec.trainer.precision)
 
 
 def trainer_as_it_comes(work: Work) -> dict[str, float]:
@@ -187,12 +207,12 @@ def trainer_grouped_bf16(work: Work) -> dict[str, float]:
 
 
 def padded_loop(work: Work) -> dict[str, float]:
-    """The loop of many repositories: rows of 128 tokens, batches of 16, fp32."""
+    """The loop of many repositories: every row as long as any may be, batches of 16, fp32."""
     import torch
 
     _, data, tuner = work.ready("trainer.precision=32-true")
     model = _as_a_user_builds_it(work, tuner)
-    rows = list(_rows(data, pad_to=128))
+    rows = list(_rows(data, pad_to=work.texts.max_tokens))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=HF_LR[work.method] / 2)
     model.train()
     began = time.perf_counter()
@@ -202,7 +222,7 @@ def padded_loop(work: Work) -> dict[str, float]:
             model(**columns).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-    return work.measured(model, data, time.perf_counter() - began, autocast=False)
+    return work.measured(model, data, time.perf_counter() - began, "32-true")
 
 
 CONTENDERS: dict[str, Callable[[Work], dict[str, float]]] = {
@@ -217,16 +237,18 @@ CONTENDERS: dict[str, Callable[[Work], dict[str, float]]] = {
 
 def _hugging_face(work: Work, **arguments: Any) -> dict[str, float]:
     """Hugging Face's Trainer with the peft library, on the same rows."""
-    from transformers import DataCollatorForTokenClassification, Trainer, TrainingArguments
+    from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
     _, data, tuner = work.ready("trainer.precision=32-true")
     model = _as_a_user_builds_it(work, tuner)
+    by_word = data.task.head.task_type == "TOKEN_CLS"
+    collator = DataCollatorForTokenClassification if by_word else DataCollatorWithPadding
     trainer = Trainer(
         model,
         TrainingArguments(
             output_dir="out",
             use_cpu=True,
-            per_device_train_batch_size=HF_BATCH,
+            per_device_train_batch_size=work.texts.hf_batch,
             num_train_epochs=work.epochs,
             learning_rate=HF_LR[work.method],
             warmup_steps=0.1,
@@ -238,29 +260,41 @@ def _hugging_face(work: Work, **arguments: Any) -> dict[str, float]:
             seed=0,
             **arguments,
         ),
-        data_collator=DataCollatorForTokenClassification(data.tokenizer),
+        data_collator=collator(data.tokenizer),
         train_dataset=list(_rows(data)),
     )
     began = time.perf_counter()
     trainer.train()
-    return work.measured(model, data, time.perf_counter() - began, autocast=bool(arguments.get("bf16")))
+    precision = "bf16-mixed" if arguments.get("bf16") else "32-true"
+    return work.measured(model, data, time.perf_counter() - began, precision)
 
 
 def _as_a_user_builds_it(work: Work, tuner: Any) -> Any:
-    """Return the backbone of `tuner` with the same dropout, and the method of `work` by the peft library alone."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForTokenClassification
+    """Return the backbone of `tuner` with the same dropout, and the method of `work` by the peft library alone.
 
-    config = tuner.model.config
-    model = AutoModelForTokenClassification.from_pretrained(config.name_or_path or config._name_or_path, config=config)
+    A pooler is trained as ours is: MiniLM's is random, and left frozen it would cost F1.
+    """
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config, head = tuner.model.config, tuner.task.head
+    model = getattr(transformers, head.model).from_pretrained(
+        config.name_or_path or config._name_or_path, config=config, attn_implementation=config._attn_implementation
+    )
     if work.method == "lora":
-        targets = ["query", "key", "value", "dense"]
         lora = LoraConfig(
-            task_type="TOKEN_CLS", r=16, lora_alpha=16, target_modules=targets, exclude_modules=r".*pooler.*"
+            task_type=head.task_type,
+            r=16,
+            lora_alpha=16,
+            target_modules=["query", "key", "value", "dense"],
+            exclude_modules=r".*pooler.*",
+            modules_to_save=list(tuner.context.head),
         )
         model = get_peft_model(model, lora)
     elif work.method == "head":
-        model.base_model.requires_grad_(False)
+        model.requires_grad_(False)
+        for name in tuner.context.head:
+            model.get_submodule(name).requires_grad_(True)
     return model
 
 
@@ -272,18 +306,30 @@ def _rows(data: Any, pad_to: int | None = None) -> Iterator[dict[str, list[int]]
         fill = {"input_ids": train.encoded.padding, "attention_mask": 0, "labels": -100}
         for n in range(len(batch["labels"])):
             row = {key: column[n].tolist() for key, column in columns.items()}
-            yield {key: value + [fill[key]] * ((pad_to or 0) - len(value)) for key, value in row.items()}
+            yield {key: _filled(value, fill[key], pad_to or 0) for key, value in row.items()}
 
 
-def entity_f1(model: Any, data: Any, autocast: bool) -> float:
+def _filled(value: Any, fill: int, length: int) -> Any:
+    """Return a list with `fill` up to `length`; a label of a whole text as it is."""
+    return value + [fill] * (length - len(value)) if isinstance(value, list) else value
+
+
+def f1(model: Any, data: Any, precision: str) -> float:
+    """Return the score that the task selects by, an F1 of either task."""
     import torch
 
     metric = data.task.metric()
     model.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    with torch.inference_mode(), autocast(precision):
         for batch in data.val_dataloader():
             data.task.update(metric, data.task.decode(model(**batch["inputs"]).logits, batch))
-    return float(metric.compute()["entity_f1"])
+    return float(metric.compute()[data.task.selection.metric])
+
+
+def autocast(precision: str) -> Any:
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 def bf16_peak() -> float:

@@ -13,16 +13,14 @@ import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
+from peftlab.methods.method import is_of_head
 from peftlab.record import sha256_of
 from peftlab.sources import MODEL_FILES, PICKLED_WEIGHTS, FilesSource, HubSource, IndexSource
 from peftlab.tasks.task import Task
-
-HEADS = {"token-classification": AutoModelForTokenClassification}
-"""The class of transformers for each head that a task may ask for."""
 
 DROPOUT_KEYS = {
     "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
@@ -105,7 +103,7 @@ class Pretrained:
             )
         self._set_dropout(config)
         with _loading(unloadable):
-            model, report = HEADS[task.head].from_pretrained(
+            model, report = getattr(transformers, task.head.model).from_pretrained(
                 self.folder,
                 config=config,
                 attn_implementation="eager",
@@ -117,7 +115,7 @@ class Pretrained:
                 output_loading_info=True,
             )
         head = head_of(model)
-        missing = sorted(key for key in report["missing_keys"] if key.split(".")[0] not in head)
+        missing = sorted(key for key in report["missing_keys"] if not is_of_head(key, head))
         if missing:
             raise SourceError(
                 f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
@@ -198,12 +196,16 @@ def fetch(spec: ModelSpec) -> Pretrained:
 
 
 def head_of(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the names of the modules beside the pretrained encoder: the task's head."""
-    return tuple(
-        name
-        for name, child in model.named_children()
-        if name != model.base_model_prefix and any(True for _ in child.parameters())
-    )
+    """Return the names of the modules that make up the task's head: all that comes after the encoder's last layer.
+
+    That is what is beside the encoder, and its pooler where it has one. BERT and ALBERT keep in the pooler what other
+    architectures have in their heads, and published weights of it are often random (MiniLM) or missing: left frozen, it
+    would hide the encoder from the head.
+    """
+    encoder = model.base_model_prefix
+    poolers = [f"{encoder}.{name}" for name, _ in getattr(model, encoder).named_children() if name == "pooler"]
+    names = poolers + [name for name, _ in model.named_children() if name != encoder]
+    return tuple(name for name in names if any(True for _ in model.get_submodule(name).parameters()))
 
 
 def positions(model: nn.Module) -> int | None:

@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--jsonl",
         metavar="FILE",
-        help="one JSON object a line, with `text` or `words`; its other keys are passed on; - is stdin; prints JSON",
+        help="one JSON object a line, with `text` and what else the task takes (`words`, or `text_pair`); its other "
+        "keys are passed on; - is stdin; prints JSON",
     )
     command.set_defaults(command=_predict)
 
@@ -154,20 +155,14 @@ def _evaluate(given: argparse.Namespace) -> None:
 def _predict(given: argparse.Namespace) -> None:
     if bool(given.texts) == bool(given.file or given.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
-    if given.texts:
-        objects: Iterator[dict[str, Any]] = ({"text": text} for text in given.texts)
-    elif given.file:
-        objects = ({"text": line} for line in _lines(given.file))
-    else:
-        objects = _objects(given.jsonl)
     with _loaded(given.run) as run:
+        if given.jsonl:
+            objects = _objects(given.jsonl, run.spec.task)
+        else:
+            objects = ({"text": text} for text in given.texts or _lines(given.file))
         while chunk := list(islice(objects, _CHUNK)):
-            answers = run.predict([one["text"] if one.get("words") is None else one["words"] for one in chunk])
-            for one, answer in zip(chunk, answers, strict=True):
-                if given.json or given.jsonl:
-                    print(json.dumps(one | answer, ensure_ascii=False))
-                else:
-                    print(_answer(answer))
+            for answer in run.predict(chunk):
+                print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -242,31 +237,29 @@ def _stripped(file: TextIO) -> Iterator[str]:
     return (line.removesuffix("\n").removesuffix("\r") for line in file)
 
 
-def _objects(name: str) -> Iterator[dict[str, Any]]:
+def _objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects in the file `name`, each of which `task` can take."""
     for number, line in enumerate(_lines(name), start=1):
         try:
             one = json.loads(line)
         except ValueError as error:
             raise DataError(f"{name}:{number}: is not JSON: {error}") from error
-        if not isinstance(one, dict) or not _is_input(one):
-            raise DataError(f"{name}:{number}: expected an object with `text`, a string, or `words`, a list of strings")
+        if not isinstance(one, dict):
+            raise DataError(f'{name}:{number}: is no JSON object, such as {{"text": ...}}')
+        try:
+            task.from_input(one, "")
+        except DataError as error:
+            raise DataError(f"{name}:{number}: {error}") from error
         yield one
 
 
-def _is_input(one: dict[str, Any]) -> bool:
-    words = one.get("words")
-    if words is None:
-        return isinstance(one.get("text"), str)
-    return isinstance(words, list) and all(isinstance(word, str) for word in words)
-
-
 def _answer(answer: dict[str, Any]) -> str:
-    """Return an answer for people: the text, and below it what was found, a line each."""
+    """Return an answer for people: the text, and below it what was found, a line each; objects are left to JSON."""
     given = answer.pop("text")
-    lines = []
-    for key, value in answer.items():
-        found = value if isinstance(value, list) else [{key: value}]
-        lines += [[_cell(part) for part in one.values()] for one in found]
+    lists = [value for value in answer.values() if isinstance(value, list)]
+    lines = [[_cell(part) for part in one.values()] for found in lists for one in found]
+    if single := [_cell(value) for value in answer.values() if not isinstance(value, list | dict)]:
+        lines.insert(0, single)
     return f"{given}\n{_table(lines, indent='  ')}" if lines else f"{given}\n  -"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,15 +14,17 @@ from typing import Any
 
 import lightning as L
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone, runs
-from peftlab.backbone import HEADS, check_length, positions
+from peftlab.backbone import check_length, positions
 from peftlab.callbacks.predictions import Predictions
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
-from peftlab.data.module import DataModule, files_named_for
+from peftlab.data.module import DataModule, takes_folders
+from peftlab.data.splits import file_of, named_for
 from peftlab.disk import writing
 from peftlab.errors import DataError, SourceError, UserError
 from peftlab.hardware import AUTOCAST
@@ -133,18 +135,23 @@ class FinishedRun:
         """The backbone's tokenizer."""
         return self.pretrained.tokenizer()
 
-    def predict(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+    def predict(self, texts: Sequence[str | Sequence[str] | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the model finds in each of `texts`, in the precision of the run.
 
-        Each answer has ``text``, or ``words`` where the text was given as a list of them, and what the task's `predict`
-        returns. Texts of any length will do: long ones are cut into rows as in training.
+        A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
+        "text_pair": ...}``. Each answer has ``text``, or ``words``, or what the object has, and beside it what the
+        task's `predict` returns. Texts of any length will do: long ones are cut as in training.
+
+        Raises:
+            DataError: the task does not take such objects.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts: write predict([text])")
         if not texts:
             return []
         task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
-        examples = [task.from_text(text, f"text:{n}") for n, text in enumerate(texts)]
+        inputs = [_as_object(text) for text in texts]
+        examples = [task.from_input(given, f"text:{n}") for n, given in enumerate(inputs)]
         encoded = task.encode(examples, self.tokenizer, **options)
         answers: dict[int, dict[str, Any]] = {}
         device = self._device
@@ -154,10 +161,7 @@ class FinishedRun:
             for indices in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):
                 batch = _to(device, task.collate(examples, encoded, indices))
                 answers |= zip(indices, task.predict(tuner(batch), batch), strict=True)
-        return [
-            {"text": text, **answers[n]} if isinstance(text, str) else {"words": list(text), **answers[n]}
-            for n, text in enumerate(texts)
-        ]
+        return [given | answers[n] for n, given in enumerate(inputs)]
 
     def evaluate(
         self,
@@ -192,7 +196,7 @@ class FinishedRun:
             chosen = list(splits) or ["test"]
             options = {"max_tokens": self._max_tokens(tuner)}
             known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-            known.load_new(_new_files(Path(data), chosen))
+            known.load_new(_new_files(Path(data), chosen, takes_folders(spec.data.format)))
         check_length(tuner.model, known.longest)
         store_and_compile(tuner.model, spec.trainer)
         trainer = L.Trainer(
@@ -238,12 +242,15 @@ class FinishedRun:
             with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
                 merged.save_pretrained(temporary)
                 self.pretrained.tokenizer().save_pretrained(temporary)
-            plain = HEADS[spec.task.head].from_pretrained(temporary, local_files_only=True).eval().to(self._device)
+            head = spec.task.head
+            plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
+            plain = plain.eval().to(self._device)
             pairs = zip(self._logits(plain, data), expected, strict=True)
             difference = max(float((new - old).abs().max()) for new, old in pairs)
             if not difference <= MERGE_TOLERANCE:
                 raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
-            card = model_card(self.record.data, spec.task.head, self.pretrained.origin, self._model_licence, difference)
+            origin, licence = self.pretrained.origin, self._model_licence
+            card = model_card(self.record.data, head.model, head.pipeline, origin, licence, difference)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             folder.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(folder)
@@ -277,7 +284,7 @@ class FinishedRun:
         for split in splits:
             if data.sha256[split] != self.record.data["identity"]["data_sha256"][split]:
                 raise DataError(
-                    f"{data.origin}: {data.files[split]} is not what the run was scored on any more; "
+                    f"{data.origin}: {file_of(data.files, split)} is not what the run was scored on any more; "
                     "score it as new data, --data FILE"
                 )
 
@@ -293,22 +300,29 @@ class FinishedRun:
         return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
 
 
-def _new_files(path: Path, splits: Sequence[str]) -> dict[str, Path]:
-    """Return the file of each of `splits`: `path` itself, or those of that folder whose names say so."""
+def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:
+    """Return the file of each of `splits`, or its folder: `path` itself, or those in it whose names say so."""
     if not path.exists():
         raise DataError(f"'{path}': there is no such file or folder")
-    if not path.is_dir():
+    what = "folder" if folders else "file"
+    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SPLITS)):
         if len(splits) > 1:
-            raise DataError(f"'{path}' is one file, and so one split: name one of {', '.join(splits)}")
+            raise DataError(f"'{path}' is one {what}, and so one split: name one of {', '.join(splits)}")
         return {splits[0]: path}
     files = {}
     for split in splits:
-        names = files_named_for(split, path)
+        names = named_for(split, path, folders)
         if len(names) != 1:
-            found = f"several could be ({', '.join(names)})" if names else "no file's name says so"
-            raise DataError(f"'{path}': which file is the {split} split? {found}; name the file itself")
+            found = f"several could be ({', '.join(names)})" if names else f"no {what}'s name says so"
+            raise DataError(f"'{path}': which {what} is the {split} split? {found}; name the {what} itself")
         files[split] = path / names[0]
     return files
+
+
+def _as_object(text: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(text, Mapping):
+        return dict(text)
+    return {"text": text} if isinstance(text, str) else {"words": list(text)}
 
 
 def _to(device: torch.device, batch: Batch) -> Batch:

@@ -7,19 +7,24 @@ from typing import Any
 
 
 def model_card(
-    record: Mapping[str, Any], head: str, model_origin: str, model_licence: str | None, largest_difference: float
+    record: Mapping[str, Any],
+    model_class: str,
+    pipeline: str,
+    model_origin: str,
+    model_licence: str | None,
+    largest_difference: float,
 ) -> str:
     """Return the Markdown of the card.
 
     Args:
         record: of the run.
-        head: the kind of model, in the terms of transformers' pipelines.
+        model_class: the class of transformers that loads it.
+        pipeline: the kind of model, in the terms of transformers' pipelines.
         model_origin: where the pretrained model came from.
         model_licence: its licence, where that is known.
         largest_difference: between the logits of the exported model and those of the run.
     """
     data, method, identity = record["data"], record["method"], record["identity"]
-    kind = "".join(part.capitalize() for part in head.split("-"))
     rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
     scores = "\n".join(
         f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
@@ -29,20 +34,20 @@ def model_card(
     return f"""\
 ---
 library_name: transformers
-pipeline_tag: {head}
+pipeline_tag: {pipeline}
 tags: [peftlab, {method["name"]}]
 ---
 
 # {record["name"]}
 
-A {head} model: {model_origin} fine-tuned on {data["name"]} by the method `{method["name"]}`, which trained
+A {pipeline} model: {model_origin} fine-tuned on {data["name"]} by the method `{method["name"]}`, which trained
 {method["trainable_parameters"]:,} of {method["total_parameters"]:,} parameters. What the method added is merged into
 the weights: it is a plain transformers model.
 
 ```python
-from transformers import AutoModelFor{kind}, AutoTokenizer
+from transformers import {model_class}, AutoTokenizer
 
-model, tokenizer = AutoModelFor{kind}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+model, tokenizer = {model_class}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
 ```
 
 - **Data**: {data["name"]} ({data["origin"]}), rows: {rows}

@@ -48,9 +48,6 @@ from peftlab.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
-TASK_TYPES = {"token-classification": "TOKEN_CLS"}
-"""What the peft library calls each head."""
-
 
 def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] = ()) -> RunRecord:
     """Train, test and record what `cfg` describes.
@@ -146,7 +143,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     """Load the backbone with the task's head, apply the method, and wrap both for training."""
     attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
     model = pretrained.backbone(spec.task, attention)
-    context = MethodContext(head_of(model), TASK_TYPES[spec.task.head], pretrained.origin)
+    context = MethodContext(head_of(model), spec.task.head.task_type, pretrained.origin)
     if spec.trainer.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")

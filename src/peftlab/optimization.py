@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from peftlab.errors import ConfigError
+from peftlab.methods.method import is_of_head
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -34,7 +35,7 @@ class OptimizerSpec:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer.algorithm: {error}") from error
 
-    def attach(self, model: nn.Module, head: Iterable[str]) -> Optimizer:
+    def attach(self, model: nn.Module, head: Collection[str]) -> Optimizer:
         """Return the optimiser of `model`'s trainable parameters.
 
         Args:
@@ -46,17 +47,16 @@ class OptimizerSpec:
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return optimizer
 
-    def param_groups(self, model: nn.Module, head: Iterable[str]) -> list[dict[str, Any]]:
+    def param_groups(self, model: nn.Module, head: Collection[str]) -> list[dict[str, Any]]:
         """Sort the trainable parameters by learning rate (head or not) and by weight decay.
 
         Vectors (biases, norms, scales) are not decayed, as in the reference recipe of BERT: decay is meant for the
         matrices whose scale the data does not fix.
         """
-        heads = set(head)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                lr = self.head_lr if self.head_lr is not None and heads & set(name.split(".")) else self.lr
+                lr = self.head_lr if self.head_lr is not None and is_of_head(name, head) else self.lr
                 decay = self.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((lr, decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]

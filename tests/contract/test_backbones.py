@@ -26,13 +26,14 @@ from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir
 from peftlab.methods.library import linear_layers
-from peftlab.methods.method import MethodContext
+from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.one_run import build_tuner, run
 from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.texts import Text
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 WORDS = ["Marie", "Curie", "moved", "from", "Paris", "to", "New", "York", ",", "said", "Unesco", "."]
@@ -101,6 +102,8 @@ class Family(NamedTuple):
     attention: list[str] = BERT_ATTENTION
     mlp: list[str] = BERT_MLP
     head: tuple[str, ...] = ("classifier",)
+    text_head: tuple[str, ...] = ("classifier",)
+    """Of whole texts."""
     attention_dropout: str | None = "attention.self.dropout"
     positions: int | None = 80
     sdpa: bool = True
@@ -116,6 +119,7 @@ BERT = Family(
     functools.partial(word_pieces, False),
     {**SMALL, "max_position_embeddings": 80},
     layers("bert.encoder.layer"),
+    text_head=("bert.pooler", "classifier"),
 )
 FAMILIES = {
     "bert_base_cased": BERT,
@@ -155,6 +159,7 @@ FAMILIES = {
             "attention.self.value_proj",
             "attention.output.dense",
         ],
+        text_head=("pooler", "classifier"),
         positions=None,
         sdpa=False,
     ),
@@ -165,6 +170,7 @@ FAMILIES = {
         layers("distilbert.transformer.layer"),
         attention=["attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"],
         mlp=["ffn.lin1", "ffn.lin2"],
+        text_head=("pre_classifier", "classifier"),
         attention_dropout="attention.dropout",
     ),
     "electra_base": Family(
@@ -180,6 +186,7 @@ FAMILIES = {
         ["albert.encoder.albert_layer_groups.0.albert_layers.0"],
         attention=["attention.query", "attention.key", "attention.value", "attention.dense"],
         mlp=["ffn", "ffn_output"],
+        text_head=("albert.pooler", "classifier"),
         attention_dropout="attention.attention_dropout",
         checkpointing=False,
     ),
@@ -200,6 +207,7 @@ FAMILIES = {
         attention=["attn.Wqkv", "attn.Wo"],
         mlp=["mlp.Wi", "mlp.Wo"],
         head=("head", "classifier"),
+        text_head=("head", "classifier"),
         attention_dropout="attn.out_drop",
         positions=None,
     ),
@@ -518,6 +526,71 @@ class TestTraining:
             ]
             expected["lora"] = sum(head) + sum(method.options["r"] * sum(shape) for shape in shapes)
         assert method.count(model)["trainable_parameters"] == expected[peft]
+
+
+@pytest.fixture
+def classification(spec):
+    task = spec("task=classification").task
+    task.learn_labels({"train": []}, ["neg", "neutral", "pos"])
+    return task
+
+
+@pytest.mark.parametrize("option", HUB)
+def test_a_head_for_whole_texts(option, spec_of, saved, classification):
+    """All that comes after the last layer is the head: some architectures keep a part of it in the encoder."""
+    family = FAMILIES[option]
+    pretrained = fetch(spec_of(option).model)
+    model = pretrained.backbone(classification)
+    assert head_of(model) == family.text_head
+    stored = family.pretrained.from_pretrained(saved(option)).state_dict()
+    encoder = {name: tensor for name, tensor in model.state_dict().items() if not is_of_head(name, family.text_head)}
+    assert encoder
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
+    everything = {f"{block}.{end}" for block in family.blocks for end in (*family.attention, *family.mlp)}
+    assert set(linear_layers(model, "all_linear", family.text_head)) == everything
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])
+@pytest.mark.parametrize("peft", ["lora", "full", "head"])
+@pytest.mark.parametrize("option", HUB)
+def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tmp_path):
+    spec = spec_of(option, f"peft={peft}", *NO_DROPOUT)
+    pretrained = fetch(spec.model)
+    labels = ["neg", "pos", "neutral"]
+    examples = [Text(f"train:{n}", text, labels[n], TEXT[0] if pairs else None) for n, text in enumerate(TEXT)]
+    encoded = classification.encode(examples, pretrained.tokenizer(), max_tokens=80, long="truncate")
+    batch = classification.collate(examples, encoded, range(len(examples)))
+
+    def make(seed):
+        torch.manual_seed(seed)
+        model = pretrained.backbone(classification)
+        context = MethodContext(head_of(model), classification.head.task_type, pretrained.origin)
+        return spec.peft.apply(model, context), context
+
+    model, context = make(0)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.0)
+    losses = []
+    for _ in range(10):
+        loss = classification.loss(model.train()(**batch["inputs"]).logits, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    used = {name for name, _ in model.named_parameters() if "original_module" not in name}
+    assert {name for name in used if is_of_head(name, context.head)} <= trained
+    assert all(torch.equal(model.get_parameter(name), before[name]) for name in before.keys() - trained)
+    with torch.no_grad():
+        logits = model.eval()(**batch["inputs"]).logits
+        spec.peft.save(model, tmp_path / "adapter", context)
+        again, _ = make(1)
+        spec.peft.load(again, tmp_path / "adapter")
+        assert torch.equal(again.eval()(**batch["inputs"]).logits, logits)
+        merged = spec.peft.merge(again)
+        torch.testing.assert_close(merged(**batch["inputs"]).logits, logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow

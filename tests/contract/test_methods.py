@@ -16,7 +16,6 @@ from peftlab.exits import conf_dir
 from peftlab.methods.library import LibraryMethod, linear_layers
 from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Full, Head
-from peftlab.one_run import TASK_TYPES
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 METHODS = list(FILES)
@@ -64,7 +63,7 @@ def tuned(plain, pretrained, task):
 
     def make(method, seed=0, task=task, model=None):
         model = plain(seed, task) if model is None else model
-        context = MethodContext(head_of(model), TASK_TYPES[task.head], pretrained.origin)
+        context = MethodContext(head_of(model), task.head.task_type, pretrained.origin)
         return method.apply(model, context).eval(), context
 
     return make

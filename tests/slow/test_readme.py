@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
 
 from peftlab.exits import conf_dir
+from peftlab.python_api import compose
 from peftlab.record import RunRecord
 
 pytestmark = pytest.mark.slow
@@ -28,10 +30,11 @@ LINES = [line.partition(" #")[0].strip() for block in SHELL[2:] for line in bloc
 
 
 @pytest.fixture
-def reader(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> Iterator[None]:
+def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
+    shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield
     for name, module in list(sys.modules.items()):
@@ -47,7 +50,7 @@ def test_there_are_no_commands_elsewhere():
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("peftlab ")])
-def test_every_command_runs(command, tiny_overrides, monkeypatch, line):
+def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
     words = shlex.split(line)
     if words[0] == "cd":
         monkeypatch.chdir(words[1])
@@ -59,8 +62,10 @@ def test_every_command_runs(command, tiny_overrides, monkeypatch, line):
         ended = command(*arguments)
         assert ended.out
     else:
+        task = get_class(compose(*(word for word in arguments if "=" in word)).task._target_)
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
-        ended = command(*arguments, *(tiny for tiny in tiny_overrides if tiny.split("=")[0] not in given))
+        tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
+        ended = command(*arguments, *(override for override in tiny if override.split("=")[0] not in given))
         (record,) = Path("runs").glob("*/*/record.json")
         assert RunRecord.load(record.parent).data["status"] == "completed"
     assert ended.code == 0, ended.err

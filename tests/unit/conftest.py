@@ -1,4 +1,4 @@
-"""What the unit tests share: the tiny BERT as a `Pretrained`, its tokenizer, and a task that knows its labels."""
+"""What the unit tests share: the tiny BERT as a `Pretrained`, its tokenizer, and tasks that know their labels."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def ner():
     def make(types=("LOC", "PER"), metric="entity_f1", **options):
         task = Ner(name="ner", selection=Selection(metric=metric, mode="max"), **options)
         task.learn_labels({"train": []}, list(types))
+        return task
+
+    return make
+
+
+@pytest.fixture
+def classification():
+    """Return a maker of classification tasks with the labels neg and pos."""
+    from peftlab.tasks.classification import Classification
+    from peftlab.tasks.task import Selection
+
+    def make(labels=("neg", "pos"), metric="macro_f1", **options):
+        task = Classification(name="classification", selection=Selection(metric=metric, mode="max"), **options)
+        task.learn_labels({"train": []}, list(labels))
         return task
 
     return make

@@ -42,6 +42,22 @@ class TestBackbone:
         assert model.config.id2label == dict(enumerate(task.labels))
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
+    def test_for_whole_texts_it_comes_with_its_pooler(self, pretrained, tiny_model, classification):
+        task = classification(["a", "b", "c"])
+        model = pretrained.backbone(task)
+        stored = load_file(tiny_model / "model.safetensors")
+        assert all(torch.equal(tensor, stored[name]) for name, tensor in model.bert.state_dict().items())
+        assert model.classifier.weight.shape == (3, 32)
+        assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+    def test_weights_without_a_pooler_will_do(self, folder, classification):
+        tensors = load_file(folder / "model.safetensors")
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooler.")}
+        assert len(kept) == len(tensors) - 2
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        model = pretrained_in(folder).backbone(classification())
+        assert model.bert.pooler.dense.weight.isfinite().all()
+
     def test_weights_stored_in_half_precision_become_fp32(self, folder, ner):
         tensors = load_file(folder / "model.safetensors")
         halves = {name: tensor.bfloat16() for name, tensor in tensors.items()}
@@ -313,8 +329,9 @@ class TestIdentity:
         assert pretrained_in(folder).weights_sha256 == before
 
 
-def test_the_head_is_what_stands_beside_the_encoder(pretrained, ner):
+def test_the_head_is_what_stands_beside_the_encoder(pretrained, ner, classification):
     assert head_of(pretrained.backbone(ner())) == ("classifier",)
+    assert head_of(pretrained.backbone(classification())) == ("bert.pooler", "classifier")
     config = GPT2Config(vocab_size=9, n_positions=4, n_embd=8, n_layer=1, n_head=1)
     assert head_of(GPT2ForTokenClassification(config)) == ("classifier",)
 

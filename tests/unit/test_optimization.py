@@ -66,6 +66,14 @@ def test_the_head_has_its_own_rate():
     assert found["classifier.bias"] == (0.7, 0.0)
 
 
+def test_a_head_may_be_a_part_of_the_encoder():
+    found = settings_of(spec(head_lr=0.7), model(), ("encoder.norm", "classifier"))
+    assert {name for name, (lr, _) in found.items() if lr == 0.7} == {
+        name for name in found if name.startswith(("encoder.norm.", "classifier."))
+    }
+    assert any(name.startswith("encoder.norm.") for name in found)
+
+
 def test_the_head_is_found_inside_a_wrapper():
     """A library wraps the model and the head: ``base_model.model.classifier.modules_to_save.default.weight``."""
     wrapped = nn.ModuleDict({"base_model": nn.ModuleDict({"model": model()})})

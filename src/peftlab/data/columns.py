@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from peftlab.errors import DataError, did_you_mean
+from peftlab.data.text_files import read_text
+from peftlab.errors import DataError
 from peftlab.tasks.bio import TAG_FORMS, Scheme, TagError, detect_scheme, is_tag, repaired_bio, to_bio
 from peftlab.tasks.words import Sentence
 
@@ -57,7 +57,7 @@ class Columns:
 
     def _read_file(self, split: str, path: Path) -> list[Sentence]:
         """Return the sentences of a file with their tags as they stand there, all well-formed."""
-        lines = [line.removesuffix("\r") for line in _text(path).split("\n")]
+        lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
         columns, first = self._count_columns(path, lines)
         sentences: list[Sentence] = []
         words: list[str] = []
@@ -146,31 +146,3 @@ class Columns:
 
 def _ends_sentence(line: str) -> bool:
     return not line.strip(" \t") or line.startswith("-DOCSTART-")
-
-
-def _text(path: Path) -> str:
-    """Return the text of a UTF-8 file without its byte order mark."""
-    try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.{_suggestion(path.parent, path.name)}") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, expected a file.{_suggestion(path)}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Name a file that can be.") from None
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8."
-        ) from None
-
-
-def _suggestion(folder: Path, name: str = "") -> str:
-    """Return which file of `folder` may be meant by `name`, or which there are."""
-    if not folder.is_dir():
-        return f" Nor is there a folder {folder}."
-    names = sorted(each.name for each in folder.iterdir() if each.is_file())
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return did_you_mean(name, names) or f" Files in {folder}: {listed or 'none'}."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -16,33 +17,25 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
+from peftlab.data.duplicates import repeated
 from peftlab.data.encoded_cache import cached, fingerprint
+from peftlab.data.held_out import hold_out
+from peftlab.data.splits import SPLITS, Files, Splits, file_of, split_files
 from peftlab.errors import ConfigError, DataError
-from peftlab.sources import Fetched, FilesSource, IndexSource
+from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.task import Batch, Encoded, Task
 
-SPLITS = ("train", "validation", "test")
-SPLIT_WORDS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
-"""What a file's name holds, for ``auto``."""
+log = logging.getLogger("peftlab")
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 
 @runtime_checkable
 class Format(Protocol):
-    """How examples lie in files."""
+    """How examples lie in files; of a format with a true attribute ``takes_folders``, in a folder a split."""
 
     def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
-
-
-@spec
-class Splits:
-    """The file of each split, relative to the source's folder; ``auto``: found by its name."""
-
-    train: str = "auto"
-    validation: str = "auto"
-    test: str = "auto"
 
 
 @spec
@@ -52,13 +45,15 @@ class DataSpec:
     name: str
     """Of the data set, in the record and in the names of folders."""
     path: str | None = None
-    """The folder of `data=files`."""
+    """The folder or file of the options for the user's own."""
     source: IndexSource | FilesSource
     """Where the files come from."""
     splits: Splits
     """The file of each split."""
     format: Format
     """How examples lie in the files, an object with `read`."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """What becomes of texts that a file has more than once: all stay, or the first of each; none whose gold differs."""
     labels: list[str] | None = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
@@ -115,6 +110,8 @@ class Split:
 
     examples: list[Any]
     encoded: Encoded
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Examples that were left out, by the reason."""
     rows: int = field(init=False)
     tokens: np.ndarray | None = field(default=None, init=False)
     """What `DataModule.tokens_of` has found: every example is collated for it."""
@@ -143,7 +140,7 @@ class DataModule(L.LightningDataModule):
         self.spec, self.task, self.tokenizer, self.budget, self.seed = spec, task, tokenizer, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
-        self.files: dict[str, str] = {}
+        self.files: Files = {}
         self.origin = ""
         self.source: dict[str, str] = {}
         self.licence: str | None = None
@@ -160,15 +157,17 @@ class DataModule(L.LightningDataModule):
         """
         fetched = self.spec.source.fetch()
         self.origin, self.licence, self.source = fetched.origin, fetched.licence, fetched.resolved
-        self.files = split_files(self.spec, fetched)
-        self.sha256 = {split: fetched.digest(file) for split, file in self.files.items()}
-        examples = self.spec.format.read({split: fetched.file(file) for split, file in self.files.items()})
-        self.task.learn_labels(examples, self.spec.labels)
-        train_texts = {self.task.text_key(example) for example in examples["train"]}
-        self.train_test_overlap = sum(self.task.text_key(example) in train_texts for example in examples["test"])
-        for split, members in examples.items():
+        self.files = split_files(self.spec.splits, fetched, takes_folders(self.spec.format))
+        self.sha256 = {split: fetched.digest(file_of(self.files, split)) for split in self.files}
+        own = {split: file for split, file in self.files.items() if isinstance(file, str)}
+        examples = self._read({split: fetched.file(file) for split, file in own.items()})
+        splits, dropped = self._divide(examples)
+        train_texts = {self.task.text_key(example) for example in splits["train"]}
+        self.train_test_overlap = sum(self.task.text_key(example) in train_texts for example in splits["test"])
+        for split, members in splits.items():
             most = self.budget.train_examples if split == "train" else self.budget.eval_examples
-            self.splits[split] = self._encode(_choose(members, most))
+            self.splits[split] = self._encode(_choose(members, most), dropped[split])
+            self._tell_what_is_lost(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
 
@@ -178,15 +177,70 @@ class DataModule(L.LightningDataModule):
         Raises:
             DataError: what is wrong with a file, or a label that is not among those.
         """
-        examples = self.spec.format.read(dict(files))
+        examples = self._read(files)
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
 
-    def _encode(self, examples: list[Any]) -> Split:
+    def _read(self, files: Mapping[str, Path]) -> dict[str, list[Any]]:
+        """Return the examples in the files, by split.
+
+        Raises:
+            ConfigError: they are not what the task is about.
+        """
+        examples = self.spec.format.read(dict(files))
+        for example in (members[0] for members in examples.values() if members):
+            if not isinstance(example, self.task.example):
+                raise ConfigError(
+                    f"task={self.task.name} takes a {self.task.example.__name__} as an example, and data="
+                    f"{self.spec.name} has a {type(example).__name__}: choose another data=..., or another task=..."
+                )
+        return examples
+
+    def _divide(self, examples: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], dict[str, dict[str, int]]]:
+        """Leave duplicates out, let the task learn its labels, and hold out the splits that have no file.
+
+        Returns:
+            the examples of each split, and how many of each were left out, by the reason.
+        """
+        shares = {split: share for split, share in self.files.items() if isinstance(share, float)}
+        splits: dict[str, list[Any]] = {split: [] for split in self.files}
+        dropped: dict[str, dict[str, int]] = {split: {} for split in self.files}
+        learnt: dict[str, list[Any]] = {}
+        for file, members in examples.items():
+            texts = [self.task.text_key(example) for example in members]
+            left_out: dict[int, str] = {}
+            if self.spec.duplicates == "drop":
+                duplicates, conflicts = repeated(texts, [self.task.gold(example) for example in members])
+                left_out = dict.fromkeys(duplicates, "duplicates") | dict.fromkeys(conflicts, "conflicts")
+            learnt[file] = [example for n, example in enumerate(members) if n not in left_out]
+            places = hold_out(texts, shares) if file == "train" and shares else [file] * len(members)
+            for n, (split, example) in enumerate(zip(places, members, strict=True)):
+                if n in left_out:
+                    dropped[split][left_out[n]] = dropped[split].get(left_out[n], 0) + 1
+                else:
+                    splits[split].append(example if split == file else replace(example, id=f"{split}:{n}"))
+        self.task.learn_labels(learnt, self.spec.labels)  # held out or not: a rare label may be in one split only
+        for split, members in splits.items():
+            if not members:
+                raise DataError(
+                    f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}, none is "
+                    f"left for it; name a file or another share, data.splits.{split}=..."
+                )
+        return splits, {split: dict(sorted(reasons.items())) for split, reasons in dropped.items()}
+
+    def _tell_what_is_lost(self, split: str) -> None:
+        members = self.splits[split]
+        truncated = {name: n for name, n in members.encoded.counts.items() if name.startswith("truncated")}
+        lost = [f"{n:,} {name.replace('_', ' ')}" for name, n in (members.dropped | truncated).items() if n]
+        if lost:
+            log.info("left out of the %s split (data.max_tokens=%d): %s", split, self.spec.max_tokens, ", ".join(lost))
+
+    def _encode(self, examples: list[Any], dropped: dict[str, int] | None = None) -> Split:
         options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
         texts = [self.task.text_key(example) for example in examples]
         name = fingerprint(self.tokenizer, texts, self.task.name, options)
-        return Split(examples, cached(name, lambda: self.task.encode(examples, self.tokenizer, **options)))
+        encoded = cached(name, lambda: self.task.encode(examples, self.tokenizer, **options))
+        return Split(examples, encoded, dropped or {})
 
     def _overfit(self, batches: int) -> None:
         """Make the first training batches the training and the validation split."""
@@ -240,12 +294,11 @@ class DataModule(L.LightningDataModule):
             "origin": self.origin,
             "splits": {
                 name: {
-                    "file": self.files[
-                        "train" if split is self.splits["train"] else name
-                    ],  # overfitting: train is both
+                    # overfitting: train is both
+                    "file": file_of(self.files, "train" if split is self.splits["train"] else name),
                     "rows": split.rows,
                     **split.encoded.counts,
-                    "dropped": {},
+                    "dropped": split.dropped,
                 }
                 for name, split in self.splits.items()
             },
@@ -353,34 +406,9 @@ class _BatchDataset(Dataset[Batch]):
         return self.split.rows
 
 
-def split_files(spec: DataSpec, fetched: Fetched) -> dict[str, str]:
-    """Return the file of each split, those set to ``auto`` found by a word in their names.
-
-    Raises:
-        ConfigError: no file, or more than one, could be meant.
-    """
-    files = {}
-    for split in SPLITS:
-        name = getattr(spec.splits, split)
-        if name == "auto":
-            candidates = files_named_for(split, fetched.folder)
-            if len(candidates) != 1:
-                found = f"several could be meant ({', '.join(candidates)})" if candidates else "no file's name says so"
-                raise ConfigError(
-                    f"data.splits.{split}: which file of {fetched.folder}? {found}. "
-                    f"Name it: data.splits.{split}=FILE, or put one of {', '.join(SPLIT_WORDS[split])} into its name"
-                )
-            name = candidates[0]
-        files[split] = name
-    return files
-
-
-def files_named_for(split: str, folder: Path) -> list[str]:
-    """Return the names of the files in `folder` that one of the words for `split` is in."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: is not a folder; name the folder that holds the files of the splits")
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return [name for name in names if any(word in name.lower() for word in SPLIT_WORDS[split])]
+def takes_folders(format: Format) -> bool:
+    """Return whether a split is a folder in this format."""
+    return bool(getattr(format, "takes_folders", False))
 
 
 def _choose(examples: list[Any], most: int | None) -> list[Any]:

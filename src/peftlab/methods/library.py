@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
+from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext, is_of_head
 from peftlab.tensor_files import load_into, save
 
 GROUPS = ("all_linear", "attention", "mlp")
@@ -134,9 +134,7 @@ def linear_layers(model: nn.Module, target: str | list[str], head: tuple[str, ..
         ConfigError: nothing matches; the message says what there is.
     """
     linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.split(".")[0] not in head
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and not is_of_head(name, head)
     ]
     blocks = [name for name in linear if re.search(r"\.\d+\.", name)]
     if isinstance(target, str) and target in GROUPS:

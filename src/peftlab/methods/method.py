@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 
@@ -26,11 +27,16 @@ class MethodContext:
     """What a method may know of the model it is applied to."""
 
     head: tuple[str, ...]
-    """Names of the modules of the task's head; every method trains them."""
+    """Names of the modules of the task's head, e.g. ``classifier``, ``bert.pooler``; every method trains them."""
     task_type: str
     """In the peft library's terms, e.g. ``TOKEN_CLS``."""
     model_origin: str
     """Where the model came from, for the saved adapter."""
+
+
+def is_of_head(name: str, head: Iterable[str]) -> bool:
+    """Return whether a module or parameter is one of the head's, whatever a method has wrapped around either."""
+    return any(f".{module}." in f".{name}." for module in head)
 
 
 @spec

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
-from peftlab.tasks.entity_scores import EntityScores, TypeScores
+from peftlab.tasks.confusion import class_table, report_text
+from peftlab.tasks.entity_scores import EntityScores
+from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import Batch, Encoded, Table, Task, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
-
-IGNORED = -100
-"""The label of a token that has no part in the loss."""
 
 
 @spec
@@ -31,16 +30,9 @@ class Ner(Task):
     """How a predicted tag sequence that breaks BIO is read."""
     types: list[str] = field(default_factory=list, init=False)
     """The entity types, in the order of `labels`."""
-    head: ClassVar[Literal["token-classification"]] = "token-classification"
-
-    def __post_init__(self) -> None:
-        """Check what the selection names."""
-        scores = [*EntityScores.SCORES, "loss"]
-        if self.selection.metric not in scores:
-            raise ConfigError(
-                f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
-                f"{did_you_mean(self.selection.metric, scores)} Allowed: {', '.join(scores)}"
-            )
+    head: ClassVar[Head] = TOKEN_CLASSIFICATION
+    example: ClassVar[type] = Sentence
+    scores: ClassVar[tuple[str, ...]] = EntityScores.SCORES
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; `declared` names entity types."""
@@ -65,10 +57,13 @@ class Ner(Task):
         """Return the entity types."""
         return list(self.types)
 
-    def from_text(self, text: str | Sequence[str], id: str) -> Sentence:
-        """Return a sentence whose tags are all O; a text is split as `words_of` says."""
-        if not isinstance(text, str):
-            return Sentence(id, list(text), ["O"] * len(text))
+    def from_input(self, given: Mapping[str, Any], id: str) -> Sentence:
+        """Return a sentence of ``words``, or of ``text``, split as `words_of` says; its tags are all O."""
+        text, words = given.get("text"), given.get("words")
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return Sentence(id, words, ["O"] * len(words))
+        if words is not None or not isinstance(text, str):
+            raise DataError("expected `text`, a string, or `words`, a list of strings")
         spans = words_of(text)
         return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
 
@@ -181,37 +176,27 @@ class Ner(Task):
         """Return the overall scores, and precision, recall and F1 of each type."""
         scores = {name: float(value) for name, value in metric.compute().items()}
         for row in metric.table():
-            scores[f"entity_precision/{row.type}"] = row.precision
-            scores[f"entity_recall/{row.type}"] = row.recall
-            scores[f"entity_f1/{row.type}"] = row.f1
+            scores[f"entity_precision/{row.name}"] = row.precision
+            scores[f"entity_recall/{row.name}"] = row.recall
+            scores[f"entity_f1/{row.name}"] = row.f1
         return scores
 
     def report(self, metric: EntityScores) -> str:
         """Return precision, recall, F1 and support of each type and of all."""
-        rows = metric.table()
-        total = {name: float(value) for name, value in metric.compute().items()}
-        width = max(len("all entities"), *(len(row.type) for row in rows))
-        lines = [f"{'':{width}}  precision  recall      f1  support"]
-        lines += [
-            f"{row.type:{width}}  {row.precision:9.4f}  {row.recall:6.4f}  {row.f1:6.4f}  {row.support:7d}"
-            for row in rows
-        ]
-        lines.append(
-            f"{'all entities':{width}}  {total['entity_precision']:9.4f}  {total['entity_recall']:6.4f}  "
-            f"{total['entity_f1']:6.4f}  {sum(row.support for row in rows):7d}"
-        )
-        return "\n".join(lines)
+        precision, recall, f1, _ = (float(value) for value in metric.compute().values())
+        return report_text(metric.table(), {"all entities": (precision, recall, f1)})
 
     def tables(self, metric: EntityScores) -> dict[str, Table]:
         """Return the scores of each entity type, and how often each gold type was predicted as which."""
-        return {
-            "entity_types": ([field.name for field in fields(TypeScores)], [list(astuple(r)) for r in metric.table()]),
-            "confusion": (["gold \\ predicted", *sorted(self.types), "missed"], metric.confusion_table()),
-        }
+        return {"entity_types": class_table(metric.table(), "type"), "confusion": metric.confusion_table()}
 
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""
         return "\x1f".join(example.words)
+
+    def gold(self, example: Sentence) -> list[str]:
+        """Return the tags."""
+        return example.tags
 
 
 def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | None] = ()) -> dict[str, Any]:

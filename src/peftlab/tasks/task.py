@@ -15,6 +15,12 @@ from torch import Tensor
 from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
+from peftlab.errors import ConfigError, did_you_mean
+from peftlab.tasks.heads import Head
+
+IGNORED = -100
+"""The label of what has no part in the loss."""
+
 Batch = dict[str, Any]
 """A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
 which is not to count), ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is
@@ -65,8 +71,21 @@ class Task(ABC):
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits; filled by `learn_labels`."""
 
-    head: ClassVar[Literal["token-classification"]]
+    head: ClassVar[Head]
     """Which head of transformers the backbone gets."""
+    example: ClassVar[type]
+    """What an example is; a data set's format has to give these."""
+    scores: ClassVar[tuple[str, ...]]
+    """What `metric` computes."""
+
+    def __post_init__(self) -> None:
+        """Check what the selection names."""
+        known = [*self.scores, "loss"]
+        if self.selection.metric not in known:
+            raise ConfigError(
+                f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
+                f"{did_you_mean(self.selection.metric, known)} Allowed: {', '.join(known)}"
+            )
 
     @abstractmethod
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -82,8 +101,12 @@ class Task(ABC):
         """Return what `learn_labels` would have to be given to come to the same labels."""
 
     @abstractmethod
-    def from_text(self, text: str | Sequence[str], id: str) -> Any:
-        """Return an example without gold: of a text, or of its words where it has been split already."""
+    def from_input(self, given: Mapping[str, Any], id: str) -> Any:
+        """Return an example without gold: of ``text`` in `given`, and what else the task takes.
+
+        Raises:
+            DataError: what is needed is missing or of the wrong type; says what is expected.
+        """
 
     @abstractmethod
     def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
@@ -139,4 +162,8 @@ class Task(ABC):
 
     @abstractmethod
     def text_key(self, example: Any) -> str:
-        """Return what makes two examples the same text, for finding the overlap of splits."""
+        """Return what makes two examples the same text, for finding duplicates and the overlap of splits."""
+
+    @abstractmethod
+    def gold(self, example: Any) -> Any:
+        """Return what the example is labelled with; two examples with one text and different gold contradict."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from pydantic import ValidationError
 
 from peftlab.data.batching import Division
 from peftlab.data.columns import Columns
-from peftlab.data.module import BudgetSpec, DataModule, DataSpec, Splits, split_files
+from peftlab.data.module import BudgetSpec, DataModule, DataSpec
+from peftlab.data.splits import Splits
 from peftlab.errors import ConfigError, DataError, SourceError
 from peftlab.sources import FilesSource, cache_root
+from peftlab.tasks.classification import Classification
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.task import Selection
 
@@ -52,62 +55,25 @@ def folder_of(tmp_path: Path):
     return make
 
 
-def files_of(folder: Path, **named) -> dict[str, str]:
-    spec = spec_of(folder, Splits(**named))
-    return split_files(spec, spec.source.fetch())
-
-
 def ids(data: DataModule, split: str) -> list[str]:
     return [example.id for example in data.splits[split].examples]
 
 
-class TestSplitFiles:
-    @pytest.mark.parametrize(
-        "names",
-        [
-            ("train.txt", "dev.txt", "test.txt"),
-            ("train.txt", "valid.txt", "test.txt"),
-            ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated"),
-            ("NER-TRAIN.tsv", "NER-Validation.tsv", "NER-TEST.tsv"),
-        ],
-    )
-    def test_files_are_found_by_their_names(self, folder_of, names):
-        folder = folder_of(*names, "README.md", ".train.txt.swp")
-        (folder / "training-logs").mkdir()
-        assert tuple(files_of(folder).values()) == names
-        assert list(files_of(folder)) == ["train", "validation", "test"]
-
-    def test_named_files_are_taken_as_they_are(self, folder_of):
-        folder = folder_of("a", "b", "train.txt")
-        assert files_of(folder, validation="a", test="sub/b") == {
-            "train": "train.txt",
-            "validation": "a",
-            "test": "sub/b",
-        }
-
-    def test_two_files_that_could_be_meant(self, folder_of):
-        folder = folder_of("train.txt", "dev.txt", "test_a.txt", "test_b.txt")
-        with pytest.raises(ConfigError) as error:
-            files_of(folder)
-        assert str(error.value) == (
-            f"data.splits.test: which file of {folder}? several could be meant (test_a.txt, test_b.txt). "
-            "Name it: data.splits.test=FILE, or put one of test into its name"
-        )
-        assert files_of(folder, test="test_b.txt")["test"] == "test_b.txt"
-
-    def test_no_file_that_could_be_meant(self, folder_of):
-        with pytest.raises(ConfigError) as error:
-            files_of(folder_of("train.txt", "test.txt"))
-        assert "data.splits.validation" in str(error.value)
-        assert "no file's name says so" in str(error.value)
-        assert "valid, validation, val, dev" in str(error.value)
-
+class TestLoad:
     def test_a_file_that_is_not_there(self, folder_of, module):
         with pytest.raises(SourceError, match=r"tests\.txt'\. Did you mean 'test\.txt'\?"):
             module(folder_of("train.txt", "dev.txt", "test.txt"), splits=Splits(test="tests.txt"))
 
+    def test_a_task_on_other_examples_is_refused(self, tiny_data, tokenizer):
+        task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
+        data = DataModule(spec_of(tiny_data), task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        with pytest.raises(ConfigError) as error:
+            data.load()
+        assert str(error.value) == (
+            "task=classification takes a Text as an example, and data=tiny has a Sentence: "
+            "choose another data=..., or another task=..."
+        )
 
-class TestLoad:
     def test_splits_are_read_and_encoded(self, module):
         data = module()
         assert {name: split.rows for name, split in data.splits.items()} == {
@@ -150,6 +116,87 @@ class TestLoad:
         folder = folder_of("train.txt", "dev.txt", content="Rome B-LOC\nfell O\n\nParis B-LOC\n")
         (folder / "test.txt").write_text("Rome B-LOC\n\nParis B-LOC\n\nParis O\n\nRome B-LOC\nfell O\n")
         assert module(folder).train_test_overlap == 3  # the text counts, whatever its tags
+
+
+def sentences(count: int) -> str:
+    """Return `count` sentences as CoNLL text, many of them twice."""
+    draw = random.Random(5)
+    different = [[draw.choice(["Rome B-LOC", "Ada B-PER", "to O"]) for _ in range(9)] for _ in range(count // 2)]
+    return "\n\n".join("\n".join(draw.choice(different)) for _ in range(count)) + "\n"
+
+
+class TestHeldOut:
+    """Splits that have no file of their own."""
+
+    def test_the_training_file_is_divided(self, folder_of, module):
+        folder = folder_of("all.txt", content=sentences(200))
+        data = module(folder / "all.txt", splits=Splits(validation=0.2))
+        assert data.resolved()["splits"] == {"train": "all.txt", "validation": 0.2, "test": 0.1}
+        assert set(data.sha256) == {"train", "validation", "test"}
+        assert len(set(data.sha256.values())) == 1
+        numbers = [int(id_.partition(":")[2]) for split in data.splits for id_ in ids(data, split)]
+        assert sorted(numbers) == list(range(200))
+        rows = {name: split.rows for name, split in data.splits.items()}
+        assert all(id_.startswith(f"{split}:") for split in rows for id_ in ids(data, split))
+        assert rows["train"] > rows["validation"] > 10 < rows["test"]
+        assert data.train_test_overlap == 0  # though the same sentences are there several times
+        described = data.describe()["splits"]
+        assert {split["file"] for split in described.values()} == {"all.txt"}
+
+    def test_it_is_divided_alike_whatever_the_seed_and_what_is_kept(self, folder_of, module):
+        folder = folder_of("train.txt", content=sentences(100))
+        first, again = module(folder), module(folder, seed=3, budget={"train_examples": 20})
+        assert ids(first, "test") == ids(again, "test")
+        assert set(ids(again, "train")) < set(ids(first, "train"))
+
+    def test_labels_are_those_of_the_whole_file(self, folder_of, module):
+        """A type that only held-out sentences have is no unknown label."""
+        content = "".join(f"word{n} B-T{n}\n\n" for n in range(40))
+        data = module(folder_of("train.txt", content=content))
+        assert len(data.task.types) == 40
+
+    def test_a_share_of_nothing(self, folder_of, module):
+        with pytest.raises(DataError) as error:
+            module(folder_of("train.txt"))
+        assert str(error.value) == (
+            "empty split 'validation': of 1 examples in train.txt, none is left for it; name a file or another share, "
+            "data.splits.validation=..."
+        )
+
+
+class TestDuplicates:
+    CONTENT = "Rome B-LOC\n\nfell O\n\nParis B-LOC\n\nRome B-LOC\n\nParis O\n\nRome B-LOC\n\nAda B-PER\n"
+
+    def test_they_are_kept_by_default(self, folder_of, module):
+        data = module(folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT))
+        assert [split.rows for split in data.splits.values()] == [7, 7, 7]
+        assert data.describe()["splits"]["train"]["dropped"] == {}
+
+    def test_dropping_leaves_the_first_and_nothing_that_contradicts(self, folder_of, module):
+        data = module(folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT), duplicates="drop")
+        for split in ("train", "validation", "test"):
+            assert ids(data, split) == [f"{split}:{n}" for n in (0, 1, 6)]
+            assert data.describe()["splits"][split]["dropped"] == {"duplicates": 2, "conflicts": 2}
+
+    def test_where_splits_are_held_out_they_are_counted_where_they_would_have_been(self, folder_of, module):
+        folder = folder_of("train.txt", content=sentences(150))
+        kept, dropped = module(folder), module(folder, duplicates="drop")
+        for split in kept.splits:
+            counts = dropped.describe()["splits"][split]["dropped"]
+            assert dropped.splits[split].rows + sum(counts.values()) == kept.splits[split].rows
+        texts = [" ".join(e.words) for split in dropped.splits.values() for e in split.examples]
+        assert len(texts) == len(set(texts)) < 150
+
+    def test_what_is_lost_is_told(self, folder_of, module, caplog):
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
+        (folder / "test.txt").write_text("Rome B-LOC\nfell O\nto O\nAda B-PER\n")
+        with caplog.at_level("INFO", logger="peftlab"):
+            module(folder, duplicates="drop", max_tokens=4, long="truncate")
+        assert [record.getMessage() for record in caplog.records] == [
+            "left out of the train split (data.max_tokens=4): 2 conflicts, 2 duplicates",
+            "left out of the validation split (data.max_tokens=4): 2 conflicts, 2 duplicates",
+            "left out of the test split (data.max_tokens=4): 3 truncated",
+        ]
 
 
 class TestBudget:

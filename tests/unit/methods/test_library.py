@@ -65,6 +65,8 @@ class TestLinearLayers:
         assert linear_layers(model, "attention", ()) == ["encoder.layer.0.attn"]
         assert linear_layers(model, "mlp", ()) == ["encoder.layer.0.fc"]
         assert linear_layers(model, "pooler", ()) == ["encoder.pooler"]
+        with pytest.raises(ConfigError, match="no linear layer is called 'pooler'"):
+            linear_layers(model, "pooler", ("encoder.pooler",))
 
     @pytest.mark.parametrize("target", ["all_linear", "attention", []])
     def test_nothing_to_adapt(self, target):

@@ -6,7 +6,8 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
 from peftlab.tasks.bio import bio_labels
-from peftlab.tasks.entity_scores import EntityScores, TypeScores
+from peftlab.tasks.confusion import ClassRow
+from peftlab.tasks.entity_scores import EntityScores
 
 TYPES = ["PER", "LOC", "creative-work"]
 
@@ -43,9 +44,9 @@ def test_scores_equal_seqeval(repair, seed: int) -> None:
     assert computed["entity_f1"] == pytest.approx(report["micro avg"]["f1-score"])
     assert computed["entity_f1_macro"] == pytest.approx(report["macro avg"]["f1-score"])
     rows = metric.table()
-    assert [row.type for row in rows] == sorted(TYPES)
+    assert [row.name for row in rows] == sorted(TYPES)
     for row in rows:
-        expected = report[row.type]
+        expected = report[row.name]
         assert row.precision == pytest.approx(expected["precision"], abs=1e-12)
         assert row.recall == pytest.approx(expected["recall"], abs=1e-12)
         assert row.f1 == pytest.approx(expected["f1-score"], abs=1e-12)
@@ -61,9 +62,9 @@ def test_a_small_example_by_hand() -> None:
         {"entity_precision": 1 / 3, "entity_recall": 1 / 2, "entity_f1": 2 / 5, "entity_f1_macro": 1 / 2}
     )
     assert metric.table() == [
-        TypeScores(type="LOC", precision=0.0, recall=0.0, f1=0.0, support=1, predicted=2),
-        TypeScores(type="PER", precision=1.0, recall=1.0, f1=1.0, support=1, predicted=1),
-        TypeScores(type="creative-work", precision=0.0, recall=0.0, f1=0.0, support=0, predicted=0),
+        ClassRow(name="LOC", precision=0.0, recall=0.0, f1=0.0, support=1, predicted=2),
+        ClassRow(name="PER", precision=1.0, recall=1.0, f1=1.0, support=1, predicted=1),
+        ClassRow(name="creative-work", precision=0.0, recall=0.0, f1=0.0, support=0, predicted=0),
     ]
 
 
@@ -164,9 +165,9 @@ def test_scores_stay_float32_where_the_default_dtype_is_bfloat16() -> None:
         (
             [["B-PER"], ["B-ORG"]],
             [["B-PER"], ["O"]],
-            "unknown entity type 'ORG'; the types are PER, LOC, creative-work",
+            "unknown class 'ORG'; the classes are PER, LOC, creative-work",
         ),
-        ([["B-PER"], ["O"]], [["B-PER"], ["B-ORG"]], "unknown entity type 'ORG'"),
+        ([["B-PER"], ["O"]], [["B-PER"], ["B-ORG"]], "unknown class 'ORG'"),
         ([["B-PER"], ["PER"]], [["B-PER"], ["O"]], "'PER' is not a tag"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Texts that are there twice, word for word or nearly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+RUN = 5
+"""Words in the runs of words that near duplicates share."""
+
+ALIKE = 0.5
+"""The share of their runs of words (Jaccard index) from which two texts are near duplicates."""
+
+COMMON = 50
+"""A run that is in more texts than this is a phrase, and tells nothing: without this limit, it would make a pair of
+every two of them."""
+
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
+_LINK = re.compile(r"https?://\S*")
+
+
+def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[int], list[int]]:
+    """Return the positions of texts that are left out where each is to be there once.
+
+    Returns:
+        those that are there before with the same gold; and those that are there with different gold, all of them, since
+        nobody knows which is right.
+    """
+    first: dict[Hashable, int] = {}
+    again: dict[Hashable, list[int]] = {}
+    for n, text in enumerate(texts):
+        if first.setdefault(text, n) != n:
+            again.setdefault(text, []).append(n)
+    duplicates: list[int] = []
+    conflicts: list[int] = []
+    for text, others in again.items():
+        same = all(gold[n] == gold[first[text]] for n in others)
+        if same:
+            duplicates += others
+        else:
+            conflicts += [first[text], *others]
+    return sorted(duplicates), sorted(conflicts)
+
+
+def near_duplicates(texts: Sequence[str]) -> list[int]:
+    """Return for each text the position of the first text of its group of near duplicates; its own where it is alone.
+
+    Two texts are near duplicates if at least `ALIKE` of the runs of `RUN` words in either are in both (the w-shingling
+    of Broder 1997), letter case, punctuation and links left aside; a shorter text is one run. Groups are closed: what
+    is like one of a group belongs to it. A Chinese character is a word.
+    """
+    run, owner = _runs(texts)
+    sizes = np.bincount(owner, minlength=len(texts))
+    starts = np.flatnonzero(np.r_[True, run[1:] != run[:-1]]) if len(run) else np.zeros(0, dtype=np.int64)
+    owners = np.diff(np.r_[starts, len(run)])
+    pairs = [np.zeros(0, dtype=np.int64)]
+    for number in range(2, COMMON + 1):
+        members = owner[starts[owners == number][:, None] + np.arange(number)]
+        one, other = np.triu_indices(number, 1)
+        pairs.append((members[:, one] * len(texts) + members[:, other]).ravel())
+    pair, shared = np.unique(np.concatenate(pairs), return_counts=True)
+    one, other = pair // max(1, len(texts)), pair % max(1, len(texts))
+    alike = shared >= ALIKE * (sizes[one] + sizes[other] - shared)
+    return _groups(len(texts), one[alike].tolist(), other[alike].tolist())
+
+
+def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number for every different run of words in every text, and the position of that text, sorted."""
+    vocabulary: dict[str, int] = {}
+    words: list[int] = []
+    ends: list[int] = []
+    for text in texts:
+        found = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _WORD.findall(_LINK.sub(" ", text.casefold()))]
+        words += found + [0] * (RUN - len(found))
+        ends.append(len(words))
+    numbers = np.asarray(words, dtype=np.uint64)
+    run = np.zeros(max(0, len(numbers) - RUN + 1), dtype=np.uint64)
+    for place in range(RUN):  # a polynomial of the words' numbers, modulo 2**64
+        run = run * np.uint64(0x9E3779B97F4A7C15) + numbers[place : place + len(run)] + np.uint64(1)
+    end = np.asarray(ends, dtype=np.int64)
+    owner = np.searchsorted(end, np.arange(len(run)), side="right")
+    inside = np.arange(len(run)) + RUN <= end[owner]
+    run, owner = run[inside], owner[inside]
+    order = np.lexsort((owner, run))
+    run, owner = run[order], owner[order]
+    new = np.r_[True, (run[1:] != run[:-1]) | (owner[1:] != owner[:-1])] if len(run) else np.zeros(0, dtype=bool)
+    return run[new], owner[new]
+
+
+def _groups(number: int, ones: Sequence[int], others: Sequence[int]) -> list[int]:
+    """Return the first member of each one's group, where pairs belong together (union-find)."""
+    above = list(range(number))
+
+    def first(n: int) -> int:
+        while above[n] != n:
+            above[n] = above[above[n]]
+            n = above[n]
+        return n
+
+    for one, other in zip(ones, others, strict=True):
+        a, b = first(one), first(other)
+        above[max(a, b)] = min(a, b)
+    return [first(n) for n in range(number)]

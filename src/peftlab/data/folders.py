@@ -1,0 +1,60 @@
+"""A folder a class: every file in it is a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from peftlab.data.text_files import Encoding, read_text
+from peftlab.errors import DataError
+from peftlab.tasks.texts import Text
+
+
+@dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
+class Folders:
+    """How to read a folder of folders, which are called by the labels. Hidden files are left out.
+
+    A split is such a folder: the source's own, or those below it that are called train, validation (valid, val, dev)
+    and test.
+    """
+
+    takes_folders: ClassVar[bool] = True
+
+    suffix: str = ".txt"
+    """How the names of the texts' files end; other files are left out."""
+    encodings: list[Encoding] = Field(default=["utf-8"], min_length=1)
+    """Of the files: of each, the first that fits."""
+
+    def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
+        """Return the texts of each split, sorted by label and file, with the ids ``split:0``, ``split:1``, ...
+
+        Args:
+            files: the folder of each split.
+
+        Raises:
+            DataError: a folder holds no text, or a file is empty or not in its encoding; the message names the file.
+        """
+        return {split: self._read_folder(split, path) for split, path in files.items()}
+
+    def _read_folder(self, split: str, path: Path) -> list[Text]:
+        if not path.is_dir():
+            raise DataError(f"{path}: is no folder; expected one that holds a folder for each class.")
+        texts: list[Text] = []
+        advice = "Save the file as UTF-8, or name its encoding too, data.format.encodings=[utf-8,latin-1] for instance"
+        for folder in sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")):
+            for file in sorted(folder.glob(f"*{self.suffix}")):
+                if file.is_file() and not file.name.startswith("."):
+                    text = read_text(file, *self.encodings, advice=advice).strip()
+                    if not text:
+                        raise DataError(f"{file}: the text is empty. Write one, or remove the file.")
+                    texts.append(Text(f"{split}:{len(texts)}", text, folder.name, file=str(file)))
+        if not texts:
+            raise DataError(
+                f"{path}: empty split '{split}': no folder in it holds a file *{self.suffix}. Expected a folder for "
+                "each class, with a file for each text; set data.format.suffix to how their names end."
+            )
+        return texts

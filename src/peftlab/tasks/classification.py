@@ -1,0 +1,179 @@
+"""Classification of texts and of pairs of texts: one label each, of two or more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.tasks.class_scores import ClassScores
+from peftlab.tasks.confusion import class_table, report_text
+from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
+from peftlab.tasks.texts import Text, encode_texts
+
+_SHOWN = 10
+"""Labels in a message."""
+
+
+@spec
+class Classification(Task):
+    """One label a text, by cross-entropy over the head's logits (Devlin et al. 2019)."""
+
+    head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
+    example: ClassVar[type] = Text
+    scores: ClassVar[tuple[str, ...]] = ClassScores.SCORES
+
+    def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
+        """See `Task.learn_labels`; labels that are all whole numbers are sorted by their value."""
+        found = {text.label for text in splits["train"] if text.label is not None}
+        self.labels = list(declared) if declared else _in_order(found)
+        if len(self.labels) < 2:
+            raise DataError(
+                f"{'data.labels' if declared else 'the training split'} has {len(self.labels)} labels"
+                f"{': ' + self.labels[0] if self.labels else ''}; a classifier needs two or more"
+            )
+        known = set(self.labels)
+        for texts in splits.values():
+            for text in texts:
+                if text.label not in known:
+                    listed = ", ".join(self.labels[:_SHOWN]) + (", ..." if len(self.labels) > _SHOWN else "")
+                    raise DataError(
+                        f"{text.place}: unknown label '{text.label}'.{did_you_mean(str(text.label), known)} "
+                        f"Labels {'declared' if declared else 'in the training split'}: {listed}; "
+                        "name them all with data.labels=[...]"
+                    )
+
+    @property
+    def declared_labels(self) -> list[str]:
+        """Return the labels."""
+        return list(self.labels)
+
+    def from_input(self, given: Mapping[str, Any], id: str) -> Text:
+        """Return the text of ``text``, and of ``text_pair`` where that is given."""
+        text, pair = given.get("text"), given.get("text_pair")
+        if not isinstance(text, str) or not isinstance(pair, str | None):
+            raise DataError("expected `text`, a string, and of pairs `text_pair`, a string too")
+        return Text(id, text, None, pair)
+
+    def encode(self, examples: Sequence[Text], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+        """See `encode_texts`."""
+        if options.pop("long") == "split":
+            raise ConfigError("data.long=split: a text with one label is one row; set data.long=truncate")
+        return encode_texts(examples, tokenizer, **options)
+
+    def collate(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        """Return ``inputs`` of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` without gold."""
+        starts = encoded.arrays["examples"]
+        columns = {"input_ids": (encoded.arrays["tokens"], encoded.padding)}
+        if len(encoded.arrays["types"]):
+            columns["token_type_ids"] = (encoded.arrays["types"], 0)
+        shape = (len(indices), int(encoded.lengths[list(indices)].max()))
+        inputs = {name: np.full(shape, fill, dtype=np.int64) for name, (_, fill) in columns.items()}
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, i in enumerate(indices):
+            span = slice(starts[i], starts[i + 1])
+            for name, (values, _) in columns.items():
+                inputs[name][row, : encoded.lengths[i]] = values[span]
+            mask[row, : encoded.lengths[i]] = 1
+        number = {label: n for n, label in enumerate(self.labels)}
+        gold = [examples[i].label for i in indices]
+        return {
+            "inputs": {name: torch.from_numpy(values) for name, values in (inputs | {"attention_mask": mask}).items()},
+            "labels": torch.tensor([IGNORED if label is None else number[label] for label in gold]),
+            "tokens": int(mask.sum()),
+            "examples": [examples[i] for i in indices],
+        }
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy over the texts; `logits`: (texts, labels)."""
+        return F.cross_entropy(
+            logits.float(), batch["labels"], ignore_index=IGNORED, label_smoothing=self.label_smoothing
+        )
+
+    def weight(self, batch: Batch) -> int:
+        """Return the number of texts."""
+        return len(batch["examples"])
+
+    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return one prediction a text; the probability is that of the predicted label."""
+        return [
+            {
+                "id": text.id,
+                "input": text.text if text.pair is None else [text.text, text.pair],
+                "gold": text.label,
+                "predicted": self.labels[label],
+                "probability": probabilities[label],
+            }
+            for text, label, probabilities in self._answers(logits, batch)
+        ]
+
+    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return the ``predicted`` label of each text, its ``probability``, and the ``probabilities`` of all labels."""
+        return [
+            {
+                "predicted": self.labels[label],
+                "probability": probabilities[label],
+                "probabilities": dict(zip(self.labels, probabilities, strict=True)),
+            }
+            for _, label, probabilities in self._answers(logits, batch)
+        ]
+
+    def _answers(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Text, int, list[float]]]:
+        """Yield each text with the index of its label and the probabilities of all."""
+        probabilities = logits.float().softmax(-1)
+        yield from zip(batch["examples"], probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
+
+    def metric(self) -> ClassScores:
+        """Return accuracy and F1."""
+        return ClassScores(self.labels)
+
+    def update(self, metric: ClassScores, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """See `Task.update`."""
+        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
+
+    @property
+    def scorer(self) -> str:
+        """See `Task.scorer`."""
+        return ClassScores.SCORER
+
+    def details(self, metric: ClassScores) -> dict[str, float]:
+        """Return the overall scores, and precision, recall and F1 of each label."""
+        scores = {name: float(value) for name, value in metric.compute().items()}
+        for row in metric.table():
+            scores |= {
+                f"precision/{row.name}": row.precision,
+                f"recall/{row.name}": row.recall,
+                f"f1/{row.name}": row.f1,
+            }
+        return scores
+
+    def report(self, metric: ClassScores) -> str:
+        """Return precision, recall, F1 and support of each label and the mean over them, and the accuracy."""
+        total = {name: float(value) for name, value in metric.compute().items()}
+        macro = (total["macro_precision"], total["macro_recall"], total["macro_f1"])
+        table = report_text(metric.table(), {"macro average": macro})
+        return f"{table}\naccuracy {total['accuracy']:.4f}, weighted F1 {total['weighted_f1']:.4f}"
+
+    def tables(self, metric: ClassScores) -> dict[str, Table]:
+        """Return the scores of each label, and how often each was taken for which."""
+        return {"classes": class_table(metric.table(), "label"), "confusion": metric.confusion_table()}
+
+    def text_key(self, example: Text) -> str:
+        """Return the text, or both of a pair."""
+        return example.text if example.pair is None else f"{example.text}\x1f{example.pair}"
+
+    def gold(self, example: Text) -> str | None:
+        """Return the label."""
+        return example.label
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    by_value = all(label.isdecimal() for label in labels)
+    return sorted(labels, key=lambda label: (int(label) if by_value else 0, label))

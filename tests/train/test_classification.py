@@ -1,0 +1,248 @@
+"""Whole runs on texts with one label each, and what is done with a finished one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import classification_report
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from peftlab import cli
+from peftlab.errors import DataError
+from peftlab.finished_run import MERGE_TOLERANCE, load
+from peftlab.reproduce import reproduce
+
+LABELS = ["compare", "hire", "move", "nothing", "report"]
+
+
+@pytest.fixture(scope="session")
+def run_texts(run_tiny, tiny_texts):
+    """Run the tiny model on the tiny texts with further overrides, LoRA by default."""
+    return lambda *overrides: run_tiny("task=classification", "data=csv", f"data.path={tiny_texts}", *overrides)
+
+
+LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=120", "model.dropout=0"]
+"""Enough for LoRA to tell most of the classes apart."""
+
+
+@pytest.fixture(scope="session")
+def finished_texts(run_texts, tmp_path_factory):
+    """A finished run; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
+        return run_texts(*LEARNING, f"run_dir={folder / 'run'}", "logger=[csv,tensorboard]")
+
+
+@pytest.fixture(scope="session")
+def loaded(finished_texts):
+    return load(finished_texts.folder)
+
+
+@pytest.fixture
+def peftlab(capsys):
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def recorded(record, split="test") -> dict[str, float]:
+    return {metric["name"]: metric["value"] for metric in record.data["metrics"] if metric["split"] == split}
+
+
+class TestRun:
+    def test_it_learns(self, finished_texts):
+        """By chance, a macro F1 over five classes is about 0.2."""
+        assert finished_texts.data["status"] == "completed"
+        assert recorded(finished_texts)["macro_f1"] > 0.6
+
+    def test_the_record(self, finished_texts):
+        data = finished_texts.data["data"]
+        assert {name: (split["file"], split["rows"]) for name, split in data["splits"].items()} == {
+            "train": ("train.csv", 48),
+            "validation": ("dev.csv", 16),
+            "test": ("test.csv", 16),
+        }
+        assert data["labels"] == LABELS
+        assert finished_texts.data["name"] == "classification-csv-lora"
+        assert finished_texts.data["selection"]["metric"] == "macro_f1"
+        assert {metric["scorer"] for metric in finished_texts.data["metrics"]} == {
+            "single label, exact counts; macro over the classes in gold or predicted"
+        }
+        names = {"accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall", "loss"}
+        by_label = {f"{score}/{label}" for score in ("precision", "recall", "f1") for label in LABELS}
+        assert recorded(finished_texts).keys() == names | by_label
+
+    @pytest.mark.parametrize("split", ["validation", "test"])
+    def test_scores_are_those_that_scikit_learn_finds_in_the_predictions(self, finished_texts, split):
+        predictions = lines(finished_texts.folder / "predictions" / f"{split}.jsonl")
+        assert [p["id"] for p in predictions] == [f"{split}:{n}" for n in range(16)]
+        assert all(p.keys() == {"id", "input", "gold", "predicted", "probability"} for p in predictions)
+        assert all(1 / len(LABELS) <= p["probability"] <= 1 for p in predictions)
+        gold, predicted = ([p[key] for p in predictions] for key in ("gold", "predicted"))
+        report = classification_report(gold, predicted, output_dict=True, zero_division=0)
+        scores = recorded(finished_texts, split)
+        assert scores["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
+        assert scores["weighted_f1"] == pytest.approx(report["weighted avg"]["f1-score"])
+        assert scores["accuracy"] == pytest.approx(sum(g == p for g, p in zip(gold, predicted, strict=True)) / 16)
+        for label in set(gold) | set(predicted):
+            assert scores[f"f1/{label}"] == pytest.approx(report[label]["f1-score"])
+
+    def test_the_tables_of_the_loggers(self, finished_texts):
+        with (finished_texts.folder / "tables" / "test" / "confusion.csv").open() as file:
+            header, *rows = csv.reader(file)
+        assert header == ["gold \\ predicted", *LABELS]
+        assert [row[0] for row in rows] == LABELS
+        right = sum(int(row[1 + n]) for n, row in enumerate(rows))
+        assert right / 16 == pytest.approx(recorded(finished_texts)["accuracy"])
+        with (finished_texts.folder / "tables" / "test" / "classes.csv").open() as file:
+            assert [row["label"] for row in csv.DictReader(file)] == LABELS
+
+    @pytest.mark.parametrize("peft", ["full", "head"])
+    def test_other_methods(self, run_texts, peft):
+        record = run_texts(f"peft={peft}", "budget.max_steps=2")
+        assert record.data["status"] == "completed"
+        pooler, classifier = 32 * 32 + 32, 32 * len(LABELS) + len(LABELS)
+        if peft == "head":
+            assert record.data["method"]["trainable_parameters"] == pooler + classifier
+
+    def test_the_same_seed_gives_the_same_bits(self, run_texts, finished_texts):
+        again = run_texts(*LEARNING, "run_dir=again")
+        weights = [record.folder / "adapter" / "adapter_model.safetensors" for record in (finished_texts, again)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+    def test_a_batch_in_parts_makes_the_same_step(self, run_texts):
+        """Losses are weighed by texts here, not by tokens."""
+        options = ["model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0", "budget.max_steps=6"]
+        whole, parts = (
+            run_texts(*options, "run_dir=whole"),
+            run_texts(*options, "trainer.accumulate=3", "run_dir=parts"),
+        )
+        assert recorded(whole)["loss"] == pytest.approx(recorded(parts)["loss"], rel=1e-4)
+
+    def test_one_file_without_splits_and_of_pairs(self, run_tiny, tmp_path):
+        towns = ["rome", "paris"]
+        rows = [f"{towns[n % 2]},{towns[n % 3 % 2]} {n},{n % 2}" for n in range(80)]
+        (tmp_path / "pairs.csv").write_text("\n".join(["one,other,same", *rows]) + "\n")
+        columns = ["data.format.text=one", "data.format.pair=other", "data.format.label=same", "data.splits.test=0.3"]
+        record = run_tiny("task=classification", "data=csv", "data.path=pairs.csv", *columns, "budget.max_steps=4")
+        splits = record.data["data"]["splits"]
+        assert sum(split["rows"] for split in splits.values()) == 80
+        assert {split["file"] for split in splits.values()} == {"pairs.csv"}
+        (first, *_) = lines(record.folder / "predictions" / "test.jsonl")
+        assert first["id"].startswith("test:")
+        assert first["input"][0] in {"rome", "paris"}
+        run = load(record.folder)
+        assert run.evaluate().equal
+        answers = run.predict([{"text": "rome", "text_pair": "paris 3", "n": 1}])
+        assert answers[0]["text_pair"] == "paris 3"
+        assert answers[0]["n"] == 1
+        assert answers[0]["predicted"] in {"0", "1"}
+        run.export("plain")
+        assert reproduce(record.folder, check_only=True).reproduced
+
+
+class TestFinishedRun:
+    def test_its_scores_are_found_again_to_the_last_digit(self, loaded):
+        assert loaded.evaluate().equal is True
+
+    def test_new_data(self, loaded, tiny_texts, tmp_path):
+        found = loaded.evaluate(data=tiny_texts / "dev.csv", out="kept")
+        scores = {score.name: score.value for score in found.scores}
+        assert scores == recorded(loaded.record, "validation")
+        assert len(lines(Path("kept/test.jsonl"))) == 16
+        (tmp_path / "bad.csv").write_text("text,label\nRome,move\nParis,go\n")
+        with pytest.raises(DataError, match=r"bad\.csv:3: unknown label 'go'\. .*Labels declared: compare, hire,"):
+            loaded.evaluate(data=tmp_path / "bad.csv")
+
+    def test_predictions_are_those_of_the_run(self, loaded, finished_texts):
+        kept = lines(finished_texts.folder / "predictions" / "test.jsonl")
+        answers = loaded.predict([p["input"] for p in kept])
+        assert [answer["predicted"] for answer in answers] == [p["predicted"] for p in kept]
+        assert [answer["probability"] for answer in answers] == pytest.approx([p["probability"] for p in kept])
+        assert all(sum(answer["probabilities"].values()) == pytest.approx(1) for answer in answers)
+        assert answers[0].keys() == {"text", "predicted", "probability", "probabilities"}
+
+    def test_words_are_no_text(self, loaded):
+        with pytest.raises(DataError, match="expected `text`, a string"):
+            loaded.predict([["Marie", "Curie"]])
+
+    def test_transformers_reads_an_equal_model(self, loaded):
+        exported = loaded.export("out/plain")
+        assert 0 <= exported.largest_difference < MERGE_TOLERANCE
+        model = AutoModelForSequenceClassification.from_pretrained("out/plain")
+        tokenizer = AutoTokenizer.from_pretrained("out/plain")
+        assert type(model).__name__ == "BertForSequenceClassification"
+        assert model.config.id2label == dict(enumerate(LABELS))
+        inputs = tokenizer("Marie Curie moved from Warsaw to Paris .", return_tensors="pt")
+        with torch.no_grad():
+            torch.testing.assert_close(model(**inputs).logits, loaded.model(**inputs).logits, atol=1e-5, rtol=0)
+        card = Path("out/plain/README.md").read_text()
+        assert "pipeline_tag: text-classification" in card
+        assert "AutoModelForSequenceClassification.from_pretrained" in card
+        text = "the Acme report was read by Noether , said Noether ."
+        (found,) = pipeline("text-classification", model="out/plain")(text)
+        (own,) = loaded.predict([text])
+        assert (found["label"], found["score"]) == (own["predicted"], pytest.approx(own["probability"], abs=1e-5))
+
+    def test_it_is_what_its_record_says(self, finished_texts):
+        copy = Path(shutil.copytree(finished_texts.folder, "runs/copy"))
+        assert reproduce(copy, check_only=True).reproduced
+        predictions = copy / "predictions" / "test.jsonl"
+        first, *others = predictions.read_text().splitlines()
+        wrong = json.loads(first)
+        wrong["predicted"] = next(label for label in LABELS if label != wrong["predicted"])
+        predictions.write_text("\n".join([json.dumps(wrong), *others]) + "\n")
+        causes = {cause.what for cause in reproduce(copy, check_only=True).causes}
+        assert any("test accuracy does not follow from the predictions" in what for what in causes)
+
+
+class TestCommandLine:
+    def test_a_label_for_people(self, peftlab, finished_texts):
+        code, out, _ = peftlab("predict", finished_texts.folder, "nothing happened today .")
+        text, answer = out.splitlines()
+        assert (code, text) == (0, "nothing happened today .")
+        label, probability = answer.split()
+        assert label in LABELS
+        assert 0 < float(probability) <= 1
+
+    def test_objects_and_what_is_wrong_with_one(self, peftlab, finished_texts):
+        Path("in.jsonl").write_text('{"text": "Rome", "label": "kept", "n": 1}\n')
+        code, out, _ = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
+        answer = json.loads(out)
+        assert (code, answer["label"], answer["n"]) == (0, "kept", 1)
+        Path("in.jsonl").write_text('{"text": "Rome"}\n{"words": ["Rome"]}\n')
+        code, _, err = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
+        assert code == 2
+        assert err == "error: in.jsonl:2: expected `text`, a string, and of pairs `text_pair`, a string too\n"
+
+
+class TestMistakes:
+    def test_a_task_on_other_data(self, command, tiny_texts):
+        ended = command("task=classification")  # on the CoNLL columns of the tiny data
+        assert ended.code == 2
+        assert "task=classification takes a Text as an example, and data=files has a Sentence" in ended.err
+
+    def test_a_label_that_the_training_split_lacks(self, command, tmp_path):
+        (tmp_path / "texts").mkdir()
+        for name, label in {"train": "b", "dev": "b", "test": "c"}.items():
+            (tmp_path / "texts" / f"{name}.csv").write_text(f"text,label\nRome,a\nParis,{label}\n")
+        ended = command("task=classification", "data=csv", "data.path=texts")
+        assert ended.code == 2
+        assert (
+            f"{tmp_path / 'texts' / 'test.csv'}:3: unknown label 'c'. Labels in the training split: a, b" in ended.err
+        )

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from peftlab.data.json_lines import JsonLines
+from peftlab.errors import DataError
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def write_and_read(content: str, **options):
+        (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
+        return JsonLines(**options).read({"train": tmp_path / "a.jsonl"})["train"]
+
+    return write_and_read
+
+
+def test_a_file_by_hand(read, tmp_path):
+    first, second = read('{"text": "a\\nb", "label": "pos", "more": [1]}\r\n\n{"label": "neg", "text": " ü "}\n')
+    assert (first.id, first.text, first.label, first.pair) == ("train:0", "a\nb", "pos", None)
+    assert (second.id, second.text, second.label) == ("train:1", " ü ", "neg")
+    assert second.place == f"{tmp_path / 'a.jsonl'}:3"
+
+
+def test_line_separators_within_a_text_end_no_line(read):
+    (text,) = read(json.dumps({"text": "a\u2028b\x85c", "label": "1"}, ensure_ascii=False))
+    assert text.text == "a\u2028b\x85c"
+
+
+def test_other_keys_and_pairs(read):
+    (text,) = read('{"premise": "a", "hypothesis": "b", "gold": 2}', text="premise", pair="hypothesis", label="gold")
+    assert (text.text, text.pair, text.label) == ("a", "b", "2")
+
+
+@pytest.mark.parametrize(("label", "name"), [("a", "a"), (" a ", "a"), (0, "0"), (True, "true"), (False, "false")])
+def test_labels(read, label, name):
+    (text,) = read(json.dumps({"text": "t", "label": label}))
+    assert text.label == name
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{'text': 1}", "is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)). "),
+        ('["a"]', "is no JSON object. Write one a line, with 'text' and 'label'."),
+        ('{"text": "a"}', "there is no key 'label'. Keys: text. Set data.format.label to one of them."),
+        (
+            '{"texts": "a", "label": 1}',
+            "there is no key 'text'. Did you mean 'texts'? Keys: texts, label. Set data.format.text to one of them.",
+        ),
+        ('{"text": 1, "label": 1}', "'text' is 1; expected a text. Write one, or remove the line."),
+        ('{"text": " ", "label": 1}', "'text' is \" \"; expected a text. Write one, or remove the line."),
+        ('{"text": "a", "label": null}', "'label' is null; a label is a text or a whole number."),
+        ('{"text": "a", "label": 0.5}', "'label' is 0.5; a label is a text or a whole number."),
+        ('{"text": "a", "label": [1]}', "'label' is [1]; a label is a text or a whole number."),
+        ('{"text": "a", "label": " "}', "the label is empty. Write one, or remove the line."),
+    ],
+)
+def test_mistakes_are_told_with_file_and_line(read, tmp_path, line, message):
+    with pytest.raises(DataError) as error:
+        read('{"text": "a", "label": 1}\n\n' + line + "\n")
+    assert str(error.value).startswith(f"{tmp_path / 'a.jsonl'}:3: {message}")
+
+
+def test_a_pair_that_is_missing(read):
+    with pytest.raises(DataError, match=r"a\.jsonl:1: there is no key 'b'\. .* Set data\.format\.pair to one"):
+        read('{"text": "a", "label": 1}', pair="b")
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_without_an_object(read, content):
+    with pytest.raises(DataError, match=r"a\.jsonl: empty split 'train': the file holds no object\."):
+        read(content)

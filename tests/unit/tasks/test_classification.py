@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.class_scores import ClassScores
+from peftlab.tasks.classification import Classification
+from peftlab.tasks.task import IGNORED, Selection
+from peftlab.tasks.texts import Text
+
+EXAMPLES = [
+    Text("train:0", "the rome", "neg", file="f.csv", line=2),
+    Text("train:1", "paris", "pos", file="f.csv", line=3),
+    Text("train:2", "nothing happened today .", "neg", file="f.csv", line=4),
+]
+
+
+def bare(metric="macro_f1", **options) -> Classification:
+    return Classification(name="classification", selection=Selection(metric=metric, mode="max"), **options)
+
+
+@pytest.fixture
+def task() -> Classification:
+    task = bare()
+    task.learn_labels({"train": EXAMPLES}, None)
+    return task
+
+
+def batch_of(task, tokenizer, examples=EXAMPLES, indices=None):
+    encoded = task.encode(examples, tokenizer, max_tokens=64, long="truncate")
+    return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
+
+
+class TestCollate:
+    def test_a_batch_by_hand(self, task, tokenizer):
+        batch = batch_of(task, tokenizer, indices=[1, 0])
+        ids = tokenizer.convert_tokens_to_ids
+        assert batch["inputs"].keys() == {"input_ids", "attention_mask"}
+        assert batch["inputs"]["input_ids"].tolist() == [
+            ids(["[CLS]", "paris", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]),
+            ids(["[CLS]", "t", "##h", "##e", "rome", "[SEP]"]),
+        ]
+        assert batch["inputs"]["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]]
+        assert batch["labels"].tolist() == [1, 0]
+        assert batch["tokens"] == 9
+        assert batch["examples"] == [EXAMPLES[1], EXAMPLES[0]]
+        assert task.weight(batch) == 2
+
+    def test_pairs_come_with_their_types(self, task, tokenizer):
+        pairs = [Text("train:0", "rome", "pos", "paris"), Text("train:1", "the", "neg", "paris")]
+        inputs = batch_of(task, tokenizer, pairs)["inputs"]
+        assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1]]
+
+    def test_without_gold_there_is_no_label(self, task, tokenizer):
+        assert batch_of(task, tokenizer, [Text("text:0", "rome", None)])["labels"].tolist() == [IGNORED]
+
+    def test_a_text_is_not_split(self, task, tokenizer):
+        with pytest.raises(ConfigError, match=r"data\.long=split: .* is one row; set data\.long=truncate"):
+            task.encode(EXAMPLES, tokenizer, max_tokens=64, long="split")
+
+
+class TestLoss:
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_it_is_the_mean_cross_entropy(self, tokenizer, smoothing):
+        task = bare(label_smoothing=smoothing)
+        task.learn_labels({"train": EXAMPLES}, None)
+        batch = batch_of(task, tokenizer)
+        logits = torch.tensor([[1.0, -1], [0, 2], [3, 1]])
+        log_p = logits.double() - logits.double().exp().sum(-1, keepdim=True).log()
+        gold = [log_p[0, 0], log_p[1, 1], log_p[2, 0]]
+        expected = -(1 - smoothing) * sum(gold) / 3 - smoothing * log_p.mean()
+        assert task.loss(logits, batch).item() == pytest.approx(expected.item(), rel=1e-6)
+
+    def test_half_precision_logits_lose_nothing_more(self, task, tokenizer):
+        batch = batch_of(task, tokenizer)
+        logits = torch.randn(3, 2).bfloat16()
+        assert task.loss(logits, batch).dtype == torch.float32
+        assert torch.equal(task.loss(logits, batch), F.cross_entropy(logits.float(), batch["labels"]))
+
+
+class TestDecode:
+    def test_predictions(self, task, tokenizer):
+        batch = batch_of(task, tokenizer)
+        logits = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]).log()
+        predictions = task.decode(logits, batch)
+        assert [p.pop("probability") for p in predictions] == pytest.approx([0.9, 0.8, 0.7])
+        assert predictions == [
+            {"id": "train:0", "input": "the rome", "gold": "neg", "predicted": "neg"},
+            {"id": "train:1", "input": "paris", "gold": "pos", "predicted": "pos"},
+            {"id": "train:2", "input": "nothing happened today .", "gold": "neg", "predicted": "pos"},
+        ]
+        metric = task.metric()
+        task.update(metric, predictions)
+        assert metric.compute()["accuracy"].item() == pytest.approx(2 / 3)
+
+    def test_pairs_are_shown_as_pairs(self, task, tokenizer):
+        batch = batch_of(task, tokenizer, [Text("train:0", "rome", "pos", "paris")])
+        (prediction,) = task.decode(torch.zeros(1, 2), batch)
+        assert prediction["input"] == ["rome", "paris"]
+
+    def test_what_is_found_in_a_text(self, task, tokenizer):
+        batch = batch_of(task, tokenizer, [Text("text:0", "rome", None)])
+        (answer,) = task.predict(torch.tensor([[math.log(0.25), math.log(0.75)]]), batch)
+        assert answer["predicted"] == "pos"
+        assert answer["probability"] == pytest.approx(0.75)
+        assert answer["probabilities"] == pytest.approx({"neg": 0.25, "pos": 0.75})
+        json.dumps(answer, allow_nan=False)
+
+
+class TestInput:
+    def test_texts_and_pairs(self, task):
+        assert task.from_input({"text": "a", "label": "b"}, "text:3") == Text("text:3", "a", None)
+        assert task.from_input({"text": "a", "text_pair": "b"}, "text:3") == Text("text:3", "a", None, "b")
+
+    def test_a_pair_that_is_no_text(self, task):
+        with pytest.raises(DataError, match="expected `text`, a string, and of pairs `text_pair`, a string too"):
+            task.from_input({"text": "a", "text_pair": 1}, "text:0")
+
+
+class TestLabels:
+    def texts(self, *labels):
+        return [Text(f"train:{n}", "a", label, file="f.csv", line=n + 2) for n, label in enumerate(labels)]
+
+    @pytest.mark.parametrize(
+        ("found", "labels"),
+        [
+            (["b", "a", "b"], ["a", "b"]),
+            (["10", "9", "0"], ["0", "9", "10"]),
+            (["10", "9", "-1"], ["-1", "10", "9"]),
+            (["01", "1"], ["01", "1"]),
+        ],
+    )
+    def test_they_are_learnt_from_the_training_split_in_order(self, found, labels):
+        task = bare()
+        task.learn_labels({"train": self.texts(*found)}, None)
+        assert task.labels == labels
+
+    def test_declared_labels_keep_their_order_and_may_be_more(self):
+        task = bare()
+        task.learn_labels({"train": EXAMPLES}, ["pos", "neutral", "neg"])
+        assert task.labels == ["pos", "neutral", "neg"]
+
+    def test_a_label_that_the_training_split_lacks(self):
+        with pytest.raises(DataError) as error:
+            bare().learn_labels({"train": EXAMPLES, "test": self.texts("pos", "nag")}, None)
+        assert str(error.value) == (
+            "f.csv:3: unknown label 'nag'. Did you mean 'neg'? Labels in the training split: neg, pos; name them all "
+            "with data.labels=[...]"
+        )
+
+    def test_a_label_that_is_not_declared_among_many(self):
+        with pytest.raises(DataError) as error:
+            bare().learn_labels({"train": self.texts("new")}, [str(n) for n in range(20)])
+        assert str(error.value) == (
+            "f.csv:2: unknown label 'new'. Labels declared: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...; name them all with "
+            "data.labels=[...]"
+        )
+
+    def test_one_label_is_too_few(self):
+        with pytest.raises(DataError, match="the training split has 1 labels: a; a classifier needs two or more"):
+            bare().learn_labels({"train": self.texts("a", "a")}, None)
+        with pytest.raises(DataError, match=r"data\.labels has 1 labels: a;"):
+            bare().learn_labels({"train": self.texts("a", "a")}, ["a"])
+
+
+class TestSelection:
+    def test_a_typo_gets_a_suggestion(self):
+        with pytest.raises(ConfigError) as error:
+            bare(metric="f1_macro")
+        assert str(error.value).startswith("task.selection.metric = 'f1_macro' is no score of classification.")
+        assert str(error.value).endswith(
+            "Allowed: accuracy, macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall, loss"
+        )
+
+    @pytest.mark.parametrize("metric", [*ClassScores.SCORES, "loss"])
+    def test_every_score_can_be_selected_by(self, metric):
+        assert bare(metric=metric).selection.metric == metric
+
+
+def test_details_report_and_tables_hold_every_label(task):
+    metric = task.metric()
+    task.update(metric, [{"predicted": p, "gold": g} for p, g in [("neg", "neg"), ("neg", "pos"), ("pos", "pos")]])
+    details = task.details(metric)
+    assert details["accuracy"] == pytest.approx(2 / 3)
+    assert (details["precision/neg"], details["recall/neg"]) == (0.5, 1.0)
+    assert details["f1/pos"] == pytest.approx(2 / 3)
+    assert task.report(metric).splitlines() == [
+        "               precision  recall      f1  support",
+        "neg               0.5000  1.0000  0.6667        1",
+        "pos               1.0000  0.5000  0.6667        2",
+        "macro average     0.7500  0.7500  0.6667        3",
+        "accuracy 0.6667, weighted F1 0.6667",
+    ]
+    assert task.tables(metric)["confusion"] == (["gold \\ predicted", "neg", "pos"], [["neg", 1, 0], ["pos", 1, 1]])
+    columns, rows = task.tables(metric)["classes"]
+    assert columns[0] == "label"
+    assert rows[1] == ["pos", 1.0, 0.5, pytest.approx(2 / 3), 2, 1]
+    assert task.scorer == ClassScores.SCORER

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from peftlab.errors import DataError
+from peftlab.tasks.texts import Text, encode_texts
+
+TEXTS = [
+    Text("train:0", "Marie Curie moved from Warsaw to Paris .", "a", file="f.csv", line=2),
+    Text("train:1", "", "b", file="f.csv", line=3),
+    Text("train:2", "nothing happened today .", "a", file="f.csv", line=4),
+]
+
+
+def rows(encoded, name="tokens"):
+    starts = encoded.arrays["examples"]
+    return [encoded.arrays[name][a:b].tolist() for a, b in itertools.pairwise(starts)]
+
+
+def test_tokens_are_those_of_the_tokenizer(tokenizer):
+    encoded = encode_texts(TEXTS, tokenizer, 64)
+    assert rows(encoded) == [tokenizer(text.text)["input_ids"] for text in TEXTS]
+    assert encoded.lengths.tolist() == [len(row) for row in rows(encoded)]
+    assert encoded.lengths[1] == 2  # the special tokens
+    assert encoded.counts == {"truncated_texts": 0, "truncated_tokens": 0}
+    assert encoded.arrays["types"].size == 0
+    assert encoded.padding == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("max_tokens", [3, 5, 8])
+def test_what_is_too_long_is_truncated_and_counted(tokenizer, max_tokens):
+    whole, short = encode_texts(TEXTS, tokenizer, 64), encode_texts(TEXTS, tokenizer, max_tokens)
+    assert short.lengths.tolist() == [min(n, max_tokens) for n in whole.lengths]
+    assert short.counts == {
+        "truncated_texts": sum(whole.lengths > max_tokens),
+        "truncated_tokens": whole.lengths.sum() - short.lengths.sum(),
+    }
+    for cut, row in zip(rows(short), rows(whole), strict=True):
+        assert cut == (row if len(row) <= max_tokens else [*row[: max_tokens - 1], tokenizer.sep_token_id])
+
+
+PAIRS = [
+    Text("train:0", "Ada moved to Rome .", "a", "nothing happened today ."),
+    Text("train:1", "Rome", "b", "Marie Curie moved from Warsaw to Paris ."),
+]
+
+
+def test_pairs_have_types(tokenizer):
+    encoded = encode_texts(PAIRS, tokenizer, 64)
+    expected = [tokenizer(text.text, text.pair) for text in PAIRS]
+    assert rows(encoded) == [each["input_ids"] for each in expected]
+    assert rows(encoded, "types") == [each["token_type_ids"] for each in expected]
+    assert {0, 1} == set(encoded.arrays["types"].tolist())
+
+
+def test_of_a_pair_the_longer_text_is_truncated_first(tokenizer):
+    whole, short = encode_texts(PAIRS, tokenizer, 64), encode_texts(PAIRS, tokenizer, 12)
+    assert short.lengths.tolist() == [12, 12]
+    first = tokenizer("Rome", add_special_tokens=False)["input_ids"]
+    assert rows(short)[1][1 : 1 + len(first)] == first
+    assert rows(short, "types")[1].count(1) == 12 - 2 - len(first)
+    assert short.counts["truncated_tokens"] == (whole.lengths - 12).sum()
+
+
+def test_a_model_that_asks_for_no_types_gets_none(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
+    assert encode_texts(PAIRS, tokenizer, 64).arrays["types"].size == 0
+
+
+def test_no_text_at_all(tokenizer):
+    encoded = encode_texts([], tokenizer, 64)
+    assert encoded.arrays["examples"].tolist() == [0]
+    assert encoded.lengths.shape == (0,)
+
+
+def test_a_row_needs_room_beside_the_special_tokens(tokenizer):
+    with pytest.raises(DataError, match=r"data\.max_tokens=2 leaves no room beside 2 special tokens; set at least 3"):
+        encode_texts(TEXTS, tokenizer, 2)
+    with pytest.raises(DataError, match=r"data\.max_tokens=4 leaves no room beside 3 special tokens; set at least 5"):
+        encode_texts(PAIRS, tokenizer, 4)
+
+
+def test_one_text_among_pairs(tokenizer):
+    with pytest.raises(DataError, match=r"f\.csv:2: there is one text, where others are pairs; give it the second"):
+        encode_texts([*PAIRS, TEXTS[0]], tokenizer, 64)
+    with pytest.raises(DataError, match="text:0: there is one text"):
+        encode_texts([*PAIRS, Text("text:0", "a", None)], tokenizer, 64)
