@@ -203,10 +203,10 @@ class TestFinishedRun:
         copy = Path(shutil.copytree(finished_texts.folder, "runs/copy"))
         assert reproduce(copy, check_only=True).reproduced
         predictions = copy / "predictions" / "test.jsonl"
-        first, *others = predictions.read_text().splitlines()
-        wrong = json.loads(first)
-        wrong["predicted"] = next(label for label in LABELS if label != wrong["predicted"])
-        predictions.write_text("\n".join([json.dumps(wrong), *others]) + "\n")
+        rows = [json.loads(line) for line in predictions.read_text().splitlines()]
+        right = next(row for row in rows if row["predicted"] == row["gold"])
+        right["predicted"] = next(label for label in LABELS if label != right["gold"])
+        predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
         causes = {cause.what for cause in reproduce(copy, check_only=True).causes}
         assert any("test accuracy does not follow from the predictions" in what for what in causes)
 
