@@ -62,7 +62,9 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
         ended = command(*arguments)
         assert ended.out
     else:
-        task = get_class(compose(*(word for word in arguments if "=" in word)).task._target_)
+        config_dir = arguments[arguments.index("--config-dir") + 1] if "--config-dir" in arguments else None
+        composed = compose(*(word for word in arguments if "=" in word), config_dir=config_dir)
+        task = get_class(composed.task._target_)
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
         ended = command(*arguments, *(override for override in tiny if override.split("=")[0] not in given))

@@ -213,12 +213,13 @@ class DataModule(L.LightningDataModule):
                 duplicates, conflicts = repeated(texts, [self.task.gold(example) for example in members])
                 left_out = dict.fromkeys(duplicates, "duplicates") | dict.fromkeys(conflicts, "conflicts")
             learnt[file] = [example for n, example in enumerate(members) if n not in left_out]
-            places = hold_out(texts, shares) if file == "train" and shares else [file] * len(members)
-            for n, (split, example) in enumerate(zip(places, members, strict=True)):
-                if n in left_out:
-                    dropped[split][left_out[n]] = dropped[split].get(left_out[n], 0) + 1
-                else:
-                    splits[split].append(example if split == file else replace(example, id=f"{split}:{n}"))
+            for reason in left_out.values():
+                dropped[file][reason] = dropped[file].get(reason, 0) + 1
+            kept = [n for n in range(len(members)) if n not in left_out]
+            # near duplicates are looked for in what is left, for that is what must not leak
+            places = hold_out([texts[n] for n in kept], shares) if file == "train" and shares else [file] * len(kept)
+            for n, split in zip(kept, places, strict=True):
+                splits[split].append(members[n] if split == file else replace(members[n], id=f"{split}:{n}"))
         self.task.learn_labels(learnt, self.spec.labels)  # held out or not: a rare label may be in one split only
         for split, members in splits.items():
             if not members:
