@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 
@@ -11,18 +15,27 @@ def store_in_bf16(model: nn.Module) -> int:
 
     Autocast keeps its rounded copies only of weights that need a gradient, so that frozen ones are rounded again in
     every forward. Rounded once, they are the same bits: the outputs under bf16 autocast do not change. Embeddings and
-    norms, which autocast leaves in fp32, stay as they are, and so does a linear layer that shares its weight with one.
-    Outside autocast the model cannot be called any more.
+    norms, which autocast leaves in fp32, stay as they are, and so does a linear layer that shares its weight with one,
+    or with whose weight a method computes (DoRA takes its norm, OFT rotates it). Outside autocast the model
+    cannot be called any more.
     """
     others = [module for module in model.modules() if not isinstance(module, nn.Linear)]
     kept = {id(parameter) for module in others for parameter in module.parameters(recurse=False)}
+    computing = [m for m in model.modules() if isinstance(m, BaseTunerLayer) and not _only_calls_its_layer(m)]
+    operands = {id(module) for adapted in computing for module in adapted.modules()}
     frozen = [
         module
         for module in model.modules()
         if isinstance(module, nn.Linear)
+        and id(module) not in operands
         and not any(p.requires_grad or id(p) in kept for p in module.parameters(recurse=False))
     ]
     for layer in frozen:
         for parameter in layer.parameters(recurse=False):
             parameter.data = parameter.data.to(torch.bfloat16)
     return len(frozen)
+
+
+def _only_calls_its_layer(adapted: Any) -> bool:
+    """Return whether a layer of the peft library is known to add to its base layer's output, and no more."""
+    return isinstance(adapted, LoraLayer) and not adapted.lora_variant

@@ -2,6 +2,7 @@
 
 import copy
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -43,3 +44,13 @@ def test_only_frozen_linear_layers_are_rounded(model):
     assert model[1].weight.dtype is model[1].bias.dtype is torch.bfloat16
     for kept in (model[0], model[2], model[4]):
         assert kept.weight.dtype is torch.float32
+
+
+@pytest.mark.parametrize(("use_dora", "stored"), [(False, torch.bfloat16), (True, torch.float32)])
+def test_a_weight_that_the_method_computes_with_stays(use_dora, stored):
+    adapted = peft.get_peft_model(
+        nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), peft.LoraConfig(target_modules=["0"], use_dora=use_dora)
+    ).base_model.model
+    store_in_bf16(adapted)
+    assert adapted[0].base_layer.weight.dtype is stored
+    assert adapted[1].weight.dtype is torch.bfloat16
