@@ -44,13 +44,13 @@ def test_from_python(tiny):
     model = peftlab.load("run").model
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert all(name.endswith("bias") or name.startswith("classifier.") for name in trained)
-    assert method["name"] == "bitfit"
+    assert method["name"] == "my_bitfit"
     assert method["trainable_parameters"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def test_help_lists_its_options(command, tiny):
     out = command("--config-dir", "my_conf", "--help").out
-    assert all(option in out for option in ("my_ner", "bitfit", "my_sentences", "ner_lora"))
+    assert all(option in out for option in ("my_ner", "my_bitfit", "my_sentences", "ner_lora"))
 
 
 @pytest.mark.parametrize("flag", [["--config-dir", "my_conf"], ["--config-dir=my_conf"], ["-cd", "my_conf"]])
@@ -59,7 +59,7 @@ def test_help_lists_its_options(command, tiny):
     [
         ("peft.layer=mlp", "Did you mean 'peft.layers'?"),
         ("peft.layers=mpl", "Did you mean 'mlp'?"),
-        ("peft=bitfitt", "Did you mean 'bitfit'?"),
+        ("peft=my_bitfitt", "Did you mean 'my_bitfit'?"),
         ("allow=[]", "add a package of your own with allow=[my_package]"),
     ],
 )

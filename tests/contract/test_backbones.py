@@ -25,8 +25,8 @@ from peftlab.backbone import ModelSpec, check_length, fetch, head_of
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir
-from peftlab.methods.library import linear_layers
 from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.targets import target_modules
 from peftlab.one_run import build_tuner, run
 from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
@@ -343,7 +343,7 @@ def test_it_loads_from_the_cache_of_the_hub(option, spec_of, saved, task):
         ("mlp", family.mlp),
     ):
         expected = {f"{block}.{end}" for block in family.blocks for end in ends}
-        assert set(linear_layers(model, target, family.head)) == expected
+        assert set(target_modules(model, target, family.head)) == expected
     logits = model.eval()(**batch_of(task, tokenizer)["inputs"]).logits
     assert logits.isfinite().all()
 
@@ -547,7 +547,7 @@ def test_a_head_for_whole_texts(option, spec_of, saved, classification):
     assert encoder
     assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
     everything = {f"{block}.{end}" for block in family.blocks for end in (*family.attention, *family.mlp)}
-    assert set(linear_layers(model, "all_linear", family.text_head)) == everything
+    assert set(target_modules(model, "all_linear", family.text_head)) == everything
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def test_a_model_with_damaged_weights(refused, model):
 
 def test_a_target_that_matches_no_layer(refused):
     message = refused("peft.target=[qeury]")
-    contains(message, "peft.target: no linear layer is called 'qeury'", "Did you mean 'query'?", "all_linear")
+    contains(message, "peft.target: no layer is called 'qeury'", "Did you mean 'query'?", "all_linear")
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 from pathlib import Path
 from typing import Any
 
 import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils.other import ModulesToSaveWrapper
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext, is_of_head
+from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
+from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.tensor_files import load_into, save
-
-GROUPS = ("all_linear", "attention", "mlp")
-"""Names for sets of linear layers, the same in every architecture."""
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
@@ -34,10 +32,13 @@ class LibraryMethod(Method):
     peft_type: str
     """The library's name of the method, e.g. ``LORA``."""
     target: str | list[str] = "all_linear"
-    """Which linear layers are adapted: a name in `GROUPS`, or names of modules, whole or their ends."""
+    """Which modules are adapted: a name in `targets.GROUPS`, or names of modules, whole or their ends."""
+    layers: Layers = None
+    """Of which of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
         """Check the options against the library's configuration class."""
+        check_layers(self.layers)
         if self.peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
             known = [str(getattr(name, "value", name)) for name in PEFT_TYPE_TO_CONFIG_MAPPING]
             raise ConfigError(
@@ -74,17 +75,28 @@ class LibraryMethod(Method):
     def _config_class(self) -> Any:
         return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type]
 
+    def _options_for(self, model: nn.Module, head: tuple[str, ...], targets: list[str]) -> dict[str, Any]:
+        """Return the options; those that name modules (IA3's ``feedforward_modules``) say which of `targets`, as
+        `target` does."""
+        options = self.options
+        for key, value in options.items():
+            if key.endswith("_modules") and value:
+                named = set(target_modules(model, value, head, key=key))
+                options[key] = [name for name in targets if name in named]
+        return options
+
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         """Wrap `model` in the library's model; the head is trained whole, beside the adapter.
 
         Raises:
-            ConfigError: the target matches no linear layer, or the library refuses an option.
+            ConfigError: the target matches nothing, or the library refuses an option.
         """
+        targets = target_modules(model, self.target, context.head, self.layers)
         config = self._config_class(
             task_type=context.task_type,
-            target_modules=linear_layers(model, self.target, context.head),
+            target_modules=targets,
             modules_to_save=list(context.head),
-            **self.options,
+            **self._options_for(model, context.head, targets),
         )
         try:
             wrapped = peft.get_peft_model(model, config)
@@ -113,51 +125,17 @@ class LibraryMethod(Method):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
         assert isinstance(model, peft.PeftModel)
+        plain = model.get_base_model()
+        for name, wrapper in list(plain.named_modules()):
+            if isinstance(wrapper, ModulesToSaveWrapper):  # which most methods fail to unwrap where a head has layers
+                parent, _, child = name.rpartition(".")
+                setattr(plain.get_submodule(parent), child, wrapper.modules_to_save["default"])
         try:
             return model.merge_and_unload()
-        except (NotImplementedError, ValueError, AttributeError):  # how the library says that a method has no merge
+        except (NotImplementedError, ValueError):  # how the library says that a method has no merge
             return super().merge(model)
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """See `Method.load`."""
         # these are the model's own tensors, under the names that the library gives them in files
         load_into(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
-
-
-def linear_layers(model: nn.Module, target: str | list[str], head: tuple[str, ...]) -> list[str]:
-    """Return the full names of the linear layers that `target` means, never those of the head.
-
-    A group takes the linear layers of the repeated blocks only (not the pooler, not embedding projections);
-    ``attention`` are those below a module whose name says so, ``mlp`` the others.
-
-    Raises:
-        ConfigError: nothing matches; the message says what there is.
-    """
-    linear = [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and not is_of_head(name, head)
-    ]
-    blocks = [name for name in linear if re.search(r"\.\d+\.", name)]
-    if isinstance(target, str) and target in GROUPS:
-        attention = [name for name in blocks if re.search(r"attn|attention", name)]
-        groups = {
-            "all_linear": blocks,
-            "attention": attention,
-            "mlp": [name for name in blocks if name not in set(attention)],
-        }
-        found = groups[target]
-    else:
-        wanted = [target] if isinstance(target, str) else target
-        found = []
-        for suffix in wanted:
-            matches = [name for name in linear if name == suffix or name.endswith("." + suffix)]
-            if not matches:
-                ends = sorted({".".join(name.split(".")[-n:]) for name in linear for n in (1, 2, 3)} - {""})
-                short = sorted({name.split(".")[-1] for name in linear})
-                raise ConfigError(
-                    f"peft.target: no linear layer is called '{suffix}'.{did_you_mean(suffix, [*GROUPS, *ends])} "
-                    f"Allowed: {', '.join(GROUPS)}, or names of modules: {', '.join(short)}"
-                )
-            found += matches
-    if not found:
-        raise ConfigError(f"peft.target={target} matches no linear layer of {type(model).__name__}")
-    return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import nn
 from transformers import PreTrainedModel
 
-from peftlab.methods.method import Method, MethodContext, spec
+from peftlab.errors import ConfigError
+from peftlab.methods.method import Method, MethodContext, is_of_head, spec
+from peftlab.methods.targets import Layers, block_of, blocks, check_layers
 
 
 @spec
@@ -36,4 +38,61 @@ class Head(OwnWeights):
         model.requires_grad_(False)
         for name in context.head:
             model.get_submodule(name).requires_grad_(True)
+        return model
+
+
+@spec
+class TopLayers(OwnWeights):
+    """Whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
+
+    layers: Layers = "last:2"
+    """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
+
+    def __post_init__(self) -> None:
+        """Check the form of `layers`."""
+        check_layers(self.layers)
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Method.apply`.
+
+        Raises:
+            ConfigError: the model has no such blocks.
+        """
+        chosen = blocks(model, self.layers, context.head)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = is_of_head(name, context.head) or block_of(name) in chosen
+        return model
+
+
+@spec
+class BitFit(OwnWeights):
+    """Every bias of the backbone, those of normalisations too, and the head (Ben Zaken et al. 2021, section 3)."""
+
+    layers: Layers = None
+    """Of which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for the whole backbone."""
+
+    def __post_init__(self) -> None:
+        """Check the form of `layers`."""
+        check_layers(self.layers)
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Method.apply`.
+
+        Raises:
+            ConfigError: the model has no biases, or no such blocks.
+        """
+        chosen = None if self.layers is None else blocks(model, self.layers, context.head)
+        biases = {
+            name
+            for name, _ in model.named_parameters()
+            if name.endswith("bias")
+            and not is_of_head(name, context.head)
+            and (chosen is None or block_of(name) in chosen)
+        }
+        if not biases:
+            raise ConfigError(
+                f"peft={self.name}: {type(model).__name__} has no biases there; it needs a model with biases"
+            )
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = is_of_head(name, context.head) or name in biases
         return model

@@ -5,15 +5,8 @@ import torch
 from torch import nn
 
 from peftlab.errors import ConfigError
-from peftlab.methods.library import LibraryMethod, linear_layers
+from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
-
-ATTENTION = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
-MLP = ["intermediate.dense", "output.dense"]
-
-
-def in_every_block(layers: list[str]) -> set[str]:
-    return {f"bert.encoder.layer.{n}.{layer}" for n in range(2) for layer in layers}
 
 
 def lora(**options) -> LibraryMethod:
@@ -25,53 +18,6 @@ def model(pretrained):
     from transformers import AutoModelForTokenClassification
 
     return AutoModelForTokenClassification.from_pretrained(pretrained.folder)
-
-
-class TestLinearLayers:
-    @pytest.mark.parametrize(
-        ("target", "layers"),
-        [
-            ("all_linear", ATTENTION + MLP),
-            ("attention", ATTENTION),
-            ("mlp", MLP),
-            ("query", ["attention.self.query"]),
-            (["query", "value"], ["attention.self.query", "attention.self.value"]),
-            ("output.dense", ["attention.output.dense", "output.dense"]),
-            (["attention.output.dense"], ["attention.output.dense"]),
-            ("dense", ["attention.output.dense", *MLP]),
-        ],
-    )
-    def test_groups_and_ends_of_names(self, model, target, layers):
-        found = linear_layers(model, target, ("classifier",))
-        assert set(found) == in_every_block(layers)
-
-    def test_a_whole_name(self, model):
-        name = "bert.encoder.layer.1.intermediate.dense"
-        assert linear_layers(model, name, ("classifier",)) == [name]
-
-    def test_a_part_of_a_name_is_not_its_end(self, model):
-        with pytest.raises(ConfigError, match="no linear layer is called 'uery'"):
-            linear_layers(model, "uery", ("classifier",))
-
-    @pytest.mark.parametrize("target", ["classifier", ["query", "classifier"]])
-    def test_the_head_is_never_a_target(self, model, target):
-        with pytest.raises(ConfigError, match="no linear layer is called 'classifier'"):
-            linear_layers(model, target, ("classifier",))
-
-    def test_groups_leave_out_what_is_not_in_a_block(self):
-        blocks = nn.ModuleList([nn.ModuleDict({"attn": nn.Linear(2, 2), "fc": nn.Linear(2, 2)})])
-        model = nn.ModuleDict({"encoder": nn.ModuleDict({"layer": blocks, "pooler": nn.Linear(2, 2)})})
-        assert linear_layers(model, "all_linear", ()) == ["encoder.layer.0.attn", "encoder.layer.0.fc"]
-        assert linear_layers(model, "attention", ()) == ["encoder.layer.0.attn"]
-        assert linear_layers(model, "mlp", ()) == ["encoder.layer.0.fc"]
-        assert linear_layers(model, "pooler", ()) == ["encoder.pooler"]
-        with pytest.raises(ConfigError, match="no linear layer is called 'pooler'"):
-            linear_layers(model, "pooler", ("encoder.pooler",))
-
-    @pytest.mark.parametrize("target", ["all_linear", "attention", []])
-    def test_nothing_to_adapt(self, target):
-        with pytest.raises(ConfigError, match=r"peft\.target=.* matches no linear layer of Sequential"):
-            linear_layers(nn.Sequential(nn.Embedding(2, 2)), target, ())
 
 
 class TestOptions:
