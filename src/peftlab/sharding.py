@@ -27,12 +27,14 @@ from peftlab.tensor_files import load_into
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Shard every repeated block of `model` by itself, and the rest as a whole (Zhao et al. 2023, per parameter).
 
-    The weights of a block are in one piece only while it computes. A model that is sharded already stays as it is.
+    Weights are in one piece only while they compute. A model that is sharded already stays as it is.
     """
     if not isinstance(model, FSDPModule):
         for block in blocks_of(model):
             fully_shard(block, mesh=mesh)
-        fully_shard(model, mesh=mesh)
+        # by default, the rest stays in one piece until a backward pass: after a validation, the model's parameters were
+        # others than the optimiser's, whose state could not be saved, and what was loaded into them was lost
+        fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
 class FullyShard(ModelParallelStrategy):

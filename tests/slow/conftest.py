@@ -21,10 +21,11 @@ class Disturb(Callback):
     def __init__(self, rank: int, how: str):
         self.rank, self.how = rank, how
 
-    def on_train_batch_end(self, trainer, *args):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         Path("pids").mkdir(exist_ok=True)
         Path("pids", str(trainer.global_rank)).write_text(str(os.getpid()))
-        if trainer.global_rank == self.rank and trainer.global_step == 2:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if trainer.global_rank == self.rank and trainer.global_step == 2 and stepped:
             if self.how == "raise":
                 raise ArithmeticError("one rank has failed")
             if self.how == "lock":
