@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import socket
 import subprocess
@@ -93,3 +94,28 @@ def test_the_run_goes_on_and_keeps_every_row(tiny_overrides, tmp_path, read_wand
     (found,) = [kept for kept in read_wandb(Path("run")) if kept.rows]
     assert [row["train/loss"] for row in found.rows if "train/loss" in row] == losses
     assert len(losses) == 4
+
+
+def test_a_killed_run_that_the_server_then_refuses_keeps_its_id(tiny_overrides, tmp_path, disturb, read_wandb):
+    """Both parts are whole runs offline, under the id that was noted before the run was killed."""
+    command = [sys.executable, "-m", "train", *tiny_overrides, "callbacks=[]", "logger=[wandb]", "run_dir=run"]
+    # in the place of a callback that is no part of the identity
+    killed = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
+    ended = []
+    for options in (killed, []):
+        with server(after(1), "500") as url:
+            environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4}
+            ended.append(
+                subprocess.run(
+                    [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+                )
+            )
+    assert [each.returncode for each in ended] == [-9, 0], ended[1].stderr
+    assert "refuses the run" in ended[1].stdout
+    assert "wandb sync" in ended[1].stdout.splitlines()[-1]
+    history = json.loads(Path("run/record.json").read_text())["history"]
+    assert "resumed" in [event["event"] for event in history]
+    (id_,) = {event["id"] for event in history if event.get("logger") == "wandb"}
+    kept = [found for found in read_wandb(Path("run")) if found.rows]
+    assert {run.run_id for found in kept for run in found.records["run"]} == {id_}
+    assert any("exit" in found.records for found in kept)

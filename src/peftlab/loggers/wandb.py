@@ -32,6 +32,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
 from wandb.sdk.lib.runid import generate_id
+from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
 from peftlab.masking import mask
 from peftlab.record import RunRecord
@@ -151,6 +152,7 @@ class Wandb(Logger):
                 if mode != "online":
                     raise
                 log.warning("W&B: %s refuses the run (%s); it is kept offline", settings.base_url, _first_line(error))
+                _forget(labels["id"])
                 run = self._init("offline", labels)
             run.define_metric(STEP)
             run.define_metric("*", step_metric=STEP)
@@ -322,6 +324,24 @@ class _Turns:
                 act()
             except Exception as error:  # noqa: BLE001  # told by the thread that gives the next one
                 self.error = self.error or error
+
+
+def _forget(run_id: str) -> None:
+    """Have wandb's own process end a run that the server refused: until then no other can have its id.
+
+    ``wandb.init`` leaves it there, and gives no `wandb.Run` that could be finished.
+
+    Raises:
+        TimeoutError: that process does not end it within `LOCAL_SECONDS`.
+    """
+    service = wandb.setup().ensure_service()
+    try:
+        _, refused = service.inform_attach(run_id)
+    except WandbAttachFailedError:  # refused before that process heard of it
+        return
+    # told to forget a run that has not ended, it waits for the end and answers nobody meanwhile
+    refused.deliver_exit(1).wait_or(timeout=LOCAL_SECONDS)
+    service.inform_finish(run_id)
 
 
 def _trouble(base_url: str, seconds: float) -> str | None:
