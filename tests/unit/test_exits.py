@@ -18,11 +18,14 @@ from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_ex
 # --- mistakes on the command line ------------------------------------------------------------------------------------
 
 
+METHODS = ", ".join(sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         # options and groups
-        (["peft=lorra"], ["peft=lorra: there is no such option", "Did you mean 'lora'?", "full, head, lora"]),
+        (["peft=lorra"], ["peft=lorra: there is no such option", "Did you mean 'lora'?", METHODS]),
         (["callbacks=[x]"], ["callbacks=x: there is no such option", "early_stopping, progress"]),
         (["callbacks=[progress,early_stoping]"], ["Did you mean 'early_stopping'?"]),
         (["petf=lora"], ["there is no key 'petf'", "Did you mean 'peft'?"]),
