@@ -12,7 +12,6 @@ import torch
 from sklearn.metrics import classification_report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from peftlab import cli
 from peftlab.errors import DataError
 from peftlab.finished_run import MERGE_TOLERANCE, load
 from peftlab.reproduce import reproduce
@@ -42,18 +41,6 @@ def finished_texts(run_texts, tmp_path_factory):
 @pytest.fixture(scope="session")
 def loaded(finished_texts):
     return load(finished_texts.folder)
-
-
-@pytest.fixture
-def peftlab(capsys):
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def lines(path: Path) -> list[dict]:
