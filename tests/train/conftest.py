@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from peftlab import cli
 from peftlab.one_run import run
 from peftlab.record import RunRecord
 
@@ -47,6 +48,20 @@ def finished(run_tiny: RunTiny, tmp_path_factory: pytest.TempPathFactory) -> Run
 def command(command: Command, tiny_overrides: list[str]) -> Command:
     """Run ``python -m train TINY ARGUMENTS`` in this process; a failure is raised."""
     return lambda *arguments: command(*tiny_overrides, *arguments)
+
+
+@pytest.fixture
+def peftlab(capsys):
+    """Run ``peftlab ARGUMENTS``; returns exit code, stdout and stderr."""
+
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 CALLBACKS = '''

@@ -19,20 +19,6 @@ README = (conf_dir().parent / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def peftlab(capsys):
-    """Run ``peftlab ARGUMENTS``; returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def run_id(finished):
     """The same run below ``runs/``; the start of its id."""
     folder = Path("runs") / "mine" / finished.data["run_id"]

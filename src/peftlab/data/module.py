@@ -162,8 +162,8 @@ class DataModule(L.LightningDataModule):
         own = {split: file for split, file in self.files.items() if isinstance(file, str)}
         examples = self._read({split: fetched.file(file) for split, file in own.items()})
         splits, dropped = self._divide(examples)
-        train_texts = {self.task.text_key(example) for example in splits["train"]}
-        self.train_test_overlap = sum(self.task.text_key(example) in train_texts for example in splits["test"])
+        train_texts = {_plain(self.task.text_key(example)) for example in splits["train"]}
+        self.train_test_overlap = sum(_plain(self.task.text_key(example)) in train_texts for example in splits["test"])
         for split, members in splits.items():
             most = self.budget.train_examples if split == "train" else self.budget.eval_examples
             self.splits[split] = self._encode(_choose(members, most), dropped[split])
@@ -410,6 +410,11 @@ class _BatchDataset(Dataset[Batch]):
 def takes_folders(format: Format) -> bool:
     """Return whether a split is a folder in this format."""
     return bool(getattr(format, "takes_folders", False))
+
+
+def _plain(text: str) -> str:
+    """Return `text` without what is no difference between two texts: letter case and white space."""
+    return " ".join(text.casefold().split())
 
 
 def _choose(examples: list[Any], most: int | None) -> list[Any]:

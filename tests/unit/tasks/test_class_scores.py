@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 
 import pytest
-import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from peftlab.tasks.class_scores import ClassScores
@@ -97,18 +96,6 @@ def test_processes_add_up():
 def test_nothing_counted():
     assert set(scores(ClassScores(LABELS)).values()) == {0.0}
     assert [row.f1 for row in ClassScores(LABELS).table()] == [0.0] * 4
-
-
-def test_scores_stay_float32_where_the_default_dtype_is_bfloat16():
-    metric = counted(*labels(0))
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        computed = metric.compute()
-    finally:
-        torch.set_default_dtype(before)
-    assert {value.dtype for value in computed.values()} == {torch.float32}
-    assert {name: value.item() for name, value in computed.items()} == scores(counted(*labels(0)))
 
 
 @pytest.mark.parametrize(
