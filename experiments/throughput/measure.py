@@ -5,10 +5,11 @@ python experiments/throughput/measure.py [--texts conll|bbc] [--method lora|full
 
 Each contender fine-tunes MiniLM on the same random choice of texts for whole epochs, since batches grouped by length
 are not alike: sentences of CoNLL-2003 for entities, about 20 tokens, or BBC articles for topics, about 400 of at most
-512. NAME chooses contenders. Told are medians over the rounds: samples/s, real tokens/s, the share of this machine's
-bf16 peak that goes into products of real tokens with weights (attention's own products, a fifth more at 512 tokens,
-are left out), the most memory, F1 on validation (of entities; macro over the topics), and the ratio of the first
-contender's samples/s to the others' in the same round, with its range. Wants `pip install "peftlab[bench]"`.
+512. NAME chooses contenders. Each round has a seed of its own, 0, 1, ... Told are medians over the rounds: samples/s,
+real tokens/s, the share of this machine's peak that goes into products of real tokens with weights (attention's own
+products, a fifth more at 512 tokens, are left out), the most memory; then F1 on validation (of entities; macro over the
+topics) as mean and standard deviation over the seeds, and the ratio of the first contender's samples/s to the others'
+in the same round, with its range. Wants `pip install "peftlab[bench]"`.
 """
 
 from __future__ import annotations
@@ -57,20 +58,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     chosen.examples = chosen.examples or TEXTS[chosen.texts].examples
     if chosen.within:
         (name,) = chosen.contenders
-        found = CONTENDERS[name](Work(chosen.texts, chosen.method, chosen.examples, chosen.epochs))
-        print(json.dumps(found | {"peak": bf16_peak()}))
+        found = CONTENDERS[name](Work(chosen.texts, chosen.method, chosen.examples, chosen.epochs, chosen.seed))
+        print(json.dumps(found | {"peak": peak()}))
         return
-    rounds = [{name: one(name, chosen) for name in chosen.contenders} for _ in range(chosen.rounds)]
+    rounds = [{name: one(name, chosen, seed) for name in chosen.contenders} for seed in range(chosen.rounds)]
     report(rounds, chosen)
 
 
-def one(name: str, chosen: argparse.Namespace) -> dict[str, float]:
+def one(name: str, chosen: argparse.Namespace, seed: int) -> dict[str, float]:
     keys = ("texts", "method", "examples", "epochs")
-    options = [word for key in keys for word in (f"--{key}", str(getattr(chosen, key)))]
+    options = [word for key in keys for word in (f"--{key}", str(getattr(chosen, key)))] + ["--seed", str(seed)]
     with tempfile.TemporaryDirectory() as folder:
         ended = subprocess.run(
             [sys.executable, __file__, "--within", name, *options], cwd=folder, check=True, stdout=subprocess.PIPE
@@ -84,7 +86,7 @@ def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace
     first = chosen.contenders[0]
     work = f"{chosen.texts}, {chosen.method}, {chosen.examples} texts, {chosen.epochs} epochs"
     print(f"{work}, medians of {chosen.rounds} rounds")
-    print(f"{'':34} samples/s  tokens/s  of peak  GiB    F1      {first} is faster by")
+    print(f"{'':34} samples/s  tokens/s  of peak  GiB    F1               {first} is faster by")
     for name in chosen.contenders:
         of = [found[name] for found in rounds]
         rates = [it["samples"] / it["seconds"] for it in of]
@@ -92,9 +94,12 @@ def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace
         ratios = sorted(ours / rate for ours, rate in zip(firsts, rates, strict=True))
         tokens = statistics.median(it["tokens"] / it["seconds"] for it in of)
         share = statistics.median(it["tokens"] * it["flops_a_token"] / it["seconds"] / it["peak"] for it in of)
-        memory, f1 = (statistics.median(it[key] for it in of) for key in ("peak_memory_gib", "f1"))
+        memory = statistics.median(it["peak_memory_gib"] for it in of)
+        scores = [it["f1"] for it in of]
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(
-            f"{name:34} {statistics.median(rates):9.1f} {tokens:9.0f} {share:8.1%} {memory:5.2f} {f1:.4f}  "
+            f"{name:34} {statistics.median(rates):9.1f} {tokens:9.0f} {share:8.1%} {memory:5.2f} "
+            f"{statistics.mean(scores):.4f} ± {spread:.4f}  "
             f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
 
@@ -102,11 +107,12 @@ def report(rounds: list[dict[str, dict[str, float]]], chosen: argparse.Namespace
 class Work:
     """The same model, texts and method for everyone."""
 
-    def __init__(self, texts: str, method: str, examples: int, epochs: int) -> None:
-        self.texts, self.method, self.epochs = TEXTS[texts], method, epochs
+    def __init__(self, texts: str, method: str, examples: int, epochs: int, seed: int) -> None:
+        self.texts, self.method, self.epochs, self.seed = TEXTS[texts], method, epochs, seed
         self.overrides = [
             *self.texts.overrides,
             *EXPERIMENTS[method],
+            f"seed={seed}",
             f"budget.max_epochs={epochs}",
             f"budget.train_examples={examples}",
             f"budget.eval_examples={EVALUATED}",
@@ -257,7 +263,7 @@ def _hugging_face(work: Work, **arguments: Any) -> dict[str, float]:
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            seed=0,
+            seed=work.seed,
             **arguments,
         ),
         data_collator=collator(data.tokenizer),
@@ -332,16 +338,17 @@ def autocast(precision: str) -> Any:
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def bf16_peak() -> float:
-    """Return the operations a second of a large product of bf16 matrices, the best of several."""
+def peak() -> float:
+    """Return the operations a second of a large product of matrices, the best of several, in fp32 or in bf16."""
     import torch
 
-    a = torch.randn(2048, 2048, dtype=torch.bfloat16)
     times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - began)
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(2048, 2048, dtype=dtype)
+        for _ in range(6):
+            began = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - began)
     return 2 * 2048**3 / min(times)
 
 

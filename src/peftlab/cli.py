@@ -96,6 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(command=_reproduce)
 
+    command = commands.add_parser("status", parents=[anew], help="how a sweep stands")
+    command.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
+    command.set_defaults(command=_status)
+
+    command = commands.add_parser(
+        "sync",
+        parents=[anew],
+        help="send what W&B kept offline for a sweep to the server",
+        description="What has been sent is not sent again. The exit code is 1 where something could not be sent.",
+    )
+    command.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
+    command.set_defaults(command=_sync)
+
     command = commands.add_parser("compare", parents=[anew], help="what two runs differ in")
     command.add_argument("runs", metavar="RUN", nargs=2, help="as with the other commands")
     command.set_defaults(command=_compare)
@@ -205,6 +218,34 @@ def _compare(given: argparse.Namespace) -> None:
         shown = "" if difference is None else f"{difference:+.4f}"
         rows.append([f"{score['split']} {score['name']}", *map(_cell, score["values"]), shown])
     print(_table(rows))
+
+
+def _status(given: argparse.Namespace) -> None:
+    from peftlab.sweep import board
+
+    document = board.read(board.find(given.sweep))
+    if given.json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    from peftlab.sweep.display import print_status
+
+    print_status(document)
+    if document["status"] == "gone":
+        print("its controller has died: the command of the sweep goes on with it", file=sys.stderr)
+
+
+def _sync(given: argparse.Namespace) -> None:
+    from peftlab.sweep import board
+    from peftlab.sweep.wandb_sync import sync
+
+    found = sync(board.find(given.sweep))
+    if given.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        for state, folders in found.items():
+            print(f"{state}: {len(folders)}", *folders, sep="\n  ")
+    if found["failed"]:
+        sys.exit(1)
 
 
 @contextmanager

@@ -70,6 +70,7 @@ class RunSpec:
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None
+    sweep_dir: Path | None = None
     existing: Literal["auto", "resume", "rerun", "skip"] = "auto"
     allow: list[str] = field(default_factory=list)
 
@@ -95,7 +96,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
     assert isinstance(config, dict)
-    resolved = {str(key): value for key, value in config.items()}
+    resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
         resolved[group] = {name: node for name, node in (resolved.get(group) or {}).items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):

@@ -50,6 +50,10 @@ class Interrupted(BaseException):
         self.exit_code = SIGNALS[signal.Signals(signum)]
 
 
+class Pruned(BaseException):  # like `Interrupted`, no error
+    """The sweep has ended the run at an evaluation, with a checkpoint: others do better."""
+
+
 def conf_dir() -> Path:
     """Return the folder of the configuration: beside the sources in a checkout, inside the package when installed."""
     package = Path(__file__).resolve().parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.memory import Memory
 from peftlab.callbacks.predictions import Predictions
+from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
@@ -49,7 +51,54 @@ from peftlab.tuner import Tuner
 log = logging.getLogger("peftlab")
 
 
-def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] = ()) -> RunRecord:
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from: read, checked, and all that decides its result."""
+
+    config: dict[str, Any]
+    """Resolved."""
+    spec: RunSpec
+    pretrained: Pretrained
+    data: DataModule
+    identity: dict[str, Any]
+    """As the record has it."""
+
+
+def prepare(cfg: DictConfig) -> Prepared:
+    """Resolve and validate `cfg`, seed everything, and read model files and data; nothing is written.
+
+    Raises:
+        UserError: the configuration, a source or the data cannot be used.
+    """
+    config = resolve(cfg)
+    masking.remember(config)
+    spec = validate(config)
+    seed_everything(spec)
+    pretrained = backbone.fetch(spec.model)
+    division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
+    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
+    data.load()
+    config["model"]["source"] |= pretrained.resolved
+    config["data"]["source"] |= data.source
+    config["data"] |= data.resolved()
+    return Prepared(config, spec, pretrained, data, identity(config, data.sha256, pretrained.weights_sha256))
+
+
+def build(ready: Prepared) -> Tuner:
+    """Build what is trained, and check it against data and callbacks.
+
+    Raises:
+        UserError: the parts do not go together.
+    """
+    tuner = build_tuner(ready.spec, ready.pretrained)
+    check_length(tuner.model, ready.data.longest)
+    check_monitors(ready.spec, tuner)
+    return tuner
+
+
+def run(
+    cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] = (), watcher: Watcher | None = None
+) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
     On several devices every process does this; only rank 0 has a run folder and writes.
@@ -58,42 +107,30 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
         cfg: the composed configuration, see ``conf/config.yaml``.
         command: how it was asked for, for the record.
         overrides: what the command line changed, for the record.
+        watcher: is told how far the run has come, and may end it.
 
     Raises:
+        Pruned: the watcher has ended it; the record says so.
         UserError: the configuration, a source or the data cannot be used; nothing has been written then.
     """
     first = rank() == 0
     start_logging(level=logging.INFO if first else logging.ERROR)
     cost = Cost()
     with Signals() as signals:
-        config = resolve(cfg)
-        masking.remember(config)
-        spec = validate(config)
-        seed_everything(spec)
-
-        pretrained = backbone.fetch(spec.model)
-        division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
-        data.load()
-        tuner = build_tuner(spec, pretrained)
-        check_length(tuner.model, data.longest)
-        check_monitors(spec, tuner)
+        ready = prepare(cfg)
+        config, spec, pretrained, data = ready.config, ready.spec, ready.pretrained, ready.data
+        tuner = build(ready)
         store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data)
-
-        config["model"]["source"] |= pretrained.resolved
         config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
-        config["data"]["source"] |= data.source
-        config["data"] |= data.resolved()
         config["trainer"]["cache_activations"] = border is not None
-        whole = identity(config, data.sha256, pretrained.weights_sha256)
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
         signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
         folder = (
-            run_folder.start(config, spec.run_name, whole, **known)
+            run_folder.start(config, spec.run_name, ready.identity, **known)
             if first
-            else run_folder.elsewhere(spec.run_name, whole, **known)
+            else run_folder.elsewhere(spec.run_name, ready.identity, **known)
         )
         if agreed(folder.finished, spec.trainer):
             return folder.record
@@ -109,7 +146,7 @@ def run(cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] =
             memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers)
+            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.load_weights(folder.best)
@@ -187,6 +224,7 @@ def make_trainer(
     callbacks: list[Callback],
     signals: Signals,
     loggers: Sequence[Logger],
+    watcher: Watcher | None = None,
 ) -> L.Trainer:
     """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
 
@@ -200,7 +238,9 @@ def make_trainer(
     checkpointing = Checkpointing(
         folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every, spec.trainer.sharded
     )
-    last += [checkpointing, Interruption(signals, checkpointing.save)]
+    interruption = Interruption(signals, checkpointing.save)
+    last += [Reporting(watcher, spec.task.selection, interruption)] if watcher else []
+    last += [checkpointing, interruption]
     trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,

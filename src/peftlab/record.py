@@ -41,6 +41,7 @@ NOT_RESULT = (
     "callbacks.progress",  # what the terminal shows
     "name",  # a label
     "run_dir",  # where the run folder lies
+    "sweep_dir",  # where the run folders of a sweep lie
     "existing",  # what to do about a run that is there already
     "allow",  # permits classes to be named; those that are named stand in the configuration themselves
     "trainer.threads",  # environment: the record keeps it there

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -21,18 +18,16 @@ from peftlab.atomic_files import is_torn, remove_torn, replacing
 from peftlab.console import log_file
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DiskError
-from peftlab.exits import Interrupted
+from peftlab.exits import Interrupted, Pruned
+from peftlab.locks import LOCK, lock
 from peftlab.masking import mask
-from peftlab.record import FILE_NAME, RunRecord, claim_folder, packages_text, run_id_of
+from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, packages_text, run_id_of
 from peftlab.runs import CONFIG, PACKAGES, read_config
 
 log = logging.getLogger("peftlab")
 
-UNFINISHED = ("running", "interrupted", "failed")
+UNFINISHED = ("running", "interrupted", "failed", "pruned")
 """The statuses of a run that can go on; a killed one is still said to be running."""
-
-LOCK = ".lock"
-"""Is locked by the process that writes the run, as long as it lives."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
@@ -92,7 +87,7 @@ class RunFolder:
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
-        """Keep ``log.txt``, and end the record as completed, interrupted or failed, by how the block is left.
+        """Keep ``log.txt``, and end the record as completed, interrupted, pruned or failed, by how the block is left.
 
         Args:
             cost: asked at the end for the record's section.
@@ -105,6 +100,10 @@ class RunFolder:
             except (Interrupted, KeyboardInterrupt) as error:
                 log.warning("interrupted (%s): the record and the weights so far are in %s", error, self.path)
                 self._end("interrupted", error, cost())
+                raise
+            except Pruned:
+                log.info("pruned: the record and the weights so far are in %s", self.path)
+                self._end("pruned", None, cost())
                 raise
             except BaseException as error:
                 log.error("failed: %s: %s; the record is in %s", type(error).__name__, error, self.path)
@@ -139,7 +138,7 @@ class RunFolder:
         self.record.resume(step=step, **({"elsewhere": dict(self.elsewhere)} if self.elsewhere else {}))
         return newest
 
-    def _end(self, status: Literal["completed", "interrupted", "failed"], error: Any, cost: Mapping[str, Any]) -> None:
+    def _end(self, status: Status, error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
         for file in sorted(self.path.rglob("*")):
             still_written = file.relative_to(self.path).parts[0] in STILL_WRITTEN
@@ -153,7 +152,7 @@ class RunFolder:
             raise DiskError(f"{error}; nor can the record say so: {refused}") from error
 
 
-class _Unwritten(RunRecord):
+class Unwritten(RunRecord):
     """A record that no file holds."""
 
     def write(self) -> None:
@@ -175,14 +174,15 @@ class Elsewhere(RunFolder):
 def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewhere:
     """Return what ranks other than 0 have in place of a run folder; the arguments are those of `start`."""
     nowhere = Path(os.devnull)
-    return Elsewhere(_Unwritten.start(nowhere, run_id=run_id_of(identity), name=name, identity=identity, **record))
+    return Elsewhere(Unwritten.start(nowhere, run_id=run_id_of(identity), name=name, identity=identity, **record))
 
 
 def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:
     """Make the run folder with its first files, or return the one in which this very run has been begun or completed.
 
     Args:
-        config: the resolved configuration; ``run_dir`` and ``existing`` say where, and what to do if it is there.
+        config: the resolved configuration; ``run_dir`` or ``sweep_dir`` say where, and ``existing`` what to do if it is
+            there.
         name: of the run and its like, the folder below ``runs/``.
         identity: the record's section.
         record: what else `RunRecord.start` takes.
@@ -194,6 +194,8 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
     run_id = run_id_of(identity)
     root = Path("runs") / name
     exact = Path(config["run_dir"]) if config["run_dir"] else None
+    if exact is None and config.get("sweep_dir"):  # a trial: the same one is always at the same place
+        exact = Path(config["sweep_dir"]) / run_id
     existing = config["existing"]
     there = _runs_of(identity, [exact] if exact else root.glob(f"{run_id}*"))
     finished = next((run for run in there if run.data["status"] == "completed"), None)
@@ -215,11 +217,11 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
     try:
         path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
         with writing(path):
-            lock = _lock(path)
+            held = lock(path)
         remove_torn(path)
         made = RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record)
         _describe(path, config)
-        return RunFolder(made, lock=lock)
+        return RunFolder(made, lock=held)
     except DiskError as error:
         if path is not None:  # nothing has begun: leave nothing behind
             shutil.rmtree(path, ignore_errors=True)
@@ -235,48 +237,22 @@ def _runs_of(identity: Mapping[str, Any], folders: Iterable[Path]) -> list[RunRe
 
 def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
     """Return the folder of an unfinished run, for this process to write alone."""
-    lock = _lock(path)
+    held = lock(path)
     there = RunRecord.load(path)  # once more: another process may have gone on until now
     if there.data["status"] == "completed":
-        os.close(lock)
+        os.close(held)
         return RunFolder(there, finished=True)
     then, here = there.data["environment"], record["environment"]
     elsewhere = {key: (then.get(key), value) for key, value in here.items() if then.get(key) != value}
     there.update(environment=here, code=record["code"])
     _describe(path, config)  # what is no part of the identity, such as the devices, may be another
-    return RunFolder(there, unfinished=True, elsewhere=elsewhere, lock=lock)
+    return RunFolder(there, unfinished=True, elsewhere=elsewhere, lock=held)
 
 
 def _describe(path: Path, config: Mapping[str, Any]) -> None:
     for name, text in ((CONFIG, OmegaConf.to_yaml(mask(dict(config)))), (PACKAGES, packages_text())):
         with replacing(path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def _lock(path: Path) -> int:
-    """Lock the folder for this process, until it ends or closes the descriptor that is returned.
-
-    The lock is one of POSIX: it ends with the process, even where children of it, such as loader workers, live on.
-
-    Raises:
-        ConfigError: another process has locked it.
-    """
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            log.warning("%s: this file system has no locks (%s): never start the same run twice", path, error.strerror)
-            return descriptor
-        holder = os.read(descriptor, 1000).decode(errors="replace")
-        os.close(descriptor)
-        raise ConfigError(
-            f"{path}: {holder or 'another process'} is writing this run; wait for its end, or stop it: "
-            "the same command then goes on"
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-    return descriptor
 
 
 def _exact_folder(path: Path, replace: bool) -> Path:
@@ -287,7 +263,7 @@ def _exact_folder(path: Path, replace: bool) -> Path:
             raise ConfigError(
                 f"run_dir={path}: holds another run; name another folder, or replace it with existing=rerun"
             )
-        os.close(_lock(path))
+        os.close(lock(path))
         shutil.rmtree(path)
     try:
         with writing(path):

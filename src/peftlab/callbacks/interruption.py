@@ -8,14 +8,15 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.exits import Signals
+from peftlab.exits import Pruned, Signals
 from peftlab.processes import over_ranks
 
 
 class Interruption(Callback):
     """Lets a signal that is held back through where a step or a batch of an evaluation is over.
 
-    Of a step a checkpoint is made before; a validation is left at its next batch, to be begun anew.
+    Of a step a checkpoint is made before; a validation is left at its next batch, to be begun anew. Where `pruned` has
+    been set, the run ends in the same way.
 
     Args:
         signals: what is held back.
@@ -24,6 +25,7 @@ class Interruption(Callback):
 
     def __init__(self, signals: Signals, save: Callable[[L.Trainer], None]) -> None:
         self.signals, self.save = signals, save
+        self.pruned = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -39,9 +41,11 @@ class Interruption(Callback):
     on_validation_batch_end = on_test_start = on_test_batch_end = on_train_end = on_validation_start
 
     def _let_through(self, trainer: L.Trainer) -> None:
-        """Raise `Interrupted` where any rank has got a signal."""
-        (number,) = over_ranks([self.signals.pending or 0], "max")
+        """Raise `Interrupted` where any rank has got a signal, `Pruned` where the run is pruned."""
+        number, pruned = over_ranks([self.signals.pending or 0, self.pruned], "max")
         self.signals.pending = int(number) or None
-        if self.signals.pending is not None and trainer.state.fn == "fit":
+        if (self.signals.pending is not None or pruned) and trainer.state.fn == "fit":
             self.save(trainer)
         self.signals.raise_pending()
+        if pruned:
+            raise Pruned

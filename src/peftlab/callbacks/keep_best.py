@@ -64,7 +64,8 @@ class KeepBest(Callback):
                 }
             )
         if trainer.state.fn == "fit":
-            self.record.event("validated", step=trainer.global_step, **{self.selection.metric: value})
+            steps = int(trainer.estimated_stepping_batches)
+            self.record.event("validated", step=trainer.global_step, of=steps, **{self.selection.metric: value})
         self.record.write()
 
     def _better(self, value: float) -> bool:

@@ -7,9 +7,9 @@ told to it again from the records: a sweep that is resumed makes a new plan and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Plan(ABC):
 
     total: int | None = None
     """How many trials there will be, where that is known from the beginning."""
+    proposals: Sequence[Proposal] = ()
+    """Those that are known from the beginning: all of them are checked before the first starts."""
 
     @abstractmethod
     def ask(self) -> Proposal | None:
@@ -74,8 +76,18 @@ class Plan(ABC):
         return True
 
     @abstractmethod
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]]) -> None:
-        """Take up what a sweep by the same plan had found before it was interrupted; called once, before `ask`.
+    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Proposal] = ()) -> None:
+        """Take up what a sweep by the same plan had come to before it was interrupted; called once, before `ask`.
 
-        Trials that had been interrupted are not among them: they are proposed again.
+        Args:
+            past: trials that are over, or paused, in the order in which they began.
+            unfinished: trials that had been interrupted; the next ones that `ask` returns.
         """
+
+    def covers(self, proposal: Proposal) -> bool:
+        """Return whether this plan might propose it."""
+        return proposal in self.proposals
+
+    def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return what has been found, one row of a table each, from the records of all trials."""
+        return []

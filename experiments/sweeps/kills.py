@@ -1,0 +1,195 @@
+"""Sweeps whose trials, fork server and controller get SIGKILL, and go on: is anything lost, doubled or left over?
+
+python experiments/sweeps/kills.py [ROUNDS] [SEED]
+
+A round is the sweep of a tiny BERT over 16 cells, two trials at a time with one thread each. Between two and five times a
+process of it is killed at a random moment: mostly a trial or the controller, sometimes the fork server. When the
+controller has gone or has ended, the same command is given again, until it says that all is done, and one time more.
+Then there must be 16 runs, each completed, each the same to the last bit as in a sweep that nothing has disturbed; no run
+that was completed may have been touched again; no process may be left. Exit code 1 if anything fails.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reliability"))
+
+from tiny import make_data, make_model, overrides  # noqa: E402
+
+CELLS = 16
+GRID = ["peft=lora,full", "optimizer.lr=1e-3,3e-3", "seed=0,1,2,3"]
+HUNG_SECONDS = 180.0
+BITS = ("metrics.csv", "checkpoints/best.safetensors", "predictions/*", "adapter/*", "trail.jsonl")
+WEIGHTS = {"trial": 3, "controller": 4, "server": 1}
+"""How often each kind of process is the one that is killed."""
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    draw = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(folder / "model")
+        make_data(folder / "data")
+        undisturbed = Sweep(folder / "undisturbed", folder)
+        undisturbed.start()
+        assert undisturbed.wait() == 0, undisturbed.said()
+        expected = undisturbed.left()
+        for number in range(rounds):
+            sweep = Sweep(folder / "disturbed", folder)
+            wrong = disturb(sweep, draw, counts, expected)
+            counts["rounds"] += 1
+            counts["rounds with something wrong"] += bool(wrong)
+            print(f"round {number + 1}: {wrong or 'as undisturbed'}", flush=True)
+            if wrong:
+                shutil.copytree(sweep.folder, Path.cwd() / f"wrong-{number + 1}", dirs_exist_ok=True)
+            shutil.rmtree(sweep.folder)
+    print(json.dumps(dict(counts), indent=1))
+    sys.exit(bool(counts["rounds with something wrong"]))
+
+
+def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: dict[str, Any]) -> list[str]:
+    """Do a sweep with kills, and return what is wrong with what it leaves."""
+    wrong: list[str] = []
+    kills = draw.randint(2, 5)
+    completed: dict[str, str] = {}
+    sweep.start()
+    while True:
+        began, pause = time.monotonic(), draw.uniform(0.2, 4.0) if kills else HUNG_SECONDS
+        while sweep.process.poll() is None and time.monotonic() - began < pause:
+            time.sleep(0.02)
+        for run_id, ended_at in sweep.completed().items():
+            if completed.setdefault(run_id, ended_at) != ended_at:
+                wrong.append(f"{run_id} was completed, and made again")
+        if sweep.process.poll() is None:
+            if not kills:
+                wrong.append("hung")
+                sweep.kill("controller")
+                break
+            alive = [kind for kind in sweep.processes(seconds=0).values() if kind in WEIGHTS]
+            if "trial" in alive or draw.random() < 0.1:  # mostly where there is something to lose
+                kind = draw.choices(alive, [WEIGHTS[kind] for kind in alive])[0]
+                counts[f"killed: {kind}"] += sweep.kill(kind)
+                kills -= 1
+            continue
+        if sweep.process.returncode == 0:
+            break
+        counts["commands given again"] += 1
+        sweep.start()
+    sweep.start()  # once more: there must be nothing to do
+    if sweep.wait() != 0:
+        wrong.append(f"the last command ended with {sweep.process.returncode}")
+    found = sweep.left()
+    if sweep.completed() != completed | sweep.completed():
+        wrong.append("a completed run was made again")
+    wrong += [f"lost: {run_id}" for run_id in expected if run_id not in found]
+    wrong += [f"doubled: {run_id}" for run_id in found if run_id not in expected]
+    for run_id in found.keys() & expected.keys():
+        wrong += [f"{run_id}: {name} differs" for name in expected[run_id] if found[run_id].get(name) != expected[run_id][name]]
+    wrong += [f"left running: {number}" for number in sweep.processes()]
+    return wrong
+
+
+class Sweep:
+    """The command of a sweep in a folder of its own."""
+
+    def __init__(self, folder: Path, tiny: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        given = overrides(tiny / "model", tiny / "data", "trainer.checkpoint_every=3", "logger=[csv]")
+        given += ["name=tiny", "hydra/sweeper=basic", "hydra.launcher.trials_at_once=2"]
+        self.command = [sys.executable, "-m", "train", "-m", *given, *GRID]
+
+    def start(self) -> None:
+        """Give the command."""
+        with (self.folder / "said.txt").open("a") as out:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, stdout=out, stderr=out, env=os.environ | {"PEFTLAB_KILLS": str(self.folder)}
+            )
+
+    def wait(self) -> int:
+        """Return the exit code, -9 where it hangs."""
+        try:
+            return self.process.wait(HUNG_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill("controller")
+            return self.process.wait()
+
+    def said(self) -> str:
+        return (self.folder / "said.txt").read_text()
+
+    def processes(self, seconds: float = 10.0) -> dict[int, str]:
+        """Return the processes that this sweep has started and that still live after some seconds, with what they are."""
+        until = time.monotonic() + seconds
+        while (found := self._processes()) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+    def _processes(self) -> dict[int, str]:
+        mark = f"PEFTLAB_KILLS={self.folder}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    line = (entry / "cmdline").read_bytes()
+                    state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                    if state != "Z":
+                        found[int(entry.name)] = (line, int(parent))
+            except OSError:
+                continue
+        servers = {n for n, (line, parent) in found.items() if b"forkserver" in line and parent == self.process.pid}
+        kinds = {}
+        for number, (line, parent) in found.items():
+            if number == self.process.pid:
+                kinds[number] = "controller"
+            elif number in servers:
+                kinds[number] = "server"
+            elif parent in servers:
+                kinds[number] = "trial"  # or what looks at cells
+            else:
+                kinds[number] = "other"
+        return kinds
+
+    def kill(self, kind: str) -> bool:
+        """Kill a process of a kind, the youngest of them; return whether there was one."""
+        numbers = [number for number, its in self._processes().items() if its == kind]
+        if numbers:
+            os.kill(max(numbers), signal.SIGKILL)
+        return bool(numbers)
+
+    def completed(self) -> dict[str, str]:
+        """Return when each completed run ended."""
+        records = (json.loads(file.read_text()) for file in self.folder.glob("sweeps/tiny/*/record.json"))
+        return {record["run_id"]: record["ended_at"] for record in records if record["status"] == "completed"}
+
+    def left(self) -> dict[str, dict[str, bytes | str]]:
+        """Return what bits each run has left, and its line of the final table."""
+        found: dict[str, dict[str, bytes | str]] = {}
+        for file in self.folder.glob("sweeps/tiny/*/record.json"):
+            record = json.loads(file.read_text())
+            files = {str(path.relative_to(file.parent)): path for pattern in BITS for path in file.parent.glob(pattern)}
+            bits: dict[str, bytes | str] = {name: path.read_bytes() for name, path in files.items()}
+            found[file.parent.name] = bits | {"status": record["status"], "scores": json.dumps(record["metrics"])}
+        with (self.folder / "sweeps/tiny/trials.csv").open() as table:
+            for row in csv.DictReader(table):
+                keys = ("state", "peft", "optimizer.lr", "seed", "score", "test", "step")
+                found.setdefault(row["run_id"], {})["row"] = ",".join(row[key] for key in keys)
+        return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Hydra's way to sweeps: ``hydra/sweeper=peftlab``, the default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class PeftlabSweeper(Sweeper):
+    """Runs the grid that the command line spans, or searches it; see ``conf/sweep``."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take up what Hydra knows."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Do it; `arguments` are the overrides of the command line."""
+        from peftlab.exits import user_exits
+        from peftlab.sweep.sweep import sweep
+
+        assert self.launcher is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
+        with user_exits():
+            return sweep(self.launcher, self.hydra_context, self.config, arguments)

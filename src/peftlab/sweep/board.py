@@ -1,0 +1,208 @@
+"""How a sweep stands: one row a trial, kept in ``sweep.json`` and ``trials.csv``. No torch.
+
+Both files are views of the run records, for people and other programs; of them a sweep that goes on reads nothing but
+under which id W&B knows it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from peftlab.atomic_files import replacing
+from peftlab.errors import UserError
+from peftlab.locks import is_locked
+from peftlab.masking import mask
+
+SWEEP, TRIALS = "sweep.json", "trials.csv"
+SCHEMA_VERSION = 1
+
+State = Literal["waiting", "running", "completed", "failed", "pruned", "interrupted"]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class Trial:
+    """One row."""
+
+    overrides: list[str]
+    labels: dict[str, str]
+    run_id: str
+    folder: str
+    state: State = "waiting"
+    metric: str = ""
+    score: float | None = None
+    """Of the best checkpoint on validation."""
+    test: float | None = None
+    """The same score on test, where that has been evaluated."""
+    values: list[float] = field(default_factory=list)
+    """Of the sweep's objectives."""
+    step: int = 0
+    steps: int | None = None
+    seconds: float = 0.0
+    """With a device, all attempts together."""
+    devices: float = 1.0
+    attempts: int = 0
+    kept: bool = False
+    """Whether it had been completed before this command began."""
+    other_code: bool = False
+    """Whether another version of the code than the present one made it."""
+    error: str | None = None
+
+
+@dataclass
+class Board:
+    """The trials of a sweep, and what can be told of all of them."""
+
+    name: str
+    folder: Path
+    command: list[str]
+    objectives: dict[str, str]
+    """What is compared, dotted in the record, and ``max`` or ``min``."""
+    slots: int
+    price_per_device_hour: float | None = None
+    total: int | None = None
+    """How many trials there will be; None: it is not known yet."""
+    estimate_seconds: float | None = None
+    """What a trial was expected to take before any had ended."""
+    controller: str = ""
+    status: Literal["running", "completed", "failed", "interrupted"] = "running"
+    started_at: str = field(default_factory=_now)
+    ended_at: str | None = None
+    tracked: str | None = None
+    """The id of the W&B run that sums the sweep up."""
+    results: list[dict[str, Any]] = field(default_factory=list)
+    """What a protocol has found, one row a method."""
+    trials: list[Trial] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts by state, the best trial so far, device hours, money, and the seconds that are left."""
+        counts: dict[str, int] = {}
+        for trial in self.trials:
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        hours = sum(trial.seconds * trial.devices for trial in self.trials) / 3600
+        price = self.price_per_device_hour
+        return {
+            "total": self.total,
+            "counts": counts,
+            "best": self._best(),
+            "eta_seconds": self._eta(),
+            "device_hours": hours,
+            "money": None if price is None else hours * price,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return what ``sweep.json`` holds."""
+        about = asdict(self) | {"folder": str(self.folder)}
+        trials = about.pop("trials")
+        whole = {"schema_version": SCHEMA_VERSION, **about, "updated_at": _now(), "summary": self.summary()}
+        document: dict[str, Any] = mask(whole | {"trials": trials})
+        return document
+
+    def write(self) -> None:
+        """Replace both files."""
+        for name, text in ((SWEEP, json.dumps(self.document(), indent=1) + "\n"), (TRIALS, _csv(self.trials))):
+            with replacing(self.folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def end(self) -> None:
+        """Write both files for the last time."""
+        self.ended_at = _now()
+        self.write()
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return the best completed trial, where there is one objective."""
+        if len(self.objectives) != 1:
+            return None
+        (mode,) = self.objectives.values()
+        done = [trial for trial in self.trials if trial.state == "completed" and trial.values]
+        if not done:
+            return None
+        best = (max if mode == "max" else min)(done, key=lambda trial: trial.values[0])
+        return {"run_id": best.run_id, "value": best.values[0], "overrides": best.overrides}
+
+    def _eta(self) -> float | None:
+        """Return the seconds until all trials are over, by how long those that are over took on average."""
+        if self.total is None:
+            return None
+        took = [trial.seconds for trial in self.trials if trial.state == "completed" and not trial.kept]
+        each = statistics.mean(took) if took else self.estimate_seconds
+        over = sum(trial.state in ("completed", "failed", "pruned") for trial in self.trials)
+        begun = sum(trial.step / trial.steps for trial in self.trials if trial.state == "running" and trial.steps)
+        left = max(0.0, self.total - over - begun)
+        return None if each is None else left * each / self.slots
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the document of the sweep in `folder`; its status is ``gone`` where its controller has died.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = folder / SWEEP
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"'{folder}' is no sweep: it has no {SWEEP}.") from error
+    except ValueError as error:
+        raise UserError(f"'{file}' cannot be read: {error}.") from error
+    if document["status"] == "running" and not is_locked(folder):
+        document["status"] = "gone"
+    return document
+
+
+def tracked(folder: Path) -> str | None:
+    """Return the id under which W&B knows the sweep in `folder`, where it does."""
+    try:
+        return json.loads((folder / SWEEP).read_text(encoding="utf-8")).get("tracked")
+    except (OSError, ValueError):
+        return None
+
+
+def find(sweep: str, root: Path = Path("sweeps")) -> Path:
+    """Return the folder of `sweep`: a folder, or the name of one below ``sweeps/``.
+
+    Raises:
+        UserError: there is no such sweep; names those that there are.
+    """
+    for folder in (Path(sweep), root / sweep):
+        if (folder / SWEEP).is_file():
+            return folder
+    known = sorted(str(file.parent.relative_to(root)) for file in root.rglob(SWEEP))
+    raise UserError(
+        f"'{sweep}' is no sweep. "
+        + (
+            f"Those below {root}/: {', '.join(known)}."
+            if known
+            else f"There is none below {root}/; `python -m train -m ...` makes one."
+        )
+    )
+
+
+def _csv(trials: Sequence[Trial]) -> str:
+    """Return a table of the trials: one column for each key that any of them overrides."""
+    keys = list(dict.fromkeys(key for trial in trials for key in _pairs(trial.overrides)))
+    labels = list(dict.fromkeys(label for trial in trials for label in trial.labels))
+    facts = ("metric", "score", "test", "step", "steps", "seconds", "attempts", "kept", "other_code", "error")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run_id", "state", *labels, *keys, *facts])
+    for trial in trials:
+        given = _pairs(trial.overrides)
+        row = [trial.run_id, trial.state, *(trial.labels.get(label, "") for label in labels)]
+        writer.writerow([*row, *(given.get(key, "") for key in keys), *(getattr(trial, name) for name in facts)])
+    return mask(out.getvalue())
+
+
+def _pairs(overrides: Iterable[str]) -> Mapping[str, str]:
+    return {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}

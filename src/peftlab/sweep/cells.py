@@ -1,0 +1,132 @@
+"""From proposals to cells: composed by Hydra, checked and identified by the looker, nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from peftlab.errors import ConfigError, UserError
+from peftlab.exits import explain_composition
+from peftlab.sweep.ledger import Cell
+from peftlab.sweep.plan import Proposal
+from peftlab.sweep.processes import Looker
+from peftlab.sweep.worker import Fact
+
+Compose = Callable[[Sequence[str]], dict[str, Any]]
+"""Returns the configuration under some overrides, as plain values."""
+
+_OF_THE_SWEEP = ("sweep", "sweep_dir", "run_dir", "existing")
+
+
+def composer(context: HydraContext, config: DictConfig) -> Compose:
+    """Return what composes a trial of the sweep whose own configuration is `config`."""
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        try:
+            cfg = context.config_loader.load_sweep_config(config, list(overrides))
+            HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
+            with read_write(cfg), open_dict(cfg):
+                del cfg["hydra"]
+            plain = OmegaConf.to_container(cfg, resolve=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain_composition(error, list(overrides))) from error
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+    return compose
+
+
+class Cells:
+    """Makes a cell of each proposal; the same proposal gives the same cell, and is looked at once.
+
+    Args:
+        compose: see `composer`.
+        fixed: the overrides that all trials share, as they were typed.
+        looker: checks and identifies.
+    """
+
+    def __init__(self, compose: Compose, fixed: Sequence[str], looker: Looker) -> None:
+        self._compose, self._looker = compose, looker
+        self.fixed = [text for text in fixed if not is_of_the_sweep(text)]
+        self._cells: dict[tuple[str, ...], Cell] = {}
+
+    def __call__(self, proposal: Proposal) -> Cell:
+        """Return the cell of a proposal.
+
+        Raises:
+            ConfigError: it cannot be run.
+        """
+        cell = self._cells.get(proposal.overrides)
+        if cell is None:
+            overrides = [*self.fixed, *proposal.overrides]
+            config = self._compose(overrides)
+            fact: Fact = self._looker.ask("fact", config)
+            cell = Cell(proposal, config, overrides, fact.sha256, fact.metric, fact.mode)
+            self._cells[proposal.overrides] = cell
+        return cell
+
+    def checked(self, proposals: Sequence[Proposal]) -> list[Cell]:
+        """Return the cells of all the proposals.
+
+        Raises:
+            ConfigError: some cannot be run; lists all of them.
+        """
+        cells: list[Cell] = []
+        wrong: dict[str, list[str]] = {}
+        for proposal in proposals:
+            try:
+                cells.append(self(proposal))
+            except UserError as error:
+                wrong.setdefault(str(error), []).append(" ".join(proposal.overrides))
+        if wrong:
+            count = sum(map(len, wrong.values()))
+            lines = [
+                f"\n  {reason}" + "".join(f"\n    {trial}" for trial in trials) for reason, trials in wrong.items()
+            ]
+            raise ConfigError(
+                f"{count} of {len(proposals)} trials cannot be run, and none was started:{''.join(lines)}"
+            )
+        return cells
+
+    def default_of(self, key: str, overrides: Sequence[str]) -> Any:
+        """Return the value at a dotted key of the configuration under some overrides.
+
+        Raises:
+            ConfigError: there is no such key.
+        """
+        node: Any = self._compose([*self.fixed, *overrides])
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                raise ConfigError(f"there is no key '{key}' in the configuration under {' '.join(overrides)}")
+            node = node[part]
+        return node
+
+    def settings(self, key: str) -> dict[str, Any] | None:
+        """Return the section at a dotted key of the first cell that was made; None where it has none."""
+        node: Any = next((cell.config for cell in self._cells.values()), None)
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def proposal_of(self, overrides: Sequence[str]) -> Proposal | None:
+        """Return the proposal that a run with these recorded overrides may have come from; None: from none of this
+        sweep's.
+        """
+        own = list(overrides)
+        for text in self.fixed:
+            if text not in own:
+                return None
+            own.remove(text)
+        return Proposal(tuple(own))
+
+
+def is_of_the_sweep(override: str) -> bool:
+    """Return whether an override says how the sweep is done, and nothing of a trial."""
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    return key.partition(".")[0] in _OF_THE_SWEEP or key.startswith("hydra")

@@ -1,0 +1,257 @@
+"""The controller of a sweep: asks the plan, fills the slots, and tells plan and board how each trial went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
+from typing import Literal
+
+from peftlab.errors import UserError
+from peftlab.exits import Signals
+from peftlab.record import RunRecord
+from peftlab.sweep.board import Board, Trial
+from peftlab.sweep.cells import Cells
+from peftlab.sweep.ledger import Cell, Ledger, outcome
+from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
+from peftlab.sweep.processes import TrialProcess, wait_for
+from peftlab.sweep.slots import Slot
+from peftlab.sweep.worker import Order
+
+log = logging.getLogger("peftlab")
+
+TICK_SECONDS = 0.5
+"""Between looks at what no process tells: signals, trials of a controller that has died."""
+WRITE_SECONDS = 2.0
+"""Between writings of the board while nothing but progress changes."""
+
+Reuse = Literal["always", "same_code", "never"]
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    row: Trial
+    slot: Slot
+    trial: TrialProcess
+    began: float
+    spent_before: float
+    """Seconds that the row had when this attempt began."""
+
+
+@dataclass
+class Controller:
+    """Runs the trials of a plan to the end; the folders of trials, and the ledger over them, are all that lasts."""
+
+    plan: Plan
+    cells: Cells
+    ledger: Ledger
+    board: Board
+    slots: Sequence[Slot]
+    context: ForkServerContext
+    command: list[str]
+    environment: dict[str, str]
+    signals: Signals
+    show: Callable[[Board], None]
+    """Draws the board, whenever something may have changed."""
+    reuse: Reuse = "always"
+    retries: int = 0
+    """How often a trial that died is started again at once."""
+    running: list[_Running] = field(default_factory=list, init=False)
+    delayed: list[Cell] = field(default_factory=list, init=False)
+    """Trials that a process of an earlier controller still writes."""
+    _free: list[Slot] = field(default_factory=list, init=False)
+    _rows: dict[str, Trial] = field(default_factory=dict, init=False)
+    _written: float = field(default=0.0, init=False)
+
+    def register(self, cell: Cell) -> Trial:
+        """Return the row of a trial, which is made where there is none yet."""
+        row = self._rows.get(cell.sha256)
+        if row is None:
+            row = Trial(list(cell.proposal.overrides), {}, cell.run_id, str(self.ledger.path(cell)), metric=cell.metric)
+            self._rows[cell.sha256] = row
+            self.board.trials.append(row)
+        row.labels = dict(cell.proposal.labels)
+        return row
+
+    def cell_of_record(self, record: RunRecord) -> Cell | None:
+        """Return the cell that a run was, where the plan might propose it."""
+        proposal = self.cells.proposal_of(record.data["overrides"])
+        if proposal is None or not self.plan.covers(proposal):
+            return None
+        try:
+            cell = self.cells(proposal)
+        except UserError:
+            return None
+        return cell if cell.sha256 == record.data["identity"]["sha256"] else None
+
+    def is_to_be_repeated(self, record: RunRecord) -> bool:
+        """Return whether a run that is over is made once more."""
+        return self.reuse == "never" or (self.reuse == "same_code" and self.ledger.by_other_code(record))
+
+    def keep(self, cell: Cell, record: RunRecord) -> Outcome:
+        """Take up a trial of the past, and return how it had ended."""
+        row = self.register(cell)
+        found = outcome(record, list(self.board.objectives))
+        fill_in(row, record, found)
+        row.kept, row.other_code = True, self.ledger.by_other_code(record)
+        return found
+
+    def run(self) -> None:
+        """Run until the plan is over, or a signal asks for an end."""
+        self._free = list(self.slots)
+        while True:
+            if self.signals.pending is not None:
+                self._interrupt()
+                break
+            self._fill()
+            self._write(now=False)
+            if not self.running and not self.delayed:
+                break
+            wait_for([one.trial for one in self.running], TICK_SECONDS)
+            self._listen()
+        failed = any(trial.state == "failed" for trial in self.board.trials)
+        interrupted = self.signals.pending is not None
+        self.board.status = "interrupted" if interrupted else "failed" if failed else "completed"
+
+    def _fill(self) -> None:
+        """Start trials as long as there are free slots and something to run."""
+        for cell in [cell for cell in self.delayed if not self.ledger.is_busy(cell)]:
+            if self._free:
+                self.delayed.remove(cell)
+                self._take_up(cell)
+        while self._free and self.signals.pending is None and (proposal := self.plan.ask()) is not None:
+            try:
+                cell = self.cells(proposal)
+            except UserError as error:
+                self._refuse(proposal, error)
+            else:
+                self._take_up(cell)
+
+    def _take_up(self, cell: Cell) -> None:
+        """Settle a trial: it is done already, waits for a process of the past, or starts."""
+        row = self.register(cell)
+        try:
+            record = self.ledger.record(cell)
+        except UserError as error:
+            self._refuse(cell.proposal, error, row)
+            return
+        if self.ledger.is_busy(cell):
+            self.delayed.append(cell)
+            return
+        if record is None or record.data["status"] != "completed":
+            row.seconds = (record.data["cost"]["wall_seconds"] or 0.0) if record is not None else 0.0
+            self._start(cell, row, "auto")
+        elif row.attempts == 0 and self.is_to_be_repeated(record):
+            self._start(cell, row, "rerun")
+        else:
+            self._settle(cell, row, record)
+
+    def _start(self, cell: Cell, row: Trial, existing: str) -> None:
+        slot = self._free.pop(0)
+        config = {**cell.config, "sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": existing}
+        if config["trainer"].get("threads") is None:
+            config["trainer"] = {**config["trainer"], "threads": slot.threads}
+        output = self.ledger.folder / "output" / f"{cell.run_id}.txt"
+        order = Order(config, self.command, cell.overrides, self.environment | slot.environment(), output)
+        trial = TrialProcess.start(self.context, order)
+        row.attempts += 1
+        row.state, row.error, row.devices, row.other_code = "running", None, slot.share, False
+        self.running.append(_Running(cell, row, slot, trial, time.monotonic(), row.seconds))
+        self._write(now=True)
+
+    def _listen(self) -> None:
+        """Take up what the running trials tell, and which of them have ended."""
+        for one in list(self.running):
+            ended = one.trial.ended()
+            for kind, *what in [] if ended else one.trial.messages():
+                one.row.step, one.row.steps = what[:2]
+                if kind == "validated":
+                    self._validated(one, *what)
+            one.row.seconds = one.spent_before + time.monotonic() - one.began
+            if ended:
+                self.running.remove(one)
+                self._free.append(one.slot)
+                self._ended(one)
+
+    def _validated(self, one: _Running, step: int, steps: int, value: float) -> None:
+        better = max if one.cell.mode == "max" else min
+        one.row.score = value if one.row.score is None else better(one.row.score, value)
+        one.trial.answer(self.plan.report(one.cell.proposal, Evaluation(step / steps, value)))
+
+    def _ended(self, one: _Running) -> None:
+        cell, row = one.cell, one.row
+        record = self.ledger.record(cell)
+        status = record.data["status"] if record else None
+        if record is not None and status in ("completed", "pruned"):
+            self._settle(cell, row, record)
+        elif one.trial.asked_to_end and (record is None or status in ("running", "interrupted")):
+            row.state = "interrupted"
+        elif status != "failed" and row.attempts <= self.retries:
+            log.warning("%s: %s; it is tried again", row.run_id, one.trial.how)
+            self._start(cell, row, "auto")
+        else:
+            if record is not None:
+                self.ledger.end_dead(record, one.trial.how)
+            row.state, row.error = "failed", self._reason(one, record)
+            log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
+            self.plan.tell(cell.proposal, _failure(record, self.board))
+        self._write(now=True)
+
+    def _settle(self, cell: Cell, row: Trial, record: RunRecord) -> None:
+        """Take up a trial that is completed or pruned."""
+        found = outcome(record, list(self.board.objectives))
+        fill_in(row, record, found)
+        if found.status == "failed":
+            row.error = f"no finite {', '.join(self.board.objectives)} in the record"
+        self.plan.tell(cell.proposal, found)
+
+    def _refuse(self, proposal: Proposal, error: UserError, row: Trial | None = None) -> None:
+        """Take up a trial that cannot be begun."""
+        if row is None:
+            row = Trial(list(proposal.overrides), dict(proposal.labels), "-", "")
+            self.board.trials.append(row)
+        row.state, row.error = "failed", str(error)
+        log.warning("cannot be run (%s): %s", " ".join(proposal.overrides), error)
+        self.plan.tell(proposal, Outcome("failed", ()))
+
+    def _reason(self, one: _Running, record: RunRecord | None) -> str:
+        error = record.data["error"] if record is not None else None
+        if error:
+            return f"{error['type']}: {error['message']}"
+        output = self.ledger.folder / "output" / f"{one.cell.run_id}.txt"
+        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines() if output.exists() else []
+        return f"{one.trial.how}; {lines[-1]}" if lines else one.trial.how
+
+    def _interrupt(self) -> None:
+        """Have the running trials end with their checkpoints, and wait for them."""
+        log.info("interrupted: %d running trials end with a checkpoint; again to end at once", len(self.running))
+        for one in self.running:
+            one.trial.ask_to_end()
+        while self.running:
+            wait_for([one.trial for one in self.running], TICK_SECONDS)
+            self._listen()
+            self.show(self.board)
+
+    def _write(self, now: bool) -> None:
+        if now or time.monotonic() - self._written > WRITE_SECONDS:
+            self.board.write()
+            self._written = time.monotonic()
+        self.show(self.board)
+
+
+def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
+    """Write into the row of a trial what its record says."""
+    data = record.data
+    row.state, row.values, row.error = found.status, list(found.values), None
+    row.score, row.step, row.seconds = data["selection"]["value"], found.steps, found.seconds
+    row.steps = row.step if found.status == "completed" else row.steps
+    tested = [m for m in data["metrics"] if m["split"] == "test" and m["name"] == data["selection"]["metric"]]
+    row.test = tested[0]["value"] if tested else None
+
+
+def _failure(record: RunRecord | None, board: Board) -> Outcome:
+    """Return the outcome of a trial that has failed, with what it has cost."""
+    return outcome(record, list(board.objectives)) if record is not None else Outcome("failed", ())

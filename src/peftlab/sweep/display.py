@@ -1,0 +1,136 @@
+"""How a sweep shows itself: a table that is drawn anew on a terminal, plain lines elsewhere; and its status."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from peftlab.console import console
+from peftlab.sweep.board import Board
+
+log = logging.getLogger("peftlab")
+
+LINE_SECONDS = 20.0
+"""Between plain lines while nothing ends."""
+ROWS = 20
+"""Trials that the table shows: those that run, then the best."""
+
+_WIDTH = 140
+"""Characters of a line where the output is no terminal that is wider."""
+_ORDER = ("running", "completed", "pruned", "interrupted", "failed", "waiting")
+
+
+@contextmanager
+def drawing() -> Iterator[Display]:
+    """Around a sweep: gives what draws its board."""
+    display = Display()
+    if console.is_terminal:
+        display.live = Live(console=console, auto_refresh=False, transient=True)
+    with display.live or nullcontext():
+        yield display
+
+
+class Display:
+    """Draws a board as often as it is called, where it is time."""
+
+    def __init__(self) -> None:
+        self.live: Live | None = None
+        self._drawn = 0.0
+        self._over = -1
+
+    def __call__(self, board: Board) -> None:
+        """Draw, if it is time."""
+        now = time.monotonic()
+        if self.live is not None:
+            if now - self._drawn >= 0.5:
+                self._drawn = now
+                self.live.update(rendered(board.document(), ROWS), refresh=True)
+            return
+        over = sum(trial.state not in ("waiting", "running") for trial in board.trials)
+        if over != self._over or now - self._drawn >= LINE_SECONDS:
+            self._drawn, self._over = now, over
+            log.info("%s", line(board.document()))
+
+    def close(self, board: Board) -> None:
+        """Print how the sweep has ended: the best trials, and what a protocol has found."""
+        print_status(board.document(), ROWS)
+
+
+def print_status(document: Mapping[str, Any], rows: int | None = None) -> None:
+    """Print how a sweep stands, with at most so many trials."""
+    width = max(console.width, _WIDTH)
+    console.print(rendered(document, rows), width=width, soft_wrap=False)
+    if document["results"]:
+        console.print(results(document["results"]), width=width, soft_wrap=False)
+
+
+def line(document: Mapping[str, Any]) -> str:
+    """Return how a sweep stands, in one line."""
+    summary = document["summary"]
+    counts = ", ".join(f"{summary['counts'][state]} {state}" for state in _ORDER if summary["counts"].get(state))
+    total = summary["total"]
+    parts = [f"{document['name']}: {counts or 'nothing yet'}" + (f" of {total}" if total is not None else "")]
+    if best := summary["best"]:
+        parts.append(f"best {best['value']:.4f} ({' '.join(best['overrides'])})")
+    if summary["eta_seconds"] is not None and document["status"] == "running":
+        parts.append(f"ETA {clock(summary['eta_seconds'])}")
+    parts.append(f"{summary['device_hours']:.2f} device hours")
+    if summary["money"] is not None:
+        parts.append(f"cost {summary['money']:.2f}")
+    return "; ".join(parts)
+
+
+def rendered(document: Mapping[str, Any], rows: int | None = None) -> Group:
+    """Return the table of a sweep for rich, with at most so many trials, and the line below it."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "state", "trial", "progress", "validation", "test", "time", ""):
+        table.add_column(name, overflow="fold" if name in ("trial", "") else "ellipsis")
+    trials = sorted(document["trials"], key=_rank(document))
+    for trial in trials[:rows]:
+        note = trial["error"] or " ".join(
+            word for word, holds in (("kept", trial["kept"]), ("other code", trial["other_code"])) if holds
+        )
+        table.add_row(
+            trial["run_id"],
+            trial["state"],
+            " ".join([*trial["overrides"], *(f"[{label}]" for label in trial["labels"].values())]),
+            f"{trial['step']}/{trial['steps']}" if trial["steps"] else "",
+            *("" if trial[key] is None else f"{trial[key]:.4f}" for key in ("score", "test")),
+            clock(trial["seconds"]) if trial["seconds"] else "",
+            Text(note[:200]),
+        )
+    hidden = len(trials) - len(trials[:rows])
+    return Group(table, Text((f"and {hidden} more; " if hidden else "") + line(document)))
+
+
+def results(rows: list[dict[str, Any]]) -> Table:
+    """Return what a protocol has found as a table for rich."""
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0] if rows else ():
+        table.add_column(str(name).replace("_", " "))
+    for row in rows:
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+    return table
+
+
+def clock(seconds: float) -> str:
+    """Return a time in hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _rank(document: Mapping[str, Any]) -> Any:
+    sign = -1 if "max" in list(document["objectives"].values())[:1] else 1
+
+    def rank(trial: Mapping[str, Any]) -> tuple[int, float]:
+        return _ORDER.index(trial["state"]), sign * trial["score"] if trial["score"] is not None else 0.0
+
+    return rank

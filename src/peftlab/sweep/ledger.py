@@ -1,0 +1,139 @@
+"""The ledger of a sweep: what its run records say of each trial. They are the only truth, and one controller writes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from peftlab.errors import ConfigError, UserError
+from peftlab.locks import is_locked, lock
+from peftlab.record import FILE_NAME, RunRecord, code_state
+from peftlab.sweep.plan import Evaluation, Outcome, Proposal
+
+SELECTION = "selection.value"
+"""The objective of a sweep that names none: the score that each run's best checkpoint is selected by."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial as it is to be run."""
+
+    proposal: Proposal
+    config: dict[str, Any]
+    """Composed, as plain values."""
+    overrides: list[str]
+    """All that a user would type to run it alone."""
+    sha256: str
+    """Of its identity."""
+    metric: str
+    mode: str
+    """``max`` or ``min``: of that metric."""
+
+    @property
+    def run_id(self) -> str:
+        """The start of the identity, which names the folder."""
+        return self.sha256[:12]
+
+
+class Ledger:
+    """The run folders below the folder of a sweep; used as a context, in which it is locked for this process.
+
+    Args:
+        folder: is made where there is none.
+        look_only: nothing is made and locked.
+
+    Raises:
+        ConfigError: another controller is at work here, or the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, look_only: bool = False) -> None:
+        self.folder = folder
+        self._lock: int | None = None
+        self._code = code_state()
+        if look_only:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(folder, "sweep")
+        except OSError as error:
+            raise ConfigError(f"sweep_dir={folder}: cannot be written to ({error.strerror}); name another") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def path(self, cell: Cell) -> Path:
+        """Return the folder of the trial."""
+        return self.folder / cell.run_id
+
+    def record(self, cell: Cell) -> RunRecord | None:
+        """Return the record of the trial; None where it has not begun.
+
+        Raises:
+            UserError: something else is there.
+        """
+        if not (self.path(cell) / FILE_NAME).is_file():
+            return None
+        record = RunRecord.load(self.path(cell))
+        if record.data["identity"]["sha256"] != cell.sha256:
+            raise UserError(f"{record.folder}: holds another run than its name says; move it away")
+        return record
+
+    def is_busy(self, cell: Cell) -> bool:
+        """Return whether a process writes the trial, be it one of a controller that has died."""
+        return is_locked(self.path(cell))
+
+    def end_dead(self, record: RunRecord, how: str) -> None:
+        """Have the record of a run whose process is no more say so."""
+        if record.data["status"] == "running":
+            record.finish("failed", {"type": "Died", "message": how})
+
+    def by_other_code(self, record: RunRecord) -> bool:
+        """Return whether another version of the code than the present one made the run."""
+        return bool(record.data["code"] != self._code)
+
+    def records(self) -> Iterator[RunRecord]:
+        """Yield every record that there is, the oldest first."""
+        there = [RunRecord.load(file.parent) for file in self.folder.glob(f"*/{FILE_NAME}")]
+        yield from sorted(there, key=lambda record: str(record.data["started_at"]))
+
+
+def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
+    """Return how the run in `record` has ended."""
+    data = record.data
+    values = tuple(value_at(data, key) for key in objectives)
+    status: Literal["completed", "failed", "pruned"] = "failed"
+    if data["status"] == "pruned" or (data["status"] == "completed" and all(map(math.isfinite, values))):
+        status = data["status"]
+    steps = data["cost"]["steps"] or max((event["step"] for event in data["history"] if "step" in event), default=0)
+    return Outcome(status, values if status != "failed" else (), evaluations(data), steps, data["cost"]["wall_seconds"] or 0.0)
+
+
+def evaluations(data: Mapping[str, Any]) -> tuple[Evaluation, ...]:
+    """Return the validations within the training that a record tells of; one that was repeated counts once."""
+    found = {
+        event["step"]: Evaluation(event["step"] / event["of"], _number(event.get(data["selection"]["metric"])))
+        for event in data["history"]
+        if event["event"] == "validated" and event.get("of")
+    }
+    return tuple(found[step] for step in sorted(found))
+
+
+def value_at(data: Mapping[str, Any], key: str) -> float:
+    """Return the number at a dotted key of a record; nan where there is none."""
+    try:
+        return _number(reduce(lambda node, part: node[part], key.split("."), data))
+    except (LookupError, TypeError):
+        return math.nan
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

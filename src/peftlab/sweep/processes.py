@@ -1,0 +1,135 @@
+"""Starting and ending the processes of a sweep, by a fork server that has imported all that is heavy.
+
+That server is Python's own. It is one for a process, and only imports (see `preload`): each child begins as if it had
+just imported them itself, in a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from peftlab.errors import ConfigError
+from peftlab.exits import SIGNALS
+from peftlab.sweep.worker import PRUNED, Order, look, work
+
+
+def fork_server() -> ForkServerContext:
+    """Return what makes children of the fork server, which starts with the first of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["peftlab.sweep.preload"])
+    return context
+
+
+@dataclass
+class TrialProcess:
+    """A trial that is running, or has just ended."""
+
+    process: ForkServerProcess
+    connection: Connection
+    asked_to_end: bool = field(default=False, init=False)
+
+    @classmethod
+    def start(cls, context: ForkServerContext, order: Order) -> TrialProcess:
+        """Start a trial."""
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(order, theirs), name="trial")
+        process.start()
+        theirs.close()
+        return cls(process, ours)
+
+    def messages(self) -> list[tuple[Any, ...]]:
+        """Return what the trial has told and has not been read yet."""
+        found = []
+        with contextlib.suppress(EOFError, OSError):
+            while self.connection.poll():
+                found.append(self.connection.recv())
+        return found
+
+    def answer(self, goes_on: bool) -> None:
+        """Answer a validation."""
+        with contextlib.suppress(OSError):
+            self.connection.send(goes_on)
+
+    def ask_to_end(self) -> None:
+        """Have it end at its next step, with a checkpoint; a second time, at once."""
+        self.asked_to_end = True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGINT)
+
+    def ended(self) -> bool:
+        """Return whether it has ended; what it had started itself then is ended, too."""
+        if self.process.exitcode is None:
+            return False
+        for end in (os.killpg, os.kill):  # a server that was killed cannot tell whether its children live on
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                end(self._pid, signal.SIGKILL)
+        self.connection.close()
+        return True
+
+    @property
+    def how(self) -> str:
+        """Say how a process has ended that did not say so itself."""
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            hint = ": is memory short?" if -code == signal.SIGKILL else ""
+            return f"ended by {signal.Signals(-code).name}{hint}"
+        if code in SIGNALS.values():
+            return "interrupted by somebody else"
+        return "pruned" if code == PRUNED else f"ended with exit code {code}"
+
+    @property
+    def _pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+
+def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
+    """Return when one of the trials tells something or ends, or after some seconds."""
+    wait([*(trial.process.sentinel for trial in trials), *(trial.connection for trial in trials)], seconds)
+
+
+class Looker:
+    """Finds out about cells in a process of its own, see `peftlab.sweep.worker.look`."""
+
+    def __init__(self, context: ForkServerContext, environment: Mapping[str, str], output: Path) -> None:
+        self.context = context
+        self._connection, theirs = context.Pipe()
+        self._output = output
+        self._process = context.Process(target=look, args=(environment, output, theirs), name="looker", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Return the answer of a method of `peftlab.sweep.worker._Looker`.
+
+        Raises:
+            ConfigError: the cell cannot be run.
+            RuntimeError: the process has died.
+        """
+        try:
+            self._connection.send((name, *arguments))
+            well, answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            tail = self._output.read_text(encoding="utf-8", errors="replace")[-2000:] if self._output.exists() else ""
+            code = self._process.exitcode
+            raise RuntimeError(f"the process that checks trials has died, exit code {code}\n{tail}") from error
+        if not well:
+            raise ConfigError(answer)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join(10)
+        if self._process.exitcode is None:
+            self._process.kill()

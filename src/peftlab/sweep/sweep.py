@@ -1,0 +1,212 @@
+"""The story of a sweep: a command goes in, trials come out, each with a record of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from peftlab.console import start_logging
+from peftlab.errors import RunError
+from peftlab.exits import Signals
+from peftlab.sweep.board import Board, tracked
+from peftlab.sweep.cells import Cells, composer
+from peftlab.sweep.controller import Controller
+from peftlab.sweep.display import clock, drawing
+from peftlab.sweep.grid import GridPlan
+from peftlab.sweep.ledger import SELECTION, Cell, Ledger
+from peftlab.sweep.plan import Outcome, Plan, Proposal
+from peftlab.sweep.processes import Looker, fork_server
+from peftlab.sweep.protocols import make_plan
+from peftlab.sweep.slots import divide
+from peftlab.sweep.space import Space
+from peftlab.sweep.spec import SweepSpec, sweep_spec
+from peftlab.sweep.worker import Estimate, Machine, summarise
+
+log = logging.getLogger("peftlab")
+
+
+def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Board:
+    """Do the sweep that the overrides `arguments` of a command describe, or what is left of it.
+
+    Args:
+        launcher: the local one.
+        context: composes.
+        config: what all trials share, Hydra's own part included.
+        arguments: as typed.
+
+    Raises:
+        ConfigError: something cannot be run; nothing has been started then.
+        RunError: trials have failed.
+        Interrupted: a signal has asked for an end.
+    """
+    start_logging()
+    spec = sweep_spec(config)
+    space = Space.parse(arguments, spec)
+    with Signals() as signals, looking() as looker:
+        cells = Cells(composer(context, config), space.fixed, looker)
+        example = cells(Proposal(space.example()))
+        objectives = spec.objectives or {SELECTION: example.mode}
+        plan = make_plan(spec, space, objectives, cells.default_of)
+        return _run(plan, objectives, cells, looker, signals, spec, launcher, config)
+
+
+def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
+    """Run the trials that another sweeper has chosen, and return what it wants to know of each."""
+    start_logging()
+    spec = sweep_spec(local.config)
+    fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
+    proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
+    with Signals() as signals, looking() as looker:
+        cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
+        objectives = spec.objectives or {SELECTION: cells(proposals[0]).mode}
+        board = _run(GridPlan(proposals), objectives, cells, looker, signals, spec, local, local.config)
+    returns = []
+    for proposal, trial in zip(proposals, board.trials, strict=True):
+        done = JobReturn(overrides=list(proposal.overrides))
+        done.status = JobStatus.COMPLETED if trial.state == "completed" else JobStatus.FAILED
+        done.return_value = trial.score if trial.state == "completed" else RunError(trial.error or trial.state)
+        returns.append(done)
+    return returns
+
+
+def _run(
+    plan: Plan,
+    objectives: dict[str, str],
+    cells: Cells,
+    looker: Looker,
+    signals: Signals,
+    spec: SweepSpec,
+    local: Any,
+    config: DictConfig,
+) -> Board:
+    grid = cells.checked(plan.proposals)
+    machine: Machine = looker.ask("machine")
+    slots = divide(machine.gpus, machine.cores, local.gpus_per_trial, local.trials_at_once, local.threads_per_trial)
+    folder = folder_of(spec, config)
+    command = ["python", "-m", "train", *sys.argv[1:]]
+    board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
+    board.tracked = tracked(folder)
+    with Ledger(folder, look_only=spec.dry_run) as books, drawing() as show:
+        controller = Controller(
+            plan=plan,
+            cells=cells,
+            ledger=books,
+            board=board,
+            slots=slots,
+            context=looker.context,
+            command=command,
+            environment=group(folder),
+            signals=signals,
+            show=show,
+            reuse=spec.reuse,
+            retries=spec.retries,
+        )
+        recall(controller, grid)
+        board.estimate_seconds = announce(controller, grid, looker, spec)
+        if spec.dry_run:
+            return board
+        signals.hold = True
+        controller.run()
+        board.results = plan.results(record.data for record in books.records())
+        board.end()
+        if settings := cells.settings("logger.wandb"):
+            tell_wandb(board, settings, looker.context, controller.environment)
+    show.close(board)
+    log.info("sweep folder: %s", folder)
+    signals.raise_pending()
+    if failed := board.summary()["counts"].get("failed"):
+        raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
+    return board
+
+
+@contextmanager
+def looking() -> Iterator[Looker]:
+    """Around what asks about cells: the process that knows, and whose server makes the trials, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        looker = Looker(fork_server(), {}, Path(folder) / "output.txt")
+        try:
+            yield looker
+        finally:
+            looker.close()
+
+
+def folder_of(spec: SweepSpec, config: DictConfig) -> Path:
+    """Return the folder of the sweep."""
+    if config.sweep_dir is not None:
+        return Path(config.sweep_dir)
+    return Path(str(config.hydra.sweep.dir)) / (spec.name or config.name or f"{config.task.name}-{config.data.name}")
+
+
+def group(folder: Path) -> dict[str, str]:
+    """Return the variables by which W&B shows the trials of a sweep together."""
+    return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": folder.name}
+
+
+def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContext, environment: dict[str, str]) -> None:
+    """Make the W&B run that sums the sweep up, in a process of its own, under the `settings` of the trials' logger."""
+    board.tracked = board.tracked or secrets.token_hex(4)
+    board.write()
+    options = {key: value for key, value in settings.items() if key != "_target_"}
+    output = board.folder / "output" / "wandb.txt"
+    process = context.Process(target=summarise, args=(environment, output, board.folder, board.document(), options))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        log.warning("W&B: the summary of the sweep could not be made, see %s", output)
+
+
+def recall(controller: Controller, grid: Sequence[Cell]) -> None:
+    """Tell plan and board what there is already: of a grid its cells, of a search what it might have proposed."""
+    known = {cell.sha256: cell for cell in grid}
+    for one in grid:
+        controller.register(one)
+    past: list[tuple[Proposal, Outcome]] = []
+    unfinished: list[Proposal] = []
+    for record in controller.ledger.records():
+        cell: Cell | None = known.get(record.data["identity"]["sha256"]) or controller.cell_of_record(record)
+        if cell is None:  # of another sweep in the same folder
+            continue
+        if record.data["status"] in ("completed", "pruned") and not controller.is_to_be_repeated(record):
+            past.append((cell.proposal, controller.keep(cell, record)))
+        else:
+            unfinished.append(cell.proposal)
+    controller.plan.recall(past, unfinished)
+
+
+def announce(controller: Controller, grid: Sequence[Cell], looker: Looker, spec: SweepSpec) -> float | None:
+    """Say how many trials there are and what they are going to take; return the seconds for one, where known."""
+    board = controller.board
+    kept = sum(trial.kept for trial in board.trials)
+    left = None if board.total is None else board.total - kept
+    how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
+    log.info("%s: %s, %d of them done; %d at a time", board.folder, how_many, kept, board.slots)
+    first = next((cell for cell in grid if not controller.register(cell).kept), None)
+    if first is None or not spec.probe_seconds:
+        return None
+    threads = controller.slots[0].threads
+    trainer = {**first.config["trainer"]}
+    trainer["threads"] = trainer.get("threads") or threads
+    found: Estimate = looker.ask("estimate", {**first.config, "trainer": trainer}, spec.probe_seconds)
+    mib = 2**20
+    if left is not None:
+        log.info(
+            "about %s each, %s in all; on the disk %.0f MiB, and %.0f MiB more while they run",
+            clock(found.seconds),
+            clock(found.seconds * left / board.slots),
+            left * found.bytes_kept / mib,
+            board.slots * found.bytes_at_work / mib,
+        )
+    return found.seconds
