@@ -2,11 +2,11 @@
 
 python experiments/sweeps/kills.py [ROUNDS] [SEED]
 
-A round is the sweep of a tiny BERT over 16 cells, two trials at a time with one thread each. Between two and five times a
-process of it is killed at a random moment: mostly a trial or the controller, sometimes the fork server. When the
+A round is the sweep of a tiny BERT over 16 cells, two trials at a time with one thread each. Between two and five times
+a process of it is killed at a random moment: mostly a trial or the controller, sometimes the fork server. When the
 controller has gone or has ended, the same command is given again, until it says that all is done, and one time more.
-Then there must be 16 runs, each completed, each the same to the last bit as in a sweep that nothing has disturbed; no run
-that was completed may have been touched again; no process may be left. Exit code 1 if anything fails.
+Then there must be 16 runs, each completed, each the same to the last bit as in a sweep that nothing has disturbed; no
+run that was completed may have been touched again; no process may be left. Exit code 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reliability"))
 
-from tiny import make_data, make_model, overrides  # noqa: E402
+from tiny import make_data, make_model, overrides
 
 CELLS = 16
 GRID = ["peft=lora,full", "optimizer.lr=1e-3,3e-3", "seed=0,1,2,3"]
@@ -90,16 +90,18 @@ def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: d
             break
         counts["commands given again"] += 1
         sweep.start()
+    completed |= sweep.completed()
     sweep.start()  # once more: there must be nothing to do
     if sweep.wait() != 0:
         wrong.append(f"the last command ended with {sweep.process.returncode}")
     found = sweep.left()
-    if sweep.completed() != completed | sweep.completed():
+    if sweep.completed() != completed:
         wrong.append("a completed run was made again")
     wrong += [f"lost: {run_id}" for run_id in expected if run_id not in found]
     wrong += [f"doubled: {run_id}" for run_id in found if run_id not in expected]
     for run_id in found.keys() & expected.keys():
-        wrong += [f"{run_id}: {name} differs" for name in expected[run_id] if found[run_id].get(name) != expected[run_id][name]]
+        bits = expected[run_id]
+        wrong += [f"{run_id}: {name} differs" for name in bits if found[run_id].get(name) != bits[name]]
     wrong += [f"left running: {number}" for number in sweep.processes()]
     return wrong
 
@@ -117,9 +119,8 @@ class Sweep:
     def start(self) -> None:
         """Give the command."""
         with (self.folder / "said.txt").open("a") as out:
-            self.process = subprocess.Popen(
-                self.command, cwd=self.folder, stdout=out, stderr=out, env=os.environ | {"PEFTLAB_KILLS": str(self.folder)}
-            )
+            marked = os.environ | {"PEFTLAB_KILLS": str(self.folder)}
+            self.process = subprocess.Popen(self.command, cwd=self.folder, stdout=out, stderr=out, env=marked)
 
     def wait(self) -> int:
         """Return the exit code, -9 where it hangs."""
@@ -133,7 +134,7 @@ class Sweep:
         return (self.folder / "said.txt").read_text()
 
     def processes(self, seconds: float = 10.0) -> dict[int, str]:
-        """Return the processes that this sweep has started and that still live after some seconds, with what they are."""
+        """Return the processes of this sweep that still live after some seconds, with what they are."""
         until = time.monotonic() + seconds
         while (found := self._processes()) and time.monotonic() < until:
             time.sleep(0.1)
@@ -153,7 +154,7 @@ class Sweep:
                 continue
         servers = {n for n, (line, parent) in found.items() if b"forkserver" in line and parent == self.process.pid}
         kinds = {}
-        for number, (line, parent) in found.items():
+        for number, (_, parent) in found.items():
             if number == self.process.pid:
                 kinds[number] = "controller"
             elif number in servers:

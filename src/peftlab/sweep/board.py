@@ -205,4 +205,5 @@ def _csv(trials: Sequence[Trial]) -> str:
 
 
 def _pairs(overrides: Iterable[str]) -> Mapping[str, str]:
-    return {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}
+    pairs = (mask(text).partition("=") for text in overrides)  # a secret is known by its key
+    return {key.lstrip("+"): value for key, _, value in pairs}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from peftlab.callbacks.interruption import Interruption
-from peftlab.exits import Interrupted, Signals
+from peftlab.exits import Interrupted, Pruned, Signals
 
 TRAINER = SimpleNamespace(world_size=1, accumulate_grad_batches=2, state=SimpleNamespace(fn="fit"))
 
@@ -54,3 +54,22 @@ def test_a_signal_between_two_batches_is_not_forgotten(signals, hook):
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Interrupted):
         getattr(Interruption(signals, lambda _: None), hook)(TRAINER, None)
+
+
+def test_a_run_that_is_pruned_ends_at_its_next_step_with_a_checkpoint(signals):
+    saved = []
+    callback = Interruption(signals, saved.append)
+    callback.pruned = True
+    callback.on_train_batch_start(TRAINER, None, None, 3)  # the second half of a step
+    assert saved == []
+    with pytest.raises(Pruned):
+        callback.on_train_batch_start(TRAINER, None, None, 4)
+    assert saved == [TRAINER]
+
+
+def test_a_signal_comes_before_pruning(signals):
+    callback = Interruption(signals, lambda trainer: None)
+    callback.pruned = True
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        callback.on_train_batch_start(TRAINER, None, None, 0)

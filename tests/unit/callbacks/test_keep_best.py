@@ -52,6 +52,7 @@ def validate(tuner, record, tmp_path):
                 global_step=step,
                 current_epoch=step // 2,
                 state=SimpleNamespace(fn=fn),
+                estimated_stepping_batches=100,
                 is_global_zero=True,
             )
             callback.on_validation_end(trainer, tuner)
