@@ -231,8 +231,8 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
 
 
 def config_groups() -> list[str]:
-    """Return the names of the config groups: the folders below `conf_dir`."""
-    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+    """Return the names of the config groups: the folders below `conf_dir`, but for Hydra's own."""
+    return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def composed_keys(overrides: list[str]) -> list[str]:
@@ -244,6 +244,7 @@ def composed_keys(overrides: list[str]) -> list[str]:
     groups = config_groups()
     chosen = {*groups, "hydra.searchpath"}
     choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in chosen]
+    choices = [re.sub(r"=(?:choice\()?([\w/]+),.*", r"=\1", text) for text in choices]  # of a sweep: the first
 
     def keys(node: DictConfig, prefix: str) -> Iterator[str]:
         for key in map(str, node):

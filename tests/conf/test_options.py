@@ -17,9 +17,12 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from peftlab.config import ALLOWED_PREFIXES, KINDS, RunSpec, resolve, validate
 from peftlab.exits import conf_dir
 from peftlab.methods.library import LibraryMethod
+from peftlab.sweep.spec import sweep_spec
 
 CONF = conf_dir()
-FILES = sorted(CONF.rglob("*.yaml"))
+OF_HYDRA, OF_SWEEPS = CONF / "hydra", CONF / "sweep"
+"""What is no part of a run's configuration."""
+FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS} & set(file.parents))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
@@ -127,6 +130,8 @@ def test_the_defaults_are_the_groups_and_the_values_of_a_run():
     config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     groups = {next(iter(entry)) for entry in config["defaults"] if isinstance(entry, dict)}
     groups = {group for group in groups if not group.startswith("override ")}
+    assert "sweep" in groups
+    groups -= {"sweep"}
     values = set(config) - {"defaults", "hydra"}
     assert groups | values == {field.name for field in fields(RunSpec)}
     assert groups == {group for group, _ in OPTIONS}
@@ -148,3 +153,21 @@ def test_callbacks_and_loggers_can_be_chosen_and_switched_off(compose_config, ov
     spec = validate(resolve(compose_config(*overrides)))
     assert [name for name, logger in spec.logger.items() if logger is not None] == loggers
     assert [name for name, callback in spec.callbacks.items() if callback is not None] == callbacks
+
+
+@pytest.mark.parametrize("file", sorted(OF_HYDRA.rglob("*.yaml")), ids=lambda file: file.stem)
+def test_the_keys_of_a_plugin_are_those_of_its_class(file):
+    """Hydra's own classes are another matter: they bring their keys with them."""
+    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if (target := node.pop("_target_", "hydra")).startswith("hydra_plugins.peftlab."):
+        assert set(node) == set(inspect.signature(located(target)).parameters)
+
+
+@pytest.mark.parametrize("option", sorted(file.stem for file in OF_SWEEPS.glob("*.yaml")))
+def test_every_kind_of_sweep_composes_and_validates(compose_config, option):
+    cfg = compose_config(f"sweep={option}")
+    spec = sweep_spec(cfg)
+    assert set(cfg.sweep) == {field.name for field in fields(spec)}
+    for field in fields(spec):
+        if is_dataclass(getattr(spec, field.name)):
+            assert set(cfg.sweep[field.name]) == {inner.name for inner in fields(getattr(spec, field.name))}

@@ -11,8 +11,9 @@ import io
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,11 +104,14 @@ class Board:
 
     def document(self) -> dict[str, Any]:
         """Return what ``sweep.json`` holds."""
-        about = asdict(self) | {"folder": str(self.folder)}
-        trials = about.pop("trials")
+        about = {**vars(self), "folder": str(self.folder), "command": [_masked(word) for word in self.command]}
+        del about["trials"]
+        trials = [
+            {**vars(trial), "overrides": [_masked(text) for text in trial.overrides], "error": _masked(trial.error)}
+            for trial in self.trials
+        ]
         whole = {"schema_version": SCHEMA_VERSION, **about, "updated_at": _now(), "summary": self.summary()}
-        document: dict[str, Any] = mask(whole | {"trials": trials})
-        return document
+        return whole | {"trials": trials}
 
     def write(self) -> None:
         """Replace both files."""
@@ -129,7 +133,7 @@ class Board:
         if not done:
             return None
         best = (max if mode == "max" else min)(done, key=lambda trial: trial.values[0])
-        return {"run_id": best.run_id, "value": best.values[0], "overrides": best.overrides}
+        return {"run_id": best.run_id, "value": best.values[0], "overrides": [_masked(text) for text in best.overrides]}
 
     def _eta(self) -> float | None:
         """Return the seconds until all trials are over, by how long those that are over took on average."""
@@ -191,19 +195,26 @@ def find(sweep: str, root: Path = Path("sweeps")) -> Path:
 
 def _csv(trials: Sequence[Trial]) -> str:
     """Return a table of the trials: one column for each key that any of them overrides."""
-    keys = list(dict.fromkeys(key for trial in trials for key in _pairs(trial.overrides)))
+    given = [_pairs(trial.overrides) for trial in trials]
+    keys = list(dict.fromkeys(key for pairs in given for key in pairs))
     labels = list(dict.fromkeys(label for trial in trials for label in trial.labels))
     facts = ("metric", "score", "test", "step", "steps", "seconds", "attempts", "kept", "other_code", "error")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run_id", "state", *labels, *keys, *facts])
-    for trial in trials:
-        given = _pairs(trial.overrides)
+    for trial, pairs in zip(trials, given, strict=True):
+        about = vars(trial) | {"error": _masked(trial.error)}
         row = [trial.run_id, trial.state, *(trial.labels.get(label, "") for label in labels)]
-        writer.writerow([*row, *(given.get(key, "") for key in keys), *(getattr(trial, name) for name in facts)])
-    return mask(out.getvalue())
+        writer.writerow([*row, *(pairs.get(key, "") for key in keys), *(about[name] for name in facts)])
+    return out.getvalue()
 
 
 def _pairs(overrides: Iterable[str]) -> Mapping[str, str]:
-    pairs = (mask(text).partition("=") for text in overrides)  # a secret is known by its key
+    pairs = (_masked(text).partition("=") for text in overrides)  # a secret is known by its key
     return {key.lstrip("+"): value for key, _, value in pairs}
+
+
+@cache
+def _masked(text: Any) -> Any:
+    """Return a text without its secrets; the same ones are looked through again and again."""
+    return None if text is None else str(mask(text))

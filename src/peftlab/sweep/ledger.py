@@ -114,7 +114,9 @@ def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
     if data["status"] == "pruned" or (data["status"] == "completed" and all(map(math.isfinite, values))):
         status = data["status"]
     steps = data["cost"]["steps"] or max((event["step"] for event in data["history"] if "step" in event), default=0)
-    return Outcome(status, values if status != "failed" else (), evaluations(data), steps, data["cost"]["wall_seconds"] or 0.0)
+    return Outcome(
+        status, values if status != "failed" else (), evaluations(data), steps, data["cost"]["wall_seconds"] or 0.0
+    )
 
 
 def evaluations(data: Mapping[str, Any]) -> tuple[Evaluation, ...]:

@@ -1,0 +1,30 @@
+"""The learning curves of a sweep as CSV, one line a validation: python experiments/search_replay/curves.py SWEEP"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from peftlab.record import RunRecord
+from peftlab.sweep.ledger import evaluations
+
+SWEPT = ("peft", "optimizer.lr", "optimizer.weight_decay", "model.dropout")
+
+
+def main() -> None:
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow([*SWEPT, "fraction", "entity_f1", "train_seconds"])
+    for file in sorted(Path(sys.argv[1]).glob("*/record.json")):
+        record = RunRecord.load(file.parent).data
+        if record["status"] != "completed":
+            sys.exit(f"{file}: {record['status']}: give the command of the sweep again first")
+        given = dict(text.lstrip("+").split("=", 1) for text in record["overrides"])
+        seconds = record["cost"]["train_seconds"]
+        for evaluation in evaluations(record):
+            point = f"{evaluation.fraction:.4f}", f"{evaluation.value:.6f}"
+            table.writerow([*(given[key] for key in SWEPT), *point, f"{seconds * evaluation.fraction:.2f}"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Sweeps as a user does them: one command, real processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+GRID = ["peft=lora,head", "seed=0,1"]
+AT_ONCE = ["hydra.launcher.trials_at_once=2", "sweep.probe_seconds=0", "logger=[csv]", "callbacks=[]"]
+
+
+class Sweep:
+    """The command of a sweep in the present folder."""
+
+    def __init__(self, tiny: list[str]) -> None:
+        self.command = [sys.executable, "-m", "train", "-m", *tiny, *AT_ONCE, "name=tiny"]
+        self.folder = Path("sweeps/tiny")
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*self.command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        files = self.folder.glob("*/record.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+    def statuses(self) -> list[str]:
+        return sorted(record["status"] for record in self.records().values())
+
+    def document(self) -> dict[str, Any]:
+        return json.loads((self.folder / "sweep.json").read_text())
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "trials.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    def bits(self) -> dict[str, tuple[bytes, ...]]:
+        """Return what each trial has left that has to be the same."""
+        names = ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors")
+        return {name: tuple((self.folder / name / file).read_bytes() for file in names) for name in self.records()}
+
+
+@pytest.fixture
+def sweep(tiny_overrides: list[str]) -> Sweep:
+    return Sweep(tiny_overrides)
+
+
+def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_grid_is_run_kept_and_widened(sweep):
+    ended = sweep.run(*GRID)
+    assert "4 trials, 0 of them done; 2 at a time" in ended.stdout
+    first = sweep.records()
+    assert sweep.statuses() == ["completed"] * 4
+    assert {(record["method"]["name"], record["environment"]["seeds"]["global"]) for record in first.values()} == {
+        (method, seed) for method in ("lora", "head") for seed in (0, 1)
+    }
+    assert {record["environment"]["threads"] for record in first.values()} == {
+        max(1, len(os.sched_getaffinity(0)) // 2)
+    }
+    assert [row["state"] for row in sweep.rows()] == ["completed"] * 4
+    assert sweep.document()["status"] == "completed"
+
+    assert "4 trials, 4 of them done" in sweep.run(*GRID).stdout
+    assert sweep.records() == first
+
+    assert "6 trials, 4 of them done" in sweep.run("peft=lora,head", "seed=0,1,2").stdout
+    wider = sweep.records()
+    assert len(wider) == 6
+    assert {name: wider[name] for name in first} == first
+
+
+def test_a_trial_alone_gives_the_bits_of_the_sweep(sweep):
+    """A forked trial is the run that the same overrides give in a process of its own."""
+    sweep.run("seed=0,1", "hydra.launcher.threads_per_trial=1")
+    alone = [part for part in sweep.command if part != "-m" and not part.startswith(("hydra", "sweep"))][1:]
+    command = [sys.executable, "-m", *alone, "seed=1", "trainer.threads=1", "run_dir=alone"]
+    subprocess.run(command, check=True, capture_output=True)
+    (twin,) = [name for name, record in sweep.records().items() if record["environment"]["seeds"]["global"] == 1]
+    for name in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors", "predictions/test.jsonl"):
+        assert Path("alone", name).read_bytes() == (sweep.folder / twin / name).read_bytes()
+
+
+def test_cells_that_cannot_be_are_all_told_before_anything_starts(sweep):
+    ended = sweep.run("peft=lora,head", "optimizer.lr=1e-3,-1", "data.max_tokens=64,0", code=2)
+    assert "6 of 8 trials cannot be run, and none was started" in ended.stderr
+    assert "optimizer.lr" in ended.stderr
+    assert "data.max_tokens" in ended.stderr
+    assert not Path("sweeps").exists()
+
+
+def test_a_dry_run_says_how_much_it_would_be_and_leaves_nothing(sweep):
+    ended = sweep.run(*GRID, "sweep.dry_run=true", "sweep.probe_seconds=1")
+    assert "4 trials, 0 of them done" in ended.stdout
+    assert "in all; on the disk" in ended.stdout
+    assert not Path("sweeps").exists()
+
+
+@pytest.fixture
+def undisturbed(sweep, tmp_path_factory, monkeypatch):
+    """What the grid leaves when nothing happens."""
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+        sweep.run(*GRID, *LONG)
+        return sweep.bits()
+
+
+LONG = ["budget.max_steps=150", "trainer.checkpoint_every=5"]
+
+
+def test_ctrl_c_ends_with_checkpoints_and_the_same_command_goes_on(sweep, undisturbed):
+    process = sweep.start(*GRID, *LONG)
+    until(lambda: any(sweep.folder.glob("*/checkpoints/step-*")))
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert set(sweep.statuses()) <= {"interrupted", "completed"}
+    assert "interrupted" in sweep.statuses()
+    assert sweep.document()["status"] == "interrupted"
+    sweep.run(*GRID, *LONG)
+    assert sweep.statuses() == ["completed"] * 4
+    assert sweep.bits() == undisturbed
+
+
+def test_a_killed_controller_takes_its_trials_along_and_the_same_command_goes_on(sweep, undisturbed, peftlab_status):
+    process = sweep.start(*GRID, *LONG)
+    until(lambda: any(sweep.folder.glob("*/checkpoints/step-*")))
+    process.kill()
+    process.communicate()
+    assert peftlab_status("tiny")["status"] == "gone"
+    sweep.run(*GRID, *LONG)
+    assert sweep.statuses() == ["completed"] * 4
+    assert sweep.bits() == undisturbed
+    assert peftlab_status("tiny")["status"] == "completed"
+
+
+@pytest.fixture
+def peftlab_status():
+    def status(name: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "peftlab", "status", name, "--json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return status
+
+
+def test_a_killed_trial_fails_alone_and_is_made_good_by_the_same_command(sweep, disturb):
+    kill = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
+    # a callback in that place is no part of the identity: the trial that it kills is the one of the next command
+    ended = sweep.run("seed=0,1", *kill, code=1)
+    assert "2 of 2 trials failed" in ended.stderr
+    assert {record["error"]["message"] for record in sweep.records().values()} == {"ended by SIGKILL: is memory short?"}
+    sweep.run("seed=0,1")
+    assert sweep.statuses() == ["completed"] * 2
+
+
+def test_a_second_controller_is_kept_out(sweep):
+    forever = [*GRID, "budget.max_steps=100000"]
+    process = sweep.start(*forever)
+    until((sweep.folder / "sweep.json").exists)
+    ended = sweep.run(*forever, code=2)
+    assert f"process {process.pid} on" in ended.stderr
+    assert "is writing this sweep" in ended.stderr
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
+def test_hydras_own_sweeper_runs_through_the_launcher_too(sweep):
+    sweep.run("hydra/sweeper=basic", *GRID)
+    assert sweep.statuses() == ["completed"] * 4
+    assert {tuple(trial["overrides"]) for trial in sweep.document()["trials"]} == {
+        (f"peft={method}", f"seed={seed}") for method in ("lora", "head") for seed in (0, 1)
+    }
+
+
+def test_the_fork_server_has_done_nothing_that_a_child_would_miss():
+    """What hangs the children is a parallel operation before the fork; what keeps them from GPUs, a look at CUDA."""
+    code = (
+        "import peftlab.sweep.preload, sys, torch\n"
+        "print(torch.cuda.is_initialized(), 'wandb' in sys.modules, torch.get_num_threads() > 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == ["False", "False", "True"]
