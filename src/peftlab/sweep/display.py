@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +24,7 @@ ROWS = 20
 """Trials that the table shows: those that run, then the best."""
 
 _WIDTH = 140
-"""Characters of a line where the output is no terminal that is wider."""
+"""Characters of a line where the output is no terminal."""
 _ORDER = ("running", "completed", "pruned", "interrupted", "failed", "waiting")
 
 
@@ -66,10 +66,10 @@ class Display:
 
 def print_status(document: Mapping[str, Any], rows: int | None = None) -> None:
     """Print how a sweep stands, with at most so many trials."""
-    width = max(console.width, _WIDTH)
-    console.print(rendered(document, rows), width=width, soft_wrap=False)
+    out = console if console.is_terminal else Console(width=_WIDTH, stderr=console.stderr, highlight=False)
+    out.print(rendered(document, rows), soft_wrap=False)
     if document["results"]:
-        console.print(results(document["results"]), width=width, soft_wrap=False)
+        out.print(results(document["results"]), soft_wrap=False)
 
 
 def line(document: Mapping[str, Any]) -> str:
@@ -101,7 +101,7 @@ def rendered(document: Mapping[str, Any], rows: int | None = None) -> Group:
         table.add_row(
             trial["run_id"],
             trial["state"],
-            " ".join([*trial["overrides"], *(f"[{label}]" for label in trial["labels"].values())]),
+            Text(" ".join([*trial["overrides"], *(f"[{label}]" for label in trial["labels"].values())])),
             f"{trial['step']}/{trial['steps']}" if trial["steps"] else "",
             *("" if trial[key] is None else f"{trial[key]:.4f}" for key in ("score", "test")),
             clock(trial["seconds"]) if trial["seconds"] else "",
@@ -117,7 +117,7 @@ def results(rows: list[dict[str, Any]]) -> Table:
     for name in rows[0] if rows else ():
         table.add_column(str(name).replace("_", " "))
     for row in rows:
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*(Text(f"{value:.4f}" if isinstance(value, float) else str(value)) for value in row.values()))
     return table
 
 

@@ -1,0 +1,106 @@
+"""From proposals to cells, with a looker that knows everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from peftlab.errors import ConfigError
+from peftlab.sweep.cells import Cells, is_of_the_sweep
+from peftlab.sweep.plan import Proposal
+from peftlab.sweep.worker import Fact
+
+FIXED = ["+experiment=ner_lora", "sweep=search", "sweep.budget.trials=3", "sweep_dir=here", "budget=smoke"]
+
+
+class Looker:
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, name, config):
+        self.asked.append(config)
+        if config["lr"] < 0:
+            raise ConfigError(f"lr = {config['lr']}: must be above 0")
+        return Fact(f"identity of {config['lr']}", "f1", "max", "ner_lora")
+
+
+def compose(overrides):
+    given = dict(text.split("=", 1) for text in overrides)
+    return {"lr": float(given.get("lr", 0.1)), "logger": {"wandb": {"project": "p"}}, "peft": {"rate": 1.0}}
+
+
+@pytest.fixture
+def looker():
+    return Looker()
+
+
+@pytest.fixture
+def cells(looker):
+    return Cells(compose, FIXED, looker)
+
+
+def test_a_cell_has_the_overrides_of_a_run_and_none_of_the_sweep(cells):
+    cell = cells(Proposal(("lr=0.5",)))
+    assert cell.overrides == ["+experiment=ner_lora", "budget=smoke", "lr=0.5"]
+    assert (cell.sha256, cell.metric, cell.mode) == ("identity of 0.5", "f1", "max")
+
+
+def test_the_same_proposal_is_looked_at_once(cells, looker):
+    assert cells(Proposal(("lr=0.5",))) is cells(Proposal(("lr=0.5",), {"phase": "search"}))
+    assert len(looker.asked) == 1
+
+
+def test_all_cells_that_cannot_be_run_are_told_together(cells):
+    proposals = [Proposal((f"lr={rate}",)) for rate in (0.1, -1, -1.0, -2)]
+    with pytest.raises(ConfigError) as told:
+        cells.checked(proposals)
+    assert str(told.value) == (
+        "3 of 4 trials cannot be run, and none was started:"
+        "\n  lr = -1.0: must be above 0\n    lr=-1\n    lr=-1.0\n  lr = -2.0: must be above 0\n    lr=-2"
+    )
+    assert [cell.overrides[-1] for cell in cells.checked(proposals[:1])] == ["lr=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+experiment=ner_lora", "budget=smoke", "lr=0.5"], ("lr=0.5",)),
+        (["lr=0.5", "budget=smoke", "+experiment=ner_lora"], ("lr=0.5",)),
+        (["+experiment=ner_lora", "budget=smoke"], ()),
+        (["+experiment=ner_lora", "budget=full", "lr=0.5"], None),  # of another sweep
+        (["lr=0.5"], None),
+    ],
+)
+def test_a_recorded_run_is_known_by_what_all_trials_share(cells, overrides, expected):
+    found = cells.proposal_of(overrides)
+    assert (None if found is None else found.overrides) == expected
+
+
+def test_a_value_of_the_configuration_can_be_asked_for(cells):
+    assert cells.default_of("peft.rate", []) == 1.0
+    with pytest.raises(ConfigError, match=r"no key 'peft\.rank'"):
+        cells.default_of("peft.rank", ["peft=lora"])
+
+
+def test_the_settings_of_a_logger_are_those_of_the_trials(cells):
+    assert cells.settings("logger.wandb") is None  # nothing has been composed
+    cells(Proposal(()))
+    assert cells.settings("logger.wandb") == {"project": "p"}
+    assert cells.settings("logger.mlflow") is None
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sweep=search", True),
+        ("+sweep.space.x=1", True),
+        ("sweep_dir=x", True),
+        ("hydra.launcher.trials_at_once=2", True),
+        ("hydra/launcher=ray", True),
+        ("existing=rerun", True),
+        ("peft=lora", False),
+        ("~callbacks.progress", False),
+        ("trainer.threads=1", False),
+    ],
+)
+def test_what_says_how_a_sweep_is_done_is_no_part_of_a_trial(override, expected):
+    assert is_of_the_sweep(override) is expected
