@@ -2,11 +2,11 @@
 
 python experiments/search_replay/replay.py [SEEDS] [NAME ...]
 
-Each search is peftlab's own plan over the settings of ``curves.csv``, with one worker; a trial's validations are read from
-the table instead of trained. Told is how many full-run equivalents (a run that is pruned after a third of its training
-counts a third) it takes until a trial has been trained to its end whose best validation F1 is within half a point of the
-best in the table: median and 90th percentile over the seeds, with 95 % intervals by the bootstrap. A search that gets through
-the table without finding one counts with the whole table.
+Each search is peftlab's own plan over the settings of ``curves.csv``, with one worker; a trial's validations are read
+from the table instead of trained. Told is how many full-run equivalents (a run that is pruned after a third of its
+training counts a third) it takes until a trial has been trained to its end whose best validation F1 is within half a
+point of the best in the table: median and 90th percentile over the seeds, with 95 % intervals by the bootstrap. A
+search that gets through the table without finding one counts with the whole table.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from peftlab.sweep.space import Space
 from peftlab.sweep.spec import SweepSpec
 
 CURVES = Path(__file__).with_name("curves.csv")
+OF_A_POINT = ("fraction", "entity_f1", "train_seconds")
+"""The columns that are no setting."""
 WITHIN = 0.005
 SEARCHES = {
     "grid": {"search": "grid"},
