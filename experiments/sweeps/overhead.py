@@ -3,9 +3,9 @@
 python experiments/sweeps/overhead.py [ROUNDS]
 
 Trials are +experiment=ner_lora on 200 sentences, one at a time with all threads, four methods by six learning rates. In
-each round both are done, in turn. Told are the wall times, their ratio, and what a trial of the sweep takes longer by the
-clock than the same run tells of itself in a process of its own (from when all is imported to its end), and longer than
-its training alone, which is what reading, evaluation and writing take as well.
+each round both are done, in turn. Told are the wall times, their ratio, and what a trial of the sweep takes longer by
+the clock than the same run tells of itself in a process of its own (from when all is imported to its end), and longer
+than its training alone, which is what reading, evaluation and writing take as well.
 """
 
 from __future__ import annotations
