@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from peftlab.locks import is_locked
+
 pytestmark = pytest.mark.slow
 
 GRID = ["peft=lora,head", "seed=0,1"]
@@ -175,7 +177,7 @@ def test_a_killed_trial_fails_alone_and_is_made_good_by_the_same_command(sweep, 
 
 
 def test_a_second_controller_is_kept_out(sweep):
-    forever = [*GRID, "budget.max_steps=100000"]
+    forever = [*GRID, "budget.max_steps=100000", "budget.max_epochs=100000"]
     process = sweep.start(*forever)
     until((sweep.folder / "sweep.json").exists)
     ended = sweep.run(*forever, code=2)
@@ -184,6 +186,17 @@ def test_a_second_controller_is_kept_out(sweep):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(sweep):
+    process = sweep.start(*GRID, "budget.max_steps=100000", "budget.max_epochs=100000")
+    until(lambda: any(sweep.folder.glob("*/metrics.csv")))
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate(timeout=20)
+    assert process.returncode in (-signal.SIGINT, 130)
+    until(lambda: not any(is_locked(folder.parent) for folder in sweep.folder.glob("*/record.json")), 20)
 
 
 def test_hydras_own_sweeper_runs_through_the_launcher_too(sweep):

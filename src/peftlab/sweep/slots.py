@@ -40,8 +40,13 @@ def divide(
     last digits.
 
     Raises:
-        ConfigError: a share of a GPU that does not divide one, or more GPUs than there are.
+        ConfigError: a number that cannot be, a share of a GPU that does not divide one, more GPUs than there are.
     """
+    for key, count in (("trials_at_once", trials_at_once), ("threads_per_trial", threads_per_trial)):
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ConfigError(f"hydra.launcher.{key}={count}: must be a whole number of at least 1, or null")
+    if not isinstance(gpus_per_trial, int | float) or gpus_per_trial <= 0:
+        raise ConfigError(f"hydra.launcher.gpus_per_trial={gpus_per_trial}: must be a number above 0")
     if gpus_per_trial < 1 and not math.isclose(1 / gpus_per_trial, round(1 / gpus_per_trial)):
         raise ConfigError(
             f"hydra.launcher.gpus_per_trial={gpus_per_trial}: must divide a GPU: 0.5, 0.25, 0.2, ..., or be 1, 2, ..."

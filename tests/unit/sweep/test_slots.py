@@ -55,8 +55,22 @@ def test_more_trials_than_cores_get_a_thread_each():
 
 @pytest.mark.parametrize(
     ("gpus_per_trial", "message"),
-    [(0.3, "must divide a GPU"), (1.5, "must be a whole number"), (5, "there are 4 GPUs here")],
+    [
+        (0, "above 0"),
+        (-1, "above 0"),
+        ("two", "above 0"),
+        (0.3, "must divide a GPU"),
+        (1.5, "must be a whole number"),
+        (5, "there are 4 GPUs here"),
+    ],
 )
 def test_shares_that_cannot_be_are_refused(gpus_per_trial, message):
     with pytest.raises(ConfigError, match=message):
         divide(GPUS, 8, gpus_per_trial)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "many"])
+@pytest.mark.parametrize("key", ["trials_at_once", "threads_per_trial"])
+def test_counts_that_cannot_be_are_refused(key, count):
+    with pytest.raises(ConfigError, match=rf"hydra.launcher.{key}={count}: must be a whole number"):
+        divide(GPUS, 8, **{key: count})
