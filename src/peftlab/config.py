@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -25,7 +25,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from pydantic.errors import PydanticUserError
-from pydantic_core import ErrorDetails
 from torch.optim import Optimizer
 
 from peftlab.backbone import ModelSpec
@@ -37,6 +36,7 @@ from peftlab.methods.method import Method
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.tasks.task import Task
+from peftlab.validation import checked, explain, unknown_key
 
 ALLOWED_PREFIXES = (
     "peftlab",
@@ -45,8 +45,6 @@ ALLOWED_PREFIXES = (
     "lightning.pytorch.callbacks",
     "lightning.pytorch.loggers",
 )
-_NO_KEY = re.compile(r"function-.*|(dataclass|is-instance|list|dict)\[.*|str|int|float|bool")
-"""Pydantic's own steps and the members of a union, where it says at which key it found something wrong."""
 LATER = (Optimizer, Logger)
 """Kinds that want something of the run (parameters, its folder): they become partials."""
 KINDS = (*LATER, Callback)
@@ -111,7 +109,7 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
         ConfigError: names the key, what is allowed and the nearest match.
     """
     prefixes = (*ALLOWED_PREFIXES, *_packages(config.get("allow") or []))
-    return _checked(RunSpec, build(dict(config), "", prefixes), "")
+    return checked(RunSpec, build(dict(config), "", prefixes), "")
 
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
@@ -152,7 +150,7 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
         return values
     cls = _allowed_class(node["_target_"], _join(path, "_target_"), prefixes)
     if is_pydantic_dataclass(cls):
-        return _checked(cls, values, path)
+        return checked(cls, values, path)
     _check_signature(cls, values, path)
     if issubclass(cls, LATER):
         return functools.partial(cls, **values)
@@ -208,52 +206,14 @@ def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
         hints = {}
     for key, value in values.items():
         if key not in parameters and not open_ended:
-            raise ConfigError(_unknown(_join(path, key), list(parameters)))
+            raise ConfigError(unknown_key(_join(path, key), list(parameters)))
         if key in hints:
             try:
                 TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
             except ValidationError as error:
-                raise ConfigError(_explain(cls, error.errors()[0], _join(path, key), within=False)) from error
+                raise ConfigError(explain(cls, error.errors()[0], _join(path, key), within=False)) from error
             except PydanticUserError:  # a type that pydantic cannot check
                 continue
-
-
-def _checked(cls: type, values: Any, path: str) -> Any:
-    try:
-        return TypeAdapter(cls).validate_python(values)
-    except ValidationError as error:
-        raise ConfigError("\n       ".join(_explain(cls, detail, path) for detail in error.errors())) from error
-
-
-def _explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) -> str:
-    """One line for one thing that pydantic found wrong below `path`, or at it where not `within`."""
-    location = [str(part) for part in detail["loc"] if within and not _NO_KEY.fullmatch(str(part))]
-    key = ".".join([path, *location] if path else location)
-    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return _unknown(key, _field_names(cls, location[:-1]))
-    if detail["type"] in ("missing", "missing_argument"):
-        return f"{key} is missing: give it a value, {key}=..."
-    if detail["type"] == "value_error" and not location:
-        return f"{path}: {detail['ctx']['error']}"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    hint = ""
-    if detail["type"] == "literal_error":
-        choices = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        message, hint = f"should be one of {', '.join(choices)}", did_you_mean(str(detail["input"]), choices)
-    value = detail["input"]
-    shown = f" = {value!r}" if isinstance(value, (str, int, float, bool, list, type(None))) else ""
-    return f"{key}{shown}: {message}.{hint}".replace("..", ".")
-
-
-def _field_names(cls: Any, location: list[str]) -> list[str]:
-    for part in location:
-        cls = get_type_hints(cls).get(part) if is_dataclass(cls) else None
-    return [f.name for f in fields(cls) if f.init] if is_dataclass(cls) else []
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    leaf = key.rpartition(".")[2]
-    return f"there is no key '{key}'.{did_you_mean(leaf, known)} Allowed: {', '.join(sorted(known))}"
 
 
 def _join(path: str, key: Any) -> str:

@@ -1,0 +1,408 @@
+"""What a sweep chooses from: dimensions in Hydra's override grammar, from the command line and from `sweep.space`.
+
+``a=1,2``, ``a=choice(1,2)``, ``a=range(1,9)`` and ``a=glob(*)`` are choices; ``a=interval(1e-5,1e-2)`` is continuous,
+and of whole numbers where both ends are written as such; ``tag(log, interval(1e-5, 1e-2))`` goes by the logarithm.
+``seed=0,1,2`` is no dimension: every point is repeated with each of these seeds.
+
+The command line goes before `sweep.methods`, which goes before `sweep.space`, where they give the same key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+
+from peftlab.errors import ConfigError, did_you_mean
+from peftlab.sweep.plan import Proposal
+from peftlab.sweep.spec import SweepSpec
+
+METHOD = "peft"
+"""The group whose options may have dimensions of their own."""
+SEED = "seed"
+
+_LIST_SEEDS = "To repeat every point, list seeds: seed=0,1,2 or seed=range(0,3)"
+_NOT_SWEPT = ("hydra", "sweep", "sweep_dir", "run_dir", "existing")
+
+Params = Mapping[str, str | int | float]
+"""A point: by key a number of an interval, or of a choice the text as it stands in an override."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    key: str
+    """As in an override, with what stands before it (``+experiment``)."""
+    texts: tuple[str, ...]
+    """The values as they are written in overrides."""
+    ordered: bool = False
+    """Whether they are numbers that rise or fall, so that what lies near is alike."""
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.texts)
+
+    def values(self) -> Iterable[str]:
+        """Return them."""
+        return self.texts
+
+    def text(self, value: str | int | float) -> str:
+        """Return the value as it is written in an override."""
+        return str(value)
+
+    def value(self, text: str) -> str | None:
+        """Return the value that an override gives; None where it is not one of these."""
+        if text not in self.texts:
+            text = _canonical(text)
+        return text if text in self.texts else None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number from `low` to `high`, both included."""
+
+    key: str
+    low: float
+    high: float
+    log: bool = False
+    """Whether equal factors are equal steps."""
+    integer: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None where they are not counted."""
+        if self.integer:
+            return int(self.high) - int(self.low) + 1
+        return 1 if self.low == self.high else None
+
+    def values(self) -> Iterable[int | float]:
+        """Return them, where they can be counted."""
+        return range(int(self.low), int(self.high) + 1) if self.integer else (self.low,)
+
+    def text(self, value: str | int | float) -> str:
+        """Return the value as it is written in an override, from which Hydra reads the very same number."""
+        return repr(int(value) if self.integer else float(value))
+
+    def value(self, text: str) -> int | float | None:
+        """Return the value that an override gives; None where it does not lie in here."""
+        try:
+            number = int(text) if self.integer else float(text)
+        except ValueError:
+            return None
+        return number if self.low <= number <= self.high else None
+
+
+Dimension = Choice | Interval
+
+
+@dataclass(frozen=True)
+class Space:
+    """The points that a sweep may try."""
+
+    fixed: tuple[str, ...] = ()
+    """The overrides that are no dimension, as typed."""
+    dimensions: tuple[Dimension, ...] = ()
+    """Those of every point."""
+    conditional: Mapping[str, tuple[Dimension, ...]] = field(default_factory=dict)
+    """Further ones, and others in their place, by the option of `METHOD` that has them."""
+    seeds: tuple[int, ...] = ()
+    """With which every point is repeated; empty where the seed is none of the sweep's."""
+    method: str | None = None
+    """The option of `METHOD` that all points share, where it is no dimension and known."""
+
+    @classmethod
+    def parse(
+        cls,
+        arguments: Sequence[str],
+        spec: SweepSpec,
+        config_loader: ConfigLoader | None = None,
+        method: str | None = None,
+    ) -> Self:
+        """Read the overrides of a command line, and what `spec` adds.
+
+        Args:
+            arguments: as typed.
+            spec: for `space` and `methods`, and the seed that a shuffled choice is shuffled with.
+            config_loader: Hydra's, which knows the options that ``glob`` chooses from.
+            method: the option of `METHOD` that holds where the arguments give none.
+
+        Raises:
+            ConfigError: names the key and what is allowed.
+        """
+        reader = _Reader(_parser(config_loader), spec.seed)
+        fixed = tuple(argument for argument in arguments if not reader.takes(argument))
+        for key, text in spec.space.items():
+            reader.add(key, text, f"sweep.space.{key}", reader.dimensions)
+        common = tuple(reader.dimensions.values())
+        among = next((one for one in common if _bare(one.key) == METHOD), None)
+        method = None if isinstance(among, Choice) else reader.method or method
+        options = among.texts if isinstance(among, Choice) else (method,)
+        if spec.methods and options == (None,):
+            raise ConfigError(f"sweep.methods: which of them? Name the method, {METHOD}={','.join(spec.methods)}")
+        known = config_loader.get_group_options(METHOD) if config_loader is not None else ()
+        conditional: dict[str, tuple[Dimension, ...]] = {}
+        for option, space in spec.methods.items():
+            if known and option not in known:
+                hint = did_you_mean(option, known)
+                raise ConfigError(f"sweep.methods.{option}: there is no {METHOD}={option}.{hint}")
+            if METHOD in space:
+                raise ConfigError(f"sweep.methods.{option}.{METHOD}: the space of a method cannot choose the method")
+            own: dict[str, Dimension] = {}
+            for key, text in space.items():
+                reader.add(key, text, f"sweep.methods.{option}.{key}", own)
+            if option in options:
+                conditional[option] = tuple(own.values())
+        return cls(fixed, common, conditional, reader.seeds, method)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The options of `METHOD` that there are to choose from; none where it is no dimension."""
+        among = next((one for one in self.dimensions if _bare(one.key) == METHOD), None)
+        return among.texts if isinstance(among, Choice) else ()
+
+    def dimensions_of(self, method: str | None) -> tuple[Dimension, ...]:
+        """Return the dimensions of points with this option of `METHOD`, which then is the only one."""
+        own = self.conditional.get(method or self.method or "", ())
+        instead = {_bare(one.key) for one in own}
+        common = (one for one in self.dimensions if _bare(one.key) not in instead)
+        return (*(Choice(one.key, (method,)) if method and _bare(one.key) == METHOD else one for one in common), *own)
+
+    def within(self, method: str) -> Space:
+        """Return the space of the points with this option of `METHOD` alone."""
+        return Space(self.fixed, self.dimensions_of(method), {}, self.seeds, method)
+
+    @property
+    def size(self) -> int | None:
+        """How many points there are; None where they are not counted."""
+        total = 0
+        for method in self.methods or (None,):
+            sizes = [one.size for one in self.dimensions_of(method)]
+            counted = [size for size in sizes if size is not None]
+            if len(counted) < len(sizes):
+                return None
+            total += math.prod(counted)
+        return total
+
+    def points(self) -> Iterator[Params]:
+        """Yield every point, method by method, the last dimension changing first; all must be countable."""
+        for method in self.methods or (None,):
+            dimensions = self.dimensions_of(method)
+            for values in itertools.product(*(one.values() for one in dimensions)):
+                yield {one.key: value for one, value in zip(dimensions, values, strict=True)}
+
+    def method_of(self, params: Params) -> str | None:
+        """Return the option of `METHOD` at a point; None where it is not known."""
+        return next((str(value) for key, value in params.items() if _bare(key) == METHOD), self.method)
+
+    def overrides_of(self, params: Params, seed: int | None = None) -> tuple[str, ...]:
+        """Return the overrides that give a point, and the seed."""
+        texts = [f"{one.key}={one.text(params[one.key])}" for one in self.dimensions_of(self.method_of(params))]
+        return (*texts, *([] if seed is None else [f"{SEED}={seed}"]))
+
+    def params_of(self, overrides: Sequence[str]) -> tuple[dict[str, str | int | float], int | None] | None:
+        """Return the point and the seed that overrides give; None where they are not of this space."""
+        texts = dict(override.partition("=")[::2] for override in overrides)
+        if len(texts) < len(overrides):
+            return None
+        seed = None
+        if self.seeds:
+            text = texts.pop(SEED, "")
+            seed = int(text) if text.isdecimal() else None
+            if seed not in self.seeds:
+                return None
+        method = self.method_of(texts)
+        if self.methods and method not in self.methods:
+            return None
+        dimensions = self.dimensions_of(method)
+        if {one.key for one in dimensions} != set(texts):
+            return None
+        params: dict[str, str | int | float] = {}
+        for one in dimensions:
+            value = one.value(texts[one.key])
+            if value is None:
+                return None
+            params[one.key] = value
+        return params, seed
+
+    def example(self) -> tuple[str, ...]:
+        """Return the overrides of one point, with one seed."""
+        first: dict[str, str | int | float] = {}
+        method = self.methods[0] if self.methods else None
+        for one in self.dimensions_of(method):
+            first[one.key] = one.texts[0] if isinstance(one, Choice) else one.low
+        return self.overrides_of(first, self.seeds[0] if self.seeds else None)
+
+
+def grid(space: Space) -> list[Proposal]:
+    """Return a trial for every point and seed, the seed changing first, then the last dimension.
+
+    Raises:
+        ConfigError: an interval has no cells.
+    """
+    for one in (one for method in (space.methods or (None,)) for one in space.dimensions_of(method)):
+        if isinstance(one, Interval):
+            raise ConfigError(
+                f"{one.key}: an interval has no cells that a grid could run. List values, {one.key}=a,b,c, or choose "
+                "a search: sweep=search, or sweep.search=random, qmc, tpe, cmaes or gp with a sweep.budget"
+            )
+    seeds: tuple[int | None, ...] = space.seeds or (None,)
+    return [Proposal(space.overrides_of(params, seed)) for params in space.points() for seed in seeds]
+
+
+def _bare(key: str) -> str:
+    return key.lstrip("+")
+
+
+def _parser(config_loader: ConfigLoader | None) -> OverridesParser:
+    """Return Hydra's parser, with an ``interval`` that keeps whole numbers as they are written."""
+    functions = create_functions()
+    functions.functions["interval"] = _interval
+    functions.definitions["interval"] = inspect.signature(_interval, eval_str=True)
+    return OverridesParser(functions, config_loader)
+
+
+def _interval(start: int | float, end: int | float) -> IntervalSweep:
+    whole = isinstance(start, int) and isinstance(end, int)
+    return IntervalSweep(start=start if whole else float(start), end=end if whole else float(end))
+
+
+class _Reader:
+    """Reads overrides one by one, those of the command line first."""
+
+    def __init__(self, parser: OverridesParser, shuffled_by: int) -> None:
+        self.dimensions: dict[str, Dimension] = {}
+        self.seeds: tuple[int, ...] = ()
+        self.method: str | None = None
+        self._parser, self._shuffled_by = parser, shuffled_by
+        self._given: set[str] = set()
+        """The keys of the command line."""
+
+    def takes(self, argument: str) -> bool:
+        """Take up one of the command line; return whether it is a dimension, or lists seeds."""
+        override = self._parsed(argument, argument)
+        key, swept = override.key_or_group, override.is_sweep_override()
+        if swept and key in self._given:
+            raise ConfigError(f"{argument}: '{key}' is given twice; give it once")
+        self._given.add(key)
+        if not swept:
+            if key == METHOD and not override.is_delete():
+                self.method = str(override.value())
+            return False
+        self._refuse_what_is_of_the_sweep(key, argument)
+        if key == SEED:
+            self.seeds = _seeds(override, argument, self._shuffled_by)
+        else:
+            self.dimensions[key] = _dimension(override, argument, self._shuffled_by)
+        return True
+
+    def add(self, key: str, text: str, where: str, to: dict[str, Dimension]) -> None:
+        """Take up an entry of the configuration, which stands at `where`, unless the command line has its key."""
+        override = self._parsed(f"{key}={text}", f"{where}={text}")
+        bare = override.key_or_group
+        if bare == SEED:
+            raise ConfigError(f"{where}: the seed is not searched over. {_LIST_SEEDS}")
+        self._refuse_what_is_of_the_sweep(bare, where)
+        if bare not in self._given:
+            to[bare] = _dimension(override, f"{where}={text}", self._shuffled_by)
+
+    def _refuse_what_is_of_the_sweep(self, key: str, where: str) -> None:
+        if key.replace("/", ".").partition(".")[0] in _NOT_SWEPT:
+            raise ConfigError(f"{where}: '{key}' is of the sweep as a whole, which has one value of it")
+
+    def _parsed(self, text: str, where: str) -> Override:
+        try:
+            return self._parser.parse_overrides([text])[0]
+        except (HydraException, ValueError, TypeError) as error:
+            reason = str(error).partition("\nSee https")[0].replace("\n", " ")
+            raise ConfigError(f"{where}: not in Hydra's grammar: {reason}") from error
+
+
+def _seeds(override: Override, argument: str, shuffled_by: int) -> tuple[int, ...]:
+    if override.is_interval_sweep():
+        raise ConfigError(f"{argument}: the seed is not searched over. {_LIST_SEEDS}")
+    dimension = _dimension(override, argument, shuffled_by)
+    assert isinstance(dimension, Choice)
+    if not all(text.isdecimal() for text in dimension.texts):
+        raise ConfigError(f"{argument}: seeds are whole numbers, seed=0,1,2")
+    return tuple(int(text) for text in dimension.texts)
+
+
+def _dimension(override: Override, where: str, shuffled_by: int) -> Dimension:
+    key, swept = override.get_key_element(), override.value()
+    tags = set(getattr(swept, "tags", ()))
+    if unknown := tags - {"log"}:
+        hint = did_you_mean(min(unknown), ["log"])
+        raise ConfigError(f"{where}: there is no tag '{min(unknown)}'.{hint} Allowed: log")
+    if isinstance(swept, IntervalSweep):
+        return _interval_of(key, swept, where)
+    if tags:
+        raise ConfigError(f"{where}: the tag log goes with an interval: tag(log, interval(1e-5, 1e-2))")
+    if not override.is_sweep_override():
+        return Choice(key, (override.get_value_element_as_str(),))
+    try:
+        values = _in_order(override)
+    except HydraException as error:
+        raise ConfigError(f"{where}: what there is to choose from is not known here; list it, {key}=a,b") from error
+    texts = tuple(dict.fromkeys(values))
+    if not texts:
+        raise ConfigError(f"{where}: holds no value")
+    if getattr(swept, "shuffle", False):
+        texts = tuple(random.Random(f"{shuffled_by} {key}").sample(texts, len(texts)))  # noqa: S311
+        return Choice(key, texts)
+    return Choice(key, texts, _is_ordered(texts))
+
+
+def _in_order(override: Override) -> list[str]:
+    """Return the values of a choice or a range as texts, unshuffled."""
+    swept: Any = override.value()
+    shuffled = getattr(swept, "shuffle", False)
+    try:
+        if isinstance(swept, RangeSweep) and not swept.step:
+            raise HydraException("a range has a step")
+        if shuffled:
+            swept.shuffle = False
+        return list(override.sweep_string_iterator())
+    finally:
+        if shuffled:
+            swept.shuffle = True
+
+
+def _interval_of(key: str, swept: IntervalSweep, where: str) -> Interval:
+    low, high = swept.start, swept.end
+    assert low is not None
+    assert high is not None
+    log = "log" in swept.tags
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(f"{where}: an interval goes from a number to one that is not lower, interval(1e-5, 1e-2)")
+    if log and low <= 0:
+        raise ConfigError(f"{where}: by the logarithm only numbers above 0 can be searched")
+    return Interval(key, low, high, log, isinstance(low, int) and isinstance(high, int))
+
+
+def _is_ordered(texts: Sequence[str]) -> bool:
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return False
+    pairs = list(itertools.pairwise(numbers))
+    return len(numbers) > 1 and (all(a < b for a, b in pairs) or all(a > b for a, b in pairs))
+
+
+def _canonical(text: str) -> str:
+    """Return the value in an override as this module writes it; an empty text where Hydra cannot read it."""
+    try:
+        override = OverridesParser.create().parse_override(f"key={text}")
+        return "" if override.is_sweep_override() else override.get_value_element_as_str()
+    except (HydraException, ValueError, TypeError):
+        return ""

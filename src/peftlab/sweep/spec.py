@@ -1,0 +1,178 @@
+"""The section `sweep` of the configuration: what a sweep tries, how it chooses, and when it stops."""
+
+from __future__ import annotations
+
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from peftlab.errors import ConfigError
+from peftlab.sweep.ledger import SELECTION
+from peftlab.validation import checked
+
+spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+
+Search = Literal["grid", "random", "qmc", "tpe", "cmaes", "gp"]
+Prune = Literal["none", "successive_halving", "asha", "hyperband", "median"]
+Mode = Literal["max", "min"]
+
+
+@spec
+class PruningSpec:
+    """How early trials are compared, and how many of them go on."""
+
+    eta: int = Field(default=3, ge=2)
+    """Of successive_halving, asha and hyperband: one in so many goes on at each rung, to so many times the training."""
+    min_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Of a trial's whole training: no trial is stopped before that much of it."""
+    warmup_trials: int = Field(default=5, ge=1)
+    """Of median: so many trials are completed before any is stopped."""
+
+
+@spec
+class SweepBudgetSpec:
+    """What a search may spend; the first of these that is spent ends it. With equal_budget, what each method may."""
+
+    trials: int | None = Field(default=None, ge=1)
+    """Runs that are begun; each seed of a point is one."""
+    full_runs: float | None = Field(default=None, gt=0)
+    """Trainings from beginning to end, to which those that were stopped add the fraction that they reached."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps."""
+    hours: float | None = Field(default=None, gt=0)
+    """Device hours."""
+    money: float | None = Field(default=None, gt=0)
+    """In the currency of price_per_device_hour."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(getattr(self, one.name) is not None for one in fields(self))
+
+
+@spec
+class SweepSpec:
+    """Everything about a sweep that is not about its single trials; see ``conf/sweep``."""
+
+    protocol: Literal["none", "equal_budget"] = "none"
+    """equal_budget: tune each method over its own space at the same cost, then test its choice with final_seeds."""
+    search: Search = "grid"
+    """grid: every cell; else the points are chosen: at random, evenly spread (qmc), or by what has been found."""
+    space: dict[str, str] = field(default_factory=dict)
+    """By key, what there is to choose from, in Hydra's grammar; the command line may add dimensions and fix these."""
+    methods: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By option of peft: a space that holds only there."""
+    objectives: dict[str, Mode] | None = None
+    """By dotted key of the run record: max or min; null: the score that the best checkpoint is selected by."""
+    prune: Prune = "none"
+    """By which rule trials are stopped early; those that turn out to be among the best go on later."""
+    pruning: PruningSpec = field(default_factory=PruningSpec)
+    """The settings of that rule."""
+    budget: SweepBudgetSpec = field(default_factory=SweepBudgetSpec)
+    """When the search ends."""
+    price_per_device_hour: float | None = Field(default=None, ge=0)
+    """In any currency, for what a sweep costs."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of the search itself; the seeds of the trials are another matter."""
+    final_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    """Of equal_budget: what each method's choice is trained with and tested; better not those of the search."""
+    name: str | None = None
+    """Of the sweep's folder; null: the run's name."""
+    reuse: Literal["always", "same_code", "never"] = "always"
+    """Which finished trials are kept: all, those by this very code, or none."""
+    retries: int = Field(default=0, ge=0)
+    """How often a trial that died without an error of its own is started again at once."""
+    dry_run: bool = False
+    """Check every trial that is known beforehand, estimate what it takes, and stop."""
+    probe_seconds: float = Field(default=3.0, ge=0)
+    """For how long the first trial is tried for that estimate; 0: there is none."""
+
+    def __post_init__(self) -> None:
+        """Check what concerns several keys, or what their type does not say."""
+        if self.name is not None and (Path(self.name).is_absolute() or ".." in Path(self.name).parts):
+            raise ConfigError(f"sweep.name = '{self.name}': must name a folder below sweeps/; sweep_dir takes any path")
+        if self.objectives == {}:
+            raise ConfigError(f"sweep.objectives is empty: null is {{{SELECTION}: max or min, as the task has it}}")
+        if not self.final_seeds or len(set(self.final_seeds)) < len(self.final_seeds):
+            raise ConfigError(f"sweep.final_seeds = {self.final_seeds}: list different seeds, at least one")
+        if self.budget.money is not None and not self.price_per_device_hour:
+            raise ConfigError("sweep.budget.money wants to know what an hour costs: sweep.price_per_device_hour=...")
+        if self.protocol == "equal_budget":
+            self._check_equal_budget()
+        elif self.search == "grid":
+            self._check_grid()
+        if self.prune != "none":
+            self._check_pruning()
+
+    def _check_grid(self) -> None:
+        chosen = f"sweep.prune = '{self.prune}'" if self.prune != "none" else "sweep.budget" * self.budget.limited
+        if chosen:
+            raise ConfigError(
+                f"{chosen}: a grid runs all its cells to the end. Choose a search, sweep.search=random, qmc, tpe, "
+                "cmaes or gp, or take it away: sweep=grid has neither pruning nor a budget"
+            )
+
+    def _check_equal_budget(self) -> None:
+        others = [one.name for one in fields(self.budget) if one.name != "full_runs" and getattr(self.budget, one.name)]
+        if self.budget.full_runs is None or others:
+            found = f"sweep.budget.{others[0]} is set" if others else "sweep.budget.full_runs is null"
+            raise ConfigError(f"{found}: methods are given an equal number of full_runs, and nothing but that")
+        if self.search == "grid":
+            raise ConfigError(
+                "sweep.search = 'grid': methods have grids of different sizes, which is no equal budget. Allowed: "
+                "random, qmc, tpe, cmaes, gp; none of them tries a point twice"
+            )
+        if self.objectives is not None and list(self.objectives) != [SELECTION]:
+            raise ConfigError(f"sweep.objectives = {self.objectives}: equal_budget tunes by {SELECTION} alone; null")
+
+    def _check_pruning(self) -> None:
+        if self.objectives is not None and len(self.objectives) > 1:
+            raise ConfigError(
+                f"sweep.prune = '{self.prune}': with several objectives nothing is pruned. Set sweep.prune=none, or "
+                "leave one objective"
+            )
+        if self.objectives is not None and list(self.objectives) != [SELECTION]:
+            raise ConfigError(
+                f"sweep.prune = '{self.prune}': trials are compared early by the score that their best checkpoint is "
+                f"selected by, so that must be the objective: sweep.objectives=null, or sweep.prune=none"
+            )
+
+
+def sweep_spec(config: DictConfig) -> SweepSpec:
+    """Return the section `sweep` of a composed configuration, checked.
+
+    Raises:
+        ConfigError: names the key, what is allowed and the nearest match.
+    """
+    try:
+        section = OmegaConf.to_container(config.sweep, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"sweep: {error}") from error
+    assert isinstance(section, dict)
+    section |= {key: section.get(key) or {} for key in ("space", "methods")}
+    _check_texts("sweep.space", section["space"])
+    _check_keys("sweep.methods", section["methods"], '{lora: {peft.r: "4,8"}}')
+    for option, space in section["methods"].items():
+        _check_texts(f"sweep.methods.{option}", space)
+    result: SweepSpec = checked(SweepSpec, section, "sweep")
+    return result
+
+
+def _check_keys(where: str, node: Any, example: str) -> None:
+    if not isinstance(node, dict):
+        raise ConfigError(f"{where} = {node!r}: must be keys with what there is to choose from, {example}")
+
+
+def _check_texts(where: str, space: Any) -> None:
+    _check_keys(where, space, '{optimizer.lr: "1e-4,3e-4"}')
+    for key, text in space.items():
+        if not isinstance(text, str):
+            raise ConfigError(
+                f'{where}.{key} = {text!r}: must be a text in Hydra\'s grammar, such as "1e-4,3e-4" or '
+                '"tag(log, interval(1e-5, 1e-2))"'
+            )
