@@ -113,7 +113,7 @@ class Sweep:
         self.folder = folder
         folder.mkdir()
         given = overrides(tiny / "model", tiny / "data", "trainer.checkpoint_every=3", "logger=[csv]")
-        given += ["name=tiny", "hydra/sweeper=basic", "hydra.launcher.trials_at_once=2"]
+        given += ["name=tiny", "sweep.probe_seconds=0", "hydra.launcher.trials_at_once=2"]
         self.command = [sys.executable, "-m", "train", "-m", *given, *GRID]
 
     def start(self) -> None:

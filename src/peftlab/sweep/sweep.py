@@ -54,11 +54,12 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
     """
     start_logging()
     spec = sweep_spec(config)
-    space = Space.parse(arguments, spec)
+    method = config.hydra.runtime.choices.get("peft")
+    space = Space.parse(arguments, spec, context.config_loader, method)
     with Signals() as signals, looking() as looker:
         cells = Cells(composer(context, config), space.fixed, looker)
         example = cells(Proposal(space.example()))
-        objectives = spec.objectives or {SELECTION: example.mode}
+        objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
         plan = make_plan(spec, space, objectives, cells.default_of)
         return _run(plan, objectives, cells, looker, signals, spec, launcher, config)
 
@@ -71,7 +72,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals, looking() as looker:
         cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
-        objectives = spec.objectives or {SELECTION: cells(proposals[0]).mode}
+        objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
         board = _run(GridPlan(proposals), objectives, cells, looker, signals, spec, local, local.config)
     returns = []
     for proposal, trial in zip(proposals, board.trials, strict=True):

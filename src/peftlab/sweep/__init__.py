@@ -1,0 +1,1 @@
+"""Sweeps: many runs by one command, by plan, in slots, with nothing lost."""
