@@ -113,6 +113,7 @@ class Sweep:
         self.folder = folder
         folder.mkdir()
         given = overrides(tiny / "model", tiny / "data", "trainer.checkpoint_every=3", "logger=[csv]")
+        given = [text for text in given if not text.startswith("optimizer.lr")]
         given += ["name=tiny", "sweep.probe_seconds=0", "hydra.launcher.trials_at_once=2"]
         self.command = [sys.executable, "-m", "train", "-m", *given, *GRID]
 
