@@ -57,6 +57,10 @@ class Choice:
         """Return them."""
         return self.texts
 
+    def at(self, share: float) -> str:
+        """Return the value at a share of the way through them, which is at least 0 and below 1."""
+        return self.texts[int(share * len(self.texts))]
+
     def text(self, value: str | int | float) -> str:
         """Return the value as it is written in an override."""
         return str(value)
@@ -89,6 +93,14 @@ class Interval:
     def values(self) -> Iterable[int | float]:
         """Return them, where they can be counted."""
         return range(int(self.low), int(self.high) + 1) if self.integer else (self.low,)
+
+    def at(self, share: float) -> int | float:
+        """Return the number at a share of the way from end to end, which is at least 0 and below 1."""
+        margin = 0.5 if self.integer else 0.0  # so that the ends are as likely as the others
+        low, high = self.low - margin, self.high + margin
+        value = math.exp(_between(math.log(low), math.log(high), share)) if self.log else _between(low, high, share)
+        inside = min(max(value, self.low), self.high)
+        return round(inside) if self.integer else inside
 
     def text(self, value: str | int | float) -> str:
         """Return the value as it is written in an override, from which Hydra reads the very same number."""
@@ -258,6 +270,10 @@ def grid(space: Space) -> list[Proposal]:
             )
     seeds: tuple[int | None, ...] = space.seeds or (None,)
     return [Proposal(space.overrides_of(params, seed)) for params in space.points() for seed in seeds]
+
+
+def _between(low: float, high: float, share: float) -> float:
+    return (1 - share) * low + share * high  # never overflows
 
 
 def _bare(key: str) -> str:
