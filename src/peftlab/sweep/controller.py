@@ -247,7 +247,7 @@ def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
     data = record.data
     row.state, row.values, row.error = found.status, list(found.values), None
     row.score, row.step, row.seconds = data["selection"]["value"], found.steps, found.seconds
-    row.steps = row.step if found.status == "completed" else row.steps
+    row.steps = next((event["of"] for event in reversed(data["history"]) if "of" in event), row.steps)
     tested = [m for m in data["metrics"] if m["split"] == "test" and m["name"] == data["selection"]["metric"]]
     row.test = tested[0]["value"] if tested else None
 

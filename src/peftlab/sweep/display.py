@@ -112,13 +112,30 @@ def rendered(document: Mapping[str, Any], rows: int | None = None) -> Group:
 
 
 def results(rows: list[dict[str, Any]]) -> Table:
-    """Return what a protocol has found as a table for rich."""
+    """Return what a protocol has found as a table for rich: of the scores the first, the others are in the file."""
     table = Table(box=None, pad_edge=False)
-    for name in rows[0] if rows else ():
-        table.add_column(str(name).replace("_", " "))
+    names = list(rows[0])
+    scores = [name for name in names if f"{name} SD" in names]
+    for name in names:
+        if name in scores[:1]:
+            table.add_column(f"test {name}, mean ± SD")
+            table.add_column("95 % interval")
+        elif name not in scores and not name.endswith((" SD", " from", " to")):
+            table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(f"{value:.4f}" if isinstance(value, float) else str(value)) for value in row.values()))
+        cells: list[str] = []
+        for name, value in row.items():
+            if name in scores[:1]:
+                cells.append(f"{_number(value)} ± {_number(row[f'{name} SD'])}")
+                cells.append(f"{_number(row.get(f'{name} from'))} to {_number(row.get(f'{name} to'))}")
+            elif name not in scores and not name.endswith((" SD", " from", " to")):
+                cells.append(_number(value) if isinstance(value, float) else "" if value is None else str(value))
+        table.add_row(*map(Text, cells))
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def clock(seconds: float) -> str:

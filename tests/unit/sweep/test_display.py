@@ -58,8 +58,13 @@ def test_a_long_table_is_cut_and_says_so(printed):
 
 
 def test_what_a_protocol_has_found_is_shown_below(standing, printed):
-    standing.results = [{"method": "lora", "n": 3, "mean": 0.85}]
-    assert "0.8500" in printed().splitlines()[-1]
+    scores = {"f1": 0.85, "f1 SD": 0.01, "f1 from": 0.83, "f1 to": 0.87, "loss": 0.7, "loss SD": 0.1}
+    lora = {"method": "lora", "choice": "lr=[1]", "validation": 0.9, "n": 3, **scores, "note": ""}
+    standing.results = [lora, {**lora, **dict.fromkeys(scores), "method": "head", "n": 0, "note": "nothing found"}]
+    head, first, second = printed().splitlines()[-3:]
+    assert head.split() == ["method", "choice", "validation", "n", "test", "f1,", "mean", "±", "SD", "95", "%", "interval", "note"]
+    assert first.split() == ["lora", "lr=[1]", "0.9000", "3", "0.8500", "±", "0.0100", "0.8300", "to", "0.8700"]
+    assert second.split() == ["head", "lr=[1]", "0.9000", "0", "-", "±", "-", "-", "to", "-", "nothing", "found"]
 
 
 def test_off_a_terminal_a_line_comes_when_something_ends(standing):
