@@ -141,7 +141,7 @@ class SearchPlan(Plan):
             )
 
     def _known_total(self) -> int | None:
-        limits = vars(self.budget)
+        limits = self.budget.limits
         if any(limits[name] is not None for name in ("full_runs", "steps", "hours", "money")):
             return None
         counts = [self.budget.trials and self.budget.trials // len(self._seeds), self.space.size]
@@ -349,8 +349,8 @@ class SearchPlan(Plan):
             "hours": hours,
             "money": hours * (self._spec.price_per_device_hour or 0.0),
         }
-        limits = vars(self.budget)
-        return any(limits[name] is not None and amount >= limits[name] - _TINY for name, amount in spent.items())
+        limits = {name: limit for name, limit in self.budget.limits.items() if limit is not None}
+        return any(spent.get(name, 0.0) >= limit - _TINY for name, limit in limits.items())
 
 
 class _Sampler(ABC):
@@ -377,7 +377,9 @@ class _Model(_Sampler):
     def __init__(self, spec: SweepSpec, space: Space, objectives: Mapping[str, str]) -> None:
         self._spec, self._space = spec, space
         self._dimensions = _named(space)
-        self._directions = ["maximize" if mode == "max" else "minimize" for mode in objectives.values()]
+        self._directions: list[Literal["maximize", "minimize"]] = [
+            "maximize" if mode == "max" else "minimize" for mode in objectives.values()
+        ]
         if spec.search == "cmaes":
             if len(objectives) > 1:
                 raise ConfigError("sweep.search = 'cmaes': knows one objective only. Allowed: random, qmc, tpe, gp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, did_you_mean
 from peftlab.sweep.ledger import SELECTION
 from peftlab.validation import checked
 
@@ -19,7 +19,6 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 
 Search = Literal["grid", "random", "qmc", "tpe", "cmaes", "gp"]
 Prune = Literal["none", "successive_halving", "asha", "hyperband", "median"]
-Mode = Literal["max", "min"]
 
 
 @spec
@@ -50,9 +49,15 @@ class SweepBudgetSpec:
     """In the currency of price_per_device_hour."""
 
     @property
+    def limits(self) -> dict[str, float | None]:
+        """All of them by name."""
+        limits = {"trials": self.trials, "full_runs": self.full_runs, "steps": self.steps}
+        return {**limits, "hours": self.hours, "money": self.money}
+
+    @property
     def limited(self) -> bool:
         """Whether there is any limit."""
-        return any(getattr(self, one.name) is not None for one in fields(self))
+        return any(limit is not None for limit in self.limits.values())
 
 
 @spec
@@ -67,7 +72,7 @@ class SweepSpec:
     """By key, what there is to choose from, in Hydra's grammar; the command line may add dimensions and fix these."""
     methods: dict[str, dict[str, str]] = field(default_factory=dict)
     """By option of peft: a space that holds only there."""
-    objectives: dict[str, Mode] | None = None
+    objectives: dict[str, str] | None = None
     """By dotted key of the run record: max or min; null: the score that the best checkpoint is selected by."""
     prune: Prune = "none"
     """By which rule trials are stopped early; those that turn out to be among the best go on later."""
@@ -98,6 +103,10 @@ class SweepSpec:
             raise ConfigError(f"sweep.name = '{self.name}': must name a folder below sweeps/; sweep_dir takes any path")
         if self.objectives == {}:
             raise ConfigError(f"sweep.objectives is empty: null is {{{SELECTION}: max or min, as the task has it}}")
+        for key, mode in (self.objectives or {}).items():
+            if mode not in ("max", "min"):
+                hint = did_you_mean(mode, ["max", "min"])
+                raise ConfigError(f"sweep.objectives.{key} = '{mode}': should be one of max, min.{hint}")
         if not self.final_seeds or len(set(self.final_seeds)) < len(self.final_seeds):
             raise ConfigError(f"sweep.final_seeds = {self.final_seeds}: list different seeds, at least one")
         if self.budget.money is not None and not self.price_per_device_hour:
@@ -118,7 +127,7 @@ class SweepSpec:
             )
 
     def _check_equal_budget(self) -> None:
-        others = [one.name for one in fields(self.budget) if one.name != "full_runs" and getattr(self.budget, one.name)]
+        others = [name for name, limit in self.budget.limits.items() if name != "full_runs" and limit is not None]
         if self.budget.full_runs is None or others:
             found = f"sweep.budget.{others[0]} is set" if others else "sweep.budget.full_runs is null"
             raise ConfigError(f"{found}: methods are given an equal number of full_runs, and nothing but that")
