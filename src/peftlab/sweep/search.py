@@ -155,11 +155,9 @@ class SearchPlan(Plan):
         if self._is_spent():
             return None
         may_begin = self._may_begin_or_close()
-        for number in self._pruner.candidates():
-            trial = self._numbered(number)
-            if self._fits(self._pruner_target_after(trial) - trial.reached):
-                self._pruner.resume(number)
-                return self._start(trial)
+        if (trial := self._promotable()) is not None:
+            self._pruner.resume(trial.number)
+            return self._start(trial)
         params = self._sampler.next(self) if may_begin else None
         if params is None:
             return None
@@ -173,7 +171,7 @@ class SearchPlan(Plan):
             return False
         if self._is_spent():
             return True
-        if self._may_begin_or_close() or self._may_yet_begin() or next(self._pruner.candidates(), None) is not None:
+        if self._may_begin_or_close() or self._may_yet_begin() or self._promotable() is not None:
             return False
         return self._spec.prune in ("none", "median") or not any(map(_is_running, self._all_trials()))
 
@@ -310,6 +308,11 @@ class SearchPlan(Plan):
             self._queue.remove(trial)
             trial.point.trials.remove(trial)
         return None
+
+    def _promotable(self) -> Trial | None:
+        """Return the best paused trial that deserves to go on, and for which the budget has room."""
+        paused = map(self._numbered, self._pruner.candidates())
+        return next((t for t in paused if self._fits(self._pruner_target_after(t) - t.reached)), None)
 
     def is_new(self, params: Params) -> bool:
         """Return whether a point has not been tried."""

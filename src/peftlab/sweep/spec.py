@@ -67,7 +67,8 @@ class SweepSpec:
     protocol: Literal["none", "equal_budget"] = "none"
     """equal_budget: tune each method over its own space at the same cost, then test its choice with final_seeds."""
     search: Search = "grid"
-    """grid: every cell; else the points are chosen: at random, evenly spread (qmc), or by what has been found."""
+    """grid: every cell; else the points are chosen: at random, evenly spread (qmc; best a power of two of them), or by
+    what has been found."""
     space: dict[str, str] = field(default_factory=dict)
     """By key, what there is to choose from, in Hydra's grammar; the command line may add dimensions and fix these."""
     methods: dict[str, dict[str, str]] = field(default_factory=dict)

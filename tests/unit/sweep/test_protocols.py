@@ -153,6 +153,8 @@ class TestEqualBudget:
                 spent[proposal.labels["method"]] += n / 9
             else:
                 assert n == 9
+        finals = [proposal.labels["method"] for proposal in done if proposal.labels["phase"] == "final"]
+        assert sorted(finals) == sorted([*RATES] * 3)
         dearest = 1.0 if prune in ("none", "median") else 2 / 3
         assert all(8 - dearest < cost <= 8 + 1e-9 for cost in spent.values()), spent
         if prune == "none":
