@@ -153,7 +153,8 @@ class Space:
             ConfigError: names the key and what is allowed.
         """
         reader = _Reader(_parser(config_loader), spec.seed)
-        fixed = tuple(argument for argument in arguments if not reader.takes(argument))
+        last = {reader.key_of(argument): argument for argument in arguments}  # as everywhere in Hydra, it counts
+        fixed = tuple(argument for argument in last.values() if not reader.takes(argument))
         for key, text in spec.space.items():
             reader.add(key, text, f"sweep.space.{key}", reader.dimensions)
         common = tuple(reader.dimensions.values())
@@ -304,14 +305,16 @@ class _Reader:
         self._given: set[str] = set()
         """The keys of the command line."""
 
+    def key_of(self, argument: str) -> str:
+        """Return the key of one of the command line."""
+        return str(self._parsed(argument, argument).key_or_group)
+
     def takes(self, argument: str) -> bool:
         """Take up one of the command line; return whether it is a dimension, or lists seeds."""
         override = self._parsed(argument, argument)
-        key, swept = override.key_or_group, override.is_sweep_override()
-        if swept and key in self._given:
-            raise ConfigError(f"{argument}: '{key}' is given twice; give it once")
+        key = override.key_or_group
         self._given.add(key)
-        if not swept:
+        if not override.is_sweep_override():
             if key == METHOD and not override.is_delete():
                 self.method = str(override.value())
             return False

@@ -107,10 +107,13 @@ class TestCommandLine:
             space_of(argument)
         assert all(part in str(error.value) for part in parts), error.value
 
-    @pytest.mark.parametrize("first", ["a=1", "a=3,4", "+a=1"])
-    def test_a_key_is_swept_once(self, first):
-        with pytest.raises(ConfigError, match="'a' is given twice"):
-            space_of(first, "a=1,2")
+    @pytest.mark.parametrize("first", ["a=1", "a=3,4", "+a=1", "a=interval(0,1)"])
+    def test_of_a_key_that_is_given_twice_the_last_counts(self, first):
+        space = space_of(first, "b=0", "a=1,2")
+        assert space.fixed == ("b=0",)
+        assert [one.texts for one in space.dimensions] == [("1", "2")]
+        assert space_of("a=1,2", "a=3").fixed == ("a=3",)
+        assert space_of("seed=0,1", "seed=2").seeds == ()
 
     def test_glob_knows_the_options_where_hydra_does(self):
         class Loader:
