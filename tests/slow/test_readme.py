@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,17 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
     if "--help" in arguments or "--cfg" in arguments:
         ended = command(*arguments)
         assert ended.out
+    elif "-m" in arguments:
+        given = {argument.lstrip("+").split("=")[0] for argument in arguments}
+        tiny = [*tiny_run, "data=files", f"data.path={Path.cwd() / 'my_folder'}", "data.max_tokens=64"]
+        tiny += ["logger=[csv]", "callbacks=[]", "sweep.probe_seconds=0.1", "hydra.launcher.trials_at_once=2"]
+        more = [override for override in tiny if override.split("=")[0] not in given]
+        ended = subprocess.run([sys.executable, *words[1:], *more], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        records = [RunRecord.load(file.parent) for file in Path("sweeps").glob("*/*/record.json")]
+        assert bool(records) != ("sweep.dry_run=true" in arguments)
+        assert {record.data["status"] for record in records} <= {"completed", "pruned"}
+        return
     else:
         config_dir = arguments[arguments.index("--config-dir") + 1] if "--config-dir" in arguments else None
         composed = compose(*(word for word in arguments if "=" in word), config_dir=config_dir)

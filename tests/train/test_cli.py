@@ -14,6 +14,7 @@ import pytest
 
 from peftlab import cli, finished_run
 from peftlab.exits import conf_dir
+from peftlab.sweep.board import Board
 
 README = (conf_dir().parent / "README.md").read_text(encoding="utf-8")
 
@@ -239,6 +240,7 @@ def test_every_command_of_the_readme_works(peftlab, finished, tiny_data, line):
     if line.startswith("peftlab resume"):
         record = Path("runs/ner_lora/3f9c2a71d0be/record.json")
         record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
+    Board("ner_lora", Path("sweeps/ner_lora"), ["train", "-m"], {"selection.value": "max"}, slots=1).end()
     shutil.copy(tiny_data / "test.txt", "new.conll")
     Path("texts.txt").write_text("Paris\n")
     Path("tickets.jsonl").write_text('{"text": "Paris"}\n')

@@ -25,6 +25,7 @@ from peftlab.record import NOT_RESULT, RunRecord, claim_folder, code_state, iden
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
     "seed": 0,
+    "sweep_dir": None,
     "run_dir": None,
     "existing": "auto",
     "allow": [],
