@@ -217,17 +217,18 @@ def positions(model: nn.Module) -> int | None:
     return None
 
 
-def check_length(model: nn.Module, longest: int) -> None:
-    """Check that `model` has a position for every token of a row of `longest` tokens.
+def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> None:
+    """Check that `model` has a position for every token of a row of `longest` tokens, `virtual_tokens` before them.
 
     Raises:
         ConfigError: it was pretrained with fewer.
     """
     most = positions(model)
-    if most is not None and longest > most:
+    if most is not None and virtual_tokens + longest > most:
+        virtual = f", and {virtual_tokens} virtual ones before them" if virtual_tokens else ""
         raise ConfigError(
-            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens; "
-            f"set data.max_tokens={most}"
+            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens{virtual}; "
+            f"set data.max_tokens={most - virtual_tokens}"
         )
 
 

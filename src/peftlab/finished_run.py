@@ -197,7 +197,7 @@ class FinishedRun:
             options = {"max_tokens": self._max_tokens(tuner)}
             known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
             known.load_new(_new_files(Path(data), chosen, takes_folders(spec.data.format)))
-        check_length(tuner.model, known.longest)
+        check_length(tuner.model, known.longest, spec.peft.virtual_tokens)
         store_and_compile(tuner.model, spec.trainer)
         trainer = L.Trainer(
             accelerator=spec.trainer.accelerator,
@@ -273,7 +273,8 @@ class FinishedRun:
 
     def _max_tokens(self, tuner: Tuner) -> int:
         """Return the most tokens of a row: new texts may be longer than any that the run has seen."""
-        return min(self.spec.data.max_tokens, positions(tuner.model) or self.spec.data.max_tokens)
+        most, longest = positions(tuner.model), self.spec.data.max_tokens
+        return longest if most is None else min(longest, most - self.spec.peft.virtual_tokens)
 
     def _logits(self, model: nn.Module, data: DataModule) -> Iterator[Tensor]:
         for batch in data.val_dataloader():

@@ -34,7 +34,7 @@ from peftlab.data.module import DataModule
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.exits import Signals
-from peftlab.hardware import TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
+from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
@@ -91,7 +91,7 @@ def build(ready: Prepared) -> Tuner:
         UserError: the parts do not go together.
     """
     tuner = build_tuner(ready.spec, ready.pretrained)
-    check_length(tuner.model, ready.data.longest)
+    check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
     check_monitors(ready.spec, tuner)
     return tuner
 
@@ -147,6 +147,8 @@ def run(
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
             trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
+            if checkpoint is None:
+                calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.load_weights(folder.best)
@@ -199,6 +201,13 @@ def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
         store_in_bf16(model)
     if trainer.compile:
         model.compile()  # in place, so that no name changes
+
+
+def calibrate(spec: RunSpec, tuner: Tuner, data: DataModule) -> None:
+    """Let the method look at training batches, on the CPU in the precision of the run."""
+    dtype = AUTOCAST.get(spec.trainer.precision)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        spec.peft.calibrate(tuner.model, data.calibration_batches())
 
 
 def check_monitors(spec: RunSpec, tuner: Tuner) -> None:

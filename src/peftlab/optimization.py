@@ -35,20 +35,25 @@ class OptimizerSpec:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer.algorithm: {error}") from error
 
-    def attach(self, model: nn.Module, head: Collection[str]) -> Optimizer:
+    def attach(
+        self, model: nn.Module, head: Collection[str], factor: Callable[[str], float] = lambda name: 1.0
+    ) -> Optimizer:
         """Return the optimiser of `model`'s trainable parameters.
 
         Args:
             model: its ``requires_grad`` says what is optimised.
             head: names of the modules that make up the head.
+            factor: by what the learning rate of a parameter is multiplied, by its name.
         """
-        optimizer = self._make(self.param_groups(model, head))
+        optimizer = self._make(self.param_groups(model, head, factor))
         # a fused optimiser would undo fp16's loss scaling within its step, too late for the gradient's norm
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         return optimizer
 
-    def param_groups(self, model: nn.Module, head: Collection[str]) -> list[dict[str, Any]]:
-        """Sort the trainable parameters by learning rate (head or not) and by weight decay.
+    def param_groups(
+        self, model: nn.Module, head: Collection[str], factor: Callable[[str], float] = lambda name: 1.0
+    ) -> list[dict[str, Any]]:
+        """Sort the trainable parameters by learning rate (head or not, `factor`) and by weight decay.
 
         Vectors (biases, norms, scales) are not decayed, as in the reference recipe of BERT: decay is meant for the
         matrices whose scale the data does not fix.
@@ -58,7 +63,7 @@ class OptimizerSpec:
             if parameter.requires_grad:
                 lr = self.head_lr if self.head_lr is not None and is_of_head(name, head) else self.lr
                 decay = self.weight_decay if parameter.ndim > 1 else 0.0
-                groups.setdefault((lr, decay), []).append(parameter)
+                groups.setdefault((lr * factor(name), decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
 
     def _make(self, groups: list[dict[str, Any]]) -> Optimizer:

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -230,14 +230,18 @@ class Tuner(L.LightningModule):
         ranks alike.
         """
         loss = self.task.loss(self(batch), batch)
+        if (penalty := self.method.penalty(self.model)) is not None:
+            loss = loss + penalty
         value = loss.detach()
         self._step_loss = self._step_loss + value * batch["share"]
         return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size + 0 * value)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make a step, unless it turns out that it is to be left out: the model and the optimiser then stay as is."""
+        step = self.trainer.global_step + 1
         with suppress(StepSkippedError):
             super().optimizer_step(*args, **kwargs)
+            self.method.after_step(self.model, step, self.context)
 
     def configure_gradient_clipping(
         self,
@@ -333,8 +337,10 @@ class Tuner(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser and its schedule over all steps of the run."""
-        optimizer = self.optimizer_spec.attach(self.model, self.context.head)
-        scheduler = self.schedule.attach(optimizer, int(self.trainer.estimated_stepping_batches))
+        optimizer = self.optimizer_spec.attach(self.model, self.context.head, self.method.learning_rate_factor)
+        steps = int(self.trainer.estimated_stepping_batches)
+        self.context = replace(self.context, steps=steps)
+        scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _log_step(self) -> None:
@@ -351,7 +357,8 @@ class Tuner(L.LightningModule):
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}
         groups = self.trainer.optimizers[0].param_groups
-        return {peaks[group["initial_lr"]]: group["lr"] for group in groups}
+        # a method may have groups with further rates, which are multiples of these
+        return {peaks[group["initial_lr"]]: group["lr"] for group in groups if group["initial_lr"] in peaks}
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         predictions: list[dict[str, Any]] = []

@@ -70,7 +70,7 @@ def known_keys(cls: Any, node: dict[str, Any]) -> set[str]:
     if not is_dataclass(cls):
         return set(inspect.signature(cls).parameters) - FROM_THE_RUN
     keys = {field.name for field in fields(cls) if field.init}
-    if cls is LibraryMethod:
+    if issubclass(cls, LibraryMethod):
         keys |= set(inspect.signature(PEFT_TYPE_TO_CONFIG_MAPPING[node["peft_type"]]).parameters)
     return keys
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -287,6 +287,14 @@ class DataModule(L.LightningDataModule):
             members.examples, members.encoded, [int(order[0]), int(order[len(order) // 2])]
         )["inputs"]
         return inputs
+
+    def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield the inputs of the first epoch's training batches, undivided: the same on any number of devices."""
+        members, spec = self.splits["train"], self.spec
+        for batch in plan(
+            members.encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens
+        ):
+            yield self.task.collate(members.examples, members.encoded, batch)["inputs"]
 
     def describe(self) -> dict[str, Any]:
         """Return what the record says of the data."""

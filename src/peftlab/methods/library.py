@@ -5,20 +5,20 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils.other import ModulesToSaveWrapper
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
 from peftlab.methods.targets import Layers, check_layers, target_modules
-from peftlab.tensor_files import load_into, save
+from peftlab.tensor_files import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
@@ -28,6 +28,8 @@ IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
 class LibraryMethod(Method):
     """A method of the peft library. Options beside these fields are those of the library's configuration class."""
+
+    mergeable: ClassVar[bool] = True
 
     peft_type: str
     """The library's name of the method, e.g. ``LORA``."""
@@ -105,6 +107,11 @@ class LibraryMethod(Method):
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
 
+    def saved(self, model: nn.Module) -> dict[str, Tensor]:
+        """See `Method.saved`; these are the model's own tensors, under the names that the library gives them."""
+        tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        return tensors
+
     def count(self, model: nn.Module) -> dict[str, int]:
         """See `Method.count`; the library's spare copy of the untrained head is no part of the model."""
         spare = sum(p.numel() for name, p in model.named_parameters() if ".original_module." in name)
@@ -113,7 +120,7 @@ class LibraryMethod(Method):
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
         """Write the adapter and the head as the library does, so that ``PeftModel.from_pretrained`` reads them."""
-        save(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)
+        save(self.saved(model), folder / ADAPTER_WEIGHTS)
         config: Any = copy.copy(model.peft_config["default"])  # type: ignore[index]
         config.inference_mode = True
         for key, value in vars(config).items():
@@ -134,8 +141,3 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library says that a method has no merge
             return super().merge(model)
-
-    def load(self, model: nn.Module, folder: Path) -> None:
-        """See `Method.load`."""
-        # these are the model's own tensors, under the names that the library gives them in files
-        load_into(peft.get_peft_model_state_dict(model, save_embedding_layers=False), folder / ADAPTER_WEIGHTS)

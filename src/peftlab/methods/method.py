@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -32,6 +33,8 @@ class MethodContext:
     """In the peft library's terms, e.g. ``TOKEN_CLS``."""
     model_origin: str
     """Where the model came from, for the saved adapter."""
+    steps: int | None = None
+    """How many optimiser steps the training takes; None before it is known."""
 
 
 def is_of_head(name: str, head: Iterable[str]) -> bool:
@@ -48,13 +51,45 @@ class Method(ABC):
     learning_rate: float = Field(gt=0)
     """A good highest learning rate for AdamW; the default of ``optimizer.lr``."""
 
+    mergeable: ClassVar[bool] = False
+    """Whether `merge` gives a plain model."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many positions of the model the method takes before those of a text."""
+        return 0
+
     @abstractmethod
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         """Change `model` in place or wrap it; freeze what is not trained. Its forward keeps its signature."""
 
+    def learning_rate_factor(self, name: str) -> float:
+        """Return by what the learning rate of the parameter `name` is multiplied."""
+        return 1.0
+
+    def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:  # noqa: B027
+        """Look at training `batches`, inputs of `model`, before a training begins; not when it is resumed.
+
+        `batches` are made as they are asked for.
+        """
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return what is added to the loss of a training step, a scalar."""
+        return None
+
+    def after_step(self, model: nn.Module, step: int, context: MethodContext) -> None:  # noqa: B027
+        """Do what is due after optimiser step `step`, the first being 1; gradients are still there.
+
+        What it keeps for the next step must be among `trained`, so that a training can be resumed.
+        """
+
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
         """Return what a checkpoint of `model` must hold: every trainable parameter, and buffers that change."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def saved(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return what the adapter of `model` is saved as: tensors of the model, by their names in the file."""
+        return self.trained(model)
 
     def count(self, model: nn.Module) -> dict[str, int]:
         """Return the numbers of trainable and of all parameters."""
@@ -70,7 +105,7 @@ class Method(ABC):
         Returns:
             the size of the tensors' file in bytes.
         """
-        save(self.trained(model), folder / ADAPTER_WEIGHTS)
+        save(self.saved(model), folder / ADAPTER_WEIGHTS)
         description = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
         (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return (folder / ADAPTER_WEIGHTS).stat().st_size
@@ -89,4 +124,4 @@ class Method(ABC):
         Raises:
             ValueError: the tensors in `folder` are not exactly those that this model trains.
         """
-        load_into(self.trained(model), folder / ADAPTER_WEIGHTS)
+        load_into(self.saved(model), folder / ADAPTER_WEIGHTS)

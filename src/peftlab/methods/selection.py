@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -13,6 +15,8 @@ from peftlab.methods.targets import Layers, block_of, blocks, check_layers
 @spec
 class OwnWeights(Method):
     """A method whose model is the plain one all along."""
+
+    mergeable: ClassVar[bool] = True
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return `model`."""

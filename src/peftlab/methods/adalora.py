@@ -1,0 +1,126 @@
+"""AdaLoRA: updates in the form of a singular value decomposition, whose ranks are pruned while they are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from peftlab.errors import ConfigError
+from peftlab.methods.library import LibraryMethod
+from peftlab.methods.method import MethodContext
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="allow"))
+class AdaLora(LibraryMethod):
+    """The library's AdaLoRA, driven by our steps (Zhang et al. 2023, algorithm 1 and equation 4).
+
+    The library keeps what the schedule needs in a running process only, and adds the penalty to a loss that the model
+    computes itself; here both are part of the training, so that it can be resumed.
+    """
+
+    initial_share: float = Field(default=0.1, ge=0, lt=1)
+    """Of the training before the first pruning (the paper's t_i)."""
+    final_share: float = Field(default=0.3, ge=0, lt=1)
+    """Of the training after the last one (the paper's t_f)."""
+
+    def __post_init__(self) -> None:
+        """Check the shares and the ranks."""
+        super().__post_init__()
+        if self.initial_share + self.final_share >= 1:
+            raise ConfigError("peft.initial_share and peft.final_share leave no steps to prune in: lower one")
+        if self.options.get("init_r", 12) <= self.options.get("target_r", 8):
+            raise ConfigError("peft.init_r must be larger than peft.target_r, which it is pruned to")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """See `LibraryMethod.options`; the steps are known when the training begins."""
+        return super().options | {"total_step": 1}
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Method.apply`."""
+        wrapped = super().apply(model, context)
+        wrapped.add_module("rank_schedule", RankSchedule(wrapped))
+        return wrapped
+
+    def trained(self, model: nn.Module) -> dict[str, Tensor]:
+        """See `Method.trained`."""
+        return super().trained(model) | {
+            name: buffer for name, buffer in model.named_buffers() if name.startswith("rank_schedule.")
+        }
+
+    def penalty(self, model: Any) -> Tensor:
+        """Return how far the singular vectors are from orthonormal, the mean over matrices, times its weight."""
+        distances = [
+            torch.linalg.matrix_norm(matrix @ matrix.T - torch.eye(len(matrix), device=matrix.device))
+            for matrix in _singular_vectors(model)
+        ]
+        weight: float = model.peft_config["default"].orth_reg_weight
+        return weight * torch.stack(distances).mean()
+
+    def after_step(self, model: Any, step: int, context: MethodContext) -> None:
+        """Weigh every singular value, and prune to the budget that is due."""
+        assert context.steps is not None
+        config, tuner = model.peft_config["default"], model.base_model
+        config.total_step = context.steps
+        config.tinit = int(self.initial_share * context.steps)
+        config.tfinal = int(self.final_share * context.steps)
+        schedule: RankSchedule = model.rank_schedule
+        config.rank_pattern = schedule.into(tuner.rankallocator)
+        tuner.update_and_allocate(step)
+        schedule.take(tuner.rankallocator, config.rank_pattern)
+        config.rank_pattern = None  # with it the library would save matrices of other shapes
+        if step == context.steps - config.tfinal:
+            assert sum(ranks(model).values()) == tuner.rankallocator.target_bgt
+
+
+def _singular_vectors(model: Any) -> list[Tensor]:
+    return [
+        parameter if ".lora_A." in name else parameter.T
+        for name, parameter in model.named_parameters()
+        if ".lora_A." in name or ".lora_B." in name
+    ]
+
+
+def ranks(model: Any) -> dict[str, int]:
+    """Return how many singular values of each layer are in use."""
+    return {
+        name.removesuffix(".lora_E.default"): int(parameter.count_nonzero())
+        for name, parameter in model.base_model.model.named_parameters()
+        if name.endswith(".lora_E.default")
+    }
+
+
+class RankSchedule(nn.Module):
+    """What the library's allocator knows, in buffers: the smoothed importance of every entry, and what is kept."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.names = [name for name, _ in model.base_model.model.named_parameters() if ".lora_" in name]
+        for n, name in enumerate(self.names):
+            like = model.base_model.model.get_parameter(name)
+            self.register_buffer(f"importance_{n}", torch.zeros_like(like, requires_grad=False))
+            self.register_buffer(f"uncertainty_{n}", torch.zeros_like(like, requires_grad=False))
+            if ".lora_E." in name:
+                self.register_buffer(f"kept_{n}", torch.ones(len(like), dtype=torch.bool))
+
+    def into(self, allocator: Any) -> dict[str, list[bool]]:
+        """Give it all to the allocator; return what is kept, as the library has it."""
+        for n, name in enumerate(self.names):
+            allocator.exp_avg_ipt[name] = self.get_buffer(f"importance_{n}")
+            allocator.exp_avg_unc[name] = self.get_buffer(f"uncertainty_{n}")
+            allocator.ipt[name] = allocator.exp_avg_ipt[name]  # computed anew before it is read
+        return {name: self.get_buffer(f"kept_{n}").tolist() for n, name in enumerate(self.names) if ".lora_E." in name}
+
+    def take(self, allocator: Any, kept: dict[str, list[bool]]) -> None:
+        """Keep what the allocator has made of it; after the last pruning it has forgotten the importance."""
+        for n, name in enumerate(self.names):
+            for key, known in (("importance", allocator.exp_avg_ipt), ("uncertainty", allocator.exp_avg_unc)):
+                buffer = self.get_buffer(f"{key}_{n}")
+                buffer.copy_(known.get(name, torch.zeros_like(buffer)))
+            if name in kept:
+                buffer = self.get_buffer(f"kept_{n}")
+                buffer.copy_(torch.tensor(kept[name]))

@@ -1,0 +1,38 @@
+"""EVA: LoRA that begins with the directions in which the training data varies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import peft
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from peftlab.methods.library import LibraryMethod
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="allow"))
+class Eva(LibraryMethod):
+    """A begins as the first right singular vectors of the layers' inputs (Paischer et al. 2024, section 3.2).
+
+    Every layer keeps the rank r; the paper's redistribution of ranks over layers (rho > 1) would make the shapes of a
+    saved run depend on its data.
+    """
+
+    batches: int = Field(default=32, gt=0)
+    """Training batches that are looked at, over and over until the vectors are settled."""
+    tau: float = Field(default=0.99, gt=0, lt=1)
+    """The cosine between a vector and what it was before from which on it counts as settled."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """See `LibraryMethod.options`."""
+        return super().options | {"eva_config": peft.EvaConfig(rho=1.0, tau=self.tau)}
+
+    def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """See `Method.calibrate`."""
+        inputs = [dict(batch) for batch in islice(batches, self.batches)]
+        peft.initialize_lora_eva_weights(model, inputs, gather_distributed_inputs=False, show_progress_bar=False)

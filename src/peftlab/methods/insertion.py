@@ -1,0 +1,116 @@
+"""Puts small trained modules into a frozen model, at places that are found from the model itself."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from peftlab.errors import ConfigError
+from peftlab.methods.method import Method, MethodContext, spec
+from peftlab.methods.targets import Layers, check_layers, target_modules
+
+
+class Block(NamedTuple):
+    """One of the repeated blocks of a transformer encoder (Vaswani et al. 2017, section 3.1)."""
+
+    module: nn.Module
+    attention_output: nn.Linear
+    """What makes the attention's output, of the hidden size, before it is added to the residual stream."""
+    feed_forward_input: nn.Linear
+    """The first layer of the feed-forward network; its input is of the hidden size."""
+    feed_forward_output: nn.Linear
+    """The last one; so is its output."""
+
+    @property
+    def hidden(self) -> int:
+        """The size of the hidden states."""
+        return self.feed_forward_output.out_features
+
+
+def encoder_blocks(model: nn.Module, context: MethodContext, layers: Layers = None) -> list[Block]:
+    """Return the blocks of `model` that `layers` means, in their order.
+
+    Raises:
+        ConfigError: they are not blocks of attention and a feed-forward network with one hidden size.
+    """
+    attention = _by_block(model, target_modules(model, "attention", context.head, layers))
+    feed_forward = _by_block(model, target_modules(model, "mlp", context.head, layers))
+    found = []
+    for name in attention:
+        linear = [attention[name][-1], feed_forward.get(name, [None])[0], feed_forward.get(name, [None])[-1]]
+        block = Block(model.get_submodule(name), *linear)
+        if None in linear or not block.attention_output.out_features == block.feed_forward_input.in_features == (
+            block.hidden
+        ):
+            raise ConfigError(
+                f"peft: {name} of {type(model).__name__} is no block of attention and a feed-forward network; this "
+                "method needs a transformer encoder, such as BERT, RoBERTa, DeBERTa, DistilBERT or ModernBERT"
+            )
+        found.append(block)
+    return found
+
+
+def _by_block(model: nn.Module, names: list[str]) -> dict[str, list[Any]]:
+    """Sort the modules called `names` by the innermost repeated block that they are in."""
+    found: dict[str, list[Any]] = {}
+    for name in names:
+        parts = name.split(".")
+        last = max(n for n, part in enumerate(parts) if part.isdigit())
+        found.setdefault(".".join(parts[: last + 1]), []).append(model.get_submodule(name))
+    return found
+
+
+def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
+    """From now on `place`, whose child `name` is `added`, returns its hidden states h as h + added(h)."""
+    place.add_module(name, added)
+    place.register_forward_hook(functools.partial(_plus_own, name))
+
+
+def _plus_own(name: str, place: nn.Module, _: Any, output: Any) -> Any:
+    states = output if isinstance(output, Tensor) else output[0]
+    states = states + place.get_submodule(name)(states)
+    return states if isinstance(output, Tensor) else (states, *output[1:])
+
+
+@spec
+class Insertion(Method):
+    """A method that trains modules of its own in a frozen model, and the head beside them."""
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Method.apply`.
+
+        Raises:
+            ConfigError: the model has no such places.
+        """
+        model.requires_grad_(False)
+        for name in context.head:
+            model.get_submodule(name).requires_grad_(True)
+        self.insert(model, context)
+        return model
+
+    @abstractmethod
+    def insert(self, model: nn.Module, context: MethodContext) -> None:
+        """Put the method's modules into `model`."""
+
+
+@spec
+class BlockInsertion(Insertion):
+    """The like, in the blocks that are chosen."""
+
+    layers: Layers = None
+    """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
+
+    def __post_init__(self) -> None:
+        """Check the form of `layers`."""
+        check_layers(self.layers)
+
+    def insert(self, model: nn.Module, context: MethodContext) -> None:
+        """See `Insertion.insert`."""
+        self.insert_into(encoder_blocks(model, context, self.layers))
+
+    @abstractmethod
+    def insert_into(self, blocks: list[Block]) -> None:
+        """Put the method's modules into the chosen blocks."""

@@ -1,0 +1,134 @@
+"""UniPELT: LoRA, a prefix and an adapter in every block, each behind a gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from peftlab.methods.adapters import Activation, Bottleneck
+from peftlab.methods.insertion import Insertion, add_after, encoder_blocks
+from peftlab.methods.method import MethodContext, spec
+from peftlab.methods.prefix import OwnPrefix, add_prefix, attention_with_past
+
+
+class RealTokens:
+    """Which tokens of the batch that is computed are no padding; a hook before the encoder."""
+
+    mask: Tensor | None = None
+    """(batch, tokens), None where all are real."""
+
+    def note(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+        """Keep the mask that the encoder is called with."""
+        self.mask = kwargs.get("attention_mask")
+
+
+class Gate(nn.Linear):
+    """One number between 0 and 1 a text: the sigmoid of a projection, meant over its tokens (Mao et al. 2022, 3.2).
+
+    The mean is over real tokens, so that padding changes nothing; in the paper's code it is over all.
+    """
+
+    def __init__(self, hidden: int, tokens: RealTokens) -> None:
+        super().__init__(hidden, 1)
+        self.tokens = tokens
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the gates of `states` (batch, tokens, hidden), of shape (batch, 1, 1)."""
+        gates = super().forward(states).sigmoid()
+        mask = self.tokens.mask
+        if mask is None:
+            return gates.mean(1, keepdim=True)
+        real = mask.unsqueeze(-1).to(gates.dtype)
+        return (gates * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+
+
+class GatedLora(nn.Module):
+    """G B A x, beside a linear layer: the gate takes the place of LoRA's scaling."""
+
+    def __init__(self, layer: Any, rank: int, gate: Gate) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, False)
+        self.gate = gate
+        nn.init.zeros_(self.up.weight)
+
+    def take(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Keep the layer's input for the call that follows; a hook before the layer."""
+        self._input = inputs[0]
+
+    def forward(self, _: Tensor) -> Tensor:
+        """Return what is added to the layer's output."""
+        states = self._input
+        del self._input
+        return self.gate(states) * self.up(self.down(states))
+
+
+class GatedPrefix(OwnPrefix):
+    """A prefix whose keys and values are multiplied by the gate."""
+
+    def __init__(self, hidden: int, length: int, std: float, gate: Gate) -> None:
+        super().__init__(hidden, length, std)
+        self.gate = gate
+
+    def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values, each (batch, length, hidden)."""
+        gate = self.gate(states)
+        return gate * self.keys, gate * self.values
+
+
+class GatedBottleneck(Bottleneck):
+    """An adapter behind the gate of what it sees."""
+
+    def __init__(self, hidden: int, bottleneck: int, activation: Activation, gate: Gate) -> None:
+        super().__init__(hidden, bottleneck, activation)
+        self.gate = gate
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return what is added to the hidden states."""
+        return self.gate(states) * super().forward(states)
+
+
+@spec
+class UniPELT(Insertion):
+    """LoRA on queries and values, a prefix, and an adapter at the end of the feed-forward network (Mao et al. 2022).
+
+    A gate each and block; the two LoRA of a block share theirs. The prefix is trained as it is, where the paper's comes
+    out of a network.
+    """
+
+    rank: int = Field(gt=0)
+    """Of LoRA."""
+    prefix: int = Field(gt=0)
+    """The length of the prefix, in tokens."""
+    prefix_std: float = Field(gt=0)
+    """The standard deviation with which its keys and values begin."""
+    bottleneck: int = Field(gt=0)
+    """The size between the adapter's two projections."""
+    activation: Activation = "relu"
+    """The non-linearity there."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """See `Method.virtual_tokens`."""
+        return self.prefix
+
+    def insert(self, model: Any, context: MethodContext) -> None:
+        """See `Insertion.insert`."""
+        places = attention_with_past(model, context, self.name)
+        found = encoder_blocks(model, context)
+        tokens = RealTokens()
+        model.base_model.register_forward_pre_hook(tokens.note, with_kwargs=True)
+        prefixes = []
+        for place, block in zip(places, found, strict=True):
+            prefix = GatedPrefix(block.hidden, self.prefix, self.prefix_std, Gate(block.hidden, tokens))
+            place.add_module("prefix", prefix)
+            prefixes.append((place, prefix))
+            gate = Gate(block.hidden, tokens)
+            for layer in (place.get_submodule("query"), place.get_submodule("value")):
+                lora = GatedLora(layer, self.rank, gate)
+                layer.register_forward_pre_hook(lora.take)
+                add_after(layer, "lora", lora)
+            adapter = GatedBottleneck(block.hidden, self.bottleneck, self.activation, Gate(block.hidden, tokens))
+            add_after(block.module, "adapter", adapter)
+        add_prefix(model.base_model, prefixes, self.prefix)
