@@ -1,8 +1,8 @@
 """When a trial is stopped early, and which of those that were stopped go on after all.
 
 A pruner knows trials by number and scores where higher is better; a score of nan is worse than every other. What it
-judges by is the fraction of its whole training that a trial has behind it. It is told of every validation, in order,
-and everything else follows from them: a sweep that is resumed tells them again.
+judges by is the best score so far, for a run keeps its best checkpoint, at a fraction of the trial's whole training. It
+is told of every validation, in order, and everything else follows from them: a sweep that is resumed tells them again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Pruner:
     def __init__(self) -> None:
         self.paused: dict[int, None] = {}
         """Trials that were stopped, in the order in which they were."""
+        self._curves: dict[int, dict[float, float]] = {}
+        """Of each trial, the scores by fraction."""
 
     def begin(self, trial: int) -> None:
         """Take up a new trial."""
@@ -38,6 +40,12 @@ class Pruner:
 
     def see(self, trial: int, fraction: float, score: float) -> None:
         """Take up a validation, perhaps a second time, without judging the trial."""
+        self._curves.setdefault(trial, {})[fraction] = -math.inf if math.isnan(score) else score
+
+    def _up_to(self, trial: int, fraction: float) -> list[float]:
+        """Return the scores of a trial up to a fraction of its training."""
+        curve = self._curves.get(trial, {})
+        return [score for at, score in curve.items() if at <= fraction + _TINY]
 
     def pause(self, trial: int) -> None:
         """Take up that a trial has been stopped."""
@@ -73,7 +81,6 @@ class Median(Pruner):
     def __init__(self, min_fraction: float, warmup_trials: int) -> None:
         super().__init__()
         self.min_fraction, self.warmup_trials = min_fraction, warmup_trials
-        self._curves: dict[int, dict[float, float]] = {}
         self._completed: set[int] = set()
 
     def report(self, trial: int, fraction: float, score: float) -> bool:
@@ -85,10 +92,6 @@ class Median(Pruner):
         averages = [math.fsum(scores) / len(scores) for scores in others if scores]
         return not averages or max(self._up_to(trial, fraction)) >= statistics.median(averages)
 
-    def see(self, trial: int, fraction: float, score: float) -> None:
-        """See `Pruner.see`."""
-        self._curves.setdefault(trial, {})[fraction] = _comparable(score)
-
     def end(self, trial: int, completed: bool) -> None:
         """See `Pruner.end`."""
         super().end(trial, completed)
@@ -98,10 +101,6 @@ class Median(Pruner):
     def candidates(self) -> Iterator[int]:
         """Yield none."""
         yield from ()
-
-    def _up_to(self, trial: int, fraction: float) -> list[float]:
-        curve = self._curves.get(trial, {})
-        return [score for at, score in curve.items() if at <= fraction + _TINY]
 
 
 class _Rungs(Pruner, ABC):
@@ -132,9 +131,10 @@ class _Rungs(Pruner, ABC):
 
     def see(self, trial: int, fraction: float, score: float) -> None:
         """See `Pruner.see`."""
+        super().see(trial, fraction, score)
         rung = self._rung_at(fraction)
         if rung is not None:
-            self._scores[rung].setdefault(trial, _comparable(score))
+            self._scores[rung].setdefault(trial, max(self._up_to(trial, fraction)))
             for passed in self._passed[:rung]:
                 passed.add(trial)
 
@@ -296,7 +296,3 @@ def rungs(eta: int, min_fraction: float) -> tuple[float, ...]:
     """Return the fractions of the training, rising, at which trials are compared: 1/eta, 1/eta², ... to the least."""
     powers = itertools.takewhile(lambda level: level >= min_fraction - _TINY, (eta**-k for k in itertools.count(1)))
     return tuple(reversed(list(powers))) or (min_fraction,)
-
-
-def _comparable(score: float) -> float:
-    return -math.inf if math.isnan(score) else score

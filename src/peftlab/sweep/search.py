@@ -8,6 +8,7 @@ known by how it ended.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import warnings
@@ -443,7 +444,7 @@ class _Model(_Sampler):
             values=point.values if point.state == "completed" else None,
             params={name: value for name, (_, value) in known.items()},
             distributions={name: _distribution(one) for name, (one, _) in known.items()},
-            intermediate_values=_intermediate(point) if point.state == "paused" else None,
+            intermediate_values=self._intermediate(point) if point.state == "paused" else None,
         )
 
     def _replay(self, study: optuna.Study, point: Point) -> None:
@@ -454,11 +455,19 @@ class _Model(_Sampler):
         if point.state == "completed":
             study.tell(trial, list(point.values))
         elif point.state == "paused":
-            for step, value in _intermediate(point).items():
+            for step, value in self._intermediate(point).items():
                 trial.report(value, step)
             study.tell(trial, state=_state("paused"))
         elif point.state == "failed":
             study.tell(trial, state=_state("failed"))
+
+    def _intermediate(self, point: Point) -> dict[int, float]:
+        """Return the best score so far of a point by thousandths of its training."""
+        better = max if self._directions[0] == "maximize" else min
+        evaluations = sorted(point.trials[0].evaluations.items())
+        known = [(fraction, value) for fraction, value in evaluations if not math.isnan(value)]
+        best = itertools.accumulate((value for _, value in known), better)
+        return {round(1000 * fraction): value for (fraction, _), value in zip(known, best, strict=True)}
 
     def _known(self, params: Params) -> dict[str, tuple[Dimension, int | float]]:
         """Return by name in the study the dimensions of a point, and its values as the study has them."""
@@ -582,11 +591,6 @@ def _state(state: str) -> optuna.trial.TrialState:
 
     names = {"completed": "COMPLETE", "failed": "FAIL", "paused": "PRUNED", "running": "RUNNING"}
     return TrialState[names[state]]
-
-
-def _intermediate(point: Point) -> dict[int, float]:
-    """Return the scores of a point by thousandths of its training."""
-    return {round(1000 * fraction): value for fraction, value in sorted(point.trials[0].evaluations.items())}
 
 
 def _is_numeric(one: Dimension) -> bool:

@@ -150,6 +150,15 @@ class TestAsha:
             assert pruner.report(trial, 0.25, score) == (trial > 0)
         assert pruner.target(2) == 0.5
 
+    def test_a_trial_is_as_good_as_its_best_checkpoint(self):
+        pruner = Asha(2, 0.5)
+        for trial, curve in enumerate([(0.2, 0.3), (0.9, 0.1), (NAN, 0.4), (0.8, NAN)]):
+            pruner.begin(trial)
+            pruner.report(trial, 0.25, curve[0])
+            pruner.report(trial, 0.5, curve[1])
+            pruner.pause(trial)
+        assert list(pruner.candidates()) == [1, 3]
+
     def test_validations_between_rungs_stop_nothing(self):
         pruner = Asha(2, 0.5)
         for trial in range(2):

@@ -164,11 +164,11 @@ class TestEverySampler:
         done = [plan.ask() for _ in range(4)]
         plan.tell(done[0], completed(0.25))
         plan.tell(done[1], FAILED)
-        plan.tell(done[2], Outcome("pruned", (0.1,), (Evaluation(0.5, 0.1),)))
+        plan.tell(done[2], Outcome("pruned", (0.1,), (Evaluation(0.25, 0.1), Evaluation(0.5, 0.05))))
         trials = plan._sampler._study(plan.points, 4).trials
         assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "PRUNED", "RUNNING"]
         assert trials[0].values == [0.25]
-        assert trials[2].intermediate_values == {500: 0.1}
+        assert trials[2].intermediate_values == {250: 0.1, 500: 0.1}
         for trial, proposal in zip(trials, done, strict=True):
             at = dict(text.split("=") for text in proposal.overrides)
             assert trial.params == {"lr": float(at["lr"]), "a": "xy".index(at["a"])}
