@@ -54,7 +54,10 @@ class Trial:
         """Which fraction of its training it has cost; one that has failed is taken to have come where it was to."""
         if self.state == "failed":
             return max([self.target, *self.evaluations])
-        return max(self.evaluations, default=1.0 if self.state == "completed" else 0.0)
+        before, last = [0.0, 0.0, *sorted(self.evaluations)][-2:]
+        if self.state == "completed" and (not last or 2 * last - before > 1 + _TINY):
+            return 1.0  # the next validation would have come after the end: it was not stopped early
+        return last
 
 
 @dataclass(eq=False)

@@ -293,6 +293,12 @@ class TestBudget:
             count += 1
         assert count == 7, "after which 0.5 is left, and the next might take 1"
 
+    @pytest.mark.parametrize("fractions", [(), (0.7,), (0.3, 0.6, 0.9)])
+    def test_training_after_the_last_validation_counts(self, fractions):
+        plan = plan_of(LR, budget={"full_runs": 2})
+        plan.tell(plan.ask(), Outcome("completed", (0.5,), tuple(Evaluation(f, 0.5) for f in fractions)))
+        assert plan.full_runs == 1.0
+
     def test_without_one_an_interval_is_refused(self):
         with pytest.raises(ConfigError, match=r"sweep.budget.*never ends"):
             plan_of(LR)
