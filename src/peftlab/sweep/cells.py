@@ -16,12 +16,11 @@ from peftlab.exits import explain_composition
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.processes import Looker
+from peftlab.sweep.space import NOT_SWEPT
 from peftlab.sweep.worker import Fact
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
 """Returns the configuration under some overrides, as plain values."""
-
-_OF_THE_SWEEP = ("sweep", "sweep_dir", "run_dir", "existing")
 
 
 def composer(context: HydraContext, config: DictConfig) -> Compose:
@@ -129,4 +128,4 @@ class Cells:
 def is_of_the_sweep(override: str) -> bool:
     """Return whether an override says how the sweep is done, and nothing of a trial."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return key.partition(".")[0] in _OF_THE_SWEEP or key.startswith("hydra")
+    return key.replace("/", ".").partition(".")[0] in NOT_SWEPT

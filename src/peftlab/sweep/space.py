@@ -31,7 +31,7 @@ METHOD = "peft"
 SEED = "seed"
 
 _LIST_SEEDS = "To repeat every point, list seeds: seed=0,1,2 or seed=range(0,3)"
-_NOT_SWEPT = ("hydra", "sweep", "sweep_dir", "run_dir", "existing")
+NOT_SWEPT = ("hydra", "sweep", "sweep_dir", "run_dir", "existing")
 
 Params = Mapping[str, str | int | float]
 """A point: by key a number of an interval, or of a choice the text as it stands in an override."""
@@ -336,7 +336,7 @@ class _Reader:
             to[bare] = _dimension(override, f"{where}={text}", self._shuffled_by)
 
     def _refuse_what_is_of_the_sweep(self, key: str, where: str) -> None:
-        if key.replace("/", ".").partition(".")[0] in _NOT_SWEPT:
+        if key.replace("/", ".").partition(".")[0] in NOT_SWEPT:
             raise ConfigError(f"{where}: '{key}' is of the sweep as a whole, which has one value of it")
 
     def _parsed(self, text: str, where: str) -> Override:
