@@ -66,9 +66,11 @@ class SubmititLauncher(ClusterLauncher):
     """Runs a batch as an array of jobs, see `peftlab.sweep.clusters.by_submitit`."""
 
     package = "submitit"
+    cluster: str
+    """As submitit calls it."""
 
-    def __init__(self, cluster: str, folder: str, max_num_timeout: int, **parameters: Any) -> None:
-        self.cluster, self.folder, self.max_num_timeout = cluster, folder, max_num_timeout
+    def __init__(self, folder: str, max_num_timeout: int, **parameters: Any) -> None:
+        self.folder, self.max_num_timeout = folder, max_num_timeout
         self.parameters = {key: _plain(value) for key, value in parameters.items()}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -77,6 +79,44 @@ class SubmititLauncher(ClusterLauncher):
 
         jobs = self.jobs(job_overrides, initial_job_idx)
         return by_submitit(jobs, self.cluster, self.folder, self.max_num_timeout, self.parameters)
+
+
+class SlurmLauncher(SubmititLauncher):
+    """Runs a batch on SLURM; the parameters are those of submitit, which are those of ``sbatch``."""
+
+    cluster = "slurm"
+
+    def __init__(
+        self,
+        folder: str,
+        max_num_timeout: int,
+        name: str,
+        timeout_min: int,
+        signal_delay_s: int,
+        partition: str | None,
+        account: str | None,
+        qos: str | None,
+        constraint: str | None,
+        nodes: int,
+        tasks_per_node: int,
+        gpus_per_node: int | None,
+        cpus_per_task: int | None,
+        mem_gb: float | None,
+        array_parallelism: int,
+        setup: list[str] | None,
+        additional_parameters: dict[str, Any],
+    ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        super().__init__(**given)
+
+
+class LocalSubmititLauncher(SubmititLauncher):
+    """Runs a batch as processes of this machine, all at once."""
+
+    cluster = "local"
+
+    def __init__(self, folder: str, max_num_timeout: int, timeout_min: int, gpus_per_node: int) -> None:
+        super().__init__(folder, max_num_timeout, timeout_min=timeout_min, gpus_per_node=gpus_per_node)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Sweeps whose trials another of Hydra's launchers runs, such as those for Ray and SLURM.
 
-Such a launcher takes a batch and is back when all of it is over. Between the controller and a trial there is nothing but
+Such a launcher takes a batch and is back when all of it is over. Between controller and trial there is nothing but
 the file system that both see: the records in the folder of the sweep are what the controller goes by, before and after.
 """
 
@@ -65,7 +65,7 @@ def check_plan(spec: SweepSpec, launcher: str) -> None:
 
 @dataclass(kw_only=True)
 class Batch(Controller):
-    """Hands the trials of a plan to a launcher of Hydra's, as many at a time as the plan proposes without hearing more."""
+    """Hands the trials of a plan to a launcher of Hydra's: all that the plan proposes before it has to hear of any."""
 
     launcher: Launcher
     """Set up with a `RemoteTrial`."""
