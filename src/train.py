@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that ``--help`` and ``--cfg job`` answer at once.
 """
 
+import os
 import sys
 
 import hydra
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exits
 from peftlab.imports import without_collecting
+from peftlab.sweep.wandb_agent import read_arguments
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
@@ -23,5 +25,6 @@ def train(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = read_arguments(sys.argv[1:], os.environ)
     with composition_exits():
         train()

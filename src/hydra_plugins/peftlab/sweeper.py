@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -14,11 +15,17 @@ class PeftlabSweeper(Sweeper):
     """Runs the grid that the command line spans, or searches it; see ``conf/sweep``."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take up what Hydra knows."""
+        """Take up what Hydra knows; a trial of ours takes the place of `task_function`."""
+        from peftlab.exits import user_exits
+        from peftlab.sweep.batch import RemoteTrial
+
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        with user_exits():
+            self.launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context,
+                task_function=RemoteTrial(["python", "-m", "train", *sys.argv[1:]]),
+                config=config,
+            )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Do it; `arguments` are the overrides of the command line."""

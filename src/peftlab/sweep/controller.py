@@ -154,7 +154,7 @@ class Controller:
         config = {**cell.config, "sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": existing}
         if config["trainer"].get("threads") is None:
             config["trainer"] = {**config["trainer"], "threads": slot.threads}
-        output = self.ledger.folder / "output" / f"{cell.run_id}.txt"
+        output = self.ledger.output(cell.run_id)
         order = Order(config, self.command, cell.overrides, self.environment | slot.environment(), output)
         trial = TrialProcess.start(self.context, order)
         row.attempts += 1
@@ -195,9 +195,9 @@ class Controller:
         else:
             if record is not None:
                 self.ledger.end_dead(record, one.trial.how)
-            row.state, row.error = "failed", self._reason(one, record)
+            row.state, row.error = "failed", self._reason(cell, one.trial.how, record)
             log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
-            self.plan.tell(cell.proposal, _failure(record, self.board))
+            self.plan.tell(cell.proposal, failure(record, self.board))
         self._write(now=True)
 
     def _settle(self, cell: Cell, row: Trial, record: RunRecord) -> None:
@@ -217,13 +217,13 @@ class Controller:
         log.warning("cannot be run (%s): %s", " ".join(proposal.overrides), error)
         self.plan.tell(proposal, Outcome("failed", ()))
 
-    def _reason(self, one: _Running, record: RunRecord | None) -> str:
+    def _reason(self, cell: Cell, how: str, record: RunRecord | None) -> str:
         error = record.data["error"] if record is not None else None
         if error:
             return f"{error['type']}: {error['message']}"
-        output = self.ledger.folder / "output" / f"{one.cell.run_id}.txt"
+        output = self.ledger.output(cell.run_id)
         lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines() if output.exists() else []
-        return f"{one.trial.how}; {lines[-1]}" if lines else one.trial.how
+        return f"{how}; {lines[-1]}" if lines else how
 
     def _interrupt(self) -> None:
         """Have the running trials end with their checkpoints, and wait for them."""
@@ -252,6 +252,6 @@ def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
     row.test = tested[0]["value"] if tested else None
 
 
-def _failure(record: RunRecord | None, board: Board) -> Outcome:
+def failure(record: RunRecord | None, board: Board) -> Outcome:
     """Return the outcome of a trial that has failed, with what it has cost."""
     return outcome(record, list(board.objectives)) if record is not None else Outcome("failed", ())

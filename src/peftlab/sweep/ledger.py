@@ -74,6 +74,10 @@ class Ledger:
         """Return the folder of the trial."""
         return self.folder / cell.run_id
 
+    def output(self, run_id: str) -> Path:
+        """Return the file that takes what the trial prints."""
+        return output_of(self.folder, run_id)
+
     def record(self, cell: Cell) -> RunRecord | None:
         """Return the record of the trial; None where it has not begun.
 
@@ -104,6 +108,11 @@ class Ledger:
         """Yield every record that there is, the oldest first."""
         there = [RunRecord.load(file.parent) for file in self.folder.glob(f"*/{FILE_NAME}")]
         yield from sorted(there, key=lambda record: str(record.data["started_at"]))
+
+
+def output_of(folder: Path, run_id: str) -> Path:
+    """Return the file that takes what a trial of the sweep in `folder` prints."""
+    return folder / "output" / f"{run_id}.txt"
 
 
 def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:

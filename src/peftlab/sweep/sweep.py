@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 from peftlab.console import start_logging
 from peftlab.errors import RunError
 from peftlab.exits import Signals
+from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
 from peftlab.sweep.cells import Cells, composer
 from peftlab.sweep.controller import Controller
@@ -30,7 +32,7 @@ from peftlab.sweep.ledger import SELECTION, Cell, Ledger
 from peftlab.sweep.plan import Outcome, Plan, Proposal
 from peftlab.sweep.processes import Looker, fork_server
 from peftlab.sweep.protocols import make_plan
-from peftlab.sweep.slots import divide
+from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import Space
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.worker import Estimate, Machine, summarise
@@ -42,7 +44,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
     """Do the sweep that the overrides `arguments` of a command describe, or what is left of it.
 
     Args:
-        launcher: the local one.
+        launcher: the local one, or another of Hydra's, which gets batches.
         context: composes.
         config: what all trials share, Hydra's own part included.
         arguments: as typed.
@@ -54,6 +56,8 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
     """
     start_logging()
     spec = sweep_spec(config)
+    if not is_local(launcher):
+        check_plan(spec, config.hydra.runtime.choices["hydra/launcher"])
     method = config.hydra.runtime.choices.get("peft")
     space = Space.parse(arguments, spec, context.config_loader, method)
     with Signals() as signals, looking() as looker:
@@ -90,24 +94,26 @@ def _run(
     looker: Looker,
     signals: Signals,
     spec: SweepSpec,
-    local: Any,
+    launcher: Any,
     config: DictConfig,
 ) -> Board:
     grid = cells.checked(plan.proposals)
-    machine: Machine = looker.ask("machine")
-    slots = divide(machine.gpus, machine.cores, local.gpus_per_trial, local.trials_at_once, local.threads_per_trial)
+    if is_local(launcher):
+        slots = slots_of(launcher, looker)
+        controlling = partial(Controller, slots=slots, context=looker.context)
+    else:
+        slots = []
+        controlling = partial(Batch, launcher=launcher)
     folder = folder_of(spec, config)
     command = ["python", "-m", "train", *sys.argv[1:]]
-    board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
+    board = Board(folder.name, folder, command, objectives, len(slots) or 1, spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
     with Ledger(folder, look_only=spec.dry_run) as books, drawing() as show:
-        controller = Controller(
+        controller = controlling(
             plan=plan,
             cells=cells,
             ledger=books,
             board=board,
-            slots=slots,
-            context=looker.context,
             command=command,
             environment=group(folder),
             signals=signals,
@@ -119,7 +125,7 @@ def _run(
         board.estimate_seconds = announce(controller, grid, looker, spec)
         if spec.dry_run:
             return board
-        signals.hold = True
+        signals.hold = is_local(launcher)  # another one waits within a library, which has to be left at once
         controller.run()
         board.results = plan.results(record.data for record in books.records())
         board.end()
@@ -142,6 +148,19 @@ def looking() -> Iterator[Looker]:
             yield looker
         finally:
             looker.close()
+
+
+def is_local(launcher: Any) -> bool:
+    """Return whether the trials are processes of our own, rather than a batch for another of Hydra's launchers."""
+    from hydra_plugins.peftlab.launcher import LocalLauncher
+
+    return isinstance(launcher, LocalLauncher)
+
+
+def slots_of(local: Any, looker: Looker) -> list[Slot]:
+    """Return where the local launcher has room for trials."""
+    machine: Machine = looker.ask("machine")
+    return divide(machine.gpus, machine.cores, local.gpus_per_trial, local.trials_at_once, local.threads_per_trial)
 
 
 def folder_of(spec: SweepSpec, config: DictConfig) -> Path:
@@ -193,7 +212,10 @@ def announce(controller: Controller, grid: Sequence[Cell], looker: Looker, spec:
     kept = sum(trial.kept for trial in board.trials)
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
-    log.info("%s: %s, %d of them done; %d at a time", board.folder, how_many, kept, board.slots)
+    at_once = f"{board.slots} at a time" if controller.slots else "a batch for the launcher"
+    log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
+    if not controller.slots:  # what this machine needs tells nothing of others
+        return None
     first = next((cell for cell in grid if not controller.register(cell).kept), None)
     if first is None or not spec.probe_seconds:
         return None

@@ -1,0 +1,259 @@
+"""Sweeps whose trials another of Hydra's launchers runs, such as those for Ray and SLURM.
+
+Such a launcher takes a batch and is back when all of it is over. Between controller and trial there is nothing but
+the file system that both see: the records in the folder of the sweep are what the controller goes by, before and after.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from peftlab.errors import ConfigError, RunError, UserError
+from peftlab.exits import SIGNALS, Interrupted, typed_overrides
+from peftlab.locks import is_locked
+from peftlab.record import RunRecord
+from peftlab.sweep.board import Trial
+from peftlab.sweep.cells import is_of_the_sweep
+from peftlab.sweep.controller import TICK_SECONDS, Controller, failure
+from peftlab.sweep.ledger import Cell, output_of
+from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
+from peftlab.sweep.slots import Slot
+from peftlab.sweep.spec import SweepSpec
+from peftlab.sweep.worker import PATIENCE, Order
+
+log = logging.getLogger("peftlab")
+
+INTERRUPTED = "interrupted"
+"""How a trial has ended that a signal has asked to, with a checkpoint."""
+
+_IN_ONE_BATCH = ("grid", "random", "qmc")
+"""The searches that need to know of no trial how it went before they propose the next."""
+
+
+def check_plan(spec: SweepSpec, launcher: str) -> None:
+    """Check that a sweep can be done without hearing of a trial before it is over.
+
+    Args:
+        spec: the sweep.
+        launcher: its name, for messages.
+
+    Raises:
+        ConfigError: it cannot; says what can.
+    """
+    what = f"hydra/launcher={launcher} runs whole batches, and hears of no trial before all are over: "
+    allowed = "hydra/launcher=peftlab takes them all"
+    if spec.prune != "none":
+        raise ConfigError(f"sweep.prune={spec.prune}: {what}nothing can be pruned. Set sweep.prune=none; {allowed}")
+    if spec.search not in _IN_ONE_BATCH:
+        raise ConfigError(f"sweep.search={spec.search}: {what}set {', '.join(_IN_ONE_BATCH)}; {allowed}")
+    if limit := next((key for key in ("steps", "hours", "money") if getattr(spec.budget, key) is not None), None):
+        raise ConfigError(f"sweep.budget.{limit}: {what}set sweep.budget.trials; {allowed}")
+
+
+@dataclass(kw_only=True)
+class Batch(Controller):
+    """Hands the trials of a plan to a launcher of Hydra's: all that the plan proposes before it has to hear of any."""
+
+    launcher: Launcher
+    """Set up with a `RemoteTrial`."""
+    context: Any = None
+    slots: Sequence[Slot] = ()
+    _jobs: list[tuple[Cell, Trial, str]] = field(default_factory=list, init=False)
+
+    def run(self) -> None:
+        """Run until the plan has nothing more; what processes of the past still write is left to them.
+
+        Raises:
+            Interrupted: a signal asks for an end; a cluster may go on with what it has.
+            RunError: the launcher itself has failed.
+        """
+        try:
+            while self._collect():
+                self._launch()
+        except Interrupted:
+            self._end(interrupted=True)
+            raise
+        for cell in self.delayed:
+            row = self.register(cell)
+            row.state = "running"
+            log.warning("%s is still written by another process: the same command later takes it up", row.run_id)
+        self._end()
+
+    def _end(self, interrupted: bool = False) -> None:
+        states = {trial.state for trial in self.board.trials}
+        ended = "failed" if "failed" in states else "completed"
+        self.board.status = "interrupted" if interrupted or states & {"interrupted", "running"} else ended
+        self.board.end()
+
+    def _collect(self) -> bool:
+        """Take up what the plan proposes; return whether there is anything to be run."""
+        while (proposal := self.plan.ask()) is not None:
+            try:
+                cell = self.cells(proposal)
+            except UserError as error:
+                self._refuse(proposal, error)
+            else:
+                self._take_up(cell)
+        return bool(self._jobs)
+
+    def _start(self, cell: Cell, row: Trial, existing: str) -> None:
+        row.attempts += 1
+        row.state, row.error, row.other_code = "running", None, False
+        self._jobs.append((cell, row, existing))
+
+    def _launch(self) -> None:
+        """Have the launcher run what has been collected, and take up how it went."""
+        jobs, self._jobs = self._jobs, []
+        self._write(now=True)
+        ways: Sequence[str | None]
+        try:
+            ways = [
+                way(done) for done in self.launcher.launch([self._overrides(cell, how) for cell, _, how in jobs], 0)
+            ]
+        except Interrupted:
+            for cell, row, _ in jobs:
+                row.state = "interrupted"
+                self._read(cell, row)
+            log.info("interrupted: what has been submitted to a cluster may go on there")
+            raise
+        except Exception as error:
+            how = f"the launcher has failed: {type(error).__name__}: {error}"
+            for cell, row, _ in jobs:
+                row.attempts = self.retries + 1  # no trial's fault
+                self._over(cell, row, how)
+            self._end()
+            raise RunError(f"{how}; what it has begun may go on without it") from error
+        for (cell, row, _), how in zip(jobs, ways, strict=True):
+            self._over(cell, row, how)
+        self._write(now=True)
+
+    def _overrides(self, cell: Cell, existing: str) -> list[str]:
+        """Return what the launcher composes a trial from."""
+        folder = str(self.ledger.folder.absolute()).replace("'", "\\'")
+        of_the_run = [f"sweep_dir='{folder}'", "run_dir=null", f"existing={existing}"]
+        return [*cell.overrides, *of_the_run, f"hydra.job.name={cell.run_id}"]
+
+    def _over(self, cell: Cell, row: Trial, how: str | None) -> None:
+        """Take up a trial that is over as the launcher says, and `how`, where not well."""
+        if self.ledger.is_busy(cell):
+            row.state, row.error = "running", how
+            return
+        record = self.ledger.record(cell)
+        status = record.data["status"] if record is not None else None
+        if record is not None and status == "completed":
+            self._settle(cell, row, record)
+        elif how == INTERRUPTED or status == "interrupted":
+            self._read(cell, row)
+            row.state = "interrupted"
+        elif status != "failed" and row.attempts <= self.retries:
+            log.warning("%s: %s; it is tried again", row.run_id, how)
+            self._start(cell, row, "auto")
+        else:
+            how = how or "has left no record"
+            if record is not None:
+                self.ledger.end_dead(record, how)
+            self._read(cell, row)
+            row.state, row.error = "failed", self._reason(cell, how, record)
+            log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
+            self.plan.tell(cell.proposal, failure(record, self.board))
+
+    def _read(self, cell: Cell, row: Trial) -> None:
+        """Write into the row of a trial that is not over what its record says."""
+        record: RunRecord | None = self.ledger.record(cell)
+        if record is not None:
+            row.seconds = record.data["cost"]["wall_seconds"] or 0.0
+
+
+def way(done: JobReturn) -> str | None:
+    """Return how a trial has ended by what a launcher says of it, where not well."""
+    try:
+        return done.return_value
+    except Exception as error:  # noqa: BLE001  # whatever there was
+        return f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True)
+class RemoteTrial:
+    """What a launcher runs in place of ``train``: one trial, in a process of its own that may die or exit.
+
+    The launcher's own process, which may hold other trials or answer to a scheduler, only waits, and passes signals on.
+    """
+
+    command: list[str]
+    """Of the sweep."""
+    working_directory: str = field(default_factory=os.getcwd)
+    """In which relative paths are meant."""
+
+    def __call__(self, cfg: DictConfig) -> str | None:
+        """Run a trial to its end; return how it has ended, where not well."""
+        if Path(self.working_directory).is_dir():
+            os.chdir(self.working_directory)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(config, dict)
+        folder, run_id = Path(config["sweep_dir"]), HydraConfig.get().job.name
+        overrides = [text for text in typed_overrides() if not is_of_the_sweep(text)]
+        environment = {"WANDB_RUN_GROUP": folder.name} | dict(os.environ)
+        config = {str(key): value for key, value in config.items()}
+        _wait_for_predecessor(folder / run_id)
+        with Passing() as passing:
+            order = Order(config, self.command, overrides, environment, output_of(folder, run_id))
+            trial = passing.trial = TrialProcess.start(fork_server(), order)
+            passing.again()
+            while not trial.ended():
+                for kind, *_ in trial.messages():
+                    if kind == "validated":
+                        trial.answer(True)
+                wait_for([trial], TICK_SECONDS)
+        code = trial.process.exitcode
+        if passing.received is not None and code in SIGNALS.values():
+            # now that the checkpoint is there, whoever else listens may act on it, as submitit does by a new submission
+            signal.raise_signal(passing.received)
+            return INTERRUPTED
+        return None if code == 0 else trial.how
+
+
+class Passing:
+    """A context in which the signals that ask a process to end are passed on to its trial."""
+
+    def __init__(self) -> None:
+        self.trial: TrialProcess | None = None
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Passing:
+        for number in (*SIGNALS, signal.SIGUSR2):  # the last is submitit's
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def again(self) -> None:
+        """Pass on what was received before there was a trial."""
+        if self.trial is not None and self.received is not None:
+            self.trial.ask_to_end()
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self.again()
+
+
+def _wait_for_predecessor(folder: Path) -> None:
+    """Wait while a process whose launcher has died still ends the trial in `folder`."""
+    until = time.monotonic() + PATIENCE
+    while is_locked(folder) and time.monotonic() < until:
+        time.sleep(TICK_SECONDS)

@@ -1,0 +1,116 @@
+"""Calls of Hydra's task function on Ray and by submitit.
+
+A job that fails, or whose machine is lost, stops no other: what is returned for it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+_SHARED = (
+    "name",
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+    "stderr_to_stdout",
+)
+"""Parameters of all submitit's executors; those of one bear its name before their own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a task function as it travels to another machine; being called, it is done there."""
+
+    context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
+    """Composed, Hydra's own part included."""
+    state: Any
+    """Of Hydra's singletons."""
+
+    def __call__(self) -> JobReturn:
+        """Do it."""
+        setup_globals()
+        Singleton.set_state(self.state)
+        HydraConfig.instance().set_config(self.config)
+        return run_job(
+            self.task_function,
+            self.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=self.context,
+        )
+
+    def checkpoint(self) -> Any:
+        """Return what submitit queues again when the job was preempted or ran out of its time: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def on_ray(jobs: Sequence[Job], init: Mapping[str, Any], remote: Mapping[str, Any]) -> list[JobReturn]:
+    """Run all jobs on Ray, and return how each has ended.
+
+    Args:
+        jobs: what is to be done.
+        init: options of ``ray.init``.
+        remote: options of ``ray.remote``; where `num_gpus` is None, one is set aside if the cluster has any.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(**init)
+    gpus = remote.get("num_gpus")
+    if gpus is None:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    call = ray.remote(**remote | {"num_gpus": gpus})(_call)
+    waiting = [call.remote(job) for job in jobs]
+    return [_returned(partial(ray.get, one)) for one in waiting]
+
+
+def by_submitit(
+    jobs: Sequence[Job], cluster: str, folder: str, max_num_timeout: int, parameters: Mapping[str, Any]
+) -> list[JobReturn]:
+    """Run all jobs as an array of submitit's, and return how each has ended.
+
+    Args:
+        jobs: what is to be done.
+        cluster: ``slurm``, or ``local``: processes on this machine.
+        folder: for scripts and logs; ``%j`` is the id of a job.
+        max_num_timeout: how often a job that ran out of its time is queued again.
+        parameters: of submitit's executor, those that all of its kinds share and those of this one; None: its default.
+    """
+    import submitit
+
+    executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": max_num_timeout})
+    given = {key: value for key, value in parameters.items() if value is not None}
+    executor.update_parameters(**{key if key in _SHARED else f"{cluster}_{key}": value for key, value in given.items()})
+    with executor.batch():
+        submitted = [executor.submit(job) for job in jobs]
+    return [_returned(one.result) for one in submitted]
+
+
+def _call(job: Job) -> JobReturn:
+    return job()
+
+
+def _returned(wait: Callable[[], JobReturn]) -> JobReturn:
+    """Return what a job has returned, or that it has failed."""
+    try:
+        return wait()
+    except Exception as error:  # noqa: BLE001  # whatever has become of it; the others go on
+        failed = JobReturn(status=JobStatus.FAILED)
+        failed.return_value = error
+        return failed

@@ -1,0 +1,137 @@
+"""Sweeps by Ray and submitit, on this machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+FAILING = '''
+import os
+import signal
+
+from lightning.pytorch.callbacks import Callback
+
+
+class Failing(Callback):
+    """Fail in training, with a certain seed."""
+
+    def __init__(self, seed: int, how: str):
+        self.seed, self.how = seed, how
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.lightning_module is not None and os.environ["PL_GLOBAL_SEED"] == str(self.seed):
+            if self.how == "raise":
+                raise ArithmeticError("it has failed")
+            if self.how == "exit":
+                raise SystemExit(3)
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
+LAUNCHERS = [
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(package) is None, reason=f"wants {package}"))
+    for name, package in (("ray", "ray"), ("submitit_local", "submitit"))
+]
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "failing"
+    folder.mkdir()
+    (folder / "failing.py").write_text(FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    return folder
+
+
+class Sweep:
+    """A command in the present folder, whose name has a space and a quote."""
+
+    def __init__(self, launcher: str, tiny: list[str]) -> None:
+        self.folder = Path("it's one/tiny").absolute()
+        where = str(self.folder).replace("'", "\\'")
+        options = ["logger=[csv]", "callbacks=[]", "name=tiny", f"sweep_dir='{where}'", f"hydra/launcher={launcher}"]
+        self.command = [sys.executable, "-m", "train", "-m", *tiny, *options]
+
+    def run(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        files = self.folder.glob("*/record.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "trials.csv").open() as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture(params=LAUNCHERS)
+def sweep(request: pytest.FixtureRequest, tiny_overrides: list[str]) -> Sweep:
+    return Sweep(request.param, tiny_overrides)
+
+
+def test_a_grid_is_run_kept_and_widened(sweep):
+    assert "4 trials, 0 of them done; a batch for the launcher" in sweep.run("peft=lora,head", "seed=0,1").stdout
+    first = sweep.records()
+    assert [record["status"] for record in first.values()] == ["completed"] * 4
+    assert all(
+        record["overrides"][-2:] in (["peft=lora", s], ["peft=head", s])
+        for record in first.values()
+        for s in [record["overrides"][-1]]
+    )
+    assert "4 trials, 4 of them done" in sweep.run("peft=lora,head", "seed=0,1").stdout
+    assert sweep.records() == first
+    assert "6 trials, 4 of them done" in sweep.run("peft=lora,head", "seed=0,1,2").stdout
+    wider = sweep.records()
+    assert len(wider) == 6
+    assert {name: wider[name] for name in first} == first
+    assert [row["state"] for row in sweep.rows()] == ["completed"] * 6
+    assert not [path for path in Path.cwd().glob("sweeps/*") if path.name != ".submitit"]
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("raise", "ArithmeticError: it has failed"), ("exit", "SystemExit"), ("kill", "ended by SIGKILL")],
+)
+def test_a_trial_that_fails_or_dies_stops_no_other(sweep, how, told):
+    # in the place of a callback that is no part of the identity
+    fails = {"_target_": "failing.Failing", "seed": 1, "how": how}
+    more = ["allow=[failing]", *(f"+callbacks.progress.{key}={value}" for key, value in fails.items())]
+    ended = sweep.run("seed=0,1,2", *more, code=1)
+    assert "1 of 3 trials failed" in ended.stderr
+    rows = {row["seed"]: row for row in sweep.rows()}
+    assert [rows[seed]["state"] for seed in "012"] == ["completed", "failed", "completed"]
+    assert told in rows["1"]["error"]
+    assert "3 trials, 2 of them done" in sweep.run("seed=0,1,2").stdout
+    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 3
+
+
+@pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")
+def test_a_job_that_is_told_that_its_time_is_over_goes_on_from_a_checkpoint(tiny_overrides):
+    """submitit's own signal reaches the trial, which ends with a checkpoint, and then submitit, which begins again."""
+    sweep = Sweep("submitit_local", tiny_overrides)
+    with subprocess.Popen([*sweep.command, "seed=5,6", "budget.max_steps=2000"], text=True) as process:
+        while not any(sweep.folder.glob("*/checkpoints/*")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        for entry in Path("/proc").glob("[0-9]*"):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
+            if b"submitit.core._submit" in words and (entry / "cwd").resolve() == Path.cwd():
+                os.kill(int(entry.name), signal.SIGUSR2)
+        assert process.wait() == 0
+    records = sweep.records().values()
+    assert [record["status"] for record in records] == ["completed"] * 2
+    assert any("resumed" in [event["event"] for event in record["history"]] for record in records)
