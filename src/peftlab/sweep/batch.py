@@ -94,8 +94,10 @@ class Batch(Controller):
 
     def _end(self, interrupted: bool = False) -> None:
         states = {trial.state for trial in self.board.trials}
-        ended = "failed" if "failed" in states else "completed"
-        self.board.status = "interrupted" if interrupted or states & {"interrupted", "running"} else ended
+        if interrupted or states & {"interrupted", "running"}:
+            self.board.status = "interrupted"
+        else:
+            self.board.status = "failed" if "failed" in states else "completed"
         self.board.end()
 
     def _collect(self) -> bool:
@@ -130,12 +132,12 @@ class Batch(Controller):
             log.info("interrupted: what has been submitted to a cluster may go on there")
             raise
         except Exception as error:
-            how = f"the launcher has failed: {type(error).__name__}: {error}"
+            what = f"the launcher has failed: {type(error).__name__}: {error}"
             for cell, row, _ in jobs:
                 row.attempts = self.retries + 1  # no trial's fault
-                self._over(cell, row, how)
+                self._over(cell, row, what)
             self._end()
-            raise RunError(f"{how}; what it has begun may go on without it") from error
+            raise RunError(f"{what}; what it has begun may go on without it") from error
         for (cell, row, _), how in zip(jobs, ways, strict=True):
             self._over(cell, row, how)
         self._write(now=True)
@@ -201,12 +203,12 @@ class RemoteTrial:
         """Run a trial to its end; return how it has ended, where not well."""
         if Path(self.working_directory).is_dir():
             os.chdir(self.working_directory)
-        config = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(config, dict)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(plain, dict)
+        config = {str(key): value for key, value in plain.items()}
         folder, run_id = Path(config["sweep_dir"]), HydraConfig.get().job.name
         overrides = [text for text in typed_overrides() if not is_of_the_sweep(text)]
         environment = {"WANDB_RUN_GROUP": folder.name} | dict(os.environ)
-        config = {str(key): value for key, value in config.items()}
         _wait_for_predecessor(folder / run_id)
         with Passing() as passing:
             order = Order(config, self.command, overrides, environment, output_of(folder, run_id))

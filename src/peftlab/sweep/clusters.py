@@ -75,7 +75,7 @@ def on_ray(jobs: Sequence[Job], init: Mapping[str, Any], remote: Mapping[str, An
     gpus = remote.get("num_gpus")
     if gpus is None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    call = ray.remote(**remote | {"num_gpus": gpus})(_call)
+    call = ray.remote(**{**remote, "num_gpus": gpus})(_call)
     waiting = [call.remote(job) for job in jobs]
     return [_returned(partial(ray.get, one)) for one in waiting]
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.context import ForkServerContext
@@ -98,6 +98,7 @@ def _run(
     config: DictConfig,
 ) -> Board:
     grid = cells.checked(plan.proposals)
+    controlling: Callable[..., Controller]
     if is_local(launcher):
         slots = slots_of(launcher, looker)
         controlling = partial(Controller, slots=slots, context=looker.context)
