@@ -32,6 +32,7 @@ from tiny import make_data, make_model, overrides
 CELLS = 16
 GRID = ["peft=lora,full", "optimizer.lr=1e-3,3e-3", "seed=0,1,2,3"]
 HUNG_SECONDS = 180.0
+"""Without any file of any trial having changed."""
 BITS = ("metrics.csv", "checkpoints/best.safetensors", "predictions/*", "adapter/*", "trail.jsonl")
 WEIGHTS = {"trial": 3, "controller": 4, "server": 1}
 """How often each kind of process is the one that is killed."""
@@ -69,9 +70,11 @@ def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: d
     completed: dict[str, str] = {}
     sweep.start()
     while True:
-        began, pause = time.monotonic(), draw.uniform(0.2, 4.0) if kills else HUNG_SECONDS
-        while sweep.process.poll() is None and time.monotonic() - began < pause:
-            time.sleep(0.02)
+        began, pause = time.time(), draw.uniform(0.2, 4.0)
+        while sweep.process.poll() is None and time.time() - (began if kills else sweep.last_sign()) < (
+            pause if kills else HUNG_SECONDS
+        ):
+            time.sleep(0.05)
         for run_id, ended_at in sweep.completed().items():
             if completed.setdefault(run_id, ended_at) != ended_at:
                 wrong.append(f"{run_id} was completed, and made again")
@@ -95,8 +98,8 @@ def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: d
     if sweep.wait() != 0:
         wrong.append(f"the last command ended with {sweep.process.returncode}")
     found = sweep.left()
-    if sweep.completed() != completed:
-        wrong.append("a completed run was made again")
+    now = sweep.completed()
+    wrong += [f"{run_id} was completed, and made again" for run_id in completed if now.get(run_id) != completed[run_id]]
     wrong += [f"lost: {run_id}" for run_id in expected if run_id not in found]
     wrong += [f"doubled: {run_id}" for run_id in found if run_id not in expected]
     for run_id in found.keys() & expected.keys():
@@ -119,6 +122,7 @@ class Sweep:
 
     def start(self) -> None:
         """Give the command."""
+        self.given = time.time()
         with (self.folder / "said.txt").open("a") as out:
             marked = os.environ | {"PEFTLAB_KILLS": str(self.folder)}
             self.process = subprocess.Popen(self.command, cwd=self.folder, stdout=out, stderr=out, env=marked)
@@ -172,6 +176,11 @@ class Sweep:
         if numbers:
             os.kill(max(numbers), signal.SIGKILL)
         return bool(numbers)
+
+    def last_sign(self) -> float:
+        """Return when a file of a trial has changed last, or when the command was given."""
+        times = (file.stat().st_mtime for file in self.folder.glob("sweeps/tiny/*/*") if file.exists())
+        return max([self.given, *times])
 
     def completed(self) -> dict[str, str]:
         """Return when each completed run ended."""

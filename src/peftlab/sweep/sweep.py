@@ -64,8 +64,9 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
         cells = Cells(composer(context, config), space.fixed, looker)
         example = cells(Proposal(space.example()))
         objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
-        plan = make_plan(spec, space, objectives, cells.default_of)
-        return _run(plan, objectives, cells, looker, signals, spec, launcher, config)
+        slots = slots_of(launcher, looker)
+        plan = make_plan(spec, space, objectives, cells.default_of, slots[0].share if slots else 1.0)
+        return _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
 
 
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
@@ -77,7 +78,8 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     with Signals() as signals, looking() as looker:
         cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
         objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
-        board = _run(GridPlan(proposals), objectives, cells, looker, signals, spec, local, local.config)
+        slots = slots_of(local, looker)
+        board = _run(GridPlan(proposals), objectives, cells, slots, looker, signals, spec, local, local.config)
     returns = []
     for proposal, trial in zip(proposals, board.trials, strict=True):
         done = JobReturn(overrides=list(proposal.overrides))
@@ -91,6 +93,7 @@ def _run(
     plan: Plan,
     objectives: dict[str, str],
     cells: Cells,
+    slots: Sequence[Slot],
     looker: Looker,
     signals: Signals,
     spec: SweepSpec,
@@ -98,13 +101,9 @@ def _run(
     config: DictConfig,
 ) -> Board:
     grid = cells.checked(plan.proposals)
-    controlling: Callable[..., Controller]
-    if is_local(launcher):
-        slots = slots_of(launcher, looker)
-        controlling = partial(Controller, slots=slots, context=looker.context)
-    else:
-        slots = []
-        controlling = partial(Batch, launcher=launcher)
+    controlling: Callable[..., Controller] = (
+        partial(Controller, slots=slots, context=looker.context) if slots else partial(Batch, launcher=launcher)
+    )
     folder = folder_of(spec, config)
     command = ["python", "-m", "train", *sys.argv[1:]]
     board = Board(folder.name, folder, command, objectives, len(slots) or 1, spec.price_per_device_hour, plan.total)
@@ -126,7 +125,7 @@ def _run(
         board.estimate_seconds = announce(controller, grid, looker, spec)
         if spec.dry_run:
             return board
-        signals.hold = is_local(launcher)  # another one waits within a library, which has to be left at once
+        signals.hold = bool(slots)  # another one waits within a library, which has to be left at once
         controller.run()
         board.results = plan.results(record.data for record in books.records())
         board.end()
@@ -158,10 +157,13 @@ def is_local(launcher: Any) -> bool:
     return isinstance(launcher, LocalLauncher)
 
 
-def slots_of(local: Any, looker: Looker) -> list[Slot]:
-    """Return where the local launcher has room for trials."""
+def slots_of(launcher: Any, looker: Looker) -> list[Slot]:
+    """Return where the local launcher has room for trials; another one sees to that itself: none."""
+    if not is_local(launcher):
+        return []
     machine: Machine = looker.ask("machine")
-    return divide(machine.gpus, machine.cores, local.gpus_per_trial, local.trials_at_once, local.threads_per_trial)
+    given = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
+    return divide(machine.gpus, machine.cores, *given)
 
 
 def folder_of(spec: SweepSpec, config: DictConfig) -> Path:
