@@ -21,6 +21,21 @@ pytestmark = pytest.mark.slow
 TAKEN = b"""{"data": {"upsertBucket": {"inserted": true, "bucket": {"id": "x", "name": "abc", "displayName": "abc",
 "project": {"name": "p", "entity": {"name": "e"}}}}}}"""
 
+COMMITTED = b"""{"data": {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": {
+"id": "s", "latestArtifact": null}}}}}"""
+
+
+def answered(body: bytes, upload: str) -> bytes:
+    """Return the answer to a request; what is to be uploaded has its place at `upload`."""
+    if b"upsertBucket" in body:
+        return TAKEN
+    if b"mutation CreateArtifact" in body:
+        return COMMITTED
+    if b"mutation CreateRunFiles" in body:
+        files = [{"name": name, "uploadUrl": upload} for name in json.loads(body)["variables"]["files"]]
+        return json.dumps({"data": {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}}).encode()
+    return b'{"data": {}}'
+
 
 @contextmanager
 def server(fails: Callable[[], bool], how: str) -> Iterator[str]:
@@ -34,7 +49,7 @@ def server(fails: Callable[[], bool], how: str) -> Iterator[str]:
             if failing and how == "stall":
                 over.wait()
                 return
-            answer = TAKEN if b"upsertBucket" in body else b'{"data": {}}'
+            answer = answered(body, f"http://127.0.0.1:{self.server.server_address[1]}/upload")
             self.send_response(500 if failing else 200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -244,7 +244,7 @@ class Wandb(Logger):
         if (asked or settings.mode) not in ("online", "run"):
             return asked or settings.mode
         if wbauth.authenticate_session(host=settings.base_url, source="peftlab", prompt=False, update_session=False):
-            trouble = _trouble(settings.base_url, PROBE_SECONDS)
+            trouble = what_ails(settings.base_url, PROBE_SECONDS)
             if trouble is None:
                 return "online"
             log.warning("W&B: no answer from %s (%s); the run is kept offline", mask(settings.base_url), mask(trouble))
@@ -259,7 +259,7 @@ class Wandb(Logger):
         began = time.monotonic()
         share = self.finish_share * (record.data["cost"]["wall_seconds"] or 0.0)
         seconds = max(ASK_SECONDS, share - CLOSE_SECONDS)
-        if _trouble(run.settings.base_url, seconds) is not None:
+        if what_ails(run.settings.base_url, seconds) is not None:
             return 0.0
         return max(seconds, self.finish_seconds - CLOSE_SECONDS) - (time.monotonic() - began)
 
@@ -344,7 +344,7 @@ def _forget(run_id: str) -> None:
     service.inform_finish(run_id)
 
 
-def _trouble(base_url: str, seconds: float) -> str | None:
+def what_ails(base_url: str, seconds: float) -> str | None:
     """Return why the server at `base_url` cannot take a run, or None where it answers within some seconds."""
     found = [f"no answer within {seconds:g} s"]
 

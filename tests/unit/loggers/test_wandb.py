@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from peftlab.loggers import wandb
-from peftlab.loggers.wandb import CLOSE_SECONDS, LOCAL_SECONDS, Wandb, _trouble
+from peftlab.loggers.wandb import CLOSE_SECONDS, LOCAL_SECONDS, Wandb, what_ails
 
 
 @contextmanager
@@ -43,13 +43,13 @@ def server(status: int | None) -> Iterator[str]:
 )
 def test_a_server_is_asked_whether_it_is_there(status, seconds, trouble):
     with server(status) as url:
-        assert _trouble(url, seconds) == trouble
+        assert what_ails(url, seconds) == trouble
 
 
 def test_a_server_that_is_gone():
     with server(200) as url:
         pass
-    assert _trouble(url, 30) == "ConnectionError"
+    assert what_ails(url, 30) == "ConnectionError"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_server_that_is_gone():
 def test_how_long_the_end_waits(monkeypatch, tmp_path, mode, wall_seconds, trouble, asked, patience):
     """Of a server that fails no longer than a share of the run's time, closing included, but in short runs."""
     questions = []
-    monkeypatch.setattr(wandb, "_trouble", lambda url, seconds: questions.append((url, seconds)) or trouble)
+    monkeypatch.setattr(wandb, "what_ails", lambda url, seconds: questions.append((url, seconds)) or trouble)
     run = SimpleNamespace(settings=SimpleNamespace(mode=mode, base_url="http://it"))
     record = SimpleNamespace(data={"cost": {"wall_seconds": wall_seconds}})
     assert Wandb(tmp_path)._patience(record, run) == pytest.approx(patience, abs=1)
