@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from peftlab.record import RunRecord
+from peftlab.sweep import board
 from peftlab.sweep.ledger import evaluations
 
 SWEPT = ("peft", "optimizer.lr", "optimizer.weight_decay", "model.dropout")
@@ -15,10 +16,11 @@ SWEPT = ("peft", "optimizer.lr", "optimizer.weight_decay", "model.dropout")
 def main() -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow([*SWEPT, "fraction", "entity_f1", "train_seconds"])
-    for file in sorted(Path(sys.argv[1]).glob("*/record.json")):
-        record = RunRecord.load(file.parent).data
+    folder = Path(sys.argv[1])
+    for trial in board.read(folder)["trials"]:
+        record = RunRecord.load(folder / trial["run_id"]).data
         if record["status"] != "completed":
-            sys.exit(f"{file}: {record['status']}: give the command of the sweep again first")
+            sys.exit(f"{trial['run_id']}: {record['status']}: give the command of the sweep again first")
         given = dict(text.lstrip("+").split("=", 1) for text in record["overrides"])
         seconds = record["cost"]["train_seconds"]
         for evaluation in evaluations(record):

@@ -18,6 +18,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.protocols import make_plan
@@ -28,13 +29,15 @@ CURVES = Path(__file__).with_name("curves.csv")
 OF_A_POINT = ("fraction", "entity_f1", "train_seconds")
 """The columns that are no setting."""
 WITHIN = 0.005
-SEARCHES = {
+SEARCHES: dict[str, dict[str, Any]] = {
     "grid": {"search": "grid"},
     "random": {"search": "random"},
     "qmc": {"search": "qmc"},
     "tpe": {"search": "tpe"},
     "random, asha": {"search": "random", "prune": "asha"},
     "tpe, asha": {"search": "tpe", "prune": "asha"},
+    "random, asha from a third": {"search": "random", "prune": "asha", "pruning": {"min_fraction": 0.33}},
+    "tpe, asha from a third": {"search": "tpe", "prune": "asha", "pruning": {"min_fraction": 0.33}},
     "tpe, successive halving": {"search": "tpe", "prune": "successive_halving"},
     "tpe, hyperband": {"search": "tpe", "prune": "hyperband"},
     "random, median": {"search": "random", "prune": "median"},
