@@ -66,7 +66,9 @@ class Display:
 
 def print_status(document: Mapping[str, Any], rows: int | None = None) -> None:
     """Print how a sweep stands, with at most so many trials."""
-    out = console if console.is_terminal else Console(width=_WIDTH, stderr=console.stderr, highlight=False)
+    out = Console(highlight=False)  # stdout, wherever what is said on the way goes
+    if not out.is_terminal:
+        out.width = _WIDTH
     out.print(rendered(document, rows), soft_wrap=False)
     if document["results"]:
         out.print(results(document["results"]), soft_wrap=False)

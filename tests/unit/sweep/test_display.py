@@ -52,6 +52,11 @@ def test_the_table_has_what_runs_first_and_says_why_something_failed(printed):
     assert "OutOfMemoryError: 2 GiB" in rows[3]
 
 
+def test_it_is_a_result_wherever_other_lines_go(printed, monkeypatch):
+    monkeypatch.setattr(console, "stderr", True)
+    assert "bbb" in printed()
+
+
 def test_a_long_table_is_cut_and_says_so(printed):
     assert "and 3 more; tiny:" in printed(rows=1)
     assert "ddd" not in printed(rows=1)
