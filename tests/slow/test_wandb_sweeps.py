@@ -42,7 +42,7 @@ def test_a_sweep_is_one_group_with_a_summary_that_goes_on_and_is_sent_once(tiny_
     assert {run.job_type for run in both} == {"sweep"}
     rows = [{key: value for row in found.rows for key, value in row.items()} for found in summaries]
     assert [row["trials/completed"] for row in rows] == [2, 3]
-    assert [row["trials"]["nrows"] for row in rows] == [2, 3]
+    assert [row["trials/nrows"] for row in rows] == [2, 3]
     for file in FOLDER.rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
