@@ -77,19 +77,7 @@ class Table:
 
     def setting(self, proposal: Proposal) -> Setting:
         given = dict(text.split("=", 1) for text in proposal.overrides)
-        found = tuple(given[key] for key in self.keys)
-        return found if found in self.curves else self._nearest(found)
-
-    def _nearest(self, setting: Setting) -> Setting:
-        """Return the setting whose numbers are equal: 0.001 is 1e-3."""
-        return next(known for known in self.curves if all(map(_equal, known, setting)))
-
-
-def _equal(one: str, other: str) -> bool:
-    try:
-        return float(one) == float(other)
-    except ValueError:
-        return one == other
+        return tuple(given[key] for key in self.keys)
 
 
 def replay(name: str, table: Table, seed: int) -> float:

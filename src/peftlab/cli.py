@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     anew.add_argument("--json", action="store_true", help="print JSON")
     finished = argparse.ArgumentParser(add_help=False, parents=[anew])
     finished.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
+    swept = argparse.ArgumentParser(add_help=False, parents=[anew])
+    swept.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
 
     command = commands.add_parser("runs", parents=[anew], help="a table of runs, the newest first")
     command.add_argument("folder", metavar="DIR", nargs="?", help="where to look; by default runs/ and sweeps/")
@@ -96,17 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(command=_reproduce)
 
-    command = commands.add_parser("status", parents=[anew], help="how a sweep stands")
-    command.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
+    command = commands.add_parser("status", parents=[swept], help="how a sweep stands")
     command.set_defaults(command=_status)
 
     command = commands.add_parser(
         "sync",
-        parents=[anew],
+        parents=[swept],
         help="send what W&B kept offline for a sweep to the server",
         description="What has been sent is not sent again. The exit code is 1 where something could not be sent.",
     )
-    command.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
     command.set_defaults(command=_sync)
 
     command = commands.add_parser("compare", parents=[anew], help="what two runs differ in")

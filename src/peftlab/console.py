@@ -80,6 +80,12 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 
 
+def clock(seconds: float) -> str:
+    """Return a time in hours, minutes and seconds, as lines and tables show it."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Write the lines of a run to `path` as well."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,30 @@ class Prepared:
     spec: RunSpec
     pretrained: Pretrained
     data: DataModule
+    sources: Sources
     identity: dict[str, Any]
     """As the record has it."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What reading model files and data has settled: all that an identity wants beside the configuration."""
+
+    model: Mapping[str, str]
+    """Of the section `model.source`."""
+    data: Mapping[str, str]
+    """Of `data.source`."""
+    read: Mapping[str, Any]
+    """Of `data`."""
+    data_sha256: Mapping[str, str]
+    weights_sha256: str
+
+    def complete(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Write it into the resolved `config`, and return the identity of its run."""
+        config["model"]["source"] |= self.model
+        config["data"]["source"] |= self.data
+        config["data"] |= self.read
+        return identity(config, self.data_sha256, self.weights_sha256)
 
 
 def prepare(cfg: DictConfig) -> Prepared:
@@ -70,18 +92,33 @@ def prepare(cfg: DictConfig) -> Prepared:
     Raises:
         UserError: the configuration, a source or the data cannot be used.
     """
+    return read(*settle(cfg))
+
+
+def settle(cfg: DictConfig) -> tuple[dict[str, Any], RunSpec]:
+    """Return `cfg` resolved, and validated; its secrets are masked from now on.
+
+    Raises:
+        UserError: the configuration cannot be used.
+    """
     config = resolve(cfg)
     masking.remember(config)
-    spec = validate(config)
+    return config, validate(config)
+
+
+def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
+    """Seed everything, read model files and data, and complete the resolved `config`.
+
+    Raises:
+        UserError: a source or the data cannot be used.
+    """
     seed_everything(spec)
     pretrained = backbone.fetch(spec.model)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
     data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
     data.load()
-    config["model"]["source"] |= pretrained.resolved
-    config["data"]["source"] |= data.source
-    config["data"] |= data.resolved()
-    return Prepared(config, spec, pretrained, data, identity(config, data.sha256, pretrained.weights_sha256))
+    sources = Sources(pretrained.resolved, data.source, data.resolved(), data.sha256, pretrained.weights_sha256)
+    return Prepared(config, spec, pretrained, data, sources, sources.complete(config))
 
 
 def build(ready: Prepared) -> Tuner:

@@ -1,9 +1,14 @@
-"""A package with callbacks that disturb a run on several devices."""
+"""A package with callbacks that disturb a run on several devices; the command of a sweep."""
 
 from __future__ import annotations
 
+import csv
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +53,23 @@ def disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, s
         return ["allow=[disturbing]", *(f"+callbacks.disturb.{key}={value}" for key, value in callback.items())]
 
     return overrides
+
+
+class SweepCommand:
+    """The command of a sweep, and what it leaves in its folder."""
+
+    def __init__(self, folder: Path, overrides: list[str]) -> None:
+        self.folder, self.command = folder, [sys.executable, "-m", "train", "-m", *overrides]
+
+    def run(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        files = self.folder.glob("*/record.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.folder / "trials.csv").open() as file:
+            return list(csv.DictReader(file))

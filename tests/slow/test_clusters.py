@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.slow.conftest import SweepCommand
 
 pytestmark = pytest.mark.slow
 
@@ -60,27 +57,14 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class Sweep:
+class Sweep(SweepCommand):
     """A command in the present folder, whose name has a space and a quote."""
 
     def __init__(self, launcher: str, tiny: list[str]) -> None:
-        self.folder = Path("it's one/tiny").absolute()
-        where = str(self.folder).replace("'", "\\'")
+        folder = Path("it's one/tiny").absolute()
+        where = str(folder).replace("'", "\\'")
         options = ["logger=[csv]", "callbacks=[]", "name=tiny", f"sweep_dir='{where}'", f"hydra/launcher={launcher}"]
-        self.command = [sys.executable, "-m", "train", "-m", *tiny, *options]
-
-    def run(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
-        assert ended.returncode == code, ended.stdout + ended.stderr
-        return ended
-
-    def records(self) -> dict[str, dict[str, Any]]:
-        files = self.folder.glob("*/record.json")
-        return {file.parent.name: json.loads(file.read_text()) for file in files}
-
-    def rows(self) -> list[dict[str, str]]:
-        with (self.folder / "trials.csv").open() as file:
-            return list(csv.DictReader(file))
+        super().__init__(folder, [*tiny, *options])
 
 
 @pytest.fixture(params=LAUNCHERS)

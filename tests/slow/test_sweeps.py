@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slow.conftest import SweepCommand
 
 from peftlab.locks import is_locked
 
@@ -23,34 +23,20 @@ GRID = ["peft=lora,head", "seed=0,1"]
 AT_ONCE = ["hydra.launcher.trials_at_once=2", "sweep.probe_seconds=0", "logger=[csv]", "callbacks=[]"]
 
 
-class Sweep:
+class Sweep(SweepCommand):
     """The command of a sweep in the present folder."""
 
     def __init__(self, tiny: list[str]) -> None:
-        self.command = [sys.executable, "-m", "train", "-m", *tiny, *AT_ONCE, "name=tiny"]
-        self.folder = Path("sweeps/tiny")
+        super().__init__(Path("sweeps/tiny"), [*tiny, *AT_ONCE, "name=tiny"])
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen([*self.command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def run(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run([*self.command, *more], capture_output=True, text=True, check=False)
-        assert ended.returncode == code, ended.stdout + ended.stderr
-        return ended
-
-    def records(self) -> dict[str, dict[str, Any]]:
-        files = self.folder.glob("*/record.json")
-        return {file.parent.name: json.loads(file.read_text()) for file in files}
 
     def statuses(self) -> list[str]:
         return sorted(record["status"] for record in self.records().values())
 
     def document(self) -> dict[str, Any]:
         return json.loads((self.folder / "sweep.json").read_text())
-
-    def rows(self) -> list[dict[str, str]]:
-        with (self.folder / "trials.csv").open() as file:
-            return list(csv.DictReader(file))
 
     def bits(self) -> dict[str, tuple[bytes, ...]]:
         """Return what each trial has left that has to be the same."""

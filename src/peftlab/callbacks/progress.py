@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from peftlab.console import console, log
+from peftlab.console import clock, console, log
 
 
 class Progress(Callback):
@@ -98,9 +98,4 @@ class Progress(Callback):
         loss = trainer.callback_metrics.get("train/loss")  # as logged: of the whole batch, over all ranks
         shown = "" if loss is None else f"loss {float(loss):.4f}  "
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        return f"step {step}/{steps}  {shown}lr {lr:.2e}  {rate:.0f} samples/s  ETA {_clock(left)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        return f"step {step}/{steps}  {shown}lr {lr:.2e}  {rate:.0f} samples/s  ETA {clock(left)}"

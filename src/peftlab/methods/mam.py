@@ -6,34 +6,21 @@ from typing import Any
 
 from pydantic import Field
 
-from peftlab.methods.adapters import Activation, add_parallel
-from peftlab.methods.insertion import Insertion, encoder_blocks
+from peftlab.methods.adapters import add_parallel
+from peftlab.methods.insertion import encoder_blocks
 from peftlab.methods.method import MethodContext, spec
-from peftlab.methods.prefix import OwnPrefix, add_prefix, attention_with_past
+from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
 
 
 @spec
-class MixAndMatch(Insertion):
+class MixAndMatch(PrefixAndAdapter):
     """He et al. 2022, section 4.6: a short prefix, and most of the parameters in a scaled parallel adapter.
 
     The prefix is trained as it is, where the paper's comes out of a network.
     """
 
-    prefix: int = Field(gt=0)
-    """The length of the prefix, in tokens."""
-    prefix_std: float = Field(gt=0)
-    """The standard deviation with which its keys and values begin."""
-    bottleneck: int = Field(gt=0)
-    """The size between the adapter's two projections."""
-    activation: Activation = "relu"
-    """The non-linearity there."""
     scaling: float = Field(default=4.0, gt=0)
     """Of what the adapter adds (the paper's s)."""
-
-    @property
-    def virtual_tokens(self) -> int:
-        """See `Method.virtual_tokens`."""
-        return self.prefix
 
     def insert(self, model: Any, context: MethodContext) -> None:
         """See `Insertion.insert`."""

@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from peftlab.errors import ConfigError
-from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.methods.adapters import Activation
+from peftlab.methods.insertion import Insertion
+from peftlab.methods.method import MethodContext, is_of_head, spec
 
 KeysValues = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Makes of the hidden states that attention sees, (batch, tokens, hidden), its prefix's keys and values: each
@@ -103,3 +106,22 @@ class OwnPrefix(nn.Module):
     def forward(self, _: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values, each (length, hidden); see `KeysValues`."""
         return self.keys, self.values
+
+
+@spec
+class PrefixAndAdapter(Insertion):
+    """What methods that put both of these into every block have in common."""
+
+    prefix: int = Field(gt=0)
+    """The length of the prefix, in tokens."""
+    prefix_std: float = Field(gt=0)
+    """The standard deviation with which its keys and values begin."""
+    bottleneck: int = Field(gt=0)
+    """The size between the adapter's two projections."""
+    activation: Activation = "relu"
+    """The non-linearity there."""
+
+    @property
+    def virtual_tokens(self) -> int:
+        """See `Method.virtual_tokens`."""
+        return self.prefix

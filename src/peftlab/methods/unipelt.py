@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftlab.methods.adapters import Activation, Bottleneck
-from peftlab.methods.insertion import Insertion, add_after, encoder_blocks
+from peftlab.methods.insertion import add_after, encoder_blocks
 from peftlab.methods.method import MethodContext, spec
-from peftlab.methods.prefix import OwnPrefix, add_prefix, attention_with_past
+from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
 
 
 class RealTokens:
@@ -90,7 +90,7 @@ class GatedBottleneck(Bottleneck):
 
 
 @spec
-class UniPELT(Insertion):
+class UniPELT(PrefixAndAdapter):
     """LoRA on queries and values, a prefix, and an adapter at the end of the feed-forward network (Mao et al. 2022).
 
     A gate each and block; the two LoRA of a block share theirs. The prefix is trained as it is, where the paper's comes
@@ -99,19 +99,6 @@ class UniPELT(Insertion):
 
     rank: int = Field(gt=0)
     """Of LoRA."""
-    prefix: int = Field(gt=0)
-    """The length of the prefix, in tokens."""
-    prefix_std: float = Field(gt=0)
-    """The standard deviation with which its keys and values begin."""
-    bottleneck: int = Field(gt=0)
-    """The size between the adapter's two projections."""
-    activation: Activation = "relu"
-    """The non-linearity there."""
-
-    @property
-    def virtual_tokens(self) -> int:
-        """See `Method.virtual_tokens`."""
-        return self.prefix
 
     def insert(self, model: Any, context: MethodContext) -> None:
         """See `Insertion.insert`."""

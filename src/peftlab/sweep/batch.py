@@ -21,13 +21,13 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.errors import ConfigError, RunError, UserError
+from peftlab.errors import ConfigError, RunError
 from peftlab.exits import SIGNALS, Interrupted, typed_overrides
 from peftlab.locks import is_locked
 from peftlab.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
-from peftlab.sweep.controller import TICK_SECONDS, Controller, failure
+from peftlab.sweep.controller import TICK_SECONDS, Controller
 from peftlab.sweep.ledger import Cell, output_of
 from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
 from peftlab.sweep.slots import Slot
@@ -83,32 +83,28 @@ class Batch(Controller):
         try:
             while self._collect():
                 self._launch()
-        except Interrupted:
-            self._end(interrupted=True)
+        except (Interrupted, RunError) as error:
+            self._conclude(interrupted=isinstance(error, Interrupted))
+            self.board.end()
             raise
         for cell in self.delayed:
             row = self.register(cell)
             row.state = "running"
             log.warning("%s is still written by another process: the same command later takes it up", row.run_id)
-        self._end()
+        self._conclude()
 
-    def _end(self, interrupted: bool = False) -> None:
+    def _conclude(self, interrupted: bool = False) -> None:
+        """Say on the board how the sweep has ended."""
         states = {trial.state for trial in self.board.trials}
         if interrupted or states & {"interrupted", "running"}:
             self.board.status = "interrupted"
         else:
             self.board.status = "failed" if "failed" in states else "completed"
-        self.board.end()
 
     def _collect(self) -> bool:
         """Take up what the plan proposes; return whether there is anything to be run."""
-        while (proposal := self.plan.ask()) is not None:
-            try:
-                cell = self.cells(proposal)
-            except UserError as error:
-                self._refuse(proposal, error)
-            else:
-                self._take_up(cell)
+        while self._take_up_next():
+            pass
         return bool(self._jobs)
 
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
@@ -136,7 +132,7 @@ class Batch(Controller):
             for cell, row, _ in jobs:
                 row.attempts = self.retries + 1  # no trial's fault
                 self._over(cell, row, what)
-            self._end()
+            log.error("%s", what, exc_info=True)  # whose mistake it is cannot be told here
             raise RunError(f"{what}; what it has begun may go on without it") from error
         for (cell, row, _), how in zip(jobs, ways, strict=True):
             self._over(cell, row, how)
@@ -164,13 +160,8 @@ class Batch(Controller):
             log.warning("%s: %s; it is tried again", row.run_id, how)
             self._start(cell, row, "auto")
         else:
-            how = how or "has left no record"
-            if record is not None:
-                self.ledger.end_dead(record, how)
             self._read(cell, row)
-            row.state, row.error = "failed", self._reason(cell, how, record)
-            log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
-            self.plan.tell(cell.proposal, failure(record, self.board))
+            self._failed(cell, row, how or "has left no record", record)
 
     def _read(self, cell: Cell, row: Trial) -> None:
         """Write into the row of a trial that is not over what its record says."""

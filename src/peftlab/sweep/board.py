@@ -76,7 +76,6 @@ class Board:
     """How many trials there will be; None: it is not known yet."""
     estimate_seconds: float | None = None
     """What a trial was expected to take before any had ended."""
-    controller: str = ""
     status: Literal["running", "completed", "failed", "interrupted"] = "running"
     started_at: str = field(default_factory=_now)
     ended_at: str | None = None
@@ -183,14 +182,9 @@ def find(sweep: str, root: Path = Path("sweeps")) -> Path:
         if (folder / SWEEP).is_file():
             return folder
     known = sorted(str(file.parent.relative_to(root)) for file in root.rglob(SWEEP))
-    raise UserError(
-        f"'{sweep}' is no sweep. "
-        + (
-            f"Those below {root}/: {', '.join(known)}."
-            if known
-            else f"There is none below {root}/; `python -m train -m ...` makes one."
-        )
-    )
+    none = f"There is none below {root}/; `python -m train -m ...` makes one."
+    there = f"Those below {root}/: {', '.join(known)}." if known else none
+    raise UserError(f"'{sweep}' is no sweep. {there}")
 
 
 def _csv(trials: Sequence[Trial]) -> str:

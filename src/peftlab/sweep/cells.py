@@ -99,19 +99,18 @@ class Cells:
         Raises:
             ConfigError: there is no such key.
         """
-        node: Any = self._compose([*self.fixed, *overrides])
-        for part in key.split("."):
-            if not isinstance(node, dict) or part not in node:
-                raise ConfigError(f"there is no key '{key}' in the configuration under {' '.join(overrides)}")
-            node = node[part]
-        return node
+        try:
+            return _at(self._compose([*self.fixed, *overrides]), key)
+        except LookupError as error:
+            raise ConfigError(f"there is no key '{key}' in the configuration under {' '.join(overrides)}") from error
 
     def settings(self, key: str) -> dict[str, Any] | None:
         """Return the section at a dotted key of the first cell that was made; None where it has none."""
-        node: Any = next((cell.config for cell in self._cells.values()), None)
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        return node
+        try:
+            found: dict[str, Any] | None = _at(next(iter(self._cells.values())).config, key)
+        except (StopIteration, LookupError):
+            return None
+        return found
 
     def proposal_of(self, overrides: Sequence[str]) -> Proposal | None:
         """Return the proposal that a run with these recorded overrides may have come from; None: from none of this
@@ -123,6 +122,16 @@ class Cells:
                 return None
             own.remove(text)
         return Proposal(tuple(own))
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    """Return the value at a dotted key; raises LookupError where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, dict):
+            raise KeyError(key)
+        node = node[part]
+    return node
 
 
 def is_of_the_sweep(override: str) -> bool:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
-from typing import Literal
 
 from peftlab.errors import UserError
 from peftlab.exits import Signals
@@ -18,6 +17,7 @@ from peftlab.sweep.ledger import Cell, Ledger, outcome
 from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.processes import TrialProcess, wait_for
 from peftlab.sweep.slots import Slot
+from peftlab.sweep.spec import Reuse
 from peftlab.sweep.worker import Order
 
 log = logging.getLogger("peftlab")
@@ -26,8 +26,6 @@ TICK_SECONDS = 0.5
 """Between looks at what no process tells: signals, trials of a controller that has died."""
 WRITE_SECONDS = 2.0
 """Between writings of the board while nothing but progress changes."""
-
-Reuse = Literal["always", "same_code", "never"]
 
 
 @dataclass
@@ -122,13 +120,21 @@ class Controller:
             if self._free:
                 self.delayed.remove(cell)
                 self._take_up(cell)
-        while self._free and self.signals.pending is None and (proposal := self.plan.ask()) is not None:
-            try:
-                cell = self.cells(proposal)
-            except UserError as error:
-                self._refuse(proposal, error)
-            else:
-                self._take_up(cell)
+        while self._free and self.signals.pending is None and self._take_up_next():
+            pass
+
+    def _take_up_next(self) -> bool:
+        """Take up what the plan proposes; return whether it proposes anything."""
+        proposal = self.plan.ask()
+        if proposal is None:
+            return False
+        try:
+            cell = self.cells(proposal)
+        except UserError as error:
+            self._refuse(proposal, error)
+        else:
+            self._take_up(cell)
+        return True
 
     def _take_up(self, cell: Cell) -> None:
         """Settle a trial: it is done already, waits for a process of the past, or starts."""
@@ -151,9 +157,8 @@ class Controller:
 
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
         slot = self._free.pop(0)
-        config = {**cell.config, "sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": existing}
-        if config["trainer"].get("threads") is None:
-            config["trainer"] = {**config["trainer"], "threads": slot.threads}
+        of_the_run = {"sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": existing}
+        config = slot.within(cell.config) | of_the_run
         output = self.ledger.output(cell.run_id)
         order = Order(config, self.command, cell.overrides, self.environment | slot.environment(), output)
         trial = TrialProcess.start(self.context, order)
@@ -193,12 +198,17 @@ class Controller:
             log.warning("%s: %s; it is tried again", row.run_id, one.trial.how)
             self._start(cell, row, "auto")
         else:
-            if record is not None:
-                self.ledger.end_dead(record, one.trial.how)
-            row.state, row.error = "failed", self._reason(cell, one.trial.how, record)
-            log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
-            self.plan.tell(cell.proposal, failure(record, self.board))
+            self._failed(cell, row, one.trial.how, record)
         self._write(now=True)
+
+    def _failed(self, cell: Cell, row: Trial, how: str, record: RunRecord | None) -> None:
+        """Take up a trial that has failed, and has ended as `how` says where its record says nothing."""
+        if record is not None:
+            self.ledger.end_dead(record, how)
+        row.state, row.error = "failed", self._reason(cell, how, record)
+        log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
+        found = Outcome("failed", ()) if record is None else outcome(record, list(self.board.objectives))
+        self.plan.tell(cell.proposal, found)
 
     def _settle(self, cell: Cell, row: Trial, record: RunRecord) -> None:
         """Take up a trial that is completed or pruned."""
@@ -250,8 +260,3 @@ def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
     row.steps = next((event["of"] for event in reversed(data["history"]) if "of" in event), row.steps)
     tested = [m for m in data["metrics"] if m["split"] == "test" and m["name"] == data["selection"]["metric"]]
     row.test = tested[0]["value"] if tested else None
-
-
-def failure(record: RunRecord | None, board: Board) -> Outcome:
-    """Return the outcome of a trial that has failed, with what it has cost."""
-    return outcome(record, list(board.objectives)) if record is not None else Outcome("failed", ())

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peftlab.console import console
+from peftlab.console import clock, console
 from peftlab.sweep.board import Board
 
 log = logging.getLogger("peftlab")
@@ -118,19 +118,22 @@ def results(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     names = list(rows[0])
     scores = [name for name in names if f"{name} SD" in names]
-    for name in names:
-        if name in scores[:1]:
+    of_scores = {f"{name}{ending}" for name in scores for ending in ("", " SD", " from", " to")}
+    shown = [name for name in names if name in scores[:1] or name not in of_scores]
+    for name in shown:
+        if name in scores:
             table.add_column(f"test {name}, mean ± SD")
             table.add_column("95 % interval")
-        elif name not in scores and not name.endswith((" SD", " from", " to")):
+        else:
             table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         cells: list[str] = []
-        for name, value in row.items():
-            if name in scores[:1]:
+        for name in shown:
+            value = row[name]
+            if name in scores:
                 cells.append(f"{_number(value)} ± {_number(row[f'{name} SD'])}")
                 cells.append(f"{_number(row.get(f'{name} from'))} to {_number(row.get(f'{name} to'))}")
-            elif name not in scores and not name.endswith((" SD", " from", " to")):
+            else:
                 cells.append(_number(value) if isinstance(value, float) else "" if value is None else str(value))
         table.add_row(*map(Text, cells))
     return table
@@ -138,12 +141,6 @@ def results(rows: list[dict[str, Any]]) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def clock(seconds: float) -> str:
-    """Return a time in hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _rank(document: Mapping[str, Any]) -> Any:

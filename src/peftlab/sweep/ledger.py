@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.locks import is_locked, lock
-from peftlab.record import FILE_NAME, RunRecord, code_state
+from peftlab.record import FILE_NAME, RunRecord, code_state, run_id_of
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"
@@ -37,7 +37,7 @@ class Cell:
     @property
     def run_id(self) -> str:
         """The start of the identity, which names the folder."""
-        return self.sha256[:12]
+        return run_id_of({"sha256": self.sha256})
 
 
 class Ledger:

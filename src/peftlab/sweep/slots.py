@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from peftlab.errors import ConfigError
 
@@ -19,6 +20,12 @@ class Slot:
     """Of the CPU."""
     share: float
     """Devices that are occupied by it: GPUs, or the one CPU and its part."""
+
+    def within(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of a trial with the slot's threads, where it has none of its own."""
+        trainer = config["trainer"]
+        threads = self.threads if trainer.get("threads") is None else trainer["threads"]
+        return {**config, "trainer": {**trainer, "threads": threads}}
 
     def environment(self) -> dict[str, str]:
         """Return the variables that keep a trial within the slot."""

@@ -18,6 +18,7 @@ from peftlab.validation import checked
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 
 Search = Literal["grid", "random", "qmc", "tpe", "cmaes", "gp"]
+Reuse = Literal["always", "same_code", "never"]
 Prune = Literal["none", "successive_halving", "asha", "hyperband", "median"]
 
 
@@ -89,7 +90,7 @@ class SweepSpec:
     """Of equal_budget: what each method's choice is trained with and tested; better not those of the search."""
     name: str | None = None
     """Of the sweep's folder; null: the run's name."""
-    reuse: Literal["always", "same_code", "never"] = "always"
+    reuse: Reuse = "always"
     """Which finished trials are kept: all, those by this very code, or none."""
     retries: int = Field(default=0, ge=0)
     """How often a trial that died without an error of its own is started again at once."""

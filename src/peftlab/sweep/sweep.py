@@ -19,14 +19,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from peftlab.console import start_logging
+from peftlab.console import clock, start_logging
 from peftlab.errors import RunError
 from peftlab.exits import Signals
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
 from peftlab.sweep.cells import Cells, composer
 from peftlab.sweep.controller import Controller
-from peftlab.sweep.display import clock, drawing
+from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger
 from peftlab.sweep.plan import Outcome, Plan, Proposal
@@ -222,10 +222,7 @@ def announce(controller: Controller, grid: Sequence[Cell], looker: Looker, spec:
     first = next((cell for cell in grid if not controller.register(cell).kept), None)
     if first is None or not spec.probe_seconds:
         return None
-    threads = controller.slots[0].threads
-    trainer = {**first.config["trainer"]}
-    trainer["threads"] = trainer.get("threads") or threads
-    found: Estimate = looker.ask("estimate", {**first.config, "trainer": trainer}, spec.probe_seconds)
+    found: Estimate = looker.ask("estimate", controller.slots[0].within(first.config), spec.probe_seconds)
     mib = 2**20
     if left is not None:
         log.info(

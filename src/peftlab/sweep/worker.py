@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
 from peftlab.exits import Pruned, user_exits
+
+if TYPE_CHECKING:
+    from peftlab.one_run import Sources
 
 PATIENCE = 60.0
 """Seconds in which a trial whose controller has gone must come to the end of its step or batch."""
@@ -68,8 +71,6 @@ class Fact:
     """The score that its best checkpoint is selected by."""
     mode: str
     """``max`` or ``min``."""
-    name: str
-    """Of the run and its like."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Looker:
     """Finds out about cells; what several have in common is read once."""
 
     def __init__(self) -> None:
-        self._read: dict[str, Any] = {}
+        self._sources: dict[str, Sources] = {}
         self._built: set[str] = set()
 
     def machine(self) -> Machine:
@@ -176,35 +177,24 @@ class _Looker:
         """
         from omegaconf import OmegaConf
 
-        from peftlab import masking
-        from peftlab.config import resolve, validate
-        from peftlab.one_run import build, prepare
-        from peftlab.record import canonical_json, identity
+        from peftlab.one_run import build, read, settle
+        from peftlab.record import canonical_json
 
-        cfg = OmegaConf.create(config)
-        resolved = resolve(cfg)
-        masking.remember(resolved)
-        spec = validate(resolved)
+        resolved, spec = settle(OmegaConf.create(config))
         about_data = canonical_json([resolved[key] for key in ("model", "data", "task", "budget", "seed", "allow")])
         about_model = canonical_json(
             [resolved[key] for key in ("model", "data", "task", "peft", "trainer", "callbacks")]
         )
-        if about_data not in self._read or about_model not in self._built:
-            ready = prepare(cfg)
+        if about_data in self._sources and about_model in self._built:
+            identity = self._sources[about_data].complete(resolved)
+        else:
+            ready = read(resolved, spec)
             build(ready)
             self._built.add(about_model)
-            found = {key: ready.config[key]["source"] for key in ("model", "data")}
-            found["resolved"] = ready.data.resolved()
-            self._read[about_data] = (found, ready.data.sha256, ready.pretrained.weights_sha256)
-            whole = ready.identity
-        else:
-            found, data_sha256, weights_sha256 = self._read[about_data]
-            for key in ("model", "data"):
-                resolved[key]["source"] = found[key]
-            resolved["data"] |= found["resolved"]
-            whole = identity(resolved, data_sha256, weights_sha256)
+            self._sources[about_data] = ready.sources
+            identity = ready.identity
         selection = spec.task.selection
-        return Fact(whole["sha256"], selection.metric, selection.mode, spec.run_name)
+        return Fact(identity["sha256"], selection.metric, selection.mode)
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for some `seconds`, without a run folder, and tell what the whole trial is to take."""

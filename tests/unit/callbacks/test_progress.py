@@ -60,8 +60,3 @@ def test_a_terminal_gets_a_bar_that_is_taken_away(lines, train, monkeypatch):
     assert "step 2/2" in shown.getvalue()
     assert callback._bar is None
     assert lines() == []
-
-
-@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
-def test_times_are_written_as_on_a_clock(seconds, shown):
-    assert progress_module._clock(seconds) == shown

@@ -6,7 +6,7 @@ import pytest
 
 from peftlab.console import console
 from peftlab.sweep.board import Trial
-from peftlab.sweep.display import clock, drawing, line, print_status
+from peftlab.sweep.display import drawing, line, print_status
 
 
 @pytest.fixture
@@ -90,8 +90,3 @@ def test_on_a_terminal_the_table_is_drawn_and_taken_away(standing, monkeypatch):
         show(standing)
         console.print(show.live.renderable)
     assert "bbb" in capture.get()
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(5, "0:05"), (65, "1:05"), (3665, "1:01:05")])
-def test_a_time_is_read_at_a_glance(seconds, expected):
-    assert clock(seconds) == expected
