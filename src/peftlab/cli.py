@@ -112,7 +112,34 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("compare", parents=[anew], help="what two runs differ in")
     command.add_argument("runs", metavar="RUN", nargs=2, help="as with the other commands")
     command.set_defaults(command=_compare)
+
+    command = commands.add_parser("methods", parents=[anew], help="what peft=... there is, and what each trains")
+    command.add_argument("method", metavar="NAME", nargs="?", help="one of them, in detail")
+    command.add_argument(
+        "--model",
+        metavar="NAME|FOLDER",
+        help="count on this model, one of conf/model/ or a folder; by default on one of the sizes of BERT-base",
+    )
+    command.add_argument("--markdown", action="store_true", help="print a table in Markdown")
+    command.set_defaults(command=_methods)
     return parser
+
+
+def _methods(given: argparse.Namespace) -> None:
+    with without_collecting():
+        from peftlab import method_table
+
+    found = list(method_table.rows([given.method] if given.method else [], given.model))
+    if given.json:
+        print(json.dumps([row.document() for row in found], indent=2, ensure_ascii=False))
+    elif given.markdown:
+        print(method_table.markdown(found), end="")
+    elif given.method:
+        print(_table([[key, value] for key, value in method_table.details(found[0]).items()]))
+    else:
+        head = ["method", "family", "paper", "trainable", "share", "MB", "merges", "tasks", "learning rate"]
+        abouts = [[row.about.name, row.about.family, row.about.authors or "-"] for row in found]
+        print(_table([head, *(known + method_table.cells(row) for known, row in zip(abouts, found, strict=True))]))
 
 
 def _runs(given: argparse.Namespace) -> None:

@@ -1,0 +1,188 @@
+"""A table of all methods: what each is, and what it would train of a model, without the model's weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from transformers import AutoConfig, BertConfig, PretrainedConfig
+
+from peftlab import backbone
+from peftlab.backbone import head_of
+from peftlab.config import build
+from peftlab.errors import ConfigError, did_you_mean
+from peftlab.exits import conf_dir
+from peftlab.methods.method import Method, MethodContext
+from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+
+TASKS = {"ner": TOKEN_CLASSIFICATION, "classification": SEQUENCE_CLASSIFICATION}
+LABELS = 9
+"""Of the heads: BIO tags of four types, as CoNLL-2003 has them."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A method, as the comment at the top of its file describes it."""
+
+    name: str
+    family: str
+    title: str
+    """Of its paper, or what it does."""
+    authors: str | None
+    """The first one and the year, e.g. ``Hu et al. 2021``."""
+    url: str | None
+    note: str
+    """What the comment says beside the paper."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a model."""
+
+    about: About
+    trainable_parameters: int | None
+    """Head included, as a tagger; None where it does not work on the model."""
+    share: float | None
+    """Of all parameters."""
+    megabytes: float | None
+    """10^6 bytes of what is saved."""
+    mergeable: bool
+    tasks: list[str]
+    """For which it works on the model."""
+    learning_rate: float
+    problem: str | None
+    """Why it does not work on the model."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        document = asdict(self)
+        return document.pop("about") | document
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods."""
+    return sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
+
+
+def about(name: str) -> About:
+    """Return what the file of the method `name` says it is."""
+    lines = _file(name).read_text(encoding="utf-8").splitlines()
+    header = [line.removeprefix("#").strip() for line in lines[: [line.startswith("#") for line in lines].index(False)]]
+    text = " ".join(line for line in header if not line.startswith("Family:"))
+    family = next((line for line in header if line.startswith("Family:")), "Family: -").removeprefix("Family:")
+    found = re.match(r"(.+?) \((?:([^()]*?\d{4}), )?(https?://[^\s)]+)\)[:.]? ?(.*)", text)
+    title, authors, url, note = found.groups() if found else (text, None, None, "")
+    return About(name, family.strip(" ."), title, authors, url, note)
+
+
+def _file(name: str) -> Path:
+    path = conf_dir() / "peft" / f"{name}.yaml"
+    known = method_names()
+    if name not in known:
+        raise ConfigError(f"there is no method '{name}'.{did_you_mean(name, known)} Allowed: {', '.join(known)}")
+    return path
+
+
+def rows(names: Sequence[str] = (), model: str | None = None) -> Iterator[Row]:
+    """Yield the methods `names` (by default all) on `model`: a name in ``conf/model/``, a folder, or None for the sizes
+    of BERT-base.
+
+    Raises:
+        UserError: there is no such method or model.
+    """
+    config = BertConfig() if model is None else model_config(model)
+    for name in names or method_names():
+        yield _row(name, config)
+
+
+def model_config(model: str) -> PretrainedConfig:
+    """Return the configuration of `model`, a name in ``conf/model/`` or a folder with a ``config.json``.
+
+    Raises:
+        UserError: there is no such model, or it cannot be had.
+    """
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
+        known = sorted({path.stem for path in (conf_dir() / "model").glob("*.yaml")} - {"folder"})
+        if model not in known:
+            raise ConfigError(
+                f"--model {model}: there is neither such a folder nor such a model.{did_you_mean(model, known)} "
+                f"Allowed: a folder with a config.json, {', '.join(known)}"
+            )
+        text = (conf_dir() / "model" / f"{model}.yaml").read_text(encoding="utf-8")
+        folder = backbone.fetch(backbone.ModelSpec(**build(yaml.safe_load(text), "model"))).folder
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _row(name: str, config: PretrainedConfig) -> Row:
+    method: Method = build(yaml.safe_load(_file(name).read_text(encoding="utf-8")), "peft")
+    tasks: list[str] = []
+    problem: str | None = None
+    trainable: int | None = None
+    share = megabytes = None
+    for task, head in TASKS.items():
+        try:
+            tuned = _applied(method, head, config)
+        except ConfigError as error:
+            problem = problem or str(error)
+            continue
+        tasks.append(task)
+        if trainable is None:
+            counts = method.count(tuned)
+            trainable = counts["trainable_parameters"]
+            share = trainable / counts["total_parameters"]
+            megabytes = sum(tensor.nbytes for tensor in method.saved(tuned).values()) / 1e6
+    return Row(about(name), trainable, share, megabytes, method.mergeable, tasks, method.learning_rate, problem)
+
+
+def _applied(method: Method, head: Head, config: PretrainedConfig) -> torch.nn.Module:
+    """Return a model with the method applied, of tensors that have a shape and no values where that will do."""
+    labels = {n: f"LABEL_{n}" for n in range(LABELS)}
+    config = type(config).from_dict(config.to_dict() | {"id2label": labels, "label2id": {}})
+    with torch.device("meta"):
+        model = getattr(transformers, head.model).from_config(config)
+    context = MethodContext(head_of(model), head.task_type, "none")
+    try:
+        with torch.device("meta"):
+            return method.apply(model, context)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+    # it computes with numbers, and any will do
+    return method.apply(getattr(transformers, head.model).from_config(config), context)
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """Return a table in Markdown."""
+    head = ["`peft=`", "family", "paper", "trainable", "share", "adapter MB", "merges", "learning rate"]
+    lines = [head, ["---"] * len(head)]
+    for row in found:
+        paper = f"[{row.about.authors or row.about.title}]({row.about.url})" if row.about.url else row.about.title
+        trainable, share, size, merges, _, rate = cells(row)
+        lines.append([f"`{row.about.name}`", row.about.family, paper, trainable, share, size, merges, rate])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def cells(row: Row) -> list[str]:
+    """Return what a table says of a method on a model: parameters, share, MB, merging, tasks, learning rate."""
+    merges = "yes" if row.mergeable else "no"
+    rate = f"{row.learning_rate:g}"
+    if row.trainable_parameters is None or row.share is None:
+        return ["-", "-", "-", merges, "-", rate]
+    share = f"{100 * row.share:.2g} %" if row.share < 0.995 else "100 %"
+    return [f"{row.trainable_parameters:,}", share, f"{row.megabytes:.3g}", merges, ", ".join(row.tasks), rate]
+
+
+def details(row: Row) -> dict[str, str]:
+    """Return all that is known of a method on a model, by what it is."""
+    names = ["trainable parameters", "share of all", "adapter MB", "merges", "tasks", "learning rate"]
+    known = {"method": row.about.name, "family": row.about.family, "paper": row.about.title}
+    known |= {"authors": row.about.authors or "", "at": row.about.url or "", "note": row.about.note}
+    known |= dict(zip(names, cells(row), strict=True)) | {"not on this model": row.problem or ""}
+    return {key: value for key, value in known.items() if value}

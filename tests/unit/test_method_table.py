@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from peftlab import cli, method_table
+from peftlab.errors import ConfigError
+from peftlab.exits import conf_dir
+
+README = conf_dir().parent / "README.md"
+
+
+def readme_table() -> str:
+    return re.search(r"<!-- peftlab methods --markdown -->\n(.*?)<!-- -->", README.read_text(encoding="utf-8"), re.S)[1]
+
+
+def test_the_readme_names_every_method():
+    found = re.findall(r"^\| `(\w+)` \|", readme_table(), re.MULTILINE)
+    assert found == method_table.method_names()
+
+
+@pytest.mark.slow
+def test_the_table_of_the_readme_is_what_the_command_prints(capsys):
+    cli.main(["methods", "--markdown"])
+    assert capsys.readouterr().out == readme_table()
+
+
+@pytest.mark.parametrize("name", method_table.method_names())
+def test_every_file_says_what_family_and_which_paper(name):
+    about = method_table.about(name)
+    assert re.fullmatch(r"[a-z ]+", about.family)
+    if name not in ("full", "head"):
+        assert about.url
+        assert about.authors or name == "supertuning"
+
+
+def test_lora_on_bert_base():
+    """Rank 16 on six linear layers of 12 blocks, and a head for nine labels."""
+    (row,) = method_table.rows(["lora"])
+    expected = 16 * 12 * (4 * (768 + 768) + 2 * (768 + 3072)) + 9 * 769
+    assert row.trainable_parameters == expected
+    assert row.megabytes == pytest.approx(4e-6 * expected)
+    assert row.mergeable
+    assert row.tasks == ["ner", "classification"]
+
+
+def test_a_model_of_ones_own_as_json(tiny_model, capsys):
+    cli.main(["methods", "bitfit", "--model", str(tiny_model), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    biases = 32 + 2 * (4 * 32 + 32 + 64 + 32 + 32)
+    assert row["name"] == "bitfit"
+    assert row["trainable_parameters"] == biases + 9 * 33
+    assert "Ben Zaken" in row["authors"]
+
+
+def test_one_method_in_detail(tiny_model, capsys):
+    cli.main(["methods", "mam", "--model", str(tiny_model)])
+    out = capsys.readouterr().out
+    assert "Towards a Unified View of Parameter-Efficient Transfer Learning" in out
+    assert re.search(r"merges +no", out)
+
+
+def test_a_method_that_the_model_cannot_have(tmp_path):
+    from transformers import DistilBertConfig
+
+    DistilBertConfig(dim=16, n_layers=1, n_heads=2, hidden_dim=16, vocab_size=20).save_pretrained(tmp_path)
+    (row,) = method_table.rows(["prefix_tuning"], str(tmp_path))
+    assert row.tasks == []
+    assert "takes no earlier keys and values" in row.problem
+    assert "takes no earlier keys and values" in method_table.details(row)["not on this model"]
+
+
+@pytest.mark.parametrize(
+    ("names", "model", "message"),
+    [(["lorra"], None, "Did you mean 'lora'"), (["lora"], "minilmm", "Did you mean 'minilm'")],
+)
+def test_names_that_are_not_there(names, model, message):
+    with pytest.raises(ConfigError, match=message):
+        list(method_table.rows(names, model))
