@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import transformers
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 
 from peftlab import backbone
@@ -77,7 +79,10 @@ def about(name: str) -> About:
     text = " ".join(line for line in header if not line.startswith("Family:"))
     family = next((line for line in header if line.startswith("Family:")), "Family: -").removeprefix("Family:")
     found = re.match(r"(.+?) \((?:([^()]*?\d{4}), )?(https?://[^\s)]+)\)[:.]? ?(.*)", text)
-    title, authors, url, note = found.groups() if found else (text, None, None, "")
+    if found is None:
+        title, _, note = text.partition(". ")
+        return About(name, family.strip(" ."), title.removesuffix(".") + ".", None, None, note)
+    title, authors, url, note = found.groups()
     return About(name, family.strip(" ."), title, authors, url, note)
 
 
@@ -87,6 +92,15 @@ def _file(name: str) -> Path:
     if name not in known:
         raise ConfigError(f"there is no method '{name}'.{did_you_mean(name, known)} Allowed: {', '.join(known)}")
     return path
+
+
+def _composed(name: str) -> Any:
+    """Return the configuration of the method `name`; only one that is made of others takes Hydra to compose."""
+    config = yaml.safe_load(_file(name).read_text(encoding="utf-8"))
+    if "defaults" not in config:
+        return config
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose(f"peft/{name}").peft, resolve=True)
 
 
 def rows(names: Sequence[str] = (), model: str | None = None) -> Iterator[Row]:
@@ -121,7 +135,7 @@ def model_config(model: str) -> PretrainedConfig:
 
 
 def _row(name: str, config: PretrainedConfig) -> Row:
-    method: Method = build(yaml.safe_load(_file(name).read_text(encoding="utf-8")), "peft")
+    method: Method = build(_composed(name), "peft")
     tasks: list[str] = []
     problem: str | None = None
     trainable: int | None = None

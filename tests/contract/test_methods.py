@@ -20,6 +20,7 @@ from peftlab.backbone import head_of
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import conf_dir
+from peftlab.methods.combined import Combined
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head
@@ -175,6 +176,11 @@ def head_in(model, context):
     }
 
 
+def unwrapped(key):
+    """The name of a parameter before the library has wrapped the model."""
+    return key.replace(".base_layer.", ".").removeprefix("base_model.").removeprefix("model.")
+
+
 def copies(model):
     return {name: tensor.detach().clone() for name, tensor in model.state_dict(keep_vars=True).items()}
 
@@ -254,12 +260,18 @@ class TestEveryMethod:
             assert found == head | {key for key in own if key.endswith(".bias")}
         elif isinstance(method, TopLayers):
             assert found == head | {key for key in own if ".layer." in key}  # there are two blocks
+        elif isinstance(method, Combined):
+            plain_names = set(map(unwrapped, found - head))
+            biases = {key for key in own if key.endswith(".bias") and not is_of_head(key, fitted.context.head)}
+            assert plain_names & own == biases
+            assert all(".lora_" in key for key in plain_names - own)
+            assert plain_names - own
         elif isinstance(method, Insertion):
             assert found - head
             assert not (found - head) & own
             assert {key for key, _ in model.named_parameters()} == found | own
         elif isinstance(method, LibraryMethod):
-            plain_names = {key.replace(".base_layer.", ".").removeprefix("base_model.model.") for key in found - head}
+            plain_names = set(map(unwrapped, found - head))
             assert not plain_names & own
             shared = {key for key in found if name in SHARED and SHARED[name] in key}
             assert bool(shared) == (name in SHARED)
@@ -328,11 +340,11 @@ class TestEveryMethod:
         tensors = {key: t for file in fitted.folder.glob("*.safetensors") for key, t in load_file(file).items()}
         assert fitted.size == (fitted.folder / "adapter_model.safetensors").stat().st_size
         assert sum(t.numel() for t in tensors.values()) >= fitted.method.count(fitted.model)["trainable_parameters"]
-        trained = fitted.own & trainable(fitted.model)
-        stored = {key.removeprefix("base_model.").removeprefix("model.") for key in tensors}
-        assert {key for key in stored & fitted.own if not is_of_head(key, fitted.context.head)} == {
-            key for key in trained if not is_of_head(key, fitted.context.head)
-        }
+        trained, stored = (
+            {key for key in map(unwrapped, keys) if key in fitted.own and not is_of_head(key, fitted.context.head)}
+            for keys in (trainable(fitted.model), tensors)
+        )
+        assert stored == trained
         description = json.loads((fitted.folder / "adapter_config.json").read_text())
         assert pretrained.origin in description.values()
         texts = [value for value in description.values() if isinstance(value, str) and value != pretrained.origin]

@@ -36,8 +36,8 @@ def encoder_blocks(model: nn.Module, context: MethodContext, layers: Layers = No
     Raises:
         ConfigError: they are not blocks of attention and a feed-forward network with one hidden size.
     """
-    attention = _by_block(model, target_modules(model, "attention", context.head, layers))
-    feed_forward = _by_block(model, target_modules(model, "mlp", context.head, layers))
+    attention = _by_block(model, target_modules(model, "attention", context.not_adapted, layers))
+    feed_forward = _by_block(model, target_modules(model, "mlp", context.not_adapted, layers))
     found = []
     for name in attention:
         linear = [attention[name][-1], feed_forward.get(name, [None])[0], feed_forward.get(name, [None])[-1]]
@@ -64,7 +64,16 @@ def _by_block(model: nn.Module, names: list[str]) -> dict[str, list[Any]]:
 
 
 def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
-    """From now on `place`, whose child `name` is `added`, returns its hidden states h as h + added(h)."""
+    """From now on `place`, whose child `name` is `added`, returns its hidden states h as h + added(h).
+
+    Raises:
+        ConfigError: another method has put its own there.
+    """
+    if name in dict(place.named_children()):
+        raise ConfigError(
+            f"peft: another method already has its {name} in a {type(place).__name__}, where this one is to have its own; "
+            "combine methods that do not adapt the same places"
+        )
     place.add_module(name, added)
     place.register_forward_hook(functools.partial(_plus_own, name))
 

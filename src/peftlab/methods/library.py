@@ -77,13 +77,13 @@ class LibraryMethod(Method):
     def _config_class(self) -> Any:
         return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type]
 
-    def _options_for(self, model: nn.Module, head: tuple[str, ...], targets: list[str]) -> dict[str, Any]:
+    def _options_for(self, model: nn.Module, context: MethodContext, targets: list[str]) -> dict[str, Any]:
         """Return the options; those that name modules (IA3's ``feedforward_modules``) say which of `targets`, as
         `target` does."""
         options = self.options
         for key, value in options.items():
             if key.endswith("_modules") and value:
-                named = set(target_modules(model, value, head, key=key))
+                named = set(target_modules(model, value, context.not_adapted, key=key))
                 options[key] = [name for name in targets if name in named]
         return options
 
@@ -93,12 +93,12 @@ class LibraryMethod(Method):
         Raises:
             ConfigError: the target matches nothing, or the library refuses an option.
         """
-        targets = target_modules(model, self.target, context.head, self.layers)
+        targets = target_modules(model, self.target, context.not_adapted, self.layers)
         config = self._config_class(
             task_type=context.task_type,
             target_modules=targets,
             modules_to_save=list(context.head),
-            **self._options_for(model, context.head, targets),
+            **self._options_for(model, context, targets),
         )
         try:
             wrapped = peft.get_peft_model(model, config)

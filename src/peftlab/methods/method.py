@@ -33,8 +33,15 @@ class MethodContext:
     """In the peft library's terms, e.g. ``TOKEN_CLS``."""
     model_origin: str
     """Where the model came from, for the saved adapter."""
+    added: tuple[str, ...] = ()
+    """Names of modules that another method has put in."""
     steps: int | None = None
     """How many optimiser steps the training takes; None before it is known."""
+
+    @property
+    def not_adapted(self) -> tuple[str, ...]:
+        """Names of the modules that are not the backbone's own."""
+        return self.head + self.added
 
 
 def is_of_head(name: str, head: Iterable[str]) -> bool:

@@ -1,0 +1,132 @@
+"""Two methods at once on one model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from peftlab.errors import ConfigError
+from peftlab.methods.library import LibraryMethod
+from peftlab.methods.method import ADAPTER_CONFIG, Method, MethodContext, is_of_head, spec
+
+
+@spec
+class Combined(Method):
+    """What either method trains is trained, the head once; both see the same learning rate.
+
+    The second is applied to the model as the first has left it, and does not adapt what the first has put in. One of the
+    peft library wraps the whole model, and so there is at most one of those, the second.
+    """
+
+    first: Method
+    """One of peftlab's own."""
+    second: Method
+    """Any other one."""
+
+    def __post_init__(self) -> None:
+        """Check that the two go together."""
+        if any(isinstance(method, Combined) for method in self.methods):
+            raise ConfigError("peft=combined: takes two methods, neither of them combined itself")
+        if isinstance(self.first, LibraryMethod):
+            mend = f"let it be the second: peft@peft.first={self.second.name} peft@peft.second={self.first.name}"
+            if isinstance(self.second, LibraryMethod):
+                mend = "one of the two must be peftlab's own, such as bitfit, houlsby or prefix_tuning"
+            raise ConfigError(
+                f"peft.first = '{self.first.name}' is a method of the peft library, which wraps the whole model; {mend}"
+            )
+        if self.first.name == self.second.name:
+            raise ConfigError(f"peft=combined: both methods are '{self.first.name}'; choose two")
+
+    @property
+    def methods(self) -> tuple[Method, Method]:
+        """Both, in the order in which they are applied."""
+        return self.first, self.second
+
+    @property
+    def mergeable(self) -> bool:  # type: ignore[override]
+        """See `Method.mergeable`: where both are."""
+        return all(method.mergeable for method in self.methods)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """See `Method.virtual_tokens`."""
+        return sum(method.virtual_tokens for method in self.methods)
+
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Method.apply`.
+
+        Raises:
+            ConfigError: the model cannot have one of the two.
+        """
+        before = {name for name, _ in model.named_modules()}
+        model = self.first.apply(model, context)
+        added = tuple(name for name, _ in model.named_modules() if name not in before)
+        first = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and not is_of_head(name, context.head)
+        ]
+        model = self.second.apply(model, dataclasses.replace(context, added=added))
+        for parameter in first:  # which the second has frozen
+            parameter.requires_grad_(True)
+        return model
+
+    def learning_rate_factor(self, name: str) -> float:
+        """See `Method.learning_rate_factor`."""
+        return self.first.learning_rate_factor(name) * self.second.learning_rate_factor(name)
+
+    def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """See `Method.calibrate`."""
+        for method in self.methods:
+            method.calibrate(model, batches)
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """See `Method.penalty`; the sum."""
+        found = [penalty for method in self.methods if (penalty := method.penalty(model)) is not None]
+        return sum(found[1:], found[0]) if found else None
+
+    def after_step(self, model: nn.Module, step: int, context: MethodContext) -> None:
+        """See `Method.after_step`."""
+        for method in self.methods:
+            method.after_step(model, step, context)
+
+    def trained(self, model: nn.Module) -> dict[str, Tensor]:
+        """See `Method.trained`."""
+        return self.first.trained(model) | self.second.trained(model)
+
+    def saved(self, model: nn.Module) -> dict[str, Tensor]:
+        """See `Method.saved`; what is the library's under the names that the library gives it."""
+        trained = super().trained(model)
+        if not isinstance(self.second, LibraryMethod):
+            return trained
+        library = self.second.saved(model)
+        return library | {name: p for name, p in trained.items() if _in_the_library(name) not in library}
+
+    def count(self, model: nn.Module) -> dict[str, int]:
+        """See `Method.count`."""
+        return self.second.count(model)
+
+    def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
+        """See `Method.save`; the two methods are named in the JSON file."""
+        size = super().save(model, folder, context)
+        description = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        description["methods"] = [method.name for method in self.methods]
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        return size
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """See `Method.merge`."""
+        if not self.mergeable:
+            super().merge(model)
+        return self.first.merge(self.second.merge(model))
+
+
+def _in_the_library(name: str) -> str:
+    """Return under which name the library saves what is called `name` in a model that it has wrapped."""
+    return re.sub(r"\.(modules_to_save\.)?default\b", "", name)
