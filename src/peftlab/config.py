@@ -35,6 +35,7 @@ from peftlab.hardware import TrainerSpec, resolve_hardware
 from peftlab.methods.method import Method
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
+from peftlab.sources import folder_sha256
 from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 
@@ -51,6 +52,16 @@ KINDS = (*LATER, Callback)
 """No metric, strategy or profiler: some fetch, unpickle, write files or start processes when they are made."""
 
 
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class AdapterSpec:
+    """An adapter that a training begins with."""
+
+    path: Path
+    """Its folder."""
+    sha256: str
+    """Over all that is in it."""
+
+
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class RunSpec:
     """Everything that one run is made of, validated; see ``conf/config.yaml``."""
@@ -65,6 +76,7 @@ class RunSpec:
     budget: BudgetSpec
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
+    adapter: AdapterSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None
@@ -87,7 +99,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
 
     Raises:
-        ConfigError: a key without a value, or hardware asked for that is not here.
+        ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
     """
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -99,7 +111,21 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         resolved[group] = {name: node for name, node in (resolved.get(group) or {}).items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
+    if (adapter := resolved.pop("adapter", None)) is not None:
+        resolved["adapter"] = _resolve_adapter(adapter)
     return resolved
+
+
+def _resolve_adapter(adapter: str | dict[str, str]) -> dict[str, str]:
+    """Return what is known of an adapter in a folder, or of one that a run had begun with."""
+    known = {"path": adapter} if isinstance(adapter, str) else adapter
+    folder = Path(known["path"]).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"adapter = '{folder}': there is no such folder")
+    found = {"path": str(folder), "sha256": folder_sha256(folder)}
+    if known.get("sha256", found["sha256"]) != found["sha256"]:
+        raise ConfigError(f"adapter = '{folder}': it has changed since this run began with it; put the old one there")
+    return found
 
 
 def validate(config: Mapping[str, Any]) -> RunSpec:

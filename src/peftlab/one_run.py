@@ -128,6 +128,7 @@ def build(ready: Prepared) -> Tuner:
         UserError: the parts do not go together.
     """
     tuner = build_tuner(ready.spec, ready.pretrained)
+    adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
     check_monitors(ready.spec, tuner)
     return tuner
@@ -184,7 +185,7 @@ def run(
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
             trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
-            if checkpoint is None:
+            if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
@@ -230,6 +231,19 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
     if spec.trainer.fused_lora:
         fuse_lora(model)
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
+
+
+def adopt(spec: RunSpec, tuner: Tuner) -> None:
+    """Begin with the adapter that `spec` names, if any.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    if spec.adapter is None:
+        return
+    new = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
+    if new and rank() == 0:
+        log.info("adapter: it has no head, or one for other labels; these begin anew: %s", ", ".join(new))
 
 
 def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
@@ -350,6 +364,7 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
     """Save what the best checkpoint has trained, to be used again; return its size in bytes."""
     if is_sharded(tuner.model):  # a method saves from a model in one piece
         tuner = build_tuner(spec, pretrained)
+        adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
     with writing(folder.adapter):
         return spec.peft.save(tuner.model, folder.adapter, tuner.context)

@@ -65,6 +65,7 @@ NOT_RESULT = (
     # whether frozen layers are computed once or in every epoch
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
+    "adapter.path",  # where the adapter lies that the training begins with; its digest says what is in it
     "data.path",  # where the user's files lie; the data digests say what is in them
     "model.path",  # the same; the weights digest says what is in them
     "data.source.path",  # where the user's files lie; the data digests say what is in them

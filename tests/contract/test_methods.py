@@ -13,6 +13,7 @@ import peft
 import pytest
 import torch
 from omegaconf import OmegaConf
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -405,6 +406,29 @@ class TestFilesOfEveryClass:
             method.load(loaded, folder)
         assert all(torch.equal(tensor, before[key]) for key, tensor in copies(loaded).items())
 
+    def test_it_is_begun_with_and_a_head_for_other_labels_is_not(self, saved, spec, tuned):
+        model, method, folder = saved
+        other = spec("task=ner").task
+        other.learn_labels({"train": []}, ["LOC", "PER"])
+        for task, new in ((None, []), (other, ["bias", "weight"])):
+            begun, context = tuned(method, seed=7, **({"task": task} if task else {}))
+            assert [key.split(".")[-1] for key in method.adopt(begun, folder, context)] == new
+            trained = method.trained(model)
+            assert all(
+                torch.equal(tensor, trained[key])
+                for key, tensor in method.trained(begun).items()
+                if tensor.shape == trained[key].shape and ".rank_schedule" not in f".{key}"
+            )
+
+    def test_one_of_another_kind_is_not_begun_with(self, saved, tuned):
+        _, method, folder = saved
+        description = json.loads((folder / "adapter_config.json").read_text())
+        key = "method" if "method" in description else "peft_type"
+        (folder / "adapter_config.json").write_text(json.dumps(description | {key: "ANOTHER"}))
+        begun, context = tuned(method)
+        with pytest.raises(ConfigError, match="it is of the method ANOTHER"):
+            method.adopt(begun, folder, context)
+
     def test_a_tensor_too_few_is_refused(self, saved, tuned):
         _, method, folder = saved
         stored = load_file(folder / "adapter_model.safetensors")
@@ -412,6 +436,12 @@ class TestFilesOfEveryClass:
         save_file({key: tensor for key, tensor in stored.items() if key != lost}, folder / "adapter_model.safetensors")
         with pytest.raises(ValueError, match=f"1 tensors are only in the file or only in the model, first {lost}"):
             method.load(tuned(method)[0], folder)
+        begun, context = tuned(method)
+        if is_of_head(lost, context.head):
+            assert method.adopt(begun, folder, context) == [lost]
+        else:
+            with pytest.raises(ConfigError, match=f"1 of its tensors do not fit .*, first {lost}, only in the model"):
+                method.adopt(begun, folder, context)
 
 
 @pytest.mark.parametrize("name", TARGETED)
@@ -435,6 +465,20 @@ class TestEveryMethodOfTheLibrary:
         merged = loaded.merge_and_unload()
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
+
+    def test_what_the_library_itself_has_trained_is_begun_with(self, name, fitted, plain, tuned, train, logits, tmp_path):
+        theirs, method = plain(seed=3), fitted.method
+        options = method._options_for(theirs, fitted.context, fitted.targets)
+        config = PEFT_TYPE_TO_CONFIG_MAPPING[method.peft_type](
+            task_type="TOKEN_CLS", target_modules=fitted.targets, **options
+        )
+        theirs = peft.get_peft_model(theirs, config)
+        train(theirs)
+        theirs.save_pretrained(tmp_path)
+        ours, context = tuned(method, seed=5)
+        assert method.adopt(ours, tmp_path, context) == []
+        assert torch.equal(logits(ours), logits(theirs))
+        assert trainable(ours) == trainable(fitted.model)
 
 
 @pytest.mark.parametrize("name", LORA)

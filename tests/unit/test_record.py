@@ -62,6 +62,7 @@ CONFIG: dict[str, Any] = {
         "path": "mine",
         "source": {"path": "mine/model", "licence": "mine", "kind": "files"},
     },
+    "adapter": {"path": "mine/adapter", "sha256": "d" * 64},
     "optimizer": {"lr": 3e-4, "betas": [0.9, 0.999]},
     "task": {"workers": "counts here", "progress": "and this", "source": {"path": "and this"}},
     "lists": [{"name": "part of a result here"}],

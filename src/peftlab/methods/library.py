@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +26,13 @@ from peftlab.tensor_files import save
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
+_BESIDE_THE_FUNCTION = re.compile(
+    r"init|dropout|^(task_type|target_modules|exclude_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
+    r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step|projection_\w+)$"
+)
+"""Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
+_REWRITES_THE_BASE = re.compile(r".*\b(pissa|olora|corda|loftq|lora_ga)")
+"""Ways to begin that take a part out of the frozen weights."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -129,6 +139,20 @@ class LibraryMethod(Method):
         config.save_pretrained(folder)
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
+    def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
+        """See `Method.check_description`; how an adapter began, or was regularised, makes it no other."""
+        if description.get("peft_type") != self.peft_type:
+            found = description.get("peft_type") or description.get("method")
+            raise ConfigError(f"adapter: it is of the method {found}, and peft={self.name} is {self.peft_type}")
+        own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index]
+        differ = [
+            f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
+            for key, value in _plain(description).items()
+            if key in own and value != own[key] and (_decides(key) or _REWRITES_THE_BASE.match(f"{value} {own[key]}"))
+        ]
+        if differ:
+            raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")
+
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
         assert isinstance(model, peft.PeftModel)
@@ -141,3 +165,15 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library says that a method has no merge
             return super().merge(model)
+
+
+def _decides(key: str) -> bool:
+    return not _BESIDE_THE_FUNCTION.search(key)
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of the library as JSON has them."""
+    plain: dict[str, Any] = json.loads(
+        json.dumps(dict(options), default=lambda value: sorted(value) if isinstance(value, set) else str(value))
+    )
+    return plain

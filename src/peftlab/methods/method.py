@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.errors import UserError
+from peftlab.errors import ConfigError, UserError
 from peftlab.tensor_files import load_into, save
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -132,3 +133,55 @@ class Method(ABC):
             ValueError: the tensors in `folder` are not exactly those that this model trains.
         """
         load_into(self.saved(model), folder / ADAPTER_WEIGHTS)
+
+    def adopt(self, model: nn.Module, folder: Path, context: MethodContext) -> list[str]:
+        """Begin with an adapter that was trained elsewhere, by a run or by another program, and lies in `folder`.
+
+        Returns:
+            the names of the head's tensors that `folder` lacks, or has for other labels: these stay as they are.
+
+        Raises:
+            ConfigError: there is none, or none of this method with these options; nothing has been changed.
+        """
+        self.check_description(_description(folder), model)
+        if not (folder / ADAPTER_WEIGHTS).is_file():
+            raise ConfigError(f"adapter = '{folder}': there is no {ADAPTER_WEIGHTS}; other formats are not read")
+        stored, wanted = load_file(folder / ADAPTER_WEIGHTS), self.saved(model)
+        misfits = {
+            name
+            for name in stored.keys() | wanted.keys()
+            if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape
+        }
+        own = sorted(name for name in misfits if not is_of_head(name, context.head))
+        if own:
+            where = "only in the model" if own[0] not in stored else "only in the file"
+            if own[0] in stored and own[0] in wanted:
+                where = f"{tuple(stored[own[0]].shape)} in the file, {tuple(wanted[own[0]].shape)} in the model"
+            raise ConfigError(
+                f"adapter = '{folder}': {len(own)} of its tensors do not fit peft={self.name} on this model, first "
+                f"{own[0]}, {where}; set the options of peft as the adapter was trained with, above all which modules"
+            )
+        for name in wanted.keys() - misfits:
+            wanted[name].data.copy_(stored[name])
+        return sorted(misfits & wanted.keys())
+
+    def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
+        """Check what an adapter says of itself in its JSON file.
+
+        Raises:
+            ConfigError: it is none of this method with these options.
+        """
+        found = description.get("method") or description.get("peft_type")
+        if found != self.name:
+            raise ConfigError(f"adapter: it is of the method {found}, and this is peft={self.name}")
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"adapter = '{folder}': no adapter can be read there ({error}). It is a folder with {ADAPTER_CONFIG} and "
+            f"{ADAPTER_WEIGHTS}, as the peft library's save_pretrained writes it, or a run has it below adapter/"
+        ) from error
+    return description

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import ADAPTER_WEIGHTS, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
@@ -75,6 +77,30 @@ class Prompts(Insertion):
         super().load(model, folder)
         if network := _network(model):
             load_into(network, folder / REPARAMETRISATION)
+
+    def adopt(self, model: nn.Module, folder: Path, context: MethodContext) -> list[str]:
+        """See `Method.adopt`.
+
+        Raises:
+            ConfigError: also where only what a network makes has been saved, and not the network, as the library does.
+        """
+        network = _network(model)
+        if network and not (folder / REPARAMETRISATION).is_file():
+            raise ConfigError(
+                f"adapter = '{folder}': the network that made its prompts is not there ({REPARAMETRISATION}), and they "
+                "cannot be trained further by themselves"
+            )
+        new = super().adopt(model, folder, context)
+        if network:
+            load_into(network, folder / REPARAMETRISATION)
+        return new
+
+    def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
+        """See `Method.check_description`."""
+        kind = self.library_config(model).peft_type
+        if description.get("peft_type") != kind.value:
+            found = description.get("peft_type") or description.get("method")
+            raise ConfigError(f"adapter: it is of the method {found}, and peft={self.name} is {kind.value}")
 
 
 def _encoder(model: Any) -> Any:

@@ -1,0 +1,109 @@
+"""Every method of ``conf/peft/`` in other processes: a finished run is loaded there, and two devices learn what one does."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import peftlab
+from peftlab.exits import conf_dir
+
+METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
+RUN = ["trainer=cpu", "trainer.precision=32-true", "data.batch_size=8", "data.eval_batch_size=8", "callbacks=[]"]
+RUN += ["model.dropout=0", "model.attention_dropout=0", "budget=smoke", "budget.max_steps=4", "budget.test=false"]
+RUN += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
+"""Of what an optimiser like Adam does with a gradient that is nearly zero, the sign is left to rounding."""
+
+LOGITS = '''
+"""Write the logits of the runs in the folders argv on the validation split, each as one tensor a batch."""
+
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from peftlab.data.module import DataModule
+from peftlab.finished_run import load
+
+
+def logits(folder):
+    run = load(folder)
+    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
+    data.load()
+    with torch.no_grad():
+        return {str(number): run.tuner(batch) for number, batch in enumerate(data.val_dataloader())}
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        save_file(logits(folder), f"{folder}.safetensors")
+'''
+
+TRAIN = '''
+"""Train with the methods and the overrides in argv on the devices that torchrun gives."""
+
+import json
+import sys
+
+import peftlab
+
+methods, overrides = map(json.loads, sys.argv[1:])
+for method in methods:
+    peftlab.run(*overrides, f"peft={method}", f"run_dir=two/{method}", "trainer.devices=2")
+'''
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def overrides(tiny_model, tiny_data):
+    return ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", *RUN]
+
+
+@pytest.fixture(scope="module")
+def runs(overrides, tmp_path_factory):
+    """A folder in which ``one/NAME`` is a finished run of every method."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method in METHODS:
+        peftlab.run(*overrides, f"peft={method}", f"run_dir={folder}/one/{method}")
+    return folder
+
+
+def test_a_new_process_gives_the_same_logits(runs):
+    (runs / "logits.py").write_text(LOGITS)
+    subprocess.run([sys.executable, "logits.py", *(f"one/{method}" for method in METHODS)], check=True, cwd=runs)
+    logits = runpy.run_path(str(runs / "logits.py"))["logits"]
+    for method in METHODS:
+        expected, found = logits(runs / "one" / method), load_file(runs / "one" / f"{method}.safetensors")
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[number], expected[number]) for number in expected), method
+
+
+def test_two_devices_learn_what_one_does(runs, overrides):
+    (runs / "two.py").write_text(TRAIN)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "two.py"]
+    ended = subprocess.run(
+        [*torchrun, json.dumps(METHODS), json.dumps(overrides)], cwd=runs, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    wrong = []
+    for method in METHODS:
+        expected, found = (load_file(trained(runs / number / method)) for number in ("one", "two"))
+        assert found.keys() == expected.keys()
+        wrong += [
+            (method, name, float((found[name] - tensor).abs().max()))
+            for name, tensor in expected.items()
+            if not torch.allclose(found[name], tensor, rtol=1e-3, atol=1e-5)
+        ]
+    assert not wrong
+
+
+def trained(folder: Path) -> Path:
+    return folder / "adapter" / "adapter_model.safetensors"

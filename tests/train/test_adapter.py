@@ -1,0 +1,103 @@
+"""A training that begins with an adapter from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForTokenClassification
+
+from peftlab import one_run
+from peftlab.errors import ConfigError
+from peftlab.finished_run import load
+
+ONE_STEP = ["budget.max_steps=1", "optimizer.lr=1e-12"]
+LABELS = 7
+
+
+@pytest.fixture
+def theirs(tiny_model, tmp_path):
+    """A folder with a LoRA that has been made with the peft library alone."""
+    torch.manual_seed(5)
+    model = AutoModelForTokenClassification.from_pretrained(tiny_model, num_labels=LABELS)
+    config = peft.LoraConfig(r=3, lora_alpha=12, target_modules=["query", "value"], task_type="TOKEN_CLS")
+    model = peft.get_peft_model(model, config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path / "theirs")
+    return model
+
+
+OPTIONS = ["peft.r=3", "peft.lora_alpha=12", "peft.target=[query,value]", "adapter=theirs"]
+
+
+def test_one_of_the_peft_library(run_tiny, theirs):
+    record = run_tiny(*OPTIONS, *ONE_STEP, "run_dir=run")
+    found, expected = (load_file(f"{folder}/adapter_model.safetensors") for folder in ("run/adapter", "theirs"))
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[name], tensor, atol=1e-9) for name, tensor in expected.items())
+    run = load("run")
+    batch = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
+    with torch.no_grad():
+        torch.testing.assert_close(run.tuner.model.eval()(**batch).logits, theirs.eval()(**batch).logits)
+    assert record.data["status"] == "completed"
+
+
+def test_one_of_a_run_and_what_the_identity_says_of_it(run_tiny):
+    first = run_tiny("budget.max_steps=8", "run_dir=first")
+    second = run_tiny(*ONE_STEP, "adapter=first/adapter", "run_dir=second")
+    found, expected = (load_file(f"{folder}/adapter/adapter_model.safetensors") for folder in ("second", "first"))
+    assert all(torch.allclose(found[name], tensor, atol=1e-9) for name, tensor in expected.items())
+    alone = run_tiny(*ONE_STEP, "run_dir=third")
+    assert len({record.data["run_id"] for record in (first, second, alone)}) == 3
+    Path("first/adapter").rename("moved")
+    assert run_tiny(*ONE_STEP, "adapter=moved", "run_dir=fourth").data["run_id"] == second.data["run_id"]
+    assert load("second").evaluate().equal  # it needs the adapter no more
+
+
+def test_a_resumed_run_wants_the_adapter_that_it_began_with(run_tiny, theirs, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(one_run, "fit", interrupted)
+        run_tiny(*OPTIONS, "run_dir=run")
+    config = Path("theirs/adapter_config.json")
+    text = config.read_text()
+    config.write_text(text + " ")
+    with pytest.raises(ConfigError, match="it has changed since this run began with it"):
+        one_run.resume(Path("run"))
+    config.write_text(text)
+    assert one_run.resume(Path("run")).data["status"] == "completed"
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["adapter=nothing"], r"adapter = '.*nothing': there is no such folder"),
+        (["adapter=package"], r"no adapter can be read there"),
+        (["adapter=theirs", "peft=ia3"], "it is of the method LORA, and peft=ia3 is IA3"),
+        (["adapter=theirs", "peft=bitfit"], "it is of the method LORA, and this is peft=bitfit"),
+        (["adapter=theirs"], r"trained with other options; set peft.lora_alpha=12 peft.r=3$"),
+        (["adapter=theirs", "peft.lora_alpha=12", "peft.r=3"], r"do not fit peft=lora .*only in the model"),
+        ([*OPTIONS, "peft.init_lora_weights=pissa"], "set peft.init_lora_weights=true"),
+    ],
+)
+def test_what_does_not_fit(run_tiny, theirs, overrides, message):
+    Path("package").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        run_tiny(*overrides, "run_dir=run")
+    assert not Path("run").exists()
+
+
+def test_pickled_weights_are_not_read(run_tiny, theirs):
+    Path("theirs/adapter_model.safetensors").rename("theirs/adapter_model.bin")
+    with pytest.raises(ConfigError, match="there is no adapter_model.safetensors"):
+        run_tiny(*OPTIONS, "run_dir=run")
+    assert json.loads(Path("theirs/adapter_config.json").read_text())["r"] == 3
