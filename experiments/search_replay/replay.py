@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import random
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +55,7 @@ class Table:
         self.curves: dict[Setting, list[Evaluation]] = {}
         with file.open() as lines:
             rows = csv.DictReader(lines)
-            self.keys = [
-                name for name in rows.fieldnames or () if name not in ("fraction", "entity_f1", "train_seconds")
-            ]
+            self.keys = [name for name in rows.fieldnames or () if name not in OF_A_POINT]
             for row in rows:
                 setting = tuple(row[key] for key in self.keys)
                 point = Evaluation(float(row["fraction"]), float(row["entity_f1"]))
@@ -132,10 +132,11 @@ def main() -> None:
     good = sum(table.score(setting) >= table.best - WITHIN for setting in table.curves)
     print(f"{len(table.curves)} settings, best F1 {table.best:.4f}, {good} within {100 * WITHIN:g} points of it")
     print(f"{'search':26} median, full runs        90th percentile          mean    (of {chosen.seeds} seeds)")
-    for name in chosen.names:
-        costs = [replay(name, table, seed) for seed in range(chosen.seeds)]
-        median, high = intervals(costs)
-        print(f"{name:26} {median:24} {high:24} {statistics.mean(costs):6.1f}", flush=True)
+    with ProcessPoolExecutor() as processes:
+        for name in chosen.names:
+            costs = list(processes.map(functools.partial(replay, name, table), range(chosen.seeds)))
+            median, high = intervals(costs)
+            print(f"{name:26} {median:24} {high:24} {statistics.mean(costs):6.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -466,7 +466,7 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
-    def test_what_the_library_itself_has_trained_is_begun_with(self, name, fitted, plain, tuned, train, logits, tmp_path):
+    def test_an_adapter_of_the_librarys_own_is_begun_with(self, name, fitted, plain, tuned, train, logits, tmp_path):
         theirs, method = plain(seed=3), fitted.method
         options = method._options_for(theirs, fitted.context, fitted.targets)
         config = PEFT_TYPE_TO_CONFIG_MAPPING[method.peft_type](

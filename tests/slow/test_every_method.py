@@ -1,4 +1,4 @@
-"""Every method of ``conf/peft/`` in other processes: a finished run is loaded there, and two devices learn what one does."""
+"""Every method of ``conf/peft/`` in other processes: a run is loaded there, and two devices learn what one does."""
 
 from __future__ import annotations
 

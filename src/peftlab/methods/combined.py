@@ -20,8 +20,8 @@ from peftlab.methods.method import ADAPTER_CONFIG, Method, MethodContext, is_of_
 class Combined(Method):
     """What either method trains is trained, the head once; both see the same learning rate.
 
-    The second is applied to the model as the first has left it, and does not adapt what the first has put in. One of the
-    peft library wraps the whole model, and so there is at most one of those, the second.
+    The second is applied to the model as the first has left it, and does not adapt what the first has put in. A method
+    of the peft library wraps the whole model: there is at most one of those, and it is the second.
     """
 
     first: Method

@@ -71,8 +71,8 @@ def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
     """
     if name in dict(place.named_children()):
         raise ConfigError(
-            f"peft: another method already has its {name} in a {type(place).__name__}, where this one is to have its own; "
-            "combine methods that do not adapt the same places"
+            f"peft: another method already has its {name} in a {type(place).__name__}, where this one is to have its "
+            "own; combine methods that do not adapt the same places"
         )
     place.add_module(name, added)
     place.register_forward_hook(functools.partial(_plus_own, name))

@@ -144,7 +144,7 @@ class LibraryMethod(Method):
         if description.get("peft_type") != self.peft_type:
             found = description.get("peft_type") or description.get("method")
             raise ConfigError(f"adapter: it is of the method {found}, and peft={self.name} is {self.peft_type}")
-        own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index]
+        own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
         differ = [
             f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
             for key, value in _plain(description).items()

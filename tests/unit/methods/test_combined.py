@@ -103,7 +103,7 @@ class TestPairs:
 
     def test_merged(self, first, second, tuned):
         method = combined(first, second)
-        model, context = tuned(method)
+        model, _ = tuned(method)
         train(model)
         expected = logits(model)
         if not (of_file(first).mergeable and of_file(second).mergeable):
