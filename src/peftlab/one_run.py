@@ -23,7 +23,7 @@ from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.memory import Memory
-from peftlab.callbacks.predictions import Predictions
+from peftlab.callbacks.predictions import Predictions, is_last_validation
 from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
@@ -189,8 +189,9 @@ def run(
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
+                validated = best.is_last and is_last_validation(trainer)
                 tuner.load_weights(folder.best)
-                evaluate(trainer, tuner, data, record)
+                evaluate(trainer, tuner, data, record, validated and not spec.trainer.world_size > 1)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
                 record.update(cost=cost.totals())
@@ -342,18 +343,26 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         raise RuntimeError(f"no validation gave a {best.selection.metric} that is a number: nothing was learnt")
 
 
-def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord) -> None:
-    """Score the model as it is on validation and test, for the record and for people."""
+def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord, validated: bool) -> None:
+    """Score the model as it is on validation and test, for the record and for people.
+
+    Args:
+        validated: whether this very model is the one of the last validation, which is not done twice then.
+    """
     scorer = tuner.task.scorer
     for split in ("validation", "test") if data.budget.test else ("validation",):
-        for name, value in score(trainer, tuner, data, split).items():
+        for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
 
 
-def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str) -> dict[str, float]:
-    """Return the scores of the model as it is on ``validation`` or ``test``, and the loss; shows them as a table."""
-    evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
-    evaluation(tuner, data, verbose=False)
+def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known: bool = False) -> dict[str, float]:
+    """Return the scores of the model as it is on ``validation`` or ``test``, and the loss; shows them as a table.
+
+    With `known` the last evaluation of `trainer` was of this model and split.
+    """
+    if not known:
+        evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
+        evaluation(tuner, data, verbose=False)
     metric = tuner.metric(split)
     log_tables(trainer.loggers, split, tuner.task.tables(metric))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 import yaml
@@ -179,16 +180,32 @@ def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
     assert metric(finished, "validation", "entity_f1") == selection["value"]
 
 
+@pytest.mark.parametrize("last_is_best", [True, False])
+def test_the_best_is_validated_once_more_unless_it_was_just_validated(
+    last_is_best, run_tiny, users_callbacks, monkeypatch
+):
+    calls = []
+    validate = lightning.Trainer.validate
+    monkeypatch.setattr(lightning.Trainer, "validate", lambda *a, **k: calls.append(a) or validate(*a, **k))
+    select = ["task.selection.metric=loss", "task.selection.mode=min"]
+    record = run_tiny(*select, *([] if last_is_best else users_callbacks("Spoil", step=55)), "run_dir=run")
+    assert (record.data["selection"]["step"] == 60) == last_is_best
+    assert len(calls) == (0 if last_is_best else 1)
+    assert load("run").evaluate().equal
+    found = {one["id"]: one for one in decoded(record.folder, "validation")[1]}
+    assert predictions(record, "validation") == [found[f"validation:{n}"] for n in range(16)]
+
+
 # --- the model, loaded again -----------------------------------------------------------------------------------------
 
 
-def decoded(folder: Path) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
-    """Load a run; return its logits and its predictions on the test split."""
+def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+    """Load a run; return its logits and its predictions on a split."""
     run = load(folder)
     tuner, spec = run.tuner, run.spec
     data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
     data.load()
-    batches = list(data.test_dataloader())
+    batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
         logits = [tuner(batch) for batch in batches]
     return logits, [p for one, batch in zip(logits, batches, strict=True) for p in tuner.task.decode(one, batch)]

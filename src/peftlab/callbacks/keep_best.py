@@ -30,6 +30,8 @@ class KeepBest(Callback):
         self.selection, self.path, self.record = selection, path, record
         self.value: float | None = None
         self.validated_step = -1
+        self.is_last = False
+        """Whether the last validation was the best so far, and of this process."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -42,14 +44,14 @@ class KeepBest(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare, and write the checkpoint and the record."""
         assert isinstance(pl_module, Tuner)
-        self.validated_step = trainer.global_step
+        self.validated_step, self.is_last = trainer.global_step, False
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
         loss = float(trainer.callback_metrics["validation/loss"])
         if not math.isfinite(loss):  # scores may be numbers all the same: of predictions that are none
             self.record.event("not finite", step=trainer.global_step, kind="validation loss")
             log.warning("step %d: the validation loss is not finite: no candidate for the best", trainer.global_step)
         elif self._better(value):
-            self.value = value
+            self.value, self.is_last = value, True
             weights = pl_module.weights()
             if trainer.is_global_zero:
                 save(weights, self.path)

@@ -8,8 +8,9 @@ import pytest
 from peftlab.callbacks.predictions import Predictions
 
 
-def trainer(fn):
-    return SimpleNamespace(state=SimpleNamespace(fn=fn), is_global_zero=True)
+def trainer(fn, step=5):
+    state = SimpleNamespace(fn=fn)
+    return SimpleNamespace(state=state, is_global_zero=True, global_step=step, estimated_stepping_batches=10)
 
 
 def predictions(*ids):
@@ -22,10 +23,10 @@ def written(folder, split):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 class TestEvaluation:
-    def evaluate(self, callback, split, *batches, fn=None):
+    def evaluate(self, callback, split, *batches, fn=None, step=5):
         for batch in batches:
-            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split), None, batch, None, 0)
-        getattr(callback, f"on_{split}_epoch_end")(trainer(fn or split), None)
+            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split, step), None, batch, None, 0)
+        getattr(callback, f"on_{split}_epoch_end")(trainer(fn or split, step), None)
 
     def test_they_come_in_the_order_of_the_file(self, tmp_path, split):
         callback = Predictions(tmp_path / "predictions")
@@ -46,10 +47,12 @@ class TestEvaluation:
         assert [each["id"] for each in written(tmp_path, split)] == [f"{split}:0", f"{split}:1"]
 
 
-def test_validations_while_training_leave_no_file(tmp_path):
+def test_of_validations_while_training_only_the_one_after_the_last_step_leaves_a_file(tmp_path):
     callback = Predictions(tmp_path)
     TestEvaluation().evaluate(callback, "validation", predictions("validation:3"), fn="fit")
     assert list(tmp_path.iterdir()) == []
+    TestEvaluation().evaluate(callback, "validation", predictions("validation:4"), fn="fit", step=10)
+    assert [each["id"] for each in written(tmp_path, "validation")] == ["validation:4"]
     TestEvaluation().evaluate(callback, "validation", predictions("validation:0"))
     assert [each["id"] for each in written(tmp_path, "validation")] == ["validation:0"]
 
