@@ -51,6 +51,51 @@ STRENGTHS = {
 }
 """The option that scales what a method adds; DoRA's is not all that it adds, and AdaLoRA's values begin as zero."""
 
+LORA_LIKE = {name for name in LORA if name != "dora"} | {"gralora", "hira", "shira", "deft", "peanut"}
+
+
+def factors(size):
+    """The two factors of a size that are nearest to each other, the smaller first."""
+    small = max(n for n in range(1, size + 1) if size % n == 0 and n * n <= size)
+    return small, size // small
+
+
+def kronecker(i, o, r):
+    """LoKr: a factor as it is, and one of low rank where that is smaller (Yeh et al. 2023, section 3.2)."""
+    (small_in, large_in), (small_out, large_out) = factors(i), factors(o)
+    low = r < max(large_in, large_out) / 2
+    return small_in * small_out + (r * (large_in + large_out) if low else large_in * large_out)
+
+
+SIZES = {
+    **{name: lambda i, o, g: g.r * (i + o) for name in LORA_LIKE},  # Hu et al. 2021, section 4.1
+    "dora": lambda i, o, g: g.r * (i + o) + o,  # and a magnitude of each output
+    "adalora": lambda i, o, g: g.init_r * (i + o + 1),  # and singular values
+    "delora": lambda i, o, g: g.r * (i + o) + 1,  # and a norm
+    "glora": lambda i, o, g: 2 * g.r * (i + o) + g.r * (i + 1) + 2,  # A and B, C, D and E
+    "loha": lambda i, o, g: 2 * g.r * (i + o),
+    "lokr": lambda i, o, g: kronecker(i, o, g.r),
+    "vera": lambda i, o, g: o + g.r,  # Kopiczko et al. 2023, section 3.3
+    "pvera": lambda i, o, g: o + 2 * g.r,  # a mean and a variance in place of one vector
+    "randlora": lambda i, o, g: -(-min(i, o) // g.r) * (g.r + min(i, o)),
+    "tinylora": lambda i, o, g: g.u,
+    "vblora": lambda i, o, g: g.r * g.num_vectors * (i + o) // g.vector_length,
+    "unilora": lambda i, o, g: 0,
+    "fourierft": lambda i, o, g: g.n_frequency,
+    "waveft": lambda i, o, g: g.n_frequency,
+    "c3a": lambda i, o, g: i * o // g.block_size,
+    "miss": lambda i, o, g: g.r * o,
+    "hra": lambda i, o, g: g.r * i,
+    "oft": lambda i, o, g: i // g.oft_block_size * (g.oft_block_size * (g.oft_block_size - 1) // 2),
+    "psoft": lambda i, o, g: g.r * (g.r - 1) // 2 + 2 * g.r,
+    "road": lambda i, o, g: o,
+    "osf": lambda i, o, g: (min(i, o) - min(i, o) // 2) * (i + o + 1),  # the half of the lower singular values
+    "supertuning": lambda i, o, g: int(i * o * (1 - g.sparsity) + 1e-9),
+}
+"""Parameters of a linear layer with i inputs and o outputs, by the method's options g."""
+SHARED_SIZES = {"unilora": lambda g: g.theta_d_length, "vblora": lambda g: g.num_vectors * g.vector_length}
+"""Of what all layers share."""
+
 CHANGES_AT_START = {"unilora", "vblora", "mam", "unipelt", "prompt_tuning", "p_tuning", "prefix_tuning"}
 """Methods that do not promise to begin as the plain backbone."""
 
@@ -541,6 +586,25 @@ def test_lora_has_the_size_of_the_formula(name, target, spec, tuned, task):
     adapter = layers * sum(3 * (inputs + outputs) for inputs, outputs in shapes)
     model, _ = tuned(method)
     assert method.count(model)["trainable_parameters"] == adapter + 32 * labels + labels
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_its_size_is_that_of_the_formula(name, fitted, plain):
+    layers = [plain().get_submodule(target) for target in fitted.targets]
+    assert len(layers) == 12
+    size = sum(SIZES[name](layer.in_features, layer.out_features, FILES[name]) for layer in layers)
+    size += SHARED_SIZES.get(name, lambda _: 0)(FILES[name])
+    head = sum(fitted.model.get_parameter(key).numel() for key in head_in(fitted.model, fitted.context))
+    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + head
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("ia3", 2 * (4 * 32 + 32 + 64)), ("ln_tuning", 4 * 64), ("beft", 2 * 4 * 32)]
+)
+def test_the_size_of_vectors(name, size, fitted):
+    """IA3 scales what attention gives and the feed-forward layers get (Liu et al. 2022, section 3.3)."""
+    head = sum(fitted.model.get_parameter(key).numel() for key in head_in(fitted.model, fitted.context))
+    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + head
 
 
 @pytest.mark.parametrize("name", LORA)

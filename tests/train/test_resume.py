@@ -25,7 +25,7 @@ SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_eve
 
 def left(folder: Path) -> dict[str, bytes]:
     """Return the files of a run that must be the same."""
-    names = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
+    names = ("metrics.csv", "trail.jsonl", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
     return {str(file.relative_to(folder)): file.read_bytes() for name in names for file in sorted(folder.glob(name))}
 
 
@@ -73,6 +73,12 @@ def same_when_interrupted(run_tiny, users_callbacks):
         pytest.param([], {12: "on_train_epoch_start"}, marks=pytest.mark.slow),
         pytest.param([], {18: "on_validation_start", 19: "on_train_batch_start"}, marks=pytest.mark.slow),
         pytest.param(["budget.max_steps=18"], {18: "on_validation_end"}, marks=pytest.mark.slow),
+        (["budget.max_steps=18"], {18: "on_validation_batch_start"}),
+        pytest.param(["budget.max_steps=7"], {6: "on_validation_batch_start"}, marks=pytest.mark.slow),
+        (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
+        pytest.param(
+            ["budget.max_steps=null", "budget.max_epochs=3"], {18: "on_validation_start"}, marks=pytest.mark.slow
+        ),
         pytest.param(
             ["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}, marks=pytest.mark.slow
         ),

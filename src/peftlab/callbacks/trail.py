@@ -55,9 +55,13 @@ class Trail(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a point where one is due: runs that part mostly do so early."""
+        """Write a point where one is due: runs that part mostly do so early.
+
+        After the last step it is due before the validation, which may be interrupted and begun anew: the loss of the
+        step is not known then.
+        """
         step = trainer.global_step
-        if step % self.every == 0 or step & (step - 1) == 0:
+        if step % self.every == 0 or step & (step - 1) == 0 or step == trainer.estimated_stepping_batches:
             self.on_train_end(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -18,6 +18,10 @@ from peftlab.callbacks.trail import Fork, Trail, TrailOf, fork, hashes, read
 from peftlab.tuner import Tuner
 
 
+LAST = 75
+"""The last step of the budget."""
+
+
 class Weights(Tuner):
     """Two tensors, and a loss that is told."""
 
@@ -31,7 +35,7 @@ class Weights(Tuner):
 
 
 def at(step: int) -> SimpleNamespace:
-    return SimpleNamespace(global_step=step, is_global_zero=True)
+    return SimpleNamespace(global_step=step, is_global_zero=True, estimated_stepping_batches=LAST)
 
 
 def train(path: Path, first: int, last: int, every: int = 100, ends: bool = True) -> Weights:
@@ -103,6 +107,10 @@ class TestTrail:
     def test_points_are_before_the_first_step_at_powers_of_two_at_every_so_many_and_after_the_last(self, tmp_path):
         train(tmp_path / "trail.jsonl", 0, 23, every=10)
         assert steps(tmp_path / "trail.jsonl") == [0, 1, 2, 4, 8, 10, 16, 20, 23]
+
+    def test_the_point_after_the_last_step_is_there_before_the_validation(self, tmp_path):
+        train(tmp_path / "trail.jsonl", 73, LAST, ends=False)
+        assert steps(tmp_path / "trail.jsonl")[-1] == LAST
 
     def test_a_last_step_that_has_a_point_gets_no_second(self, tmp_path):
         train(tmp_path / "trail.jsonl", 0, 4)
