@@ -1,12 +1,12 @@
 """Which search finds a good setting soonest? Searches replayed on a table of real learning curves.
 
-python experiments/search_replay/replay.py [SEEDS] [NAME ...]
+python experiments/search_replay/replay.py [SEEDS] [NAME ...] [--within F1]
 
 Each search is peftlab's own plan over the settings of ``curves.csv``, with one worker; a trial's validations are read
 from the table instead of trained. Told is how many full-run equivalents (a run that is pruned after a third of its
 training counts a third) it takes until a trial has been trained to its end whose best validation F1 is within half a
-point of the best in the table: median and 90th percentile over the seeds, with 95 % intervals by the bootstrap. A
-search that gets through the table without finding one counts with the whole table.
+point (or ``--within``) of the best in the table: median and 90th percentile over the seeds, with 95 % intervals by the
+bootstrap. A search that gets through the table without finding one counts with the whole table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from peftlab.sweep.spec import SweepSpec
 CURVES = Path(__file__).with_name("curves.csv")
 OF_A_POINT = ("fraction", "entity_f1", "train_seconds")
 """The columns that are no setting."""
-WITHIN = 0.005
 SEARCHES: dict[str, dict[str, Any]] = {
     "grid": {"search": "grid"},
     "random": {"search": "random"},
@@ -80,7 +79,7 @@ class Table:
         return tuple(given[key] for key in self.keys)
 
 
-def replay(name: str, table: Table, seed: int) -> float:
+def replay(name: str, table: Table, within: float, seed: int) -> float:
     """Return the full-run equivalents until a good setting has been trained to its end."""
     spec = SweepSpec(seed=seed, **SEARCHES[name])
     space = table.space(spec, random.Random(seed))
@@ -93,7 +92,7 @@ def replay(name: str, table: Table, seed: int) -> float:
         spent += fraction - reached.get(proposal, 0.0)
         reached[proposal] = fraction
         plan.tell(proposal, outcome)
-        if outcome.status == "completed" and outcome.values[0] >= table.best - WITHIN:
+        if outcome.status == "completed" and outcome.values[0] >= table.best - within:
             return spent
     return float(len(table.curves))
 
@@ -127,14 +126,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("seeds", type=int, nargs="?", default=200)
     parser.add_argument("names", nargs="*", metavar="NAME", default=list(SEARCHES), help=", ".join(SEARCHES))
+    parser.add_argument("--within", type=float, default=0.005, help="of the best F1, by default 0.005")
     chosen = parser.parse_args()
     table = Table(CURVES)
-    good = sum(table.score(setting) >= table.best - WITHIN for setting in table.curves)
-    print(f"{len(table.curves)} settings, best F1 {table.best:.4f}, {good} within {100 * WITHIN:g} points of it")
+    good = sum(table.score(setting) >= table.best - chosen.within for setting in table.curves)
+    print(f"{len(table.curves)} settings, best F1 {table.best:.4f}, {good} within {100 * chosen.within:g} points of it")
     print(f"{'search':26} median, full runs        90th percentile          mean    (of {chosen.seeds} seeds)")
     with ProcessPoolExecutor() as processes:
         for name in chosen.names:
-            costs = list(processes.map(functools.partial(replay, name, table), range(chosen.seeds)))
+            costs = list(processes.map(functools.partial(replay, name, table, chosen.within), range(chosen.seeds)))
             median, high = intervals(costs)
             print(f"{name:26} {median:24} {high:24} {statistics.mean(costs):6.1f}", flush=True)
 
