@@ -21,6 +21,9 @@ RUN += ["model.dropout=0", "model.attention_dropout=0", "budget=smoke", "budget.
 RUN += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
 """Of what an optimiser like Adam does with a gradient that is nearly zero, the sign is left to rounding."""
 
+DRAWS = {"pvera"}
+"""Methods that draw random numbers while they train, other ones on each device."""
+
 LOGITS = '''
 """Write the logits of the runs in the folders argv on the validation split, each as one tensor a batch."""
 
@@ -38,7 +41,7 @@ def logits(folder):
     data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
     data.load()
     with torch.no_grad():
-        return {str(number): run.tuner(batch) for number, batch in enumerate(data.val_dataloader())}
+        return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.val_dataloader())}
 
 
 if __name__ == "__main__":
@@ -52,11 +55,15 @@ TRAIN = '''
 import json
 import sys
 
+import torch.distributed
+
 import peftlab
 
 methods, overrides = map(json.loads, sys.argv[1:])
+destroy, torch.distributed.destroy_process_group = torch.distributed.destroy_process_group, lambda: None
 for method in methods:
     peftlab.run(*overrides, f"peft={method}", f"run_dir=two/{method}", "trainer.devices=2")
+destroy()  # of torchrun's processes, no second group can be made
 '''
 
 pytestmark = pytest.mark.slow
@@ -94,7 +101,7 @@ def test_two_devices_learn_what_one_does(runs, overrides):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     wrong = []
-    for method in METHODS:
+    for method in set(METHODS) - DRAWS:
         expected, found = (load_file(trained(runs / number / method)) for number in ("one", "two"))
         assert found.keys() == expected.keys()
         wrong += [
