@@ -18,7 +18,7 @@ from peftlab.sweep.protocols import interval
 
 HERE = Path(__file__).parent
 HEAD = ["method", "family", "test F1, mean ± SD", "95 % interval", "n", "validation F1", "learning rate"]
-HEAD += ["trainable", "adapter kB", "samples/s", "peak GiB"]
+HEAD += ["trainable", "adapter kB", "peak GiB"]
 Run = dict[str, str]
 
 
@@ -57,7 +57,7 @@ def row(name: str, runs: Sequence[Run]) -> list[str]:
     cells = [f"`{name}`", about(name).family, f"{statistics.fmean(scores):.4f}{spread}", between, str(len(scores))]
     cells += [f"{mean(runs, 'validation_f1'):.4f}", f"{float(runs[0]['lr']):g}"]
     cells += [f"{median('trainable_parameters'):,.0f}", f"{median('adapter_bytes') / 1e3:,.0f}"]
-    return [*cells, f"{median('samples_per_second'):.0f}", f"{median('peak_memory_gib'):.2f}"]
+    return [*cells, f"{median('peak_memory_gib'):.2f}"]
 
 
 def tuned(runs: Sequence[Run], names: Sequence[str]) -> str:

@@ -142,12 +142,12 @@ def _row(name: str, config: PretrainedConfig) -> Row:
     share = megabytes = None
     for task, head in TASKS.items():
         try:
-            tuned = _applied(method, head, config)
+            tuned = _applied(method, head, config, numbers=not tasks)
         except ConfigError as error:
             problem = problem or str(error)
             continue
         tasks.append(task)
-        if trainable is None:
+        if tuned is not None and trainable is None:
             counts = method.count(tuned)
             trainable = counts["trainable_parameters"]
             share = trainable / counts["total_parameters"]
@@ -155,8 +155,11 @@ def _row(name: str, config: PretrainedConfig) -> Row:
     return Row(about(name), trainable, share, megabytes, method.mergeable, tasks, method.learning_rate, problem)
 
 
-def _applied(method: Method, head: Head, config: PretrainedConfig) -> torch.nn.Module:
-    """Return a model with the method applied, of tensors that have a shape and no values where that will do."""
+def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool) -> torch.nn.Module | None:
+    """Return a model with the method applied, of tensors that have a shape and no values where that will do.
+
+    Where the method computes with values, and `numbers` are not wanted, return None: nothing has spoken against it.
+    """
     labels = {n: f"LABEL_{n}" for n in range(LABELS)}
     config = type(config).from_dict(config.to_dict() | {"id2label": labels, "label2id": {}})
     with torch.device("meta"):
@@ -168,8 +171,7 @@ def _applied(method: Method, head: Head, config: PretrainedConfig) -> torch.nn.M
     except ConfigError as error:
         if not isinstance(error.__cause__, NotImplementedError):
             raise
-    # it computes with numbers, and any will do
-    return method.apply(getattr(transformers, head.model).from_config(config), context)
+    return method.apply(getattr(transformers, head.model).from_config(config), context) if numbers else None
 
 
 def markdown(found: Sequence[Row]) -> str:
