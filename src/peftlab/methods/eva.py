@@ -35,4 +35,23 @@ class Eva(LibraryMethod):
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """See `Method.calibrate`."""
         inputs = [dict(batch) for batch in islice(batches, self.batches)]
-        peft.initialize_lora_eva_weights(model, inputs, gather_distributed_inputs=False, show_progress_bar=False)
+        peft.initialize_lora_eva_weights(
+            model,
+            inputs,
+            prepare_layer_inputs_fn=_rows,
+            gather_distributed_inputs=False,
+            show_progress_bar=False,
+        )
+
+
+def _rows(inputs: Tensor | tuple[Tensor, ...], real: Tensor, _name: str) -> Tensor:
+    """Return the inputs of a layer as rows, (rows, size), padding left out.
+
+    Args:
+        inputs: of the layer, (batch, tokens, size), or for all texts alike, such as DeBERTa's relative positions.
+        real: the places of real tokens, (places, 2), in the order of the batch.
+    """
+    states = inputs if isinstance(inputs, Tensor) else inputs[0]
+    if states.ndim == 3 and len(states) == int(real[-1, 0]) + 1:
+        return states[real.T.unbind()]
+    return states.reshape(-1, states.shape[-1])
