@@ -17,7 +17,6 @@ from peftlab.callbacks import trail
 from peftlab.callbacks.trail import Fork, Trail, TrailOf, fork, hashes, read
 from peftlab.tuner import Tuner
 
-
 LAST = 75
 """The last step of the budget."""
 
