@@ -31,7 +31,14 @@ FROM_THE_RUN = {"self", "save_dir"}
 
 
 def read(group: str, option: str) -> dict[str, Any]:
-    return yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    """Return a file, with those that its defaults name put in where they belong."""
+    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    for entry in node.pop("defaults", []):
+        if isinstance(entry, dict):
+            ((place, other),) = entry.items()
+            source, _, key = place.removeprefix("/").partition("@")
+            node[key] = read(source, other)
+    return node
 
 
 def choose(group: str, option: str) -> list[str]:
