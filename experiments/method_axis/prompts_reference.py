@@ -1,0 +1,97 @@
+"""Prompt methods on named entities beside the peft library's own, where that can be trained at all.
+
+python experiments/method_axis/prompts_reference.py [--seeds N]
+
+The same MiniLM, 1,000 sentences of CoNLL-2003, batches, optimiser and schedule, three epochs: once with the method as
+peftlab has it, once with the model that `peft.get_peft_model` makes, its head trained as that library does. Told is F1
+of entities on the whole validation split, mean and SD over the seeds, and of what cannot be trained, why not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+
+from peftlab.one_run import Prepared, build_tuner, prepare
+from peftlab.python_api import compose
+
+EPOCHS = 3
+RECIPE = (
+    "experiment=ner_lora",
+    "logger=[]",
+    "callbacks=[]",
+    "budget.train_examples=1000",
+    f"budget.max_epochs={EPOCHS}",
+)
+LIBRARYS: dict[str, Callable[[Any], Any]] = {
+    "prefix_tuning": lambda spec: peft.PrefixTuningConfig(
+        task_type="TOKEN_CLS", num_virtual_tokens=spec.num_virtual_tokens, prefix_projection=spec.prefix_projection
+    ),
+    "prompt_tuning": lambda spec: peft.PromptTuningConfig(
+        task_type="TOKEN_CLS", num_virtual_tokens=spec.num_virtual_tokens
+    ),
+    "p_tuning": lambda spec: peft.PromptEncoderConfig(
+        task_type="TOKEN_CLS", num_virtual_tokens=spec.num_virtual_tokens, encoder_hidden_size=384
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = parser.parse_args().seeds
+    for method in LIBRARYS:
+        for whose, build in (("peftlab", ours), ("peft library", theirs)):
+            try:
+                scores = [
+                    trained(build, prepare(compose(*RECIPE, f"peft={method}", f"seed={n}"))) for n in range(seeds)
+                ]
+            except (ValueError, RuntimeError, IndexError) as error:
+                print(f"{method:14} {whose:13} cannot be trained: {error}", flush=True)
+                continue
+            spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            print(f"{method:14} {whose:13} {statistics.mean(scores):.4f} ± {spread:.4f}", flush=True)
+
+
+def ours(ready: Prepared) -> nn.Module:
+    return build_tuner(ready.spec, ready.pretrained).model
+
+
+def theirs(ready: Prepared) -> nn.Module:
+    config = LIBRARYS[ready.spec.peft.name](ready.spec.peft)
+    model: nn.Module = peft.get_peft_model(ready.pretrained.backbone(ready.spec.task), config)
+    return model
+
+
+def trained(build: Callable[[Prepared], nn.Module], ready: Prepared) -> float:
+    """Return the F1 on validation after the training."""
+    spec, data = ready.spec, ready.data
+    model = build(ready).train()
+    optimizer = spec.optimizer.attach(model, ("classifier",))
+    schedule = spec.scheduler.attach(optimizer, EPOCHS * len(data.train_dataloader()))
+    weights = [p for p in model.parameters() if p.requires_grad]
+    for epoch in range(EPOCHS):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            spec.task.loss(model(**batch["inputs"]).logits, batch).backward()
+            nn.utils.clip_grad_norm_(weights, spec.trainer.clip_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    model.eval()
+    metric = spec.task.metric()
+    with torch.no_grad():
+        for batch in data.val_dataloader():
+            spec.task.update(metric, spec.task.decode(model(**batch["inputs"]).logits, batch))
+    return float(metric.compute()["entity_f1"])
+
+
+if __name__ == "__main__":
+    main()
