@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 import peftlab
-from peftlab.exits import conf_dir
+from peftlab.callbacks.cost import Cost
+from peftlab.exits import Interrupted, conf_dir
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 RUN = ["trainer=cpu", "trainer.precision=32-true", "data.batch_size=8", "data.eval_batch_size=8", "callbacks=[]"]
@@ -91,6 +94,22 @@ def test_a_new_process_gives_the_same_logits(runs):
         expected, found = logits(runs / "one" / method), load_file(runs / "one" / f"{method}.safetensors")
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[number], expected[number]) for number in expected), method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_goes_on_to_the_same_bits(method, runs, overrides, monkeypatch):
+    def interrupt(self, trainer, *_):
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cost, "on_train_batch_end", interrupt)
+        with pytest.raises(Interrupted):
+            peftlab.run(*overrides, f"peft={method}", "run_dir=run")
+    resumed = peftlab.run(*overrides, f"peft={method}", "run_dir=run")
+    assert "resumed" in [event["event"] for event in resumed.data["history"]]
+    for file in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors", "adapter/adapter_model.safetensors"):
+        assert Path("run", file).read_bytes() == (runs / "one" / method / file).read_bytes(), file
 
 
 def test_two_devices_learn_what_one_does(runs, overrides):
