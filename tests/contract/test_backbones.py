@@ -217,6 +217,8 @@ HUB = [
     for file in sorted((conf_dir() / "model").glob("*.yaml"))
     if yaml.safe_load(file.read_text(encoding="utf-8"))["source"]["_target_"] == "peftlab.sources.HubSource"
 ]
+ARCHITECTURES = sorted({FAMILIES[option].blocks[0]: option for option in reversed(HUB)}.values())
+"""One option of each: what the architecture alone decides is tested once."""
 
 
 def test_every_option_has_its_family():
@@ -429,7 +431,7 @@ def test_rows_may_be_as_long_as_there_are_positions(option, spec_of, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_the_implementation_of_attention(option, spec_of, task):
     spec = spec_of(option, "model.attention=sdpa", *NO_DROPOUT)
     if not FAMILIES[option].sdpa:
@@ -447,7 +449,7 @@ def test_the_implementation_of_attention(option, spec_of, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_gradient_checkpointing(option, spec_of, task):
     spec = spec_of(option, "trainer.gradient_checkpointing=true", *NO_DROPOUT)
     pretrained = fetch(spec.model)
@@ -470,7 +472,7 @@ def test_gradient_checkpointing(option, spec_of, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "full", "head"])
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 class TestTraining:
     @pytest.fixture
     def tuned(self, option, peft, spec_of, task):
@@ -553,7 +555,7 @@ def test_a_head_for_whole_texts(option, spec_of, saved, classification):
 @pytest.mark.slow
 @pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])
 @pytest.mark.parametrize("peft", ["lora", "full", "head"])
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tmp_path):
     spec = spec_of(option, f"peft={peft}", *NO_DROPOUT)
     pretrained = fetch(spec.model)
@@ -595,7 +597,7 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_of, task):
     spec = spec_of(option, "peft=lora", *NO_DROPOUT)
     pretrained = fetch(spec.model)
@@ -614,7 +616,7 @@ def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_o
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):
     pretrained = fetch(spec_of(option, "model.dropout=0.3").model)
     model = pretrained.backbone(task)
@@ -635,7 +637,7 @@ def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_training_can_start_above_frozen_layers(option, spec_of, task):
     """That starting there gives the same bits is part of looking for the border."""
     spec = spec_of(option, "peft=head", *NO_DROPOUT)
