@@ -20,7 +20,7 @@ def main() -> None:
     table.writeheader()
     folder = Path(sys.argv[1])
     for trial in board.read(folder)["trials"]:
-        if trial["status"] == "completed":
+        if trial["state"] == "completed":
             table.writerow(row(RunRecord.load(folder / trial["run_id"]).data))
 
 
