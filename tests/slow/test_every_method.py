@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import peftlab
-from peftlab.callbacks.cost import Cost
+from peftlab.callbacks.trail import Trail
 from peftlab.exits import Interrupted, conf_dir
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
@@ -98,12 +98,15 @@ def test_a_new_process_gives_the_same_logits(runs):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_goes_on_to_the_same_bits(method, runs, overrides, monkeypatch):
-    def interrupt(self, trainer, *_):
+    write = Trail.on_train_batch_end
+
+    def interrupt(self, trainer, *rest):
+        write(self, trainer, *rest)
         if trainer.global_step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Cost, "on_train_batch_end", interrupt)
+        patch.setattr(Trail, "on_train_batch_end", interrupt)
         with pytest.raises(Interrupted):
             peftlab.run(*overrides, f"peft={method}", "run_dir=run")
     resumed = peftlab.run(*overrides, f"peft={method}", "run_dir=run")
