@@ -68,7 +68,7 @@ def kronecker(i, o, r):
 
 
 SIZES = {
-    **{name: lambda i, o, g: g.r * (i + o) for name in LORA_LIKE},  # Hu et al. 2021, section 4.1
+    **{name: lambda i, o, g: g.r * (i + o) for name in sorted(LORA_LIKE)},  # Hu et al. 2021, section 4.1
     "dora": lambda i, o, g: g.r * (i + o) + o,  # and a magnitude of each output
     "adalora": lambda i, o, g: g.init_r * (i + o + 1),  # and singular values
     "delora": lambda i, o, g: g.r * (i + o) + 1,  # and a norm
