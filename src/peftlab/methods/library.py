@@ -27,7 +27,7 @@ GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_mode
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
 _BESIDE_THE_FUNCTION = re.compile(
-    r"init|dropout|^(task_type|target_modules|exclude_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
+    r"init|dropout|^(task_type|\w+_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
     r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step|projection_\w+)$"
 )
 """Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
