@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import peft
-import torch
 from torch import nn
 
 from peftlab.one_run import Prepared, build_tuner, prepare
 from peftlab.python_api import compose
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "throughput"))
+
+from measure import f1, train_plainly
 
 EPOCHS = 3
 RECIPE = (
@@ -71,26 +76,9 @@ def theirs(ready: Prepared) -> nn.Module:
 
 def trained(build: Callable[[Prepared], nn.Module], ready: Prepared) -> float:
     """Return the F1 on validation after the training."""
-    spec, data = ready.spec, ready.data
-    model = build(ready).train()
-    optimizer = spec.optimizer.attach(model, ("classifier",))
-    schedule = spec.scheduler.attach(optimizer, EPOCHS * len(data.train_dataloader()))
-    weights = [p for p in model.parameters() if p.requires_grad]
-    for epoch in range(EPOCHS):
-        loader = data.train_dataloader()
-        loader.sampler.set_epoch(epoch)
-        for batch in loader:
-            spec.task.loss(model(**batch["inputs"]).logits, batch).backward()
-            nn.utils.clip_grad_norm_(weights, spec.trainer.clip_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-    model.eval()
-    metric = spec.task.metric()
-    with torch.no_grad():
-        for batch in data.val_dataloader():
-            spec.task.update(metric, spec.task.decode(model(**batch["inputs"]).logits, batch))
-    return float(metric.compute()["entity_f1"])
+    model = build(ready)
+    train_plainly(model, ["classifier"], ready.spec, ready.data, EPOCHS)
+    return f1(model, ready.data, ready.spec.trainer.precision)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,7 @@ Run = dict[str, str]
 def main() -> None:
     with (HERE / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
-    finals = {
-        name: [run for run in runs if (run["method"], run["phase"]) == (name, "final")] for name in method_names()
-    }
+    finals = {name: of(runs, name, "final") for name in method_names()}
     done = sorted((name for name in finals if finals[name]), key=lambda name: -mean(finals[name], "test_f1"))
     lines = [HEAD, ["---"] * len(HEAD), *(row(name, finals[name]) for name in done)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 EXPERIMENTS = {"lora": [], "full": ["peft=full"], "head": ["peft=head"]}
@@ -178,26 +178,32 @@ def peftlab_as_it_comes(work: Work) -> dict[str, float]:
 
 def plain_loop_over_our_batches(work: Work) -> dict[str, float]:
     """What `peftlab.run` computes, without Lightning, callbacks and loggers."""
+    spec, data, tuner = work.ready()
+    seconds = train_plainly(tuner.model, tuner.context.head, spec, data, work.epochs)
+    return work.measured(tuner.model, data, seconds, spec.trainer.precision)
+
+
+def train_plainly(model: Any, head: Sequence[str], spec: Any, data: Any, epochs: int) -> float:
+    """Train `model` as a run of `spec` does, in a loop and no more; return the seconds that the steps took."""
     from torch import nn
 
-    spec, data, tuner = work.ready()
-    tuner.train()
-    optimizer = spec.optimizer.attach(tuner.model, tuner.context.head)
-    schedule = spec.scheduler.attach(optimizer, work.epochs * len(data.train_dataloader()))
-    trained = [p for p in tuner.parameters() if p.requires_grad]
+    model.train()
+    optimizer = spec.optimizer.attach(model, head)
+    schedule = spec.scheduler.attach(optimizer, epochs * len(data.train_dataloader()))
+    trained = [p for p in model.parameters() if p.requires_grad]
     began = time.perf_counter()
-    for epoch in range(work.epochs):
+    for epoch in range(epochs):
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
         for batch in loader:
             with autocast(spec.trainer.precision):
-                loss = spec.task.loss(tuner(batch), batch)
+                loss = spec.task.loss(model(**batch["inputs"]).logits, batch)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, spec.trainer.clip_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-    return work.measured(tuner.model, data, time.perf_counter() - began, spec.trainer.precision)
+    return time.perf_counter() - began
 
 
 def trainer_as_it_comes(work: Work) -> dict[str, float]:

@@ -191,7 +191,7 @@ def run(
                 fit(trainer, tuner, data, best, checkpoint)
                 validated = best.is_last and is_last_validation(trainer)
                 tuner.load_weights(folder.best)
-                evaluate(trainer, tuner, data, record, validated and not spec.trainer.world_size > 1)
+                evaluate(trainer, tuner, data, record, validated and spec.trainer.world_size == 1)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
                 record.update(cost=cost.totals())

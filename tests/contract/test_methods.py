@@ -227,6 +227,10 @@ def unwrapped(key):
     return key.replace(".base_layer.", ".").removeprefix("base_model.").removeprefix("model.")
 
 
+def size_of_head(fitted):
+    return sum(fitted.model.get_parameter(key).numel() for key in head_in(fitted.model, fitted.context))
+
+
 def copies(model):
     return {name: tensor.detach().clone() for name, tensor in model.state_dict(keep_vars=True).items()}
 
@@ -594,8 +598,7 @@ def test_its_size_is_that_of_the_formula(name, fitted, plain):
     assert len(layers) == 12
     size = sum(SIZES[name](layer.in_features, layer.out_features, FILES[name]) for layer in layers)
     size += SHARED_SIZES.get(name, lambda _: 0)(FILES[name])
-    head = sum(fitted.model.get_parameter(key).numel() for key in head_in(fitted.model, fitted.context))
-    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + head
+    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + size_of_head(fitted)
 
 
 @pytest.mark.parametrize(
@@ -603,8 +606,7 @@ def test_its_size_is_that_of_the_formula(name, fitted, plain):
 )
 def test_the_size_of_vectors(name, size, fitted):
     """IA3 scales what attention gives and the feed-forward layers get (Liu et al. 2022, section 3.3)."""
-    head = sum(fitted.model.get_parameter(key).numel() for key in head_in(fitted.model, fitted.context))
-    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + head
+    assert fitted.method.count(fitted.model)["trainable_parameters"] == size + size_of_head(fitted)
 
 
 @pytest.mark.parametrize("name", LORA)

@@ -65,9 +65,13 @@ TASKS = {"TOKEN_CLS": AutoModelForTokenClassification, "SEQ_CLS": AutoModelForSe
 pytestmark = pytest.mark.slow
 
 
-def logits(model):
+def inputs():
     ids = torch.arange(5, 35).reshape(3, 10)
-    return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def logits(model):
+    return model(**inputs()).logits
 
 
 def tuned(method, architecture, task, seed=0):
@@ -102,8 +106,7 @@ def test_what_cannot_work_says_what_it_needs(name, architecture, task, spec):
 def test_it_trains_what_it_should(name, architecture, task, spec, tmp_path):
     method = spec(f"peft={name}").peft
     model, context = tuned(method, architecture, task)
-    ids = torch.arange(5, 35).reshape(3, 10)
-    method.calibrate(model, [{"input_ids": ids, "attention_mask": torch.ones_like(ids)}])
+    method.calibrate(model, [inputs()])
     before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
     for _ in range(3):

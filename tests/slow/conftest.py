@@ -1,16 +1,18 @@
-"""A package with callbacks that disturb a run on several devices; the command of a sweep."""
+"""What slow tests share: callbacks that disturb a run, logits of runs in a new process, the command of a sweep."""
 
 from __future__ import annotations
 
 import csv
 import json
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 CALLBACKS = '''
 import os
@@ -53,6 +55,40 @@ def disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, s
         return ["allow=[disturbing]", *(f"+callbacks.disturb.{key}={value}" for key, value in callback.items())]
 
     return overrides
+
+
+LOGITS = '''
+"""Load the runs in the folders argv and write the logits of each on the test split, as one tensor a batch."""
+
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from peftlab.data.module import DataModule
+from peftlab.finished_run import load
+
+
+def logits(folder):
+    run = load(folder)
+    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
+    data.load()
+    with torch.no_grad():
+        return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.test_dataloader())}
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        save_file(logits(folder), f"{folder}.safetensors")
+'''
+
+
+def logits_here_and_elsewhere(folder: Path, runs: Sequence[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the logits of the runs in `folder` by batch of the test split, of this process and of a new one."""
+    (folder / "logits.py").write_text(LOGITS)
+    subprocess.run([sys.executable, "logits.py", *runs], check=True, cwd=folder)
+    logits = runpy.run_path(str(folder / "logits.py"))["logits"]
+    return {run: (logits(folder / run), load_file(folder / f"{run}.safetensors")) for run in runs}
 
 
 class SweepCommand:

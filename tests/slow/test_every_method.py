@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.slow.conftest import logits_here_and_elsewhere
 
 import peftlab
 from peftlab.callbacks.trail import Trail
@@ -26,31 +26,6 @@ RUN += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
 
 DRAWS = {"pvera"}
 """Methods that draw random numbers while they train, other ones on each device."""
-
-LOGITS = '''
-"""Write the logits of the runs in the folders argv on the validation split, each as one tensor a batch."""
-
-import sys
-
-import torch
-from safetensors.torch import save_file
-
-from peftlab.data.module import DataModule
-from peftlab.finished_run import load
-
-
-def logits(folder):
-    run = load(folder)
-    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
-    data.load()
-    with torch.no_grad():
-        return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.val_dataloader())}
-
-
-if __name__ == "__main__":
-    for folder in sys.argv[1:]:
-        save_file(logits(folder), f"{folder}.safetensors")
-'''
 
 TRAIN = '''
 """Train with the methods and the overrides in argv on the devices that torchrun gives."""
@@ -87,11 +62,7 @@ def runs(overrides, tmp_path_factory):
 
 
 def test_a_new_process_gives_the_same_logits(runs):
-    (runs / "logits.py").write_text(LOGITS)
-    subprocess.run([sys.executable, "logits.py", *(f"one/{method}" for method in METHODS)], check=True, cwd=runs)
-    logits = runpy.run_path(str(runs / "logits.py"))["logits"]
-    for method in METHODS:
-        expected, found = logits(runs / "one" / method), load_file(runs / "one" / f"{method}.safetensors")
+    for method, (expected, found) in logits_here_and_elsewhere(runs / "one", METHODS).items():
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[number], expected[number]) for number in expected), method
 

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.slow.conftest import logits_here_and_elsewhere
 
 from peftlab.one_run import run
-
-LOGITS = '''
-"""Load the runs in the folders argv and write the logits of each on the test split, as one tensor a batch."""
-
-import sys
-
-import torch
-from safetensors.torch import save_file
-
-from peftlab.data.module import DataModule
-from peftlab.finished_run import load
-
-
-def logits(folder):
-    run = load(folder)
-    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
-    data.load()
-    with torch.no_grad():
-        return {str(number): run.tuner(batch) for number, batch in enumerate(data.test_dataloader())}
-
-
-if __name__ == "__main__":
-    for folder in sys.argv[1:]:
-        save_file(logits(folder), f"{folder}.safetensors")
-'''
 
 pytestmark = pytest.mark.slow
 
@@ -45,11 +19,7 @@ def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp
     methods = ["lora", "full", "head"]
     for peft in methods:
         run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", f"run_dir={peft}"))
-    (tmp_path / "logits.py").write_text(LOGITS)
-    subprocess.run([sys.executable, "logits.py", *methods], check=True, cwd=tmp_path)
-    logits = runpy.run_path("logits.py")["logits"]
-    for peft in methods:
-        expected, found = logits(peft), load_file(f"{peft}.safetensors")
+    for peft, (expected, found) in logits_here_and_elsewhere(tmp_path, methods).items():
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[number], expected[number]) for number in expected), peft
 

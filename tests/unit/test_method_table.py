@@ -22,12 +22,9 @@ def test_the_readme_names_every_method():
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme_is_what_the_command_prints(capsys, monkeypatch):
-    names = [name for name in method_table.method_names() if name != "frod"]  # which solves equations for a minute
-    monkeypatch.setattr(method_table, "method_names", lambda: names)
+def test_the_table_of_the_readme_is_what_the_command_prints(capsys):
     cli.main(["methods", "--markdown"])
-    shown = readme_table().splitlines()
-    assert capsys.readouterr().out.splitlines() == [line for line in shown if not line.startswith("| `frod` ")]
+    assert capsys.readouterr().out == readme_table()
 
 
 @pytest.mark.parametrize("name", method_table.method_names())

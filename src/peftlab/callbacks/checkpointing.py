@@ -43,9 +43,8 @@ class Checkpointing(Callback):
         self._saved: int | None = None
         self._since = time.perf_counter()
         self._took = 0.0
-        self._unvalidated: int | None = None
-        """After which step the checkpoint was made, where the validation after it was not over."""
-        self._reopened = False
+        self._reopen = False
+        """Whether the checkpoint was made after the last step, within the validation that follows it."""
         self._generators: list[dict[str, Any]] = []
 
     def save(self, trainer: L.Trainer) -> None:
@@ -64,15 +63,14 @@ class Checkpointing(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Have Lightning validate anew what was interrupted after the last step: it would take itself for done."""
-        if self._unvalidated is not None and self._unvalidated == trainer.max_steps:
+        if self._reopen:
             trainer.fit_loop.epoch_loop.max_steps += 1
-            self._reopened = True
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take that back: the validation has begun."""
-        if self._reopened:
+        if self._reopen:
             trainer.fit_loop.epoch_loop.max_steps -= 1
-            self._reopened = False
+            self._reopen = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on with the random numbers of the checkpoint: nothing draws any from here to the first step."""
@@ -120,11 +118,11 @@ class Checkpointing(Callback):
                 counter[name] = counter[name] // checkpoint["accumulate"] * trainer.accumulate_grad_batches
         trainer.should_stop = checkpoint["should_stop"]
         self._generators = checkpoint["generators"]
-        self._saved, self._unvalidated = checkpoint["global_step"], None
-        if not checkpoint["validated"]:
-            self._saved, self._unvalidated = None, checkpoint["global_step"]
-            if trainer.optimizers:  # a sharded model is loaded after `on_fit_start`
-                self.on_fit_start(trainer, pl_module)
+        step, validated = checkpoint["global_step"], checkpoint["validated"]
+        self._saved = step if validated else None
+        self._reopen = not validated and step == trainer.max_steps
+        if trainer.optimizers:  # a sharded model is loaded after `on_fit_start`
+            self.on_fit_start(trainer, pl_module)
         for logger in _loggers(trainer):
             logger.load_state_dict(checkpoint["loggers"].get(logger.label, {}))
 

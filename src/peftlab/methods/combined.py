@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
-from peftlab.methods.method import ADAPTER_CONFIG, Method, MethodContext, is_of_head, spec
+from peftlab.methods.method import Method, MethodContext, is_of_head, spec
 
 
 @spec
@@ -112,13 +111,9 @@ class Combined(Method):
         """See `Method.count`."""
         return self.second.count(model)
 
-    def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """See `Method.save`; the two methods are named in the JSON file."""
-        size = super().save(model, folder, context)
-        description = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        description["methods"] = [method.name for method in self.methods]
-        (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        return size
+    def description(self, context: MethodContext) -> dict[str, Any]:
+        """See `Method.description`; the two methods are named, too."""
+        return super().description(context) | {"methods": [method.name for method in self.methods]}
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`."""

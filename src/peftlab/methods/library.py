@@ -31,7 +31,7 @@ _BESIDE_THE_FUNCTION = re.compile(
     r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step|projection_\w+)$"
 )
 """Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
-_REWRITES_THE_BASE = re.compile(r".*\b(pissa|olora|corda|loftq|lora_ga)")
+_REWRITES_THE_BASE = re.compile(r"\b(pissa|olora|corda|loftq|lora_ga)")
 """Ways to begin that take a part out of the frozen weights."""
 
 
@@ -141,17 +141,20 @@ class LibraryMethod(Method):
 
     def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
         """See `Method.check_description`; how an adapter began, or was regularised, makes it no other."""
-        if description.get("peft_type") != self.peft_type:
-            found = description.get("peft_type") or description.get("method")
-            raise ConfigError(f"adapter: it is of the method {found}, and peft={self.name} is {self.peft_type}")
+        super().check_description(description, model)
         own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
         differ = [
             f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
-            for key, value in _plain(description).items()
-            if key in own and value != own[key] and (_decides(key) or _REWRITES_THE_BASE.match(f"{value} {own[key]}"))
+            for key, value in description.items()
+            if key in own and value != own[key]
+            if not _BESIDE_THE_FUNCTION.search(key) or _REWRITES_THE_BASE.search(f"{value} {own[key]}")
         ]
         if differ:
             raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")
+
+    def kind(self, model: nn.Module) -> str:
+        """See `Method.kind`."""
+        return self.peft_type
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
@@ -165,10 +168,6 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library says that a method has no merge
             return super().merge(model)
-
-
-def _decides(key: str) -> bool:
-    return not _BESIDE_THE_FUNCTION.search(key)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,9 +114,13 @@ class Method(ABC):
             the size of the tensors' file in bytes.
         """
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
-        description = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
-        (folder / ADAPTER_CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        description = json.dumps(self.description(context), indent=2)
+        (folder / ADAPTER_CONFIG).write_text(description + "\n", encoding="utf-8")
         return (folder / ADAPTER_WEIGHTS).stat().st_size
+
+    def description(self, context: MethodContext) -> dict[str, Any]:
+        """Return what an adapter says of itself in its JSON file."""
+        return {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return a plain transformers model that computes what `model` does; `model` itself may be used up.
@@ -171,9 +175,14 @@ class Method(ABC):
         Raises:
             ConfigError: it is none of this method with these options.
         """
-        found = description.get("method") or description.get("peft_type")
-        if found != self.name:
-            raise ConfigError(f"adapter: it is of the method {found}, and this is peft={self.name}")
+        found, kind = description.get("method") or description.get("peft_type"), self.kind(model)
+        if found != kind:
+            mine = f"this is peft={self.name}" if kind == self.name else f"peft={self.name} is {kind}"
+            raise ConfigError(f"adapter: it is of the method {found}, and {mine}")
+
+    def kind(self, model: nn.Module) -> str:
+        """Return what an adapter of `model` calls the method in its JSON file."""
+        return self.name
 
 
 def _description(folder: Path) -> dict[str, Any]:

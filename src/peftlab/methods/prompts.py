@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,12 +94,10 @@ class Prompts(Insertion):
             load_into(network, folder / REPARAMETRISATION)
         return new
 
-    def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
-        """See `Method.check_description`."""
-        kind = self.library_config(model).peft_type
-        if description.get("peft_type") != kind.value:
-            found = description.get("peft_type") or description.get("method")
-            raise ConfigError(f"adapter: it is of the method {found}, and peft={self.name} is {kind.value}")
+    def kind(self, model: nn.Module) -> str:
+        """See `Method.kind`."""
+        kind: str = self.library_config(model).peft_type.value
+        return kind
 
 
 def _encoder(model: Any) -> Any:
