@@ -19,7 +19,7 @@ from typing import Any
 
 from peftlab.errors import ConfigError
 from peftlab.exits import SIGNALS
-from peftlab.sweep.worker import PRUNED, Order, look, work
+from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 
 
 def fork_server() -> ForkServerContext:
@@ -36,6 +36,8 @@ class TrialProcess:
     process: ForkServerProcess
     connection: Connection
     asked_to_end: bool = field(default=False, init=False)
+    _listens: bool = field(default=False, init=False)
+    """Whether it can be asked: before, a signal is lost, or ends it like a failure."""
 
     @classmethod
     def start(cls, context: ForkServerContext, order: Order) -> TrialProcess:
@@ -52,6 +54,11 @@ class TrialProcess:
         with contextlib.suppress(EOFError, OSError):
             while self.connection.poll():
                 found.append(self.connection.recv())
+        if BEGAN in found:
+            found.remove(BEGAN)
+            self._listens = True
+            if self.asked_to_end:
+                self._signal(signal.SIGINT)
         return found
 
     def answer(self, goes_on: bool) -> None:
@@ -60,10 +67,15 @@ class TrialProcess:
             self.connection.send(goes_on)
 
     def ask_to_end(self) -> None:
-        """Have it end at its next step, with a checkpoint; a second time, at once."""
-        self.asked_to_end = True
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGINT)
+        """Have it end at its next step, with a checkpoint; a second time, at once.
+
+        If it has only just been started, it is told by `messages`, as soon as it listens.
+        """
+        again, self.asked_to_end = self.asked_to_end, True
+        if self._listens:
+            self._signal(signal.SIGINT)
+        elif again:
+            self._signal(signal.SIGKILL)
 
     def ended(self) -> bool:
         """Return whether it has ended; what it had started itself then is ended, too."""
@@ -85,6 +97,10 @@ class TrialProcess:
         if code in SIGNALS.values():
             return "interrupted by somebody else"
         return "pruned" if code == PRUNED else f"ended with exit code {code}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
 
     @property
     def _pid(self) -> int:

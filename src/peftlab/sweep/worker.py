@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 """Seconds in which a trial whose controller has gone must come to the end of its step or batch."""
 
+BEGAN = ("began",)
+"""What a trial tells first: from now on a signal ends it as it should."""
+
 PRUNED = 4
 """The exit code of a trial that has been pruned; see `peftlab.exits` for the others."""
 
@@ -53,7 +56,9 @@ def work(order: Order, connection: Connection) -> None:
 
     try:
         with user_exits():
-            run(OmegaConf.create(order.config), order.command, order.overrides, _Teller(connection))
+            teller = _Teller(connection)
+            teller.began()
+            run(OmegaConf.create(order.config), order.command, order.overrides, teller)
     except Pruned:
         sys.exit(PRUNED)
     finally:
@@ -211,6 +216,9 @@ class _Teller:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def began(self) -> None:
+        self._tell(BEGAN)
 
     def stepped(self, step: int, steps: int) -> None:
         self._tell(("stepped", step, steps))
