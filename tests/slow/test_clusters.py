@@ -22,16 +22,17 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Failing(Callback):
-    """Fail in training, with a certain seed."""
+    """Fail in training, with certain seeds, each in its way."""
 
-    def __init__(self, seed: int, how: str):
-        self.seed, self.how = seed, how
+    def __init__(self, **seeds: int):
+        self.ways = {str(seed): way for way, seed in seeds.items()}
 
     def on_train_batch_end(self, trainer, *_):
-        if trainer.lightning_module is not None and os.environ["PL_GLOBAL_SEED"] == str(self.seed):
-            if self.how == "raise":
+        way = self.ways.get(os.environ["PL_GLOBAL_SEED"])
+        if trainer.lightning_module is not None and way is not None:
+            if way == "raise":
                 raise ArithmeticError("it has failed")
-            if self.how == "exit":
+            if way == "exit":
                 raise SystemExit(3)
             os.kill(os.getpid(), signal.SIGKILL)
 '''
@@ -92,21 +93,18 @@ def test_a_grid_is_run_kept_and_widened(sweep):
 
 
 @pytest.mark.usefixtures("failing")
-@pytest.mark.parametrize(
-    ("how", "told"),
-    [("raise", "ArithmeticError: it has failed"), ("exit", "SystemExit"), ("kill", "ended by SIGKILL")],
-)
-def test_a_trial_that_fails_or_dies_stops_no_other(sweep, how, told):
+def test_trials_that_fail_or_die_stop_no_other(sweep):
     # in the place of a callback that is no part of the identity
-    fails = {"_target_": "failing.Failing", "seed": 1, "how": how}
+    fails = {"_target_": "failing.Failing", "raise": 1, "exit": 2, "kill": 3}
     more = ["allow=[failing]", *(f"+callbacks.progress.{key}={value}" for key, value in fails.items())]
-    ended = sweep.run("seed=0,1,2", *more, code=1)
-    assert "1 of 3 trials failed" in ended.stderr
+    ended = sweep.run("seed=0,1,2,3,4", *more, code=1)
+    assert "3 of 5 trials failed" in ended.stderr
     rows = {row["seed"]: row for row in sweep.rows()}
-    assert [rows[seed]["state"] for seed in "012"] == ["completed", "failed", "completed"]
-    assert told in rows["1"]["error"]
-    assert "3 trials, 2 of them done" in sweep.run("seed=0,1,2").stdout
-    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 3
+    assert [rows[seed]["state"] for seed in "01234"] == ["completed", "failed", "failed", "failed", "completed"]
+    told = ["ArithmeticError: it has failed", "SystemExit", "ended by SIGKILL"]
+    assert all(text in rows[seed]["error"] for seed, text in zip("123", told, strict=True))
+    assert "5 trials, 2 of them done" in sweep.run("seed=0,1,2,3,4").stdout
+    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 5
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")

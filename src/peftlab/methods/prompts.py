@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import torch
 from peft import PrefixEncoder, PrefixTuningConfig, PromptEmbedding, PromptEncoder, PromptEncoderConfig
 from peft import PromptTuningConfig as PromptEmbeddingConfig
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,6 +91,13 @@ class Prompts(Insertion):
                 f"adapter = '{folder}': the network that made its prompts is not there ({REPARAMETRISATION}), and they "
                 "cannot be trained further by themselves"
             )
+        if network:
+            stored = load_file(folder / REPARAMETRISATION)
+            if _shapes(stored) != _shapes(network):
+                raise ConfigError(
+                    f"adapter = '{folder}': the network in its {REPARAMETRISATION} is another than that of "
+                    f"peft={self.name}; set the options of peft that begin with encoder_ as it was trained with"
+                )
         new = super().adopt(model, folder, context)
         if network:
             load_into(network, folder / REPARAMETRISATION)
@@ -98,6 +107,10 @@ class Prompts(Insertion):
         """See `Method.kind`."""
         kind: str = self.library_config(model).peft_type.value
         return kind
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _encoder(model: Any) -> Any:

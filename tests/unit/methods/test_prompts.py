@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import peft
 import pytest
 import torch
@@ -101,6 +103,20 @@ class TestTaggers:
         method.load(again, tmp_path)
         given = texts(types=False)
         assert torch.equal(again(**given).logits, model(**given).logits)
+
+
+@pytest.mark.parametrize("name", ["p_tuning_lstm", "prefix_projection"])
+def test_training_goes_on_with_the_same_network_only(name, tmp_path):
+    model, context = applied(METHODS[name], make(BERT))
+    METHODS[name].save(model, tmp_path, context)
+    begun, _ = applied(METHODS[name], make(BERT))
+    assert METHODS[name].adopt(begun, tmp_path, context) == []
+    other = replace(METHODS[name], encoder_hidden_size=3)
+    begun, _ = applied(other, make(BERT))
+    before = {key: tensor.clone() for key, tensor in begun.state_dict().items()}
+    with pytest.raises(ConfigError, match="options of peft that begin with encoder_"):
+        other.adopt(begun, tmp_path, context)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in begun.state_dict().items())
 
 
 def test_a_prefix_takes_the_gradient_under_checkpointing_too():
