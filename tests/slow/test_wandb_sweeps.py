@@ -61,14 +61,18 @@ def test_a_trial_that_is_killed_and_goes_on_is_one_run(tiny_overrides, disturb, 
     options = ["logger=[wandb]", "callbacks=[]", "name=tiny", "sweep.probe_seconds=0", "seed=0,1"]
     # in the place of a callback that is no part of the identity
     killed = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
-    do("train", "-m", *tiny_overrides, *options, *killed, code=1, WANDB_MODE="offline")
-    do("train", "-m", *tiny_overrides, *options, WANDB_MODE="offline")
+    variables = {"WANDB_MODE": "offline", "WANDB_RUN_ID": "for1run"}
+    do("train", "-m", *tiny_overrides, *options, *killed, code=1, **variables)
+    do("train", "-m", *tiny_overrides, *options, **variables)
+    known = set()
     for file in FOLDER.glob("*/record.json"):
         history = json.loads(file.read_text())["history"]
         (tracked,) = {event["id"] for event in history if event.get("logger") == "wandb"}
         ids = {run.run_id for found in read_wandb(file.parent) for run in found.records.get("run", [])}
         assert ids == {tracked}
-    assert len(list(FOLDER.glob("*/record.json"))) == 2
+        known.add(tracked)
+    assert len(known) == 2
+    assert "for1run" not in known
 
 
 def test_an_agent_of_wandb_sees_the_run_it_has_started(tiny_overrides, tmp_path, read_wandb):

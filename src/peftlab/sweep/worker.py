@@ -238,6 +238,7 @@ def _begin(environment: Mapping[str, str], output: Path) -> None:
     """Become a process of its own: group, variables, output; end with the controller."""
     os.setpgid(0, 0)  # so that Ctrl-C reaches the controller alone, and what this starts can be ended with it
     os.environ.update(environment)
+    os.environ.pop("WANDB_RUN_ID", None)  # it names one run, and this is one of many
     output.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
