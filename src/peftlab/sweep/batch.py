@@ -6,11 +6,13 @@ the file system that both see: the records in the folder of the sweep are what t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,14 +23,14 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.errors import ConfigError, RunError
+from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.exits import SIGNALS, Interrupted, typed_overrides
 from peftlab.locks import is_locked
 from peftlab.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
-from peftlab.sweep.controller import TICK_SECONDS, Controller
-from peftlab.sweep.ledger import Cell, output_of
+from peftlab.sweep.controller import TICK_SECONDS, Controller, fill_in
+from peftlab.sweep.ledger import Cell, outcome, output_of
 from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
 from peftlab.sweep.slots import Slot
 from peftlab.sweep.spec import SweepSpec
@@ -38,6 +40,9 @@ log = logging.getLogger("peftlab")
 
 INTERRUPTED = "interrupted"
 """How a trial has ended that a signal has asked to, with a checkpoint."""
+
+LOOK_SECONDS = 5.0
+"""Between looks at the records of trials while a launcher is at work."""
 
 _IN_ONE_BATCH = ("grid", "random", "qmc")
 """The searches that need to know of no trial how it went before they propose the next."""
@@ -118,9 +123,9 @@ class Batch(Controller):
         self._write(now=True)
         ways: Sequence[str | None]
         try:
-            ways = [
-                way(done) for done in self.launcher.launch([self._overrides(cell, how) for cell, _, how in jobs], 0)
-            ]
+            with self._following(jobs):
+                done = self.launcher.launch([self._overrides(cell, how) for cell, _, how in jobs], 0)
+            ways = [way(one) for one in done]
         except Interrupted:
             for cell, row, _ in jobs:
                 row.state = "interrupted"
@@ -137,6 +142,38 @@ class Batch(Controller):
         for (cell, row, _), how in zip(jobs, ways, strict=True):
             self._over(cell, row, how)
         self._write(now=True)
+
+    @contextlib.contextmanager
+    def _following(self, jobs: Sequence[tuple[Cell, Trial, str]]) -> Iterator[None]:
+        """Keep the board current meanwhile, by what the records say: the launcher itself tells nothing."""
+        over = threading.Event()
+
+        def follow() -> None:
+            while not over.wait(LOOK_SECONDS):
+                for cell, row, _ in jobs:
+                    with contextlib.suppress(OSError, UserError):  # what that means is found when the trial is over
+                        self._look(cell, row)
+                self._write(now=True)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+
+    def _look(self, cell: Cell, row: Trial) -> None:
+        """Write into the row of a trial how far it has come."""
+        record = self.ledger.record(cell)
+        if record is None:
+            return
+        found = outcome(record, list(self.board.objectives))
+        if found.status == "completed":
+            fill_in(row, record, found)
+        else:
+            row.score, row.step = record.data["selection"]["value"], found.steps
+            row.steps = next((event["of"] for event in record.data["history"] if "of" in event), None)
 
     def _overrides(self, cell: Cell, existing: str) -> list[str]:
         """Return what the launcher composes a trial from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,9 @@ from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
 from peftlab.exits import Interrupted, Signals
+from peftlab.sweep import batch as batches
 from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_plan, way
+from peftlab.sweep.board import read
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger
 from peftlab.sweep.plan import Proposal
@@ -82,6 +85,31 @@ def test_all_are_handed_over_at_once_and_read_from_their_records(control, tmp_pa
     assert [trial.score for trial in batch.board.trials] == [0.7] * 3
     assert batch.plan.outcomes == dict.fromkeys(GRID, "completed")
     assert batch.board.status == "completed"
+
+
+def test_the_board_follows_the_records_while_the_launcher_is_at_work(control, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "LOOK_SECONDS", 0.01)
+    first, second = cell("lr=1"), cell("lr=2")
+
+    def seen(of, *facts):
+        rows = {row["run_id"]: row for row in read(tmp_path)["trials"]}
+        return tuple(rows[of.run_id][key] for key in ("state", "score", "step", "steps")) == facts
+
+    def act(of):
+        record = begin(tmp_path, of)
+        if of == second:
+            record.event("validated", step=10, of=40, f1=0.2)
+            record.update(selection={"value": 0.2})
+            record.write()
+            until = time.monotonic() + 60
+            while not (seen(first, "completed", 0.5, 40, 40) and seen(second, "running", 0.2, 10, 40)):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        end(record)
+
+    batch = control(act)
+    batch.run()
+    assert set(states(batch).values()) == {"completed"}
 
 
 def test_what_is_finished_is_not_handed_over_again(control, tmp_path):
