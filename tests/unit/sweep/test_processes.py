@@ -7,10 +7,12 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
+from peftlab.python_api import compose
 from peftlab.sweep import processes
-from peftlab.sweep.processes import TrialProcess
-from peftlab.sweep.worker import BEGAN
+from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
+from peftlab.sweep.worker import BEGAN, Order
 
 
 @pytest.fixture
@@ -57,3 +59,17 @@ def test_a_trial_that_is_asked_twice_before_it_listens_is_ended(started, sent):
     trial.ask_to_end()
     trial.ask_to_end()
     assert sent == [signal.SIGKILL]
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_asked_before_its_process_does_anything_is_interrupted(tiny_overrides, tmp_path):
+    config = compose(*tiny_overrides, f"run_dir={tmp_path}/run", "budget.max_steps=2000", "logger=[]", "callbacks=[]")
+    order = Order(OmegaConf.to_container(config, resolve=True), [], [], {}, tmp_path / "output.txt")
+    trial = TrialProcess.start(fork_server(), order)
+    trial.ask_to_end()
+    while not trial.ended():
+        for kind, *_ in trial.messages():
+            if kind == "validated":
+                trial.answer(True)
+        wait_for([trial], 1.0)
+    assert trial.process.exitcode == 130, (tmp_path / "output.txt").read_text()
