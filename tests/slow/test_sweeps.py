@@ -29,8 +29,10 @@ class Sweep(SweepCommand):
     def __init__(self, tiny: list[str]) -> None:
         super().__init__(Path("sweeps/tiny"), [*tiny, *AT_ONCE, "name=tiny"])
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*self.command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(self, *more: str, group: int | None = None) -> subprocess.Popen[str]:
+        """Start it, in the process group `group` (0: one of its own)."""
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*self.command, *more], process_group=group, **streams)
 
     def statuses(self) -> list[str]:
         return sorted(record["status"] for record in self.records().values())
@@ -174,15 +176,45 @@ def test_a_second_controller_is_kept_out(sweep):
     assert process.returncode == 143
 
 
-def test_a_second_ctrl_c_ends_everything_at_once(sweep):
-    process = sweep.start(*GRID, "budget.max_steps=100000", "budget.max_epochs=100000")
-    until(lambda: any(sweep.folder.glob("*/metrics.csv")))
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-    process.communicate(timeout=20)
-    assert process.returncode in (-signal.SIGINT, 130)
-    until(lambda: not any(is_locked(folder.parent) for folder in sweep.folder.glob("*/record.json")), 20)
+def test_a_second_ctrl_c_ends_everything_at_once(sweep, tmp_path, monkeypatch):
+    (tmp_path / "sleeping.py").write_text(SLEEPING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    process = sweep.start(*GRID, "allow=[sleeping]", "+callbacks.progress._target_=sleeping.Sleeping")
+    until(lambda: len(list(Path().glob("asleep-*"))) == 2)
+    process.send_signal(signal.SIGINT)
+    until(lambda: "interrupted" in (process.stdout.readline() if process.stdout else ""))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    until(lambda: not any(is_locked(folder.parent) for folder in sweep.folder.glob("*/record.json")), 60)
+
+
+SLEEPING = '''
+import os
+import time
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+
+
+class Sleeping(Callback):
+    """Come to no end of the first step."""
+
+    def on_train_batch_end(self, trainer, *_):
+        Path(f"asleep-{os.getpid()}").touch()
+        time.sleep(3600)
+'''
+
+
+def test_what_ends_the_whole_group_of_processes_ends_trials_with_checkpoints_too(sweep):
+    """As ``timeout`` does, and a terminal that is closed."""
+    forever = [*GRID, "budget.max_steps=100000", "budget.max_epochs=100000", "trainer.checkpoint_every=5"]
+    process = sweep.start(*forever, group=0)
+    until(lambda: len(list(sweep.folder.glob("*/checkpoints/step-*"))) > 1)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    assert set(sweep.statuses()) == {"interrupted"}
 
 
 def test_hydras_own_sweeper_runs_through_the_launcher_too(sweep):

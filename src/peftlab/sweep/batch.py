@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -76,7 +77,7 @@ class Batch(Controller):
     """Set up with a `RemoteTrial`."""
     context: Any = None
     slots: Sequence[Slot] = ()
-    _jobs: list[tuple[Cell, Trial, str]] = field(default_factory=list, init=False)
+    _jobs: list[tuple[Cell, Trial]] = field(default_factory=list, init=False)
 
     def run(self) -> None:
         """Run until the plan has nothing more; what processes of the past still write is left to them.
@@ -115,7 +116,9 @@ class Batch(Controller):
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
         row.attempts += 1
         row.state, row.error, row.other_code = "running", None, False
-        self._jobs.append((cell, row, existing))
+        if existing == "rerun":  # only once, although a cluster may begin a job several times
+            shutil.rmtree(self.ledger.path(cell))
+        self._jobs.append((cell, row))
 
     def _launch(self) -> None:
         """Have the launcher run what has been collected, and take up how it went."""
@@ -124,33 +127,33 @@ class Batch(Controller):
         ways: Sequence[str | None]
         try:
             with self._following(jobs):
-                done = self.launcher.launch([self._overrides(cell, how) for cell, _, how in jobs], 0)
+                done = self.launcher.launch([self._overrides(cell) for cell, _ in jobs], 0)
             ways = [way(one) for one in done]
         except Interrupted:
-            for cell, row, _ in jobs:
+            for cell, row in jobs:
                 row.state = "interrupted"
                 self._read(cell, row)
             log.info("interrupted: what has been submitted to a cluster may go on there")
             raise
         except Exception as error:
             what = f"the launcher has failed: {type(error).__name__}: {error}"
-            for cell, row, _ in jobs:
+            for cell, row in jobs:
                 row.attempts = self.retries + 1  # no trial's fault
                 self._over(cell, row, what)
             log.error("%s", what, exc_info=True)  # whose mistake it is cannot be told here
             raise RunError(f"{what}; what it has begun may go on without it") from error
-        for (cell, row, _), how in zip(jobs, ways, strict=True):
+        for (cell, row), how in zip(jobs, ways, strict=True):
             self._over(cell, row, how)
         self._write(now=True)
 
     @contextlib.contextmanager
-    def _following(self, jobs: Sequence[tuple[Cell, Trial, str]]) -> Iterator[None]:
+    def _following(self, jobs: Sequence[tuple[Cell, Trial]]) -> Iterator[None]:
         """Keep the board current meanwhile, by what the records say: the launcher itself tells nothing."""
         over = threading.Event()
 
         def follow() -> None:
             while not over.wait(LOOK_SECONDS):
-                for cell, row, _ in jobs:
+                for cell, row in jobs:
                     with contextlib.suppress(OSError, UserError):  # what that means is found when the trial is over
                         self._look(cell, row)
                 self._write(now=True)
@@ -175,10 +178,10 @@ class Batch(Controller):
             row.score, row.step = record.data["selection"]["value"], found.steps
             row.steps = next((event["of"] for event in record.data["history"] if "of" in event), None)
 
-    def _overrides(self, cell: Cell, existing: str) -> list[str]:
+    def _overrides(self, cell: Cell) -> list[str]:
         """Return what the launcher composes a trial from."""
         folder = str(self.ledger.folder.absolute()).replace("'", "\\'")
-        of_the_run = [f"sweep_dir='{folder}'", "run_dir=null", f"existing={existing}"]
+        of_the_run = [f"sweep_dir='{folder}'", "run_dir=null", "existing=auto"]
         return [*cell.overrides, *of_the_run, f"hydra.job.name={cell.run_id}"]
 
     def _over(self, cell: Cell, row: Trial, how: str | None) -> None:
@@ -243,9 +246,7 @@ class RemoteTrial:
             trial = passing.trial = TrialProcess.start(fork_server(), order)
             passing.again()
             while not trial.ended():
-                for kind, *_ in trial.messages():
-                    if kind == "validated":
-                        trial.answer(True)
+                trial.keep_going()
                 wait_for([trial], TICK_SECONDS)
         code = trial.process.exitcode
         if passing.received is not None and code in SIGNALS.values():

@@ -71,6 +71,7 @@ class Board:
     objectives: dict[str, str]
     """What is compared, dotted in the record, and ``max`` or ``min``."""
     slots: int
+    """How many trials run at the same time; 0: that is a launcher's affair."""
     price_per_device_hour: float | None = None
     total: int | None = None
     """How many trials there will be; None: it is not known yet."""
@@ -136,7 +137,7 @@ class Board:
 
     def _eta(self) -> float | None:
         """Return the seconds until all trials are over, by how long those that are over took on average."""
-        if self.total is None:
+        if self.total is None or not self.slots:
             return None
         took = [trial.seconds for trial in self.trials if trial.state == "completed" and not trial.kept]
         each = statistics.mean(took) if took else self.estimate_seconds

@@ -74,7 +74,7 @@ class Cells:
         """Return the cells of all the proposals.
 
         Raises:
-            ConfigError: some cannot be run; lists all of them.
+            ConfigError: some cannot be run, or are one and the same run; lists all of them.
         """
         cells: list[Cell] = []
         wrong: dict[str, list[str]] = {}
@@ -90,6 +90,14 @@ class Cells:
             ]
             raise ConfigError(
                 f"{count} of {len(proposals)} trials cannot be run, and none was started:{''.join(lines)}"
+            )
+        same: dict[str, list[str]] = {}
+        for cell in cells:
+            same.setdefault(cell.sha256, []).append(" ".join(cell.proposal.overrides))
+        if twins := [trials for trials in same.values() if len(trials) > 1]:
+            listed = "".join(f"\n  {' and '.join(trials)}" for trials in twins)
+            raise ConfigError(
+                f"these trials are one and the same run, for what they differ in decides no result; keep one:{listed}"
             )
         return cells
 

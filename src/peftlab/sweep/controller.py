@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerContext
 
-from peftlab.errors import UserError
+from peftlab.errors import DiskError, UserError
 from peftlab.exits import Signals
 from peftlab.record import RunRecord
-from peftlab.sweep.board import Board, Trial
+from peftlab.sweep.board import SWEEP, TRIALS, Board, Trial
 from peftlab.sweep.cells import Cells
 from peftlab.sweep.ledger import Cell, Ledger, outcome
 from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
@@ -63,6 +64,8 @@ class Controller:
     _free: list[Slot] = field(default_factory=list, init=False)
     _rows: dict[str, Trial] = field(default_factory=dict, init=False)
     _written: float = field(default=0.0, init=False)
+    _refused: bool = field(default=False, init=False)
+    """Whether the board could not be written the last time."""
 
     def register(self, cell: Cell) -> Trial:
         """Return the row of a trial, which is made where there is none yet."""
@@ -72,6 +75,7 @@ class Controller:
             self._rows[cell.sha256] = row
             self.board.trials.append(row)
         row.labels = dict(cell.proposal.labels)
+        row.devices = self.slots[0].share if self.slots else 1.0
         return row
 
     def cell_of_record(self, record: RunRecord) -> Cell | None:
@@ -86,20 +90,36 @@ class Controller:
         return cell if cell.sha256 == record.data["identity"]["sha256"] else None
 
     def is_to_be_repeated(self, record: RunRecord) -> bool:
-        """Return whether a run that is over is made once more."""
-        return self.reuse == "never" or (self.reuse == "same_code" and self.ledger.by_other_code(record))
+        """Return whether a run of an earlier command is made once more from its beginning."""
+        if self.reuse == "never":
+            return record.data["status"] in ("completed", "pruned")
+        return self.reuse == "same_code" and self.ledger.by_other_code(record)
 
     def keep(self, cell: Cell, record: RunRecord) -> Outcome:
         """Take up a trial of the past, and return how it had ended."""
         row = self.register(cell)
         found = outcome(record, list(self.board.objectives))
         fill_in(row, record, found)
-        row.kept, row.other_code = True, self.ledger.by_other_code(record)
+        row.kept, row.other_code = found.status == "completed", self.ledger.by_other_code(record)
         return found
 
     def run(self) -> None:
-        """Run until the plan is over, or a signal asks for an end."""
+        """Run until the plan is over, or a signal asks for an end.
+
+        Whatever else ends it, such as a process that checks trials and has died, lets the running trials end first.
+        """
         self._free = list(self.slots)
+        try:
+            self._work()
+        except BaseException as error:
+            log.error("the sweep cannot go on (%s): its running trials end with a checkpoint", type(error).__name__)
+            self._leave()
+            raise
+        failed = any(trial.state == "failed" for trial in self.board.trials)
+        interrupted = self.signals.pending is not None
+        self.board.status = "interrupted" if interrupted else "failed" if failed else "completed"
+
+    def _work(self) -> None:
         while True:
             if self.signals.pending is not None:
                 self._interrupt()
@@ -110,9 +130,6 @@ class Controller:
                 break
             wait_for([one.trial for one in self.running], TICK_SECONDS)
             self._listen()
-        failed = any(trial.state == "failed" for trial in self.board.trials)
-        interrupted = self.signals.pending is not None
-        self.board.status = "interrupted" if interrupted else "failed" if failed else "completed"
 
     def _fill(self) -> None:
         """Start trials as long as there are free slots and something to run."""
@@ -144,16 +161,16 @@ class Controller:
         except UserError as error:
             self._refuse(cell.proposal, error, row)
             return
-        if self.ledger.is_busy(cell):
+        if self.ledger.is_busy(cell) or any(one.cell.sha256 == cell.sha256 for one in self.running):
             self.delayed.append(cell)
-            return
-        if record is None or record.data["status"] != "completed":
+        elif record is not None and row.attempts == 0 and self.is_to_be_repeated(record):
+            row.seconds = 0.0
+            self._start(cell, row, "rerun")
+        elif record is not None and record.data["status"] == "completed":
+            self._settle(cell, row, record)
+        else:
             row.seconds = (record.data["cost"]["wall_seconds"] or 0.0) if record is not None else 0.0
             self._start(cell, row, "auto")
-        elif row.attempts == 0 and self.is_to_be_repeated(record):
-            self._start(cell, row, "rerun")
-        else:
-            self._settle(cell, row, record)
 
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
         slot = self._free.pop(0)
@@ -183,7 +200,8 @@ class Controller:
 
     def _validated(self, one: _Running, step: int, steps: int, value: float) -> None:
         better = max if one.cell.mode == "max" else min
-        one.row.score = value if one.row.score is None else better(one.row.score, value)
+        if not math.isnan(value):
+            one.row.score = value if one.row.score is None else better(one.row.score, value)
         one.trial.answer(self.plan.report(one.cell.proposal, Evaluation(step / steps, value)))
 
     def _ended(self, one: _Running) -> None:
@@ -208,7 +226,8 @@ class Controller:
         row.state, row.error = "failed", self._reason(cell, how, record)
         log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
         found = Outcome("failed", ()) if record is None else outcome(record, list(self.board.objectives))
-        self.plan.tell(cell.proposal, found)
+        # what died has not said how long it took; a budget of hours is to come to its end all the same
+        self.plan.tell(cell.proposal, replace(found, seconds=max(found.seconds, row.seconds)))
 
     def _settle(self, cell: Cell, row: Trial, record: RunRecord) -> None:
         """Take up a trial that is completed or pruned."""
@@ -245,9 +264,27 @@ class Controller:
             self._listen()
             self.show(self.board)
 
+    def _leave(self) -> None:
+        """Have the running trials end with their checkpoints; nothing is told of them any more."""
+        left = [one.trial for one in self.running]
+        for trial in left:
+            trial.ask_to_end()
+        while left := [trial for trial in left if not trial.ended()]:
+            for trial in left:
+                trial.keep_going()
+            wait_for(left, TICK_SECONDS)
+
     def _write(self, now: bool) -> None:
+        """Write the board, and show it; no trial is lost where a full disk refuses it, nor is what was known."""
         if now or time.monotonic() - self._written > WRITE_SECONDS:
-            self.board.write()
+            try:
+                self.board.write()
+            except (OSError, DiskError) as error:
+                if not self._refused:
+                    log.warning("%s and %s are not current: %s", SWEEP, TRIALS, error)
+                self._refused = True
+            else:
+                self._refused = False
             self._written = time.monotonic()
         self.show(self.board)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peftlab.sweep.plan import Outcome, Plan, Proposal
+from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
 
 
 class GridPlan(Plan):
@@ -27,9 +27,9 @@ class GridPlan(Plan):
     def tell(self, proposal: Proposal, outcome: Outcome) -> None:
         """Take it up: nothing depends on it."""
 
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Proposal] = ()) -> None:
+    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
         """Leave out what is completed, and go on with what had been begun."""
         done = {proposal for proposal, outcome in past if outcome.status == "completed"}
         left = [proposal for proposal in self.proposals if proposal not in done]
-        first = [proposal for proposal in unfinished if proposal in left]
+        first = [proposal for proposal, _ in unfinished if proposal in left]
         self._left = [*first, *(proposal for proposal in left if proposal not in first)]

@@ -47,6 +47,10 @@ class Outcome:
     """By the clock, while a device was occupied."""
 
 
+Begun = tuple[Proposal, Sequence[Evaluation]]
+"""A trial that goes on, and its validations so far."""
+
+
 class Plan(ABC):
     """Proposes the trials of a sweep."""
 
@@ -54,6 +58,11 @@ class Plan(ABC):
     """How many trials there will be, where that is known from the beginning."""
     proposals: Sequence[Proposal] = ()
     """Those that are known from the beginning: all of them are checked before the first starts."""
+
+    @property
+    def examples(self) -> Sequence[Proposal]:
+        """Some in which every option that there is occurs; checked, too, where not all is known from the beginning."""
+        return self.proposals
 
     @abstractmethod
     def ask(self) -> Proposal | None:
@@ -76,7 +85,7 @@ class Plan(ABC):
         return True
 
     @abstractmethod
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Proposal] = ()) -> None:
+    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
         """Take up what a sweep by the same plan had come to before it was interrupted; called once, before `ask`.
 
         Args:

@@ -4,7 +4,13 @@ A parallel operation here would leave every child waiting for threads that it do
 keep it from every GPU.
 """
 
+import contextlib
+import os
+
 from peftlab.imports import without_collecting
+
+with contextlib.suppress(PermissionError):
+    os.setpgid(0, 0)  # what ends the controller's group must not end the server, without which no trial can be heard of
 
 with without_collecting():
     import hydra  # noqa: F401

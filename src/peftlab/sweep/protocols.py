@@ -11,7 +11,7 @@ from typing import Any
 from peftlab.errors import ConfigError
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
-from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.search import Point, SearchPlan
 from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid
 from peftlab.sweep.spec import SweepSpec
@@ -141,15 +141,20 @@ class EqualBudgetPlan(Plan):
         else:
             self._told[proposal] = outcome
 
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Proposal] = ()) -> None:
+    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
         """See `Plan.recall`."""
         for search in self.searches.values():
-            begun = [proposal for proposal in unfinished if search.covers(proposal)]
+            begun = [one for one in unfinished if search.covers(one[0])]
             search.recall([(proposal, outcome) for proposal, outcome in past if search.covers(proposal)], begun)
         for proposal, outcome in past:
             final = self._final(proposal)
             if final is not None and outcome.status == "completed":
                 self._told[final] = outcome
+
+    @property
+    def examples(self) -> Sequence[Proposal]:
+        """See `Plan.examples`: those of all methods."""
+        return [proposal for search in self.searches.values() for proposal in search.examples]
 
     def covers(self, proposal: Proposal) -> bool:
         """See `Plan.covers`."""

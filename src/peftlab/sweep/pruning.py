@@ -63,6 +63,9 @@ class Pruner:
         """Take up that one of them goes on."""
         del self.paused[trial]
 
+    def let_pass(self, trial: int) -> None:
+        """Take up that a trial has been seen, and had not been stopped where it is."""
+
     def target(self, trial: int | None) -> float:
         """Return up to which fraction a trial is trained before it is judged again; None: one that is to begin."""
         return 1.0
@@ -150,6 +153,10 @@ class _Rungs(Pruner, ABC):
     def resume(self, trial: int) -> None:
         """See `Pruner.resume`."""
         super().resume(trial)
+        self.let_pass(trial)
+
+    def let_pass(self, trial: int) -> None:
+        """See `Pruner.let_pass`."""
         rung = self._rung_of(trial)
         if rung is not None:
             self._passed[rung].add(trial)

@@ -9,6 +9,7 @@ known by how it ended.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import random
 import warnings
@@ -19,13 +20,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftlab.errors import ConfigError
-from peftlab.sweep.plan import Evaluation, Outcome, Plan, Proposal
+from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.pruning import Asha, Hyperband, Median, Pruner, SuccessiveHalving
 from peftlab.sweep.space import METHOD, Choice, Dimension, Params, Space
 from peftlab.sweep.spec import SweepBudgetSpec, SweepSpec
 
 if TYPE_CHECKING:
     import optuna
+
+log = logging.getLogger("peftlab")
+
+IN_VAIN = 20
+"""So many failures in a row end a search that has nothing else to end it."""
 
 TRIES = 20
 """How often a sampler is asked again that names a point which has been tried."""
@@ -122,6 +128,8 @@ class SearchPlan(Plan):
         """Trials that had been begun, or that belong to a point of which others have."""
         self._begun: set[Trial] = set()
         """Those in the queue that had been begun."""
+        self._in_vain = 0
+        """How many of the last trials have failed, one after another."""
         self._sampler = _sampler(spec, space, self.objectives)
         self.total = self._known_total()
 
@@ -198,27 +206,43 @@ class SearchPlan(Plan):
     def tell(self, proposal: Proposal, outcome: Outcome) -> None:
         """See `Plan.tell`."""
         trial = self._trials[proposal]
-        for one in outcome.evaluations:
-            trial.evaluations[one.fraction] = one.value
-            self._pruner.see(trial.number, one.fraction, self._score(one.value))
+        self._see(trial, outcome.evaluations)
         trial.steps, trial.seconds = max(trial.steps, outcome.steps), max(trial.seconds, outcome.seconds)
         trial.values = outcome.values
         trial.state = "paused" if outcome.status == "pruned" else outcome.status
+        self._in_vain = self._in_vain + 1 if outcome.status == "failed" else 0
+        if self._in_vain == IN_VAIN:
+            log.error("%d trials have failed one after another: the search ends", IN_VAIN)
         if outcome.status == "pruned":
             self._pruner.pause(trial.number)
         else:
             self._pruner.end(trial.number, completed=outcome.status == "completed")
 
-    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Proposal] = ()) -> None:
+    def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
         """See `Plan.recall`."""
         for proposal, outcome in past:
             trial = self._recalled(proposal)
             if trial is not None and trial.state == "waiting":
                 trial.state = "running"
                 self.tell(proposal, outcome)
-        self._begun = {trial for proposal in unfinished if (trial := self._recalled(proposal)) is not None}
+        for proposal, evaluations in unfinished:
+            if (trial := self._recalled(proposal)) is not None:
+                self._see(trial, evaluations)
+                self._pruner.let_pass(trial.number)  # else it had been pruned
+                self._begun.add(trial)
         self._queue = [trial for trial in self._queue if trial.state == "waiting"]
         self._queue.sort(key=lambda trial: trial not in self._begun)
+
+    def _see(self, trial: Trial, evaluations: Sequence[Evaluation]) -> None:
+        for one in evaluations:
+            trial.evaluations[one.fraction] = one.value
+            self._pruner.see(trial.number, one.fraction, self._score(one.value))
+
+    @property
+    def examples(self) -> Sequence[Proposal]:
+        """See `Plan.examples`."""
+        seed = self._seeds[0]
+        return [self._proposal(params, seed) for params in self.space.examples()]
 
     def covers(self, proposal: Proposal) -> bool:
         """See `Plan.covers`."""
@@ -348,7 +372,9 @@ class SearchPlan(Plan):
         return held + cost <= self.budget.full_runs + _TINY
 
     def _is_spent(self) -> bool:
-        """Return whether what is known only afterwards has reached its limit."""
+        """Return whether what is known only afterwards has reached its limit, or nothing comes of it."""
+        if self._in_vain >= IN_VAIN:
+            return True
         hours = math.fsum(trial.seconds for trial in self._all_trials()) / 3600 * self._devices
         spent = {
             "full_runs": self.full_runs,

@@ -153,7 +153,8 @@ class Space:
             ConfigError: names the key and what is allowed.
         """
         reader = _Reader(_parser(config_loader), spec.seed)
-        last = {reader.key_of(argument): argument for argument in arguments}  # as everywhere in Hydra, it counts
+        # as everywhere in Hydra, the last one counts; what takes a key away and what puts it back are two things
+        last = {(reader.key_of(argument), argument.startswith("~")): argument for argument in arguments}
         fixed = tuple(argument for argument in last.values() if not reader.takes(argument))
         for key, text in spec.space.items():
             reader.add(key, text, f"sweep.space.{key}", reader.dimensions)
@@ -250,11 +251,17 @@ class Space:
 
     def example(self) -> tuple[str, ...]:
         """Return the overrides of one point, with one seed."""
-        first: dict[str, str | int | float] = {}
-        method = self.methods[0] if self.methods else None
-        for one in self.dimensions_of(method):
-            first[one.key] = one.texts[0] if isinstance(one, Choice) else one.low
-        return self.overrides_of(first, self.seeds[0] if self.seeds else None)
+        return self.overrides_of(next(self.examples()), self.seeds[0] if self.seeds else None)
+
+    def examples(self) -> Iterator[Params]:
+        """Yield points in which every option occurs, and both ends of every interval, one at a time."""
+        for method in self.methods or (None,):
+            dimensions = self.dimensions_of(method)
+            options = {one.key: one.texts if isinstance(one, Choice) else (one.low, one.high) for one in dimensions}
+            first: dict[str, str | int | float] = {key: values[0] for key, values in options.items()}
+            yield first
+            for key, values in options.items():
+                yield from ({**first, key: value} for value in values[1:] if value != first[key])
 
 
 def grid(space: Space) -> list[Proposal]:

@@ -20,7 +20,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from peftlab.console import clock, start_logging
-from peftlab.errors import RunError
+from peftlab.errors import RunError, UserError
 from peftlab.exits import Signals
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
@@ -28,8 +28,8 @@ from peftlab.sweep.cells import Cells, composer
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
-from peftlab.sweep.ledger import SELECTION, Cell, Ledger
-from peftlab.sweep.plan import Outcome, Plan, Proposal
+from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
+from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
 from peftlab.sweep.processes import Looker, fork_server
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.slots import Slot, divide
@@ -60,13 +60,17 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
         check_plan(spec, config.hydra.runtime.choices["hydra/launcher"])
     method = config.hydra.runtime.choices.get("peft")
     space = Space.parse(arguments, spec, context.config_loader, method)
-    with Signals() as signals, looking() as looker:
-        cells = Cells(composer(context, config), space.fixed, looker)
-        example = cells(Proposal(space.example()))
-        objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
-        slots = slots_of(launcher, looker)
-        plan = make_plan(spec, space, objectives, cells.default_of, slots[0].share if slots else 1.0)
-        return _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
+    with Signals() as signals:
+        slots = slots_of(launcher, config)
+        with looking(slots) as looker:
+            cells = Cells(composer(context, config), space.fixed, looker)
+            example = cells(Proposal(space.example()))
+            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
+            plan = make_plan(spec, space, objectives, cells.default_of, slots[0].share if slots else 1.0)
+            board = _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
+    if failed := board.summary()["counts"].get("failed"):
+        raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
+    return board
 
 
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
@@ -75,13 +79,18 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     spec = sweep_spec(local.config)
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
-    with Signals() as signals, looking() as looker:
-        cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
-        objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
-        slots = slots_of(local, looker)
-        board = _run(GridPlan(proposals), objectives, cells, slots, looker, signals, spec, local, local.config)
+    with Signals() as signals:
+        slots = slots_of(local, local.config)
+        with looking(slots) as looker:
+            cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
+            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
+            once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat itself
+            plan = GridPlan(list(once.values()))
+            board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config)
+            trials = {trial.run_id: trial for trial in board.trials}
+            of_each = [trials[cells(proposal).run_id] for proposal in proposals]
     returns = []
-    for proposal, trial in zip(proposals, board.trials, strict=True):
+    for proposal, trial in zip(proposals, of_each, strict=True):
         done = JobReturn(overrides=list(proposal.overrides))
         done.status = JobStatus.COMPLETED if trial.state == "completed" else JobStatus.FAILED
         done.return_value = trial.score if trial.state == "completed" else RunError(trial.error or trial.state)
@@ -101,12 +110,13 @@ def _run(
     config: DictConfig,
 ) -> Board:
     grid = cells.checked(plan.proposals)
+    examples = grid or cells.checked(plan.examples)
     controlling: Callable[..., Controller] = (
         partial(Controller, slots=slots, context=looker.context) if slots else partial(Batch, launcher=launcher)
     )
     folder = folder_of(spec, config)
     command = ["python", "-m", "train", *sys.argv[1:]]
-    board = Board(folder.name, folder, command, objectives, len(slots) or 1, spec.price_per_device_hour, plan.total)
+    board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
     with Ledger(folder, look_only=spec.dry_run) as books, drawing() as show:
         controller = controlling(
@@ -122,7 +132,7 @@ def _run(
             retries=spec.retries,
         )
         recall(controller, grid)
-        board.estimate_seconds = announce(controller, grid, looker, spec)
+        board.estimate_seconds = announce(controller, examples, spec)
         if spec.dry_run:
             return board
         signals.hold = bool(slots)  # another one waits within a library, which has to be left at once
@@ -134,16 +144,17 @@ def _run(
     show.close(board)
     log.info("sweep folder: %s", folder)
     signals.raise_pending()
-    if failed := board.summary()["counts"].get("failed"):
-        raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
     return board
 
 
 @contextmanager
-def looking() -> Iterator[Looker]:
-    """Around what asks about cells: the process that knows, and whose server makes the trials, too."""
+def looking(slots: Sequence[Slot] = ()) -> Iterator[Looker]:
+    """Around what asks about cells: the process that knows, and whose server makes the trials, too.
+
+    Where it is known in which slots they run, it sees of the machine what they do.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        looker = Looker(fork_server(), {}, Path(folder) / "output.txt")
+        looker = Looker(fork_server(), slots[0].environment() if slots else {}, Path(folder) / "output.txt")
         try:
             yield looker
         finally:
@@ -157,13 +168,15 @@ def is_local(launcher: Any) -> bool:
     return isinstance(launcher, LocalLauncher)
 
 
-def slots_of(launcher: Any, looker: Looker) -> list[Slot]:
+def slots_of(launcher: Any, config: DictConfig) -> list[Slot]:
     """Return where the local launcher has room for trials; another one sees to that itself: none."""
     if not is_local(launcher):
         return []
-    machine: Machine = looker.ask("machine")
+    with looking() as looker:
+        machine: Machine = looker.ask("machine")
+    gpus = [] if config.trainer.accelerator == "cpu" else machine.gpus
     given = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
-    return divide(machine.gpus, machine.cores, *given)
+    return divide(gpus, machine.cores, *given)
 
 
 def folder_of(spec: SweepSpec, config: DictConfig) -> Path:
@@ -197,20 +210,27 @@ def recall(controller: Controller, grid: Sequence[Cell]) -> None:
     for one in grid:
         controller.register(one)
     past: list[tuple[Proposal, Outcome]] = []
-    unfinished: list[Proposal] = []
+    unfinished: list[Begun] = []
     for record in controller.ledger.records():
         cell: Cell | None = known.get(record.data["identity"]["sha256"]) or controller.cell_of_record(record)
         if cell is None:  # of another sweep in the same folder
             continue
-        if record.data["status"] in ("completed", "pruned") and not controller.is_to_be_repeated(record):
+        repeated = controller.is_to_be_repeated(record)
+        if record.data["status"] in ("completed", "pruned") and not repeated:
             past.append((cell.proposal, controller.keep(cell, record)))
         else:
-            unfinished.append(cell.proposal)
+            unfinished.append((cell.proposal, () if repeated else evaluations(record.data)))
     controller.plan.recall(past, unfinished)
 
 
-def announce(controller: Controller, grid: Sequence[Cell], looker: Looker, spec: SweepSpec) -> float | None:
-    """Say how many trials there are and what they are going to take; return the seconds for one, where known."""
+def announce(controller: Controller, cells: Sequence[Cell], spec: SweepSpec) -> float | None:
+    """Say how many trials there are and what they are going to take; return the seconds for one, where known.
+
+    Args:
+        controller: of the sweep.
+        cells: those of a grid, or examples; the first that is not done is tried.
+        spec: of the sweep.
+    """
     board = controller.board
     kept = sum(trial.kept for trial in board.trials)
     left = None if board.total is None else board.total - kept
@@ -219,17 +239,24 @@ def announce(controller: Controller, grid: Sequence[Cell], looker: Looker, spec:
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
     if not controller.slots:  # what this machine needs tells nothing of others
         return None
-    first = next((cell for cell in grid if not controller.register(cell).kept), None)
+    kept_ones = {trial.run_id for trial in board.trials if trial.kept}
+    first = next((cell for cell in cells if cell.run_id not in kept_ones), None)
     if first is None or not spec.probe_seconds:
         return None
-    found: Estimate = looker.ask("estimate", controller.slots[0].within(first.config), spec.probe_seconds)
+    try:  # in a process of its own, whose memory on the device is free again when the trials begin
+        with looking(controller.slots) as looker:
+            config = controller.slots[0].within(first.config)
+            found: Estimate = looker.ask("estimate", config, spec.probe_seconds)
+    except (UserError, RuntimeError) as error:
+        log.warning("what they take could not be estimated: %s", str(error).strip().splitlines()[-1])
+        return None
     mib = 2**20
-    if left is not None:
-        log.info(
-            "about %s each, %s in all; on the disk %.0f MiB, and %.0f MiB more while they run",
-            clock(found.seconds),
-            clock(found.seconds * left / board.slots),
-            left * found.bytes_kept / mib,
-            board.slots * found.bytes_at_work / mib,
-        )
+    in_all = "" if left is None else f", {clock(found.seconds * left / board.slots)} in all"
+    log.info(
+        "about %s each%s; on the disk %.0f MiB, and %.0f MiB more while they run",
+        clock(found.seconds),
+        in_all,
+        (left or 1) * found.bytes_kept / mib,
+        board.slots * found.bytes_at_work / mib,
+    )
     return found.seconds

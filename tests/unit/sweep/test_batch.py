@@ -120,6 +120,18 @@ def test_what_is_finished_is_not_handed_over_again(control, tmp_path):
     assert states(batch) == dict.fromkeys(["lr=1", "lr=2", "lr=3"], "completed")
 
 
+def test_what_is_repeated_is_begun_anew_once_however_often_a_cluster_begins_it(control, tmp_path):
+    old = end(begin(tmp_path, cell("lr=2")), value=0.1)
+    batch = control(lambda of: end(begin(tmp_path, of), value=0.7) and None, reuse="never")
+    seen = []
+    launch = batch.launcher.launch
+    batch.launcher.launch = lambda jobs, first: seen.append(old.folder.exists()) or launch(jobs, first)
+    batch.run()
+    assert seen == [False]
+    assert all("existing=auto" in overrides for overrides in batch.launcher.overrides)
+    assert [trial.score for trial in batch.board.trials] == [0.7] * 3
+
+
 def test_nothing_is_launched_where_nothing_is_left(control, tmp_path):
     for proposal in GRID:
         end(begin(tmp_path, cell(*proposal.overrides)))

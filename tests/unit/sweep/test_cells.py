@@ -60,6 +60,12 @@ def test_all_cells_that_cannot_be_run_are_told_together(cells):
     assert [cell.overrides[-1] for cell in cells.checked(proposals[:1])] == ["lr=0.1"]
 
 
+def test_cells_that_are_the_same_run_are_told_together(cells):
+    proposals = [Proposal((f"lr={text}",)) for text in ("0.1", "0.2", "1e-1", "2e-1", "0.3")]
+    with pytest.raises(ConfigError, match=r"one and the same run.*\n  lr=0.1 and lr=1e-1\n  lr=0.2 and lr=2e-1$"):
+        cells.checked(proposals)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

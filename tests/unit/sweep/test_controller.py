@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 
 import pytest
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Signals
 from peftlab.record import RunRecord
 from peftlab.sweep.controller import Controller
@@ -240,6 +241,90 @@ def test_a_signal_ends_the_running_trials_and_starts_no_more(control):
     assert controller.board.status == "interrupted"
     assert states(controller) == {"lr=1": "interrupted", "lr=2": "interrupted"}
     assert controller.plan.outcomes == {}
+
+
+@pytest.mark.parametrize("reuse", ["always", "same_code"])
+@pytest.mark.parametrize("status", ["interrupted", "failed", "pruned"])
+def test_what_other_code_has_begun_goes_on_only_where_that_is_wanted(control, reuse, status):
+    controller = control(well, Plan(GRID[:1]), reuse=reuse)
+    begin(controller.ledger.folder, cell("lr=1")).finish(status)
+    controller.run()
+    expected = {"always": "auto", "same_code": "rerun"}[reuse]
+    assert [process.order.config["existing"] for process in controller.context.started] == [expected]
+
+
+def test_the_same_run_is_never_made_twice_at_once(control):
+    busy = []
+
+    def script(process):
+        assert not busy
+        busy.append(process)
+        yield from well(process)
+        busy.remove(process)
+
+    controller = control(script, Plan(GRID[:2]))
+    controller.cells = lambda proposal: cell("lr=1")
+    controller.run()
+    assert len(controller.context.started) == 1
+    assert states(controller) == {"lr=1": "completed"}
+
+
+def test_a_failure_of_the_controller_lets_the_running_trials_end(control):
+    ended = []
+
+    def script(process):
+        record = record_of(process)
+        assert process.asked_to_end
+        yield ("validated", 10, 40, 0.2)
+        yield ("stepped", 11, 40)
+        assert process.answers == [True]
+        record.finish("interrupted")
+        ended.append(process)
+
+    controller = control(script)
+    cells = controller.cells
+    started = controller.context.started
+
+    def dying(proposal):
+        if started:
+            raise RuntimeError("the process that checks trials has died")
+        return cells(proposal)
+
+    controller.cells = dying
+    with pytest.raises(RuntimeError, match="has died"):
+        controller.run()
+    assert ended == started
+    assert len(started) == 1
+
+
+def test_a_board_that_cannot_be_written_costs_no_trial(control, caplog, monkeypatch):
+    controller = control(well)
+    monkeypatch.setattr(controller.board, "write", lambda: (_ for _ in ()).throw(DiskError("no space left")))
+    with caplog.at_level("WARNING", "peftlab"):
+        controller.run()
+    assert set(states(controller).values()) == {"completed"}
+    assert caplog.text.count("no space left") == 1
+
+
+def test_a_validation_without_a_number_leaves_the_score_that_there_was(control):
+    seen = []
+
+    def script(process):
+        record = record_of(process)
+        yield ("validated", 10, 40, 0.2)
+        yield ("validated", 20, 40, math.nan)
+        seen.append(controller.board.trials[0].score)
+        end(record)
+
+    controller = control(script, Plan(GRID[:1]))
+    controller.run()
+    assert seen == [0.2]
+
+
+def test_a_trial_that_had_been_pruned_is_not_yet_done(control):
+    controller = control(well)
+    controller.keep(cell("lr=1"), end(begin(controller.ledger.folder, cell("lr=1")), "pruned"))
+    assert (controller.board.trials[0].kept, controller.board.trials[0].devices) == (False, 0.5)
 
 
 def test_a_past_trial_is_shown_as_kept(control):

@@ -8,7 +8,7 @@ import pytest
 
 from peftlab.errors import ConfigError
 from peftlab.sweep.plan import Evaluation, Outcome
-from peftlab.sweep.search import SearchPlan
+from peftlab.sweep.search import IN_VAIN, SearchPlan
 from peftlab.sweep.space import Space
 from peftlab.sweep.spec import PruningSpec, SweepBudgetSpec, SweepSpec
 
@@ -94,7 +94,7 @@ class TestSequences:
         assert len(whole) == 12
         again = plan_of(*arguments, search=search, budget=budget)
         lost = whole[max(done - 2, 0) : done]  # in the midst of which it was interrupted
-        again.recall([(p, completed(0.5)) for p in whole[: max(done - 2, 0)]], lost)
+        again.recall([(p, completed(0.5)) for p in whole[: max(done - 2, 0)]], [(p, ()) for p in lost])
         assert run(again, lambda _: 0.5) == [*lost, *whole[done:]]
 
     @pytest.mark.parametrize("search", ["random", "qmc"])
@@ -219,7 +219,7 @@ class TestSeeds:
     def test_those_that_are_missing_are_made_up_for(self):
         whole = run(plan_of(LR, "seed=0,1,2", budget={"trials": 6}), lambda _: 0.5)
         again = plan_of(LR, "seed=0,1,2", budget={"trials": 6})
-        again.recall([(whole[0], completed(0.5)), (whole[4], completed(0.5))], [whole[2]])
+        again.recall([(whole[0], completed(0.5)), (whole[4], completed(0.5))], [(whole[2], ())])
         found = run(again, lambda _: 0.5)
         assert found[0] == whole[2]
         assert sorted(found[1:], key=lambda p: p.overrides) == sorted(
@@ -380,6 +380,22 @@ class TestPruning:
         _, rest_again = run_pruned_from(again, outcomes)
         assert rest.keys() == rest_again.keys()
 
+    def test_an_interrupted_trial_is_judged_by_what_it_had_shown(self):
+        early = (Evaluation(1 / 3, 0.9),)
+        rule = {"prune": "asha", "pruning": {"eta": 3, "min_fraction": 1 / 3}, "budget": {"trials": 9}}
+        whole = plan_of(LR, **rule)
+        trials = [whole.ask() for _ in range(3)]
+        assert not whole.report(trials[0], Evaluation(1 / 3, 0.1))
+        assert not whole.report(trials[1], Evaluation(1 / 3, 0.2))
+        assert whole.report(trials[2], early[0])
+        assert whole.report(trials[2], Evaluation(2 / 3, 0.05))
+        again = plan_of(LR, **rule)
+        past = [(t, Outcome("pruned", (s,), (Evaluation(1 / 3, s),))) for t, s in zip(trials, (0.1, 0.2), strict=False)]
+        again.recall(past, [(trials[2], early)])
+        assert again.ask() == trials[2]
+        assert again.report(trials[2], Evaluation(2 / 3, 0.05))
+        assert again.full_runs == pytest.approx(whole.full_runs)
+
     def test_what_was_stopped_goes_on_where_nothing_is_stopped_any_more(self):
         plan = plan_of(LR, budget={"trials": 1})
         proposal = plan_of(LR, budget={"trials": 1}).ask()
@@ -405,6 +421,33 @@ def run_pruned_from(plan, outcomes):
     return done, found
 
 
+class TestInVain:
+    def test_a_search_ends_where_nothing_works(self):
+        plan = plan_of(LR, budget={"hours": 1.0})
+        for _ in range(IN_VAIN):
+            assert not plan.over
+            plan.tell(plan.ask(), FAILED)
+        assert plan.ask() is None
+        assert plan.over
+
+    def test_it_goes_on_where_something_does(self):
+        plan = plan_of(LR, budget={"hours": 1.0})
+        for number in range(3 * IN_VAIN):
+            plan.tell(plan.ask(), completed(0.5) if number % (IN_VAIN - 1) == 0 else FAILED)
+        assert not plan.over
+
+
+def test_examples_have_every_option():
+    plan = plan_of(LR, "peft=lora,head", "a=x,y,z", "seed=3,4", budget={"trials": 6}, extra=["budget.test=false"])
+    examples = [set(proposal.overrides) for proposal in plan.examples]
+    assert all(plan.covers(proposal) for proposal in plan.examples)
+    assert all({"seed=3", "budget.test=false"} < example for example in examples)
+    for method in ("peft=lora", "peft=head"):
+        assert all(any({method, option} < example for example in examples) for option in ("a=x", "a=y", "a=z"))
+    low, high = sorted({text for example in examples for text in example if text.startswith("lr=")})
+    assert low != high
+
+
 class TestRecall:
     def test_what_is_of_another_search_is_left_out(self):
         plan = plan_of(LR, budget={"trials": 3}, extra=["budget.test=false"])
@@ -414,7 +457,7 @@ class TestRecall:
         again = plan_of(LR, budget={"trials": 3}, extra=["budget.test=false"])
         assert again.covers(first)
         assert not again.covers(other)
-        again.recall([(other, completed(0.5))], [first])
+        again.recall([(other, completed(0.5))], [(first, ())])
         assert len(again.points) == 1
         assert again.ask() == first
 
@@ -422,7 +465,7 @@ class TestRecall:
         plan = plan_of("a=1e-4,1e-3", "b=x,y")
         old = type(plan.ask())(("b=y", "a=1e-4"))
         again = plan_of("a=1e-4,1e-3", "b=x,y")
-        again.recall([], [old])
+        again.recall([], [(old, ())])
         assert again.ask() == old
         again.tell(old, completed(0.5))
         assert len(run(again, lambda _: 0.5)) == 3

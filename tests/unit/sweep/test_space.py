@@ -315,3 +315,8 @@ class TestParamsOf:
         assert [one.key for one in lora.dimensions] == ["peft", "lr", "r", "b"]
         assert lora.params_of(["peft=head", "lr=0.001", "seed=1"]) is None
         assert lora.params_of(["peft=lora", "lr=0.001", "r=5", "b=y", "seed=1"]) is not None
+
+
+def test_what_takes_a_key_away_stays_beside_what_puts_it_back():
+    arguments = ["~callbacks.progress", "+callbacks.progress={a: 1}", "lr=1", "lr=2"]
+    assert Space.parse(arguments, SweepSpec()).fixed == ("~callbacks.progress", "+callbacks.progress={a: 1}", "lr=2")
