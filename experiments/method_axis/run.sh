@@ -1,11 +1,25 @@
 #!/usr/bin/env bash
 # The study of this folder: every method of conf/peft at the same budget. Stop it with Ctrl-C whenever you like; the same
-# command goes on where it was. Further overrides may follow: experiments/method_axis/run.sh hydra.launcher.trials_at_once=4
+# command goes on where it was, elsewhere too, for the records of what is done lie beside this file. Further overrides may
+# follow: experiments/method_axis/run.sh hydra.launcher.trials_at_once=4
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+sweep=sweeps/method_axis
 methods=$(cd "$here/../../conf/peft" && ls -- *.yaml | sed 's/\.yaml$//' | paste -sd,)
+
+keep() {
+  python "$here/runs.py" "$sweep" > "$sweep/runs.csv"
+  mv "$sweep/runs.csv" "$here/runs.csv"
+  tail -n +2 "$here/runs.csv" | cut -d, -f5 | sort | sed 's#$#/record.json#' |
+    tar --create --xz --file "$here/records.tar.xz" --directory "$sweep" --files-from - --mtime @0 --owner 0 --group 0
+  python "$here/table.py"
+}
+
+if [ ! -e "$sweep" ] && [ -e "$here/records.tar.xz" ]; then
+  mkdir -p "$sweep"
+  tar --extract --file "$here/records.tar.xz" --directory "$sweep"
+fi
+trap keep EXIT
 python -m train -m sweep=equal_budget +experiment=ner_lora name=method_axis "logger=[csv]" "callbacks=[progress]" \
   "peft=${METHODS:-$methods}" budget.train_examples=1000 budget.max_epochs=3 budget.validate_every=3.0 \
   hydra.launcher.trials_at_once=2 "$@"
-python "$here/runs.py" sweeps/method_axis > "$here/runs.csv"
-python "$here/table.py"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.record import RunRecord
-from peftlab.sweep import board
 
 ABOUT = ["method", "phase", "lr", "seed", "run"]
 MEASURED = ["validation_f1", "test_f1", "trainable_parameters", "adapter_bytes", "steps"]
@@ -18,10 +17,9 @@ COST = ["train_seconds", "wall_seconds", "samples_per_second", "peak_memory_gib"
 def main() -> None:
     table = csv.DictWriter(sys.stdout, [*ABOUT, *MEASURED, *COST], lineterminator="\n")
     table.writeheader()
-    folder = Path(sys.argv[1])
-    for trial in board.read(folder)["trials"]:
-        if trial["state"] == "completed":
-            table.writerow(row(RunRecord.load(folder / trial["run_id"]).data))
+    records = [RunRecord.load(file.parent).data for file in Path(sys.argv[1]).glob("*/record.json")]
+    rows = [row(record) for record in records if record["status"] == "completed"]
+    table.writerows(sorted(rows, key=lambda one: (one["method"], one["phase"], float(one["lr"]), one["seed"])))
 
 
 def row(record: dict[str, Any]) -> dict[str, Any]:
