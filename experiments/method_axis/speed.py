@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import dataclasses
 import statistics
 import time
 from pathlib import Path
@@ -55,6 +56,7 @@ def rate(spec: Any, ready: Any, batches: list[dict[str, Any]]) -> float:
     torch.manual_seed(0)
     tuner = build_tuner(spec, ready.pretrained)
     spec.peft.calibrate(tuner.model, (batch["inputs"] for batch in batches))
+    context = dataclasses.replace(tuner.context, steps=len(batches))
     optimizer = spec.optimizer.attach(tuner.model, tuner.context.head, spec.peft.learning_rate_factor)
     tuner.train()
     seconds, examples = 0.0, 0
@@ -64,6 +66,7 @@ def rate(spec: Any, ready: Any, batches: list[dict[str, Any]]) -> float:
         penalty = spec.peft.penalty(tuner.model)
         (loss if penalty is None else loss + penalty).backward()
         optimizer.step()
+        spec.peft.after_step(tuner.model, number + 1, context)
         optimizer.zero_grad()
         if number >= WARM:
             seconds += time.perf_counter() - began

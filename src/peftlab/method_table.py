@@ -151,7 +151,7 @@ def _row(name: str, config: PretrainedConfig) -> Row:
             counts = method.count(tuned)
             trainable = counts["trainable_parameters"]
             share = trainable / counts["total_parameters"]
-            megabytes = sum(tensor.nbytes for tensor in method.saved(tuned).values()) / 1e6
+            megabytes = sum(tensor.nbytes for tensor in method.written(tuned).values()) / 1e6
     return Row(about(name), trainable, share, megabytes, method.mergeable, tasks, method.learning_rate, problem)
 
 

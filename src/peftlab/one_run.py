@@ -375,6 +375,7 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
+    tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
     with writing(folder.adapter):
         return spec.peft.save(tuner.model, folder.adapter, tuner.context)
 

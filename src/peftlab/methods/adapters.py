@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from peftlab.methods.insertion import Block, BlockInsertion, add_after
-from peftlab.methods.method import spec
+from peftlab.methods.method import MethodContext, spec
+from peftlab.methods.targets import target_modules
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 """The non-linearity between the two projections."""
@@ -59,17 +61,40 @@ class Adapters(BlockInsertion):
 
 
 @spec
-class Houlsby(Adapters):
+class TwoAdapters(Adapters):
     """Two adapters a block, after attention and after the feed-forward network (Houlsby et al. 2019, figure 2).
 
     They see what the sub-layer adds to the residual stream, before dropout; in the paper, after it.
     """
 
+    layer_norms: bool = True
+    """Whether the normalisations of the blocks are trained, too (there, section 2.1)."""
+
+    def insert(self, model: nn.Module, context: MethodContext) -> None:
+        """See `Insertion.insert`."""
+        super().insert(model, context)
+        if self.layer_norms:
+            for name in target_modules(model, "layer_norms", context.not_adapted, self.layers):
+                model.get_submodule(name).requires_grad_(True)
+
     def insert_into(self, blocks: list[Block]) -> None:
         """See `BlockInsertion.insert_into`."""
         for block in blocks:
             for place in (block.attention_output, block.feed_forward_output):
-                add_after(place, "adapter", Bottleneck(block.hidden, self.bottleneck, self.activation))
+                add_after(place, "adapter", self.adapter(block))
+
+    @abstractmethod
+    def adapter(self, block: Block) -> nn.Module:
+        """Return a new adapter for `block`."""
+
+
+@spec
+class Houlsby(TwoAdapters):
+    """The bottleneck adapters of Houlsby et al. 2019."""
+
+    def adapter(self, block: Block) -> nn.Module:
+        """See `TwoAdapters.adapter`."""
+        return Bottleneck(block.hidden, self.bottleneck, self.activation)
 
 
 @spec

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -61,20 +62,53 @@ class Combined(Method):
         """See `Method.apply`.
 
         Raises:
-            ConfigError: the model cannot have one of the two.
+            ConfigError: the model cannot have one of the two, or what the first trains has no effect under the second.
         """
         before = {name for name, _ in model.named_modules()}
         model = self.first.apply(model, context)
         added = tuple(name for name, _ in model.named_modules() if name not in before)
-        first = [
-            parameter
+        first = {
+            name: parameter
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and not is_of_head(name, context.head)
-        ]
+        }
+        used = self._used(model)
         model = self.second.apply(model, dataclasses.replace(context, added=added))
-        for parameter in first:  # which the second has frozen
+        for parameter in first.values():  # which the second has frozen
             parameter.requires_grad_(True)
+        still = self._used(model)
+        if lost := [name for name, parameter in first.items() if id(parameter) in used - still]:
+            raise ConfigError(
+                f"peft=combined: {self.second.name} computes past what {self.first.name} trains, {len(lost)} tensors, "
+                f"first {lost[0]}; combine methods that do not adapt the same places, or set their targets so"
+            )
         return model
+
+    def _used(self, model: Any) -> set[int]:
+        """Return on which trainable parameters, by their ids, the output of `model` depends as they are.
+
+        Raises:
+            ConfigError: it has none, for the methods get into each other's way.
+        """
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        device, training = parameters[0].device, model.training
+        if device.type == "meta":  # without values nothing can be computed
+            return set()
+        model.eval()
+        try:
+            with torch.random.fork_rng(devices=()):
+                ids = torch.zeros(2, 3, dtype=torch.long, device=device)
+                output = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+                some = (output * torch.randn_like(output)).sum()
+                gradients = torch.autograd.grad(some, parameters, allow_unused=True)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"peft=combined: {self.first.name} and {self.second.name} do not go together: {error}"
+            ) from error
+        finally:
+            model.train(training)
+        found = zip(parameters, gradients, strict=True)
+        return {id(one) for one, gradient in found if gradient is not None and gradient.any()}
 
     def learning_rate_factor(self, name: str) -> float:
         """See `Method.learning_rate_factor`."""
@@ -114,6 +148,12 @@ class Combined(Method):
     def description(self, context: MethodContext) -> dict[str, Any]:
         """See `Method.description`; the two methods are named, too."""
         return super().description(context) | {"methods": [method.name for method in self.methods]}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Method.settings`; those of both."""
+        both = {"first": self.first, "second": self.second}
+        return {f"{which}.{key}": value for which, method in both.items() for key, value in method.settings.items()}
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`."""

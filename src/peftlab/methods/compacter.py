@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
-from peftlab.methods.adapters import Adapters, Bottleneck
-from peftlab.methods.insertion import Block, add_after
+from peftlab.methods.adapters import Adapters, Bottleneck, TwoAdapters
+from peftlab.methods.insertion import Block
 from peftlab.methods.method import spec
 
 
@@ -51,8 +51,8 @@ class PHMBottleneck(Bottleneck):
 
 
 @spec
-class Compacter(Adapters):
-    """Adapters after attention and after the feed-forward network, where Houlsby et al. have theirs."""
+class Compacter(TwoAdapters):
+    """Adapters where Houlsby et al. have theirs; the normalisations are trained there, too (section 4, figure 2)."""
 
     n: int = Field(gt=0)
     """Of Kronecker products in a sum, and the size of their first factors; must divide bottleneck and hidden size."""
@@ -67,7 +67,10 @@ class Compacter(Adapters):
         for name, size in sizes.items():
             if size % self.n:
                 raise ConfigError(f"peft.n={self.n} must divide {name}, {size}")
-        rules = nn.Parameter(torch.randn(self.n, self.n, self.n) / self.n**0.5)
-        for block in blocks:
-            for place in (block.attention_output, block.feed_forward_output):
-                add_after(place, "adapter", PHMBottleneck(block.hidden, self, rules))
+        self._rules = nn.Parameter(torch.randn(self.n, self.n, self.n) / self.n**0.5)
+        super().insert_into(blocks)
+        del self._rules
+
+    def adapter(self, block: Block) -> nn.Module:
+        """See `TwoAdapters.adapter`."""
+        return PHMBottleneck(block.hidden, self, self._rules)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import peft
 from pydantic import ConfigDict, Field
@@ -22,6 +22,8 @@ class Eva(LibraryMethod):
     saved run depend on its data.
     """
 
+    initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
+
     batches: int = Field(default=32, gt=0)
     """Training batches that are looked at, over and over until the vectors are settled."""
     tau: float = Field(default=0.99, gt=0, lt=1)
@@ -38,20 +40,26 @@ class Eva(LibraryMethod):
         peft.initialize_lora_eva_weights(
             model,
             inputs,
+            prepare_model_inputs_fn=_real,
             prepare_layer_inputs_fn=_rows,
             gather_distributed_inputs=False,
             show_progress_bar=False,
         )
 
 
+def _real(batch: Mapping[str, Tensor], _config: Any) -> Tensor:
+    """Return which tokens of a batch are of a text, (batch, tokens)."""
+    return batch["attention_mask"].bool()
+
+
 def _rows(inputs: Tensor | tuple[Tensor, ...], real: Tensor, _name: str) -> Tensor:
-    """Return the inputs of a layer as rows, (rows, size), padding left out.
+    """Return the inputs of a layer as rows, (rows, size), padding left out, and virtual tokens, which come first.
 
     Args:
         inputs: of the layer, (batch, tokens, size), or for all texts alike, such as DeBERTa's relative positions.
-        real: the places of real tokens, (places, 2), in the order of the batch.
+        real: see `_real`.
     """
     states = inputs if isinstance(inputs, Tensor) else inputs[0]
-    if states.ndim == 3 and len(states) == int(real[-1, 0]) + 1:
-        return states[real.T.unbind()]
+    if states.ndim == 3 and len(states) == len(real):
+        return states[:, -real.shape[1] :][real]
     return states.reshape(-1, states.shape[-1])

@@ -6,7 +6,7 @@ import copy
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,9 +26,10 @@ from peftlab.tensor_files import save
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
+SAVES_LESS = ("save_only_topk_weights",)
 _BESIDE_THE_FUNCTION = re.compile(
     r"init|dropout|^(task_type|\w+_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
-    r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step|projection_\w+)$"
+    r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step)$"
 )
 """Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
 _REWRITES_THE_BASE = re.compile(r"\b(pissa|olora|corda|loftq|lora_ga)")
@@ -40,6 +41,8 @@ class LibraryMethod(Method):
     """A method of the peft library. Options beside these fields are those of the library's configuration class."""
 
     mergeable: ClassVar[bool] = True
+    initialisations: ClassVar[Sequence[bool | str]] = (True, False, "gaussian", "orthogonal", "olora", "pissa", "mica")
+    """Of LoRA: not those that look at data or quantise, nor that draw what they take out of the frozen weights."""
 
     peft_type: str
     """The library's name of the method, e.g. ``LORA``."""
@@ -68,6 +71,13 @@ class LibraryMethod(Method):
                 raise ConfigError(f"peft.{key} is no option: the run sets it; which layers are adapted is peft.target")
             if key in IMPORTS_CODE:
                 raise ConfigError(f"peft.{key} is no option: it has the library import what it names")
+            if key in SAVES_LESS:
+                raise ConfigError(f"peft.{key} is no option: what it saves is too little to go on from")
+            if key == "init_lora_weights" and self.options[key] not in self.initialisations:
+                raise ConfigError(
+                    f"peft.{key} = {self.options[key]!r}: allowed with peft={self.name} are "
+                    f"{', '.join(str(one).lower() for one in self.initialisations)}"
+                )
             if key not in known:
                 raise ConfigError(
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
@@ -143,11 +153,17 @@ class LibraryMethod(Method):
         """See `Method.check_description`; how an adapter began, or was regularised, makes it no other."""
         super().check_description(description, model)
         own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
+        drawn_is_saved = description.get("save_projection", False)
+
+        def decides(key: str, value: Any) -> bool:
+            if _REWRITES_THE_BASE.search(f"{value} {own[key]}"):
+                return True
+            return not (_BESIDE_THE_FUNCTION.search(key) or (key.startswith("projection_") and drawn_is_saved))
+
         differ = [
             f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
             for key, value in description.items()
-            if key in own and value != own[key]
-            if not _BESIDE_THE_FUNCTION.search(key) or _REWRITES_THE_BASE.search(f"{value} {own[key]}")
+            if key in own and value != own[key] and decides(key, value)
         ]
         if differ:
             raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")

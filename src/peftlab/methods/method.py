@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
@@ -19,6 +20,8 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.tensor_files import load_into, save
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+_BESIDE_THE_FUNCTION = re.compile(r"^(name|learning_rate|layers|target|peft_type)$|dropout|init|_std$")
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -99,6 +102,10 @@ class Method(ABC):
         """Return what the adapter of `model` is saved as: tensors of the model, by their names in the file."""
         return self.trained(model)
 
+    def written(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return all the tensors that `save` writes."""
+        return self.saved(model)
+
     def count(self, model: nn.Module) -> dict[str, int]:
         """Return the numbers of trainable and of all parameters."""
         parameters = list(model.parameters())
@@ -111,16 +118,22 @@ class Method(ABC):
         """Write what was trained, head included, to `folder`: safetensors, and a JSON file that says what it is.
 
         Returns:
-            the size of the tensors' file in bytes.
+            the size of the tensors' files in bytes.
         """
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
-        description = json.dumps(self.description(context), indent=2)
+        description = json.dumps(self.description(context), indent=2, default=str)
         (folder / ADAPTER_CONFIG).write_text(description + "\n", encoding="utf-8")
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
     def description(self, context: MethodContext) -> dict[str, Any]:
         """Return what an adapter says of itself in its JSON file."""
-        return {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
+        about = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
+        return {**about, "options": self.settings}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options, by name, that say what an adapter computes beside what its tensors' names and shapes say."""
+        return {key: value for key, value in vars(self).items() if not _BESIDE_THE_FUNCTION.search(key)}
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return a plain transformers model that computes what `model` does; `model` itself may be used up.
@@ -179,6 +192,11 @@ class Method(ABC):
         if found != kind:
             mine = f"this is peft={self.name}" if kind == self.name else f"peft={self.name} is {kind}"
             raise ConfigError(f"adapter: it is of the method {found}, and {mine}")
+        own = json.loads(json.dumps(self.settings, default=str))
+        options = {key: value for key, value in description.get("options", {}).items() if own.get(key) != value}
+        if options:
+            differ = " ".join(f"peft.{key}={json.dumps(value)}" for key, value in options.items())
+            raise ConfigError(f"adapter: it was trained with other options; set {differ}")
 
     def kind(self, model: nn.Module) -> str:
         """Return what an adapter of `model` calls the method in its JSON file."""

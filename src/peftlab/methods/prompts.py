@@ -63,6 +63,10 @@ class Prompts(Insertion):
         head = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in own}
         return {"prompt_embeddings": made, **{f"base_model.{name}": parameter for name, parameter in head.items()}}
 
+    def written(self, model: nn.Module) -> dict[str, Tensor]:
+        """See `Method.written`."""
+        return self.saved(model) | _network(model)
+
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
         """Write what the library writes, so that ``PeftModel.from_pretrained`` reads it, and the network beside it."""
         config = self._config(model, context)
@@ -71,7 +75,7 @@ class Prompts(Insertion):
         if network := _network(model):
             save(network, folder / REPARAMETRISATION)
         config.save_pretrained(folder)
-        return (folder / ADAPTER_WEIGHTS).stat().st_size
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
     def load(self, model: nn.Module, folder: Path) -> None:
         """See `Method.load`."""

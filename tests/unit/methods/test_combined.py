@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -12,13 +13,14 @@ from peftlab.config import build
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import conf_dir
 from peftlab.methods.combined import Combined
+from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext, is_of_head
 
 PAIRS = [
     ("bitfit", "lora"),
     ("top_layers", "ia3"),
     ("houlsby", "lora"),
-    ("houlsby", "bitfit"),
+    ("parallel", "bitfit"),
     ("pfeiffer", "dora"),
     ("compacter", "adalora"),
     ("parallel", "vera"),
@@ -123,9 +125,24 @@ def test_both_have_a_say_in_what_they_drive():
 
 
 def test_adalora_is_driven(tuned):
-    model, _ = tuned(combined("bitfit", "adalora"))
-    assert combined("bitfit", "adalora").penalty(model) >= 0
+    method = combined("bitfit", "adalora")
+    model, context = tuned(method)
+    context = dataclasses.replace(context, steps=20)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    train(model)
+    whole = rank_of(model)
+    for step in range(1, 21):
+        (logits(model).square().mean() + method.penalty(model)).backward()
+        optimizer.step()
+        method.after_step(model, step, context)
+        optimizer.zero_grad()
+    assert 0 < rank_of(model) < whole
     assert combined("bitfit", "lora").penalty(tuned(combined("bitfit", "lora"))[0]) is None
+
+
+def rank_of(model):
+    """How many of AdaLoRA's singular values are not zero."""
+    return sum(int((p != 0).sum()) for name, p in model.named_parameters() if "lora_E" in name)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +158,71 @@ def test_what_does_not_go_together(first, second, message):
         combined(first, second)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *(("houlsby", second) for second in ("frod", "glora", "hra", "shira", "supertuning")),
+        ("compacter", "hra"),
+        ("parallel", "glora"),
+        ("mam", "shira"),
+        ("unipelt", "supertuning"),
+        ("full", "hra"),
+        ("top_layers", "shira"),
+        ("bitfit", "ln_tuning"),
+        ("prompt_tuning", "p_tuning"),
+        ("p_tuning", "prompt_tuning"),
+        ("prefix_tuning", "prompt_tuning"),
+        ("mam", "prefix_tuning"),
+        ("unipelt", "mam"),
+        ("prompt_tuning", "prefix_tuning"),
+    ],
+)
+def test_methods_that_undo_each_other_are_refused(first, second, tuned):
+    with pytest.raises(ConfigError):
+        tuned(combined(first, second))
+
+
+def test_an_adapter_with_other_options_of_either_is_not_begun_with(tuned, tmp_path):
+    method = combined("bitfit", "lora")
+    model, context = tuned(method)
+    method.save(model, tmp_path, context)
+    method.second.lora_alpha = 3
+    with pytest.raises(ConfigError, match=r"set peft\.second\.lora_alpha="):
+        method.adopt(tuned(method)[0], tmp_path, context)
+
+
 def test_two_at_one_place(tuned):
     with pytest.raises(ConfigError, match="another method already has its adapter in a Linear"):
         tuned(combined("houlsby", "compacter"))
+
+
+ALL = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml") if path.stem != "combined")
+OWN = [name for name in ALL if not isinstance(of_file(name), LibraryMethod)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", OWN)
+def test_either_all_that_is_trained_has_an_effect_or_the_pair_is_refused(first, tuned):
+    dead, together = {}, 0
+    for second in set(ALL) - {first}:
+        try:
+            model, _ = tuned(combined(first, second))
+        except ConfigError:
+            continue
+        together += 1
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad and parameter.is_floating_point():  # not as it begins, where zeros hide much
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+        logits(model).square().mean().backward()
+        without = [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+        ]
+        # the softmax does not see the bias of keys, nor does what scales a bias of zero change anything
+        if without := [name for name in without if "key.bias" not in name and "glora_" not in name]:
+            dead[second] = without[:3]
+    assert not dead
+    assert together

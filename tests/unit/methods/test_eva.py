@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from peftlab.backbone import head_of
-from peftlab.methods.eva import Eva
+from peftlab.methods.eva import Eva, _rows
 from peftlab.methods.method import MethodContext
 
 
@@ -32,3 +32,10 @@ def test_it_begins_with_the_directions_in_which_the_inputs_vary(pretrained, ner)
     found = layer.lora_A["default"].weight
     torch.testing.assert_close((found @ expected.T).abs(), torch.eye(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(tuned(**batch).logits, before)
+
+
+def test_it_does_not_look_at_virtual_tokens():
+    real = torch.tensor([[True, True, False], [True, True, True]])
+    states = torch.arange(2 * 5 * 4.0).reshape(2, 5, 4)  # the first two are virtual
+    rows = _rows((states,), real, "layer")
+    assert torch.equal(rows, torch.stack([states[0, 2], states[0, 3], states[1, 2], states[1, 3], states[1, 4]]))

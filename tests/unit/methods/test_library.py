@@ -48,6 +48,32 @@ class TestOptions:
         with pytest.raises(ConfigError, match=r"^peft: LoraConfig refuses these values: "):
             lora(r=0).apply(model, MethodContext(("classifier",), "TOKEN_CLS", "here"))
 
+    @pytest.mark.parametrize("value", ["eva", "lora_ga", "corda", "loftq", "pissa_niter_4"])
+    def test_a_beginning_that_would_not_be_that_of_its_name(self, value):
+        with pytest.raises(
+            ConfigError, match=rf"peft.init_lora_weights = '{value}': allowed with peft=lora are true, "
+        ):
+            lora(init_lora_weights=value)
+
+    def test_what_is_saved_must_suffice(self):
+        with pytest.raises(ConfigError, match=r"peft.save_only_topk_weights is no option: what it saves"):
+            LibraryMethod(name="vblora", learning_rate=1, peft_type="VBLORA", save_only_topk_weights=True)
+
+    @pytest.mark.parametrize(("saved", "refused"), [(False, True), (True, False)])
+    def test_another_seed_of_shared_matrices_is_another_method_unless_they_are_saved(
+        self, saved, refused, ner, pretrained
+    ):
+        context = MethodContext(("classifier",), "TOKEN_CLS", "here")
+        about = {"name": "vera", "learning_rate": 1e-3, "peft_type": "VERA", "r": 4, "save_projection": saved}
+        method = LibraryMethod(projection_prng_key=1, **about)
+        wrapped = method.apply(pretrained.backbone(ner()), context)
+        description = {"peft_type": "VERA", "projection_prng_key": 2, "save_projection": saved}
+        if refused:
+            with pytest.raises(ConfigError, match=r"set peft.projection_prng_key=2"):
+                method.check_description(description, wrapped)
+        else:
+            method.check_description(description, wrapped)
+
     def test_options_reach_the_library(self, pretrained, ner):
         wrapped = lora(r=3, lora_alpha=6, target="query").apply(
             pretrained.backbone(ner()), MethodContext(("classifier",), "TOKEN_CLS", "here")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -50,12 +52,15 @@ def padded():
 
 ADAPTER = 2 * D * 4 + 4 + D
 FORMULAS = [
-    (Houlsby(bottleneck=4, **GIVEN), BLOCKS * 2 * ADAPTER),
+    # with it two normalisations a block (section 2.1 there)
+    (Houlsby(bottleneck=4, **GIVEN), BLOCKS * 2 * (ADAPTER + 2 * D)),
+    (Houlsby(bottleneck=4, layer_norms=False, **GIVEN), BLOCKS * 2 * ADAPTER),
+    (Houlsby(bottleneck=4, layers="last:1", **GIVEN), 2 * (ADAPTER + 2 * D)),
     (Pfeiffer(bottleneck=4, **GIVEN), BLOCKS * ADAPTER),
     (Parallel(bottleneck=4, **GIVEN), BLOCKS * ADAPTER),
     (Parallel(bottleneck=4, layers="last:1", **GIVEN), ADAPTER),
     # two adapters a block with 2 (k + d) for their matrices of rank 1, biases beside; n^3 for all (section 4 there)
-    (Compacter(bottleneck=8, n=4, **GIVEN), BLOCKS * 2 * (2 * (8 + D) + 8 + D) + 4**3),
+    (Compacter(bottleneck=8, n=4, **GIVEN), BLOCKS * 2 * (2 * (8 + D) + 8 + D + 2 * D) + 4**3),
     (LoReFT(rank=3, **GIVEN), BLOCKS * (2 * D * 3 + 3)),
     (MixAndMatch(prefix=5, prefix_std=0.1, bottleneck=4, **GIVEN), BLOCKS * (2 * 5 * D + ADAPTER)),
     (
@@ -202,3 +207,20 @@ def test_padding_changes_nothing(method, model):
     given = padded()
     alone = {name: tensor[1:, :3] for name, tensor in given.items()}
     torch.testing.assert_close(model(**given).logits[1:], model(**alone).logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "other"),
+    [
+        (Parallel(bottleneck=4, scaling=4.0, **GIVEN), Parallel(bottleneck=4, scaling=1.0, **GIVEN)),
+        (Houlsby(bottleneck=4, activation="gelu", **GIVEN), Houlsby(bottleneck=4, activation="relu", **GIVEN)),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_an_adapter_that_was_trained_with_other_options_is_not_begun_with(method, other, model, tmp_path):
+    context = MethodContext(head_of(model), "SEQ_CLS", "here")
+    method.save(applied(method, copy.deepcopy(model)), tmp_path, context)
+    begun = applied(other, copy.deepcopy(model))
+    with pytest.raises(ConfigError, match=r"trained with other options; set peft\.(scaling=4\.0|activation=\"gelu\")"):
+        other.adopt(begun, tmp_path, context)
+    assert method.adopt(applied(method, copy.deepcopy(model)), tmp_path, context) == []

@@ -170,3 +170,11 @@ def test_prompts_begin_as_words():
     model = PromptTuning(**GIVEN).apply(model, MethodContext(head_of(model), "SEQ_CLS", "here"))
     prompts = model.bert.prompt_encoder.embedding.weight
     assert all((words == prompt).all(1).any() for prompt in prompts)
+
+
+def test_the_file_of_a_network_counts_as_part_of_the_adapter(tmp_path):
+    method = METHODS["p_tuning"]
+    model, context = applied(method, make(BERT))
+    size = method.save(model, tmp_path, context)
+    assert size == sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
+    assert sum(tensor.nbytes for tensor in method.written(model).values()) > 0.9 * size - 2000
