@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 from tests.unit.sweep.conftest import begin, cell, end
 
-from peftlab.errors import ConfigError, UserError
+from peftlab.errors import UserError
 from peftlab.record import RunRecord
 from peftlab.sweep.ledger import SELECTION, Ledger, outcome, value_at
 from peftlab.sweep.plan import Evaluation
@@ -45,13 +49,14 @@ def test_a_number_is_found_at_a_dotted_key():
     assert value_at({"a": {"b": 3}}, "a.b") == 3.0
 
 
-def test_a_second_controller_is_kept_out(tmp_path, monkeypatch):
-    def locked(path, what):
-        raise ConfigError(f"{path}: process 1 is writing this {what}")
-
-    monkeypatch.setattr("peftlab.sweep.ledger.lock", locked)
-    with pytest.raises(ConfigError, match="writing this sweep"):
-        Ledger(tmp_path)
+def test_a_second_controller_is_kept_out_as_long_as_there_is_the_first(tmp_path):
+    code = f"from pathlib import Path; from peftlab.sweep.ledger import Ledger; Ledger(Path({str(tmp_path)!r}))"
+    second = partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with Ledger(tmp_path):
+        ended = second()
+        assert f"process {os.getpid()} on" in ended.stderr
+        assert "is writing this sweep" in ended.stderr
+    assert second().returncode == 0
 
 
 def test_only_looking_leaves_nothing_behind(tmp_path):
