@@ -15,6 +15,9 @@ from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head, spec
 
+_COUNTS = 1e-6
+"""Beside the largest gradient of all, another one is none if it is smaller by this factor."""
+
 
 @spec
 class Combined(Method):
@@ -72,34 +75,38 @@ class Combined(Method):
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and not is_of_head(name, context.head)
         }
-        used = self._used(model)
+        had = self._gradients(model)
         model = self.second.apply(model, dataclasses.replace(context, added=added))
         for parameter in first.values():  # which the second has frozen
             parameter.requires_grad_(True)
-        still = self._used(model)
-        if lost := [name for name, parameter in first.items() if id(parameter) in used - still]:
+        has = self._gradients(model)
+        counts = _COUNTS * max(had.values(), default=0.0)  # what is less may be rounding, as for the biases of keys
+        if lost := [name for name, p in first.items() if had.get(id(p), 0.0) > counts and not has.get(id(p))]:
             raise ConfigError(
                 f"peft=combined: {self.second.name} computes past what {self.first.name} trains, {len(lost)} tensors, "
                 f"first {lost[0]}; combine methods that do not adapt the same places, or set their targets so"
             )
         return model
 
-    def _used(self, model: Any) -> set[int]:
-        """Return on which trainable parameters, by their ids, the output of `model` depends as they are.
+    def _gradients(self, model: Any) -> dict[int, float]:
+        """Return how large, at most, the gradient of the trainable parameters is that there are, by their ids.
 
         Raises:
-            ConfigError: it has none, for the methods get into each other's way.
+            ConfigError: there is none, for the methods get into each other's way.
         """
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device, training = parameters[0].device, model.training
-        if device.type == "meta":  # without values nothing can be computed
-            return set()
+        if (
+            device.type == "meta" or torch.is_inference_mode_enabled()
+        ):  # without values or gradients nothing can be tried
+            return {}
         model.eval()
         try:
-            with torch.random.fork_rng(devices=()):
-                ids = torch.zeros(2, 3, dtype=torch.long, device=device)
+            with torch.random.fork_rng(devices=()), torch.enable_grad():
+                torch.manual_seed(0)
+                ids = torch.randint(model.config.vocab_size, (2, 8)).to(device)
                 output = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-                some = (output * torch.randn_like(output)).sum()
+                some = (output * torch.randn(output.shape).to(output)).sum()
                 gradients = torch.autograd.grad(some, parameters, allow_unused=True)
         except RuntimeError as error:
             raise ConfigError(
@@ -108,7 +115,7 @@ class Combined(Method):
         finally:
             model.train(training)
         found = zip(parameters, gradients, strict=True)
-        return {id(one) for one, gradient in found if gradient is not None and gradient.any()}
+        return {id(one): float(gradient.abs().max()) for one, gradient in found if gradient is not None}
 
     def learning_rate_factor(self, name: str) -> float:
         """See `Method.learning_rate_factor`."""

@@ -256,9 +256,9 @@ class Controller:
 
     def _interrupt(self) -> None:
         """Have the running trials end with their checkpoints, and wait for them."""
-        log.info("interrupted: %d running trials end with a checkpoint; again to end at once", len(self.running))
         for one in self.running:
             one.trial.ask_to_end()
+        log.info("interrupted: %d running trials end with a checkpoint; again to end at once", len(self.running))
         while self.running:
             wait_for([one.trial for one in self.running], TICK_SECONDS)
             self._listen()

@@ -50,6 +50,7 @@ class Order:
 def work(order: Order, connection: Connection) -> None:
     """Run a trial; `connection` is told how far it has come, and answers every validation with whether it goes on."""
     _begin(order.environment, order.output)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     from omegaconf import OmegaConf
 
     from peftlab.one_run import run

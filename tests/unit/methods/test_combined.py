@@ -191,6 +191,13 @@ def test_an_adapter_with_other_options_of_either_is_not_begun_with(tuned, tmp_pa
         method.adopt(tuned(method)[0], tmp_path, context)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_is_applied_where_no_gradients_are_wanted(mode, tuned):
+    with mode():
+        model, context = tuned(combined("bitfit", "lora"))
+    assert own(model, context)
+
+
 def test_two_at_one_place(tuned):
     with pytest.raises(ConfigError, match="another method already has its adapter in a Linear"):
         tuned(combined("houlsby", "compacter"))
