@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -79,22 +80,23 @@ class TwoAdapters(Adapters):
 
     def insert_into(self, blocks: list[Block]) -> None:
         """See `BlockInsertion.insert_into`."""
+        make = self.maker(blocks)
         for block in blocks:
             for place in (block.attention_output, block.feed_forward_output):
-                add_after(place, "adapter", self.adapter(block))
+                add_after(place, "adapter", make(block))
 
     @abstractmethod
-    def adapter(self, block: Block) -> nn.Module:
-        """Return a new adapter for `block`."""
+    def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:
+        """Return what makes a new adapter for one of `blocks`."""
 
 
 @spec
 class Houlsby(TwoAdapters):
     """The bottleneck adapters of Houlsby et al. 2019."""
 
-    def adapter(self, block: Block) -> nn.Module:
-        """See `TwoAdapters.adapter`."""
-        return Bottleneck(block.hidden, self.bottleneck, self.activation)
+    def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:
+        """See `TwoAdapters.maker`."""
+        return lambda block: Bottleneck(block.hidden, self.bottleneck, self.activation)
 
 
 @spec

@@ -96,9 +96,7 @@ class Combined(Method):
         """
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device, training = parameters[0].device, model.training
-        if (
-            device.type == "meta" or torch.is_inference_mode_enabled()
-        ):  # without values or gradients nothing can be tried
+        if device.type == "meta" or torch.is_inference_mode_enabled():  # no values, or no gradients
             return {}
         model.eval()
         try:

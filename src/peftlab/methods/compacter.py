@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -57,8 +59,8 @@ class Compacter(TwoAdapters):
     n: int = Field(gt=0)
     """Of Kronecker products in a sum, and the size of their first factors; must divide bottleneck and hidden size."""
 
-    def insert_into(self, blocks: list[Block]) -> None:
-        """See `BlockInsertion.insert_into`.
+    def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:
+        """See `TwoAdapters.maker`; they share their rules.
 
         Raises:
             ConfigError: `n` does not divide the sizes.
@@ -67,10 +69,5 @@ class Compacter(TwoAdapters):
         for name, size in sizes.items():
             if size % self.n:
                 raise ConfigError(f"peft.n={self.n} must divide {name}, {size}")
-        self._rules = nn.Parameter(torch.randn(self.n, self.n, self.n) / self.n**0.5)
-        super().insert_into(blocks)
-        del self._rules
-
-    def adapter(self, block: Block) -> nn.Module:
-        """See `TwoAdapters.adapter`."""
-        return PHMBottleneck(block.hidden, self, self._rules)
+        rules = nn.Parameter(torch.randn(self.n, self.n, self.n) / self.n**0.5)
+        return lambda block: PHMBottleneck(block.hidden, self, rules)

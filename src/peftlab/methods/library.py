@@ -27,6 +27,7 @@ GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_mode
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
 SAVES_LESS = ("save_only_topk_weights",)
+"""Options of the library by which an adapter's file holds no more what a training goes on from."""
 _BESIDE_THE_FUNCTION = re.compile(
     r"init|dropout|^(task_type|\w+_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
     r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step)$"
@@ -149,9 +150,8 @@ class LibraryMethod(Method):
         config.save_pretrained(folder)
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
-    def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
-        """See `Method.check_description`; how an adapter began, or was regularised, makes it no other."""
-        super().check_description(description, model)
+    def other_options(self, description: Mapping[str, Any], model: nn.Module) -> list[str]:
+        """See `Method.other_options`; how an adapter began, or was regularised, makes it no other."""
         own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
         drawn_is_saved = description.get("save_projection", False)
 
@@ -160,13 +160,11 @@ class LibraryMethod(Method):
                 return True
             return not (_BESIDE_THE_FUNCTION.search(key) or (key.startswith("projection_") and drawn_is_saved))
 
-        differ = [
+        return [
             f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
             for key, value in description.items()
             if key in own and value != own[key] and decides(key, value)
         ]
-        if differ:
-            raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")
 
     def kind(self, model: nn.Module) -> str:
         """See `Method.kind`."""

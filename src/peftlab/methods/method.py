@@ -22,6 +22,7 @@ from peftlab.tensor_files import load_into, save
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 _BESIDE_THE_FUNCTION = re.compile(r"^(name|learning_rate|layers|target|peft_type)$|dropout|init|_std$")
+"""Fields of a method that do not say what an adapter computes beside what its tensors' names and shapes say."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -192,11 +193,14 @@ class Method(ABC):
         if found != kind:
             mine = f"this is peft={self.name}" if kind == self.name else f"peft={self.name} is {kind}"
             raise ConfigError(f"adapter: it is of the method {found}, and {mine}")
+        if differ := self.other_options(description, model):
+            raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")
+
+    def other_options(self, description: Mapping[str, Any], model: nn.Module) -> list[str]:
+        """Return the overrides that make of this method the one that an adapter says it is of."""
         own = json.loads(json.dumps(self.settings, default=str))
-        options = {key: value for key, value in description.get("options", {}).items() if own.get(key) != value}
-        if options:
-            differ = " ".join(f"peft.{key}={json.dumps(value)}" for key, value in options.items())
-            raise ConfigError(f"adapter: it was trained with other options; set {differ}")
+        options = description.get("options", {})
+        return [f"peft.{key}={json.dumps(value)}" for key, value in options.items() if own.get(key) != value]
 
     def kind(self, model: nn.Module) -> str:
         """Return what an adapter of `model` calls the method in its JSON file."""

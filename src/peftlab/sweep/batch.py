@@ -30,7 +30,7 @@ from peftlab.locks import is_locked
 from peftlab.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
-from peftlab.sweep.controller import TICK_SECONDS, Controller, fill_in
+from peftlab.sweep.controller import TICK_SECONDS, Controller, fill_in, progress
 from peftlab.sweep.ledger import Cell, outcome, output_of
 from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
 from peftlab.sweep.slots import Slot
@@ -175,8 +175,7 @@ class Batch(Controller):
         if found.status == "completed":
             fill_in(row, record, found)
         else:
-            row.score, row.step = record.data["selection"]["value"], found.steps
-            row.steps = next((event["of"] for event in record.data["history"] if "of" in event), None)
+            progress(row, record, found)
 
     def _overrides(self, cell: Cell) -> list[str]:
         """Return what the launcher composes a trial from."""
