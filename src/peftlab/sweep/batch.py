@@ -30,11 +30,11 @@ from peftlab.locks import is_locked
 from peftlab.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
-from peftlab.sweep.controller import TICK_SECONDS, Controller, fill_in, progress
+from peftlab.sweep.controller import TICK_SECONDS
 from peftlab.sweep.ledger import Cell, outcome, output_of
 from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
-from peftlab.sweep.slots import Slot
 from peftlab.sweep.spec import SweepSpec
+from peftlab.sweep.trials import Trials, fill_in, progress
 from peftlab.sweep.worker import PATIENCE, Order
 
 log = logging.getLogger("peftlab")
@@ -70,13 +70,11 @@ def check_plan(spec: SweepSpec, launcher: str) -> None:
 
 
 @dataclass(kw_only=True)
-class Batch(Controller):
+class Batch(Trials):
     """Hands the trials of a plan to a launcher of Hydra's: all that the plan proposes before it has to hear of any."""
 
     launcher: Launcher
     """Set up with a `RemoteTrial`."""
-    context: Any = None
-    slots: Sequence[Slot] = ()
     _jobs: list[tuple[Cell, Trial]] = field(default_factory=list, init=False)
 
     def run(self) -> None:

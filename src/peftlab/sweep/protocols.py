@@ -13,7 +13,7 @@ from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
 from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.search import Point, SearchPlan
-from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid
+from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec
 
 DefaultOf = Callable[[str, Sequence[str]], Any]
@@ -250,7 +250,7 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 def _space_of(space: Space, method: str, default_of: DefaultOf) -> Space:
     """Return the space in which a method is tuned."""
     own = space.within(method)
-    if any(one.key.lstrip("+") != METHOD for one in own.dimensions) or _fixes(space.fixed, LEARNING_RATE):
+    if not all(is_method(one.key) for one in own.dimensions) or _fixes(space.fixed, LEARNING_RATE):
         return own
     rate = default_of(LEARNING_RATE, [f"{METHOD}={method}"])
     if not isinstance(rate, int | float) or not rate > 0:

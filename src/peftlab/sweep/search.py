@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from peftlab.errors import ConfigError
 from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
 from peftlab.sweep.pruning import Asha, Hyperband, Median, Pruner, SuccessiveHalving
-from peftlab.sweep.space import METHOD, Choice, Dimension, Params, Space
+from peftlab.sweep.space import Choice, Dimension, Params, Space, is_method
 from peftlab.sweep.spec import SweepBudgetSpec, SweepSpec
 
 if TYPE_CHECKING:
@@ -509,18 +509,18 @@ class _Model(_Sampler):
         return found  # type: ignore[return-value]
 
     def _is_of(self, one: Dimension, method: str | None) -> bool:
-        return one.key.lstrip("+") == METHOD or one in self._space.dimensions_of(method)
+        return is_method(one.key) or one in self._space.dimensions_of(method)
 
     def _suggested(self, trial: optuna.Trial) -> Params:
         """Return the point that a trial of the study stands for."""
         chosen: dict[str, Any] = {}
         method = self._space.method
-        ordered = sorted(self._dimensions.items(), key=lambda item: item[1][1].key.lstrip("+") != METHOD)
+        ordered = sorted(self._dimensions.items(), key=lambda item: not is_method(item[1][1].key))
         for name, (only, one) in ordered:
             if only not in (None, method) or not self._is_of(one, method):
                 continue
             chosen[one.key] = _suggest(trial, name, one)
-            if one.key.lstrip("+") == METHOD:
+            if is_method(one.key):
                 method = chosen[one.key]
         return {one.key: chosen[one.key] for one in self._space.dimensions_of(method)}
 
@@ -566,7 +566,7 @@ def _distinct(space: Space, shares: Iterator[Sequence[float]]) -> Iterator[Param
             yield from (params for params in space.points() if _key(params) not in seen)
             return
         at = dict(zip(((only, one.key) for only, one in names), next(shares), strict=True))
-        options = [one for only, one in names if only is None and one.key.lstrip("+") == METHOD]
+        options = [one for only, one in names if only is None and is_method(one.key)]
         method = str(options[0].at(at[None, options[0].key])) if options else None
         params: dict[str, Any] = {}
         for one in space.dimensions_of(method):

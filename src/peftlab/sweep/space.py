@@ -159,7 +159,7 @@ class Space:
         for key, text in spec.space.items():
             reader.add(key, text, f"sweep.space.{key}", reader.dimensions)
         common = tuple(reader.dimensions.values())
-        among = next((one for one in common if _bare(one.key) == METHOD), None)
+        among = next((one for one in common if is_method(one.key)), None)
         method = None if isinstance(among, Choice) else reader.method or method
         options = among.texts if isinstance(among, Choice) else (method,)
         if spec.methods and options == (None,):
@@ -182,7 +182,7 @@ class Space:
     @property
     def methods(self) -> tuple[str, ...]:
         """The options of `METHOD` that there are to choose from; none where it is no dimension."""
-        among = next((one for one in self.dimensions if _bare(one.key) == METHOD), None)
+        among = next((one for one in self.dimensions if is_method(one.key)), None)
         return among.texts if isinstance(among, Choice) else ()
 
     def dimensions_of(self, method: str | None) -> tuple[Dimension, ...]:
@@ -190,7 +190,7 @@ class Space:
         own = self.conditional.get(method or self.method or "", ())
         instead = {_bare(one.key) for one in own}
         common = (one for one in self.dimensions if _bare(one.key) not in instead)
-        return (*(Choice(one.key, (method,)) if method and _bare(one.key) == METHOD else one for one in common), *own)
+        return (*(Choice(one.key, (method,)) if method and is_method(one.key) else one for one in common), *own)
 
     def within(self, method: str) -> Space:
         """Return the space of the points with this option of `METHOD` alone."""
@@ -217,7 +217,7 @@ class Space:
 
     def method_of(self, params: Params) -> str | None:
         """Return the option of `METHOD` at a point; None where it is not known."""
-        return next((str(value) for key, value in params.items() if _bare(key) == METHOD), self.method)
+        return next((str(value) for key, value in params.items() if is_method(key)), self.method)
 
     def overrides_of(self, params: Params, seed: int | None = None) -> tuple[str, ...]:
         """Return the overrides that give a point, and the seed."""
@@ -282,6 +282,11 @@ def grid(space: Space) -> list[Proposal]:
 
 def _between(low: float, high: float, share: float) -> float:
     return (1 - share) * low + share * high  # never overflows
+
+
+def is_method(key: str) -> bool:
+    """Return whether the key of a dimension, with what stands before it in an override, is `METHOD`."""
+    return _bare(key) == METHOD
 
 
 def _bare(key: str) -> str:

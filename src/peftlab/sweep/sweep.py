@@ -35,6 +35,7 @@ from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import Space
 from peftlab.sweep.spec import SweepSpec, sweep_spec
+from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Estimate, Machine, summarise
 
 log = logging.getLogger("peftlab")
@@ -111,36 +112,35 @@ def _run(
 ) -> Board:
     grid = cells.checked(plan.proposals)
     examples = grid or cells.checked(plan.examples)
-    controlling: Callable[..., Controller] = (
-        partial(Controller, slots=slots, context=looker.context) if slots else partial(Batch, launcher=launcher)
-    )
     folder = folder_of(spec, config)
     command = ["python", "-m", "train", *sys.argv[1:]]
+    environment = group(folder)
+    kind: Callable[..., Trials] = partial(Batch, launcher=launcher)
+    if slots:
+        kind = partial(
+            Controller,
+            slots=slots,
+            context=looker.context,
+            command=command,
+            environment=environment,
+            signals=signals,
+        )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
     with Ledger(folder, look_only=spec.dry_run) as books, drawing() as show:
-        controller = controlling(
-            plan=plan,
-            cells=cells,
-            ledger=books,
-            board=board,
-            command=command,
-            environment=group(folder),
-            signals=signals,
-            show=show,
-            reuse=spec.reuse,
-            retries=spec.retries,
+        trials = kind(
+            plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
-        recall(controller, grid)
-        board.estimate_seconds = announce(controller, examples, spec)
+        recall(trials, grid)
+        board.estimate_seconds = announce(board, examples, slots, spec)
         if spec.dry_run:
             return board
         signals.hold = bool(slots)  # another one waits within a library, which has to be left at once
-        controller.run()
+        trials.run()
         board.results = plan.results(record.data for record in books.records())
         board.end()
         if settings := cells.settings("logger.wandb"):
-            tell_wandb(board, settings, looker.context, controller.environment)
+            tell_wandb(board, settings, looker.context, environment)
     show.close(board)
     log.info("sweep folder: %s", folder)
     signals.raise_pending()
@@ -204,48 +204,48 @@ def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContex
         log.warning("W&B: the summary of the sweep could not be made, see %s", output)
 
 
-def recall(controller: Controller, grid: Sequence[Cell]) -> None:
+def recall(trials: Trials, grid: Sequence[Cell]) -> None:
     """Tell plan and board what there is already: of a grid its cells, of a search what it might have proposed."""
     known = {cell.sha256: cell for cell in grid}
     for one in grid:
-        controller.register(one)
+        trials.register(one)
     past: list[tuple[Proposal, Outcome]] = []
     unfinished: list[Begun] = []
-    for record in controller.ledger.records():
-        cell: Cell | None = known.get(record.data["identity"]["sha256"]) or controller.cell_of_record(record)
+    for record in trials.ledger.records():
+        cell: Cell | None = known.get(record.data["identity"]["sha256"]) or trials.cell_of_record(record)
         if cell is None:  # of another sweep in the same folder
             continue
-        repeated = controller.is_to_be_repeated(record)
+        repeated = trials.is_to_be_repeated(record)
         if record.data["status"] in ("completed", "pruned") and not repeated:
-            past.append((cell.proposal, controller.keep(cell, record)))
+            past.append((cell.proposal, trials.keep(cell, record)))
         else:
             unfinished.append((cell.proposal, () if repeated else evaluations(record.data)))
-    controller.plan.recall(past, unfinished)
+    trials.plan.recall(past, unfinished)
 
 
-def announce(controller: Controller, cells: Sequence[Cell], spec: SweepSpec) -> float | None:
+def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> float | None:
     """Say how many trials there are and what they are going to take; return the seconds for one, where known.
 
     Args:
-        controller: of the sweep.
+        board: of the sweep.
         cells: those of a grid, or examples; the first that is not done is tried.
+        slots: those that the trials run in; none where another launcher sees to that.
         spec: of the sweep.
     """
-    board = controller.board
     kept = sum(trial.kept for trial in board.trials)
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
-    at_once = f"{board.slots} at a time" if controller.slots else "a batch for the launcher"
+    at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
-    if not controller.slots:  # what this machine needs tells nothing of others
+    if not slots:  # what this machine needs tells nothing of others
         return None
     kept_ones = {trial.run_id for trial in board.trials if trial.kept}
     first = next((cell for cell in cells if cell.run_id not in kept_ones), None)
     if first is None or not spec.probe_seconds:
         return None
     try:  # in a process of its own, whose memory on the device is free again when the trials begin
-        with looking(controller.slots) as looker:
-            config = controller.slots[0].within(first.config)
+        with looking(slots) as looker:
+            config = slots[0].within(first.config)
             found: Estimate = looker.ask("estimate", config, spec.probe_seconds)
     except (UserError, RuntimeError) as error:
         log.warning("what they take could not be estimated: %s", str(error).strip().splitlines()[-1])

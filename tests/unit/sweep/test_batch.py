@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
-from peftlab.exits import Interrupted, Signals
+from peftlab.exits import Interrupted
 from peftlab.sweep import batch as batches
 from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_plan, way
 from peftlab.sweep.board import read
@@ -63,9 +63,6 @@ def control(tmp_path, board):
             ledger=Ledger(tmp_path, look_only=True),
             board=board,
             launcher=Launcher(act),
-            command=["train", "-m"],
-            environment={},
-            signals=Signals(),
             show=lambda board: None,
             **options,
         )
