@@ -74,21 +74,15 @@ def sweep(request: pytest.FixtureRequest, tiny_overrides: list[str]) -> Sweep:
 
 
 def test_a_grid_is_run_kept_and_widened(sweep):
-    assert "4 trials, 0 of them done; a batch for the launcher" in sweep.run("peft=lora,head", "seed=0,1").stdout
+    assert "2 trials, 0 of them done; a batch for the launcher" in sweep.run("peft=lora,head", "seed=0").stdout
     first = sweep.records()
-    assert [record["status"] for record in first.values()] == ["completed"] * 4
-    assert all(
-        record["overrides"][-2:] in (["peft=lora", s], ["peft=head", s])
-        for record in first.values()
-        for s in [record["overrides"][-1]]
-    )
-    assert "4 trials, 4 of them done" in sweep.run("peft=lora,head", "seed=0,1").stdout
-    assert sweep.records() == first
-    assert "6 trials, 4 of them done" in sweep.run("peft=lora,head", "seed=0,1,2").stdout
+    assert [record["status"] for record in first.values()] == ["completed"] * 2
+    assert sorted(record["overrides"][-1] for record in first.values()) == ["peft=head", "peft=lora"]
+    assert "4 trials, 2 of them done" in sweep.run("peft=lora,head", "seed=0,1").stdout
     wider = sweep.records()
-    assert len(wider) == 6
+    assert len(wider) == 4
     assert {name: wider[name] for name in first} == first
-    assert [row["state"] for row in sweep.rows()] == ["completed"] * 6
+    assert [row["state"] for row in sweep.rows()] == ["completed"] * 4
     assert not [path for path in Path.cwd().glob("sweeps/*") if path.name != ".submitit"]
 
 
@@ -97,14 +91,14 @@ def test_trials_that_fail_or_die_stop_no_other(sweep):
     # in the place of a callback that is no part of the identity
     fails = {"_target_": "failing.Failing", "raise": 1, "exit": 2, "kill": 3}
     more = ["allow=[failing]", *(f"+callbacks.progress.{key}={value}" for key, value in fails.items())]
-    ended = sweep.run("seed=0,1,2,3,4", *more, code=1)
-    assert "3 of 5 trials failed" in ended.stderr
+    ended = sweep.run("seed=1,2,3,4", *more, code=1)
+    assert "3 of 4 trials failed" in ended.stderr
     rows = {row["seed"]: row for row in sweep.rows()}
-    assert [rows[seed]["state"] for seed in "01234"] == ["completed", "failed", "failed", "failed", "completed"]
+    assert [rows[seed]["state"] for seed in "1234"] == ["failed", "failed", "failed", "completed"]
     told = ["ArithmeticError: it has failed", "SystemExit", "ended by SIGKILL"]
     assert all(text in rows[seed]["error"] for seed, text in zip("123", told, strict=True))
-    assert "5 trials, 2 of them done" in sweep.run("seed=0,1,2,3,4").stdout
-    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 5
+    assert "4 trials, 1 of them done" in sweep.run("seed=1,2,3,4").stdout
+    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 4
 
 
 @pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")
