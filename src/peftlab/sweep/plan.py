@@ -93,9 +93,13 @@ class Plan(ABC):
             unfinished: trials that had been interrupted; the next ones that `ask` returns.
         """
 
+    def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
+        """Return the labels with which this plan would propose it; None where it would not."""
+        return next((one.labels for one in self.proposals if one == proposal), None)
+
     def covers(self, proposal: Proposal) -> bool:
         """Return whether this plan might propose it."""
-        return proposal in self.proposals
+        return self.labels_of(proposal) is not None
 
     def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what has been found, one row of a table each, from the records of all trials."""

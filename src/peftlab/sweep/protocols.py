@@ -94,9 +94,13 @@ class EqualBudgetPlan(Plan):
         for method in methods:
             own = _space_of(space, method, default_of)
             _check_size(own, method, spec)
-            labels = {"phase": "search", "method": method}
             self.searches[method] = SearchPlan(
-                spec, own, objectives, extra=(UNTESTED,), labels=labels, devices_per_trial=devices_per_trial
+                spec,
+                own,
+                objectives,
+                extra=(UNTESTED,),
+                labels=_labels("search", method),
+                devices_per_trial=devices_per_trial,
             )
         self._searching: dict[Proposal, SearchPlan] = {}
         self._finals: dict[str, list[Proposal]] = {}
@@ -156,10 +160,12 @@ class EqualBudgetPlan(Plan):
         """See `Plan.examples`: those of all methods."""
         return [proposal for search in self.searches.values() for proposal in search.examples]
 
-    def covers(self, proposal: Proposal) -> bool:
-        """See `Plan.covers`."""
-        searched = any(search.covers(proposal) for search in self.searches.values())
-        return searched or self._final(proposal) is not None
+    def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
+        """See `Plan.labels_of`."""
+        found = (search.labels_of(proposal) for search in self.searches.values())
+        searched = next((labels for labels in found if labels is not None), None)
+        final = self._final(proposal) if searched is None else None
+        return searched if final is None else final.labels
 
     def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """See `Plan.results`: one row a method, see `result_table`."""
@@ -174,7 +180,7 @@ class EqualBudgetPlan(Plan):
             if not (search.over and search.is_idle) or search.best is None:
                 return []
             overrides = search.space.overrides_of(search.best.params)
-            labels = {"phase": "final", "method": method}
+            labels = _labels("final", method)
             self._finals[method] = [Proposal((*overrides, f"seed={seed}"), labels) for seed in self._spec.final_seeds]
         return self._finals[method]
 
@@ -183,10 +189,10 @@ class EqualBudgetPlan(Plan):
         *overrides, seed = proposal.overrides or ("",)
         if seed not in {f"seed={one}" for one in self._spec.final_seeds}:
             return None
-        for search in self.searches.values():
+        for method, search in self.searches.items():
             parsed = search.space.params_of([*overrides, *(f"seed={one}" for one in search.space.seeds[:1])])
             if parsed is not None:
-                return Proposal((*search.space.overrides_of(parsed[0]), seed))
+                return Proposal((*search.space.overrides_of(parsed[0]), seed), _labels("final", method))
         return None
 
     def _finding(self, method: str, records: Sequence[Mapping[str, Any]]) -> Finding:
@@ -245,6 +251,10 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
     return mean - half, mean + half
+
+
+def _labels(phase: str, method: str) -> dict[str, str]:
+    return {"phase": phase, "method": method}
 
 
 def _space_of(space: Space, method: str, default_of: DefaultOf) -> Space:

@@ -244,9 +244,9 @@ class SearchPlan(Plan):
         seed = self._seeds[0]
         return [self._proposal(params, seed) for params in self.space.examples()]
 
-    def covers(self, proposal: Proposal) -> bool:
-        """See `Plan.covers`."""
-        return self._parsed(proposal) is not None
+    def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
+        """See `Plan.labels_of`."""
+        return None if self._parsed(proposal) is None else self._labels
 
     @property
     def best(self) -> Point | None:

@@ -73,10 +73,11 @@ class Trials(ABC):
     def cell_of_record(self, record: RunRecord) -> Cell | None:
         """Return the cell that a run was, where the plan might propose it."""
         proposal = self.cells.proposal_of(record.data["overrides"])
-        if proposal is None or not self.plan.covers(proposal):
+        labels = None if proposal is None else self.plan.labels_of(proposal)
+        if proposal is None or labels is None:
             return None
         try:
-            cell = self.cells(proposal)
+            cell = self.cells(replace(proposal, labels=labels))
         except UserError:
             return None
         return cell if cell.sha256 == record.data["identity"]["sha256"] else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,7 @@ class Cells:
     def __call__(self, proposal: Proposal) -> Cell:
         if error := self.refused(proposal):
             raise error
-        return cell(*proposal.overrides)
+        return replace(cell(*proposal.overrides), proposal=proposal)
 
     def proposal_of(self, overrides: list[str]) -> Proposal:
         return Proposal(tuple(overrides))

@@ -334,3 +334,11 @@ def test_a_past_trial_is_shown_as_kept(control):
     row = controller.board.trials[0]
     assert (row.kept, row.other_code, row.state, row.score, row.test) == (True, True, "completed", 0.8, 0.8 - 0.1)
     assert found.values == (0.8,)
+
+
+def test_a_past_trial_has_the_labels_that_the_plan_gives_it(control):
+    controller = control({}, plan=Plan([Proposal(("lr=1",), {"phase": "final"})]))
+    record = end(begin(controller.ledger.folder, cell("lr=1")))
+    controller.keep(controller.cell_of_record(record), record)
+    assert [trial.labels for trial in controller.board.trials] == [{"phase": "final"}]
+    assert controller.cell_of_record(begin(controller.ledger.folder, cell("lr=4"))) is None

@@ -193,7 +193,7 @@ class TestEqualBudget:
         whole = list(outcomes)
         assert len(whole) == 2 * (6 + 3)
         again = plan_of("peft=lora,head", "seed=0,4", full_runs=6, search="random")
-        assert all(again.covers(Proposal(proposal.overrides)) for proposal in whole)
+        assert all(again.labels_of(Proposal(proposal.overrides)) == proposal.labels for proposal in whole)
         past = [(Proposal(p.overrides), outcomes[p]) for p in whole[: max(done - 1, 0)]]
         again.recall(past, [(Proposal(p.overrides), ()) for p in whole[max(done - 1, 0) : done]])
         rest = run(again)
