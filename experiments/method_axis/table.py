@@ -1,4 +1,4 @@
-"""The results of the study, from runs.csv beside it: results.md, and f1_by_parameters.svg.
+"""The results of the study, from runs.csv and speed.csv beside it: results.md, and f1_by_parameters.svg.
 
 python experiments/method_axis/table.py
 """
@@ -18,16 +18,18 @@ from peftlab.sweep.protocols import interval
 
 HERE = Path(__file__).parent
 HEAD = ["method", "family", "test F1, mean ± SD", "95 % interval", "n", "validation F1", "learning rate"]
-HEAD += ["trainable", "adapter kB", "peak GiB"]
+HEAD += ["trainable", "adapter kB", "peak GiB", "samples/s", "of LoRA's"]
 Run = dict[str, str]
 
 
 def main() -> None:
     with (HERE / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
+    with (HERE / "speed.csv").open() as file:
+        speeds = {line["method"]: line for line in csv.DictReader(file)}
     finals = {name: of(runs, name, "final") for name in method_names()}
     done = sorted((name for name in finals if finals[name]), key=lambda name: -mean(finals[name], "test_f1"))
-    lines = [HEAD, ["---"] * len(HEAD), *(row(name, finals[name]) for name in done)]
+    lines = [HEAD, ["---"] * len(HEAD), *(row(name, finals[name]) + speed(speeds[name]) for name in done)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if missing := [name for name in finals if not finals[name]]:
         text += f"\n\nNot yet run: {', '.join(missing)}."
@@ -56,6 +58,10 @@ def row(name: str, runs: Sequence[Run]) -> list[str]:
     cells += [f"{mean(runs, 'validation_f1'):.4f}", f"{float(runs[0]['lr']):g}"]
     cells += [f"{median('trainable_parameters'):,.0f}", f"{median('adapter_bytes') / 1e3:,.0f}"]
     return [*cells, f"{median('peak_memory_gib'):.2f}"]
+
+
+def speed(line: Run) -> list[str]:
+    return [f"{float(line['samples_per_second']):.0f}", f"{float(line['of_lora']):.2f}"]
 
 
 def tuned(runs: Sequence[Run], names: Sequence[str]) -> str:
