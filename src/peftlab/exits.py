@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -108,6 +108,9 @@ class Signals:
     fork, finalizers), or where one leaves a lock or a file half done. As soon as there is something to lose, hold.
     """
 
+    taken: ClassVar[int | None] = None
+    """The signal that this process has taken last."""
+
     def __init__(self) -> None:
         self.hold = False
         self.pending: int | None = None
@@ -133,7 +136,7 @@ class Signals:
     def _received(self, number: int, _frame: FrameType | None) -> None:
         for later in self._before:
             signal.signal(later, signal.SIG_DFL)
-        self.pending = number
+        self.pending = Signals.taken = number
         if not self.hold:
             raise Interrupted(number)
 

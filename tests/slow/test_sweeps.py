@@ -16,6 +16,7 @@ import pytest
 from tests.slow.conftest import SweepCommand
 
 from peftlab.locks import is_locked
+from peftlab.sweep.worker import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -177,16 +178,22 @@ def test_a_second_controller_is_kept_out(sweep):
 
 
 def test_a_second_ctrl_c_ends_everything_at_once(sweep, tmp_path, monkeypatch):
+    """Even trials that hear of both in one moment, as on a machine that has no time for them."""
     (tmp_path / "sleeping.py").write_text(SLEEPING)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     process = sweep.start(*GRID, "allow=[sleeping]", "+callbacks.progress._target_=sleeping.Sleeping")
     until(lambda: len(list(Path().glob("asleep-*"))) == 2)
+    trials = [int(file.name.removeprefix("asleep-")) for file in Path().glob("asleep-*")]
+    for trial in trials:
+        os.kill(trial, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
     until(lambda: "interrupted" in (process.stdout.readline() if process.stdout else ""))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGINT
-    until(lambda: not any(is_locked(folder.parent) for folder in sweep.folder.glob("*/record.json")), 60)
+    assert process.wait(timeout=60) == -signal.SIGINT
+    for trial in trials:
+        os.kill(trial, signal.SIGCONT)
+    process.communicate(timeout=PATIENCE / 2)
+    until(lambda: not any(is_locked(folder.parent) for folder in sweep.folder.glob("*/record.json")), PATIENCE / 2)
 
 
 SLEEPING = '''

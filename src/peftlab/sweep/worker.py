@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
-from peftlab.exits import Pruned, user_exits
+from peftlab.exits import Pruned, Signals, user_exits
 
 if TYPE_CHECKING:
     from peftlab.one_run import Sources
@@ -253,5 +253,8 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
+    end = time.monotonic() + PATIENCE
+    # where the controller's SIGINT was still to be taken, this was the second signal, and Python has dropped it
+    while time.monotonic() < end and Signals.taken != signal.SIGINT:
+        time.sleep(0.1)
     os.killpg(0, signal.SIGKILL)
