@@ -14,6 +14,13 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+
+@pytest.fixture(autouse=True)
+def as_important_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's workers would give way to every other test."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+
+
 CALLBACKS = '''
 import os
 import signal

@@ -43,12 +43,6 @@ LAUNCHERS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def as_important_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's workers would give way to every other test."""
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-
-
 @pytest.fixture
 def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "failing"
