@@ -52,6 +52,68 @@ def test_what_needs_no_model_imports_nothing_heavy(tmp_path, arguments):
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
+BARE = '''
+"""Run the command peftlab with the packages alone that an installation without extras has."""
+
+import sys
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def needed(name, extras=("",)):
+    """Add a distribution, and all that it needs, to what is installed."""
+    if (name, extras) in installed:
+        return
+    try:
+        wanted = list(map(Requirement, requires(name) or []))
+    except PackageNotFoundError:  # for another system
+        return
+    installed.add((name, extras))
+    for one in wanted:
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
+            needed(canonicalize_name(one.name), ("", *sorted(one.extras)))
+
+
+installed = set()
+needed("peftlab")
+names = {name for name, _ in installed}
+others = {
+    module
+    for module, owners in packages_distributions().items()
+    if names.isdisjoint(map(canonicalize_name, owners))
+}
+
+
+class Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in others else super().find_spec(name, path, target)
+
+    @classmethod
+    def find_distributions(cls, *context):
+        found = super().find_distributions(*context)
+        return (one for one in found if canonicalize_name(one.metadata["Name"]) in names)
+
+
+assert {"pytest", "seqeval"} <= others and not {"torch", "peft", "numpy", "yaml"} & others
+sys.meta_path[sys.meta_path.index(PathFinder)] = Installed
+
+from peftlab.cli import main
+
+main()
+'''
+
+
+def test_an_installation_without_extras_has_all_methods(tiny_model, tmp_path):
+    command = [sys.executable, "-c", BARE, "methods", "--json", "--model", str(tiny_model)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert all(row["tasks"] for row in json.loads(ended.stdout))
+
+
 def test_the_module_is_the_command(tmp_path):
     command = [sys.executable, "-m", "peftlab", "evaluate", "nothing"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -88,6 +88,8 @@ class LibraryMethod(Method):
             self._config_class(**self.options)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
+        except ImportError as error:
+            raise ConfigError(f"peft={self.name} cannot be used here: {error}") from error
 
     @property
     def options(self) -> dict[str, Any]:
