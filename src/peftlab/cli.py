@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
@@ -129,7 +130,9 @@ def _methods(given: argparse.Namespace) -> None:
     with without_collecting():
         from peftlab import method_table
 
-    found = list(method_table.rows([given.method] if given.method else [], given.model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, about models that are made to be counted
+        found = list(method_table.rows([given.method] if given.method else [], given.model))
     if given.json:
         print(json.dumps([row.document() for row in found], indent=2, ensure_ascii=False))
     elif given.markdown:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 
 import pytest
 
@@ -79,3 +80,10 @@ def test_a_method_that_the_model_cannot_have(tmp_path):
 def test_names_that_are_not_there(names, model, message):
     with pytest.raises(ConfigError, match=message):
         list(method_table.rows(names, model))
+
+
+def test_nothing_but_the_table_is_said(tiny_model, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the peft library has one about what RandLoRA saves
+        cli.main(["methods", "randlora", "--model", str(tiny_model)])
+    assert capsys.readouterr().err == ""
