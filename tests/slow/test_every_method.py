@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ from peftlab.exits import Interrupted, conf_dir
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 RUN = ["trainer=cpu", "trainer.precision=32-true", "data.batch_size=8", "data.eval_batch_size=8", "callbacks=[]"]
 RUN += ["model.dropout=0", "model.attention_dropout=0", "budget=smoke", "budget.max_steps=4", "budget.test=false"]
-RUN += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
+RUN += ["trainer.log_every=2", "optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false"]
 """Of what an optimiser like Adam does with a gradient that is nearly zero, the sign is left to rounding."""
+
+HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+"""What Python does not show of libraries."""
 
 DRAWS = {"pvera"}
 """Methods that draw random numbers while they train, other ones on each device."""
@@ -57,8 +61,16 @@ def runs(overrides, tmp_path_factory):
     """A folder in which ``one/NAME`` is a finished run of every method."""
     folder = tmp_path_factory.mktemp("runs")
     for method in METHODS:
-        peftlab.run(*overrides, f"peft={method}", f"run_dir={folder}/one/{method}")
+        with warnings.catch_warnings(record=True) as said:
+            peftlab.run(*overrides, f"peft={method}", f"run_dir={folder}/one/{method}")
+        seen = [f"{one.category.__name__}: {one.message}" for one in said if not issubclass(one.category, HIDDEN)]
+        (folder / "one" / method / "warnings.json").write_text(json.dumps(seen))
     return folder
+
+
+def test_no_library_warns_of_what_is_as_it_should_be(runs):
+    warned = {method: json.loads((runs / "one" / method / "warnings.json").read_text()) for method in METHODS}
+    assert {method: found for method, found in warned.items() if found} == {}
 
 
 def test_a_new_process_gives_the_same_logits(runs):
