@@ -29,7 +29,7 @@ def main() -> None:
         speeds = {line["method"]: line for line in csv.DictReader(file)}
     finals = {name: of(runs, name, "final") for name in method_names()}
     done = sorted((name for name in finals if finals[name]), key=lambda name: -mean(finals[name], "test_f1"))
-    lines = [HEAD, ["---"] * len(HEAD), *(row(name, finals[name]) + speed(speeds[name]) for name in done)]
+    lines = [HEAD, ["---"] * len(HEAD), *(row(name, finals[name]) + speed(speeds.get(name)) for name in done)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if missing := [name for name in finals if not finals[name]]:
         text += f"\n\nNot yet run: {', '.join(missing)}."
@@ -60,8 +60,8 @@ def row(name: str, runs: Sequence[Run]) -> list[str]:
     return [*cells, f"{median('peak_memory_gib'):.2f}"]
 
 
-def speed(line: Run) -> list[str]:
-    return [f"{float(line['samples_per_second']):.0f}", f"{float(line['of_lora']):.2f}"]
+def speed(line: Run | None) -> list[str]:
+    return ["", ""] if line is None else [f"{float(line['samples_per_second']):.0f}", f"{float(line['of_lora']):.2f}"]
 
 
 def tuned(runs: Sequence[Run], names: Sequence[str]) -> str:

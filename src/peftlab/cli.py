@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
@@ -129,10 +128,10 @@ def _parser() -> argparse.ArgumentParser:
 def _methods(given: argparse.Namespace) -> None:
     with without_collecting():
         from peftlab import method_table
+        from peftlab.console import start_logging
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries, about models that are made to be counted
-        found = list(method_table.rows([given.method] if given.method else [], given.model))
+    start_logging(stderr=True)
+    found = list(method_table.rows([given.method] if given.method else [], given.model))
     if given.json:
         print(json.dumps([row.document() for row in found], indent=2, ensure_ascii=False))
     elif given.markdown:

@@ -76,11 +76,11 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # Nothing changes the logits in place
     warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
-    # Of methods in the peft library: RandLoRA's matrices are made again to the same bits, EVA needs the whole model,
-    # our hooks only watch which layers are called, sparse matrices are the library's choice, and so are normalisations
+    # RandLoRA's matrices are made again from its seed, to the same bits
     warnings.filterwarnings("ignore", message=".*instead they will be restored using the PRNG key.*")
+    # EVA looks at activations, and so needs a model that is there
     warnings.filterwarnings("ignore", message=".*eva initialization used with low_cpu_mem_usage=False.*")
-    warnings.filterwarnings("ignore", message=".*hooks set which will be ignored.*")
+    # The peft library's own sparse matrices, and LN tuning, which is of nothing but normalisations
     warnings.filterwarnings("ignore", message=".*Sparse invariant checks are implicitly disabled.*")
     warnings.filterwarnings("ignore", message=".*Unsupported layer type.*LayerNorm.*")
     # The folder holds the record before the first metric is logged

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -103,6 +104,9 @@ def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
             hooks.callback(hook.remove)
         for module in [*blocks_of(model), getattr(model, "base_model", model)]:
             hooks.callback(module.register_forward_hook(note_end).remove)
+        # that a method does without the call of a layer is what these hooks are to find out
+        hooks.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message=".*hooks set which will be ignored.*")
         model(**inputs)
     return called, ended
 

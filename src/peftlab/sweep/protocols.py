@@ -162,10 +162,11 @@ class EqualBudgetPlan(Plan):
 
     def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
         """See `Plan.labels_of`."""
-        found = (search.labels_of(proposal) for search in self.searches.values())
-        searched = next((labels for labels in found if labels is not None), None)
-        final = self._final(proposal) if searched is None else None
-        return searched if final is None else final.labels
+        for search in self.searches.values():
+            if (labels := search.labels_of(proposal)) is not None:
+                return labels
+        final = self._final(proposal)
+        return None if final is None else final.labels
 
     def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """See `Plan.results`: one row a method, see `result_table`."""
