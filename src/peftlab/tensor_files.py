@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
     for name, tensor in tensors.items():
         tensor.data.copy_(saved[name])
+
+
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over the names, types, shapes and bits of `tensors`, as hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
@@ -18,13 +19,14 @@ from peftlab.atomic_files import replacing
 from peftlab.errors import DiskError
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.tasks.task import Encoded
+from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
 
 _TOLD: set[Path] = set()
 """Folders that could not be written: told once, not once a split."""
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the meaning of the stored arrays changes."""
 
 
@@ -48,12 +50,12 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     path = cache_root() / "encoded" / f"{name}.safetensors"
     if path.is_file():
         try:
-            return _load(path)
+            return _load(path, name)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             log.warning("%s cannot be read (%s); encoding again", path, error)
     encoded = encode()
     try:
-        _store(encoded, path)
+        _store(encoded, path, name)
     except (DiskError, SafetensorError, OSError) as error:
         if path.parent not in _TOLD:
             _TOLD.add(path.parent)
@@ -61,15 +63,26 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     return encoded
 
 
-def _load(path: Path) -> Encoded:
+def _load(path: Path, name: str) -> Encoded:
     with safe_open(path, framework="numpy") as file:
         arrays: dict[str, np.ndarray] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         facts = json.loads(file.metadata()["facts"])
+    if facts.pop("sha256") != _digest(name, arrays, facts):
+        raise ValueError("it does not hold what was written under this name")
     return Encoded(arrays, arrays.pop("lengths"), facts["padding"], facts["counts"])
 
 
-def _store(encoded: Encoded, path: Path) -> None:
+def _store(encoded: Encoded, path: Path, name: str) -> None:
     arrays = {**encoded.arrays, "lengths": encoded.lengths}
-    facts = json.dumps({"padding": encoded.padding, "counts": encoded.counts})
+    facts: dict[str, Any] = {"padding": encoded.padding, "counts": encoded.counts}
+    facts["sha256"] = _digest(name, arrays, facts)
+    # one entry: safetensors writes several in no order, and two runs that build the same split write the same bytes
+    metadata = {"facts": json.dumps(facts)}
     with replacing(path, sum(array.nbytes for array in arrays.values()), ANOTHER_CACHE) as temporary:
-        save_file(arrays, temporary, metadata={"facts": facts})
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def _digest(name: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    """Return the sha256 over all that an encoded split is, and its name."""
+    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    return hashlib.sha256(json.dumps([name, facts, sha256_of(tensors)]).encode()).hexdigest()

@@ -31,13 +31,17 @@ from peftlab.errors import ConfigError, DiskError
 from peftlab.hardware import AUTOCAST, TrainerSpec
 from peftlab.record import RunRecord
 from peftlab.sources import ANOTHER_CACHE, cache_root
-from peftlab.speed.border import STATES, Border, NoBorderError, digest, find_border, starting_from, watching
+from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
 from peftlab.tasks.task import Batch
+from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the meaning of the stored tensors changes."""
+
+_NO_DIGEST = "0" * 64
+"""Stands in a header for the digest until that is known."""
 
 TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 """What safetensors calls the types that activations have."""
@@ -124,12 +128,25 @@ def from_activations(
 
 
 class Recall:
-    """The activations of a split: a file mapped into memory, of which only what is asked for is read."""
+    """The activations of a split: a file mapped into memory, of which a batch reads only its own part."""
 
     def __init__(self, path: Path, tokens: np.ndarray) -> None:
-        """Open `path`; `tokens` are those of each example, over all its rows, shape (examples,)."""
+        """Open `path` and check that it holds what was written under this name.
+
+        Args:
+            path: the file, called by the fingerprint of its split.
+            tokens: of each example, over all its rows, shape (examples,).
+
+        Raises:
+            ValueError: its bits have changed, or it belongs to another split.
+        """
         with safe_open(path, framework="pt") as file:
             self.states: Tensor = file.get_tensor("states")
+            metadata = file.metadata() or {}
+        if metadata.get("name") != path.stem:
+            raise ValueError("it was written under another name")
+        if metadata.get("sha256") != sha256_of({"states": self.states}):
+            raise ValueError("its bits have changed since it was written")
         self.ends = np.cumsum(tokens).tolist()
         self.starts = [0, *self.ends[:-1]]
         if len(self.states) != self.ends[-1]:
@@ -180,11 +197,10 @@ class ActivationCache:
                     log.warning("%s cannot be read (%s); computing it again", path, error)
             make_room(_bytes(self.border, tokens), self.trainer.activation_cache_gib)
             log.info("computing the activations of the %s split below the trained layers", split)
-            with (
-                replacing(path, _bytes(self.border, tokens), ANOTHER_CACHE) as temporary,
-                temporary.open("wb") as file,
-            ):
-                self._write(split, tokens, file)
+            with replacing(path, _bytes(self.border, tokens), ANOTHER_CACHE) as temporary:
+                with temporary.open("wb") as file:
+                    self._write(split, tokens, file, path.stem)
+                _note_digest(temporary)
             self.computed.append(split)
             return Recall(path, tokens)
 
@@ -205,7 +221,7 @@ class ActivationCache:
             [type(module).__name__ for module in self.border.below],
             config.to_json_string(),
             config._attn_implementation,
-            digest({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
+            sha256_of({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
             self.data.spec.eval_batch_size,
             self.trainer.precision,
             torch.cuda.get_device_name() if self.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
@@ -214,7 +230,7 @@ class ActivationCache:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _write(self, split: str, tokens: np.ndarray, file: BinaryIO) -> None:
+    def _write(self, split: str, tokens: np.ndarray, file: BinaryIO, name: str) -> None:
         """Write the file piece by piece: a split need not fit into memory.
 
         The batches are those of an evaluation, which then gets the very bits that it would compute itself.
@@ -234,10 +250,20 @@ class ActivationCache:
                 states = seen[-1][inputs["attention_mask"].bool()].cpu()
                 seen.clear()  # a block that is called several times, as ALBERT's, has left as many
                 if not base:
-                    base = file.write(_header(states.dtype, (int(tokens.sum()), states.shape[1])))
+                    base = file.write(_header(name, states.dtype, (int(tokens.sum()), states.shape[1])))
                 for i, piece in zip(examples, torch.split(states, tokens[examples].tolist()), strict=True):
                     file.seek(base + int(starts[i]) * states[0].nbytes)
                     file.write(piece.view(torch.uint8).numpy().data)
+
+
+def _note_digest(path: Path) -> None:
+    """Note the digest of the ``states`` in `path` in its header: they are written in pieces, in no order."""
+    with safe_open(path, framework="pt") as file:
+        digest = sha256_of({"states": file.get_tensor("states")})
+    with path.open("r+b") as file:
+        place = file.read(len(_NO_DIGEST) + 1000).index(_NO_DIGEST.encode())
+        file.seek(place)
+        file.write(digest.encode())
 
 
 def folder() -> Path:
@@ -260,9 +286,9 @@ def _bytes(border: Border, tokens: np.ndarray) -> int:
     return int(tokens.sum()) * border.hidden * border.dtype.itemsize
 
 
-def _header(dtype: torch.dtype, shape: tuple[int, int]) -> bytes:
-    """Return how a safetensors file begins that holds one tensor, ``states``."""
-    end = math.prod(shape) * dtype.itemsize
-    text = json.dumps({"states": {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [0, end]}}).encode()
+def _header(name: str, dtype: torch.dtype, shape: tuple[int, int]) -> bytes:
+    """Return how a safetensors file begins that holds one tensor, ``states``, whose digest is noted later."""
+    tensor = {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [0, math.prod(shape) * dtype.itemsize]}
+    text = json.dumps({"__metadata__": {"sha256": _NO_DIGEST, "name": name}, "states": tensor}).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text

@@ -5,7 +5,6 @@ It is found by watching the model compute, so that any architecture of repeated 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.sharding import blocks_of
+from peftlab.tensor_files import sha256_of
 
 STATES = "border_states"
 """Among the inputs of a model: the hidden states at its border, (rows, tokens, hidden)."""
@@ -136,7 +136,7 @@ def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Modu
         handing_on=_like(last.output),
         hidden=states.shape[-1],
         dtype=states.dtype,
-        sha256=digest({name: t for name, t in tensors if _first_use(name, called) < last.time}),
+        sha256=sha256_of({name: t for name, t in tensors if _first_use(name, called) < last.time}),
     )
 
 
@@ -216,12 +216,3 @@ def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
         hook.remove()
         for module in border.below:
             del module.forward  # uncovers that of its class
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over names, types, shapes and bits, as hex digits."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer
 
 from peftlab.data import encoded_cache
@@ -120,13 +120,25 @@ class TestCached:
         assert_equal(cached("b", lambda: encoded(1)), encoded(1))
         assert_equal(cached("a", must_not_run), encoded())
 
-    @pytest.mark.parametrize("damage", ["empty", "cut", "text", "foreign"])
+    @pytest.mark.parametrize("damage", ["empty", "cut", "text", "foreign", "token", "padding", "renamed"])
     def test_a_damaged_file_is_built_anew(self, damage, warnings_said):
         cached("a", encoded)
         path = cache_root() / "encoded" / "a.safetensors"
         whole = path.read_bytes()
         if damage == "foreign":
             encoded_cache.save_file({"lengths": np.zeros(3)}, path)
+        elif damage == "renamed":  # another split's file, whole
+            cached("b", lambda: encoded(1))
+            path.with_name("b.safetensors").replace(path)
+        elif damage in ("token", "padding"):  # what is there was changed by hand, all else is as it was
+            with safe_open(path, framework="numpy") as file:
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+                facts = file.metadata()["facts"]
+            if damage == "token":
+                arrays["tokens"][3] += 1
+            else:
+                facts = facts.replace('"padding": 7', '"padding": 8')
+            encoded_cache.save_file(arrays, path, metadata={"facts": facts})
         else:
             path.write_bytes({"empty": b"", "cut": whole[:-5], "text": b"not a safetensors file"}[damage])
         assert_equal(cached("a", encoded), encoded())

@@ -85,7 +85,7 @@ def test_the_name_depends_on_whatever_may_change_a_bit(cache, monkeypatch):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "shorter"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "shorter", "zeroed", "renamed"])
 def test_a_damaged_file_is_made_anew(cache, damage):
     states = cache().recall("validation").states.clone()
     (path,) = folder().glob("*.safetensors")
@@ -93,6 +93,12 @@ def test_a_damaged_file_is_made_anew(cache, damage):
     if damage == "shorter":
         path.unlink()
         save_file({"states": states[1:].clone()}, path)
+    elif damage == "zeroed":  # half of it, with the header as it was
+        path.write_bytes(whole[: -states.nbytes // 2] + bytes(states.nbytes // 2))
+    elif damage == "renamed":  # another split's file of the same size, whole
+        cache("seed=1").recall("test")
+        (other,) = set(folder().glob("*.safetensors")) - {path}
+        other.replace(path)
     else:
         path.write_bytes({"empty": b"", "cut": whole[:-5]}[damage])
     again = cache()
