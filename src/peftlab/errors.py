@@ -42,6 +42,10 @@ class DiskError(RunError):
     """A file cannot be written."""
 
 
+class DamagedError(RunError):
+    """A file of the run is not what the run has written."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the choice nearest to `word`, or an empty string where none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

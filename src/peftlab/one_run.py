@@ -32,7 +32,7 @@ from peftlab.console import start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
-from peftlab.errors import ConfigError, did_you_mean
+from peftlab.errors import ConfigError, DamagedError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
@@ -190,7 +190,7 @@ def run(
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
                 validated = best.is_last and is_last_validation(trainer)
-                tuner.load_weights(folder.best)
+                load_best(tuner, folder)
                 evaluate(trainer, tuner, data, record, validated and spec.trainer.world_size == 1)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
@@ -341,6 +341,17 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         trainer.validate(tuner, data, verbose=False)
     if best.value is None:
         raise RuntimeError(f"no validation gave a {best.selection.metric} that is a number: nothing was learnt")
+
+
+def load_best(tuner: Tuner, folder: RunFolder) -> None:
+    """Take up the weights of the best checkpoint.
+
+    Raises:
+        DamagedError: they are not those that were validated.
+    """
+    if rank() == 0 and (damage := folder.damage_of_best()) is not None:
+        raise DamagedError(f"{damage} after its validation; the same command trains the run again")
+    tuner.load_weights(folder.best)
 
 
 def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord, validated: bool) -> None:

@@ -406,7 +406,7 @@ def _blank() -> dict[str, Any]:
         | {"nondeterministic_parts": [], "seeds": {}},
         "data": unknown("name") | {"splits": {}, "labels": []} | unknown("train_test_overlap", "licence"),
         "method": unknown("name", "trainable_parameters", "total_parameters", "adapter_bytes"),
-        "selection": unknown("metric", "split", "mode", "value", "epoch", "step"),
+        "selection": unknown("metric", "split", "mode", "value", "epoch", "step", "sha256"),
         "metrics": [],
         "cost": unknown("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second")
         | unknown("tokens_per_second", "peak_memory_gib", "train_flops"),

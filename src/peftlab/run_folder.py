@@ -23,6 +23,7 @@ from peftlab.locks import LOCK, lock
 from peftlab.masking import mask
 from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, packages_text, run_id_of
 from peftlab.runs import CONFIG, PACKAGES, read_config
+from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
 
@@ -61,6 +62,15 @@ class RunFolder:
     def best(self) -> Path:
         """The best checkpoint, of what is trained."""
         return self.checkpoints / "best.safetensors"
+
+    def damage_of_best(self) -> str | None:
+        """Return what is wrong with the best checkpoint; None where it is what the record's selection tells of."""
+        expected = self.record.data["selection"].get("sha256")
+        if expected is None:  # no validation yet, or an older run
+            return None
+        if not self.best.is_file():
+            return f"{self.best} is gone"
+        return None if file_sha256(self.best) == expected else f"{self.best} is not what was written there"
 
     @property
     def trail(self) -> Path:
@@ -119,6 +129,9 @@ class RunFolder:
     def resume(self, sharded: bool = False) -> Path | None:
         """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
 
+        Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
+        comes to the same result.
+
         Args:
             sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
         """
@@ -127,6 +140,9 @@ class RunFolder:
         for folder in (self.path, self.checkpoints):
             remove_torn(folder)
         newest = checkpoints.newest_whole(self.checkpoints, sharded)
+        if newest is not None and (damage := self.damage_of_best()) is not None:
+            log.warning("the run begins anew: %s", damage)
+            newest = None
         step = checkpoints.step_of(newest) if newest else 0
         for damaged in checkpoints.files(self.checkpoints):
             if damaged == newest:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from peftlab import cli
 from peftlab.callbacks.checkpointing import Checkpointing
+from peftlab.callbacks.keep_best import KeepBest
+from peftlab.errors import DamagedError
 from peftlab.exits import Interrupted
 from peftlab.finished_run import load
 from peftlab.reproduce import reproduce
@@ -155,6 +157,50 @@ def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
     expected, found = (load_file(run.folder / "checkpoints" / "best.safetensors") for run in (whole, parts))
     for name, tensor in expected.items():
         assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.parametrize("damage", ["gone", "a flipped bit", "another run's"])
+def test_without_the_best_checkpoint_so_far_it_begins_anew(run_tiny, monkeypatch, damage):
+    """Of a run that hardly learns the first validation is the best, and what comes after it cannot stand in for it."""
+    flat = ["budget.max_steps=18", "optimizer.lr=1e-9"]
+    whole = run_tiny(*flat, "run_dir=whole")
+    assert whole.data["selection"]["step"] == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(KeepBest, "on_validation_end", interrupted_after(12))
+        with pytest.raises(Interrupted):
+            run_tiny(*flat, "run_dir=parts")
+    best = Path("parts/checkpoints/best.safetensors")
+    content = best.read_bytes()
+    if damage == "gone":
+        best.unlink()
+    elif damage == "another run's":
+        other = run_tiny("budget.max_steps=6", "seed=3", "budget.test=false", "run_dir=other")
+        shutil.copy(other.folder / "checkpoints" / "best.safetensors", best)
+    else:
+        best.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = run_tiny(*flat, "run_dir=parts")
+    assert found.resumed_at == 0
+    assert left(Path("parts")) == left(Path("whole"))
+    assert found.data["selection"] == whole.data["selection"]
+
+
+def test_a_best_checkpoint_that_changes_while_training_goes_on_is_not_scored(run_tiny, monkeypatch):
+    monkeypatch.setattr(Checkpointing, "on_train_end", lambda *_: save_file({}, "run/checkpoints/best.safetensors"))
+    with pytest.raises(DamagedError, match="is not what was written there"):
+        run_tiny("budget.max_steps=6", "run_dir=run")
+    assert on_disk("run")["status"] == "failed"
+
+
+def interrupted_after(step: int):
+    """Return a hook of `KeepBest` that has the run interrupted by the validation after so many steps."""
+    keep = KeepBest.on_validation_end
+
+    def hook(self, trainer, pl_module):
+        keep(self, trainer, pl_module)
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return hook
 
 
 def test_in_the_middle_of_an_epoch(same_when_interrupted):

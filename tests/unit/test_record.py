@@ -191,7 +191,7 @@ class TestRunRecord:
             "strategy effective_batch_size precision deterministic nondeterministic_parts seeds",
             "data": "name splits labels train_test_overlap licence",
             "method": "name trainable_parameters total_parameters adapter_bytes",
-            "selection": "metric split mode value epoch step",
+            "selection": "metric split mode value epoch step sha256",
             "cost": "wall_seconds train_seconds steps epochs samples_per_second tokens_per_second peak_memory_gib "
             "train_flops",
         }

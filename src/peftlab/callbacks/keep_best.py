@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from peftlab.record import RunRecord
+from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.tensor_files import save
 from peftlab.tuner import Tuner
@@ -19,7 +20,7 @@ log = logging.getLogger("peftlab")
 
 
 class KeepBest(Callback):
-    """After each validation that is better than all before, write what is trained to `path`.
+    """After each validation that is better than all before, write what is trained to `path`, and its digest to the record.
 
     A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
     checkpoint, with less training, stays. The scores are those of all ranks together, so that every rank comes to the
@@ -55,6 +56,7 @@ class KeepBest(Callback):
             weights = pl_module.weights()
             if trainer.is_global_zero:
                 save(weights, self.path)
+                self.record.update(selection={"sha256": file_sha256(self.path)})
             self.record.update(
                 selection={
                     "metric": self.selection.metric,

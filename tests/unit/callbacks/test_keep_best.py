@@ -14,6 +14,7 @@ from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Head
 from peftlab.optimization import OptimizerSpec
 from peftlab.record import RunRecord
+from peftlab.sources import file_sha256
 from peftlab.schedules import Constant
 from peftlab.tasks.task import Selection
 from peftlab.tuner import Tuner
@@ -89,6 +90,7 @@ def test_the_best_is_kept(validate, record, scores, mode, kept):
         "value": pytest.approx(scores[kept - 1]),
         "epoch": kept // 2,
         "step": kept,
+        "sha256": file_sha256(callback.path),
     }
 
 
