@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,9 @@ from peftlab.sharding import FullyShard
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
+CPU_PROCESSES = max(8, os.cpu_count() or 1)
+"""The most processes that train on the CPU of one machine."""
+
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 """What Lightning computes in under each mixed precision."""
 
@@ -34,7 +38,7 @@ class TrainerSpec:
     """The kind of device; auto: a GPU where there is one."""
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     """Of each machine; auto: all its GPUs, or one CPU, or as many as a launcher has started processes."""
-    num_nodes: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1, le=10_000)
     """Machines; more than one wants a launcher: torchrun, SLURM."""
     strategy: Literal["auto", "single_device", "ddp", "fsdp", "deepspeed"] = "auto"
     """How several devices work together: each with the whole model (ddp), with a share of it (fsdp), or of the
@@ -49,7 +53,7 @@ class TrainerSpec:
     """Compile the model with torch.compile: the first steps take minutes, the others less time."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Of the arithmetic; auto: bf16-mixed where that is faster, else 16-mixed on a GPU, 32-true."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=10_000)
     """Parts that a device computes its share of a batch in, one after another: less memory, the same step."""
     clip_norm: float | None = Field(default=1.0, gt=0)
     """The largest norm of the whole gradient; None: no clipping."""
@@ -68,7 +72,7 @@ class TrainerSpec:
     """Disk that such activations of all runs may take; the least recently used make room."""
     deterministic: bool = True
     """Use only algorithms that give the same bits every time."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Of the CPU, in each process; None: as many as torch takes, shared out among the processes of a machine."""
     on_nan: Literal["stop", "skip_batch"] = "stop"
     """What happens to a step whose loss or gradient is NaN or infinite: the run ends before anything is changed, or the
@@ -151,6 +155,11 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
         return devices, strategy
     if devices == "auto":
         devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1
+    if accelerator == "cpu" and environment is None and devices > CPU_PROCESSES:
+        raise ConfigError(
+            f"trainer.devices={devices}: each device of the CPU is a process with a model of its own, and this machine "
+            f"has {os.cpu_count()} cores; at most {CPU_PROCESSES} are started"
+        )
     if accelerator == "gpu" and devices > gpus:
         raise ConfigError(f"trainer.devices={devices}: {gpus} CUDA devices are visible here; use trainer.devices=auto")
     started = environment.world_size() if environment else None

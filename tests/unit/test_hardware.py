@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from peftlab import hardware
 from peftlab.errors import ConfigError
@@ -188,6 +189,7 @@ def test_a_launcher_says_how_many_devices_there_are(machine, launched):
         (2, 2, {"devices": 1}, "trainer.devices=1, trainer.num_nodes=1: the launcher has started 2 processes"),
         (2, None, {"devices": 2, "strategy": "single_device"}, "use auto, ddp, fsdp or deepspeed"),
         (2, None, {"devices": 2, "strategy": "fsdp", "precision": "16-mixed"}, "use bf16-mixed or 32-true"),
+        (0, None, {"devices": 1_000_000}, "each device of the CPU is a process"),
         (0, None, {"devices": 2, "strategy": "deepspeed"}, "wants a CUDA device"),
         (2, None, {"devices": 2, "strategy": "deepspeed"}, "pip install 'peftlab[deepspeed]'"),
     ],
@@ -211,6 +213,12 @@ def test_deepspeed_divides_no_parts_and_leaves_no_step_out(machine, monkeypatch)
         several(devices=2, strategy="deepspeed", accumulate=2)
     with pytest.raises(ConfigError, match=r"^trainer\.on_nan=skip_batch: "):
         several(devices=2, strategy="deepspeed", on_nan="skip_batch")
+
+
+@pytest.mark.parametrize("setting", ["num_nodes", "threads", "accumulate"])
+def test_numbers_that_no_machine_has_are_refused(setting):
+    with pytest.raises(ValidationError, match="less than or equal"):
+        TrainerSpec(**{setting: 100_000})
 
 
 def test_a_wrong_type_is_left_for_the_validation(machine):

@@ -20,7 +20,7 @@ log = logging.getLogger("peftlab")
 
 
 class KeepBest(Callback):
-    """After each validation that is better than all before, write what is trained to `path`, and its digest to the record.
+    """After each validation that is better than all before, write what is trained to `path`, its digest to the record.
 
     A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
     checkpoint, with less training, stays. The scores are those of all ranks together, so that every rank comes to the

@@ -14,8 +14,8 @@ from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Head
 from peftlab.optimization import OptimizerSpec
 from peftlab.record import RunRecord
-from peftlab.sources import file_sha256
 from peftlab.schedules import Constant
+from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.tuner import Tuner
 
