@@ -147,6 +147,20 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
     return fitted
 
 
+def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
+    """Check the processes that are to be started without a launcher: one a device, on this machine."""
+    if nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
+            "with torchrun or srun"
+        )
+    if accelerator == "cpu" and devices > CPU_PROCESSES:
+        raise ConfigError(
+            f"trainer.devices={devices}: each device of the CPU is a process with a model of its own, and this machine "
+            f"has {os.cpu_count()} cores; at most {CPU_PROCESSES} are started"
+        )
+
+
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
     """Return both without ``auto``, checked against this machine and the launcher; wrong types are left as they are."""
     devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
@@ -155,23 +169,14 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
         return devices, strategy
     if devices == "auto":
         devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1
-    if accelerator == "cpu" and environment is None and devices > CPU_PROCESSES:
-        raise ConfigError(
-            f"trainer.devices={devices}: each device of the CPU is a process with a model of its own, and this machine "
-            f"has {os.cpu_count()} cores; at most {CPU_PROCESSES} are started"
-        )
     if accelerator == "gpu" and devices > gpus:
         raise ConfigError(f"trainer.devices={devices}: {gpus} CUDA devices are visible here; use trainer.devices=auto")
-    started = environment.world_size() if environment else None
-    if started not in (None, devices * nodes):
+    if environment is None:
+        _check_what_is_started(devices, nodes, accelerator)
+    elif (started := environment.world_size()) != devices * nodes:
         raise ConfigError(
             f"trainer.devices={devices}, trainer.num_nodes={nodes}: the launcher has started {started} processes; "
             "set trainer.num_nodes to the number of machines and trainer.devices to the processes on each"
-        )
-    if nodes > 1 and not environment:
-        raise ConfigError(
-            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
-            "with torchrun or srun"
         )
     several = devices * nodes > 1
     if strategy == "deepspeed" and several:
