@@ -18,11 +18,16 @@ console = Console(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
 
 
+VERBATIM = {"verbatim": True}
+"""The `extra` of a line that shows what stands in data, such as labels: no secret is looked for in it."""
+
+
 class _Masked(logging.Formatter):
     """Writes no secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(mask(super().format(record)))
+        text = super().format(record)
+        return text if getattr(record, "verbatim", False) else str(mask(text))
 
 
 class _ConsoleHandler(logging.Handler):

@@ -104,11 +104,15 @@ class FinishedRun:
     def __init__(self, folder: RunFolder) -> None:
         self.folder, self.record = folder, folder.record
         if not (folder.adapter / ADAPTER_WEIGHTS).is_file():
+            status = self.record.data["status"]
             raise UserError(
-                f"{folder.path}: the run left no model: its status is '{self.record.data['status']}', and only a "
-                "completed run has one. `peftlab runs` shows which are."
+                f"{folder.adapter / ADAPTER_WEIGHTS}: there is no such file, though the run is completed: its model is "
+                "lost. Put the file back, or train again with `peftlab reproduce`."
+                if status == "completed"
+                else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
+                "one. `peftlab runs` shows which are."
             )
-        config = folder.read_config()
+        config = folder.read_config(unused=("callbacks", "logger"))
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
         if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():

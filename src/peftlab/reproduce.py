@@ -30,7 +30,6 @@ from peftlab.callbacks.trail import Fork
 from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
-from peftlab.masking import mask
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.record import FILE_NAME as RECORD
@@ -108,8 +107,7 @@ class Verdict:
 
     def document(self) -> dict[str, Any]:
         """Return the verdict as JSON values."""
-        document: dict[str, Any] = mask(asdict(self))
-        return document
+        return asdict(self)
 
     def text(self) -> str:
         """Return the verdict for people."""

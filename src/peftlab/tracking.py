@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from peftlab.console import log_file
 from peftlab.disk import refusal
-from peftlab.masking import mask
+from peftlab.masking import mask_settings
 from peftlab.processes import rank
 from peftlab.record import RunRecord
 from peftlab.tasks.task import Table
@@ -45,7 +45,7 @@ class Tracking:
             for name, make in self.makers.items():
                 logger = Unfailing(name, make, record)
                 self.loggers.append(logger)
-                logger.log_hyperparams(mask(dict(config)))
+                logger.log_hyperparams(mask_settings(config))
         return self.loggers
 
     def __exit__(self, *_: object) -> None:

@@ -42,7 +42,7 @@ class MLflow(MLFlowLogger):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 wants a database
         # a new store has no experiment yet, and Lightning warns of that
         logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
-        name = mask(run_name or Path(save_dir).name)
+        name = mask(run_name) if run_name else Path(save_dir).name
         super().__init__(experiment, name, tracking_uri=tracking_uri or folder.as_uri(), tags={})
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:

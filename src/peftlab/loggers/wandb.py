@@ -219,7 +219,7 @@ class Wandb(Logger):
 
     def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
         return wandb.init(
-            **mask(dict(labels)),
+            **{key: mask(label) if key in ("name", "notes") else label for key, label in labels.items()},
             dir=self.folder.absolute(),  # wandb's own process may stand in another folder
             mode=mode,  # type: ignore[arg-type]
             reinit="create_new",  # a run that the user has open is theirs

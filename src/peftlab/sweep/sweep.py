@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from peftlab.console import clock, start_logging
+from peftlab.console import VERBATIM, clock, start_logging
 from peftlab.errors import RunError, UserError
 from peftlab.exits import Signals
 from peftlab.sweep.batch import Batch, check_plan
@@ -142,7 +142,7 @@ def _run(
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)
     show.close(board)
-    log.info("sweep folder: %s", folder)
+    log.info("sweep folder: %s", folder, extra=VERBATIM)
     signals.raise_pending()
     return board
 
