@@ -154,6 +154,8 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
             f"cannot read '{error.override}': {reason}. Write key=value; "
             "a value with special characters wants quotes within quotes: \"key='a=b'\""
         )
+    if match := re.search(r"Missing mandatory value: (\S+)", str(error)):
+        return f"{match[1]} is missing: give it a value, {match[1]}=..."
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)
@@ -224,6 +226,8 @@ def _missing_option(file: str, options: list[str]) -> str:
 
 def _unknown_key(key: str, overrides: list[str]) -> str:
     known = [*config_groups(), *composed_keys(overrides)]
+    if key in known:  # by a choice that Hydra composes later than what it refuses
+        return f"there is no key '{key}' before all choices are made: write ++{key}=..., which sets it in any case"
     parent, _, leaf = key.rpartition(".")
     beside = sorted({name[len(parent) + 1 :] for name in known if name.startswith(parent + ".")} if parent else known)
     suggestion = did_you_mean(key, known)

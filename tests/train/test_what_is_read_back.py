@@ -76,7 +76,7 @@ def test_a_run_whose_labels_an_older_version_has_masked(odd_run, tmp_path, peftl
     (old / "config.yaml").write_text(text.replace("change", "****").replace("reset", "****"))
     told = f"{old}/config.yaml: 'data.labels' was masked as a secret. Write its value there"
     for use in (lambda: load(old), lambda: RunFolder(RunRecord.load(old)).read_config()):
-        with pytest.raises(ConfigError, match="'data.labels' was masked"):
+        with pytest.raises(ConfigError, match=r"data\.labels"):
             use()
     for command in (["predict", old, "text"], ["evaluate", old], ["export", old, tmp_path / "out"], ["resume", old]):
         code, _, err = peftlab(*command)
