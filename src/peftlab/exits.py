@@ -244,9 +244,10 @@ def config_groups() -> list[str]:
 
 def composed_keys(overrides: list[str]) -> list[str]:
     """Return every dotted key of the configuration under the choices of groups made in `overrides`."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose
     from omegaconf import DictConfig
+
+    from peftlab.own_hydra import own_hydra
 
     groups = config_groups()
     chosen = {*groups, "hydra.searchpath"}
@@ -260,8 +261,7 @@ def composed_keys(overrides: list[str]) -> list[str]:
             if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
                 yield from keys(child, f"{prefix}{key}.")
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with own_hydra(conf_dir()):
         return list(keys(compose("config", overrides=choices), ""))
 
 

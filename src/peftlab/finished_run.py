@@ -31,6 +31,7 @@ from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
 from peftlab.one_run import build_tuner, describe, score, store_and_compile
+from peftlab.process_state import restored
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 from peftlab.tasks.task import Batch
@@ -167,6 +168,7 @@ class FinishedRun:
                 answers |= zip(indices, task.predict(tuner(batch), batch), strict=True)
         return [given | answers[n] for n, given in enumerate(inputs)]
 
+    @restored()
     def evaluate(
         self,
         data: str | Path | None = None,
