@@ -184,6 +184,8 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
         return checked(cls, values, path)
     _check_signature(cls, values, path)
     if issubclass(cls, LATER):
+        if refused := getattr(cls, "refuse", lambda options: None)(values):
+            raise ConfigError(f"{path}.{refused}")
         return functools.partial(cls, **values)
     try:
         return cls(**values)

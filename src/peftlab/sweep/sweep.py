@@ -279,7 +279,7 @@ def _joined(names: Sequence[str]) -> str:
 
 def group(folder: Path) -> dict[str, str]:
     """Return the variables by which W&B shows the trials of a sweep together."""
-    return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": folder.name}
+    return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": shortened(folder.name, 128)}
 
 
 def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContext, environment: dict[str, str]) -> None:
