@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exits
 from peftlab.imports import without_collecting
-from peftlab.sweep.wandb_agent import read_arguments
+from peftlab.sweep.arguments import for_hydra
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
@@ -25,6 +25,6 @@ def train(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = read_arguments(sys.argv[1:], os.environ)
+    sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
     with composition_exits():
         train()

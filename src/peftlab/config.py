@@ -33,6 +33,7 @@ from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.exits import explain_composition
 from peftlab.hardware import TrainerSpec, resolve_hardware
 from peftlab.methods.method import Method
+from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
@@ -85,9 +86,13 @@ class RunSpec:
     allow: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check that the folder is one below ``runs/``."""
+        """Check that the folder is one below ``runs/``, and can be made."""
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
+        check_folder("name" if self.name else "name (by task, data.name and method)", Path(self.run_name))
+        for key, folder in (("run_dir", self.run_dir), ("sweep_dir", self.sweep_dir)):
+            if folder is not None:
+                check_folder(key, folder)
 
     @property
     def run_name(self) -> str:
@@ -179,6 +184,8 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
         return checked(cls, values, path)
     _check_signature(cls, values, path)
     if issubclass(cls, LATER):
+        if refused := getattr(cls, "refuse", lambda options: None)(values):
+            raise ConfigError(f"{path}.{refused}")
         return functools.partial(cls, **values)
     try:
         return cls(**values)

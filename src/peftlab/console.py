@@ -17,12 +17,20 @@ from peftlab.masking import mask
 console = Console(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
 
+QUIETENED = ("lightning.pytorch", "lightning.fabric", "lightning", "lightning.pytorch.loggers.mlflow")
+"""The loggers of libraries that talk about themselves."""
+
+
+VERBATIM = {"verbatim": True}
+"""The `extra` of a line that shows what stands in data, such as labels: no secret is looked for in it."""
+
 
 class _Masked(logging.Formatter):
     """Writes no secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(mask(super().format(record)))
+        text = super().format(record)
+        return text if getattr(record, "verbatim", False) else str(mask(text))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -63,7 +71,7 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
         log.addHandler(handler)
     log.setLevel(level)
     log.propagate = False
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    for name in QUIETENED:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -154,6 +154,8 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
             f"cannot read '{error.override}': {reason}. Write key=value; "
             "a value with special characters wants quotes within quotes: \"key='a=b'\""
         )
+    if match := re.search(r"Missing mandatory value: (\S+)", str(error)):
+        return f"{match[1]} is missing: give it a value, {match[1]}=..."
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)
@@ -224,6 +226,8 @@ def _missing_option(file: str, options: list[str]) -> str:
 
 def _unknown_key(key: str, overrides: list[str]) -> str:
     known = [*config_groups(), *composed_keys(overrides)]
+    if key in known:  # by a choice that Hydra composes later than what it refuses
+        return f"there is no key '{key}' before all choices are made: write ++{key}=..., which sets it in any case"
     parent, _, leaf = key.rpartition(".")
     beside = sorted({name[len(parent) + 1 :] for name in known if name.startswith(parent + ".")} if parent else known)
     suggestion = did_you_mean(key, known)
@@ -240,9 +244,10 @@ def config_groups() -> list[str]:
 
 def composed_keys(overrides: list[str]) -> list[str]:
     """Return every dotted key of the configuration under the choices of groups made in `overrides`."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose
     from omegaconf import DictConfig
+
+    from peftlab.own_hydra import own_hydra
 
     groups = config_groups()
     chosen = {*groups, "hydra.searchpath"}
@@ -256,8 +261,7 @@ def composed_keys(overrides: list[str]) -> list[str]:
             if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
                 yield from keys(child, f"{prefix}{key}.")
 
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with own_hydra(conf_dir()):
         return list(keys(compose("config", overrides=choices), ""))
 
 

@@ -31,6 +31,7 @@ from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
 from peftlab.one_run import build_tuner, describe, score, store_and_compile
+from peftlab.process_state import restored
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 from peftlab.tasks.task import Batch
@@ -104,11 +105,15 @@ class FinishedRun:
     def __init__(self, folder: RunFolder) -> None:
         self.folder, self.record = folder, folder.record
         if not (folder.adapter / ADAPTER_WEIGHTS).is_file():
+            status = self.record.data["status"]
             raise UserError(
-                f"{folder.path}: the run left no model: its status is '{self.record.data['status']}', and only a "
-                "completed run has one. `peftlab runs` shows which are."
+                f"{folder.adapter / ADAPTER_WEIGHTS}: there is no such file, though the run is completed: its model is "
+                "lost. Put the file back, or train again with `peftlab reproduce`."
+                if status == "completed"
+                else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
+                "one. `peftlab runs` shows which are."
             )
-        config = folder.read_config()
+        config = folder.read_config(unused=("callbacks", "logger"))
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
         if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
@@ -163,6 +168,7 @@ class FinishedRun:
                 answers |= zip(indices, task.predict(tuner(batch), batch), strict=True)
         return [given | answers[n] for n, given in enumerate(inputs)]
 
+    @restored()
     def evaluate(
         self,
         data: str | Path | None = None,

@@ -1,12 +1,14 @@
 """No secret in a file: what looks like a credential is written as ``****``.
 
-A secret is known by its key (``api_key``, ``hf_token``, ``password``, ...), by its form (``hf_...``, ``sk-...``, a
-bearer token, a private key, the user in ``https://user:password@host``), or because the environment of this process, or
-a configuration that it has read, holds it under such a key: then it is masked wherever its very characters turn up.
+Text for people (messages, tracebacks, commands, log lines) goes through `mask`. A secret in it is known by its key
+(``api_key``, ``hf_token``, ``password``, ...), by its form (``hf_...``, ``sk-...``, a bearer token, a private key, the
+user in ``https://user:password@host``), or because the environment of this process, or a configuration that it has
+read, holds it under such a key: then it is masked wherever its very characters turn up.
 
-What is masked is gone: a configuration that is read back holds ``****`` in that place, which whatever needed the secret
-will refuse. Give a secret in the environment (``WANDB_API_KEY``), or again on the command line. Data and predictions
-are written as they are.
+What is read back stays as it is: masking is lossy, and a label such as ``password: reset`` only looks like a secret.
+A configuration goes through `mask_settings`, which goes by keys; of a record the free text alone is masked; data,
+predictions, tables and scores are never. Where a setting is masked, its value is gone: whoever reads the file back says
+so (`masked_in`). Give a secret in the environment (``WANDB_API_KEY``), or again on the command line.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ from functools import lru_cache
 from typing import Any
 
 MASK = "****"
+
+_FROM_DATA = ("data.labels", "data.format")
+"""The sections of a configuration that name what stands in data: nothing in them is masked."""
+_OURS = ("peftlab.", "lightning.", "torch.")
+"""How the classes begin whose settings hold no secrets but by their keys; others may be given any text."""
 
 _SHORTEST = 8
 """Characters of the shortest secret that is masked wherever it turns up: shorter ones are words."""
@@ -97,9 +104,21 @@ def mask(value: Any) -> Any:
     return _mask(value, _spellings({*_secrets(value), *_remembered, *environment}))
 
 
-def mask_own(value: Any) -> Any:
-    """Return `value` without the secrets in it, whatever else this process knows: a pure function."""
-    return _mask(value, _spellings(set(_secrets(value))))
+def mask_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as it is written and read back: without its secrets, and otherwise as it is.
+
+    A text is masked where its key is that of a secret. Only in what loggers and the user's own callbacks are given,
+    which may be whole sentences or addresses, is it also looked through; none of that decides a result.
+    """
+    return {key: mask(node) if key == "logger" else _mask_node(node, key) for key, node in config.items()}
+
+
+def masked_in(config: Mapping[str, Any]) -> str | None:
+    """Return the dotted key of a setting in `config` that was masked when it was written; None: there is none."""
+    labels = (config.get("data") or {}).get("labels") or []
+    if len(set(map(str, labels))) < len(labels):  # two that only a secret's place tells apart
+        return "data.labels"
+    return next(_masked_keys(config, ""), None)
 
 
 def is_secret(key: str, value: Any) -> bool:
@@ -130,6 +149,39 @@ def _kind(key: str) -> str | None:
     if last == "token" and not _PLAIN_TOKENS & before and (words[-1] == "token" or _SECRET_TOKENS & before):
         return "token"
     return None
+
+
+def _mask_node(node: Any, path: str) -> Any:
+    """Mask the texts under secret keys below the dotted key `path`, and all texts that classes of others are given."""
+    if path in _FROM_DATA:
+        return node
+    if isinstance(node, Mapping):
+        if path.startswith("callbacks.") and not str(node.get("_target_", _OURS[0])).startswith(_OURS):
+            return mask(node)
+        return {
+            key: _masked_whole(item)
+            if isinstance(_first(item), str) and is_secret(str(key), _first(item))
+            else _mask_node(item, f"{path}.{key}")
+            for key, item in node.items()
+        }
+    return [_mask_node(item, path) for item in node] if isinstance(node, (list, tuple)) else node
+
+
+def _masked_keys(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, item in node.items():
+            yield from _masked_keys(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _masked_keys(item, path)
+    elif isinstance(node, str) and MASK in node and not (path.startswith(_FROM_DATA) and _has_its_own_asterisks(node)):
+        yield path
+
+
+def _has_its_own_asterisks(text: str) -> bool:
+    """Return whether `text` has them elsewhere than after a secret key, as ratings by stars have."""
+    assigned = (match["value"].strip("\"'\\") for match in _ASSIGNED.finditer(text) if _kind(match["key"]))
+    return MASK not in assigned
 
 
 def _mask(value: Any, known: re.Pattern[str] | None) -> Any:

@@ -28,7 +28,7 @@ from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.console import start_logging
+from peftlab.console import VERBATIM, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
@@ -376,7 +376,8 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known:
         evaluation(tuner, data, verbose=False)
     metric = tuner.metric(split)
     log_tables(trainer.loggers, split, tuner.task.tables(metric))
-    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, tuner.task.report(metric))
+    report = tuner.task.report(metric)
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, report, extra=VERBATIM)
     return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
@@ -421,7 +422,8 @@ def conclude(record: RunRecord) -> None:
     for split in ("validation", "test"):
         for metric in record.data["metrics"]:
             if metric["split"] == split and metric["name"] == selection["metric"]:
-                log.info("%s %s: %.4f (%s)", split, metric["name"], metric["value"], metric["scorer"])
+                scored = (split, metric["name"], metric["value"], metric["scorer"])
+                log.info("%s %s: %.4f (%s)", *scored, extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]
     log.info(
         "parameters: %s trainable of %s (%.2f %%)",
@@ -436,4 +438,4 @@ def conclude(record: RunRecord) -> None:
         cost["samples_per_second"],
         cost["peak_memory_gib"],
     )
-    log.info("run folder: %s", record.folder)
+    log.info("run folder: %s", record.folder, extra=VERBATIM)

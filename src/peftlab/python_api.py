@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -15,9 +14,14 @@ from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir, explain_composition, search_path
 from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
+from peftlab.own_hydra import own_hydra
+from peftlab.process_state import restored
 from peftlab.record import RunRecord
 
 __all__ = ["compose", "load", "run"]
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Runs draw from generators that the whole process shares: at the same time none would be what its record says."""
 
 
 def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
@@ -26,6 +30,9 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").data["metrics"]``. The plus may be left
     out.
 
+    The process is left as it was, see `peftlab.process_state.restored`, a Hydra of the caller's own included. Called in
+    several threads, runs are done one after another.
+
     Args:
         overrides: in Hydra's grammar, as on the command line.
         config_dir: a folder with configuration of your own beside ours, as with ``--config-dir``.
@@ -33,7 +40,8 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     Raises:
         UserError: the configuration, a source or the data cannot be used; nothing has been written then.
     """
-    return run_composed(compose(*overrides, config_dir=config_dir), ["peftlab.run"], overrides)
+    with _ONE_AT_A_TIME, restored():
+        return run_composed(compose(*overrides, config_dir=config_dir), ["peftlab.run"], overrides)
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
@@ -46,9 +54,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     if config_dir is not None:
         wanted.append(search_path(config_dir))
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with own_hydra(conf_dir()):
             return hydra_compose("config", overrides=wanted)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_composition(error, wanted)) from error
-    finally:
-        GlobalHydra.instance().clear()

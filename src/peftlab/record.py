@@ -25,7 +25,7 @@ from typing import Any, Literal, Self, get_args
 from peftlab.atomic_files import replacing
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, UserError
-from peftlab.masking import mask, mask_own
+from peftlab.masking import mask
 
 SCHEMA_VERSION = 1
 
@@ -75,6 +75,10 @@ NOT_RESULT = (
 )
 """Dotted keys of the configuration that cannot change a result, whole groups included: no part of a run's identity."""
 
+ADDED: dict[str, Any] = {}
+"""By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
+a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""
+
 # the user's own settings of how git shows differences must not change their digest
 _DIFF_FORMAT = [
     *("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative"),
@@ -82,6 +86,9 @@ _DIFF_FORMAT = [
 ]
 
 _TRACEBACK_LINES = 20
+_FREE_TEXT = ("command", "overrides", "error")
+_MESSAGES = ("reason", "message")
+"""The details of an event that are text for people."""
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -102,8 +109,8 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
     """Return the `identity` section of the record: what decides a run's result, as digests.
 
     Args:
-        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out of it, and so are
-            secrets: a changed password makes no other run.
+        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out of it. Secrets
+            count like any value, for a key says only what may be one; nobody can tell them from the digest.
         data_sha256: the digest of each split or file of the data.
         weights_sha256: the digest of the base weights.
 
@@ -122,9 +129,9 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets."""
-    decides: dict[str, Any] = mask_own(_without(config, NOT_RESULT))
-    return decides
+    """Return the resolved configuration without the keys in `NOT_RESULT`, and those in `ADDED` that change nothing."""
+    neutral = [key for key, value in ADDED.items() if _has(config, key, value)]
+    return _without(config, (*NOT_RESULT, *neutral))
 
 
 def run_id_of(identity: Mapping[str, Any]) -> str:
@@ -275,10 +282,10 @@ class RunRecord:
     def write(self) -> None:
         """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
 
-        Secrets are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks and DiskError
-        where the disk does not take the file; the old one then stays.
+        Secrets in text for people are masked; nan and infinities become null. Raises TypeError for a value that JSON
+        lacks and DiskError where the disk does not take the file; the old one then stays.
         """
-        text = json.dumps(mask(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(_masked(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
         data = text.encode(errors="backslashreplace")
         with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
@@ -429,6 +436,14 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def _has(config: Any, key: str, value: Any) -> bool:
+    """Return whether `config` has `value` at the dotted `key`."""
+    head, _, rest = key.partition(".")
+    if not isinstance(config, Mapping) or head not in config:
+        return False
+    return _has(config[head], rest, value) if rest else bool(config[head] == value)
+
+
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is no container, with its dotted key."""
     if isinstance(value, Mapping):
@@ -449,6 +464,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _masked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `record` with its text for people masked; names, labels, splits, paths and digests are read back."""
+    history = [event | {key: mask(event[key]) for key in _MESSAGES if key in event} for event in record["history"]]
+    return {**record, **{section: mask(record[section]) for section in _FREE_TEXT}, "history": history}
 
 
 def _described(error: BaseException) -> dict[str, str]:

@@ -13,14 +13,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from omegaconf import OmegaConf
 
 from peftlab import runs
@@ -30,9 +28,9 @@ from peftlab.callbacks.trail import Fork
 from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
-from peftlab.masking import mask
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.one_run import run
+from peftlab.process_state import restored
 from peftlab.record import FILE_NAME as RECORD
 from peftlab.record import RunRecord, claim_folder, deciding_part, sha256_of
 from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, Cause, Kind, check, here
@@ -108,8 +106,7 @@ class Verdict:
 
     def document(self) -> dict[str, Any]:
         """Return the verdict as JSON values."""
-        document: dict[str, Any] = mask(asdict(self))
-        return document
+        return asdict(self)
 
     def text(self) -> str:
         """Return the verdict for people."""
@@ -241,17 +238,8 @@ def _train(folder: RunFolder, out: Path | None) -> RunRecord:
     if out is None:
         out = claim_folder(ROOT / validate(config).run_name, folder.path.resolve().name)
     anew = OmegaConf.create(config | {"run_dir": str(out), "existing": "auto"})
-    with _threads_restored():
+    with restored():
         return run(anew, ["peftlab", "reproduce", str(folder.path)])
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _trails(folder: RunFolder, again: RunRecord | None) -> tuple[Fork | None, int]:

@@ -22,6 +22,7 @@ from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.errors import UserError
 from peftlab.hardware import fit_to_this_machine
+from peftlab.masking import mask
 from peftlab.one_run import surroundings
 from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
@@ -87,7 +88,7 @@ def check(folder: RunFolder) -> list[Cause]:
         config = folder.read_config()
         changed = list(_config(record, config, any(cause.what == CONFIG for cause in causes)))
     except UserError as error:
-        return [*causes, Cause("config", CONFIG, record["identity"]["config_sha256"], str(error))]
+        return [*causes, Cause("config", CONFIG, record["identity"]["config_sha256"], mask(str(error)))]
     causes += changed
     causes += _code_and_packages(folder)
     if any(cause.kind == "config" for cause in changed):
@@ -188,7 +189,7 @@ def _predictions(folder: RunFolder, spec: RunSpec) -> Iterator[Cause]:
             spec.task.update(metric, [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
             follow = spec.task.details(metric)
         except (ValueError, LookupError, TypeError) as error:
-            yield Cause("edited", f"predictions/{split}.jsonl", None, f"cannot be scored: {error}")
+            yield Cause("edited", f"predictions/{split}.jsonl", None, f"cannot be scored: {mask(str(error))}")
             continue
         for score in record["metrics"]:
             if score["split"] == split and follow.get(score["name"], score["value"]) != score["value"]:
@@ -209,7 +210,7 @@ def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
         names = {split: file_of(files, split) for split in files}
         found = {split: (name, fetched.digest(name)) for split, name in names.items()}
     except UserError as error:
-        yield Cause("data", spec.data.name, record["identity"]["data_sha256"], str(error))
+        yield Cause("data", spec.data.name, record["identity"]["data_sha256"], mask(str(error)))
         return
     for split, (file, digest) in found.items():
         then = record["identity"]["data_sha256"].get(split)
@@ -222,7 +223,7 @@ def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     try:
         pretrained = backbone.fetch(spec.model)
     except UserError as error:
-        yield Cause("weights", spec.model.name, then, str(error))
+        yield Cause("weights", spec.model.name, then, mask(str(error)))
         return
     if pretrained.weights_sha256 != then:
         yield Cause("weights", f"{spec.model.name} ({pretrained.folder})", then, pretrained.weights_sha256)

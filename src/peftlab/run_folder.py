@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,12 @@ from omegaconf import OmegaConf
 
 from peftlab import checkpoints
 from peftlab.atomic_files import is_torn, remove_torn, replacing
-from peftlab.console import log_file
+from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted, Pruned
 from peftlab.locks import LOCK, lock
-from peftlab.masking import mask
+from peftlab.masking import mask_settings, masked_in
 from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, packages_text, run_id_of
 from peftlab.runs import CONFIG, PACKAGES, read_config
 from peftlab.sources import file_sha256
@@ -87,13 +87,24 @@ class RunFolder:
         """What was trained, to be used again."""
         return self.path / "adapter"
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self, unused: Sequence[str] = ("logger",)) -> dict[str, Any]:
         """Return the resolved configuration.
 
+        Args:
+            unused: the sections that may hold masked settings.
+
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is none, or a setting in it is masked.
         """
-        return read_config(self.path)
+        config = read_config(self.path)
+        if key := masked_in({section: node for section, node in config.items() if section not in unused}):
+            hint = (
+                "predictions/*.jsonl beside it have the labels"
+                if key.startswith("data.")
+                else "or give the command of the run again, which goes on with it"
+            )
+            raise ConfigError(f"{self.path / CONFIG}: '{key}' was masked as a secret. Write its value there; {hint}")
+        return config
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
@@ -104,7 +115,7 @@ class RunFolder:
             keep_every: optimiser steps; of the checkpoints to go on from, a completed run keeps those at multiples.
         """
         with log_file(self.path / "log.txt"):
-            log.info("run folder: %s", self.path)
+            log.info("run folder: %s", self.path, extra=VERBATIM)
             try:
                 yield self.record
             except (Interrupted, KeyboardInterrupt) as error:
@@ -266,7 +277,7 @@ def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
 
 
 def _describe(path: Path, config: Mapping[str, Any]) -> None:
-    for name, text in ((CONFIG, OmegaConf.to_yaml(mask(dict(config)))), (PACKAGES, packages_text())):
+    for name, text in ((CONFIG, OmegaConf.to_yaml(mask_settings(config))), (PACKAGES, packages_text())):
         with replacing(path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from lightning.pytorch.loggers import Logger
 
 from peftlab.console import log_file
 from peftlab.disk import refusal
-from peftlab.masking import mask
+from peftlab.errors import DiskError
+from peftlab.masking import mask_settings
 from peftlab.processes import rank
 from peftlab.record import RunRecord
 from peftlab.tasks.task import Table
@@ -45,7 +47,7 @@ class Tracking:
             for name, make in self.makers.items():
                 logger = Unfailing(name, make, record)
                 self.loggers.append(logger)
-                logger.log_hyperparams(mask(dict(config)))
+                logger.log_hyperparams(mask_settings(config))
         return self.loggers
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +67,7 @@ class Unfailing(Logger):
         super().__init__()
         self.label = name
         self._told = False
-        self._folder = record.folder
+        self._record = record
         self._logger: Logger | None = None
         self._logger = self._try(lambda: make(save_dir=record.folder))
         self._call("begin", record)
@@ -133,9 +135,12 @@ class Unfailing(Logger):
             return act()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run is worth more
             if not self._told:
-                reason = refusal(self._folder, error) or f"{type(error).__name__}: {error}"
+                self._told = True
+                reason = refusal(self._record.folder, error) or f"{type(error).__name__}: {error}"
                 log.warning("logger.%s fails and the run goes on: %s", self.label, reason)
-            self._told = True
+                self._record.event("logger failed", logger=self.label, reason=reason)
+                with suppress(DiskError):  # which may well be the reason
+                    self._record.write()
             return None
 
 

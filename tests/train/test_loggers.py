@@ -15,6 +15,7 @@ import pytest
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.finished_run import load
+from peftlab.record import RunRecord
 from peftlab.tuner import Tuner
 
 SECRETS = [f"Zq{number:02}xVb{number:02}WnT" for number in range(40)]
@@ -208,6 +209,8 @@ def test_a_logger_that_fails_is_told_once_and_borne(command, monkeypatch):
     assert ended.out.count("logger.wandb fails and the run goes on: OSError: no room, password=****") == 1
     assert ended.out.count("fails and the run goes on") == 1
     assert rows_of(Path("run"))
+    (event,) = [e for e in RunRecord.load(Path("run")).data["history"] if e["event"] == "logger failed"]
+    assert (event["logger"], event["reason"]) == ("wandb", "OSError: no room, password=****")
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])

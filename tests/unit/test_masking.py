@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from peftlab import masking
-from peftlab.masking import mask, mask_own, remember
+from peftlab.masking import mask, mask_settings, masked_in, remember
 from peftlab.record import identity
 
 HEX = "0123456789abcdef" * 4
@@ -145,7 +145,6 @@ def test_what_the_process_knows_is_masked_in_texts(monkeypatch):
     assert mask(text) == "refused: ****, opensesame, another-one"
     remember({"callbacks": {"x": {"password": "opensesame"}}})
     assert mask(text) == "refused: ****, ****, another-one"
-    assert mask_own(text) == text
 
 
 def test_the_working_folder_is_no_password(monkeypatch):
@@ -157,16 +156,93 @@ def test_short_values_are_not_sought_elsewhere():
     assert mask({"password": "bert", "model": "bert"}) == {"password": "****", "model": "bert"}
 
 
-def test_the_identity_knows_no_secret(monkeypatch):
-    def of(**config):
-        return identity({"seed": 0, **config}, {"train": HEX}, HEX)["sha256"]
+@pytest.mark.parametrize(
+    ("key", "one", "other"),
+    [
+        ("callbacks.mine.pooling_token", "average", "maximum"),
+        ("callbacks.mine.cookie", "oatmeal", "chocolate"),
+        ("callbacks.mine.authorization_model", "rbac", "acl"),
+        ("callbacks.mine.note", "password: reset", "password: change"),
+        ("callbacks.mine.note", "bearer of news 1234567890", "bearer of news 0987654321"),
+        ("callbacks.mine.folder", "sk-learn-datasets-2024", "sk-learn-datasets-2025"),
+        ("data.format.label", "password: reset", "password: change"),
+        ("data.format.user_token", "column1", "column2"),
+    ],
+)
+def test_values_that_only_look_like_secrets_make_other_runs(key, one, other, monkeypatch):
+    def of(value):
+        config = {"seed": 0, "logger": {"x": {"api_key": value}}} | nested(key, value)
+        return identity(config, {"train": HEX}, HEX)["sha256"]
 
-    one = of(source={"url": "https://me:one-word@host/x"}, api_key="one-word-1", notes="one-word-1")
-    two = of(source={"url": "https://me:two-words@host/x"}, api_key="two-words", notes="two-words")
-    assert one == two
-    assert one != of(source={"url": "https://me:two-words@other/x"}, api_key="two-words", notes="two-words")
-    monkeypatch.setenv("SOME_TOKEN", "all_linear")  # what is around changes no identity
-    assert of(target="all_linear") != of(target="attention")
+    assert of(one) != of(other)
+    before = of(one)
+    monkeypatch.setenv("SOME_TOKEN", one)  # what is around changes no identity
+    assert of(one) == before
+
+
+def nested(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+READ_BACK = [
+    *[("data.labels", [label, "other"]) for label in ("password: reset", "token=expired", "cookie: consent")],
+    *[("data.labels", [label, "other"]) for label in ("secret: santa", "credentials: lost", "IT > password: reset")],
+    *[("data.labels", [label, "other"]) for label in ("hf_abcdefghijklmnopq", "bearer 1234567890", "me@host://x@y")],
+    ("data.labels", ["held-by-the-environment", "other"]),
+    ("data.labels", ["*", "**", "***", "****", "*****"]),
+    ("data.labels", ["f****", "fine"]),
+    ("data.format.label", "password: reset"),
+    ("data.format.token", "word"),
+    ("data.format.columns", {"password": "text", "api_key": "label"}),
+    ("data.path", "held-by-the-environment/token=v2ready/a"),
+    ("model.path", "models/sk-learn-datasets-2024"),
+    ("data.name", "secret: santa"),
+    ("name", "held-by-the-environment"),
+    ("run_dir", "runs/token=v2ready"),
+    ("task.class_weights", {"password": 2.0, "token": 123456.0}),
+    ("callbacks.early_stopping.monitor", "validation/f1/password: reset"),
+    ("callbacks.early_stopping", {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "token=expired"}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), READ_BACK, ids=str)
+def test_a_setting_that_is_read_back_stays_as_it_is(key, value, monkeypatch):
+    monkeypatch.setenv("POSTGRES_PASSWORD", "held-by-the-environment")
+    config = nested(key, value)
+    assert mask_settings(config) == config
+    assert masked_in(config) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("logger.x.api_key", "opensesame"),
+        ("logger.x.password", 12345678),
+        ("logger.x.uri", "https://me:opensesame@host"),
+        ("logger.x.notes", "log in with password=opensesame"),
+        ("callbacks.mine", {"_target_": "mine.Own", "notes": "log in with password=opensesame"}),
+        ("callbacks.mine", {"_target_": "mine.Own", "options": {"pin": 1, "secrets": ["opensesame"]}}),
+        ("trainer.hub_token", "opensesame"),
+        ("peft.options.api_key", "opensesame"),
+    ],
+    ids=str,
+)
+def test_a_secret_setting_is_masked_and_said_to_be(key, value):
+    shown = mask_settings(nested(key, value))
+    assert "opensesame" not in str(shown)
+    assert "12345678" not in str(shown)
+    assert masked_in(shown) is not None
+    assert key.startswith(masked_in(shown)) or masked_in(shown).startswith(key)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["password: ****", "fine"], ["token=****", "fine"], ["IT > password: ****"], ["a", "a"], ["cookie: ****", "b"]],
+)
+def test_labels_that_an_older_version_has_masked_are_noticed(labels):
+    assert masked_in({"data": {"labels": labels}}) == "data.labels"
 
 
 def test_long_texts_take_no_time_to_speak_of():

@@ -121,6 +121,31 @@ class TestCanonicalJson:
         assert record.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
 
 
+class TestMasking:
+    def test_text_for_people_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("APP_PASSWORD", "completed")
+        monkeypatch.setenv("DB_PASSWORD", "validation")
+        run = start(tmp_path, data={"name": "token=v2", "labels": ["password: reset", "password: change"]})
+        run.data["overrides"] = ["+callbacks.x.api_key=opensesame"]
+        run.data["command"] = ["train", "--token", "token=opensesame"]
+        run.update(selection={"metric": "f1/password: reset", "split": "validation"})
+        run.event("validated", step=1, **{"f1/password: reset": 0.5})
+        run.event("activations_not_cached", reason="refused: password=opensesame")
+        for label in ("password: reset", "password: change", "secret: santa", "cookie: consent", "token=expired"):
+            run.add_metric(f"f1/{label}", "validation", 0.5, "best", "by label")
+        (tmp_path / "token=v2.txt").write_text("")
+        run.add_file("token=v2.txt")
+        run.finish("completed")
+        kept = RunRecord.load(tmp_path).data
+        for section in ("status", "name", "data", "selection", "metrics", "files", "identity", "environment"):
+            assert kept[section] == run.data[section]
+        assert kept["history"][1]["f1/password: reset"] == 0.5
+        assert kept["history"][2]["reason"] == "refused: password=****"
+        assert "opensesame" not in (tmp_path / "record.json").read_text()
+        run.finish("failed", ValueError("password: opensesame"))
+        assert RunRecord.load(tmp_path).data["error"]["message"] == "password: ****"
+
+
 class TestIdentity:
     def test_its_parts(self) -> None:
         found = identity(CONFIG, DATA, WEIGHTS)
@@ -153,6 +178,27 @@ class TestIdentity:
     def test_a_missing_key_that_cannot_change_a_result(self) -> None:
         config = {key: value for key, value in CONFIG.items() if key not in NOT_RESULT}
         assert identity(config, DATA, WEIGHTS) == identity(CONFIG, DATA, WEIGHTS)
+
+    @pytest.mark.parametrize(
+        ("key", "neutral", "config"),
+        [
+            ("floor", 0, {"floor": 0}),
+            ("nothing", None, {"nothing": None}),
+            ("trainer.guess", "off", {"trainer": {**CONFIG["trainer"], "guess": "off"}}),
+            ("data.source.half", [], {"data": {**CONFIG["data"], "source": {**CONFIG["data"]["source"], "half": []}}}),
+            ("later", {"a": None, "b": 1}, {"later": {"b": 1, "a": None}}),
+        ],
+    )
+    def test_a_key_added_later_counts_once_it_changes_what_runs_did(
+        self, key: str, neutral: Any, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = identity(CONFIG, DATA, WEIGHTS)
+        assert identity(CONFIG | config, DATA, WEIGHTS) != before
+        monkeypatch.setattr(record, "ADDED", {key: neutral})
+        assert identity(CONFIG, DATA, WEIGHTS) == before
+        assert identity(CONFIG | config, DATA, WEIGHTS) == before
+        monkeypatch.setattr(record, "ADDED", {key: "something else"})
+        assert identity(CONFIG | config, DATA, WEIGHTS) != before
 
     def test_data_and_weights_count(self) -> None:
         ids = {

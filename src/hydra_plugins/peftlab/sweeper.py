@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -17,13 +16,14 @@ class PeftlabSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take up what Hydra knows; a trial of ours takes the place of `task_function`."""
         from peftlab.exits import user_exits
+        from peftlab.sweep.arguments import command
         from peftlab.sweep.batch import RemoteTrial
 
         self.hydra_context, self.config = hydra_context, config
         with user_exits():
             self.launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context,
-                task_function=RemoteTrial(["python", "-m", "train", *sys.argv[1:]]),
+                task_function=RemoteTrial(command()),
                 config=config,
             )
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from peftlab.console import clock, console, log
+from peftlab.console import VERBATIM, clock, console, log
 
 
 class Progress(Callback):
@@ -78,7 +78,7 @@ class Progress(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("validation/")
         )
-        log.info("step %d  validation: %s", trainer.global_step, scores)
+        log.info("step %d  validation: %s", trainer.global_step, scores, extra=VERBATIM)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the bar away."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import shlex
 import threading
 import time
@@ -35,6 +36,7 @@ from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
 from peftlab.masking import mask
+from peftlab.names import shortened
 from peftlab.record import RunRecord
 
 log = logging.getLogger("peftlab")
@@ -49,6 +51,10 @@ ASK_SECONDS = 0.5
 """For the server to say at the end that it is still there, at least."""
 CLOSE_SECONDS = 1.5
 """For the end of the W&B run itself; wandb wants to know it at the beginning."""
+MOST = {"tags": 64, "job_type": 64, "name": 128, "group": 128, "project": 128, "id": 128, "artifact": 128}
+"""Characters of labels. wandb itself checks tags, project and artifacts, the server all, that of an offline run too."""
+ODD = {"project": "/\\#?%:", "id": ":;,#?/'"}
+"""Characters that wandb takes nowhere in them."""
 STEP = "trainer/global_step"
 """The metric that the others are drawn over; Lightning's own logger names it so."""
 
@@ -66,7 +72,8 @@ class Wandb(Logger):
         group: None: ``WANDB_RUN_GROUP``, else the run's name.
         job_type: what kind of job it is.
         name: None: the run's name and id.
-        tags: words to find it by.
+        tags: words to find it by; None: `names`.
+        names: what the run is made of; cut to be tags.
         notes: a text.
         mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
         finish_seconds: for a server that answers to take the last rows, tables and artifact when the run has ended.
@@ -82,7 +89,8 @@ class Wandb(Logger):
         group: str | None = None,
         job_type: str = "train",
         name: str | None = None,
-        tags: Sequence[str] = (),
+        tags: Sequence[str] | None = None,
+        names: Sequence[str] = (),
         notes: str | None = None,
         mode: Literal["online", "offline", "disabled"] | None = None,
         finish_seconds: float = 5.0,
@@ -90,12 +98,25 @@ class Wandb(Logger):
     ) -> None:
         super().__init__()
         self.folder = Path(save_dir) / "tracking"
+        if tags is None:
+            tags = list(dict.fromkeys(shortened(text, MOST["tags"]) for text in names if text))
         self.labels = {"entity": entity, "job_type": job_type, "name": name, "tags": list(tags), "notes": notes}
         self.project, self.group, self.mode = project, group, mode
         self.finish_seconds, self.finish_share = finish_seconds, finish_share
         self._run: Future[wandb.Run] = Future()
         self._turns = _Turns()
         self._tables: dict[str, tuple[list[str | int], list[list[Any]]]] = {}
+
+    @classmethod
+    def refuse(cls, options: Mapping[str, Any]) -> str | None:
+        """Return which of `options`, or of the variables in their place, W&B does not take, and why; else None."""
+        for key, variable in (("project", "WANDB_PROJECT"), ("id", "WANDB_RUN_ID"), ("group", "WANDB_RUN_GROUP")):
+            where = key if options.get(key) else f"{key} (from {variable})"
+            if refused := _refused(key, where, options.get(key) or os.environ.get(variable)):
+                return refused
+        single = (_refused(key, key, options.get(key)) for key in ("name", "job_type"))
+        tags = (_refused("tags", "tags", tag) for tag in options.get("tags") or ())
+        return next(filter(None, (*single, *tags)), None)
 
     @property
     def save_dir(self) -> str:
@@ -126,7 +147,7 @@ class Wandb(Logger):
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {section: record.data[section] for section in ("run_id", "identity", "code", "environment")}
         labels = self.labels | {
-            "name": self.labels["name"] or f"{record.data['name']}-{record.data['run_id']}",
+            "name": self.labels["name"] or _run_name(record),
             "config": {"record": about},
         }
         tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
@@ -136,7 +157,7 @@ class Wandb(Logger):
             labels |= {"id": os.environ.get("WANDB_RUN_ID") or generate_id()}
             record.event("tracking", logger="wandb", id=labels["id"])
             record.write()
-        group = record.data["name"]
+        group = shortened(record.data["name"], MOST["group"])
         self._turns.take(lambda: self._start(labels, group))
 
     def _start(self, labels: Mapping[str, Any], group: str) -> None:
@@ -219,7 +240,7 @@ class Wandb(Logger):
 
     def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
         return wandb.init(
-            **mask(dict(labels)),
+            **{key: mask(label) if key in ("name", "notes") else label for key, label in labels.items()},
             dir=self.folder.absolute(),  # wandb's own process may stand in another folder
             mode=mode,  # type: ignore[arg-type]
             reinit="create_new",  # a run that the user has open is theirs
@@ -265,7 +286,8 @@ class Wandb(Logger):
 
     @staticmethod
     def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:
-        artifact = wandb.Artifact(f"run-{record.data['run_id']}-{run_id}", type="model")
+        name = re.sub(r"[^\w.-]", "_", f"run-{record.data['run_id']}-{run_id}", flags=re.ASCII)
+        artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="model")
         for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
             if file.is_file():
                 # the files stay as they are: wandb need not copy them
@@ -286,6 +308,22 @@ class Wandb(Logger):
                 del os.environ["WANDB_DATA_DIR"]
             else:
                 os.environ["WANDB_DATA_DIR"] = before
+
+
+def _refused(key: str, where: str, text: str | None) -> str | None:
+    """Return what is wrong with `text`, which `where` gives for `key`; None: nothing."""
+    if text is None:
+        return None
+    if not text or len(text) > MOST[key]:
+        return f"{where} = '{text[:80]}' has {len(text)} characters: W&B takes 1 to {MOST[key]}. Shorten it"
+    if odd := "".join(sorted({*text} & {*ODD.get(key, "")})):
+        return f"{where} = '{text}': W&B takes none of {' '.join(odd)} in it. Leave it out"
+    return None
+
+
+def _run_name(record: RunRecord) -> str:
+    end = f"-{record.data['run_id']}"
+    return shortened(record.data["name"], MOST["name"] - len(end)) + end
 
 
 class _Begun:

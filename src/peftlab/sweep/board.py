@@ -21,6 +21,7 @@ from peftlab.atomic_files import replacing
 from peftlab.errors import UserError
 from peftlab.locks import is_locked
 from peftlab.masking import mask
+from peftlab.sweep.ledger import SELECTION
 
 SWEEP, TRIALS = "sweep.json", "trials.csv"
 SCHEMA_VERSION = 1
@@ -131,6 +132,8 @@ class Board:
         (mode,) = self.objectives.values()
         done = [trial for trial in self.trials if trial.state == "completed" and trial.values]
         if not done:
+            return None
+        if SELECTION in self.objectives and len({trial.metric for trial in done if trial.metric}) > 1:  # no one score
             return None
         best = (max if mode == "max" else min)(done, key=lambda trial: trial.values[0])
         return {"run_id": best.run_id, "value": best.values[0], "overrides": [_masked(text) for text in best.overrides]}

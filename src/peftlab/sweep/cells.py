@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import explain_composition
+from peftlab.masking import mask
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.processes import Looker
@@ -125,7 +126,7 @@ class Cells:
         sweep's.
         """
         own = list(overrides)
-        for text in self.fixed:
+        for text in mask(self.fixed):  # as records have them
             if text not in own:
                 return None
             own.remove(text)

@@ -23,6 +23,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.sweep.arguments import as_typed
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.spec import SweepSpec
 
@@ -153,6 +154,7 @@ class Space:
             ConfigError: names the key and what is allowed.
         """
         reader = _Reader(_parser(config_loader), spec.seed)
+        arguments = as_typed(arguments)
         # as everywhere in Hydra, the last one counts; what takes a key away and what puts it back are two things
         last = {(reader.key_of(argument), argument.startswith("~")): argument for argument in arguments}
         fixed = tuple(argument for argument in last.values() if not reader.takes(argument))

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.names import check_folder
 from peftlab.sweep.ledger import SELECTION
 from peftlab.validation import checked
 
@@ -103,6 +104,8 @@ class SweepSpec:
         """Check what concerns several keys, or what their type does not say."""
         if self.name is not None and (Path(self.name).is_absolute() or ".." in Path(self.name).parts):
             raise ConfigError(f"sweep.name = '{self.name}': must name a folder below sweeps/; sweep_dir takes any path")
+        if self.name is not None:
+            check_folder("sweep.name", Path(self.name))
         if self.objectives == {}:
             raise ConfigError(f"sweep.objectives is empty: null is {{{SELECTION}: max or min, as the task has it}}")
         for key, mode in (self.objectives or {}).items():

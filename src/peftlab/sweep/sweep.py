@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -17,14 +16,17 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from peftlab.console import clock, start_logging
-from peftlab.errors import RunError, UserError
+from peftlab.compare import differences
+from peftlab.console import VERBATIM, clock, start_logging
+from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.exits import Signals
+from peftlab.names import check_folder, shortened, utf8_bytes
+from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
-from peftlab.sweep.cells import Cells, composer
+from peftlab.sweep.cells import Cells, Compose, composer
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
@@ -33,22 +35,25 @@ from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
 from peftlab.sweep.processes import Looker, fork_server
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.slots import Slot, divide
-from peftlab.sweep.space import Space
+from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Estimate, Machine, summarise
 
 log = logging.getLogger("peftlab")
 
+_LONGEST_NAME = 120
+"""Bytes of the name of a sweep that the names of its trials make."""
 
-def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> Board:
-    """Do the sweep that the overrides `arguments` of a command describe, or what is left of it.
+
+def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Board:
+    """Do the sweep that the `overrides` of a command describe, or what is left of it.
 
     Args:
         launcher: the local one, or another of Hydra's, which gets batches.
         context: composes.
         config: what all trials share, Hydra's own part included.
-        arguments: as typed.
+        overrides: of the command line, see `peftlab.sweep.arguments`.
 
     Raises:
         ConfigError: something cannot be run; nothing has been started then.
@@ -59,15 +64,21 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
     spec = sweep_spec(config)
     if not is_local(launcher):
         check_plan(spec, config.hydra.runtime.choices["hydra/launcher"])
-    method = config.hydra.runtime.choices.get("peft")
-    space = Space.parse(arguments, spec, context.config_loader, method)
+    # a swept experiment may choose the method, too
+    method = None if arguments.sweeps_all_groups(overrides) else config.hydra.runtime.choices.get(METHOD)
+    space = Space.parse(overrides, spec, context.config_loader, method)
+    compose = composer(context, config)
+    check_section(space, compose, config)
     with Signals() as signals:
-        slots = slots_of(launcher, config)
+        slots = slots_of(launcher, accelerators(space, compose, config))
         with looking(slots) as looker:
-            cells = Cells(composer(context, config), space.fixed, looker)
-            example = cells(Proposal(space.example()))
-            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
-            plan = make_plan(spec, space, objectives, cells.default_of, slots[0].share if slots else 1.0)
+            cells = Cells(compose, space.fixed, looker)
+            # each is looked at once: what they say of the sweep is not what the one configuration without choices says
+            examples = cells.checked(first_of(spec, space))
+            objectives = {**(spec.objectives or {SELECTION: examples[0].mode})}
+            check_scores(spec, objectives, examples)
+            default_of = partial(default_under, cells, examples[0].proposal)
+            plan = make_plan(spec, space, objectives, default_of, slots[0].share if slots else 1.0)
             board = _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
     if failed := board.summary()["counts"].get("failed"):
         raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
@@ -81,9 +92,10 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
-        slots = slots_of(local, local.config)
+        compose = composer(local.hydra_context, local.config)
+        slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
         with looking(slots) as looker:
-            cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
+            cells = Cells(compose, fixed, looker)
             objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat itself
             plan = GridPlan(list(once.values()))
@@ -112,8 +124,8 @@ def _run(
 ) -> Board:
     grid = cells.checked(plan.proposals)
     examples = grid or cells.checked(plan.examples)
-    folder = folder_of(spec, config)
-    command = ["python", "-m", "train", *sys.argv[1:]]
+    folder = folder_of(config, examples)
+    command = arguments.command()
     environment = group(folder)
     kind: Callable[..., Trials] = partial(Batch, launcher=launcher)
     if slots:
@@ -142,7 +154,7 @@ def _run(
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)
     show.close(board)
-    log.info("sweep folder: %s", folder)
+    log.info("sweep folder: %s", folder, extra=VERBATIM)
     signals.raise_pending()
     return board
 
@@ -168,27 +180,106 @@ def is_local(launcher: Any) -> bool:
     return isinstance(launcher, LocalLauncher)
 
 
-def slots_of(launcher: Any, config: DictConfig) -> list[Slot]:
-    """Return where the local launcher has room for trials; another one sees to that itself: none."""
+def first_of(spec: SweepSpec, space: Space) -> list[Proposal]:
+    """Return the trials of a grid, or else some in which every option occurs."""
+    if spec.search == "grid" and spec.protocol == "none":
+        return grid(space)
+    seed = space.seeds[0] if space.seeds else None
+    return [Proposal(space.overrides_of(params, seed)) for params in space.examples()]
+
+
+def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence[str]) -> Any:
+    """Return the value at a dotted key under some overrides, and the groups that `example` chooses besides."""
+    chosen = {text.partition("=")[0] for text in overrides}
+    groups = [text for text in example.overrides if "." not in (name := text.partition("=")[0]) and name not in chosen]
+    return cells.default_of(key, [*(text for text in groups if not is_method(text.partition("=")[0])), *overrides])
+
+
+def accelerators(space: Space, compose: Compose, config: DictConfig) -> set[str]:
+    """Return what trials ask to run on; those that cannot be composed are told of when they are checked."""
+    if not any(one.key.startswith(("+", "trainer")) for one in space.dimensions):
+        return {config.trainer.accelerator}
+    found = set()
+    for params in space.examples():
+        with suppress(ConfigError):
+            found.add(compose([*space.fixed, *space.overrides_of(params)])["trainer"]["accelerator"])
+    return found
+
+
+def check_section(space: Space, compose: Compose, config: DictConfig) -> None:
+    """Check that nothing that is swept, such as an experiment, says how the sweep itself is done.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if not any(one.key.startswith("+") for one in space.dimensions):
+        return
+    section: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    for params in space.examples():
+        overrides = space.overrides_of(params)
+        with suppress(ConfigError):  # told of when the trials are checked
+            own = compose([*space.fixed, *overrides])["sweep"]
+            for key, (_, value) in differences(section | {"name": None}, own | {"name": None}).items():
+                raise UserError(
+                    f"sweep.{key} = {value} under {' '.join(overrides)}: a sweep is done in one way, which what is "
+                    f"swept cannot say. Write it in the command, sweep.{key}={value}"
+                )
+
+
+def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence[Cell]) -> None:
+    """Check that a search compares trials by one and the same score; say so where a grid has several.
+
+    Raises:
+        ConfigError: names them.
+    """
+    scores = sorted({f"{cell.metric} ({cell.mode})" for cell in cells})
+    if SELECTION not in objectives or len(scores) == 1:
+        return
+    several = f"trials are selected by different scores, {', '.join(scores)}"
+    if spec.search != "grid":
+        raise ConfigError(f"sweep.search = '{spec.search}': {several}, and a search compares one. Sweep within one")
+    log.warning("%s: none of them is called the best", several)
+
+
+def slots_of(launcher: Any, accelerators: Set[str]) -> list[Slot]:
+    """Return where the local launcher has room for trials on these; another one sees to that itself: none."""
     if not is_local(launcher):
         return []
     with looking() as looker:
         machine: Machine = looker.ask("machine")
-    gpus = [] if config.trainer.accelerator == "cpu" else machine.gpus
+    gpus = [] if accelerators == {"cpu"} else machine.gpus
     given = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
     return divide(gpus, machine.cores, *given)
 
 
-def folder_of(spec: SweepSpec, config: DictConfig) -> Path:
-    """Return the folder of the sweep."""
+def folder_of(config: DictConfig, cells: Sequence[Cell]) -> Path:
+    """Return the folder of the sweep that is named by its cells: by the name that they share, or by all names."""
     if config.sweep_dir is not None:
+        check_folder("sweep_dir", Path(config.sweep_dir))
         return Path(config.sweep_dir)
-    return Path(str(config.hydra.sweep.dir)) / (spec.name or config.name or f"{config.task.name}-{config.data.name}")
+    name = OmegaConf.to_container(config.sweep)["name"]  # type: ignore[index,call-overload]  # a section
+    names = sorted({_name_of(cell.config, name) for cell in cells})
+    folder = Path(str(config.hydra.sweep.dir)) / (names[0] if len(names) == 1 else _joined(names))
+    check_folder("sweep.name", folder)
+    return folder
+
+
+def _name_of(config: Mapping[str, Any], name: str | None) -> str:
+    """Return the name of the sweep in the eyes of a cell; `name` may refer to its configuration."""
+    own = OmegaConf.create({**config, "sweep": {"name": name}}).sweep.name
+    return str(own or config["name"] or f"{config['task']['name']}-{config['data']['name']}")
+
+
+def _joined(names: Sequence[str]) -> str:
+    joined = "+".join(name.replace("/", "_") for name in names)
+    if len(joined.encode()) <= _LONGEST_NAME:
+        return joined
+    return f"{len(names)}+{shortened(joined, _LONGEST_NAME - 4, utf8_bytes)}"
 
 
 def group(folder: Path) -> dict[str, str]:
     """Return the variables by which W&B shows the trials of a sweep together."""
-    return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": folder.name}
+    return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": shortened(folder.name, 128)}
 
 
 def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContext, environment: dict[str, str]) -> None:

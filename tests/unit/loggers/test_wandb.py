@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from peftlab.config import build
+from peftlab.errors import ConfigError
 from peftlab.loggers import wandb
 from peftlab.loggers.wandb import CLOSE_SECONDS, LOCAL_SECONDS, Wandb, what_ails
 
@@ -71,3 +73,59 @@ def test_how_long_the_end_waits(monkeypatch, tmp_path, mode, wall_seconds, troub
     record = SimpleNamespace(data={"cost": {"wall_seconds": wall_seconds}})
     assert Wandb(tmp_path)._patience(record, run) == pytest.approx(patience, abs=1)
     assert questions == ([] if asked is None else [("http://it", pytest.approx(asked))])
+
+
+LONG = "customer_feedback_2026_" + "regions_" * 6 + "v2"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "told"),
+    [
+        (
+            {"tags": ["fine", LONG]},
+            {},
+            f"tags = '{LONG}' has 73 characters: W&B takes 1 to 64. ",
+        ),
+        ({"tags": [""]}, {}, "tags = '' has 0 characters"),
+        ({"name": "长" * 129}, {}, "name = "),
+        ({"group": "g" * 129}, {}, "group = "),
+        ({"job_type": "j" * 65}, {}, "job_type = "),
+        ({"project": "p" * 129}, {}, "project = "),
+        ({"project": "a/b:c"}, {}, "project = 'a/b:c': W&B takes none of / : in it. Leave it out"),
+        ({}, {"WANDB_PROJECT": "a#b"}, "project (from WANDB_PROJECT) = 'a#b'"),
+        ({}, {"WANDB_RUN_ID": "a/b"}, "id (from WANDB_RUN_ID) = 'a/b'"),
+        ({}, {"WANDB_RUN_ID": "i" * 129}, "id (from WANDB_RUN_ID) = "),
+        ({}, {"WANDB_RUN_GROUP": "g" * 129}, "group (from WANDB_RUN_GROUP) = "),
+    ],
+)
+def test_a_label_that_is_the_users_and_too_long_is_refused(options, environment, told, monkeypatch):
+    for variable, text in environment.items():
+        monkeypatch.setenv(variable, text)
+    assert Wandb.refuse(options).startswith(told)
+    node = {"_target_": "peftlab.loggers.wandb.Wandb", **options}
+    with pytest.raises(ConfigError) as refused:
+        build({"logger": {"wandb": node}}, "")
+    assert str(refused.value).startswith(f"logger.wandb.{told}")
+
+
+def test_labels_that_fit_are_taken(monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")  # not the one that counts
+    options = {"tags": ["t" * 64, "长" * 64], "name": "n" * 128, "group": "g" * 128, "job_type": "j" * 64}
+    assert Wandb.refuse({**options, "project": "p" * 128}) is None
+    assert Wandb.refuse({"project": "p", "tags": None, "names": [LONG]}) is None
+
+
+def test_labels_of_our_own_are_shortened_and_stay_apart(tmp_path):
+    names = ["ner", LONG + "1", LONG + "2", "长" * 70, "ner"]
+    tags = Wandb(tmp_path, names=names).labels["tags"]
+    assert len(tags) == len(set(tags)) == 4
+    assert max(map(len, tags)) <= 64
+    assert tags[0] == "ner"
+    assert all(tag[:50] == name[:50] for tag, name in zip(tags, names, strict=False))
+    assert Wandb(tmp_path, names=names, tags=["mine"]).labels["tags"] == ["mine"]
+    record = SimpleNamespace(data={"name": "x" * 200, "run_id": "3f9c2a71d0be"}, folder=tmp_path)
+    name = wandb._run_name(record)
+    assert (len(name), name[-13:]) == (128, "-3f9c2a71d0be")
+    artifact = Wandb._artifact(record, "my run " * 18)
+    assert len(artifact.name.partition(":")[0]) <= 128
+    assert " " not in artifact.name

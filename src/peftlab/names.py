@@ -1,0 +1,52 @@
+"""Names that become folders, or labels elsewhere: what they may be, and how one that is too long is shortened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from peftlab.errors import ConfigError
+
+_FOLDER_BYTES = 255
+_PATH_BYTES = 4096
+_BELOW_BYTES = 200
+"""What the paths of files in a run folder have at most, from there on."""
+
+
+def check_folder(key: str, path: Path) -> None:
+    """Check that the folder `path`, which the configuration's `key` names, can be made.
+
+    Raises:
+        ConfigError: says which part of it is too long, or which character no name may have.
+    """
+    text = str(path)
+    if odd := re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
+        raise ConfigError(f"{key} = {text!r}: a folder's name cannot have the character {odd[0]!r}. Leave it out")
+    for part in path.parts:
+        if (size := len(part.encode())) > _FOLDER_BYTES:
+            raise ConfigError(
+                f"{key} = '{text}': '{part[:20]}...' has {size} bytes, and the name of a folder at most "
+                f"{_FOLDER_BYTES}. Shorten it"
+            )
+    size, most = len(os.path.abspath(text).encode()), _PATH_BYTES - _BELOW_BYTES
+    if size > most:
+        raise ConfigError(f"{key} = '{text[:80]}...': the whole path has {size} bytes, at most {most} work. Shorten it")
+
+
+def shortened(text: str, most: int, size: Callable[[str], int] = len) -> str:
+    """Return `text`, or, where its `size` is above `most`, its beginning and a digest that tells it from others."""
+    if size(text) <= most:
+        return text
+    end = f"-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    beginning = text[: most - len(end)]
+    while size(beginning) > most - len(end):
+        beginning = beginning[:-1]
+    return beginning.rstrip() + end
+
+
+def utf8_bytes(text: str) -> int:
+    """Return how many bytes a file system counts."""
+    return len(text.encode())

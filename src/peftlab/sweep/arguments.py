@@ -1,0 +1,108 @@
+"""The arguments of ``python -m train`` as Hydra is given them.
+
+Hydra composes once before it asks the sweeper, and leaves every swept choice out: what only the swept options of a
+group know is no key then. A choice of one value is a sweep to Hydra, too, so that what is below a swept group is
+written as one, is left out likewise, and counts for the cells alone. `Space.parse` reads it as what was typed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from peftlab.sweep.wandb_agent import read_arguments
+
+OF_THE_SWEEP = ("hydra", "sweep")
+"""The groups that have one value for the whole sweep."""
+
+_CHOICE = re.compile(r"^(?P<key>[^=]+)=(?:choice\((?P<value>.*)\)|null,null)\Z", re.DOTALL)
+
+
+def for_hydra(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the arguments of a command as Hydra has to have them; `environment` says whether an agent has started it.
+
+    With ``--cfg``, which shows one configuration, a sweep is its first trial.
+    """
+    read = read_arguments(arguments, environment)
+    if not ({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(read)):
+        return read
+    if any(text in ("--cfg", "-c") or text.startswith("--cfg=") for text in read):
+        return [_first(text) for text in read if text not in ("-m", "--multirun", "hydra.mode=MULTIRUN")]
+    swept = _swept_groups(read)
+    return [_as_choice(text) if _is_below(text, swept) else text for text in read]
+
+
+def as_typed(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a sweep as they were before `for_hydra`."""
+    swept = _swept_groups(arguments)
+    plain = {
+        text: f"{match['key']}={match['value'] or 'null'}" for text in arguments if (match := _CHOICE.fullmatch(text))
+    }
+    # of several, it is no plain value
+    return [plain[text] if text in plain and _is_below(plain[text], swept) else text for text in arguments]
+
+
+def command() -> list[str]:
+    """Return the running command as it was typed."""
+    return ["python", "-m", "train", *as_typed(sys.argv[1:])]
+
+
+def sweeps_all_groups(arguments: Sequence[str]) -> bool:
+    """Return whether a group is swept that may change any key, as an experiment does."""
+    return any(group.startswith("+") for group in _swept_groups(arguments))
+
+
+def _swept_groups(arguments: Sequence[str]) -> set[str]:
+    return {group for text in arguments if (group := _swept_group(text))}
+
+
+def _swept_group(argument: str) -> str | None:
+    """Return the group that an override sweeps, with its plus; None where it sweeps none."""
+    override = _read(argument)
+    if override is None or not override.is_sweep_override() or "." in override.key_or_group:
+        return None
+    place = override.package or override.key_or_group.replace("/", ".")
+    return f"+{place}" if argument.startswith("+") else place
+
+
+def _is_below(argument: str, swept: set[str]) -> bool:
+    """Return whether an override sets one value at a key that the choices of a `swept` group may bring."""
+    override = _read(argument)
+    if override is None or override.is_sweep_override() or override.is_delete() or "." not in override.key_or_group:
+        return False
+    key = override.key_or_group
+    if any(group.startswith("+") for group in swept):
+        return key.partition(".")[0] not in OF_THE_SWEEP
+    return any(key.startswith(f"{group}.") for group in swept)
+
+
+def _as_choice(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if value.strip().lower() == "null":  # which Hydra's choice does not take
+        return f"{key}=null,null"
+    return f"{key}=choice({value or repr('')})"
+
+
+def _first(argument: str) -> str:
+    override = _read(argument)
+    if override is None or not override.is_sweep_override():
+        return argument
+    key = argument.partition("=")[0]
+    if override.is_interval_sweep():
+        return f"{key}={override.value().start}"  # type: ignore[union-attr]
+    return f"{key}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _read(argument: str) -> Override | None:
+    """Return an argument as an override; None where it is none, or none that Hydra can read: it will say so."""
+    if "=" not in argument or argument.startswith("-"):
+        return None
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except (HydraException, ValueError, TypeError):
+        return None

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from peftlab.loggers.mlflow import MLflow
+
+NAMES = [
+    *("f1/password: reset", "f1/password_ reset", "f1/what?", "f1/what!", "f1/中文", "f1/日本", "f1/a//b", "f1/a/b"),
+    *("f1/..", "f1/.", "f1/" + "long" * 100, "f1/C++", "f1/C#", "f1/100 %", "loss"),
+]
+
+
+@pytest.fixture
+def logger(tmp_path):
+    return MLflow(tmp_path)
+
+
+def test_every_metric_arrives_whatever_its_name(logger, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("peftlab"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("peftlab"), "level", logging.INFO)
+    for step in range(2):
+        logger.log_metrics({name: n + step for n, name in enumerate(NAMES)}, step)
+    run = logger.experiment.get_run(logger.run_id)
+    assert sorted(run.data.metrics.values()) == [n + 1 for n in range(len(NAMES))]
+    kept = {"loss", "f1/password_ reset", "f1/a/b"}
+    assert kept <= run.data.metrics.keys()
+    assert caplog.text.count("MLflow: ") == len(NAMES) - len(kept)  # once each
+    assert "'f1/password: reset' is called 'f1/password_ reset-" in caplog.text
+
+
+def test_every_parameter_arrives(logger, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("peftlab"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("peftlab"), "level", logging.INFO)
+    weights = {"C++": 1.0, "C#": 2.0, "password: reset": 3.0, "a.b": 4.0, "x" * 300: 5.0}
+    logger.log_hyperparams({"task": {"weights": weights}, "data": {"labels": ["label"] * 100, "long": "l" * 7000}})
+    params = MlflowClient((tmp_path / "tracking" / "mlflow").as_uri()).get_run(logger.run_id).data.params
+    assert sorted(value for key, value in params.items() if key.startswith("task/weights")) == list(
+        map(str, weights.values())
+    )
+    assert params["data/labels"] == str(["label"] * 100)
+    assert len(params["data/long"]) == 6000
+    assert "of data/long the first 6000 characters are kept" in caplog.text
+
+
+def test_an_experiment_that_mlflow_does_not_take_is_refused():
+    assert MLflow.refuse({"experiment": "e" * 501}).startswith("experiment = 'eee")
+    assert MLflow.refuse({"experiment": "e" * 500}) is None
+    assert MLflow.refuse({}) is None
