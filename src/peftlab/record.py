@@ -75,6 +75,10 @@ NOT_RESULT = (
 )
 """Dotted keys of the configuration that cannot change a result, whole groups included: no part of a run's identity."""
 
+ADDED: dict[str, Any] = {}
+"""By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
+a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""
+
 # the user's own settings of how git shows differences must not change their digest
 _DIFF_FORMAT = [
     *("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative"),
@@ -122,8 +126,11 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets."""
-    decides: dict[str, Any] = mask_own(_without(config, NOT_RESULT))
+    """Return the resolved configuration without the keys in `NOT_RESULT`, those in `ADDED` that change nothing, and
+    secrets.
+    """
+    neutral = [key for key, value in ADDED.items() if _has(config, key, value)]
+    decides: dict[str, Any] = mask_own(_without(config, (*NOT_RESULT, *neutral)))
     return decides
 
 
@@ -427,6 +434,14 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
         for key, value in config.items()
         if key not in dropped
     }
+
+
+def _has(config: Any, key: str, value: Any) -> bool:
+    """Return whether `config` has `value` at the dotted `key`."""
+    head, _, rest = key.partition(".")
+    if not isinstance(config, Mapping) or head not in config:
+        return False
+    return _has(config[head], rest, value) if rest else bool(config[head] == value)
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

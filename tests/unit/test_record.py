@@ -154,6 +154,27 @@ class TestIdentity:
         config = {key: value for key, value in CONFIG.items() if key not in NOT_RESULT}
         assert identity(config, DATA, WEIGHTS) == identity(CONFIG, DATA, WEIGHTS)
 
+    @pytest.mark.parametrize(
+        ("key", "neutral", "config"),
+        [
+            ("floor", 0, {"floor": 0}),
+            ("nothing", None, {"nothing": None}),
+            ("trainer.guess", "off", {"trainer": {**CONFIG["trainer"], "guess": "off"}}),
+            ("data.source.half", [], {"data": {**CONFIG["data"], "source": {**CONFIG["data"]["source"], "half": []}}}),
+            ("later", {"a": None, "b": 1}, {"later": {"b": 1, "a": None}}),
+        ],
+    )
+    def test_a_key_added_later_counts_once_it_changes_what_runs_did(
+        self, key: str, neutral: Any, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = identity(CONFIG, DATA, WEIGHTS)
+        assert identity(CONFIG | config, DATA, WEIGHTS) != before
+        monkeypatch.setattr(record, "ADDED", {key: neutral})
+        assert identity(CONFIG, DATA, WEIGHTS) == before
+        assert identity(CONFIG | config, DATA, WEIGHTS) == before
+        monkeypatch.setattr(record, "ADDED", {key: "something else"})
+        assert identity(CONFIG | config, DATA, WEIGHTS) != before
+
     def test_data_and_weights_count(self) -> None:
         ids = {
             identity(CONFIG, data, weights)["sha256"]
