@@ -24,7 +24,7 @@ class Door:
         self.mended = 0
         """Surrogates that have become U+FFFD."""
         self.controls = 0
-        """Control characters that stay: NUL and the like, but no white space."""
+        """Control characters, which stay: NUL and the like, but no white space."""
 
     def __call__(self, text: str) -> str:
         """Return `text` as valid Unicode."""
@@ -34,6 +34,18 @@ class Door:
         self.mended += mended
         self.controls += len(_CONTROL.findall(valid))
         return valid
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the record says of them."""
+        return {"mended_characters": self.mended, "control_characters": self.controls}
+
+    @property
+    def findings(self) -> str:
+        """What is odd, for a message; empty where nothing is."""
+        mended = f"{self.mended} halves of characters, read as U+FFFD" if self.mended else ""
+        controls = f"{self.controls} control characters such as NUL, left as they are" if self.controls else ""
+        return "; ".join(filter(None, (mended, controls)))
 
     def value(self, value: Any) -> Any:
         """Return a JSON value with every text in it, keys included, as valid Unicode."""

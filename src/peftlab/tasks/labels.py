@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
+
+import yaml
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.unicode_text import code_points, has_controls, is_valid
@@ -58,6 +61,8 @@ def nearest(label: str, known: Iterable[str]) -> str:
     for other in (known := list(known)):
         if _skeleton(other) == _skeleton(label):
             return f" It looks like {code_points(other)}."
+    if (read := _as_yaml_reads(label)) != label and read in known:
+        return f" Without quotes it is read as {read}: write \"data.labels=['{label}',...]\"."
     return did_you_mean(label, known)
 
 
@@ -79,6 +84,14 @@ def _skeleton(label: str) -> str:
 
 def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf") or "\ufe00" <= character <= "\ufe0f"
+
+
+def _as_yaml_reads(label: str) -> str:
+    """Return a label as it is in a configuration that has it without quotes: ``yes`` is true there, and 007 is 7."""
+    try:
+        return json.dumps(yaml.safe_load(label))
+    except (yaml.YAMLError, TypeError, ValueError):
+        return label
 
 
 def _groups(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
