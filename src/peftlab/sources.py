@@ -374,8 +374,8 @@ def oddity(path: Path) -> str | None:
         return None
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
-    return kinds.get(stat.S_IFMT(mode))
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def file_sha256(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""The one door for text: whatever comes in, from a file, a stream, an argument or another program, leaves it as Unicode.
+"""The one door for text: from wherever it comes, a file, a stream, an argument or a program, it leaves as Unicode.
 
 A surrogate stands for half a character, and no encoding writes it. One comes in by an escape in JSON (``"\\ud83d"``, a
 text cut within an emoji), by an argument or a file name whose bytes are not UTF-8, or by a Python string. Each becomes
@@ -74,12 +74,12 @@ def code_points(text: str) -> str:
 
     ``"a\\u200b"`` becomes ``'a' U+200B``, and an e with its accent as a second character ``'e' U+0301``.
     """
+    inner = range(len(text) - len(text.lstrip()), len(text.rstrip()))
     shown: list[str] = []
-    for seen, part in itertools.groupby(text.strip(), _is_seen):
-        shown += [repr("".join(part))] if seen else [f"U+{ord(character):04X}" for character in part]
-    before, after = len(text) - len(text.lstrip()), len(text) - len(text.rstrip())
-    spaces = [[f"U+{ord(c):04X}" for c in space] for space in (text[:before], text[len(text) - after :])]
-    return " ".join([*spaces[0], *shown, *spaces[1]])
+    for seen, run in itertools.groupby(enumerate(text), lambda pair: pair[0] in inner and _is_seen(pair[1])):
+        part = "".join(character for _, character in run)
+        shown += [repr(part)] if seen else [f"U+{ord(character):04X}" for character in part]
+    return " ".join(shown)
 
 
 def _is_seen(character: str) -> bool:

@@ -54,7 +54,7 @@ class Delimited:
     pair: str | int | None = None
     """The column of the second text, of pairs."""
     group: str | int | None = None
-    """The column of what the text belongs to with others, a document or an author: held-out splits take groups whole."""
+    """The column of what the text belongs to with others, its document or author: groups are held out whole."""
     header: bool = True
     """Whether the first row has the names of the columns; without it, columns are numbered."""
     delimiter: Annotated[Separator, Field(min_length=1)] = "auto"

@@ -30,7 +30,7 @@ class JsonLines:
     pair: str | None = None
     """The key of the second text, of pairs."""
     group: str | None = None
-    """The key of what the text belongs to with others, a document or an author: held-out splits take groups whole."""
+    """The key of what the text belongs to with others, its document or author: groups are held out whole."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
@@ -154,7 +154,7 @@ def _text(one: dict[str, Any], name: str, key: str, where: str) -> str:
 def _name(value: Any, name: str, key: str, where: str) -> str:
     """Return a label or a group as text."""
     if not isinstance(value, str | int):
-        way_out = f" Put it in quotes, \"{value}\"." if isinstance(value, float) else ""
+        way_out = f' Put it in quotes, "{value}".' if isinstance(value, float) else ""
         raise DataError(f"{where}: '{name}' is {json.dumps(value)}; a {key} is a text or a whole number.{way_out}")
     text = json.dumps(value) if isinstance(value, bool) else str(value).strip()
     if not text:

@@ -38,8 +38,8 @@ class Text:
 
     def mapped(self, change: Callable[[str], str]) -> Text:
         """Return the text with `change` made to every text in it, one character for one."""
-        parts = {"text": self.text, "label": self.label, "pair": self.pair, "group": self.group}
-        return replace(self, **{name: change(part) for name, part in parts.items() if part is not None})
+        label, pair, group = (None if part is None else change(part) for part in (self.label, self.pair, self.group))
+        return replace(self, text=change(self.text), label=label, pair=pair, group=group)
 
 
 def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
