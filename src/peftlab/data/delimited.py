@@ -160,14 +160,14 @@ class Delimited:
         """Refuse a quoted field most of whose lines are rows by themselves: a plain quotation mark has swallowed them.
 
         A text of several lines may hold delimiters too, in prose commas above all. But its lines do not have as many
-        one by one, nor, where these are no tabs, the labels of other rows at the place of the label.
+        one by one, nor the labels of other rows at the place of the label.
         """
         labels = {row.fields[label] for row in rows}
         for row in rows:
             parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
-            alike = [part[label] for part in parts if len(part) == len(row.fields) and part[label].strip()]
-            labelled = alike if delimiter == "\t" else [cell for cell in alike if cell in labels]
-            if parts and 5 * len(alike) >= 4 * len(parts) and 2 * len(labelled) > len(parts):
+            alike = [part[label] for part in parts if len(part) == len(row.fields)]
+            labelled = sum(cell in labels for cell in alike)
+            if parts and 5 * len(alike) >= 4 * len(parts) and 2 * labelled > len(parts):
                 raise DataError(
                     f"{path}:{row.line}: a quotation mark opens a field that ends in line "
                     f"{row.line + len(row.lines) - 1}, and the {len(parts)} lines are rows by themselves. Set "
