@@ -154,7 +154,7 @@ class FinishedRun:
         door = Door()
         inputs: list[dict[str, Any]] = [door.value(_as_object(text)) for text in texts]
         if door.findings:
-            log.warning("the texts have %s", door.findings)
+            log.warning("the texts have odd characters: %s", door.findings)
         examples = [task.from_input(given, f"text:{n}") for n, given in enumerate(inputs)]
         encoded = task.encode(examples, self.tokenizer, **options)
         answers: dict[int, dict[str, Any]] = {}

@@ -43,8 +43,8 @@ class Door:
     @property
     def findings(self) -> str:
         """What is odd, for a message; empty where nothing is."""
-        mended = f"{self.mended} halves of characters, read as U+FFFD" if self.mended else ""
-        controls = f"{self.controls} control characters such as NUL, left as they are" if self.controls else ""
+        mended = f"halves of characters, read as U+FFFD: {self.mended}" if self.mended else ""
+        controls = f"control characters such as NUL, kept: {self.controls}" if self.controls else ""
         return "; ".join(filter(None, (mended, controls)))
 
     def value(self, value: Any) -> Any:

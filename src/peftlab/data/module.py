@@ -232,7 +232,7 @@ class DataModule(L.LightningDataModule):
             examples = valid
             counts |= {name: count for name, count in door.counts.items() if count}
             if odd:
-                log.warning("the text of the %s split has %s; the first at %s", split, door.findings, odd)
+                log.warning("the %s split has odd characters, the first at %s: %s", split, odd, door.findings)
         self.reading[split] = counts
         return examples
 
@@ -259,19 +259,24 @@ class DataModule(L.LightningDataModule):
             # near duplicates are looked for in what is left, for that is what must not leak
             places = [file] * len(kept)
             if file == "train" and shares:
-                by_group = getattr(self.spec.format, "group", None) is not None
-                groups = [members[n].group for n in kept] if by_group else None
+                groups = [members[n].group for n in kept] if self._holds_out_groups else None
                 places = hold_out([texts[n] for n in kept], shares, groups)
             for n, split in zip(kept, places, strict=True):
                 splits[split].append(members[n] if split == file else replace(members[n], id=f"{split}:{n}"))
         self.task.learn_labels(learnt, self.spec.labels)  # held out or not: a rare label may be in one split only
         for split, members in splits.items():
             if not members:
+                number = len({example.group for example in examples["train"]}) if self._holds_out_groups else 0
+                whole = f", which are {number} group{'s' * (number > 1)} and held out by it," if number else ","
                 raise DataError(
-                    f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}, none is "
-                    f"left for it; name a file or another share, data.splits.{split}=..."
+                    f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}{whole} none "
+                    f"is left for it; name a file or another share, data.splits.{split}=..."
                 )
         return splits, {split: dict(sorted(reasons.items())) for split, reasons in dropped.items()}
+
+    @property
+    def _holds_out_groups(self) -> bool:
+        return getattr(self.spec.format, "group", None) is not None
 
     def _tell_what_is_lost(self, split: str) -> None:
         members = self.splits[split]
