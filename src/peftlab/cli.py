@@ -6,14 +6,16 @@ Results go to stdout, everything that is said on the way to stderr. Nothing heav
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from peftlab import runs
 from peftlab.errors import DataError, UserError
@@ -291,35 +293,33 @@ def _loaded(name: str) -> Iterator[Any]:
 
 def _lines(name: str) -> Iterator[str]:
     """Yield the lines of the file `name`, or of stdin where it is ``-``."""
-    if name == "-":
-        yield from _stripped(sys.stdin)
+    from peftlab.data.text_files import lines_from
+    from peftlab.sources import oddity
+
+    if name == "-":  # bytes, whatever encoding the locale expects
+        yield from lines_from(getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode()), "stdin")
         return
+    is_handed_over = re.fullmatch(r"/dev/(stdin|fd/\d+)", name)  # a pipe that somebody writes into, as in <(command)
+    if not is_handed_over and (odd := oddity(Path(name))):
+        raise DataError(f"{name}: is {odd}. Name a file, or - for stdin.")
     try:
-        with Path(name).open(encoding="utf-8-sig", newline="\n") as file:
-            yield from _stripped(file)
+        with Path(name).open("rb") as file:
+            yield from lines_from(file, name)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}). Name a file that can be.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: is not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
-
-
-def _stripped(file: TextIO) -> Iterator[str]:
-    return (line.removesuffix("\n").removesuffix("\r") for line in file)
 
 
 def _objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
     """Yield the objects in the file `name`, each of which `task` can take."""
-    for number, line in enumerate(_lines(name), start=1):
-        try:
-            one = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{name}:{number}: is not JSON: {error}") from error
-        if not isinstance(one, dict):
-            raise DataError(f'{name}:{number}: is no JSON object, such as {{"text": ...}}')
+    from peftlab.data.json_lines import read_object
+
+    lines, source = _lines(name), "stdin" if name == "-" else name
+    for number, line in enumerate(lines, start=1):
+        one = read_object(line, f"{source}:{number}", 'such as {"text": ...}', lines)
         try:
             task.from_input(one, "")
         except DataError as error:
-            raise DataError(f"{name}:{number}: {error}") from error
+            raise DataError(f"{source}:{number}: {error}") from error
         yield one
 
 

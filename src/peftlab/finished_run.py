@@ -36,6 +36,7 @@ from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 from peftlab.tasks.task import Batch
 from peftlab.tuner import Tuner
+from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -155,7 +156,10 @@ class FinishedRun:
         if not texts:
             return []
         task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
-        inputs = [_as_object(text) for text in texts]
+        door = Door()
+        inputs: list[dict[str, Any]] = [door.value(_as_object(text)) for text in texts]
+        if door.findings:
+            log.warning("the texts have odd characters: %s", door.findings)
         examples = [task.from_input(given, f"text:{n}") for n, given in enumerate(inputs)]
         encoded = task.encode(examples, self.tokenizer, **options)
         answers: dict[int, dict[str, Any]] = {}

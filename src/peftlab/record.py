@@ -75,7 +75,9 @@ NOT_RESULT = (
 )
 """Dotted keys of the configuration that cannot change a result, whole groups included: no part of a run's identity."""
 
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {
+    "data.format.group": None,
+}
 """By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
 a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""
 

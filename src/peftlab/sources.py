@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -80,8 +81,7 @@ class Fetched:
     def file(self, name: str) -> Path:
         """Return the path of the file or folder `name`; raises SourceError where there is none."""
         path = self.folder / name
-        if not path.exists():
-            raise SourceError(f"No such file: '{path}'.{_nearest_sibling(path)}")
+        _check_exists(path, "file")
         return path
 
     def digest(self, name: str) -> str:
@@ -349,8 +349,7 @@ class FilesSource:
         Raises SourceError where the path does not exist.
         """
         path = Path(self.path).expanduser().absolute()
-        if not path.exists():
-            raise SourceError(f"No such file or folder: '{path}'.{_nearest_sibling(path)}")
+        _check_exists(path, "file or folder")
         folder, single = (path, None) if path.is_dir() else (path.parent, path.name)
         # the configuration of a run gets the whole path: it may be gone on with, or used, from another folder
         return Fetched(folder=folder, single=single, origin=f"files:{path}", resolved={"path": str(path)})
@@ -367,8 +366,25 @@ def cache_root() -> Path:
     return Path(os.environ.get("PEFTLAB_CACHE") or platformdirs.user_cache_dir("peftlab")).expanduser().absolute()
 
 
+def oddity(path: Path) -> str | None:
+    """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (PermissionError, ValueError):  # whoever opens it tells
+        return None
+    except OSError:
+        return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file as hex digits, reading it piece by piece."""
+    """Return the sha256 of a file as hex digits, reading it piece by piece.
+
+    Raises SourceError where it is no regular file.
+    """
+    if odd := oddity(Path(path)):
+        raise SourceError(f"'{path}' is {odd}. Name a file.")
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -444,6 +460,13 @@ def _nearest_members(member: str, members: set[str]) -> str:
     """Return a sentence with up to three names in the wheel that are like `member`, or an empty string."""
     near = difflib.get_close_matches(member, sorted(members), n=3, cutoff=0.6)
     return f" Near it are: {', '.join(repr(name) for name in near)}." if near else ""
+
+
+def _check_exists(path: Path, what: str) -> None:
+    if not path.exists():
+        if odd := oddity(path):
+            raise SourceError(f"'{path}' is {odd}. Mend the link, or name another {what}.")
+        raise SourceError(f"No such {what}: '{path}'.{_nearest_sibling(path)}")
 
 
 def _nearest_sibling(path: Path) -> str:

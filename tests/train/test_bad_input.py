@@ -81,7 +81,7 @@ def test_two_files_for_a_split(refused, data):
         ),
         ("test.txt", GOOD.encode() + b"Rome B-LOCC\n", "test.txt:6: ", ["'B-LOCC'", "Did you mean 'B-LOC'?"]),
         ("test.txt", GOOD.encode() + b"Rome I-LOC\n", "test.txt:6: ", ["I-LOC", "data.format.invalid_tags=repair"]),
-        ("train.txt", b"Rome B/LOC\n", "train.txt:1: ", ["'B/LOC' is not a tag", "allowed are", "tag_column"]),
+        ("train.txt", b"Rome B/LOC\n", "train.txt:1: ", ["'B/LOC' is not a tag", "allowed are", "Write 'B-LOC'"]),
         ("train.txt", GOOD.encode() + b"Caf\xe9 O\n", "train.txt:6: ", ["0xe9 is not UTF-8", "Save the file as UTF-8"]),
         ("train.txt", b"nothing O\nhere O\n", "", ["no entity", "data.format.tag_column"]),
     ],

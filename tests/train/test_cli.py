@@ -103,6 +103,19 @@ class TestPredict:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Paris\nRome\n"))
         assert len(peftlab("predict", run_id, "--file", "-", "--json")[1].splitlines()) == 2
 
+    def test_text_that_is_no_unicode_is_mended_and_told(self, peftlab, run_id):
+        code, out, err = peftlab("predict", run_id, "caf\udce9 Paris", "--json")
+        assert (code, json.loads(out)["text"]) == (0, "caf\ufffd Paris")
+        assert "the texts have odd characters: halves of characters, read as U+FFFD: 1" in err
+        Path("in.jsonl").write_text('{"text": "\\ud83d Paris \\ud83d\\ude00", "id\\udfff": ["\\udc00"]}\n')
+        code, out, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        (answer,) = [json.loads(line) for line in out.splitlines()]
+        assert (code, answer["text"], answer["id\ufffd"]) == (0, "\ufffd Paris \U0001f600", ["\ufffd"])
+        assert [answer["text"][e["start"] : e["end"]] for e in answer["entities"]] == [
+            e["text"] for e in answer["entities"]
+        ]
+        assert "read as U+FFFD: 3" in err
+
     def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
         monkeypatch.setattr(cli, "_CHUNK", 1)
         words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]

@@ -20,7 +20,7 @@ import pytest
 
 from peftlab import record
 from peftlab.errors import ConfigError, UserError
-from peftlab.record import NOT_RESULT, RunRecord, claim_folder, code_state, identity
+from peftlab.record import NOT_RESULT, RunRecord, claim_folder, code_state, deciding_part, identity
 
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
@@ -643,3 +643,9 @@ def test_imports_nothing_heavy() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[1])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_a_group_that_is_not_named_changes_no_identity():
+    before = {"data": {"format": {"text": "auto"}}}
+    assert deciding_part({"data": {"format": {"text": "auto", "group": None}}}) == deciding_part(before)
+    assert deciding_part({"data": {"format": {"text": "auto", "group": "doc"}}}) != deciding_part(before)

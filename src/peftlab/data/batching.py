@@ -21,6 +21,7 @@ def plan(
     seed: int,
     epoch: int,
     batch_tokens: int | None = None,
+    rows: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Return the batches of one epoch: similar lengths together, everything else at random.
 
@@ -31,19 +32,21 @@ def plan(
     as many batches; only examples of nearly the same length meet, in ever other batches.
 
     Args:
-        lengths: tokens of each example, shape (examples,).
+        lengths: tokens of each example, of its longest row, shape (examples,).
         batch_size: examples a batch; the last batch of a bucket may be smaller.
         bucket_batches: batches a bucket; 1 makes plainly shuffled batches.
         seed: of the run.
         epoch: from 0; two plans are equal where all arguments are.
         batch_tokens: the most tokens a batch has, padding included, in place of `batch_size`; a longer example makes a
             batch of its own. None: a batch has so many examples.
+        rows: of each example, shape (examples,), all of which are padded to the longest of the batch; None: one each.
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.asarray(lengths)
     order = random.permutation(len(lengths))
     if batch_tokens is not None:
-        batches = _filled(order[np.argsort(lengths[order], kind="stable")], lengths, batch_tokens)
+        rows = np.ones_like(lengths) if rows is None else rows
+        batches = _filled(order[np.argsort(lengths[order], kind="stable")], lengths, rows, batch_tokens)
         return [batches[i] for i in random.permutation(len(batches))]
     bucket = batch_size * bucket_batches
     batches = []
@@ -55,12 +58,15 @@ def plan(
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def _filled(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[list[int]]:
+def _filled(order: np.ndarray, lengths: np.ndarray, rows: np.ndarray, batch_tokens: int) -> list[list[int]]:
     """Cut `order`, from the shortest to the longest, into batches of at most `batch_tokens` with their padding."""
     batches: list[list[int]] = [[]]
+    height = 0
     for i in order.tolist():
-        if batches[-1] and (len(batches[-1]) + 1) * lengths[i] > batch_tokens:
+        height += rows[i]
+        if batches[-1] and height * lengths[i] > batch_tokens:
             batches.append([])
+            height = rows[i]
         batches[-1].append(i)
     return batches
 
@@ -120,8 +126,11 @@ class TrainingBatches(Sampler[Part]):
         seed: int,
         division: Division,
         batch_tokens: int | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
-        self._plan = partial(plan, np.asarray(lengths), batch_size, bucket_batches, seed, batch_tokens=batch_tokens)
+        self._plan = partial(
+            plan, np.asarray(lengths), batch_size, bucket_batches, seed, batch_tokens=batch_tokens, rows=rows
+        )
         self._division = division
         self._epoch = 0
         self._position = (0, 0)

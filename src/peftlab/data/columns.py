@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,33 +12,56 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from peftlab.data.text_files import read_text
+from peftlab.data.separators import Separator, setting
+from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
-from peftlab.tasks.bio import TAG_FORMS, Scheme, TagError, detect_scheme, is_tag, repaired_bio, to_bio
+from peftlab.tasks.bio import Scheme, TagError, detect_scheme, explain, is_tag, repaired_bio, respelt, to_bio
 from peftlab.tasks.words import Sentence
+
+log = logging.getLogger("peftlab")
 
 # str.split() also splits at no-break and other Unicode spaces, which occur inside words
 _FIELDS = re.compile(r"[^ \t]+")
+
+_DOCUMENT = re.compile(r"""[ \t"']*(?:[-\u2013\u2014]+[ ]?DOCSTART|DOCSTART(?:[ \t]|$))""", re.IGNORECASE)
+"""How a line begins that stands between two documents, in the spellings that there are."""
+
+_LONG = 500
+"""Words from which a sentence is doubted: the longest of CoNLL-2003 has 124."""
+
+_SEPARATORS = (None, "\t", ",", ";", "|")
+
+SCHEMES: Mapping[str, Scheme] = {
+    "iob1": "iob1",
+    "bio": "bio",
+    "bioes": "bioes",
+    "bilou": "bioes",
+    "bmes": "bioes",
+    "bmewo": "bioes",
+    "ioe1": "ioe1",
+    "ioe2": "ioe2",
+}
+"""The scheme by the names that it has."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class Columns:
     """How to read column files, such as those of CoNLL-2003 and WNUT-17.
 
-    Blank lines (also of spaces and tabs only) and ``-DOCSTART-`` lines end a sentence. A line that starts with ``#`` is
-    a comment, unless it has as many columns as the file and a tag in its place: ``#`` is also a word of real data. Only
-    the line feed ends a line (a carriage return before it is dropped); files are UTF-8, with or without a byte order
-    mark.
+    Blank lines (also of spaces and tabs only) and ``-DOCSTART-`` lines end a sentence; where a file has the latter, the
+    ``group`` of a sentence is its document, ``0``, ``1``, ... A line that starts with ``#`` is a comment, unless it has
+    as many columns as the file and a tag in its place: ``#`` is also a word of real data. Only the line feed ends a
+    line (a carriage return before it is dropped), but in a file without any the carriage return does.
     """
 
     word_column: int = 0
     """The column of the word: from 0, or from -1 backwards from the last."""
     tag_column: int = -1
     """The column of the tag: from 0, or from -1 backwards from the last."""
-    separator: Annotated[str, Field(min_length=1)] | None = None
-    """What separates two columns, exactly (for instance a tab); null for any run of spaces or tabs."""
-    scheme: Literal["auto", "iob1", "bio", "bioes"] = "auto"
-    """The scheme of the tags in the files; auto finds it from all files together."""
+    separator: Annotated[Separator, Field(min_length=1)] | None = None
+    """What separates two columns, exactly (``tab``, for instance); null for any run of spaces or tabs."""
+    scheme: Literal["auto", "iob1", "bio", "bioes", "bilou", "bmes", "bmewo", "ioe1", "ioe2"] = "auto"
+    """The scheme of the tags in the files; auto: the one that most sentences of all files together are possible in."""
     invalid_tags: Literal["error", "repair"] = "error"
     """What to do with a tag that its scheme does not allow at its place: stop, or read it as the CoNLL scorer does."""
 
@@ -57,8 +81,10 @@ class Columns:
 
     def _read_file(self, split: str, path: Path) -> list[Sentence]:
         """Return the sentences of a file with their tags as they stand there, all well-formed."""
-        lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+        lines = lines_of(read_text(path))
         columns, first = self._count_columns(path, lines)
+        has_documents = any(map(_begins_document, lines))
+        document, begun = 0, True
         sentences: list[Sentence] = []
         words: list[str] = []
         tags: list[str] = []
@@ -66,26 +92,27 @@ class Columns:
         for number, line in enumerate([*lines, ""], start=1):
             if _ends_sentence(line):
                 if words:
-                    sentences.append(Sentence(f"{split}:{len(sentences)}", words, tags, str(path), numbers))
-                    words, tags, numbers = [], [], []
+                    document += not begun
+                    group = str(document) if has_documents else None
+                    sentences.append(
+                        Sentence(f"{split}:{len(sentences)}", words, tags, str(path), numbers, group=group)
+                    )
+                    words, tags, numbers, begun = [], [], [], True
+                if sentences and _begins_document(line):
+                    begun = False
                 continue
-            fields = self._fields(line)
+            fields = _split(line, self.separator)
             fits = len(fields) == columns
             if line.startswith("#") and not (fits and is_tag(fields[self.tag_column])):
                 continue
             if not fits:
                 raise DataError(
                     f"{path}:{number}: expected {columns} columns as in line {first}, found {len(fields)}. Mend the "
-                    f"line, or set data.format.separator to what separates the columns."
+                    f"line, or {self._other_separator(lines)}."
                 )
             word, tag = fields[self.word_column], fields[self.tag_column]
-            if not word:
-                raise DataError(f"{path}:{number}: the word is empty. Write one, or remove the line.")
-            if not is_tag(tag):
-                raise DataError(
-                    f"{path}:{number}: {tag!r} is not a tag; allowed are {TAG_FORMS}. Mend it, or set "
-                    f"data.format.tag_column={self.tag_column} to the column of the tags."
-                )
+            if wrong := self._flaw(line, word, tag, lines):
+                raise DataError(f"{path}:{number}: {wrong}")
             words.append(word)
             tags.append(tag)
             numbers.append(number)
@@ -94,42 +121,83 @@ class Columns:
                 f"{path}: empty split '{split}': the file holds no sentence. Expected a word and its tag a line and a "
                 f"blank line between sentences."
             )
+        _doubt_long(sentences)
         return sentences
 
-    def _fields(self, line: str) -> list[str]:
-        return _FIELDS.findall(line) if self.separator is None else line.split(self.separator)
-
-    def _count_columns(self, path: Path, lines: list[str]) -> tuple[int, int]:
+    def _count_columns(self, path: Path, lines: Sequence[str]) -> tuple[int, int]:
         """Return the number of columns and the number of the line that sets it, the first that is surely no comment."""
         for number, line in enumerate(lines, start=1):
             if _ends_sentence(line) or line.startswith("#"):
                 continue
-            columns = len(self._fields(line))
+            columns = len(_split(line, self.separator))
             for key, column in (("word_column", self.word_column), ("tag_column", self.tag_column)):
                 if not -columns <= column < columns:
                     raise DataError(
                         f"{path}:{number}: data.format.{key}={column} is out of range, the line has {columns} columns. "
-                        f"Allowed are {-columns} to {columns - 1}; or set data.format.separator."
+                        f"Allowed are {-columns} to {columns - 1}; or {self._other_separator(lines)}."
                     )
             if self.word_column % columns == self.tag_column % columns:
                 raise DataError(
                     f"{path}:{number}: word and tag are the same column of {columns}. Set data.format.word_column="
                     f"{self.word_column} and data.format.tag_column={self.tag_column} to two columns, or "
-                    f"data.format.separator to what separates them."
+                    f"{self._other_separator(lines)}."
                 )
             return columns, number
         return 0, 0
+
+    def _other_separator(self, lines: Sequence[str]) -> str:
+        """Return the setting under which all lines have as many columns and a tag in its place, as something to do."""
+        rows = [line for line in lines if not _ends_sentence(line)]
+        for separator in _SEPARATORS:
+            found = [_split(row, separator) for row in rows]
+            widths = {len(fields) for fields in found}
+            if separator != self.separator and len(widths) == 1 and widths != {1} and self._are_tags(found):
+                return f"set {setting('data.format.separator', separator)}"
+        return "set data.format.separator to what separates the columns"
+
+    def _are_tags(self, rows: Sequence[Sequence[str]], column: int | None = None) -> bool:
+        """Return whether most of the rows have a tag in a column, by default that of the tags."""
+        column = self.tag_column if column is None else column
+        found = [fields[column] for fields in rows if -len(fields) <= column < len(fields)]
+        return 2 * sum(is_tag(field) or respelt(field) is not None for field in found) > len(found)
+
+    def _flaw(self, line: str, word: str, tag: str, lines: Sequence[str]) -> str | None:
+        """Return what is wrong with a line that has as many columns as the others."""
+        if "\r" in line and self._are_rows(line.split("\r")):
+            return (
+                "carriage returns stand between words: lines of an old Macintosh among others. Write line feeds in "
+                "place of them."
+            )
+        if not word:
+            return "the word is empty. Write one, or remove the line."
+        return None if is_tag(tag) else self._explain_tag(tag, lines)
+
+    def _are_rows(self, parts: Sequence[str]) -> bool:
+        rows = [_split(part, self.separator) for part in parts if part.strip(" \t")]
+        widths = {len(fields) for fields in rows}
+        return len(rows) > 1 and len(widths) == 1 and widths != {1} and self._are_tags(rows)
+
+    def _explain_tag(self, tag: str, lines: Sequence[str]) -> str:
+        """Return what is wrong with a tag: it or, where most of its column are none, the column."""
+        rows = [_split(line, self.separator) for line in lines if not _ends_sentence(line)]
+        if self._are_tags(rows):
+            return explain(tag)
+        columns = min(map(len, rows))
+        others = [column for column in range(columns) if self._are_tags(rows, column)]
+        column = f"{others[-1]}, which has tags" if others else f"{self.tag_column} to the column of the tags"
+        return f"{explain(tag)} Or set data.format.tag_column={column}: most of this one are no tags."
 
     def _converter(self, splits: Mapping[str, list[Sentence]]) -> Callable[[Sentence], list[str]]:
         """Return what converts the tags of a sentence to BIO."""
         if self.invalid_tags == "repair":  # the reading that repairs needs no scheme
             return lambda sentence: repaired_bio(sentence.tags)
         detected = self.scheme == "auto"
-        scheme: Scheme = (
-            detect_scheme(sentence.tags for found in splits.values() for sentence in found)
-            if self.scheme == "auto"
-            else self.scheme
-        )
+        if detected:
+            scheme = detect_scheme(sentence.tags for found in splits.values() for sentence in found)
+            if scheme != "bio":
+                log.info("the tags are of the %s scheme (detected), and are read as bio", scheme)
+        else:
+            scheme = SCHEMES[self.scheme]
 
         def convert(sentence: Sentence) -> list[str]:
             try:
@@ -137,12 +205,33 @@ class Columns:
             except TagError as error:
                 raise DataError(
                     f"{sentence.file}:{sentence.lines[error.position]}: {error.reason}"
-                    f"{' (detected)' if detected else ''}. Mend the tag, set data.format.scheme=iob1, bio or bioes, or "
-                    f"set data.format.invalid_tags=repair to read it as the CoNLL scorer does."
+                    f"{' (detected)' if detected else ''}. Mend the tag, set data.format.scheme={', '.join(SCHEMES)}, "
+                    f"or set data.format.invalid_tags=repair to read it as the CoNLL scorer does."
                 ) from None
 
         return convert
 
 
+def _split(line: str, separator: str | None) -> list[str]:
+    return _FIELDS.findall(line) if separator is None else line.split(separator)
+
+
 def _ends_sentence(line: str) -> bool:
-    return not line.strip(" \t") or line.startswith("-DOCSTART-")
+    return not line.strip(" \t") or _begins_document(line)
+
+
+def _begins_document(line: str) -> bool:
+    return _DOCUMENT.match(line) is not None
+
+
+def _doubt_long(sentences: Sequence[Sentence]) -> None:
+    """Tell where a file may lack the blank lines between its sentences."""
+    longest = max(sentences, key=lambda sentence: len(sentence.words))
+    if len(longest.words) > _LONG:
+        log.warning(
+            "%s: a sentence of %d words, lines %d to %d: are blank lines between sentences missing?",
+            longest.file,
+            len(longest.words),
+            longest.lines[0],
+            longest.lines[-1],
+        )

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from peftlab.data.examples import Examples
+from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import Encoding, read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
+log = logging.getLogger("peftlab")
+
 TAB_SUFFIXES = (".tsv", ".tab")
+
+_DELIMITERS = (",", ";", "\t", "|")
+
+_EXCEL = re.compile(r'"?sep=([^\w\s"]|\t)"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
+"""The first line by which Excel is told the delimiter."""
 
 
 class _Row(NamedTuple):
     line: int
+    """The first that it is on."""
     fields: list[str]
+    lines: Sequence[str]
+    """All that it goes over, with their ends, where these are several."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class Delimited:
     """How to read files of delimited columns (RFC 4180): fields in quotes may hold delimiters, line ends and, doubled,
     quotes. Line ends may be of any system; a byte order mark is left out, and so are empty lines.
+
+    Where a quotation mark is a plain character, what follows it may look like a field in quotes that goes over many
+    rows: where each of its lines is a row by itself, the file is refused.
     """
 
     text: str | int = "auto"
@@ -36,10 +53,13 @@ class Delimited:
     """The column of the label, likewise; auto: the one called label, or the other one where there are two."""
     pair: str | int | None = None
     """The column of the second text, of pairs."""
+    group: str | int | None = None
+    """The column of what the text belongs to with others, its document or author: groups are held out whole."""
     header: bool = True
     """Whether the first row has the names of the columns; without it, columns are numbered."""
-    delimiter: Annotated[str, Field(min_length=1)] = "auto"
-    """One character; auto: a tab in files called .tsv or .tab, else a comma."""
+    delimiter: Annotated[Separator, Field(min_length=1)] = "auto"
+    """One character (``tab`` is one); auto: that of a first line ``sep=;``, as Excel has it, else a tab in files called
+    .tsv or .tab, else a comma."""
     quotes: bool = True
     """Whether double quotes around a field are not part of it; false where they are plain characters."""
     encoding: Encoding = "utf-8"
@@ -55,7 +75,7 @@ class Delimited:
 
     @property
     def _columns(self) -> dict[str, str | int]:
-        given = {"text": self.text, "pair": self.pair, "label": self.label}
+        given = {"text": self.text, "pair": self.pair, "label": self.label, "group": self.group}
         return {key: value for key, value in given.items() if value is not None}
 
     @property
@@ -75,56 +95,87 @@ class Delimited:
         return {split: self._read_file(split, path) for split, path in files.items()}
 
     def _read_file(self, split: str, path: Path) -> list[Text]:
-        rows = self._rows(path)
-        first = next(rows, None)
-        if first is None:
-            raise DataError(f"{path}: empty split '{split}': the file holds no row. Expected a text and a label a row.")
-        columns = self._find_columns(path, first)
-        texts: list[Text] = []
-        for line, fields in rows if self.header else (row for part in ([first], rows) for row in part):
-            if len(fields) != len(first.fields):
+        advice = "Save the file as UTF-8, or name its encoding, data.format.encoding=latin-1 for instance"
+        content = read_text(path, self.encoding, advice=advice)
+        delimiter = self._delimiter(path, content)
+        rows = _rows(path, content, delimiter, self.quotes)
+        try:
+            first = next(rows, None)
+            if first is None:
                 raise DataError(
-                    f"{path}:{line}: expected {len(first.fields)} columns as in line {first.line}, found "
-                    f"{len(fields)}. Mend the row: a field that holds the delimiter is put in quotes; or set "
-                    f"data.format.delimiter{self._plain_quotes}."
+                    f"{path}: empty split '{split}': the file holds no row. Expected a text and a label a row."
                 )
+            columns = self._find_columns(path, first)
+            body = list(rows) if self.header else [first, *rows]
+            self._check_widths(path, first, body)
+        except DataError:  # it may be none of the row's
+            if other := _likelier(path, content, delimiter, self.quotes):
+                raise DataError(
+                    f"{path}: the delimiter is not {delimiter!r}: its rows have as many {other!r}. Set "
+                    f"{setting('data.format.delimiter', other)}."
+                ) from None
+            raise
+        self._check_quotes(path, delimiter, columns["label"], body)
+        texts: list[Text] = []
+        for line, fields, _ in body:
             values = {key: fields[column] for key, column in columns.items()}
             for key, value in values.items():
                 if not value.strip():
                     raise DataError(f"{path}:{line}: the {key} is empty. Write one, or remove the row.")
-            text, label, pair = values["text"], values["label"].strip(), values.get("pair")
-            texts.append(Text(f"{split}:{len(texts)}", text, label, pair, str(path), line))
+            label, group = values["label"].strip(), values.get("group")
+            texts.append(
+                Text(
+                    f"{split}:{len(texts)}",
+                    values["text"],
+                    label,
+                    values.get("pair"),
+                    str(path),
+                    line,
+                    None if group is None else group.strip(),
+                )
+            )
         if not texts:
             raise DataError(f"{path}: empty split '{split}': the file holds a header, and no row below it.")
-        return texts
+        if over_lines := sum(bool(row.lines) for row in body):
+            log.info("%s: %d of %d rows go over several lines, in quotes", path, over_lines, len(body))
+        return Examples(texts, {"rows_over_lines": over_lines})
 
-    def _rows(self, path: Path) -> Iterator[_Row]:
-        """Yield the rows of a file that are not empty, with the line that each begins at."""
-        advice = "Save the file as UTF-8, or name its encoding, data.format.encoding=latin-1 for instance"
-        text = read_text(path, self.encoding, advice=advice)
-        csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters, and texts may be longer
-        delimiter = self.delimiter
-        if delimiter == "auto":
-            delimiter = "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
-        line = 1
-        while True:
-            try:
-                fields = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
+    def _delimiter(self, path: Path, content: str) -> str:
+        if self.delimiter != "auto":
+            return self.delimiter
+        if named := _EXCEL.match(content):
+            return named[1]
+        return "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
+
+    def _check_widths(self, path: Path, first: _Row, rows: Sequence[_Row]) -> None:
+        for row in rows:
+            if len(row.fields) != len(first.fields):
                 raise DataError(
-                    f"{path}:{line}: the row that begins here cannot be read ({error}). A quote within a field in "
-                    "quotes is doubled; set data.format.quotes=false where quotes are plain characters."
-                ) from None
-            if fields and fields != [""]:
-                yield _Row(line, fields)
-            line = rows.line_num + 1
+                    f"{path}:{row.line}: expected {len(first.fields)} columns as in line {first.line}, found "
+                    f"{len(row.fields)}. Mend the row: a field that holds the delimiter is put in quotes; or set "
+                    f"data.format.delimiter{self._plain_quotes}."
+                )
+
+    def _check_quotes(self, path: Path, delimiter: str, label: int, rows: Sequence[_Row]) -> None:
+        """Refuse a quoted field most of whose lines are rows by themselves: a plain quotation mark has swallowed them.
+
+        A text of several lines may hold delimiters too, in prose commas above all. But its lines do not have as many
+        one by one, nor the labels of other rows at the place of the label.
+        """
+        labels = {row.fields[label] for row in rows}
+        for row in rows:
+            parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
+            alike = [part[label] for part in parts if len(part) == len(row.fields)]
+            labelled = sum(cell in labels for cell in alike)
+            if parts and 5 * len(alike) >= 4 * len(parts) and 2 * labelled > len(parts):
+                raise DataError(
+                    f"{path}:{row.line}: a quotation mark opens a field that ends in line "
+                    f"{row.line + len(row.lines) - 1}, and the {len(parts)} lines are rows by themselves. Set "
+                    "data.format.quotes=false where quotes are plain characters, or mend the quotation mark."
+                )
 
     def _find_columns(self, path: Path, first: _Row) -> dict[str, int]:
-        """Return the position of the columns of text, pair and label."""
+        """Return the position of the columns of text, pair, label and group."""
         width = len(first.fields)
         names = [name.strip() for name in first.fields] if self.header else []
         found = {key: self._position(path, first.line, key, names, width) for key in self._columns}
@@ -170,3 +221,48 @@ class Delimited:
             f"{path}:{line}: there is no column '{name}'.{did_you_mean(name, names)} Columns: {', '.join(names)}. Set "
             f"data.format.{key} to one of them, or data.format.header=false where that is no header."
         )
+
+
+def _rows(path: Path, content: str, delimiter: str, quotes: bool) -> Iterator[_Row]:
+    """Yield the rows of a file that are not empty, but for a first line ``sep=;``."""
+    csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters, and texts may be longer
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    taken: list[str] = []
+    lines = io.StringIO(content, newline="")
+    line = 1 + (_EXCEL.match(content) is not None and bool(lines.readline()))
+    rows = csv.reader(_noted(lines, taken), delimiter=delimiter, quoting=quoting, strict=True)
+    while True:
+        try:
+            fields = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{line}: the row that begins here cannot be read ({error}). A quote within a field in "
+                "quotes is doubled; set data.format.quotes=false where quotes are plain characters."
+            ) from None
+        if fields and fields != [""]:
+            yield _Row(line, fields, tuple(taken) if len(taken) > 1 else ())
+        line += len(taken)
+        taken.clear()
+
+
+def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _likelier(path: Path, content: str, delimiter: str, quotes: bool) -> str | None:
+    """Return the other delimiter that all rows have as often as the first, or most where `delimiter` is in none."""
+    widths: dict[str, int] = {}
+    for other in _DELIMITERS:
+        try:
+            found = [len(row.fields) for row in _rows(path, content, other, quotes)]
+        except DataError:
+            continue
+        alike = found.count(found[0]) if found else 0
+        if other != delimiter and alike >= (len(found) if delimiter in content else 0.8 * len(found)):
+            widths[other] = found[0] if found else 0
+    best = max(widths, key=lambda other: widths[other], default=None)
+    return best if best is not None and widths[best] > 1 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def near_duplicates(texts: Sequence[str]) -> list[int]:
     pair, shared = np.unique(np.concatenate(pairs), return_counts=True)
     one, other = pair // max(1, len(texts)), pair % max(1, len(texts))
     alike = shared >= ALIKE * (sizes[one] + sizes[other] - shared)
-    return _groups(len(texts), one[alike].tolist(), other[alike].tolist())
+    return joined(len(texts), zip(one[alike].tolist(), other[alike].tolist(), strict=True))
 
 
 def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,8 +89,8 @@ def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return run[new], owner[new]
 
 
-def _groups(number: int, ones: Sequence[int], others: Sequence[int]) -> list[int]:
-    """Return the first member of each one's group, where pairs belong together (union-find)."""
+def joined(number: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """Return for each of `number` members the first of its group, where `pairs` belong together (union-find)."""
     above = list(range(number))
 
     def first(n: int) -> int:
@@ -99,7 +99,7 @@ def _groups(number: int, ones: Sequence[int], others: Sequence[int]) -> list[int
             n = above[n]
         return n
 
-    for one, other in zip(ones, others, strict=True):
+    for one, other in pairs:
         a, b = first(one), first(other)
         above[max(a, b)] = min(a, b)
     return [first(n) for n in range(number)]

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 
-from peftlab.data.duplicates import near_duplicates
+from peftlab.data.duplicates import joined, near_duplicates
 
 
-def hold_out(texts: Sequence[str], shares: Mapping[str, float]) -> list[str]:
+def hold_out(
+    texts: Sequence[str], shares: Mapping[str, float], groups: Sequence[str | None] | None = None
+) -> list[str]:
     """Return the split of each text: one of `shares`, or ``train``.
 
     A split gets the share of the data that it asks for, up to chance. What decides is the sha256 of the text, whatever
-    the order of the data and the seed of a run; of near duplicates, which fall into one split, the least digest.
+    the order of the data and the seed of a run; of texts that fall into one split together, the least digest. These are
+    near duplicates, and where `groups` says what each text belongs to, those of a group: a model must not be scored on
+    documents or authors that it was trained on.
     """
-    digests = [hashlib.sha256(text.encode(errors="surrogatepass")).digest() for text in texts]
-    groups = near_duplicates(texts)
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+    together = near_duplicates(texts)
+    if groups is not None:
+        first: dict[str | None, int] = {}
+        of_group = ((first.setdefault(group, n), n) for n, group in enumerate(groups))
+        together = joined(len(texts), itertools.chain(enumerate(together), of_group))
     least: dict[int, bytes] = {}
-    for group, digest in zip(groups, digests, strict=True):
-        least[group] = min(digest, least.get(group, digest))
+    for member, digest in zip(together, digests, strict=True):
+        least[member] = min(digest, least.get(member, digest))
     # hashed once more: the least of several digests is small
-    drawn = {group: _in_unit_interval(hashlib.sha256(digest).digest()) for group, digest in least.items()}
-    return [_split_at(drawn[group], shares) for group in groups]
+    drawn = {member: _in_unit_interval(hashlib.sha256(digest).digest()) for member, digest in least.items()}
+    return [_split_at(drawn[member], shares) for member in together]
 
 
 def _in_unit_interval(digest: bytes) -> float:

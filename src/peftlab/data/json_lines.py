@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from peftlab.data.text_files import read_text
+from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
+
+log = logging.getLogger("peftlab")
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
@@ -25,6 +29,8 @@ class JsonLines:
     """The key of the label."""
     pair: str | None = None
     """The key of the second text, of pairs."""
+    group: str | None = None
+    """The key of what the text belongs to with others, its document or author: groups are held out whole."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
@@ -40,28 +46,93 @@ class JsonLines:
 
     def _read_file(self, split: str, path: Path) -> list[Text]:
         texts: list[Text] = []
-        for number, line in enumerate(read_text(path).split("\n"), start=1):
+        kinds: dict[str, dict[type, int]] = {}
+        lines = iter(lines_of(read_text(path)))
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
-            try:
-                one = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{where}: is not JSON ({error}). Write one object a line.") from None
-            if not isinstance(one, dict):
-                raise DataError(f"{where}: is no JSON object. Write one a line, with '{self.text}' and '{self.label}'.")
-            label = _value(one, self.label, "label", where)
-            if not isinstance(label, str | int):
-                raise DataError(f"{where}: '{self.label}' is {json.dumps(label)}; a label is a text or a whole number.")
-            label = json.dumps(label) if isinstance(label, bool) else str(label).strip()
-            if not label:
-                raise DataError(f"{where}: the label is empty. Write one, or remove the line.")
+            one = read_object(line, where, f"with '{self.text}' and '{self.label}'", lines)
+            value = _value(one, self.label, "label", where)
+            label = _name(value, self.label, "label", where)
+            kinds.setdefault(label, {}).setdefault(type(value), number)
             pair = None if self.pair is None else _text(one, self.pair, "pair", where)
             text = _text(one, self.text, "text", where)
-            texts.append(Text(f"{split}:{len(texts)}", text, label, pair, str(path), number))
+            group = None
+            if self.group is not None:
+                group = _name(_value(one, self.group, "group", where), self.group, "group", where)
+            texts.append(Text(f"{split}:{len(texts)}", text, label, pair, str(path), number, group))
         if not texts:
             raise DataError(f"{path}: empty split '{split}': the file holds no object. Expected one a line.")
+        for label, by_kind in kinds.items():
+            if len(by_kind) > 1:
+                as_what = " and ".join(f"{_KINDS[kind]} (line {line})" for kind, line in by_kind.items())
+                log.info("%s: the label '%s' is there as %s: these are one label", path, label, as_what)
         return texts
+
+
+_KINDS: Mapping[type, str] = {str: "a text", int: "a number", bool: "true or false"}
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys have been there before: the last one holds."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: list[str] = []
+        if len(self) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.repeated = sorted({key for key in keys if keys.count(key) > 1})
+
+
+def read_object(line: str, where: str, expected: str, following: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON object in a line.
+
+    Args:
+        line: the line.
+        where: its file and number, which messages begin with.
+        expected: what the object is to be like, for the message.
+        following: the lines after it, which an object that begins here may go over; looked at where this one is wrong.
+
+    Raises:
+        DataError: it is no JSON, no object, or has a key twice.
+    """
+    try:
+        one = json.loads(line, object_pairs_hook=_Object)
+    except RecursionError:
+        raise DataError(f"{where}: is JSON of too many objects in each other. Write plain ones.") from None
+    except ValueError as error:
+        raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
+    if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
+        raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
+    if not isinstance(one, _Object):
+        raise DataError(f"{where}: is no JSON object. Write one a line, {expected}.")
+    if one.repeated:
+        raise DataError(f"{where}: the key '{one.repeated[0]}' is there twice. Leave one of them out.")
+    return one
+
+
+_ARRAY = "Write one object a line: `jq -c '.[]' FILE` does."
+_SEVERAL = "Write one object a line: `jq -c . FILE` does."
+
+
+def _way_out(line: str, following: Iterable[str]) -> str:
+    """Return what to do about a line that is not JSON by itself."""
+    begun = "\n".join([line, *itertools.islice(following, _FOLLOWING)]).lstrip()
+    try:
+        one, end = json.JSONDecoder().raw_decode(begun)
+    except (ValueError, RecursionError):
+        return "Write one object a line."
+    lines = begun.count("\n", 0, end) + 1
+    if lines > 1:
+        what = "array" if isinstance(one, list) else "object"
+        return f"The {what} that begins here goes over {lines} lines. {_ARRAY if isinstance(one, list) else _SEVERAL}"
+    rest = line.lstrip()[end:].strip()
+    return "Leave out the comma after the object." if rest == "," else f"There is more than one value in it. {_SEVERAL}"
+
+
+_FOLLOWING = 1_000_000
+"""Lines after one that is wrong which are looked at."""
 
 
 def _value(one: dict[str, Any], name: str, key: str, where: str) -> Any:
@@ -77,4 +148,15 @@ def _text(one: dict[str, Any], name: str, key: str, where: str) -> str:
     text = _value(one, name, key, where)
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: '{name}' is {json.dumps(text)}; expected a text. Write one, or remove the line.")
+    return text
+
+
+def _name(value: Any, name: str, key: str, where: str) -> str:
+    """Return a label or a group as text."""
+    if not isinstance(value, str | int):
+        way_out = f' Put it in quotes, "{value}".' if isinstance(value, float) else ""
+        raise DataError(f"{where}: '{name}' is {json.dumps(value)}; a {key} is a text or a whole number.{way_out}")
+    text = json.dumps(value) if isinstance(value, bool) else str(value).strip()
+    if not text:
+        raise DataError(f"{where}: the {key} is empty. Write one, or remove the line.")
     return text

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +25,7 @@ from peftlab.data.splits import SPLITS, Files, Splits, file_of, split_files
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.task import Batch, Encoded, Task
+from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -36,6 +38,18 @@ class Format(Protocol):
 
     def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
+
+
+def _as_written(labels: Any) -> Any:
+    """Return labels as texts, as data has them: Hydra and YAML make numbers and more of 0, true and null."""
+    if not isinstance(labels, list):
+        return labels
+    if numbers := [label for label in labels if isinstance(label, float)]:
+        raise ValueError(
+            f"{numbers[0]} is a number that may be written otherwise in the data: put the label in quotes, as in "
+            f"\"data.labels=['{numbers[0]}',...]\""
+        )
+    return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
 
 
 @spec
@@ -54,7 +68,7 @@ class DataSpec:
     """How examples lie in the files, an object with `read`."""
     duplicates: Literal["keep", "drop"] = "keep"
     """What becomes of texts that a file has more than once: all stay, or the first of each; none whose gold differs."""
-    labels: list[str] | None = None
+    labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
     """The most tokens a row has, special tokens included."""
@@ -146,6 +160,7 @@ class DataModule(L.LightningDataModule):
         self.licence: str | None = None
         self.sha256: dict[str, str] = {}
         self.train_test_overlap = 0
+        self.reading: dict[str, dict[str, int]] = {}
         self.recall: Mapping[str, Recall] = {}
         self._position = (0, 0)
 
@@ -194,6 +209,31 @@ class DataModule(L.LightningDataModule):
                     f"task={self.task.name} takes a {self.task.example.__name__} as an example, and data="
                     f"{self.spec.name} has a {type(example).__name__}: choose another data=..., or another task=..."
                 )
+        return {split: self._let_in(split, members) for split, members in examples.items()}
+
+    def _let_in(self, split: str, examples: list[Any]) -> list[Any]:
+        """Return `examples` as valid Unicode; what is odd about their text is told and counted.
+
+        Raises:
+            DataError: two examples have one id.
+        """
+        seen: dict[str, Any] = {}
+        for example in examples:
+            if (first := seen.setdefault(example.id, example)) is not example:
+                places = " and ".join(getattr(each, "place", "") or repr(each)[:80] for each in (first, example))
+                raise DataError(f"the {split} split has two examples with the id '{example.id}': {places}")
+        counts = dict(getattr(examples, "counts", {}))
+        if hasattr(self.task.example, "mapped"):
+            door, odd = Door(), None
+            valid = []
+            for example in examples:
+                valid.append(example.mapped(door))
+                odd = odd or (example.place if door.findings else None)
+            examples = valid
+            counts |= {name: count for name, count in door.counts.items() if count}
+            if odd:
+                log.warning("the %s split has odd characters, the first at %s: %s", split, odd, door.findings)
+        self.reading[split] = counts
         return examples
 
     def _divide(self, examples: Mapping[str, list[Any]]) -> tuple[dict[str, list[Any]], dict[str, dict[str, int]]]:
@@ -217,17 +257,26 @@ class DataModule(L.LightningDataModule):
                 dropped[file][reason] = dropped[file].get(reason, 0) + 1
             kept = [n for n in range(len(members)) if n not in left_out]
             # near duplicates are looked for in what is left, for that is what must not leak
-            places = hold_out([texts[n] for n in kept], shares) if file == "train" and shares else [file] * len(kept)
+            places = [file] * len(kept)
+            if file == "train" and shares:
+                groups = [members[n].group for n in kept] if self._holds_out_groups else None
+                places = hold_out([texts[n] for n in kept], shares, groups)
             for n, split in zip(kept, places, strict=True):
                 splits[split].append(members[n] if split == file else replace(members[n], id=f"{split}:{n}"))
         self.task.learn_labels(learnt, self.spec.labels)  # held out or not: a rare label may be in one split only
         for split, members in splits.items():
             if not members:
+                number = len({example.group for example in examples["train"]}) if self._holds_out_groups else 0
+                whole = f", which are {number} group{'s' * (number > 1)} and held out by it," if number else ","
                 raise DataError(
-                    f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}, none is "
-                    f"left for it; name a file or another share, data.splits.{split}=..."
+                    f"empty split '{split}': of {len(examples['train'])} examples in {self.files['train']}{whole} none "
+                    f"is left for it; name a file or another share, data.splits.{split}=..."
                 )
         return splits, {split: dict(sorted(reasons.items())) for split, reasons in dropped.items()}
+
+    @property
+    def _holds_out_groups(self) -> bool:
+        return getattr(self.spec.format, "group", None) is not None
 
     def _tell_what_is_lost(self, split: str) -> None:
         members = self.splits[split]
@@ -245,9 +294,7 @@ class DataModule(L.LightningDataModule):
 
     def _overfit(self, batches: int) -> None:
         """Make the first training batches the training and the validation split."""
-        lengths = self.splits["train"].encoded.lengths
-        spec = self.spec
-        whole = plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens)
+        whole = self._plan_of_first_epoch()
         chosen = [i for batch in whole[:batches] for i in batch]
         self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
         self.splits["validation"] = self.splits["train"]
@@ -290,11 +337,15 @@ class DataModule(L.LightningDataModule):
 
     def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the inputs of the first epoch's training batches, undivided: the same on any number of devices."""
-        members, spec = self.splits["train"], self.spec
-        for batch in plan(
-            members.encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens
-        ):
+        members = self.splits["train"]
+        for batch in self._plan_of_first_epoch():
             yield self.task.collate(members.examples, members.encoded, batch)["inputs"]
+
+    def _plan_of_first_epoch(self) -> list[list[int]]:
+        encoded, spec = self.splits["train"].encoded, self.spec
+        return plan(
+            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens, encoded.rows
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what the record says of the data."""
@@ -307,6 +358,7 @@ class DataModule(L.LightningDataModule):
                     "file": file_of(self.files, "train" if split is self.splits["train"] else name),
                     "rows": split.rows,
                     **split.encoded.counts,
+                    **self.reading.get(name, {}),  # of the whole file, where splits are held out of it
                     "dropped": split.dropped,
                 }
                 for name, split in self.splits.items()
@@ -354,9 +406,15 @@ class DataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _training_batches(self) -> TrainingBatches:
-        lengths, spec = self.splits["train"].encoded.lengths, self.spec
+        encoded, spec = self.splits["train"].encoded, self.spec
         return TrainingBatches(
-            lengths, spec.batch_size, spec.bucket_batches, self.seed, self.division, spec.batch_tokens
+            encoded.lengths,
+            spec.batch_size,
+            spec.bucket_batches,
+            self.seed,
+            self.division,
+            spec.batch_tokens,
+            encoded.rows,
         )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:

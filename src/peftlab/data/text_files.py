@@ -1,20 +1,35 @@
-"""Text files of the user's, read whole; what is wrong with one is told with file and line."""
+"""Text files and streams of the user's; what is wrong with one is told with file and line."""
 
 from __future__ import annotations
 
 import codecs
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator
 
 from peftlab.errors import DataError, did_you_mean
+from peftlab.sources import oddity
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, which it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""What a file begins with whose encoding is beyond doubt, whatever the configuration says."""
+
+_SAVE = "Save the file as UTF-8"
 
 
 def _known(encoding: str) -> str:
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        b"text".decode(encoding)
+    except UnicodeDecodeError:
+        pass  # of another width
+    except (LookupError, ValueError):  # there is none, or it is not one of texts
         raise ValueError(f"'{encoding}' is no encoding that Python knows, such as utf-8, latin-1, cp1252") from None
     return encoding
 
@@ -23,13 +38,17 @@ Encoding = Annotated[str, AfterValidator(_known)]
 """The name of an encoding."""
 
 
-def read_text(path: Path, *encodings: str, advice: str = "Save the file as UTF-8") -> str:
+def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
     """Return the text of a file without its byte order mark, in the first of `encodings` that fits; by default UTF-8.
 
+    A file with the byte order mark of UTF-16 or UTF-32 is read as what it is.
+
     Raises:
-        DataError: there is no such file, it cannot be read, or no encoding fits; says at which line of the first.
+        DataError: there is no such file, it is no regular one, it cannot be read, or no encoding fits; says at which
+            line of the first.
     """
-    first, *others = encodings or ("utf-8",)
+    if odd := oddity(path):
+        raise DataError(f"{path}: is {odd}, expected a file.")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -38,21 +57,60 @@ def read_text(path: Path, *encodings: str, advice: str = "Save the file as UTF-8
         raise DataError(f"{path}: is a folder, expected a file.{_suggestion(path)}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Name a file that can be.") from None
-    content = content.removeprefix(codecs.BOM_UTF8)
+    return _decoded(content, str(path), *encodings, advice=advice)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text: a line feed ends one, with a carriage return before it or not.
+
+    Where there is no line feed at all, carriage returns do, as on old Macintoshes.
+    """
+    if "\r" in text and "\n" not in text:
+        text = text.replace("\r", "\n")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def lines_from(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the lines of a stream as they come, as `read_text` and `lines_of` find them in a file.
+
+    Raises:
+        DataError: a line is not UTF-8; the message begins with `name` and the line.
+    """
+    first = stream.readline()
+    if not first.endswith(b"\n") or first.startswith(tuple(_MARKS)):
+        yield from lines_of(_decoded(first + stream.read(), name))
+        return
+    for number, line in enumerate(itertools.chain([first], stream), start=1):
+        yield _decoded(line, name, first_line=number).removesuffix("\n").removesuffix("\r")
+
+
+def _decoded(content: bytes, name: str, *encodings: str, advice: str = _SAVE, first_line: int = 1) -> str:
+    mark = next((mark for mark in _MARKS if first_line == 1 and content.startswith(mark)), None)
+    if mark is not None:
+        encodings = (_MARKS[mark],)
+    elif first_line == 1:
+        content = content.removeprefix(codecs.BOM_UTF8)
+    first, *others = encodings or ("utf-8",)
     try:
-        return content.decode(first)
-    except UnicodeDecodeError as error:
+        text = content.decode(first)
+    except UnicodeError as error:
         for encoding in others:
             try:
                 return content.decode(encoding)
-            except UnicodeDecodeError:
+            except UnicodeError:
                 continue
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: byte 0x{content[error.start]:02x} is not {_shown(first)}. {advice}.") from None
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = first_line + len(lines_of(content[:start].decode(first, errors="ignore") + ".")) - 1
+        raise DataError(f"{name}:{line}: byte 0x{content[start]:02x} is not {_shown(first)}. {advice}.") from None
+    if first_line == 1 and text.count("\0") * 5 > len(text) * 2:
+        raise DataError(f"{name}: is UTF-16 without a byte order mark, by its NUL bytes. {advice}.")
+    return text
 
 
 def _shown(encoding: str) -> str:
-    return "UTF-8" if codecs.lookup(encoding).name == "utf-8" else encoding
+    name = codecs.lookup(encoding).name
+    return name.upper() if name.startswith("utf-") else encoding
 
 
 def _suggestion(folder: Path, name: str = "") -> str:

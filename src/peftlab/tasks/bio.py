@@ -1,29 +1,37 @@
 """Tag schemes of entities: reading entities from BIO tags, and converting other schemes to BIO.
 
-Three schemes mark the same entities:
+Five schemes mark the same entities:
 
 - ``iob1`` (Ramshaw & Marcus 1995; the original CoNLL-2003 files): every word of an entity is I-TYPE; B-TYPE only where
   an entity follows another of the same type directly.
 - ``bio`` (also IOB2; what peftlab works with): the first word of an entity is B-TYPE, the others are I-TYPE.
-- ``bioes`` (also IOBES; BILOU of Ratinov & Roth 2009 with L for E and U for S): as bio, but the last of several words
-  is E-TYPE, and the only word of an entity is S-TYPE.
+- ``bioes`` (also IOBES; BILOU of Ratinov & Roth 2009 with L for E and U for S; BMES and BMEWO of Borthwick 1999, which
+  come from Chinese word segmentation (Xue 2003), with M for I and W for S): as bio, but the last of several words is
+  E-TYPE, and the only word of an entity is S-TYPE.
+- ``ioe1`` (Tjong Kim Sang & Veenstra 1999, as the next): every word of an entity is I-TYPE; the last one is E-TYPE only
+  where another entity of the same type follows directly.
+- ``ioe2``: the last word of an entity is E-TYPE, the others are I-TYPE.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Repair = Literal["conlleval", "discard"]
-Scheme = Literal["iob1", "bio", "bioes"]
+Scheme = Literal["iob1", "bio", "bioes", "ioe1", "ioe2"]
 
-TAG_FORMS = "O, B-TYPE, I-TYPE, E-TYPE, S-TYPE, L-TYPE and U-TYPE"
+TAG_FORMS = "O, B-TYPE, I-TYPE, E-TYPE, S-TYPE, and with other letters L-TYPE, M-TYPE, U-TYPE and W-TYPE"
 """The well-formed tags, for messages."""
 
-# L and U of BILOU are other letters for E and S, so nothing below has to know them.
-_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S"}
-_PREFIXES_OF: dict[Scheme, str] = {"iob1": "OBI", "bio": "OBI", "bioes": "OBIES"}
+# Nothing below has to know the other letters.
+_PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "M": "I", "U": "S", "W": "S"}
+_PREFIXES_OF: dict[Scheme, str] = {"iob1": "OBI", "bio": "OBI", "bioes": "OBIES", "ioe1": "OIE", "ioe2": "OIE"}
+
+_PREFIXED = re.compile(r"(?P<letter>[BIESLMUW])[-_:./|](?P<type>\S+)", re.IGNORECASE)
+_SUFFIXED = re.compile(r"(?P<type>\S+)[-_:./|](?P<letter>[BIESLMUW])", re.IGNORECASE)
 
 _Parsed = tuple[str, str]  # prefix and type; ("O", "") outside entities
 
@@ -124,21 +132,44 @@ def repaired_bio(tags: Sequence[str]) -> list[str]:
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> Scheme:
-    """Return the scheme of a data set's tags.
+    """Return the scheme in which most sentences of a data set are possible, whatever single tags say against it.
 
-    Any E, S, L or U means bioes. Otherwise it is bio where all sentences are possible in bio, else iob1 where all are
-    possible in iob1, else bio (so that a strict conversion names the first tag that is wrong).
+    Where several are equal, it is bioes if any tag has one of the letters E, S, L, U and W, else bio before iob1 (so
+    that a strict conversion names the first tag that is wrong).
 
     Raises:
         TagError: a tag is malformed.
     """
-    possible: list[Scheme] = ["bio", "iob1"]
+    possible: dict[Scheme, int] = {"bio": 0, "iob1": 0, "bioes": 0, "ioe2": 0, "ioe1": 0}
+    letters: set[str] = set()
     for tags in sentences:
         parsed = _parse_all(tags)
-        if any(prefix in "ES" for prefix, _ in parsed):
-            return "bioes"
-        possible = [scheme for scheme in possible if _first_impossible(parsed, scheme) is None]
-    return "iob1" if possible == ["iob1"] else "bio"
+        own = {prefix for prefix, _ in parsed}
+        letters |= own
+        if own - {"O"}:  # a sentence without an entity is possible in all
+            for scheme, allowed in _PREFIXES_OF.items():
+                possible[scheme] += own.issubset(allowed) and _first_impossible(parsed, scheme) is None
+    return max(possible, key=lambda scheme: (possible[scheme], scheme == "bioes" and not letters.isdisjoint("ES")))
+
+
+def respelt(tag: str) -> str | None:
+    """Return the tag that one in another spelling stands for, such as ``b-PER``, ``B_PER`` and ``PER-B``."""
+    bare = tag.strip()
+    if bare in ("o", "0"):
+        return "O"
+    for pattern in (_PREFIXED, _SUFFIXED):
+        if match := pattern.fullmatch(bare):
+            return f"{match['letter'].upper()}-{match['type']}"
+    return bare if bare != tag and is_tag(bare) else None
+
+
+def explain(tag: str) -> str:
+    """Return what is wrong with a tag that is none, what is allowed, and how to write it where that can be seen."""
+    wrong = f"{tag!r} is not a tag; allowed are {TAG_FORMS}."
+    if tag.rstrip("-") in _PREFIXES:
+        return f"{wrong} It names no type: write '{tag[0]}-TYPE'."
+    meant = respelt(tag)
+    return f"{wrong} Write {meant!r}." if meant else f"{wrong} Mend it."
 
 
 @lru_cache(maxsize=4096)
@@ -171,10 +202,12 @@ def _first_impossible(parsed: Sequence[_Parsed], scheme: Scheme) -> int | None:
             possible = prefix in "OB" or (prefix == "I" and same_type)
         elif scheme == "iob1":
             possible = prefix in "OI" or (prefix == "B" and same_type)
-        elif before in "BI":
-            possible = prefix in "IE" and same_type
+        elif scheme == "bioes":
+            possible = (prefix in "IE" and same_type) if before in "BI" else prefix in "OBS"
+        elif scheme == "ioe2":
+            possible = (prefix in "IE" and same_type) if before == "I" else prefix in "OIE"
         else:
-            possible = prefix in "OBS"
+            possible = (prefix in "IE" and same_type) if before == "E" else prefix in "OIE"
         if not possible:
             return position
         before, before_type = prefix, type_

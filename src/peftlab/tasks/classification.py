@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.class_scores import ClassScores
 from peftlab.tasks.confusion import class_table, report_text
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
+from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
@@ -32,20 +33,24 @@ class Classification(Task):
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; labels that are all whole numbers are sorted by their value."""
-        found = {text.label for text in splits["train"] if text.label is not None}
-        self.labels = list(declared) if declared else _in_order(found)
+        found = {text.label: text for text in reversed(splits["train"]) if text.label is not None}
+        check_declared(declared or [])
+        self.labels = list(declared) if declared else _in_order(set(found))
         if len(self.labels) < 2:
-            raise DataError(
-                f"{'data.labels' if declared else 'the training split'} has {len(self.labels)} labels"
-                f"{': ' + self.labels[0] if self.labels else ''}; a classifier needs two or more"
-            )
+            whose = "data.labels" if declared else f"{where(splits['train'])}the training split"
+            there = f"1 label: {self.labels[0]}" if self.labels else "no label"
+            raise DataError(f"{whose} has {there}; a classifier needs two or more")
+        for label, text in found.items():
+            if not is_name(label):
+                raise DataError(f"{text.place}: the label {shown(label)} holds what is no part of a name. Mend it.")
+        check_found(self.labels, found)
         known = set(self.labels)
         for texts in splits.values():
             for text in texts:
                 if text.label not in known:
                     listed = ", ".join(self.labels[:_SHOWN]) + (", ..." if len(self.labels) > _SHOWN else "")
                     raise DataError(
-                        f"{text.place}: unknown label '{text.label}'.{did_you_mean(str(text.label), known)} "
+                        f"{text.place}: unknown label {shown(str(text.label))}.{nearest(str(text.label), known)} "
                         f"Labels {'declared' if declared else 'in the training split'}: {listed}; "
                         "name them all with data.labels=[...]"
                     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.errors import DataError, did_you_mean
+from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.confusion import class_table, report_text
 from peftlab.tasks.entity_scores import EntityScores
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.splitting import words_of
 from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
@@ -37,20 +38,32 @@ class Ner(Task):
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; `declared` names entity types."""
         found = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
+        check_declared(declared or [])
+        if "O" in (declared or []):
+            raise ConfigError("data.labels: 'O' is the tag outside entities, and no entity type. Leave it out")
         self.types = list(declared) if declared else sorted(found)
         if not self.types:
-            raise DataError("the training split has no entity: every tag is O; is data.format.tag_column right?")
+            raise DataError(
+                f"{where(splits['train'])}the training split has no entity: every tag is O; is data.format.tag_column "
+                "right?"
+            )
+        check_found(self.types, found)
         self.labels = bio_labels(self.types)
-        known = set(self.labels)
+        known = {"O", *(tag for tag in self.labels if _is_type(tag[2:]))}
         for sentences in splits.values():
             for sentence in sentences:
                 for tag, line in zip(sentence.tags, sentence.lines, strict=True):
                     if tag not in known:
-                        raise DataError(
-                            f"{sentence.file}:{line}: unknown label '{tag}'.{did_you_mean(tag, known)} "
-                            f"Entity types {'declared' if declared else 'in the training split'}: "
-                            f"{', '.join(self.types)}; name them all with data.labels=[...]"
-                        )
+                        self._refuse(tag, f"{sentence.file}:{line}", known, bool(declared))
+
+    def _refuse(self, tag: str, place: str, known: Set[str], declared: bool) -> NoReturn:
+        if not _is_type(tag[2:]):
+            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is no entity type. Mend it.")
+        raise DataError(
+            f"{place}: unknown label {shown(tag)}.{nearest(tag, known)} Entity types "
+            f"{'declared' if declared else 'in the training split'}: {', '.join(self.types)}; name them all with "
+            "data.labels=[...]"
+        )
 
     @property
     def declared_labels(self) -> list[str]:
@@ -197,6 +210,10 @@ class Ner(Task):
     def gold(self, example: Sentence) -> list[str]:
         """Return the tags."""
         return example.tags
+
+
+def _is_type(name: str) -> bool:
+    return name != "O" and is_name(name)
 
 
 def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | None] = ()) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Encoded:
     counts: dict[str, int]
     """What the record says of the split, e.g. words, truncated words."""
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows of each example, shape (examples,): several, where a long one is split."""
+        return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
+
 
 @spec
 class Task(ABC):

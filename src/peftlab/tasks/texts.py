@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,18 @@ class Text:
     file: str = ""
     line: int | None = None
     """Where the text begins in `file`, from 1; None where the whole file is the text."""
+    group: str | None = None
+    """What it belongs to with others, a document or an author for instance."""
 
     @property
     def place(self) -> str:
         """The file, and the line where there is one, for messages."""
         return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    def mapped(self, change: Callable[[str], str]) -> Text:
+        """Return the text with `change` made to every text in it, one character for one."""
+        label, pair, group = (None if part is None else change(part) for part in (self.label, self.pair, self.group))
+        return replace(self, text=change(self.text), label=label, pair=pair, group=group)
 
 
 def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -32,6 +32,23 @@ class Sentence:
     """The text that the words were split from; None where they came as words."""
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Where each word starts and ends in `text`, in characters."""
+    group: str | None = None
+    """What it belongs to with others, a document for instance."""
+
+    @property
+    def place(self) -> str:
+        """The file, and the first line where there is one, for messages."""
+        return f"{self.file}:{self.lines[0]}" if self.lines else self.file
+
+    def mapped(self, change: Callable[[str], str]) -> Sentence:
+        """Return the sentence with `change` made to every text in it, one character for one."""
+        return replace(
+            self,
+            words=[change(word) for word in self.words],
+            tags=[change(tag) for tag in self.tags],
+            text=None if self.text is None else change(self.text),
+            group=None if self.group is None else change(self.group),
+        )
 
 
 def encode_words(

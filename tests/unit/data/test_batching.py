@@ -217,3 +217,20 @@ def test_an_epoch_goes_on_where_it_was_left(accumulate):
     assert len(batches) == len(whole)
     batches.set_epoch(3)
     assert len(list(batches)) == len(whole)
+
+
+def test_rows_of_split_examples_are_counted_with_their_padding():
+    draw = np.random.default_rng(3)
+    lengths, rows = draw.integers(4, 33, size=300), np.where(draw.random(300) < 0.2, draw.integers(2, 6, size=300), 1)
+    for epoch in range(3):
+        batches = plan(lengths, 16, 50, 0, epoch, 128, rows)
+        assert sorted(i for batch in batches for i in batch) == list(range(300))
+        sizes = [rows[batch].sum() * lengths[batch].max() for batch in batches]
+        assert all(size <= 128 for size, batch in zip(sizes, batches, strict=True) if len(batch) > 1)
+        assert any(rows[batch].sum() > len(batch) > 1 for batch in batches)
+
+
+def test_where_each_example_is_a_row_the_plan_is_what_it_was():
+    lengths = np.random.default_rng(4).integers(4, 33, size=200)
+    for tokens in (None, 100, 300):
+        assert plan(lengths, 8, 4, 1, 2, tokens) == plan(lengths, 8, 4, 1, 2, tokens, np.ones(200, dtype=int))

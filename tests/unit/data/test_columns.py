@@ -227,3 +227,144 @@ def test_wnut17(separator: str | None) -> None:
     entities = {split: sum(tag[0] == "B" for each in found for tag in each.tags) for split, found in splits.items()}
     assert entities == {"train": 1975, "validation": 836, "test": 1079}
     assert sum(each.words.count("#") for each in splits["test"]) > 0
+
+
+BIO = "a B-PER\nb I-PER\nc O\n\n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "content", "tags"),
+    [
+        ("bmes", "林 B-NAME\n小 M-NAME\n雨 M-NAME\n江 E-NAME\n在 O\n", "B-NAME I-NAME I-NAME I-NAME O"),
+        ("bmes", "林 B-NAME\n小 E-NAME\n王 S-NAME\n", "B-NAME I-NAME B-NAME"),
+        ("bmewo", "林 W-NAME\n小 B-NAME\n雨 M-NAME\n江 E-NAME\n", "B-NAME B-NAME I-NAME I-NAME"),
+        ("bilou", "a B-PER\nb L-PER\nc U-PER\n", "B-PER I-PER B-PER"),
+        ("ioe2", "a E-PER\nb I-PER\nc E-PER\nd O\n", "B-PER B-PER I-PER O"),
+        ("ioe2", "a I-PER\nb I-PER\nc E-PER\nd E-LOC\n", "B-PER I-PER I-PER B-LOC"),
+        ("ioe1", "a I-PER\nb E-PER\nc I-PER\nd O\n", "B-PER I-PER B-PER O"),
+        ("ioe1", "a E-PER\nb E-PER\nc I-PER\n", "B-PER B-PER B-PER"),
+    ],
+)
+def test_other_schemes_are_found_named_and_repaired_alike(write: Write, scheme: str, content: str, tags: str) -> None:
+    path = write(content)
+    for options in ({}, {"scheme": scheme}, {"invalid_tags": "repair"}):
+        assert read(path, **options)[0].tags == tags.split()
+
+
+@pytest.mark.parametrize("stray", ["S-PER", "E-PER", "L-PER", "U-LOC", "W-PER"])
+def test_a_stray_tag_is_blamed_and_makes_no_other_scheme_of_the_file(write: Write, stray: str) -> None:
+    message = error_of(write(f"{BIO * 5}x O\ny {stray}\n\n{BIO}"))
+    assert message.startswith(f"22: {stray} is not a tag of the bio scheme, which has O, B-TYPE, I-TYPE (detected)")
+
+
+@pytest.mark.parametrize(
+    ("right", "stray", "blamed"),
+    [
+        ("a B-X\nb E-X\n\nc S-X\n\n", "x B-X\ny O\n", "17: O cannot follow B-X in the bioes scheme"),
+        ("a I-X\nb I-X\nc B-X\n\n", "x O\ny B-X\n", "14: B-X cannot follow O in the iob1 scheme"),
+        ("a E-X\nb I-X\nc E-X\n\n", "x I-X\ny O\n", "14: O cannot follow I-X in the ioe2 scheme"),
+    ],
+)
+def test_what_most_sentences_say_holds(write: Write, right: str, stray: str, blamed: str) -> None:
+    assert error_of(write(right * 3 + stray)).startswith(f"{blamed} (detected)")
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("b-PER", "B-PER"),
+        ("B_PER", "B-PER"),
+        ("i_per", "I-per"),
+        ("PER-B", "B-PER"),
+        ("PER_S", "S-PER"),
+        ("B:PER", "B-PER"),
+        ("o", "O"),
+        ("0", "O"),
+    ],
+)
+def test_another_spelling_of_a_tag_is_told_with_the_right_one(write: Write, tag: str, meant: str) -> None:
+    for content in (f"{BIO}x {tag}\n", f"x {tag}\n" * 4):
+        message = error_of(write(content))
+        assert f"{tag!r} is not a tag" in message
+        assert message.endswith(f"Write {meant!r}.")
+        assert "tag_column" not in message
+
+
+def test_the_column_is_doubted_where_most_of_it_is_no_tag(write: Write) -> None:
+    assert "Or set data.format.tag_column=0, which has tags" in error_of(write("B-PER a\nO b\nO c\n"))
+    assert "data.format.tag_column=1, which has tags" in error_of(write("EU B-ORG NNP\nsays O VBZ\nso O RB\n"))
+    assert "tag_column" not in error_of(write(f"{BIO}x PRE\n"))
+
+
+@pytest.mark.parametrize("separator", ["tab", "TAB", r"\t", r'"\t"', r"'\t'", '"tab"', "\t"])
+def test_a_tab_as_it_can_be_typed(write: Write, separator: str) -> None:
+    assert read_words(write("New York\tB-LOC\nin\tO\n"), separator=separator) == [["New York", "in"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "way_out"),
+    [
+        ("New York\tB-LOC\nin\tO\n", {}, "set data.format.separator=tab."),
+        ("in,O\nRome,B-LOC\n", {}, "set \"data.format.separator=','\"."),
+        ("in;O\nRome;B-LOC\n", {}, "set \"data.format.separator=';'\"."),
+        ("in|O\nRome|B-LOC\n", {}, "set \"data.format.separator='|'\"."),
+        ("in O\nRome B-LOC\n", {"separator": "tab"}, "set data.format.separator=null."),
+        ("in O\nRome\n", {}, "set data.format.separator to what separates the columns."),
+    ],
+)
+def test_another_separator_is_named_as_it_can_be_typed(write: Write, content: str, options: dict, way_out: str) -> None:
+    assert error_of(write(content), **options).endswith(way_out)
+
+
+def test_space_around_a_tag(write: Write) -> None:
+    assert error_of(write("a\tO\nb\t B-LOC\n"), separator="tab").endswith("Write 'B-LOC'.")
+
+
+@pytest.mark.parametrize(
+    "content", ["a O\rb O\r\rc O\r", "-DOCSTART- O\r\ra O\rb O\r\rc O", "\r\ra\tO\rb\tO\r\r\rc\tO"]
+)
+def test_carriage_returns_end_lines_where_no_line_feed_does(write: Write, content: str) -> None:
+    assert read_words(write(content)) == [["a", "b"], ["c"]]
+
+
+def test_lines_of_two_systems_are_no_words_of_several(write: Write) -> None:
+    assert error_of(write("a O\rb O\r\rc O\nd O\n")).startswith("1: carriage returns stand between words")
+    assert error_of(write("x O\n\na O\rb O\nd O\n")).startswith("3: expected 2 columns as in line 1, found 3")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_encodings_that_say_what_they_are(write: Write, encoding: str) -> None:
+    assert read_words(write("é O\nß O\n".encode(encoding))) == [["é", "ß"]]
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "-DOCSTART-",
+        "-DOCSTART- -X- -X- O",
+        "-docstart- O",
+        " -DOCSTART-\tO",
+        '"-DOCSTART-"',
+        "--DOCSTART-- O",
+        "DOCSTART",
+    ],
+)
+def test_documents_are_the_groups_of_sentences(write: Write, marker: str) -> None:
+    content = f"{marker}\n\na O\n\nb O\n{marker}\n{marker}\nc O\n\n{marker}\n"
+    assert [(each.words, each.group) for each in read(write(content))] == [(["a"], "0"), (["b"], "0"), (["c"], "1")]
+
+
+def test_documents_of_a_file_that_begins_without_a_marker_or_has_none(write: Write) -> None:
+    assert [each.group for each in read(write("a O\n\n-DOCSTART- O\n\nb O\n\nc O\n"))] == ["0", "1", "1"]
+    assert [each.group for each in read(write("a O\n\nb O\n"))] == [None, None]
+    assert read_words(write("docstarts O\n-DOC O\n")) == [["docstarts", "-DOC"]]
+
+
+def test_sentences_without_blank_lines_between_them_are_told(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    read(write("a O\n" * 500))
+    assert not caplog.records
+    path = write("b O\n\n" + "a O\n" * 501)
+    read(path)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"{path}: a sentence of 501 words, lines 3 to 503: are blank lines between sentences missing?"
+    ]

@@ -206,3 +206,121 @@ class TestMistakes:
     def test_options_that_do_not_fit(self, options, message):
         with pytest.raises(ValidationError, match=message):
             Delimited(**options)
+
+
+def reviews(*rows: tuple[str, str], delimiter="\t", first="text", end="\n") -> str:
+    lines = [("text", "label"), *rows]
+    return "".join(delimiter.join(row if first == "text" else row[::-1]) + end for row in lines)
+
+
+PLAIN = [("so good", "pos"), ("so bad", "neg"), ("well", "neutral")]
+
+
+class TestQuotesThatAreNone:
+    """A plain quotation mark opens a field, and another one, rows below, closes it."""
+
+    @pytest.mark.parametrize(
+        ("content", "name", "lines"),
+        [
+            (reviews(('"Hello there', "1"), ("fine day", "0"), ('bye"', "1"), ("last", "0")), "a.tsv", 3),
+            (reviews(('"so he said', "pos"), *PLAIN * 10, ('he said no"', "neg"), *PLAIN), "a.tsv", 32),
+            (reviews(*PLAIN, ('" a', "x"), ('b"', "y"), ("c", "x"), end="\r\n"), "a.tsv", 2),
+            (reviews(*PLAIN, ('"a', "pos"), ("b", "neg"), ('c"', "neg"), first="label"), "a.tsv", 3),
+            (reviews(*PLAIN, ('"a', "pos"), ("b", "neg"), ('c"', "neg"), delimiter=","), "a.csv", 3),
+            (reviews(*PLAIN, ('"a', "pos"), ("b", "odd"), ("d", "neg"), ('c"', "neg"), delimiter=","), "a.csv", 4),
+            (reviews(*PLAIN, ('"a', "pos"), ("b", "neg"), ("c", "pos"), ('d"', "neg")), "a.tsv", 4),
+        ],
+    )
+    def test_rows_are_not_swallowed(self, read, tmp_path, content, name, lines):
+        message = told(read, tmp_path, content, name)
+        assert f"and the {lines} lines are rows by themselves. Set data.format.quotes=false" in message
+        assert len(read(content, name, quotes=False)) == content.count("\n") - 1
+
+    @pytest.mark.parametrize(
+        ("text", "label"),
+        [
+            ("Dear sir,\nI like it, really\nbye", "pos"),
+            ("well, pos\nbut no", "neg"),
+            ("first\nsecond\n\nthird", "pos"),
+            ("one, two\nthree, four\nfive, six\nseven", "pos"),
+            ("pos,\nneg,\npos,\nall in all", "neg"),
+            ("name;price\nlamp;5", "pos"),
+            ('he said "yes",\nshe said "no"', "neg"),
+            ("Pros:,fast\nCons:,loud\n", "neutral"),
+            ("Pros:\tfast\nCons:\tloud\nthat is all", "neutral"),
+            ("\tindented\nand not", "pos"),
+        ],
+    )
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_texts_of_several_lines_are_texts(self, read, tmp_path, caplog, text, label, end):
+        rows = [*PLAIN, (text.replace("\n", end), label), *PLAIN]
+        for delimiter in (",", "\t"):
+            with (tmp_path / "train.csv").open("w", newline="") as file:
+                csv.writer(file, delimiter=delimiter).writerows([("text", "label"), *rows])
+            with caplog.at_level("INFO", logger="peftlab"):
+                texts = read((tmp_path / "train.csv").read_bytes(), delimiter=delimiter)
+            assert pairs(texts) == rows
+            assert texts.counts == {"rows_over_lines": 1}
+            assert caplog.records[-1].getMessage().endswith("1 of 7 rows go over several lines, in quotes")
+
+    def test_nothing_is_said_of_rows_of_one_line(self, read, caplog):
+        with caplog.at_level("INFO", logger="peftlab"):
+            assert read('text,label\n"a, b",1\nc,2\n').counts == {}
+        assert not caplog.records
+
+
+class TestDelimiters:
+    @pytest.mark.parametrize(
+        ("content", "options", "setting"),
+        [
+            ("text;label\nhello, there;pos\nx;neg\n", {}, "\"data.format.delimiter=';'\""),
+            ('"text";"label"\n"hello, there";"pos"\n', {}, "\"data.format.delimiter=';'\""),
+            ("text\tlabel\nhello\tpos\n", {}, "data.format.delimiter=tab"),
+            ("text|label\nhello, you|pos\n", {}, "\"data.format.delimiter='|'\""),
+            ("id;text;score;label\n1;a;1,5;pos\n2;b;2,5;neg\n", {}, "\"data.format.delimiter=';'\""),
+            ("text,label\nhello,pos\n", {"delimiter": ";"}, "\"data.format.delimiter=','\""),
+            ("text;label\n" + "a;pos\n" * 9 + "b; c;neg\n", {}, "\"data.format.delimiter=';'\""),
+            ("a;pos\nb;neg\n", {"header": False, "text": 0, "label": 1}, "\"data.format.delimiter=';'\""),
+            ("text;label\nhello;pos\n", {"text": "text", "label": "label"}, "\"data.format.delimiter=';'\""),
+        ],
+    )
+    def test_another_one_is_named_as_it_can_be_typed(self, read, tmp_path, content, options, setting):
+        message = told(read, tmp_path, content, **options)
+        assert message.startswith("train.csv: the delimiter is not ")
+        assert message.endswith(f"Set {setting}.")
+
+    @pytest.mark.parametrize("delimiter", ["tab", r"\t", r"'\t'", r'"\t"', "Tab", "\t"])
+    def test_a_tab_as_it_can_be_typed(self, read, delimiter):
+        assert pairs(read("text\tlabel\na, b\t1\n", delimiter=delimiter)) == [("a, b", "1")]
+
+    @pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", "SEP=;\n", '"sep=;"\n'])
+    def test_the_first_line_of_excel(self, read, tmp_path, line):
+        (text,) = read(f"{line}text;label\na, b;1\n")
+        assert (text.text, text.label, text.line) == ("a, b", "1", 3)
+        assert pairs(read(f"{line}text;label\na, b;1\n", delimiter=";")) == [("a, b", "1")]
+        assert told(read, tmp_path, f"{line}text;label\na;b;1\n").startswith("train.csv:3: expected 2 columns as in")
+        assert pairs(read("sep=\t\ntext\tlabel\na\t1\n")) == [("a", "1")]
+
+    def test_a_text_like_it_is_a_text(self, read):
+        assert pairs(read("text,label\nsep=;,1\n")) == [("sep=;", "1")]
+        assert pairs(read("septum,label\na,1\n")) == [("a", "1")]
+
+
+class TestGroups:
+    CONTENT = "text,label,doc\na,1,d 1\nb,2, d2 \n"
+
+    @pytest.mark.parametrize("group", ["doc", 2, -1])
+    def test_a_column(self, read, group):
+        assert [text.group for text in read(self.CONTENT, group=group)] == ["d 1", "d2"]
+
+    def test_by_default_there_is_none(self, read):
+        assert [text.group for text in read(self.CONTENT)] == [None, None]
+
+    def test_one_that_is_empty_or_not_there(self, read, tmp_path):
+        assert told(read, tmp_path, f"{self.CONTENT}c,1,\n", group="doc").startswith("train.csv:4: the group is empty.")
+        assert "there is no column 'docs'. Did you mean 'doc'?" in told(read, tmp_path, self.CONTENT, group="docs")
+        assert "label and group are the same column" in told(read, tmp_path, self.CONTENT, group="label")
+
+
+def test_nul_characters_end_no_file(read):
+    assert pairs(read("text,label\na\0b,1\n\0,2\nc,1\n")) == [("a\0b", "1"), ("\0", "2"), ("c", "1")]

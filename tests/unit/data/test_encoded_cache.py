@@ -16,6 +16,7 @@ from peftlab.data import encoded_cache
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.sources import cache_root
 from peftlab.tasks.task import Encoded
+from peftlab.unicode_text import Door
 
 OPTIONS = {"max_tokens": 16, "long": "split"}
 
@@ -192,3 +193,9 @@ class TestCached:
         assert warnings_said() == []
         assert files() == ["a.safetensors"]
         assert_equal(cached("a", must_not_run), encoded())
+
+
+def test_whatever_has_passed_the_door_has_a_fingerprint(tokenizer):
+    door = Door()
+    texts = [door(text) for text in ("\ud83d", "a\0b", "\udcff\udc80", "\uffff\ufdd0", "\U0001f600", "")]
+    assert len({fingerprint(tokenizer, [text], "t", {}) for text in texts}) == len(texts)

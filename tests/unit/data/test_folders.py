@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,29 @@ def test_a_file_in_place_of_a_folder(tmp_path):
 def test_an_encoding_is_needed():
     with pytest.raises(ValidationError):
         Folders(encodings=[])
+
+
+def test_what_is_left_out_is_told_and_counted(read, tmp_path, caplog):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "gone.txt").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "a" / "pipe.txt")
+    (tmp_path / "gone").symlink_to("nowhere")
+    with caplog.at_level("INFO", logger="peftlab"):
+        texts = read({"a/1.txt": "yes", "a/2.md": "no", "b/3.md": "no", "a/c/4.txt": "no", "README": "no", ".x": "no"})
+    assert [text.text for text in texts] == ["yes"]
+    assert texts.counts == {"left_out": 8}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: left out: 1 x a class without a text (b), 1 x a file beside the classes, 2 x a file not called "
+        "*.txt, 1 x a folder within a class, 2 x a link to where nothing is, 1 x a named pipe"
+    ]
+
+
+def test_where_nothing_is_left_out_nothing_is_said(read, caplog):
+    with caplog.at_level("INFO", logger="peftlab"):
+        assert read({"a/1.txt": "yes", "b/1.txt": "yes", "b/.hidden": "no"}).counts == {}
+    assert not caplog.records
+
+
+def test_a_suffix_of_any_characters(read):
+    assert len(read({"a/1.txt": "yes"}, suffix="**")) == 1
+    assert len(read({"a/1.txt": "yes"}, suffix="")) == 1

@@ -47,5 +47,17 @@ def test_near_duplicates_stay_together():
     assert 35 <= counts["test"] <= 85
 
 
-def test_what_is_no_unicode_is_no_problem():
-    assert set(hold_out(["\ud800", "a"], {"test": 0.5})) <= {"train", "test"}
+def test_groups_stay_together_and_with_the_near_duplicates_of_their_texts():
+    some = texts(400)
+    groups = [f"doc {n // 4}" for n in range(400)]
+    where = hold_out(some, {"validation": 0.2, "test": 0.2}, groups)
+    assert all(len(set(where[n : n + 4])) == 1 for n in range(0, 400, 4))
+    assert {"train", "validation", "test"} == set(where)
+    some[399] = some[0]  # a text of the last group is one of the first
+    where = hold_out(some, {"validation": 0.2, "test": 0.2}, groups)
+    assert len({*where[:4], *where[396:]}) == 1
+
+
+def test_groups_of_one_change_nothing():
+    some = texts(300)
+    assert hold_out(some, {"test": 0.3}, [str(n) for n in range(300)]) == hold_out(some, {"test": 0.3})

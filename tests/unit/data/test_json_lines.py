@@ -74,3 +74,58 @@ def test_a_pair_that_is_missing(read):
 def test_a_file_without_an_object(read, content):
     with pytest.raises(DataError, match=r"a\.jsonl: empty split 'train': the file holds no object\."):
         read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        ('{"text": "a", "label": 1} {"text": "b", "label": 2}\n', 1, "There is more than one value in it. {several}"),
+        ('{"text": "a", "label": 1}{"text": "b", "label": 2}\n', 1, "There is more than one value in it. {several}"),
+        ('{"text": "a", "label": 1},\n{"text": "b"},\n', 1, "Leave out the comma after the object."),
+        ('{\n "text": "a",\n "label": 1\n}\n{\n "text": "b"\n}\n', 1, "begins here goes over 4 lines. {several}"),
+        ('{"text": "a",\n "label": 1}\n', 1, "The object that begins here goes over 2 lines. {several}"),
+        ('[\n{"text": "a", "label": 1},\n{"text": "b", "label": 2}\n]\n', 1, "The array that begins here goes over 4"),
+        ('[{"text": "a", "label": 1}, {"text": "b", "label": 2}]', 1, "is an array of 2 objects. {array}"),
+        ("text,label\na,1\n", 1, "Write one object a line."),
+        ('{"text": "a", "label": 1, "label": 2}\n', 1, "the key 'label' is there twice. Leave one of them out."),
+        ('{"text": "a", "label": 1}\n{"text": "a", "text": "b", "label": 1}\n', 2, "the key 'text' is there twice."),
+        ("[" * 100_000, 1, "is JSON of too many objects in each other."),
+        ('{"text": "a", "label": 0.5}\n', 1, 'a label is a text or a whole number. Put it in quotes, "0.5".'),
+        ('{"text": "a", "label": NaN}\n', 1, "'label' is NaN; a label is a text or a whole number."),
+        ('{"text": "a", "label": {"x": 1}}\n', 1, "'label' is {\"x\": 1}; a label is"),
+    ],
+)
+def test_the_message_leads_out(read, tmp_path, content, line, message):
+    with pytest.raises(DataError) as error:
+        read(content)
+    several, array = (f"Write one object a line: `jq -c {filter_} FILE` does." for filter_ in (".", "'.[]'"))
+    assert str(error.value).startswith(f"{tmp_path / 'a.jsonl'}:{line}: ")
+    assert message.replace("{several}", several).replace("{array}", array) in str(error.value)
+
+
+def test_a_key_twice_that_nobody_reads_from_deeper_down_is_no_matter(read):
+    (text,) = read('{"text": "a", "label": 1, "more": {"x": 1, "x": 2}}')
+    assert text.text == "a"
+
+
+def test_carriage_returns_end_lines_where_no_line_feed_does(read):
+    assert [text.text for text in read('{"text": "a", "label": 1}\r\r{"text": "b", "label": 2}\r')] == ["a", "b"]
+
+
+def test_one_label_as_a_number_and_as_a_text_is_told(read, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="peftlab"):
+        texts = read('{"text": "a", "label": 1}\n{"text": "b", "label": "1"}\n{"text": "c", "label": 2}\n')
+    assert [text.label for text in texts] == ["1", "1", "2"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'a.jsonl'}: the label '1' is there as a number (line 1) and a text (line 2): these are one label"
+    ]
+
+
+def test_groups(read, tmp_path):
+    first, second = read('{"text": "a", "label": 1, "doc": "x "}\n{"text": "b", "label": 1, "doc": 7}\n', group="doc")
+    assert (first.group, second.group) == ("x", "7")
+    for value in ('""', '" "', "null", "[1]", "0.5"):
+        with pytest.raises(DataError, match=rf"^{tmp_path / 'a.jsonl'}:1: .* group "):
+            read(f'{{"text": "a", "label": 1, "doc": {value}}}', group="doc")
+    with pytest.raises(DataError, match=r"there is no key 'docs'. Did you mean 'doc'\?.* data\.format\.group to one"):
+        read('{"text": "a", "label": 1, "doc": 1}', group="docs")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from peftlab.data.batching import Division
 from peftlab.data.columns import Columns
+from peftlab.data.delimited import Delimited
+from peftlab.data.json_lines import JsonLines
 from peftlab.data.module import BudgetSpec, DataModule, DataSpec
 from peftlab.data.splits import Splits
 from peftlab.errors import ConfigError, DataError, SourceError
@@ -345,3 +348,158 @@ def test_describe_names_the_file_that_overfitting_validates_on(module):
     described = module(budget={"overfit_batches": 1}).describe()
     assert described["splits"]["validation"] == described["splits"]["train"]
     assert described["splits"]["validation"]["file"] == "train.txt"
+
+
+@pytest.fixture
+def of_texts(tmp_path: Path, tokenizer):
+    """Return a maker of data modules that have read JSON lines."""
+
+    def make(lines: list[dict], splits=None, **options) -> DataModule:
+        path = tmp_path / "all.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
+        spec = replace(
+            spec_of(path, splits or Splits(validation=0.3, test=0.2), long="truncate"), format=JsonLines(**options)
+        )
+        data = DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        data.load()
+        return data
+
+    return make
+
+
+REVIEWS = [
+    {"text": f"lamp {n} of {n * n} was {'kind' if n % 2 else 'warm'} to {n + 3}", "label": n % 2, "doc": n // 2}
+    for n in range(100)
+]
+
+
+class TestText:
+    """What comes in is valid Unicode, whatever the file holds."""
+
+    def test_half_a_character_is_mended_told_and_counted(self, of_texts, tmp_path, caplog):
+        lines = [dict(each) for each in REVIEWS]
+        lines[3]["text"] += " \ud83d"
+        lines[7]["text"] = "\udc00\U0001f600\ude00"
+        lines[9]["label"] = lines[11]["label"] = "odd\ud800"
+        data = of_texts(lines)
+        texts = {e.line: e for split in data.splits.values() for e in split.examples}
+        assert len(texts) == 100
+        assert texts[4].text.endswith("to 6 \ufffd")
+        assert texts[8].text == "\ufffd\U0001f600\ufffd"
+        assert data.task.labels == ["0", "1", "odd\ufffd"]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"the train split has odd characters, the first at {tmp_path / 'all.jsonl'}:4: "
+            "halves of characters, read as U+FFFD: 5"
+        ]
+        assert data.describe()["splits"]["train"]["mended_characters"] == 5
+        json.dumps(data.describe(), ensure_ascii=False).encode()
+
+    def test_control_characters_are_told_and_stay(self, of_texts, tmp_path, caplog):
+        lines = [dict(each) for each in REVIEWS]
+        lines[5]["text"] += "\0\x07"
+        data = of_texts(lines)
+        assert data.describe()["splits"]["train"]["control_characters"] == 2
+        assert f"first at {tmp_path / 'all.jsonl'}:6: control characters such as NUL, kept: 2" in caplog.text
+
+    def test_of_plain_text_nothing_is_said(self, of_texts, caplog):
+        described = of_texts(REVIEWS).describe()["splits"]
+        assert not caplog.records
+        for split in described.values():
+            assert split.keys() == {"file", "rows", "truncated_texts", "truncated_tokens", "dropped"}
+
+    def test_words_and_tags_too(self, folder_of, module, caplog):
+        class Halves(Columns):
+            def read(self, files):
+                found = super().read(files)
+                return {
+                    split: [e.mapped(lambda t: t.replace("Paris", "Par\ud83d")) for e in found[split]]
+                    for split in found
+                }
+
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content="Paris B-LOC\n\nRome B-LOC\n\nParis O\n")
+        task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
+        data = DataModule(
+            replace(spec_of(folder), format=Halves()), task, module().tokenizer, BudgetSpec(name="b", max_steps=1), 0
+        )
+        data.load()
+        assert [e.words for e in data.splits["test"].examples] == [["Par\ufffd"], ["Rome"], ["Par\ufffd"]]
+        assert {split["mended_characters"] for split in data.describe()["splits"].values()} == {2}
+
+    def test_odd_rows_are_counted_where_the_record_says_what_the_split_is(self, tmp_path, tokenizer):
+        for name in ("train", "dev", "test"):
+            (tmp_path / f"{name}.csv").write_text('text,label\n"a\nb",1\nc,2\n"d\n\ne",2\n')
+        task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
+        spec = replace(spec_of(tmp_path, long="truncate"), format=Delimited())
+        data = DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        data.load()
+        assert [split["rows_over_lines"] for split in data.describe()["splits"].values()] == [2, 2, 2]
+
+
+class TestGroups:
+    def test_they_are_held_out_whole(self, of_texts):
+        data = of_texts(REVIEWS, group="doc")
+        groups = [{e.group for e in split.examples} for split in data.splits.values()]
+        assert sum(map(len, groups)) == len(set().union(*groups)) == 50
+        assert all(groups)
+
+    def test_too_few_of_them(self, of_texts):
+        lines = [line | {"doc": "one"} for line in REVIEWS]
+        with pytest.raises(
+            DataError, match=r"of 100 examples in all\.jsonl, which are 1 group and held out by it, none"
+        ):
+            of_texts(lines, group="doc")
+
+    def test_documents_of_columns_are_kept_but_hold_nothing_together(self, folder_of, module):
+        part = sentences(150) + "\n"
+        folder = folder_of("with.txt", content=f"-DOCSTART- O\n\n{part}" * 4)
+        (folder / "without.txt").write_text(part * 4)
+        found, without = module(folder / "with.txt"), module(folder / "without.txt")
+        assert {e.group for split in found.splits.values() for e in split.examples} == set("0123")
+        assert [ids(found, split) for split in found.splits] == [ids(without, split) for split in without.splits]
+
+
+class TestIds:
+    @pytest.mark.parametrize("own", [["a", "b", "a"], ["7", "7", "8"]])
+    def test_two_examples_of_one_id_are_named(self, folder_of, module, own):
+        class Own(Columns):
+            def read(self, files):
+                return {
+                    split: [replace(e, id=i) for e, i in zip(found, own, strict=True)]
+                    for split, found in super().read(files).items()
+                }
+
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content="Rome B-LOC\n\nfell O\n\nParis B-LOC\n")
+        task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
+        data = DataModule(replace(spec_of(folder), format=Own()), task, None, BudgetSpec(name="b", max_steps=1), 0)
+        with pytest.raises(
+            DataError,
+            match=rf"the train split has two examples with the id '{own[0]}': .*train.txt:1 and .*train.txt:[35]",
+        ):
+            data.load()
+
+
+class TestDeclaredLabels:
+    @pytest.mark.parametrize(
+        ("typed", "labels"),
+        [
+            ([0, 1], ["0", "1"]),
+            ([True, False], ["true", "false"]),
+            ([None, "a"], ["null", "a"]),
+            (["007", "1e3", "yes"], ["007", "1e3", "yes"]),
+            ([-1, 10**20], ["-1", "1" + "0" * 20]),
+            (None, None),
+        ],
+    )
+    def test_they_are_texts_as_in_the_data(self, typed, labels):
+        assert spec_of(Path(), labels=typed).labels == labels
+
+    @pytest.mark.parametrize("typed", [[1e3, "a"], ["a", 0.5], [float("nan")]])
+    def test_other_numbers_are_to_be_quoted(self, typed):
+        with pytest.raises(ValidationError, match=r"put the label in quotes, as in \"data\.labels=\['"):
+            spec_of(Path(), labels=typed)
+
+    @pytest.mark.parametrize("typed", ["a", 3, [["a"]], [{"a": 1}]])
+    def test_anything_else_is_refused(self, typed):
+        with pytest.raises(ValidationError):
+            spec_of(Path(), labels=typed)

@@ -192,3 +192,34 @@ def test_detect_scheme_on_random_data_sets() -> None:
 def test_bio_labels_keep_the_order_of_the_types() -> None:
     assert bio_labels(["PER", "LOC"]) == ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     assert bio_labels([]) == ["O"]
+
+
+def in_ioe(tags: list[str], scheme: str) -> list[str]:
+    converted = []
+    for tag, after in zip(tags, [*tags[1:], "O"], strict=False):
+        last = tag != "O" and not after.startswith("I-")
+        marked = last and (scheme == "ioe2" or after == f"B-{tag[2:]}")
+        converted.append("O" if tag == "O" else f"{'E' if marked else 'I'}-{tag[2:]}")
+    return converted
+
+
+def test_other_letters_and_marked_ends_are_the_same_entities() -> None:
+    random_ = random.Random(4)
+    for _ in range(2000):
+        tags = random_bio(random_)
+        bmes = [tag.replace("I-", "M-", 1) for tag in in_bioes(tags)]
+        assert to_bio(bmes, "bioes") == to_bio(in_bioes(tags, single="W"), "bioes") == tags
+        for scheme in ("ioe1", "ioe2"):
+            assert to_bio(in_ioe(tags, scheme), scheme) == repaired_bio(in_ioe(tags, scheme)) == tags
+
+
+def test_detect_marked_ends_on_random_data_sets_with_a_few_mistakes() -> None:
+    random_ = random.Random(5)
+    touching = ["B-PER", "I-PER", "B-PER", "O"]
+    for _ in range(30):
+        sentences = [*(random_bio(random_) for _ in range(20)), touching, touching]
+        for scheme in ("ioe1", "ioe2"):
+            assert detect_scheme([in_ioe(tags, scheme) for tags in sentences]) == scheme
+        assert detect_scheme([*sentences, ["O", "S-PER"]]) == "bio"
+        assert detect_scheme([*map(in_bioes, sentences), ["B-PER", "O"]]) == "bioes"
+        assert detect_scheme([*map(in_iob1, sentences), touching]) == "iob1"

@@ -1,0 +1,94 @@
+"""How the command reads texts and objects."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from peftlab import cli
+from peftlab.errors import DataError
+
+ANY = SimpleNamespace(from_input=lambda given, id: given)
+"""A task that takes all objects."""
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Give the process these bytes, read as a locale without UTF-8 has them."""
+
+    def give(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii", errors="strict"))
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"Oslo\nRome\n", ["Oslo", "Rome"]),
+        (b"\xef\xbb\xbfOslo\r\nRome", ["Oslo", "Rome"]),
+        ("Zürich\n\n東京\n".encode(), ["Zürich", "", "東京"]),
+        (b"Oslo\rRome\r", ["Oslo", "Rome"]),
+        (b"a\rb\nc\n", ["a\rb", "c"]),
+        ("Oslo\nRome\n".encode("utf-16"), ["Oslo", "Rome"]),
+        (b"", []),
+    ],
+)
+def test_stdin_has_the_lines_of_a_file(stdin, tmp_path, content, lines):
+    stdin(content)
+    (tmp_path / "texts").write_bytes(content)
+    assert list(cli._lines("-")) == list(cli._lines("texts")) == lines
+
+
+@pytest.mark.parametrize("content", [b"Oslo \xe9\n", b"Oslo \xe9", b"Oslo \xc3\n"])
+def test_bytes_that_are_not_utf_8_are_told_alike(stdin, tmp_path, content):
+    stdin(b"Rome\n" + content)
+    (tmp_path / "texts").write_bytes(b"Rome\n" + content)
+    for name, shown in (("-", "stdin"), ("texts", "texts")):
+        with pytest.raises(DataError, match=rf"^{shown}:2: byte 0x(e9|c3) is not UTF-8\. Save the file as UTF-8\.$"):
+            list(cli._lines(name))
+
+
+def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_may(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    Path("link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(DataError, match=f"^{name}: is a named pipe. Name a file, or - for stdin.$"):
+            list(cli._lines(name))
+    read, write = os.pipe()
+    os.write(write, b"Oslo\n")
+    os.close(write)
+    assert list(cli._lines(f"/dev/fd/{read}")) == ["Oslo"]
+    os.close(read)
+
+
+def test_a_link_to_nowhere_and_a_folder(tmp_path):
+    Path("gone").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"^gone: is a link to 'nowhere', where nothing is"):
+        list(cli._lines("gone"))
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        list(cli._lines(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a"} {"text": "b"}', "more than one value in it"),
+        ('{"text": "a",\n"n": 1}', "goes over 2 lines"),
+        ('{"text": "a", "text": "b"}', "the key 'text' is there twice"),
+        ('[{"text": "a"}]', "is an array of 1 objects"),
+        ('"a"', 'is no JSON object. Write one a line, such as {"text": ...}.'),
+        ("a", "is not JSON"),
+    ],
+)
+def test_objects_are_read_as_those_of_data_are(stdin, content, message):
+    stdin(f'\n{{"text": "before"}}\n{content}\n'.lstrip().encode())
+    with pytest.raises(DataError) as error:
+        list(cli._objects("-", ANY))
+    assert str(error.value).startswith("stdin:2: ")
+    assert message in str(error.value)
