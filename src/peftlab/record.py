@@ -44,6 +44,7 @@ NOT_RESULT = (
     "sweep_dir",  # where the run folders of a sweep lie
     "existing",  # what to do about a run that is there already
     "allow",  # permits classes to be named; those that are named stand in the configuration themselves
+    "task.top_k",  # how much of the predictions is kept
     "trainer.threads",  # environment: the record keeps it there
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
@@ -74,6 +75,11 @@ NOT_RESULT = (
     "model.source.licence",  # a note
 )
 """Dotted keys of the configuration that cannot change a result, whole groups included: no part of a run's identity."""
+
+ADDED: dict[str, Any] = {
+    "task.class_weights": None,
+}
+"""Dotted keys that came later, each with the value that means what runs did before: with it, no part of the identity."""
 
 # the user's own settings of how git shows differences must not change their digest
 _DIFF_FORMAT = [
@@ -122,8 +128,13 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets."""
-    decides: dict[str, Any] = mask_own(_without(config, NOT_RESULT))
+    """Return the resolved configuration without the keys in `NOT_RESULT` and without secrets.
+
+    The keys in `ADDED` are left out where they have their value there.
+    """
+    values = dict(leaves(config))
+    neutral = [key for key, value in ADDED.items() if key in values and values[key] == value]
+    decides: dict[str, Any] = mask_own(_without(config, [*NOT_RESULT, *neutral]))
     return decides
 
 

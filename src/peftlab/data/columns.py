@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -29,6 +29,8 @@ class Columns:
     the line feed ends a line (a carriage return before it is dropped); files are UTF-8, with or without a byte order
     mark.
     """
+
+    pair: ClassVar[None] = None
 
     word_column: int = 0
     """The column of the word: from 0, or from -1 backwards from the last."""

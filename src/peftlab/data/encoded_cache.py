@@ -24,7 +24,7 @@ log = logging.getLogger("peftlab")
 _TOLD: set[Path] = set()
 """Folders that could not be written: told once, not once a split."""
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the meaning of the stored arrays changes."""
 
 
