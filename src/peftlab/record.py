@@ -79,7 +79,7 @@ NOT_RESULT = (
 ADDED: dict[str, Any] = {
     "task.class_weights": None,
 }
-"""Dotted keys that came later, each with the value that means what runs did before: with it, no part of the identity."""
+"""Dotted keys that came later, each with the value that means what runs did before; no part of the identity with it."""
 
 # the user's own settings of how git shows differences must not change their digest
 _DIFF_FORMAT = [

@@ -42,8 +42,8 @@ def words_of(text: str) -> list[tuple[int, int]]:
     - in abbreviations of single letters (U.S., a.m.) and after an initial (J. Smith);
     - where marks are repeated: ..., --, `` and ''.
 
-    Chinese characters and Japanese kana are words one by one, and so are emoji. English endings are cut off: Germany
-    's, do n't. This is how CoNLL-2003 and its like are written; other abbreviations lose their period (Corp . and Mr .).
+    Chinese characters, Japanese kana and emoji are words one by one. English endings are cut off: Germany 's, do n't.
+    This is how CoNLL-2003 and its like are written; other abbreviations lose their period (Corp . and Mr .).
 
     Combining marks, variation selectors, joiners and skin tones stay with the character before them, so that composed
     and decomposed text (NFC, NFD) give the same words, and an emoji of several characters is one word, as a flag is.

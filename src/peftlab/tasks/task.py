@@ -181,7 +181,7 @@ class Task(ABC):
         return {}
 
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return what an answer says of what the model does not see of the example at `index`; nothing if it sees all."""
+        """Return what an answer says of that part of the example at `index` that the model does not see, if any."""
         return {}
 
     @abstractmethod
