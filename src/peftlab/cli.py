@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_OPTION = re.compile(r"-(?!\d*\.?\d+$)[^\s=]+(=|$)")
+"""What an option looks like, as argparse sees it: no number, and no text with spaces."""
+
+
 class _InAnyOrder(argparse.ArgumentParser):
     """A parser whose options may stand before, between and after its arguments; after ``--`` all are arguments.
 
@@ -53,7 +58,7 @@ class _InAnyOrder(argparse.ArgumentParser):
             if text == "--":
                 arguments += todo
                 break
-            is_option = text.startswith("-") and text != "-"
+            is_option = _OPTION.match(text) is not None
             (options if is_option else arguments).append(text)
             if is_option and todo and self._takes_a_value(text):
                 options.append(todo.pop(0))

@@ -162,7 +162,7 @@ class FinishedRun:
     def answers(
         self, texts: Iterable[str | Sequence[str] | Mapping[str, Any]], at_once: int
     ) -> Iterator[dict[str, Any]]:
-        """Yield the answers to `texts`, as `predict` does, `at_once` computed together; at the end tell what is lost."""
+        """Yield the answers to `texts`, as of `predict`, computing `at_once` together; tell at the end what is lost."""
         objects = (_as_object(text, f"texts[{n}]") for n, text in enumerate(texts))
         lost: Counter[str] = Counter()
         start = 0

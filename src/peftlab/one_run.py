@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from peftlab import backbone, masking, run_folder
+from peftlab import backbone, masking, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of, preferred_attention
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
@@ -168,6 +168,7 @@ def run(
         ready = prepare(cfg)
         config, spec, pretrained, data = ready.config, ready.spec, ready.pretrained, ready.data
         tuner = build(ready)
+        no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data)
         config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config

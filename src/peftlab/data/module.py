@@ -269,10 +269,13 @@ class DataModule(L.LightningDataModule):
         """Return the same of the section `task`."""
         return {} if self.task.class_weights is None else {"class_weights": self.task.class_weights}
 
+    def steps_of_epoch(self) -> int:
+        """Return the number of optimiser steps in an epoch."""
+        return len(self._training_batches()) // self.division.accumulate
+
     def validation_interval(self) -> int:
         """Return the number of forward passes between validations: those of whole optimiser steps."""
-        steps = len(self._training_batches()) // self.division.accumulate
-        return max(1, round(self.budget.validate_every * steps)) * self.division.accumulate
+        return max(1, round(self.budget.validate_every * self.steps_of_epoch())) * self.division.accumulate
 
     @property
     def longest(self) -> int:

@@ -20,7 +20,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from peftlab.console import clock, start_logging
-from peftlab.errors import RunError, UserError
+from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.exits import Signals
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
@@ -66,7 +66,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, argumen
         with looking(slots) as looker:
             cells = Cells(composer(context, config), space.fixed, looker)
             example = cells(Proposal(space.example()))
-            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: example.mode})}
+            objectives = _objectives(spec, example)
             plan = make_plan(spec, space, objectives, cells.default_of, slots[0].share if slots else 1.0)
             board = _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
     if failed := board.summary()["counts"].get("failed"):
@@ -84,7 +84,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
         slots = slots_of(local, local.config)
         with looking(slots) as looker:
             cells = Cells(composer(local.hydra_context, local.config), fixed, looker)
-            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
+            objectives = _objectives(spec, cells(proposals[0]))
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat itself
             plan = GridPlan(list(once.values()))
             board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config)
@@ -97,6 +97,22 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
         done.return_value = trial.score if trial.state == "completed" else RunError(trial.error or trial.state)
         returns.append(done)
     return returns
+
+
+def _objectives(spec: SweepSpec, example: Cell) -> dict[str, str]:
+    """Return what the sweep optimises, and in which direction.
+
+    Raises:
+        ConfigError: the direction of the score that selects checkpoints is not the one that is asked for.
+    """
+    asked = dict(spec.objectives or {SELECTION: example.mode})
+    if asked.get(SELECTION, example.mode) != example.mode:
+        raise ConfigError(
+            f"sweep.objectives.{SELECTION} = '{asked[SELECTION]}': that is the {example.metric}, of which "
+            f"{'less' if example.mode == 'min' else 'more'} is better. Set it to {example.mode}, or leave the "
+            "objectives out"
+        )
+    return asked
 
 
 def _run(
