@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from lightning.pytorch.callbacks import EarlyStopping
 
 from peftlab.config import RunSpec
-from peftlab.data.module import DataModule
+from peftlab.data.module import DataModule, DataSpec
 from peftlab.hardware import TrainerSpec
 from peftlab.methods.method import is_of_head
 from peftlab.tuner import Tuner
@@ -25,7 +25,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
     for line in (
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
-        *_of_hardware(spec.trainer, spec.data.batch_size),
+        *_of_hardware(spec.trainer, spec.data),
     ):
         log.warning("no effect: %s", line)
 
@@ -65,13 +65,14 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
         )
 
 
-def _of_hardware(trainer: TrainerSpec, batch_size: int) -> Iterator[str]:
+def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:
     """Yield which parts of a batch are empty, and what is set for a strategy that is not used."""
     parts = trainer.accumulate * trainer.world_size
-    if parts > batch_size:
+    if parts > data.batch_size and data.batch_tokens is None:
         yield (
             f"trainer.accumulate={trainer.accumulate} on {trainer.world_size} devices: a batch of "
-            f"data.batch_size={batch_size} has no {parts} parts; {parts - batch_size} of them are empty in every step"
+            f"data.batch_size={data.batch_size} has no {parts} parts; "
+            f"{parts - data.batch_size} of them are empty in every step"
         )
     for key, strategy in _OF_STRATEGY.items():
         default = TrainerSpec.__dataclass_fields__[key].default

@@ -135,7 +135,9 @@ class TestDecode:
         kept = task.kept(predictions, logits, batch)
         all_ = [{"neg": 0.3333333, "pos": 0.6666667}, {"neg": 0.75, "pos": 0.25}]
         best = [{"pos": 0.6666667}, {"neg": 0.75}]
-        assert [one["probabilities"] for one in kept] == (best if top_k == 1 else all_)
+        expected = [pytest.approx(of_one, abs=1e-7) for of_one in (best if top_k == 1 else all_)]
+        assert [one["probabilities"] for one in kept] == expected
+        assert kept[0]["probabilities"]["pos"] == 0.6666667
         assert [one["group"] for one in kept] == ["author", None]
         assert all(one.items() >= before.items() for one, before in zip(kept, predictions, strict=True))
 

@@ -81,7 +81,7 @@ def test_marks_stay_with_what_is_before_them(text, expected):
     assert normalised("NFC", text) == normalised("NFD", text)
 
 
-@given(st.text(alphabet="aÉéüがパ각힣Åñ.,'’s -1ज़か\u0301\u3099\u200d\ufe0f👩🇩≠") | st.text())
+@given(st.text(alphabet="aÉéüがパ각힣Åñ.,'\u2019s -1ज़か\u0301\u3099\u200d\ufe0f👩🇩≠") | st.text())
 def test_composed_and_decomposed_text_have_the_same_words(text):
     assert normalised("NFC", text) == normalised("NFD", text)
 
