@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_OPTION = re.compile(r"-(?!\d*\.?\d+$)[^\s=]+(=|$)")
+"""What an option looks like, as argparse sees it: no number, and no text with spaces."""
+
+
+class _InAnyOrder(argparse.ArgumentParser):
+    """A parser whose options may stand before, between and after its arguments; after ``--`` all are arguments.
+
+    argparse itself gives an argument that takes any number all that stand before the first option, none maybe.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # an overload for every kind of namespace
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse the options first, and then all arguments together."""
+        options: list[str] = []
+        arguments: list[str] = []
+        todo = list(sys.argv[1:] if args is None else args)
+        while todo:
+            text = todo.pop(0)
+            if text == "--":
+                arguments += todo
+                break
+            is_option = _OPTION.match(text) is not None
+            (options if is_option else arguments).append(text)
+            if is_option and todo and self._takes_a_value(text):
+                options.append(todo.pop(0))
+        return super().parse_known_args([*options, *(["--", *arguments] if arguments else [])], namespace)
+
+    def _takes_a_value(self, text: str) -> bool:
+        """Return whether what follows an option belongs to it; an option may be cut short where only one begins so."""
+        known = self._option_string_actions
+        names = [text] if text in known else [name for name in known if name.startswith(text)]
+        return len(names) == 1 and known[names[0]].nargs != 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peftlab", description="Look at runs and use finished ones.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    anew = argparse.ArgumentParser(add_help=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_InAnyOrder)
+    anew = _InAnyOrder(add_help=False)
     anew.add_argument("--json", action="store_true", help="print JSON")
-    finished = argparse.ArgumentParser(add_help=False, parents=[anew])
+    finished = _InAnyOrder(add_help=False, parents=[anew])
     finished.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
-    swept = argparse.ArgumentParser(add_help=False, parents=[anew])
+    swept = _InAnyOrder(add_help=False, parents=[anew])
     swept.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
 
     command = commands.add_parser("runs", parents=[anew], help="a table of runs, the newest first")
@@ -74,8 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--jsonl",
         metavar="FILE",
-        help="one JSON object a line, with `text` and what else the task takes (`words`, or `text_pair`); its other "
-        "keys are passed on; - is stdin; prints JSON",
+        help="one JSON object a line, with `text` and what else the task takes (`words`, or `text_pair`), or as the "
+        "run's data calls them; its other keys are passed on, as given_KEY where an answer has KEY; - is stdin; prints "
+        "JSON",
     )
     command.set_defaults(command=_predict)
 
@@ -180,7 +216,8 @@ def _evaluate(given: argparse.Namespace) -> None:
     if given.json:
         scores = [vars(score) | {"equal": score.equal} for score in found.scores]
         elsewhere = {key: {"run": then, "here": here} for key, (then, here) in found.elsewhere.items()}
-        document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores, "elsewhere": elsewhere}
+        document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores}
+        document |= {"lost": found.lost, "elsewhere": elsewhere}
         print(json.dumps(document, indent=2, ensure_ascii=False))
         return
     print(f"run: {run.folder.path}")
@@ -190,6 +227,8 @@ def _evaluate(given: argparse.Namespace) -> None:
         lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
     print(_table(lines))
     print(f"scorer: {run.spec.task.scorer}")
+    for split, counts in found.lost.items():
+        print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
     if found.equal is not None:
         print("equal to the record to the last digit" if found.equal else "not equal to the record")
     for key, (then, here) in found.elsewhere.items():
@@ -200,13 +239,9 @@ def _predict(given: argparse.Namespace) -> None:
     if bool(given.texts) == bool(given.file or given.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
     with _loaded(given.run) as run:
-        if given.jsonl:
-            objects = _objects(given.jsonl, run.spec.task)
-        else:
-            objects = ({"text": text} for text in given.texts or _lines(given.file))
-        while chunk := list(islice(objects, _CHUNK)):
-            for answer in run.predict(chunk):
-                print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
+        texts = _objects(given.jsonl, run) if given.jsonl else given.texts or _lines(given.file)
+        for answer in run.answers(texts, _CHUNK):
+            print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -325,12 +360,15 @@ def _objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
 
 def _answer(answer: dict[str, Any]) -> str:
     """Return an answer for people: the text, and below it what was found, a line each; objects are left to JSON."""
-    given = answer.pop("text")
-    lists = [value for value in answer.values() if isinstance(value, list)]
-    lines = [[_cell(part) for part in one.values()] for found in lists for one in found]
-    if single := [_cell(value) for value in answer.values() if not isinstance(value, list | dict)]:
+    text = answer.pop("text")
+    notes = {key: value for key, value in answer.items() if isinstance(value, int)}
+    others = [value for key, value in answer.items() if key not in notes]
+    lines = [[_cell(part) for part in one.values()] for one in chain(*(v for v in others if isinstance(v, list)))]
+    if single := [_cell(value) for value in others if not isinstance(value, list | dict)]:
         lines.insert(0, single)
-    return f"{given}\n{_table(lines, indent='  ')}" if lines else f"{given}\n  -"
+    shown = f"{text}\n{_table(lines, indent='  ')}" if lines else f"{text}\n  -"
+    said = [key if value is True else f"{value} {key}" for key, value in notes.items()]
+    return f"{shown}\n  ({', '.join(said).replace('_', ' ')})" if said else shown
 
 
 def _shown(row: dict[str, Any]) -> Iterable[Any]:

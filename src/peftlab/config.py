@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
@@ -37,7 +37,7 @@ from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
-from peftlab.tasks.task import Task
+from peftlab.tasks.task import Direction, Task
 from peftlab.validation import checked, explain, unknown_key
 
 ALLOWED_PREFIXES = (
@@ -86,13 +86,24 @@ class RunSpec:
     allow: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check that the folder is one below ``runs/``, and can be made."""
+        """Check that the folder is one below ``runs/`` and can be made, and what concerns several sections."""
+        self._check_directions()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder("name" if self.name else "name (by task, data.name and method)", Path(self.run_name))
         for key, folder in (("run_dir", self.run_dir), ("sweep_dir", self.sweep_dir)):
             if folder is not None:
                 check_folder(key, folder)
+
+    def _check_directions(self) -> None:
+        for name, callback in self.callbacks.items():
+            monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+            direction = direction_of(self.task, monitor)
+            if direction is not None and mode in get_args(Direction) and mode != direction:
+                raise ConfigError(
+                    f"callbacks.{name}.mode = '{mode}': of {monitor}, {'less' if direction == 'min' else 'more'} is "
+                    f"better. Set callbacks.{name}.mode={direction}, or null where the key is there"
+                )
 
     @property
     def run_name(self) -> str:
@@ -118,7 +129,34 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
+    _resolve_directions(resolved)
     return resolved
+
+
+def _resolve_directions(config: dict[str, Any]) -> None:
+    """Give the selection of `config` and the callbacks that watch a score the direction of their score, where null."""
+    prefixes = (*ALLOWED_PREFIXES, *_packages(config.get("allow") or []))
+    _check_names(config, "", prefixes)
+    task = _build(config.get("task"), "task", prefixes)
+    if not isinstance(task, Task):
+        return  # `validate` says what is wrong
+    config["task"]["selection"]["mode"] = task.selection.mode
+    for name, node in config["callbacks"].items():
+        if isinstance(node, dict) and "monitor" in node and node.get("mode", "") is None:
+            node["mode"] = direction_of(task, node["monitor"])
+            if node["mode"] is None:
+                raise ConfigError(
+                    f"callbacks.{name}.mode is null, and whether more of '{node['monitor']}' is better is not known: "
+                    f"set callbacks.{name}.mode=min or max"
+                )
+
+
+def direction_of(task: Task, monitor: Any) -> Direction | None:
+    """Return whether more of what a callback watches is better; None where that is not known."""
+    split, _, score = str(monitor).partition("/")
+    if score == "loss" or (split in ("validation", "test") and score in task.scores):
+        return task.direction(score)
+    return None
 
 
 def _resolve_adapter(adapter: str | dict[str, str]) -> dict[str, str]:

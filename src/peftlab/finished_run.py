@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ from peftlab.backbone import check_length, positions
 from peftlab.callbacks.predictions import Predictions
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
-from peftlab.data.module import DataModule, takes_folders
+from peftlab.data.form import form_of
+from peftlab.data.module import DataModule, listed, takes_folders
 from peftlab.data.splits import file_of, named_for
 from peftlab.disk import writing
-from peftlab.errors import DataError, SourceError, UserError
+from peftlab.errors import ConfigError, DataError, SourceError, UserError
 from peftlab.hardware import AUTOCAST
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
@@ -34,6 +37,7 @@ from peftlab.one_run import build_tuner, describe, score, store_and_compile
 from peftlab.process_state import restored
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
+from peftlab.runs import CONFIG
 from peftlab.tasks.task import Batch
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
@@ -69,6 +73,8 @@ class Evaluation:
     """Scores of a finished run, computed anew."""
 
     scores: list[Score]
+    lost: dict[str, dict[str, int]]
+    """What the model has not seen of a split: counts, by what they count; a split that was seen whole is not in it."""
     elsewhere: dict[str, tuple[Any, Any]]
     """What the run had of the environment and what is here, where they differ: it may change the last digits."""
 
@@ -116,6 +122,7 @@ class FinishedRun:
             )
         config = folder.read_config(unused=("callbacks", "logger"))
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
+        config["task"]["selection"] |= {"mode": None}  # the best checkpoint is chosen, whatever direction that went
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
         if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
             log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
@@ -145,32 +152,63 @@ class FinishedRun:
         """Return what the model finds in each of `texts`, in the precision of the run.
 
         A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
-        "text_pair": ...}``. Each answer has ``text``, or ``words``, or what the object has, and beside it what the
-        task's `predict` returns. Texts of any length will do: long ones are cut as in training.
+        "text_pair": ...}``; its texts may be called as in the data that the run was trained on. Each answer has
+        ``text``, or ``words``, or what the object has, and beside it what the task's `predict` returns. Where an object
+        has a key that an answer has, its own value is kept as ``given_KEY``. Texts of any length will do: long ones are
+        cut as in training; an answer to a text of which something is not seen says so, see `Task.lost`.
 
         Raises:
-            DataError: the task does not take such objects.
+            DataError: the task does not take such objects, or the run was trained on pairs and this is none, or the
+                other way round; names the first one by its index.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str | Mapping):
             raise TypeError("predict takes a list of texts: write predict([text])")
-        if not texts:
-            return []
-        task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
+        return list(self.answers(texts, len(texts)))
+
+    def answers(
+        self, texts: Iterable[str | Sequence[str] | Mapping[str, Any]], at_once: int
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the answers to `texts`, as of `predict`, computing `at_once` together; tell at the end what is lost."""
         door = Door()
-        inputs: list[dict[str, Any]] = [door.value(_as_object(text)) for text in texts]
+        objects = (door.value(_as_object(text, f"texts[{n}]")) for n, text in enumerate(texts))
+        lost: Counter[str] = Counter()
+        start = 0
+        while chunk := list(islice(objects, at_once)):
+            yield from self._answers(chunk, start, lost)
+            start += len(chunk)
+        if text := listed(lost):
+            log.warning("not seen of what was given (data.max_tokens=%d): %s", self._max_tokens(self.tuner), text)
         if door.findings:
             log.warning("the texts have odd characters: %s", door.findings)
-        examples = [task.from_input(given, f"text:{n}") for n, given in enumerate(inputs)]
+
+    def _answers(self, inputs: Sequence[Mapping[str, Any]], start: int, lost: Counter[str]) -> list[dict[str, Any]]:
+        """Return the answers to `inputs`, the first of which is number `start`, and add to `lost` what is not seen."""
+        task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
+        examples = []
+        for number, given in enumerate(inputs, start):
+            try:
+                examples.append(self.from_input(given, f"text:{number}"))
+            except DataError as error:
+                raise DataError(f"texts[{number}]: {error}") from error
         encoded = task.encode(examples, self.tokenizer, **options)
-        answers: dict[int, dict[str, Any]] = {}
+        lost.update(task.all_lost(encoded))
+        found: dict[int, dict[str, Any]] = {}
         device = self._device
         tuner = self.tuner.to(device)
         dtype = AUTOCAST.get(self.spec.trainer.precision)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):
                 batch = _to(device, task.collate(examples, encoded, indices))
-                answers |= zip(indices, task.predict(tuner(batch), batch), strict=True)
-        return [given | answers[n] for n, given in enumerate(inputs)]
+                found |= zip(indices, task.predict(tuner(batch), batch), strict=True)
+        return [_beside(given, found[n] | task.lost(encoded, n)) for n, given in enumerate(inputs)]
+
+    def from_input(self, given: Mapping[str, Any], id: str) -> Any:
+        """Return the example in an object, which has to be of the form of those that the run was trained on.
+
+        Raises:
+            DataError: it is not; says what is expected.
+        """
+        return self.spec.task.from_input(form_of(self.spec.data.format).usual(given), id)
 
     @restored()
     def evaluate(
@@ -206,7 +244,9 @@ class FinishedRun:
             chosen = list(splits) or ["test"]
             options = {"max_tokens": self._max_tokens(tuner)}
             known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-            known.load_new(_new_files(Path(data), chosen, takes_folders(spec.data.format)))
+            files = _new_files(Path(data), chosen, takes_folders(spec.data.format))
+            with _of_the_form_of(self.folder.path):
+                known.load_new(files)
         check_length(tuner.model, known.longest, spec.peft.virtual_tokens)
         store_and_compile(tuner.model, spec.trainer)
         trainer = L.Trainer(
@@ -227,7 +267,8 @@ class FinishedRun:
                 for split in chosen
                 for name, value in score(trainer, tuner, known, split).items()
             ]
-            return Evaluation(found, {} if data is not None else self._elsewhere(known, tuner))
+            lost = {split: counts for split in chosen if (counts := known.lost(split))}
+            return Evaluation(found, lost, {} if data is not None else self._elsewhere(known, tuner))
 
     def export(self, folder: str | Path) -> Exported:
         """Write the model as plain transformers has it, with tokenizer and model card, and check it.
@@ -330,10 +371,39 @@ def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Pa
     return files
 
 
-def _as_object(text: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+@contextmanager
+def _of_the_form_of(run: Path) -> Iterator[None]:
+    """Around reading new data: a mistake in it is not mended by an option, which messages otherwise tell of."""
+    try:
+        yield
+    except (DataError, ConfigError) as error:
+        raise type(error)(
+            f"{error} (new data has to be of the form and labels of the run's own: {run / CONFIG})"
+        ) from error
+
+
+def _as_object(text: Any, name: str) -> dict[str, Any]:
+    """Return `text` as an object.
+
+    Raises:
+        DataError: it is nothing that can be one.
+    """
     if isinstance(text, Mapping):
         return dict(text)
-    return {"text": text} if isinstance(text, str) else {"words": list(text)}
+    if isinstance(text, str):
+        return {"text": text}
+    if isinstance(text, Sequence) and not isinstance(text, bytes):
+        return {"words": list(text)}
+    raise DataError(f"{name}: is a {type(text).__name__}; expected a text, a list of words, or an object")
+
+
+def _beside(given: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an object has and the answer to it; where both have a key, the object's own is ``given_KEY``."""
+    names = {key: key for key in given}
+    for key in given.keys() & answer.keys():
+        while names[key] in {*given, *answer}:
+            names[key] = f"given_{names[key]}"
+    return {names[key]: value for key, value in given.items()} | dict(answer)
 
 
 def _to(device: torch.device, batch: Batch) -> Batch:

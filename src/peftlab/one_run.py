@@ -16,14 +16,14 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from peftlab import backbone, masking, run_folder
+from peftlab import backbone, masking, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, head_of, preferred_attention
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.callbacks.memory import Memory
-from peftlab.callbacks.predictions import Predictions, is_last_validation
+from peftlab.callbacks.predictions import Predictions
 from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
@@ -46,7 +46,7 @@ from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
 from peftlab.tensor_files import load_into
 from peftlab.tracking import Tracking, log_tables
-from peftlab.tuner import Tuner
+from peftlab.tuner import Tuner, is_last_validation
 
 log = logging.getLogger("peftlab")
 
@@ -75,6 +75,8 @@ class Sources:
     """Of `data.source`."""
     read: Mapping[str, Any]
     """Of `data`."""
+    task: Mapping[str, Any]
+    """Of `task`."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
@@ -83,6 +85,7 @@ class Sources:
         config["model"]["source"] |= self.model
         config["data"]["source"] |= self.data
         config["data"] |= self.read
+        config["task"] |= self.task
         return identity(config, self.data_sha256, self.weights_sha256)
 
 
@@ -117,7 +120,14 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
     data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
     data.load()
-    sources = Sources(pretrained.resolved, data.source, data.resolved(), data.sha256, pretrained.weights_sha256)
+    sources = Sources(
+        model=pretrained.resolved,
+        data=data.source,
+        read=data.resolved(),
+        task=data.resolved_task(),
+        data_sha256=data.sha256,
+        weights_sha256=pretrained.weights_sha256,
+    )
     return Prepared(config, spec, pretrained, data, sources, sources.complete(config))
 
 
@@ -158,6 +168,7 @@ def run(
         ready = prepare(cfg)
         config, spec, pretrained, data = ready.config, ready.spec, ready.pretrained, ready.data
         tuner = build(ready)
+        no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data)
         config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config

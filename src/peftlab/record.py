@@ -44,6 +44,7 @@ NOT_RESULT = (
     "sweep_dir",  # where the run folders of a sweep lie
     "existing",  # what to do about a run that is there already
     "allow",  # permits classes to be named; those that are named stand in the configuration themselves
+    "task.top_k",  # how much of the predictions is kept
     "trainer.threads",  # environment: the record keeps it there
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
@@ -77,6 +78,7 @@ NOT_RESULT = (
 
 ADDED: dict[str, Any] = {
     "data.format.group": None,
+    "task.class_weights": None,
 }
 """By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
 a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""

@@ -54,8 +54,9 @@ FEWEST_SEEDS = 3
 Outcome = Literal["identical", "equivalent", "different", "not comparable"]
 
 _ADAPTER, _TRAIL = f"adapter/{ADAPTER_WEIGHTS}", "trail.jsonl"
-_LEFT_THE_SAME = (_TRAIL, _ADAPTER, "predictions/validation.jsonl", "predictions/test.jsonl")
-"""Files that the same training leaves the same, byte for byte."""
+_PREDICTIONS = ("predictions/validation.jsonl", "predictions/test.jsonl")
+_LEFT_THE_SAME = (_TRAIL, _ADAPTER, *_PREDICTIONS)
+"""Files that the same training leaves the same, byte for byte; a later version may add keys to predictions."""
 
 _CAUSES_TOLD = 3
 """How many of a kind the text names; `reproduction.json` has them all."""
@@ -259,7 +260,9 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     for name in _LEFT_THE_SAME:
         file = folder.path / name
         then = before.get(name) or (file_sha256(file) if file.is_file() else None)
-        if then != now.get(name) and not (then is None and name == _TRAIL):  # an older run has none
+        if then == now.get(name) or (then is None and name == _TRAIL):  # an older run has none
+            continue
+        if name not in _PREDICTIONS or not _same_answers(file, again.folder / name):
             yield Cause("result", name, then, now.get(name))
     scores = [{f"{m['split']} {m['name']}": m["value"] for m in record["metrics"]} for record in (one, other)]
     for key, (then, value) in differences(*scores).items():
@@ -267,6 +270,18 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     for key, (then, value) in differences(_facts(one), _facts(other)).items():
         if then is not None:  # what only a later version records contradicts nothing
             yield Cause("result", f"record.json: {key}", then, value)
+
+
+def _same_answers(recorded: Path, again: Path) -> bool:
+    """Return whether two files of predictions say the same of each example, in all that the recorded one says."""
+    try:
+        then, now = (
+            {row["id"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
+            for file in (recorded, again)
+        )
+        return then.keys() == now.keys() and all(row.items() <= now[id].items() for id, row in then.items())
+    except (OSError, ValueError, LookupError, TypeError):  # there is nothing to compare: the digests differ
+        return False
 
 
 def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:

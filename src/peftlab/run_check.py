@@ -163,9 +163,9 @@ def _composed_again(record: Mapping[str, Any], config: Mapping[str, Any]) -> dic
 def _settle(config: dict[str, Any], settled: Mapping[str, Any]) -> None:
     """Give what is left open in `config` the values of `settled`, which the run has found."""
     for key, value in config.items():
-        if isinstance(value, dict) and isinstance(settled.get(key), dict):
+        if isinstance(value, dict) and isinstance(settled.get(key), dict) and key != "class_weights":
             _settle(value, settled[key])
-        elif value in (None, "auto"):
+        elif value in (None, "auto") or key == "class_weights":
             config[key] = settled.get(key)
 
 

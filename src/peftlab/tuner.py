@@ -223,15 +223,19 @@ class Tuner(L.LightningModule):
         self._step_loss = torch.tensor(0.0)
         return self._parts
 
+    def objective(self, batch: Batch) -> Tensor:
+        """Return what training minimises on `batch`: the loss of the task, and the penalty of the method."""
+        loss = self.task.loss(self(batch), batch)
+        penalty = self.method.penalty(self.model)
+        return loss if penalty is None else loss + penalty
+
     def _loss(self, batch: Batch) -> Tensor:
         """Return the loss of a part of a batch, see `training_step`, and add it to that of the step.
 
         Where it is not finite, neither is its gradient, so that the norm of the step's gradient tells of both, to all
         ranks alike.
         """
-        loss = self.task.loss(self(batch), batch)
-        if (penalty := self.method.penalty(self.model)) is not None:
-            loss = loss + penalty
+        loss = self.objective(batch)
         value = loss.detach()
         self._step_loss = self._step_loss + value * batch["share"]
         return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size + 0 * value)
@@ -280,7 +284,7 @@ class Tuner(L.LightningModule):
         """
         with self.trainer.precision_plugin.forward_context():
             pieces = [piece for part in self._parts for piece in self._pieces(part)]
-            finding = find(self.model, pieces, self._step_loss, lambda piece: self.task.loss(self(piece), piece))
+            finding = find(self.model, pieces, self._step_loss, self.objective)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and finding.kind == "gradient" and scaler.get_scale() > 1:
             return
@@ -377,7 +381,10 @@ class Tuner(L.LightningModule):
     def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
         logits = self(batch)
-        return self.task.loss(logits, batch).float(), self.task.decode(logits, batch) if batch["examples"] else []
+        predictions = self.task.decode(logits, batch) if batch["examples"] else []
+        if predictions and is_last_validation(self.trainer):
+            predictions = self.task.kept(predictions, logits, batch)
+        return self.task.loss(logits, batch).float(), predictions
 
     def _reset(self, split: str) -> None:
         self.metric(split).reset()
@@ -386,6 +393,11 @@ class Tuner(L.LightningModule):
     def _log_scores(self, split: str) -> None:
         values = {"loss": self.mean_loss(split).compute(), **self.metric(split).compute()}
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+
+
+def is_last_validation(trainer: L.Trainer) -> bool:
+    """Return whether an evaluation is one after training, or the one after the last step of the budget."""
+    return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
 
 
 def _scalar(norm: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def ner():
     from peftlab.tasks.task import Selection
 
     def make(types=("LOC", "PER"), metric="entity_f1", **options):
-        task = Ner(name="ner", selection=Selection(metric=metric, mode="max"), **options)
+        task = Ner(name="ner", selection=Selection(metric=metric), **options)
         task.learn_labels({"train": []}, list(types))
         return task
 
@@ -41,7 +41,7 @@ def classification():
     from peftlab.tasks.task import Selection
 
     def make(labels=("neg", "pos"), metric="macro_f1", **options):
-        task = Classification(name="classification", selection=Selection(metric=metric, mode="max"), **options)
+        task = Classification(name="classification", selection=Selection(metric=metric), **options)
         task.learn_labels({"train": []}, list(labels))
         return task
 

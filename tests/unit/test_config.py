@@ -17,6 +17,7 @@ from peftlab.errors import ConfigError
 from peftlab.exits import user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
+from peftlab.record import deciding_part
 
 OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
 
@@ -369,6 +370,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from peftlab.methods.method import Method
+from peftlab.record import deciding_part
 
 (Path(__file__).parent / "imported").touch()
 
@@ -425,3 +427,76 @@ def test_its_keys_and_values_are_checked_too(refused, package):
 def test_its_functions_and_imports_are_no_targets(package, name):
     with pytest.raises(ConfigError, match="not of a kind that a configuration may name"):
         build({"_target_": f"users_own.methods.{name}"}, "peft", ("users_own",))
+
+
+class TestDirections:
+    """Whether more is better is a property of the score: nobody has to say it, and nobody can say otherwise."""
+
+    MINE = ("+callbacks.mine._target_=lightning.pytorch.callbacks.EarlyStopping", "+callbacks.mine.monitor=")
+
+    def resolved(self, compose_config, *overrides):
+        config = resolve(compose_config(*OWN_FILES, *overrides))
+        validate(config)
+        return config
+
+    @pytest.mark.parametrize(
+        ("overrides", "selection", "stopping"),
+        [
+            ([], "max", "max"),
+            (["task.selection.metric=loss"], "min", "min"),
+            (["task.selection.metric=loss", "task.selection.mode=min"], "min", "min"),
+            (["task.selection.metric=entity_recall"], "max", "max"),
+            (["callbacks.early_stopping.monitor=validation/loss"], "max", "min"),
+            (["callbacks.early_stopping.monitor=train/loss"], "max", "min"),
+            (["task.selection.metric=loss", "callbacks.early_stopping.monitor=validation/entity_f1"], "min", "max"),
+            (["callbacks.early_stopping.monitor=train/grad_norm", "callbacks.early_stopping.mode=min"], "max", "min"),
+        ],
+    )
+    def test_they_are_settled(self, compose_config, overrides, selection, stopping):
+        config = self.resolved(compose_config, *overrides)
+        assert config["task"]["selection"]["mode"] == selection
+        assert config["callbacks"]["early_stopping"]["mode"] == stopping
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (
+                ["task.selection.metric=loss", "task.selection.mode=max"],
+                "task.selection.mode = 'max': of loss, less is",
+            ),
+            (["task.selection.mode=min"], "task.selection.mode = 'min': of entity_f1, more is better"),
+            (
+                ["callbacks.early_stopping.monitor=validation/loss", "callbacks.early_stopping.mode=max"],
+                "callbacks.early_stopping.mode = 'max': of validation/loss, less is better",
+            ),
+            (
+                ["callbacks.early_stopping.mode=min"],
+                "callbacks.early_stopping.mode = 'min': of validation/entity_f1, more is better",
+            ),
+            (
+                ["callbacks.early_stopping.monitor=train/grad_norm"],
+                "callbacks.early_stopping.mode is null, and whether more of 'train/grad_norm' is better is not known",
+            ),
+            # Lightning's own default is min, whatever is watched
+            ([MINE[0], f"{MINE[1]}validation/entity_f1"], "callbacks.mine.mode = 'min': of validation/entity_f1, more"),
+            (
+                [*MINE[:1], f"{MINE[1]}train/loss", "+callbacks.mine.mode=max"],
+                "callbacks.mine.mode = 'max': of train/loss",
+            ),
+        ],
+    )
+    def test_one_that_is_not_the_scores_is_refused(self, refused, overrides, message):
+        assert refused(*overrides).startswith(message)
+
+    @pytest.mark.parametrize("metric", ["entity_f1", "loss"])
+    def test_saying_it_makes_no_other_run(self, compose_config, metric):
+        mode = {"entity_f1": "max", "loss": "min"}[metric]
+        told = ["task.selection.mode=" + mode, "callbacks.early_stopping.mode=" + mode, "task.top_k=2"]
+        silent, spoken = (
+            deciding_part(self.resolved(compose_config, f"task.selection.metric={metric}", *more))
+            for more in ([], told)
+        )
+        assert silent == spoken
+        assert "class_weights" not in silent["task"]
+        weighted = self.resolved(compose_config, "task.class_weights={PER: 2}")
+        assert deciding_part(weighted)["task"]["class_weights"] == {"PER": 2}

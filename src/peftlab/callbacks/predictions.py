@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.atomic_files import replacing
 from peftlab.processes import gathered
+from peftlab.tasks.task import Batch
+from peftlab.tuner import is_last_validation
 
 
 class Predictions(Callback):
@@ -22,20 +24,21 @@ class Predictions(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._found: list[dict[str, Any]] = []
+        self._kept: list[tuple[int, dict[str, Any]]] = []
+        """Each with the place of its example in the split."""
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *args: Any, **kwargs: Any
     ) -> None:
         """Keep the predictions of the batch."""
         if is_last_validation(trainer):
-            self._found += outputs
+            self._keep(outputs, batch)
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *args: Any, **kwargs: Any
     ) -> None:
         """Keep the predictions of the batch."""
-        self._found += outputs
+        self._keep(outputs, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""
@@ -46,21 +49,14 @@ class Predictions(Callback):
         """Write the file."""
         self._write(trainer, "test")
 
+    def _keep(self, predictions: list[dict[str, Any]], batch: Batch) -> None:
+        self._kept += zip(batch["part"].examples, predictions, strict=True)
+
     def _write(self, trainer: L.Trainer, split: str) -> None:
-        found = sorted(gathered(self._found), key=lambda prediction: _position(prediction["id"]))
-        self._found = []
+        kept = sorted(gathered(self._kept), key=lambda one: one[0])
+        self._kept = []
         if not trainer.is_global_zero:
             return
-        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in found).encode()
+        text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for _, prediction in kept).encode()
         with replacing(self.folder / f"{split}.jsonl", needed=len(text)) as temporary:
             temporary.write_bytes(text)
-
-
-def is_last_validation(trainer: L.Trainer) -> bool:
-    """Return whether a validation is one after training, or the one after the last step of the budget."""
-    return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
-
-
-def _position(example_id: str) -> tuple[str, int]:
-    split, _, number = example_id.partition(":")
-    return split, int(number)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -53,6 +53,8 @@ class Columns:
     as many columns as the file and a tag in its place: ``#`` is also a word of real data. Only the line feed ends a
     line (a carriage return before it is dropped), but in a file without any the carriage return does.
     """
+
+    pair: ClassVar[None] = None
 
     word_column: int = 0
     """The column of the word: from 0, or from -1 backwards from the last."""

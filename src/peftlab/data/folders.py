@@ -31,6 +31,7 @@ class Folders:
     """
 
     takes_folders: ClassVar[bool] = True
+    pair: ClassVar[None] = None
 
     suffix: str = ".txt"
     """How the names of the texts' files end; other files are left out."""

@@ -185,6 +185,7 @@ class DataModule(L.LightningDataModule):
             self._tell_what_is_lost(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
+        self.task.settle_weights(self.splits["train"].examples, self.splits["train"].encoded)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read, check and encode `files`, by split, in place of the data set: whole, under the labels of `spec`.
@@ -195,6 +196,8 @@ class DataModule(L.LightningDataModule):
         examples = self._read(files)
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
+        for split in self.splits:
+            self._tell_what_is_lost(split)
 
     def _read(self, files: Mapping[str, Path]) -> dict[str, list[Any]]:
         """Return the examples in the files, by split.
@@ -278,12 +281,18 @@ class DataModule(L.LightningDataModule):
     def _holds_out_groups(self) -> bool:
         return getattr(self.spec.format, "group", None) is not None
 
-    def _tell_what_is_lost(self, split: str) -> None:
+    def lost(self, split: str) -> dict[str, int]:
+        """Return what the model does not see of `split`: counts, by what they count in words for people."""
         members = self.splits[split]
-        truncated = {name: n for name, n in members.encoded.counts.items() if name.startswith("truncated")}
-        lost = [f"{n:,} {name.replace('_', ' ')}" for name, n in (members.dropped | truncated).items() if n]
-        if lost:
-            log.info("left out of the %s split (data.max_tokens=%d): %s", split, self.spec.max_tokens, ", ".join(lost))
+        lost = members.dropped | self.task.all_lost(members.encoded)
+        return {what: count for what, count in lost.items() if count}
+
+    def _tell_what_is_lost(self, split: str) -> None:
+        limit = self.spec.max_tokens
+        if lost := listed(self.lost(split)):
+            log.info("left out of the %s split (data.max_tokens=%d): %s", split, limit, lost)
+        if several := self.splits[split].encoded.counts.get("split_sentences"):
+            log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
     def _encode(self, examples: list[Any], dropped: dict[str, int] | None = None) -> Split:
         options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
@@ -303,10 +312,17 @@ class DataModule(L.LightningDataModule):
         """Return what reading the data has settled: the entries of the configuration that were left open."""
         return {"splits": dict(self.files), "labels": self.task.declared_labels}
 
+    def resolved_task(self) -> dict[str, Any]:
+        """Return the same of the section `task`."""
+        return {} if self.task.class_weights is None else {"class_weights": self.task.class_weights}
+
+    def steps_of_epoch(self) -> int:
+        """Return the number of optimiser steps in an epoch."""
+        return len(self._training_batches()) // self.division.accumulate
+
     def validation_interval(self) -> int:
         """Return the number of forward passes between validations: those of whole optimiser steps."""
-        steps = len(self._training_batches()) // self.division.accumulate
-        return max(1, round(self.budget.validate_every * steps)) * self.division.accumulate
+        return max(1, round(self.budget.validate_every * self.steps_of_epoch())) * self.division.accumulate
 
     @property
     def longest(self) -> int:
@@ -458,7 +474,8 @@ class _BatchDataset(Dataset[Batch]):
         batch = self._collate(part.examples)
         # collating costs little beside a forward pass, and every rank finds the share without asking the others
         whole = batch if len(part.examples) == len(part.batch) else self._collated(part.batch)
-        return batch | {"share": self.task.weight(batch) / max(1, self.task.weight(whole)), **origin}
+        weight = self.task.weight(whole)
+        return batch | {"share": self.task.weight(batch) / weight if weight else 0.0, **origin}
 
     def _collate(self, indices: list[int]) -> Batch:
         batch = self._collated(indices)
@@ -476,6 +493,11 @@ class _BatchDataset(Dataset[Batch]):
 def takes_folders(format: Format) -> bool:
     """Return whether a split is a folder in this format."""
     return bool(getattr(format, "takes_folders", False))
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts for people; nothing where all are zero."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def _plain(text: str) -> str:

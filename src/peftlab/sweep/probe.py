@@ -44,7 +44,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
 
     def train(batch: Batch) -> None:
         with autocast:
-            loss = spec.task.loss(tuner(batch), batch)
+            loss = tuner.objective(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

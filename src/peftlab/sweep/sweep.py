@@ -75,7 +75,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
             cells = Cells(compose, space.fixed, looker)
             # each is looked at once: what they say of the sweep is not what the one configuration without choices says
             examples = cells.checked(first_of(spec, space))
-            objectives = {**(spec.objectives or {SELECTION: examples[0].mode})}
+            objectives = _objectives(spec, examples[0])
             check_scores(spec, objectives, examples)
             default_of = partial(default_under, cells, examples[0].proposal)
             plan = make_plan(spec, space, objectives, default_of, slots[0].share if slots else 1.0)
@@ -96,7 +96,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
         slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
         with looking(slots) as looker:
             cells = Cells(compose, fixed, looker)
-            objectives: dict[str, str] = {**(spec.objectives or {SELECTION: cells(proposals[0]).mode})}
+            objectives = _objectives(spec, cells(proposals[0]))
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat itself
             plan = GridPlan(list(once.values()))
             board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config)
@@ -109,6 +109,22 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
         done.return_value = trial.score if trial.state == "completed" else RunError(trial.error or trial.state)
         returns.append(done)
     return returns
+
+
+def _objectives(spec: SweepSpec, example: Cell) -> dict[str, str]:
+    """Return what the sweep optimises, and in which direction.
+
+    Raises:
+        ConfigError: the direction of the score that selects checkpoints is not the one that is asked for.
+    """
+    asked = dict(spec.objectives or {SELECTION: example.mode})
+    if asked.get(SELECTION, example.mode) != example.mode:
+        raise ConfigError(
+            f"sweep.objectives.{SELECTION} = '{asked[SELECTION]}': that is the {example.metric}, of which "
+            f"{'less' if example.mode == 'min' else 'more'} is better. Set it to {example.mode}, or leave the "
+            "objectives out"
+        )
+    return asked
 
 
 def _run(

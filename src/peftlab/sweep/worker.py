@@ -199,8 +199,8 @@ class _Looker:
             self._built.add(about_model)
             self._sources[about_data] = ready.sources
             identity = ready.identity
-        selection = spec.task.selection
-        return Fact(identity["sha256"], selection.metric, selection.mode)
+        metric = spec.task.selection.metric
+        return Fact(identity["sha256"], metric, spec.task.direction(metric))
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for some `seconds`, without a run folder, and tell what the whole trial is to take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -60,12 +61,29 @@ class Classification(Task):
         """Return the labels."""
         return list(self.labels)
 
+    def label_counts(self, examples: Sequence[Text], encoded: Encoded) -> Counter[str]:
+        """Return how many texts have each label."""
+        return Counter(text.label for text in examples if text.label is not None)
+
     def from_input(self, given: Mapping[str, Any], id: str) -> Text:
         """Return the text of ``text``, and of ``text_pair`` where that is given."""
         text, pair = given.get("text"), given.get("text_pair")
         if not isinstance(text, str) or not isinstance(pair, str | None):
             raise DataError("expected `text`, a string, and of pairs `text_pair`, a string too")
         return Text(id, text, None, pair)
+
+    def all_lost(self, encoded: Encoded) -> dict[str, int]:
+        """Return how many texts and tokens are truncated, and of how many texts the tokenizer leaves nothing."""
+        return {
+            "truncated texts": encoded.counts["truncated_texts"],
+            "truncated tokens": encoded.counts["truncated_tokens"],
+            "texts without a token": int(encoded.arrays["empty"].sum()),
+        }
+
+    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return that the text was ``truncated``, and by how many ``lost_tokens``, or that it is ``empty``."""
+        truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
+        return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
     def encode(self, examples: Sequence[Text], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
         """See `encode_texts`."""
@@ -97,14 +115,20 @@ class Classification(Task):
         }
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over the texts; `logits`: (texts, labels)."""
+        """Return the mean cross-entropy over the texts, by their weights; `logits`: (texts, labels)."""
         return F.cross_entropy(
-            logits.float(), batch["labels"], ignore_index=IGNORED, label_smoothing=self.label_smoothing
+            logits.float(),
+            batch["labels"],
+            weight=self.label_weights(logits),
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
         )
 
-    def weight(self, batch: Batch) -> int:
-        """Return the number of texts."""
-        return len(batch["examples"])
+    def weight(self, batch: Batch) -> float:
+        """Return the number of texts, or the sum of their weights."""
+        if self.class_weights is None:
+            return len(batch["examples"])
+        return sum(self.weight_of(text.label) for text in batch["examples"] if text.label is not None)
 
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return one prediction a text; the probability is that of the predicted label."""
@@ -118,6 +142,10 @@ class Classification(Task):
             }
             for text, label, probabilities in self._answers(logits, batch)
         ]
+
+    def all_probabilities(self, logits: Tensor, batch: Batch) -> list[dict[str, float]]:
+        """Return the probabilities of each text's labels."""
+        return self.by_label(logits.float().softmax(-1))
 
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return the ``predicted`` label of each text, its ``probability``, and the ``probabilities`` of all labels."""

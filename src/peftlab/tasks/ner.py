@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field
+from itertools import pairwise
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -70,6 +72,21 @@ class Ner(Task):
         """Return the entity types."""
         return list(self.types)
 
+    @property
+    def label_names(self) -> dict[str, list[str]]:
+        """Every tag by itself, and the type of an entity for its two tags."""
+        of_type = {type_: [f"B-{type_}", f"I-{type_}"] for type_ in self.types}
+        return of_type | {label: [label] for label in self.labels}
+
+    def label_counts(self, examples: Sequence[Sentence], encoded: Encoded) -> Counter[str]:
+        """Return how many words that have a token have each tag."""
+        word, rows, starts = (encoded.arrays[name] for name in ("word", "rows", "examples"))
+        counts: Counter[str] = Counter()
+        for sentence, start, end in zip(examples, starts[:-1], starts[1:], strict=True):
+            positions = word[rows[start] : rows[end]]
+            counts.update(sentence.tags[position] for position in positions[positions != NO_WORD].tolist())
+        return counts
+
     def from_input(self, given: Mapping[str, Any], id: str) -> Sentence:
         """Return a sentence of ``words``, or of ``text``, split as `words_of` says; its tags are all O."""
         text, words = given.get("text"), given.get("words")
@@ -79,6 +96,22 @@ class Ner(Task):
             raise DataError("expected `text`, a string, or `words`, a list of strings")
         spans = words_of(text)
         return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
+
+    def all_lost(self, encoded: Encoded) -> dict[str, int]:
+        """Return how many words are truncated, have no token, or are longer than a row."""
+        return {
+            "truncated words": encoded.counts["truncated"],
+            "words without a token": encoded.counts["emptied"],
+            "words without their end, longer than a row": encoded.counts.get("cut", 0),
+        }
+
+    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return that the sentence was ``truncated``, and by how many ``lost_words``, and how many words were
+        ``emptied_words``, which the tokenizer leaves nothing of, or ``cut_words``, longer than a row.
+        """
+        truncated, emptied, cut = (int(encoded.arrays[name][index]) for name in ("truncated", "emptied", "cut"))
+        counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
+        return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
     def encode(self, examples: Sequence[Sentence], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
         """See `encode_words`."""
@@ -117,19 +150,29 @@ class Ner(Task):
         }
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over labelled tokens, 0 without any; `logits`: (rows, tokens, labels)."""
-        if not self.weight(batch):  # only emptied words: the mean of nothing would be NaN
+        """Return the mean cross-entropy over labelled tokens, by their weights, 0 without any of them.
+
+        `logits`: (rows, tokens, labels).
+        """
+        if not any(batch["words"]):  # only emptied words: the mean of nothing would be NaN
             return logits.sum() * 0.0
         return F.cross_entropy(
             logits.flatten(0, 1).float(),
             batch["labels"].flatten(),
+            weight=self.label_weights(logits),
             ignore_index=IGNORED,
             label_smoothing=self.label_smoothing,
         )
 
-    def weight(self, batch: Batch) -> int:
-        """Return the number of labelled tokens."""
-        return sum(len(words) for words in batch["words"])
+    def weight(self, batch: Batch) -> float:
+        """Return the number of labelled tokens, or the sum of their weights."""
+        if self.class_weights is None:
+            return sum(len(words) for words in batch["words"])
+        return sum(
+            self.weight_of(sentence.tags[word])
+            for sentence, words in zip(batch["examples"], batch["words"], strict=True)
+            for word in words
+        )
 
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return one prediction a sentence; a word without a token is predicted O with probability None.
@@ -150,12 +193,13 @@ class Ner(Task):
         ]
 
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return the ``entities`` of each sentence, as `decode` does.
+        """Return the ``entities`` of each sentence, as `decode` does; a word without a token does not end one.
 
         Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
         """
         answers = []
         for sentence, predicted, probability in self._tagged(logits, batch):
+            _bridge(predicted, probability)
             found = entities(predicted, self.repair)
             answers.append({"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in found]})
         return answers
@@ -171,6 +215,15 @@ class Ner(Task):
                 label, probability[word] = next(tags)
                 predicted[word] = self.labels[label]
             yield sentence, predicted, probability
+
+    def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterator[list[dict[str, float] | None]]:
+        """Yield for each sentence the probabilities of the tags of every word, None for one without a token."""
+        rows = iter(self.by_label(logits[batch["labels"] != IGNORED].float().softmax(-1)))
+        for sentence, words in zip(batch["examples"], batch["words"], strict=True):
+            of_word: list[dict[str, float] | None] = [None] * len(sentence.words)
+            for word in words:
+                of_word[word] = next(rows)
+            yield of_word
 
     def metric(self) -> EntityScores:
         """Return entity-level precision, recall and F1."""
@@ -214,6 +267,14 @@ class Ner(Task):
 
 def _is_type(name: str) -> bool:
     return name != "O" and is_name(name)
+
+
+def _bridge(predicted: list[str], probability: Sequence[float | None]) -> None:
+    """Give words without a token, which have no probability, the tag that goes on with the entity around them."""
+    tagged = [word for word, p in enumerate(probability) if p is not None]
+    for before, after in pairwise(tagged):
+        if predicted[after][:2] == "I-" and predicted[before][2:] == predicted[after][2:]:
+            predicted[before + 1 : after] = [predicted[after]] * (after - before - 1)
 
 
 def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | None] = ()) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# The rule is a regular expression over the kinds of the characters, a letter each: see `_kind`.
+# The rule is a regular expression over the kinds of the characters, a letter each: see `_kind`. A character is one as a
+# reader sees it, with the marks that belong to it: see `_starts`.
 _WORD = re.compile(
     r"""
     c                                   # a Chinese or Japanese character
@@ -29,6 +30,8 @@ _IDEOGRAPHIC = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "IDE
 _SAME = {"\u2019": "'", "\u2010": "-", "\u2011": "-"}
 """Typographic forms of the marks that join a word."""
 
+_JOINER, _KEYCAP = "\u200d", "\u20e3"
+
 
 def words_of(text: str) -> list[tuple[int, int]]:
     """Return where each word of `text` starts and ends, so that ``text[start:end]`` is the word.
@@ -39,14 +42,72 @@ def words_of(text: str) -> list[tuple[int, int]]:
     - in abbreviations of single letters (U.S., a.m.) and after an initial (J. Smith);
     - where marks are repeated: ..., --, `` and ''.
 
-    Chinese characters and Japanese kana are words one by one. English endings are cut off: Germany 's, do n't. This is
-    how CoNLL-2003 and its like are written; other abbreviations lose their period (Corp . and Mr .).
+    Chinese characters, Japanese kana and emoji are words one by one. English endings are cut off: Germany 's, do n't.
+    This is how CoNLL-2003 and its like are written; other abbreviations lose their period (Corp . and Mr .).
+
+    Combining marks, variation selectors, joiners and skin tones stay with the character before them, so that composed
+    and decomposed text (NFC, NFD) give the same words, and an emoji of several characters is one word, as a flag is.
     """
-    kinds = list(map(_kind, text))
-    for ending in _ENDING.finditer(text):
+    starts = _starts(text)
+    ends = [*starts, len(text)][1:]
+    characters = text
+    if len(starts) < len(text):
+        characters = "".join(_composed(text[start:end]) for start, end in zip(starts, ends, strict=True))
+    kinds = list(map(_kind, characters))
+    for ending in _ENDING.finditer(characters):
         start, end = ending.span()
         kinds[start:end] = "E" + "e" * (end - start - 1)
-    return [match.span() for match in _WORD.finditer("".join(kinds))]
+    return [(starts[match.start()], ends[match.end() - 1]) for match in _WORD.finditer("".join(kinds))]
+
+
+def _starts(text: str) -> list[int]:
+    """Return where each character of `text` starts, as a reader counts them: marks belong to what is before them."""
+    if text.isascii():
+        return list(range(len(text)))
+    starts: list[int] = []
+    for place, character in enumerate(text):
+        if not starts or not _continues(text[starts[-1]], text[max(starts[-1] + 1, place - 1) : place], character):
+            starts.append(place)
+    return starts
+
+
+def _continues(base: str, last: str, character: str) -> bool:
+    """Return whether `character` belongs to the one that `base` begins; `last` is the last mark that it has, if any."""
+    if _kind(base) == " ":
+        return False
+    if _is_flag_letter(base) and _is_flag_letter(character):
+        return not last
+    return _extends(character) or (last == _JOINER and _is_symbol(base) and _is_symbol(character))
+
+
+@lru_cache(maxsize=4096)
+def _extends(character: str) -> bool:
+    """Return whether `character` is a mark, a joiner, a skin tone, or the second or third part of a Korean syllable."""
+    category = unicodedata.category(character)
+    return (
+        category[0] == "M"
+        or category == "Cf"
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+        or "\u1160" <= character <= "\u11ff"
+    )
+
+
+def _is_flag_letter(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character)[0] == "S"
+
+
+def _composed(character: str) -> str:
+    """Return one code point for a character with its marks: the composed one, else the first.
+
+    The frame of a keycap stands for the digit in it: the two are a symbol, and no number.
+    """
+    if _KEYCAP in character:
+        return _KEYCAP
+    return unicodedata.normalize("NFC", character)[0]
 
 
 @lru_cache(maxsize=4096)
@@ -54,6 +115,8 @@ def _kind(character: str) -> str:
     """Return A or a for a capital or another letter, 0 for a digit, c for a character that is a word, a space, or else
     what it is: `character` itself.
     """
+    if character == _KEYCAP:
+        return "c"
     category = unicodedata.category(character)
     if character.isspace() or category == "Cc":
         return " "

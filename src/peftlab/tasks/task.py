@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -16,7 +18,10 @@ from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
+
+log = logging.getLogger("peftlab")
 
 IGNORED = -100
 """The label of what has no part in the loss."""
@@ -25,6 +30,9 @@ Batch = dict[str, Any]
 """A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
 which is not to count), ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is
 divided it is one part; ``share`` is then its share of the whole's `Task.weight`."""
+
+Direction = Literal["max", "min"]
+"""Whether more of a score is better, or less."""
 
 Table = tuple[list[str], list[list[Any]]]
 """The names of the columns, and the rows."""
@@ -38,8 +46,8 @@ class Selection:
 
     metric: str
     """The name of a score of the task, or ``loss``, on the validation split."""
-    mode: Literal["max", "min"]
-    """Whether more is better."""
+    mode: Direction | None = None
+    """Whether more is better: what the metric is, which None stands for."""
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -73,6 +81,11 @@ class Task(ABC):
     """Which checkpoint is the best."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
+    class_weights: ClassWeights | None = None
+    """What an example of each label counts for in the loss, 1 where nothing is said; ``balanced``: all labels together
+    count alike, over what is trained on. None: all examples count alike."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Of how many labels, the most probable ones, a run keeps the probabilities; None: of all."""
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits; filled by `learn_labels`."""
 
@@ -82,15 +95,29 @@ class Task(ABC):
     """What an example is; a data set's format has to give these."""
     scores: ClassVar[tuple[str, ...]]
     """What `metric` computes."""
+    less_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
+    """Scores, and the loss, of which less is better."""
 
     def __post_init__(self) -> None:
-        """Check what the selection names."""
+        """Check what the selection names, and settle its direction."""
         known = [*self.scores, "loss"]
         if self.selection.metric not in known:
             raise ConfigError(
                 f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
                 f"{did_you_mean(self.selection.metric, known)} Allowed: {', '.join(known)}"
             )
+        direction = self.direction(self.selection.metric)
+        if self.selection.mode not in (None, direction):
+            raise ConfigError(
+                f"task.selection.mode = '{self.selection.mode}': of {self.selection.metric}, "
+                f"{'less' if direction == 'min' else 'more'} is better. Leave it out, or set task.selection.mode=null"
+            )
+        self.selection = replace(self.selection, mode=direction)  # type: ignore[type-var]  # made by an alias of it
+
+    @classmethod
+    def direction(cls, score: str) -> Direction:
+        """Return whether more of a score, or of the loss, is better, or less."""
+        return "min" if score in cls.less_is_better else "max"
 
     @abstractmethod
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -105,6 +132,47 @@ class Task(ABC):
     def declared_labels(self) -> list[str]:
         """Return what `learn_labels` would have to be given to come to the same labels."""
 
+    def settle_weights(self, examples: Sequence[Any], encoded: Encoded) -> None:
+        """Give `class_weights`, where there are any, a weight for every label; `examples` are those trained on.
+
+        Raises:
+            ConfigError: a key is no label.
+        """
+        if self.class_weights is None:
+            return
+        if self.class_weights == "balanced":
+            weights = balanced(self.label_counts(examples, encoded), self.labels)
+        else:
+            weights = settled(self.class_weights, self.labels, self.label_names)
+        if len(set(weights.values())) == 1:
+            log.info("task.class_weights: all labels have the same weight, as they have without it")
+        self.class_weights = weights
+
+    @property
+    def label_names(self) -> dict[str, list[str]]:
+        """What a user may call labels by: each label by itself; a task may have names for several together."""
+        return {label: [label] for label in self.labels}
+
+    def weight_of(self, label: str) -> float:
+        """Return what one example of `label` counts for in the loss: the integer 1 where there are no weights."""
+        assert self.class_weights != "balanced", "the weights are settled before anything is trained"
+        return 1 if self.class_weights is None else self.class_weights[label]
+
+    def label_weights(self, like: Tensor) -> Tensor | None:
+        """Return the weights in the order of the labels, shape (labels,), on the device of `like`; None: no weights."""
+        if self.class_weights is None:
+            return None
+        weights = [self.weight_of(label) for label in self.labels]
+        return torch.tensor(weights, dtype=torch.float32, device=like.device)
+
+    def label_counts(self, examples: Sequence[Any], encoded: Encoded) -> Mapping[str, int]:
+        """Return how often each label has a part in the loss of `examples`.
+
+        Raises:
+            ConfigError: that cannot be said.
+        """
+        raise ConfigError(f"task.class_weights=balanced: {self.name} does not count its labels; give them by label")
+
     @abstractmethod
     def from_input(self, given: Mapping[str, Any], id: str) -> Any:
         """Return an example without gold: of ``text`` in `given`, and what else the task takes.
@@ -112,6 +180,14 @@ class Task(ABC):
         Raises:
             DataError: what is needed is missing or of the wrong type; says what is expected.
         """
+
+    def all_lost(self, encoded: Encoded) -> dict[str, int]:
+        """Return what the model does not see of a split: counts, by what they count in words for people."""
+        return {}
+
+    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return what an answer says of that part of the example at `index` that the model does not see, if any."""
+        return {}
 
     @abstractmethod
     def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
@@ -126,7 +202,7 @@ class Task(ABC):
         """Return the mean loss of the batch, a scalar."""
 
     @abstractmethod
-    def weight(self, batch: Batch) -> int:
+    def weight(self, batch: Batch) -> float:
         """Return what the batch's mean loss counts for in a mean over batches, e.g. its labelled tokens.
 
         Weights add up: those of the parts of a batch are together that of the whole.
@@ -134,7 +210,39 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return one prediction an example: id, input, gold, predicted and probabilities, as JSON values."""
+        """Return one prediction an example: id, input, gold, predicted and its probability, as JSON values."""
+
+    def kept(self, predictions: Sequence[dict[str, Any]], logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return `predictions`, as `decode` returned them, as a run keeps them.
+
+        They have beside it the ``probabilities`` of all labels, or of the `top_k` most probable ones, and the ``group``
+        of the example. Validations on the way do without, for this takes longer than scoring.
+        """
+        groups = [getattr(example, "group", None) for example in batch["examples"]]
+        of_each = self.all_probabilities(logits, batch)
+        return [
+            prediction | {"probabilities": probabilities, "group": group}
+            for prediction, probabilities, group in zip(predictions, of_each, groups, strict=True)
+        ]
+
+    def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterable[Any]:
+        """Return for each example the probabilities of all labels, as JSON values; None where a task has none."""
+        return [None] * len(batch["examples"])
+
+    def by_label(self, probabilities: Tensor) -> list[dict[str, float]]:
+        """Return each row of `probabilities`, shape (rows, labels), by label, with the seven digits that fp32 holds.
+
+        They come in the order of the labels; of the `top_k`, the most probable one first.
+        """
+        if self.top_k is None or self.top_k >= len(self.labels):
+            names, values = [self.labels] * len(probabilities), probabilities
+        else:
+            values, places = probabilities.topk(self.top_k)
+            names = [[self.labels[place] for place in row] for row in places.tolist()]
+        return [
+            {label: float(f"{p:.7g}") for label, p in zip(labels, row, strict=True)}
+            for labels, row in zip(names, values.tolist(), strict=True)
+        ]
 
     @abstractmethod
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:

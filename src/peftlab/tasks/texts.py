@@ -47,8 +47,9 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
 
     Returns:
         arrays ``tokens`` and ``types`` of shape (all tokens,): the ids, and of pairs which text each belongs to, empty
-        where the model does not ask for it; ``examples`` of shape (texts + 1,): where each text starts in them. Counted
-        are the ``truncated_texts``, and the ``truncated_tokens`` that they lose.
+        where the model does not ask for it; ``examples`` of shape (texts + 1,): where each text starts in them;
+        ``truncated`` and ``empty`` of shape (texts,): the tokens that each text loses, and whether the tokenizer
+        leaves nothing of it. Counted are the ``truncated_texts``, and the ``truncated_tokens`` that they lose.
 
     Raises:
         DataError: `max_tokens` has no room beside the special tokens; some texts have a pair and others have none.
@@ -63,7 +64,8 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
     firsts = [text.text for text in texts]
     rows = _tokenised(tokenizer, firsts, pairs)
     long = [n for n, ids in enumerate(rows["input_ids"]) if len(ids) > max_tokens]
-    lost = sum(len(rows["input_ids"][n]) - max_tokens for n in long)
+    tokens = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
+    truncated, empty = np.maximum(tokens - max_tokens, 0), (tokens == special).astype(np.int64)
     seconds = None if pairs is None else [pairs[n] for n in long]
     cut = _tokenised(tokenizer, [firsts[n] for n in long], seconds, truncation="longest_first", max_length=max_tokens)
     for key, shorter in cut.items():
@@ -74,8 +76,10 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
         "tokens": _flat(rows["input_ids"], np.int32),
         "types": _flat(rows.get("token_type_ids", []), np.int8),
         "examples": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "truncated": truncated,
+        "empty": empty,
     }
-    counts = {"truncated_texts": len(long), "truncated_tokens": lost}
+    counts = {"truncated_texts": len(long), "truncated_tokens": int(truncated.sum())}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
 

@@ -66,7 +66,9 @@ def encode_words(
     Returns:
         arrays ``tokens`` and ``word`` of shape (all tokens,): the ids, and for the first token of each word its
         position in the sentence, else `NO_WORD`; ``rows`` of shape (rows + 1,): where each row starts in them;
-        ``examples`` of shape (sentences + 1,): where each sentence starts among the rows.
+        ``examples`` of shape (sentences + 1,): where each sentence starts among the rows; ``truncated``, ``emptied``
+        and ``cut`` of shape (sentences,): how many words of each are beyond its row, have no token, and are longer
+        than a row.
 
     Raises:
         DataError: `max_tokens` has no room for a word beside the special tokens.
@@ -84,13 +86,17 @@ def encode_words(
     words: list[int] = []
     rows, examples = [0], [0]
     lengths = np.zeros(len(sentences), dtype=np.int64)
-    counts = {"words": 0, "emptied": 0, "truncated": 0, "split_sentences": 0}
+    lost = {name: np.zeros(len(sentences), dtype=np.int64) for name in ("emptied", "truncated", "cut")}
+    split_sentences = 0
     for number, sentence in enumerate(sentences):
-        pieces = _pieces(encodings["input_ids"][number], encodings.word_ids(number), room)
-        chunks = _chunks(pieces, room)
+        pieces = _pieces(encodings["input_ids"][number], encodings.word_ids(number))
+        lost["emptied"][number] = len(sentence.words) - len(pieces)
+        chunks = _chunks([(word, ids[:room]) for word, ids in pieces], room)
         if long == "truncate":
-            counts["truncated"] += sum(len(chunk) for chunk in chunks[1:])
+            lost["truncated"][number] = sum(len(chunk) for chunk in chunks[1:])
             chunks = chunks[:1]
+        read = sum(len(chunk) for chunk in chunks)
+        lost["cut"][number] = sum(len(ids) > room for _, ids in pieces[:read])
         for chunk in chunks:
             start = len(tokens)
             tokens += before
@@ -103,15 +109,18 @@ def encode_words(
             rows.append(len(tokens))
             lengths[number] = max(lengths[number], len(tokens) - start)
         examples.append(len(rows) - 1)
-        counts["words"] += len(sentence.words)
-        counts["emptied"] += len(sentence.words) - len(pieces)
-        counts["split_sentences"] += len(chunks) > 1
+        split_sentences += len(chunks) > 1
     arrays: dict[str, np.ndarray] = {
         "tokens": np.asarray(tokens, dtype=np.int32),
         "word": np.asarray(words, dtype=np.int32),
         "rows": np.asarray(rows, dtype=np.int64),
         "examples": np.asarray(examples, dtype=np.int64),
+        **lost,
     }
+    total = {name: int(of_each.sum()) for name, of_each in lost.items()}
+    cut = total.pop("cut")  # rare: the record has it where there is any
+    counts = {"words": sum(len(sentence.words) for sentence in sentences), **total, "split_sentences": split_sentences}
+    counts |= {"cut": cut} if cut else {}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
 
@@ -130,14 +139,13 @@ def _needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
     return bool(apart != tokenizer("a a", add_special_tokens=False)["input_ids"])
 
 
-def _pieces(ids: Sequence[int], word_ids: Sequence[int | None], room: int) -> list[tuple[int, list[int]]]:
-    """Return (position, token ids) of each word that has tokens, at most `room` tokens each."""
+def _pieces(ids: Sequence[int], word_ids: Sequence[int | None]) -> list[tuple[int, list[int]]]:
+    """Return (position, token ids) of each word that has tokens."""
     pieces: list[tuple[int, list[int]]] = []
     for token, word in zip(ids, word_ids, strict=True):
         assert word is not None, "no special tokens were asked for"
         if pieces and pieces[-1][0] == word:
-            if len(pieces[-1][1]) < room:
-                pieces[-1][1].append(token)
+            pieces[-1][1].append(token)
         else:
             pieces.append((word, [token]))
     return pieces

@@ -21,11 +21,17 @@ def written(folder, split):
     return [json.loads(line) for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def place_of(id_):
+    """The place in the split of an example with such an id, one that a format of one's own may give."""
+    return int(id_.rpartition(":")[2].removeprefix("doc-"))
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 class TestEvaluation:
     def evaluate(self, callback, split, *batches, fn=None, step=5):
         for batch in batches:
-            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split, step), None, batch, None, 0)
+            places = SimpleNamespace(examples=[place_of(prediction["id"]) for prediction in batch])
+            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split, step), None, batch, {"part": places}, 0)
         getattr(callback, f"on_{split}_epoch_end")(trainer(fn or split, step), None)
 
     def test_they_come_in_the_order_of_the_file(self, tmp_path, split):
@@ -35,6 +41,12 @@ class TestEvaluation:
         found = written(tmp_path / "predictions", split)
         assert found == predictions(*(f"{split}:{n}" for n in (0, 2, 9, 10, 100)))
         assert [path.name for path in (tmp_path / "predictions").iterdir()] == [f"{split}.jsonl"]
+
+    @pytest.mark.parametrize("form", ["doc-{}", "2024:a:{}", "{}", "ünï:doc-{}"])
+    def test_ids_are_any_texts(self, tmp_path, split, form):
+        ids = [form.format(n) for n in (2, 10, 1)]
+        self.evaluate(Predictions(tmp_path), split, predictions(*ids))
+        assert [each["id"] for each in written(tmp_path, split)] == [ids[2], ids[0], ids[1]]
 
     def test_letters_stay_readable(self, tmp_path, split):
         self.evaluate(Predictions(tmp_path), split, predictions(f"{split}:0"))

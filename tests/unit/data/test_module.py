@@ -196,11 +196,27 @@ class TestDuplicates:
         (folder / "test.txt").write_text("Rome B-LOC\nfell O\nto O\nAda B-PER\n")
         with caplog.at_level("INFO", logger="peftlab"):
             module(folder, duplicates="drop", max_tokens=4, long="truncate")
+        cut = "2 words without their end, longer than a row"
         assert [record.getMessage() for record in caplog.records] == [
-            "left out of the train split (data.max_tokens=4): 2 conflicts, 2 duplicates",
-            "left out of the validation split (data.max_tokens=4): 2 conflicts, 2 duplicates",
-            "left out of the test split (data.max_tokens=4): 3 truncated",
+            f"left out of the train split (data.max_tokens=4): 2 conflicts, 2 duplicates, {cut}",
+            f"left out of the validation split (data.max_tokens=4): 2 conflicts, 2 duplicates, {cut}",
+            "left out of the test split (data.max_tokens=4): 3 truncated words",
         ]
+
+    @pytest.mark.parametrize(
+        ("content", "told"),
+        [
+            ("Rome B-LOC\nin O\nParis B-LOC\n", ["longer than data.max_tokens=4 in the test split: 1 split sentences"]),
+            ("\u200b B-LOC\nRome I-LOC\n", ["left out of the test split (data.max_tokens=4): 1 words without a token"]),
+            ("rome B-LOC\n", []),
+        ],
+    )
+    def test_so_is_what_new_data_loses(self, module, tmp_path, caplog, content, told):
+        data = module(max_tokens=4, labels=["LOC", "ORG", "PER"])
+        (tmp_path / "new.txt").write_text(content)
+        with caplog.at_level("INFO", logger="peftlab"):
+            data.load_new({"test": tmp_path / "new.txt"})
+        assert [line.partition(", ")[0] for line in caplog.messages] == told
 
 
 class TestBudget:

@@ -21,7 +21,7 @@ EXAMPLES = [
 
 
 def bare(metric="macro_f1", **options) -> Classification:
-    return Classification(name="classification", selection=Selection(metric=metric, mode="max"), **options)
+    return Classification(name="classification", selection=Selection(metric=metric), **options)
 
 
 @pytest.fixture
@@ -64,6 +64,31 @@ class TestCollate:
             task.encode(EXAMPLES, tokenizer, max_tokens=64, long="split")
 
 
+class TestLost:
+    @pytest.mark.parametrize(
+        ("text", "max_tokens", "lost"),
+        [
+            (Text("text:1", "rome", None), 64, {}),
+            (Text("text:1", "rome in paris", None), 5, {}),
+            (Text("text:1", "rome in paris", None), 4, {"truncated": True, "lost_tokens": 1}),
+            (Text("text:1", "rome " * 40, None), 4, {"truncated": True, "lost_tokens": 38}),
+            (Text("text:1", "\u200b", None), 64, {"empty": True}),
+            (Text("text:1", "", None), 64, {"empty": True}),
+        ],
+    )
+    def test_it_is_counted_by_text(self, task, tokenizer, text, max_tokens, lost):
+        encoded = task.encode([Text("text:0", "in", None), text], tokenizer, max_tokens=max_tokens, long="truncate")
+        assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
+        assert [n for n in task.all_lost(encoded).values() if n] == [1] * bool(lost) + [
+            n for n in (lost.get("lost_tokens"),) if n
+        ]
+
+    def test_of_a_pair(self, task, tokenizer):
+        pairs = [Text("text:0", "rome in", None, "paris"), Text("text:1", "rome", None, "paris")]
+        encoded = task.encode(pairs, tokenizer, max_tokens=5, long="truncate")
+        assert [task.lost(encoded, n) for n in range(2)] == [{"truncated": True, "lost_tokens": 1}, {}]
+
+
 class TestLoss:
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     def test_it_is_the_mean_cross_entropy(self, tokenizer, smoothing):
@@ -97,6 +122,24 @@ class TestDecode:
         metric = task.metric()
         task.update(metric, predictions)
         assert metric.compute()["accuracy"].item() == pytest.approx(2 / 3)
+
+    @pytest.mark.parametrize("top_k", [None, 1, 2])
+    def test_what_a_run_keeps(self, tokenizer, top_k):
+        task = bare(top_k=top_k)
+        task.learn_labels({"train": EXAMPLES}, None)
+        batch = batch_of(
+            task, tokenizer, [Text("train:0", "rome", "neg", group="author"), Text("train:1", "in", "pos")]
+        )
+        logits = torch.tensor([[1 / 3, 2 / 3], [0.75, 0.25]]).log()
+        predictions = task.decode(logits, batch)
+        kept = task.kept(predictions, logits, batch)
+        all_ = [{"neg": 0.3333333, "pos": 0.6666667}, {"neg": 0.75, "pos": 0.25}]
+        best = [{"pos": 0.6666667}, {"neg": 0.75}]
+        expected = [pytest.approx(of_one, abs=1e-7) for of_one in (best if top_k == 1 else all_)]
+        assert [one["probabilities"] for one in kept] == expected
+        assert kept[0]["probabilities"]["pos"] == 0.6666667
+        assert [one["group"] for one in kept] == ["author", None]
+        assert all(one.items() >= before.items() for one, before in zip(kept, predictions, strict=True))
 
     def test_pairs_are_shown_as_pairs(self, task, tokenizer):
         batch = batch_of(task, tokenizer, [Text("train:0", "rome", "pos", "paris")])
@@ -179,7 +222,8 @@ class TestSelection:
 
     @pytest.mark.parametrize("metric", [*ClassScores.SCORES, "loss"])
     def test_every_score_can_be_selected_by(self, metric):
-        assert bare(metric=metric).selection.metric == metric
+        selection = bare(metric=metric).selection
+        assert (selection.metric, selection.mode) == (metric, "min" if metric == "loss" else "max")
 
 
 def test_details_report_and_tables_hold_every_label(task):

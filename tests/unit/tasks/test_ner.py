@@ -272,6 +272,104 @@ class TestLabels:
             self.task().learn_labels({"train": [sentence("nothing happened")], "test": [sentence("today")]}, None)
 
 
+class TestEmptiedWords:
+    """In an answer, a word of which the tokenizer leaves nothing does not end the entity around it."""
+
+    @pytest.mark.parametrize(
+        ("tags", "found"),
+        [
+            ("B-LOC - I-LOC", [(0, 3)]),
+            ("B-LOC - - - I-LOC O", [(0, 5)]),
+            ("O B-LOC I-LOC - I-LOC - I-LOC", [(1, 7)]),
+            ("B-LOC - B-LOC", [(0, 1), (2, 3)]),  # the next one begins another
+            ("B-LOC - I-PER", [(0, 1), (2, 3)]),
+            ("B-LOC - O", [(0, 1)]),
+            ("O - I-LOC", [(2, 3)]),
+            ("- B-LOC -", [(1, 2)]),
+            ("- - -", []),
+        ],
+    )
+    def test_the_entity_goes_on(self, ner, tokenizer, tags, found):
+        task, tags = ner(), tags.split()
+        words = [GAP if tag == "-" else "rome" for tag in tags]
+        example = Sentence("text:0", words, ["O" if tag == "-" else tag for tag in tags])
+        batch = batch_of(task, tokenizer, [example])
+        logits = gold_logits(task, batch)
+        (answer,) = task.predict(logits, batch)
+        assert [(entity["start"], entity["end"]) for entity in answer["entities"]] == found
+        (scored,) = task.decode(logits, batch)  # at an evaluation it counts as missed
+        assert [tag for tag, mark in zip(scored["predicted"], tags, strict=True) if mark == "-"] == ["O"] * tags.count(
+            "-"
+        )
+
+    def test_what_is_truncated_ends_it(self, ner, tokenizer):
+        task = ner()
+        batch = batch_of(task, tokenizer, [sentence("rome/B-LOC rome/I-LOC rome/I-LOC")], max_tokens=4, long="truncate")
+        (answer,) = task.predict(gold_logits(task, batch), batch)
+        assert [(entity["start"], entity["end"]) for entity in answer["entities"]] == [(0, 2)]
+
+
+class TestLost:
+    @pytest.mark.parametrize(
+        ("words", "max_tokens", "long", "lost", "total"),
+        [
+            (["rome", "in", "paris"], 64, "split", {}, {}),
+            (["rome", "in", "paris"], 4, "split", {}, {}),
+            (["rome", "in", "paris"], 4, "truncate", {"truncated": True, "lost_words": 1}, {"truncated words": 1}),
+            (["rome", GAP], 64, "split", {"emptied_words": 1}, {"words without a token": 1}),
+            (["a" * 9, "in"], 6, "split", {"cut_words": 1}, {"words without their end, longer than a row": 1}),
+            (
+                ["in", GAP, "aaa", "paris", "in"],
+                4,
+                "truncate",
+                {"truncated": True, "lost_words": 3, "emptied_words": 1},
+                {"truncated words": 3, "words without a token": 1},
+            ),
+        ],
+    )
+    def test_it_is_counted_by_sentence(self, ner, tokenizer, words, max_tokens, long, lost, total):
+        task = ner()
+        examples = [Sentence("text:0", ["paris"], ["O"]), Sentence("text:1", words, ["O"] * len(words))]
+        encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+        assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
+        assert {what: n for what, n in task.all_lost(encoded).items() if n} == total
+
+
+class TestKept:
+    def kept(self, task, tokenizer, example):
+        batch = batch_of(task, tokenizer, [example])
+        logits = gold_logits(task, batch, sure=1.0)
+        predictions = task.decode(logits, batch)
+        (kept,) = task.kept(predictions, logits, batch)
+        assert kept.items() >= predictions[0].items()
+        return kept
+
+    def test_the_probabilities_of_all_tags(self, ner, tokenizer):
+        task = ner()
+        kept = self.kept(task, tokenizer, sentence(f"Marie/B-PER {GAP} moved"))
+        first, emptied, last = kept["probabilities"]
+        assert emptied is None
+        for found, tag, probability in ((first, "B-PER", kept["probability"][0]), (last, "O", kept["probability"][2])):
+            assert list(found) == task.labels
+            assert sum(found.values()) == pytest.approx(1, abs=1e-6)
+            assert max(found, key=found.get) == tag
+            assert found[tag] == pytest.approx(probability, rel=1e-6)
+            assert all(len(repr(p).replace("0.", "").lstrip("0")) <= 7 for p in found.values())
+        assert kept["group"] is None
+
+    @pytest.mark.parametrize("top_k", [1, 2, 5, 9])
+    def test_of_the_most_probable_ones_alone(self, ner, tokenizer, top_k):
+        kept = self.kept(ner(top_k=top_k), tokenizer, sentence("Marie/B-PER moved"))
+        whole = self.kept(ner(), tokenizer, sentence("Marie/B-PER moved"))
+        for few, all_ in zip(kept["probabilities"], whole["probabilities"], strict=True):
+            assert len(few) == min(top_k, 5)
+            assert few.items() <= all_.items()
+            assert min(few.values()) >= max([p for label, p in all_.items() if label not in few], default=0)
+
+    def test_the_group(self, ner, tokenizer):
+        assert self.kept(ner(), tokenizer, Sentence("train:0", ["rome"], ["O"], group="doc 7"))["group"] == "doc 7"
+
+
 class TestSelection:
     def test_a_typo_gets_a_suggestion(self):
         with pytest.raises(ConfigError) as error:
@@ -283,7 +381,22 @@ class TestSelection:
 
     @pytest.mark.parametrize("metric", ["entity_precision", "entity_recall", "entity_f1", "entity_f1_macro", "loss"])
     def test_every_score_can_be_selected_by(self, ner, metric):
-        assert ner(metric=metric).selection.metric == metric
+        selection = ner(metric=metric).selection
+        assert (selection.metric, selection.mode) == (metric, "min" if metric == "loss" else "max")
+
+    @pytest.mark.parametrize(
+        ("metric", "mode", "message"),
+        [
+            ("loss", "max", "task.selection.mode = 'max': of loss, less is better"),
+            ("entity_f1", "min", "task.selection.mode = 'min': of entity_f1, more is better"),
+            ("entity_recall", "min", "task.selection.mode = 'min': of entity_recall, more is better"),
+        ],
+    )
+    def test_a_direction_that_is_not_its_own_is_refused(self, metric, mode, message):
+        with pytest.raises(ConfigError, match=message):
+            Ner(name="ner", selection=Selection(metric=metric, mode=mode))
+        other = {"max": "min", "min": "max"}[mode]
+        assert Ner(name="ner", selection=Selection(metric=metric, mode=other)).selection.mode == other
 
 
 def test_details_and_report_hold_every_type(ner):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftlab.tasks.splitting import words_of
+from peftlab.tasks.splitting import _starts, words_of
 
 
 def words(text: str) -> list[str]:
@@ -36,6 +37,63 @@ def words(text: str) -> list[str]:
 )
 def test_words(text, expected):
     assert words(text) == expected.split("|")
+
+
+def normalised(form: str, text: str) -> list[str]:
+    """The words of `text` in a normal form, composed again."""
+    return [unicodedata.normalize("NFC", word) for word in words(unicodedata.normalize(form, text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "カ\u3099ホ\u3099ン Oslo",
+            "カ\u3099|ホ\u3099|ン|Oslo",
+        ),  # voicing marks apart, as file names of macOS have them
+        ("か\u3099き\u309aく", "か\u3099|き\u309a|く"),
+        ("葛\U000e0100城市 辻\ufe00さん", "葛\U000e0100|城|市|辻\ufe00|さ|ん"),  # which form of a Chinese character
+        ("東\u200b京 か\u200dき", "東\u200b|京|か\u200d|き"),
+        ("(\u0301) a\u0301b 3\u0301.5", "(\u0301|)|a\u0301b|3\u0301.5"),
+        ("≠ =\u0338 <\u0338", "≠|=\u0338|<\u0338"),
+        ("\u0301alone \u0301mark", "\u0301alone|\u0301mark"),  # there is nothing before it to stay with
+        ("नमस्\u200dते क\u200cख", "नमस्\u200dते|क\u200cख"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0646 \u0628\u0647",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0646|\u0628\u0647",
+        ),
+        ("👩\u200d💻👍🏽 ok", "👩\u200d💻|👍🏽|ok"),
+        (
+            "👨\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈 ❤\ufe0f\u200d🔥",
+            "👨\u200d👩\u200d👧\u200d👦|🏳\ufe0f\u200d🌈|❤\ufe0f\u200d🔥",
+        ),
+        ("👁\ufe0f\u200d🗨\ufe0f 🙂\u200d↔\ufe0f ☺\ufe0fTampa", "👁\ufe0f\u200d🗨\ufe0f|🙂\u200d↔\ufe0f|☺\ufe0f|Tampa"),
+        ("🇩🇪🇫🇷🇳 x", "🇩🇪|🇫🇷|🇳|x"),
+        ("1\ufe0f\u20e32\ufe0f\u20e3nd #\ufe0f\u20e3", "1\ufe0f\u20e3|2\ufe0f\u20e3|nd|#\ufe0f\u20e3"),
+        ("🏴\U000e0067\U000e0062\U000e007f!", "🏴\U000e0067\U000e0062\U000e007f|!"),
+        ("🎉🎉", "🎉|🎉"),
+        ("E\u0301. Dupont, M. E\u0301.U. cafe\u0301's", "E\u0301.|Dupont|,|M.|E\u0301.U.|cafe\u0301|'s"),
+        ("\u1100\u1161.\u1102\u1161. \u1112\u1161\u11ab", "\u1100\u1161.\u1102\u1161.|\u1112\u1161\u11ab"),
+    ],
+)
+def test_marks_stay_with_what_is_before_them(text, expected):
+    assert words(text) == expected.split("|")
+    assert normalised("NFC", text) == normalised("NFD", text)
+
+
+@given(st.text(alphabet="aÉéüがパ각힣Åñ.,'\u2019s -1ज़か\u0301\u3099\u200d\ufe0f👩🇩≠") | st.text())
+def test_composed_and_decomposed_text_have_the_same_words(text):
+    assert normalised("NFC", text) == normalised("NFD", text)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x2FF)) | st.text(alphabet="東京かター aB.,'-\u2019"))
+def test_text_without_marks_is_split_by_its_characters_alone(text):
+    """Each is one, so that nothing of the rule for marks has a part in it."""
+    assert _starts(text.replace("\xad", "")) == list(range(len(text.replace("\xad", ""))))
+
+
+def test_a_long_run_of_marks_takes_no_longer_than_it_is_long():
+    assert words_of("a" + "\u0301" * 50_000 + " b") == [(0, 50_001), (50_002, 50_003)]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \u3000"])

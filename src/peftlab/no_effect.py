@@ -1,0 +1,80 @@
+"""Settings that other settings keep from having an effect: each is told in a line before a run begins."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+
+from lightning.pytorch.callbacks import EarlyStopping
+
+from peftlab.config import RunSpec
+from peftlab.data.module import DataModule, DataSpec
+from peftlab.hardware import TrainerSpec
+from peftlab.methods.method import is_of_head
+from peftlab.tuner import Tuner
+
+log = logging.getLogger("peftlab")
+
+_OF_STRATEGY = {"find_unused_parameters": "ddp", "zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
+"""Keys of the trainer that act with one strategy alone."""
+
+
+def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
+    """Log every setting of a run that is going to have no effect."""
+    for line in (
+        *_over_time(spec, data),
+        *_of_parameters(spec, tuner),
+        *_of_hardware(spec.trainer, spec.data),
+    ):
+        log.warning("no effect: %s", line)
+
+
+def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
+    """Yield what the run is too short for."""
+    epoch = data.steps_of_epoch()
+    steps = round(min((spec.budget.max_epochs or math.inf) * epoch, spec.budget.max_steps or math.inf))
+    if (warmup := spec.scheduler.warmup(steps)) > steps:
+        yield (
+            f"optimizer.lr={spec.optimizer.lr:g} is never reached: the run has {steps} steps, and the warm-up takes "
+            f"{warmup} (scheduler.warmup_steps)"
+        )
+    between = spec.budget.validate_every
+    validations = math.ceil(steps / max(1, round(between * epoch)))
+    if between > 1 and validations == 1:
+        yield (
+            f"budget.validate_every={between:g} epochs is longer than the run: it is validated once, at its end, and "
+            "its last checkpoint is the best"
+        )
+    for name, callback in spec.callbacks.items():
+        if isinstance(callback, EarlyStopping) and validations <= callback.patience and spec.budget.max_epochs:
+            yield (
+                f"callbacks.{name}: it waits for {callback.patience} validations that are no better (patience), and "
+                f"the run has {validations}"
+            )
+
+
+def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
+    """Yield which learning rate is that of no parameter."""
+    head = tuner.context.head
+    names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+    if spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
+        yield (
+            f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "
+            f"optimizer.head_lr={spec.optimizer.head_lr:g}"
+        )
+
+
+def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:
+    """Yield which parts of a batch are empty, and what is set for a strategy that is not used."""
+    parts = trainer.accumulate * trainer.world_size
+    if parts > data.batch_size and data.batch_tokens is None:
+        yield (
+            f"trainer.accumulate={trainer.accumulate} on {trainer.world_size} devices: a batch of "
+            f"data.batch_size={data.batch_size} has no {parts} parts; "
+            f"{parts - data.batch_size} of them are empty in every step"
+        )
+    for key, strategy in _OF_STRATEGY.items():
+        default = TrainerSpec.__dataclass_fields__[key].default
+        if getattr(trainer, key) != default and trainer.strategy != strategy:
+            yield f"trainer.{key}={getattr(trainer, key)}: it is for trainer={strategy}, and this is {trainer.strategy}"

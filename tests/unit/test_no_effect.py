@@ -1,0 +1,88 @@
+"""Settings that others keep from having an effect are told."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from peftlab import no_effect
+from peftlab.config import resolve, validate
+
+
+@pytest.fixture
+def told(compose_config, caplog):
+    """Return what is told of a configuration whose head is a linear layer, and whose backbone is trained or not."""
+
+    def lines(*overrides: str, backbone: bool = True, epoch: int = 40) -> list[str]:
+        spec = validate(resolve(compose_config("trainer=cpu", *overrides)))
+        model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "classifier": torch.nn.Linear(2, 2)})
+        model["encoder"].requires_grad_(backbone)
+        tuner = SimpleNamespace(model=model, context=SimpleNamespace(head=["classifier"]))
+        caplog.clear()
+        no_effect.tell(spec, SimpleNamespace(steps_of_epoch=lambda: epoch), tuner)
+        return [line.removeprefix("no effect: ") for line in caplog.messages]
+
+    return lines
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["budget=smoke"],
+        ["scheduler.warmup_steps=160", "scheduler.warmup_fraction=null"],
+        ["scheduler.warmup_fraction=1.0"],
+        ["budget.validate_every=2", "callbacks.early_stopping.patience=1"],
+        ["optimizer.head_lr=1e-2"],
+        ["trainer.accumulate=16"],
+    ],
+)
+def test_most_settings_have_one(told, overrides):
+    assert told(*overrides) == []
+
+
+def test_an_epoch_of_one_batch(told):
+    assert told("budget=overfit", epoch=1) == []
+
+
+WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        (WARM_UP, "optimizer.lr=0.0015 is never reached: the run has 160 steps, and the warm-up takes 161"),
+        (["budget=smoke", "scheduler=wsd", *WARM_UP], "optimizer.lr=0.0015 is never reached: the run has 20 steps"),
+        (["budget.validate_every=5", "callbacks=[]"], "budget.validate_every=5 epochs is longer than the run"),
+        (["budget.max_epochs=3"], "callbacks.early_stopping: it waits for 3 validations that are no better (patience)"),
+        (["callbacks.early_stopping.patience=9"], "callbacks.early_stopping: it waits for 9 validations"),
+        (
+            ["trainer.accumulate=20"],
+            "trainer.accumulate=20 on 1 devices: a batch of data.batch_size=16 has no 20 parts; 4",
+        ),
+        (
+            ["trainer.accumulate=3", "data.batch_size=2"],
+            "trainer.accumulate=3 on 1 devices: a batch of data.batch_size=2",
+        ),
+        (
+            ["trainer.find_unused_parameters=true"],
+            "trainer.find_unused_parameters=True: it is for trainer=ddp, and this",
+        ),
+        (["trainer.zero_stage=1"], "trainer.zero_stage=1: it is for trainer=deepspeed, and this is single_device"),
+        (["trainer.offload_optimizer=true"], "trainer.offload_optimizer=True: it is for trainer=deepspeed"),
+    ],
+)
+def test_one_without_is_told_in_a_line(told, overrides, start):
+    (line,) = told(*overrides)
+    assert line.startswith(start)
+
+
+def test_a_learning_rate_that_no_parameter_has(told):
+    (line,) = told("optimizer.lr=1e-3", "optimizer.head_lr=1e-2", backbone=False)
+    assert line == "optimizer.lr=0.001: only the head is trained, at optimizer.head_lr=0.01"
+
+
+def test_of_tokens_a_batch_has_as_many_examples_as_fit(told):
+    assert told("trainer.accumulate=20", "data.batch_tokens=4096") == []
