@@ -46,8 +46,8 @@ def _as_written(labels: Any) -> Any:
         return labels
     if numbers := [label for label in labels if isinstance(label, float)]:
         raise ValueError(
-            f"{numbers[0]} is a number that may be written otherwise in the data: put the label in quotes, as in "
-            f"\"data.labels=['{numbers[0]}',...]\""
+            f"{numbers[0]} is a number that may be written otherwise in the data: put each label in quotes, as in "
+            f"\"data.labels=['{numbers[0]}','b']\""
         )
     return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
 

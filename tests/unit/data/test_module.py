@@ -496,7 +496,7 @@ class TestDeclaredLabels:
 
     @pytest.mark.parametrize("typed", [[1e3, "a"], ["a", 0.5], [float("nan")]])
     def test_other_numbers_are_to_be_quoted(self, typed):
-        with pytest.raises(ValidationError, match=r"put the label in quotes, as in \"data\.labels=\['"):
+        with pytest.raises(ValidationError, match=r"put each label in quotes, as in \"data\.labels=\['"):
             spec_of(Path(), labels=typed)
 
     @pytest.mark.parametrize("typed", ["a", 3, [["a"]], [{"a": 1}]])
