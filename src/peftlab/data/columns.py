@@ -182,6 +182,8 @@ class Columns:
     def _explain_tag(self, tag: str, lines: Sequence[str]) -> str:
         """Return what is wrong with a tag: it or, where most of its column are none, the column."""
         rows = [_split(line, self.separator) for line in lines if not _ends_sentence(line)]
+        if is_tag(tag.strip()):
+            return f"{explain(tag)} Or {self._other_separator(lines)}."
         if self._are_tags(rows):
             return explain(tag)
         columns = min(map(len, rows))

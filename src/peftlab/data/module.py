@@ -46,8 +46,8 @@ def _as_written(labels: Any) -> Any:
         return labels
     if numbers := [label for label in labels if isinstance(label, float)]:
         raise ValueError(
-            f"{numbers[0]} is a number that may be written otherwise in the data: put the label in quotes, as in "
-            f"\"data.labels=['{numbers[0]}',...]\""
+            f"{numbers[0]} is a number that may be written otherwise in the data: put each label in quotes, as in "
+            f"\"data.labels=['{numbers[0]}','b']\""
         )
     return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
 
@@ -179,6 +179,7 @@ class DataModule(L.LightningDataModule):
         splits, dropped = self._divide(examples)
         train_texts = {_plain(self.task.text_key(example)) for example in splits["train"]}
         self.train_test_overlap = sum(_plain(self.task.text_key(example)) in train_texts for example in splits["test"])
+        self._tell_shared_groups(splits)
         for split, members in splits.items():
             most = self.budget.train_examples if split == "train" else self.budget.eval_examples
             self.splits[split] = self._encode(_choose(members, most), dropped[split])
@@ -280,6 +281,16 @@ class DataModule(L.LightningDataModule):
     @property
     def _holds_out_groups(self) -> bool:
         return getattr(self.spec.format, "group", None) is not None
+
+    def _tell_shared_groups(self, splits: Mapping[str, list[Any]]) -> None:
+        """Tell which groups a model is scored on that it is trained on: files of their own may divide them."""
+        if not self._holds_out_groups:
+            return
+        groups = {split: {example.group for example in members} for split, members in splits.items()}
+        for split in ("validation", "test"):
+            if shared := groups[split] & groups["train"]:
+                n, of = len(shared), len(groups[split])
+                log.warning("%d of %d groups of the %s split are in the training split too", n, of, split)
 
     def lost(self, split: str) -> dict[str, int]:
         """Return what the model does not see of `split`: counts, by what they count in words for people."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -44,11 +45,20 @@ class Sentence:
         """Return the sentence with `change` made to every text in it, one character for one."""
         return replace(
             self,
-            words=[change(word) for word in self.words],
-            tags=[change(tag) for tag in self.tags],
+            words=_changed(self.words, change),
+            tags=_changed(self.tags, change),
             text=None if self.text is None else change(self.text),
             group=None if self.group is None else change(self.group),
         )
+
+
+def _changed(texts: list[str], change: Callable[[str], str]) -> list[str]:
+    """Return `texts`, changed all at once, for there are many: one character becomes one."""
+    whole = "".join(texts)
+    if (changed := change(whole)) == whole:
+        return texts
+    ends = list(itertools.accumulate(map(len, texts)))
+    return [changed[end - len(text) : end] for text, end in zip(texts, ends, strict=True)]
 
 
 def encode_words(

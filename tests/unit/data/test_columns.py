@@ -317,7 +317,9 @@ def test_another_separator_is_named_as_it_can_be_typed(write: Write, content: st
 
 
 def test_space_around_a_tag(write: Write) -> None:
-    assert error_of(write("a\tO\nb\t B-LOC\n"), separator="tab").endswith("Write 'B-LOC'.")
+    assert error_of(write("a\tO\nb\t B-LOC\n"), separator="tab").endswith(
+        "Write 'B-LOC'. Or set data.format.separator=null."
+    )
 
 
 @pytest.mark.parametrize(

@@ -459,6 +459,17 @@ class TestGroups:
         assert sum(map(len, groups)) == len(set().union(*groups)) == 50
         assert all(groups)
 
+    def test_files_that_share_them_are_told(self, tmp_path, tokenizer, caplog):
+        for name, groups in {"train": "aabc", "dev": "acde", "test": "ffgg"}.items():
+            rows = "".join(f"text {name} {n},{n % 2},{group}\n" for n, group in enumerate(groups))
+            (tmp_path / f"{name}.csv").write_text(f"text,label,doc\n{rows}")
+        task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
+        spec = replace(spec_of(tmp_path, long="truncate"), format=Delimited(group="doc"))
+        DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0).load()
+        assert [record.getMessage() for record in caplog.records] == [
+            "2 of 4 groups of the validation split are in the training split too"
+        ]
+
     def test_too_few_of_them(self, of_texts):
         lines = [line | {"doc": "one"} for line in REVIEWS]
         with pytest.raises(
@@ -512,7 +523,7 @@ class TestDeclaredLabels:
 
     @pytest.mark.parametrize("typed", [[1e3, "a"], ["a", 0.5], [float("nan")]])
     def test_other_numbers_are_to_be_quoted(self, typed):
-        with pytest.raises(ValidationError, match=r"put the label in quotes, as in \"data\.labels=\['"):
+        with pytest.raises(ValidationError, match=r"put each label in quotes, as in \"data\.labels=\['"):
             spec_of(Path(), labels=typed)
 
     @pytest.mark.parametrize("typed", ["a", 3, [["a"]], [{"a": 1}]])

@@ -6,6 +6,7 @@ import pytest
 
 from peftlab.errors import DataError
 from peftlab.tasks.texts import Text, encode_texts
+from peftlab.unicode_text import Door
 
 TEXTS = [
     Text("train:0", "Marie Curie moved from Warsaw to Paris .", "a", file="f.csv", line=2),
@@ -87,3 +88,9 @@ def test_one_text_among_pairs(tokenizer):
         encode_texts([*PAIRS, TEXTS[0]], tokenizer, 64)
     with pytest.raises(DataError, match="text:0: there is one text"):
         encode_texts([*PAIRS, Text("text:0", "a", None)], tokenizer, 64)
+
+
+def test_every_text_of_it_is_changed():
+    text = Text("a:0", "t\ud83d", "l\ud83d", "p\ud83d", "f", 3, "g\ud83d")
+    assert text.mapped(Door()) == Text("a:0", "t\ufffd", "l\ufffd", "p\ufffd", "f", 3, "g\ufffd")
+    assert Text("a:0", "t", None).mapped(Door()) == Text("a:0", "t", None)

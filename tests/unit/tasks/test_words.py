@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from peftlab.errors import DataError
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
+from peftlab.unicode_text import Door
 
 EMPTIED = ["\u200b", "\x00", "\ufeff", "\u00ad", "\u0301", "\u00a0", "\u2028", "\ufeff\u200b"]
 """Words of which the tokenizer leaves nothing."""
@@ -159,3 +160,15 @@ def test_rows_hold_every_word_that_has_tokens_in_order(tokenizer, all_words, max
         assert content == [token for position in found for token in ids_of(tokenizer, words[position])[:room]]
     assert lost == encoded.counts["truncated"]
     assert long == "truncate" or lost == 0
+
+
+def test_every_text_of_a_sentence_is_changed_and_stays_in_its_place():
+    sentence = Sentence(
+        "a:0", ["x\ud83d", "", "\udc00y", "z"], ["B-\ud83d", "O", "O", "O"], "f", [1, 2, 3, 4], group="\ud83d"
+    )
+    changed = sentence.mapped(Door())
+    assert changed.words == ["x\ufffd", "", "\ufffdy", "z"]
+    assert (changed.tags, changed.group) == (["B-\ufffd", "O", "O", "O"], "\ufffd")
+    assert (changed.id, changed.file, changed.lines, changed.place) == ("a:0", "f", [1, 2, 3, 4], "f:1")
+    plain = Sentence("a:0", ["x", "y"], ["O", "O"], text="x y", spans=[(0, 1), (2, 3)])
+    assert plain.mapped(Door()) == plain
