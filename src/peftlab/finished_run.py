@@ -378,7 +378,7 @@ def _of_the_form_of(run: Path) -> Iterator[None]:
         yield
     except (DataError, ConfigError) as error:
         raise type(error)(
-            f"{error} (new data has to be of the form and labels of the run's own: {run / CONFIG})"
+            f"{error} (New data has the form and the labels of the run's own, see {run / CONFIG}.)"
         ) from error
 
 

@@ -141,6 +141,36 @@ def test_what_is_no_text_is_refused(case, given):
         case.task.from_input(given, "text:0")
 
 
+def test_what_a_run_keeps_is_json_and_more_of_the_same(case):
+    batch = case.batch([3, 0, 7])
+    logits = case.logits(batch)
+    predictions = case.task.decode(logits, batch)
+    kept = case.task.kept(predictions, logits, batch)
+    assert all(one.items() > before.items() for one, before in zip(kept, predictions, strict=True))
+    assert all({"probabilities", "group"} <= one.keys() for one in kept)
+    assert json.loads(json.dumps(kept, allow_nan=False)) == kept
+
+
+def test_what_is_not_seen_is_counted_by_example(case):
+    long = "truncate"
+    whole = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 64})
+    short = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 4})
+    assert not any(case.task.all_lost(whole).values())
+    assert all(case.task.lost(whole, n) == {} for n in range(len(case.examples)))
+    assert any(case.task.all_lost(short).values())
+    lost = [case.task.lost(short, n) for n in range(len(case.examples))]
+    assert [bool(one) for one in lost] == [bool(one.get("truncated") or one.get("cut_words")) for one in lost]
+    assert any(one.get("truncated") is True for one in lost)
+    json.dumps(lost)
+
+
+@pytest.mark.parametrize("metric", ["loss", None])
+def test_a_score_has_a_direction(case, metric):
+    fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
+    selection = type(case.task.selection)(metric=metric or case.task.selection.metric)
+    assert type(case.task)(**fields | {"selection": selection}).selection.mode == ("min" if metric else "max")
+
+
 def test_an_example_is_predicted_alike_in_any_company(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)

@@ -111,9 +111,10 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     expected = {}
     for batch in data.test_dataloader():
         with torch.no_grad():
-            decoded = tuner.task.decode(tuner(batch), batch)
+            logits = tuner(batch)
+        decoded = tuner.task.decode(logits, batch)
         tuner.task.update(metric, decoded)
-        expected |= {prediction["id"]: prediction for prediction in decoded}
+        expected |= {prediction["id"]: prediction for prediction in tuner.task.kept(decoded, logits, batch)}
     found = predictions(record.folder, "test")
     assert [prediction["id"] for prediction in found] == [f"test:{n}" for n in range(16)]
     assert found == [expected[prediction["id"]] for prediction in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -78,7 +79,12 @@ class TestRun:
     def test_scores_are_those_that_scikit_learn_finds_in_the_predictions(self, finished_texts, split):
         predictions = lines(finished_texts.folder / "predictions" / f"{split}.jsonl")
         assert [p["id"] for p in predictions] == [f"{split}:{n}" for n in range(16)]
-        assert all(p.keys() == {"id", "input", "gold", "predicted", "probability"} for p in predictions)
+        keys = {"id", "input", "gold", "predicted", "probability", "probabilities", "group"}
+        assert all(p.keys() == keys for p in predictions)
+        for p in predictions:
+            assert list(p["probabilities"]) == LABELS
+            assert max(p["probabilities"], key=p["probabilities"].get) == p["predicted"]
+            assert p["probabilities"][p["predicted"]] == pytest.approx(p["probability"], rel=1e-6)
         assert all(1 / len(LABELS) <= p["probability"] <= 1 for p in predictions)
         gold, predicted = ([p[key] for p in predictions] for key in ("gold", "predicted"))
         report = classification_report(gold, predicted, output_dict=True, zero_division=0)
@@ -147,6 +153,15 @@ class TestRun:
         assert answers[0]["text_pair"] == "paris 3"
         assert answers[0]["n"] == 1
         assert answers[0]["predicted"] in {"0", "1"}
+        own = {"one": "rome", "other": "paris 3", "n": 1}  # as the data calls them
+        assert run.predict([own]) == [
+            own | {key: answers[0][key] for key in ("predicted", "probability", "probabilities")}
+        ]
+        for alone in ("there is a cat", {"text": "rome"}, {"one": "rome", "pair": "x"}, ["rome", "paris"]):
+            with pytest.raises(DataError, match=r"texts\[1\]: this run takes pairs .* `text_pair` \(or `other`\)"):
+                run.predict([own, alone])
+        with pytest.raises(DataError, match=r"texts\[0\]: `other`, as this run calls it, and `text_pair` differ"):
+            run.predict([{"text": "rome", "text_pair": "a", "other": "b"}])
         run.export("plain")
         assert reproduce(record.folder, check_only=True).reproduced
 
@@ -171,6 +186,72 @@ class TestFinishedRun:
         assert [answer["probability"] for answer in answers] == pytest.approx([p["probability"] for p in kept])
         assert all(sum(answer["probabilities"].values()) == pytest.approx(1) for answer in answers)
         assert answers[0].keys() == {"text", "predicted", "probability", "probabilities"}
+
+    def test_what_is_not_seen_is_told(self, loaded, caplog):
+        short, long, nothing = "Rome", "nothing happened today . " * 40, "\u200b"
+        answers = loaded.predict([short, long, nothing])
+        assert "truncated" not in answers[0]
+        assert answers[1]["truncated"] is True
+        assert answers[1]["lost_tokens"] > 90
+        assert answers[2]["empty"] is True
+        lost = f"1 truncated texts, {answers[1]['lost_tokens']} truncated tokens, 1 texts without a token"
+        assert caplog.messages == [f"not seen of what was given (data.max_tokens=64): {lost}"]
+        caplog.clear()
+        loaded.predict([short])
+        assert not caplog.messages
+
+    def test_so_it_is_of_new_data(self, loaded, caplog):
+        Path("new.csv").write_text(f"text,label\n{'Rome ' * 90},move\nRome,hire\n")
+        with caplog.at_level("INFO", logger="peftlab"):
+            found = loaded.evaluate("new.csv")
+        assert found.lost == {"test": {"truncated texts": 1, "truncated tokens": 28}}
+        assert (
+            "left out of the test split (data.max_tokens=64): 1 truncated texts, 28 truncated tokens" in caplog.messages
+        )
+        assert loaded.evaluate(splits=["test"]).lost == {}
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"text": "Rome", "text_pair": "Paris"}, "this run takes single texts, no pairs: leave `text_pair` out"),
+            ({"other": "Rome"}, "expected `text`, a string"),
+            ({"text": ["Rome"]}, "expected `text`, a string"),
+            ({"text": None}, "expected `text`, a string"),
+            (3, "is a int; expected a text, a list of words, or an object"),
+            (None, "is a NoneType; expected a text"),
+            (b"Rome", "is a bytes; expected a text"),
+        ],
+    )
+    def test_the_bad_one_of_many_is_named(self, loaded, given, message):
+        with pytest.raises(DataError, match=rf"^texts\[2\]: {re.escape(message)}"):
+            loaded.predict(["Rome", {"text": "Paris"}, given, "Rome"])
+
+    def test_a_lone_object_is_refused(self, loaded):
+        with pytest.raises(TypeError, match=r"predict\(\[text\]\)"):
+            loaded.predict({"text": "Rome"})
+
+    def test_an_objects_own_keys_are_kept(self, loaded):
+        given = {"text": "Rome", "predicted": "mine", "truncated": False, "given_probability": 1, "probability": 2}
+        (answer,) = loaded.predict([given])
+        (bare,) = loaded.predict(["Rome"])
+        own = {"given_predicted": "mine", "truncated": False, "given_probability": 1, "given_given_probability": 2}
+        assert answer == bare | own
+
+    def test_new_data_of_another_form(self, loaded):
+        for text in ("a,b,c\nRome,move,x\n", "text;label\nRome;move\n"):
+            Path("new.csv").write_text(text)
+            with pytest.raises(
+                DataError, match=r"new\.csv:1: .* \(New data has the form and the labels of the run's own, see"
+            ):
+                loaded.evaluate("new.csv")
+
+    def test_a_run_that_selected_in_the_wrong_direction_is_still_of_use(self, finished_texts):
+        """Such runs were made before a direction was checked; the best checkpoint is chosen."""
+        copy = Path(shutil.copytree(finished_texts.folder, "copy"))
+        config = (copy / "config.yaml").read_text()
+        assert "mode: max" in config
+        (copy / "config.yaml").write_text(config.replace("metric: macro_f1", "metric: loss"))
+        assert load(copy).predict(["Rome"])[0]["predicted"] in LABELS
 
     def test_words_are_no_text(self, loaded):
         with pytest.raises(DataError, match="expected `text`, a string"):

@@ -73,7 +73,7 @@ class TestEvaluate:
     def test_json_is_all_there_is_on_stdout(self, peftlab, run_id, finished):
         code, out, _ = peftlab("evaluate", run_id, "--split", "test", "--json")
         document = json.loads(out)
-        assert (code, document["equal"], document["elsewhere"]) == (0, True, {})
+        assert (code, document["equal"], document["elsewhere"], document["lost"]) == (0, True, {}, {})
         recorded = {m["name"]: m["value"] for m in finished.data["metrics"] if m["split"] == "test"}
         assert {score["name"]: score["value"] for score in document["scores"]} == recorded
         assert {"name", "split", "scorer", "value", "recorded", "equal"} == document["scores"][0].keys()
@@ -138,6 +138,63 @@ class TestPredict:
         code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
         assert code == 2
         assert err.startswith("error: in.jsonl:2: ")
+
+    @pytest.mark.parametrize("before", [[], ["--json"]])
+    @pytest.mark.parametrize("between", [[], ["--json"]])
+    @pytest.mark.parametrize("after", [[], ["--json"], ["--", "-x", "--json", "- item", "-1"]])
+    def test_options_stand_anywhere(self, monkeypatch, before, between, after):
+        parsed = cli._parser().parse_args(["predict", *before, "RUN", *between, "Rome", "- a", "-3", *after])
+        more = after[1:] if "--" in after else []
+        assert (parsed.run, parsed.texts) == ("RUN", ["Rome", "- a", "-3", *more])
+        assert parsed.json == ("--json" in [*before, *between] or after == ["--json"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ("compare A --json B", {"runs": ["A", "B"], "json": True}),
+            ("compare --json -- A -B", {"runs": ["A", "-B"]}),
+            ("export --json RUN DIR", {"run": "RUN", "folder": "DIR", "json": True}),
+            ("export RUN --json DIR", {"run": "RUN", "folder": "DIR"}),
+            ("runs --json DIR", {"folder": "DIR", "json": True}),
+            ("runs DIR --json", {"folder": "DIR", "json": True}),
+            ("runs --json", {"folder": None, "json": True}),
+            ("evaluate --data D RUN --split test --split validation", {"run": "RUN", "split": ["test", "validation"]}),
+            ("evaluate --dat=D --thr 2 RUN", {"run": "RUN", "data": "D", "threads": 2}),
+            ("predict --file - RUN", {"run": "RUN", "file": "-", "texts": []}),
+            ("reproduce --spread 0.5 RUN --out O", {"run": "RUN", "spread": 0.5, "out": "O"}),
+            ("methods --markdown lora --model minilm", {"method": "lora", "model": "minilm", "markdown": True}),
+        ],
+    )
+    def test_of_every_command(self, arguments, expected):
+        parsed = vars(cli._parser().parse_args(arguments.split()))
+        assert parsed.items() >= expected.items()
+
+    @pytest.mark.parametrize(
+        "arguments", ["predict RUN --fiel x", "compare A", "export --json DIR", "predict RUN --file"]
+    )
+    def test_what_is_no_option_is_refused(self, arguments, capsys):
+        with pytest.raises(SystemExit) as end:
+            cli._parser().parse_args(arguments.split())
+        assert end.value.code == 2
+        assert "usage: peftlab" in capsys.readouterr().err
+
+    def test_what_is_not_seen_is_told_once(self, peftlab, run_id, monkeypatch):
+        monkeypatch.setattr(cli, "_CHUNK", 1)
+        code, out, err = peftlab("predict", run_id, "Rome", "in \u200b", "\u200b")
+        assert code == 0
+        assert out.splitlines()[-1] == "  (1 emptied words)"
+        assert err == "not seen of what was given (data.max_tokens=64): 2 words without a token\n"
+        answers = [json.loads(line) for line in peftlab("predict", "--json", run_id, "Rome", "\u200b")[1].splitlines()]
+        assert [answer.get("emptied_words") for answer in answers] == [None, 1]
+
+    @pytest.mark.parametrize(
+        "line", ['{"text": "Rome", "text_pair": "Paris"}', '{"text": null}', '{"words": ["a", 1]}']
+    )
+    def test_another_form_than_that_of_the_run(self, peftlab, run_id, line):
+        Path("in.jsonl").write_text('{"words": []}\n{"text": ""}\n' + line + "\n")
+        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        assert code == 2
+        assert err.startswith("error: in.jsonl:3: ")
 
 
 class TestExport:

@@ -51,6 +51,18 @@ def score(record: dict[str, Any], split: str, name: str) -> dict[str, Any]:
     return found
 
 
+def as_before(folder: Path, edit: Callable[[dict[str, Any]], object] = lambda row: None) -> RunFolder:
+    """As if an older version had made the predictions: they have fewer keys, and the record their digests."""
+    for split in ("validation", "test"):
+        name = f"predictions/{split}.jsonl"
+        rows = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for row in rows:
+            del row["probabilities"], row["group"]
+            edit(row)
+        run_folder = rewrite(folder, name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return run_folder
+
+
 def other_course(folder: Path) -> RunFolder:
     """As if the training had taken another course: other weights from step 4 on, and another adapter."""
     lines = (folder / "trail.jsonl").read_text().splitlines()
@@ -313,3 +325,32 @@ class TestVerdict:
 
 def f1_on_test(record: dict[str, Any]) -> float:
     return float(score(record, "test", "entity_f1")["value"])
+
+
+class TestPredictionsOfAnOlderVersion:
+    def test_what_they_say_is_the_same(self, finished, copy):
+        verdict = judge(as_before(copy), [], finished)
+        assert (verdict.verdict, verdict.causes) == ("identical", [])
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            lambda row: row["predicted"].__setitem__(0, "B-ORG"),
+            lambda row: row["probability"].__setitem__(0, 0.5),
+            lambda row: row.update(id=f"{row['id']}0"),
+            lambda row: row.update(more="than is there"),
+        ],
+        ids=["tag", "probability", "id", "key"],
+    )
+    def test_what_they_say_is_not(self, finished, copy, edit):
+        verdict = judge(as_before(copy, edit), [], finished)
+        assert verdict.verdict == "different"
+        assert {"predictions/validation.jsonl", "predictions/test.jsonl"} <= {cause.what for cause in verdict.causes}
+
+    def test_they_are_gone(self, finished, copy):
+        folder = as_before(copy)
+        (copy / "predictions" / "test.jsonl").unlink()
+        assert "predictions/test.jsonl" in {cause.what for cause in judge(folder, [], finished).causes}
+
+    def test_they_are_scored(self, copy):
+        assert check(as_before(copy)) == []

@@ -200,7 +200,7 @@ def test_the_best_is_validated_once_more_unless_it_was_just_validated(
 
 
 def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
-    """Load a run; return its logits and its predictions on a split."""
+    """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder)
     tuner, spec = run.tuner, run.spec
     data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
@@ -208,7 +208,10 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
         logits = [tuner(batch) for batch in batches]
-    return logits, [p for one, batch in zip(logits, batches, strict=True) for p in tuner.task.decode(one, batch)]
+    found = []
+    for one, batch in zip(logits, batches, strict=True):
+        found += tuner.task.kept(tuner.task.decode(one, batch), one, batch)
+    return logits, found
 
 
 @pytest.mark.parametrize("peft", ["lora", "full", "head"])

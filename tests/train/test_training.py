@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from peftlab.errors import ConfigError, NonFiniteError
+from peftlab.finished_run import load
+from peftlab.methods.library import LibraryMethod
 from peftlab.record import RunRecord
+from peftlab.run_folder import RunFolder
 
 SHORT = "budget.max_steps=12"
 
@@ -126,3 +131,69 @@ def test_a_budget_that_ends_between_validations_is_validated_at_its_end(run_tiny
     assert validated[0] == 6
     assert Path(record.folder, "checkpoints", "best.safetensors").exists()
     assert record.data["selection"]["step"] in (6, 8)
+
+
+WEIGHTED = ["model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0", "optimizer.lr=1e-3"]
+WEIGHTED += ["budget.max_steps=10", "budget.validate_every=10", "task.label_smoothing=0.1"]
+
+
+@pytest.fixture(scope="module")
+def weighted(run_tiny, tmp_path_factory):
+    """Runs with class weights, by the number of parts that each batch of 8 is computed in."""
+    folder = tmp_path_factory.mktemp("weighted")
+    return {
+        n: run_tiny(*WEIGHTED, "task.class_weights=balanced", f"trainer.accumulate={n}", f"run_dir={folder / str(n)}")
+        for n in (1, 3, 5)
+    }
+
+
+class TestClassWeights:
+    @pytest.mark.parametrize("accumulate", [3, 5])
+    def test_a_batch_in_parts_makes_the_same_steps(self, weighted, accumulate):
+        whole, parts = weights(weighted[1]), weights(weighted[accumulate])
+        assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) < 1e-6
+
+    def test_they_count(self, run_tiny, weighted):
+        bare = run_tiny(*WEIGHTED, "run_dir=bare")
+        assert losses(bare)[0] != pytest.approx(losses(weighted[1])[0], rel=1e-2)
+
+    def test_what_balanced_stands_for_is_kept(self, weighted, tiny_data, run_tiny):
+        config = RunFolder(weighted[1]).read_config()
+        lines = (tiny_data / "train.txt").read_text().split("\n")
+        counts = Counter(line.split(" ")[1] for line in lines if line)
+        kept = config["task"]["class_weights"]
+        assert list(kept) == weighted[1].data["data"]["labels"]
+        for tag, count in counts.items():
+            assert kept[tag] == pytest.approx(sum(counts.values()) / (len(counts) * count))
+        spelt = "{" + ", ".join(f"{tag}: {weight!r}" for tag, weight in kept.items()) + "}"
+        again = run_tiny(*WEIGHTED, f"task.class_weights={spelt}", "run_dir=again")
+        assert again.data["identity"] == weighted[1].data["identity"]
+
+    def test_a_finished_run_scores_with_them(self, weighted, tiny_data):
+        run = load(weighted[1].folder)
+        assert run.evaluate().equal
+        loss = {score.name: score.value for score in run.evaluate(tiny_data / "test.txt").scores}["loss"]
+        recorded = {m["name"]: m["value"] for m in weighted[1].data["metrics"] if m["split"] == "test"}
+        assert loss == recorded["loss"]
+
+    def test_a_label_that_is_none_is_refused_before_anything_is_written(self, run_tiny):
+        with pytest.raises(
+            ConfigError, match=r"no label 'PERS'\. Did you mean 'PER'\? Allowed: LOC, ORG, PER, O, B-LOC"
+        ):
+            run_tiny("task.class_weights={PERS: 2}", "run_dir=none")
+        assert not Path("none").exists()
+
+
+def test_the_best_by_the_loss_is_the_one_of_the_least(run_tiny):
+    record = run_tiny("task.selection.metric=loss", "budget.max_steps=30", "callbacks=[early_stopping]")
+    validated = [event["loss"] for event in record.data["history"] if event["event"] == "validated"]
+    assert len(validated) == 5  # it goes on while the loss falls
+    assert record.data["selection"]["value"] == min(validated) < validated[0]
+    assert record.data["selection"]["mode"] == "min"
+
+
+def test_what_is_minimised_is_one_thing_everywhere(run_tiny, monkeypatch):
+    """The penalty of a method is in the loss of a step, and where a step went wrong it is found there."""
+    monkeypatch.setattr(LibraryMethod, "penalty", lambda self, model: torch.tensor(torch.nan))
+    with pytest.raises(NonFiniteError, match="step 1: the loss is not finite; first seen in loss"):
+        run_tiny(SHORT)

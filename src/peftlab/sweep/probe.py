@@ -19,7 +19,7 @@ from peftlab.tasks.task import Batch
 START_SECONDS = 2.0
 """What a trial takes besides training and evaluating: reading, building, writing."""
 
-_BYTES_A_PREDICTION = 400
+_BYTES_A_PREDICTION = 2_000
 _STATE = 3
 """Numbers that a checkpoint holds for each trained one: itself and two moments."""
 _KEPT = 2
