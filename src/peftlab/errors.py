@@ -48,5 +48,5 @@ class DamagedError(RunError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the choice nearest to `word`, or an empty string where none is near."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -38,8 +38,8 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 """What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
 announces it."""
 
-_GROUP_IS_NULL = "Config group override must be a string or a list"
-"""How Hydra's ValueError about ``GROUP=null`` begins."""
+_NO_OPTION = "Config group override must be a string or a list"
+"""How Hydra's ValueError about ``GROUP=null`` or ``GROUP=1`` begins."""
 
 
 class Interrupted(BaseException):
@@ -76,7 +76,7 @@ def composition_exits() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain_composition(error, _arguments()))
     except ValueError as error:
-        if not str(error).startswith(_GROUP_IS_NULL):
+        if not is_no_option(error):
             raise
         _fail(explain_composition(error, _arguments()))
     finally:
@@ -141,6 +141,15 @@ class Signals:
             raise Interrupted(number)
 
 
+def is_no_option(error: ValueError) -> bool:
+    """Return whether Hydra means that a group was given what can be no name of an option."""
+    return str(error).startswith(_NO_OPTION)
+
+
+def _is_no_name(value: str) -> bool:
+    return re.fullmatch(r"(?i)null|true|false|[+-]?[\d.]+(e[+-]?\d+)?|\{.*\}", value) is not None
+
+
 def explain_composition(error: Exception, overrides: list[str]) -> str:
     """Say in our form what Hydra or OmegaConf found wrong with the command line `overrides` or a config file."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -160,9 +169,10 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     text = str(error)
     groups = config_groups()
-    if text.startswith(_GROUP_IS_NULL):
-        group = next((group for group in groups if f"{group}=null" in overrides), "a group")
-        return f"{group}=null: name an option, or write {group}=[] where options form a list"
+    if text.startswith(_NO_OPTION):
+        pairs = (override.lstrip("+").partition("=") for override in overrides)
+        group, value = next(((key, value) for key, _, value in pairs if key in groups and _is_no_name(value)), ("", ""))
+        return f"{group}={value}: name an option, or write {group}=[] where options form a list"
     if match := re.search(r"An item is already at '([^']+)'", text):
         return f"{match[1]} is in the configuration already: write {match[1]}=..., without the plus"
     if match := re.search(r"Could not override '([^']+)'", text):

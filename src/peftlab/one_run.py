@@ -32,7 +32,7 @@ from peftlab.console import VERBATIM, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
-from peftlab.errors import ConfigError, DamagedError, did_you_mean
+from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
 from peftlab.methods.method import MethodContext
@@ -217,6 +217,11 @@ def resume(folder: Path) -> RunRecord:
         UserError: it is finished, another process is writing it, or what it was built on is not to be had any more.
     """
     there = RunFolder(RunRecord.load(folder))
+    if there.record.data["status"] == "completed":
+        raise UserError(
+            f"{folder} is finished: there is nothing to resume. `peftlab evaluate` and `peftlab predict` use it, "
+            "`peftlab reproduce` trains it again"
+        )
     config = there.read_config() | {"run_dir": str(folder), "existing": "resume"}
     return run(OmegaConf.create(config), there.record.data["command"], there.record.data["overrides"])
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir, explain_composition, search_path
+from peftlab.exits import conf_dir, explain_composition, is_no_option, search_path
 from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
 from peftlab.own_hydra import own_hydra
@@ -56,5 +56,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     try:
         with own_hydra(conf_dir()):
             return hydra_compose("config", overrides=wanted)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, ValueError) and not is_no_option(error):
+            raise
         raise ConfigError(explain_composition(error, wanted)) from error

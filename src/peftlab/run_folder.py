@@ -15,13 +15,14 @@ from omegaconf import OmegaConf
 
 from peftlab import checkpoints
 from peftlab.atomic_files import is_torn, remove_torn, replacing
+from peftlab.compare import differences
 from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted, Pruned
 from peftlab.locks import LOCK, lock
 from peftlab.masking import mask_settings, masked_in
-from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, packages_text, run_id_of
+from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, deciding_part, packages_text, run_id_of
 from peftlab.runs import CONFIG, PACKAGES, read_config
 from peftlab.sources import file_sha256
 
@@ -29,6 +30,9 @@ log = logging.getLogger("peftlab")
 
 UNFINISHED = ("running", "interrupted", "failed", "pruned")
 """The statuses of a run that can go on; a killed one is still said to be running."""
+
+_SETTINGS_TOLD = 6
+"""How many settings a message names."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
@@ -238,11 +242,11 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         except DiskError as error:
             raise ConfigError(str(error)) from error
     if existing == "resume":
-        what = f"{finished.folder} is finished" if finished else f"{exact or root} holds no run of this identity"
-        raise ConfigError(f"existing=resume: there is nothing to resume: {what}; leave existing=resume out")
+        raise ConfigError(_nothing_to_resume(finished, exact, root, config, identity, record))
     path: Path | None = None
     try:
-        path = _exact_folder(exact, replace=existing == "rerun") if exact else claim_folder(root, run_id)
+        replaces = existing == "rerun"
+        path = _exact_folder(exact, replaces, config, identity, record) if exact else claim_folder(root, run_id)
         with writing(path):
             held = lock(path)
         remove_torn(path)
@@ -282,13 +286,89 @@ def _describe(path: Path, config: Mapping[str, Any]) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _exact_folder(path: Path, replace: bool) -> Path:
+def _nothing_to_resume(
+    finished: RunRecord | None,
+    exact: Path | None,
+    root: Path,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    record: Mapping[str, Any],
+) -> str:
+    """Say why no run is resumed: it is finished, or others are there, and what the newest differs in, or none is."""
+    if finished is not None:
+        return f"existing=resume: {finished.folder} is finished: there is nothing to resume; leave existing=resume out"
+    others = [RunRecord.load(file.parent) for file in (exact or root).glob(FILE_NAME if exact else f"*/{FILE_NAME}")]
+    unfinished = [other for other in others if other.data["status"] in UNFINISHED]
+    if not unfinished:
+        return f"existing=resume: {exact or root} holds no run that could be resumed; leave existing=resume out"
+    newest = max(unfinished, key=lambda other: str(other.data["started_at"]))
+    return f"{newest.folder} cannot be resumed as it is another run than this one now: " + "; ".join(
+        differing_parts(newest, config, identity, record.get("data", {}))
+    )
+
+
+def differing_parts(
+    then: RunRecord, config: Mapping[str, Any], identity: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """Say in which parts that decide a result the run of the record `then` and another one differ.
+
+    Args:
+        then: of the run that is there.
+        config: the resolved configuration of the other.
+        identity: of the other.
+        data: the section of the other's record.
+    """
+    recorded = then.data["identity"]
+    parts = [
+        f"{_data_file(config, data, split)} has changed since: its digest was {_short(one)} and is {_short(other)}"
+        for split, (one, other) in differences(recorded["data_sha256"], identity["data_sha256"]).items()
+    ]
+    if recorded["weights_sha256"] != identity["weights_sha256"]:
+        one, other = recorded["weights_sha256"], identity["weights_sha256"]
+        name = config.get("model", {}).get("name", "model")
+        parts.append(f"the weights of {name} have changed since: their digest was {_short(one)} and is {_short(other)}")
+    if recorded["config_sha256"] != identity["config_sha256"]:
+        parts += _differing_settings(then.folder, config)
+    return parts
+
+
+def _differing_settings(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    try:
+        before = deciding_part(read_config(folder))
+    except ConfigError as error:
+        return [str(error)]
+    keys = [
+        f"{key} was {one!r} and is {other!r}"
+        for key, (one, other) in differences(before, deciding_part(mask_settings(config))).items()
+    ]
+    if not keys:  # what the file says now gives this very run, and it is not the one of the record
+        return [f"{folder / CONFIG} has changed since the run began"]
+    more = [f"{len(keys) - _SETTINGS_TOLD} more settings differ"] if len(keys) > _SETTINGS_TOLD else []
+    return [*keys[:_SETTINGS_TOLD], *more]
+
+
+def _data_file(config: Mapping[str, Any], data: Mapping[str, Any], split: str) -> str:
+    """Return the file of a split as the user knows it."""
+    file = data.get("splits", {}).get(split, {}).get("file") or f"the {split} split"
+    folder = config.get("data", {}).get("source", {}).get("path")
+    return str(Path(folder) / file) if folder and Path(folder).is_dir() else str(folder or file)
+
+
+def _short(digest: Any) -> str:
+    return "none" if digest is None else str(digest)[:12]
+
+
+def _exact_folder(
+    path: Path, replace: bool, config: Mapping[str, Any], identity: Mapping[str, Any], record: Mapping[str, Any]
+) -> Path:
     if path.exists() and not (path.is_dir() and all(_before_the_record(file) for file in path.iterdir())):
         if not (path / FILE_NAME).is_file():
             raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
         if not replace:
+            parts = differing_parts(RunRecord.load(path), config, identity, record.get("data", {}))
             raise ConfigError(
-                f"run_dir={path}: holds another run; name another folder, or replace it with existing=rerun"
+                f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
+                "existing=rerun"
             )
         os.close(lock(path))
         shutil.rmtree(path)

@@ -23,10 +23,13 @@ COST = {"steps": 3, "wall_seconds": 1.5}
 
 def begin(**settings: Any) -> RunFolder:
     """Start a run of a configuration whose only option that counts is `lr`."""
+    changed = {"train": "a", "weights": "b"} | settings.pop("changed", {})
     config = {"lr": 0.1, "run_dir": None, "existing": "auto"} | settings
     environment = {"threads": config.pop("threads", 1)}
     known = {"code": {}, "environment": environment, "command": ["train"], "overrides": ["lr=0.1"]}
-    return start(config, "experiment", identity(config, {"train": "a"}, "b"), **known)
+    known |= {"data": {"splits": {"train": {"file": "my.csv"}}}}
+    weights = changed.pop("weights")
+    return start(config, "experiment", identity(config, changed, weights), **known)
 
 
 def finish(folder: RunFolder) -> RunFolder:
@@ -88,11 +91,54 @@ def test_a_run_that_did_not_finish_is_left_beside_where_asked():
 
 @pytest.mark.parametrize("where", [{}, {"run_dir": "mine"}])
 def test_without_anything_to_resume_resuming_is_refused(where):
-    with pytest.raises(ConfigError, match=r"existing=resume: there is nothing to resume: .* holds no run"):
+    with pytest.raises(ConfigError, match=r"^existing=resume: .* holds no run that could be resumed; leave existing="):
         begin(**where, existing="resume")
     finish(begin(**where))
-    with pytest.raises(ConfigError, match=r"existing=resume: there is nothing to resume: .* is finished"):
+    with pytest.raises(ConfigError, match=r"^existing=resume: .* is finished: there is nothing to resume; leave exi"):
         begin(**where, existing="resume")
+
+
+CHANGES = [
+    ({"lr": 0.2}, {}, "lr was 0.1 and is 0.2"),
+    ({"peft": {"r": 4}}, {}, "peft.r was None and is 4"),
+    ({"data": {"labels": ["a", "b"]}}, {}, "data.labels.0 was None and is 'a'; data.labels.1 was None and is 'b'"),
+    ({f"key{n}": n for n in range(9)}, {}, "key5 was None and is 5; 3 more settings differ"),
+    ({}, {"train": "c" * 64}, "my.csv has changed since: its digest was a and is cccccccccccc"),
+    ({}, {"test": "c" * 64}, "the test split has changed since: its digest was none and is cccccccccccc"),
+    ({}, {"weights": "d" * 64}, "the weights of model have changed since: their digest was b and is dddddddddddd"),
+    ({"lr": 0.2}, {"train": "c"}, "my.csv has changed since: its digest was a and is c; lr was 0.1 and is 0.2"),
+]
+
+
+@pytest.mark.parametrize(("settings", "changed", "told"), CHANGES)
+def test_a_refusal_names_what_differs(settings, changed, told):
+    begin(run_dir="mine")
+    with pytest.raises(ConfigError) as refused:
+        begin(**settings, run_dir="mine", changed=changed)
+    assert str(refused.value).startswith("run_dir=mine: holds another run (")
+    assert told in str(refused.value)
+    with pytest.raises(ConfigError) as refused:
+        begin(**settings, run_dir="mine", existing="resume", changed=changed)
+    assert str(refused.value).startswith("mine cannot be resumed as it is another run than this one now: ")
+    assert str(refused.value).endswith(told)
+    assert "existing" not in str(refused.value)
+
+
+def test_the_newest_run_that_could_be_meant_is_named():
+    finish(begin(lr=0.3))
+    begin(lr=0.4)
+    newest = begin(lr=0.5)
+    with pytest.raises(ConfigError) as refused:
+        begin(lr=0.6, existing="resume")
+    assert str(refused.value).startswith(f"{newest.path} cannot be resumed")
+    assert str(refused.value).endswith("lr was 0.5 and is 0.6")
+
+
+def test_a_configuration_that_was_edited_is_named():
+    file = begin(run_dir="mine").path / "config.yaml"
+    file.write_text(file.read_text().replace("lr: 0.1", "lr: 0.2"))
+    with pytest.raises(ConfigError, match=r": mine/config\.yaml has changed since the run began$"):
+        begin(lr=0.2, run_dir="mine", existing="resume")
 
 
 @pytest.mark.parametrize("existing", ["auto", "resume", "skip"])

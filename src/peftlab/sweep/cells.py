@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import explain_composition
+from peftlab.exits import explain_composition, is_no_option
 from peftlab.masking import mask
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
@@ -34,7 +34,9 @@ def composer(context: HydraContext, config: DictConfig) -> Compose:
             with read_write(cfg), open_dict(cfg):
                 del cfg["hydra"]
             plain = OmegaConf.to_container(cfg, resolve=True)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            if isinstance(error, ValueError) and not is_no_option(error):
+                raise
             raise ConfigError(explain_composition(error, list(overrides))) from error
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
