@@ -331,6 +331,8 @@ class TestEveryMethod:
             assert all(any(f".{target}." in adapter for target in fitted.targets) for adapter in adapters)
             if name not in ONLY_SHARED:
                 assert all(any(f".{target}." in adapter for adapter in adapters) for target in fitted.targets)
+        else:
+            pytest.fail(f"say here what {type(method).__name__} trains")
 
     @BOTH
     def test_at_start_it_is_the_plain_backbone(self, name, fitted, plain, logits):
