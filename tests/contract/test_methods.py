@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+import re
 import shutil
 from pathlib import Path
 from pydoc import locate
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_type_hints
 
 import peft
 import pytest
@@ -24,7 +26,7 @@ from peftlab.exits import conf_dir
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.library import LibraryMethod
+from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
 from peftlab.methods.targets import target_modules
@@ -495,6 +497,55 @@ class TestFilesOfEveryClass:
         else:
             with pytest.raises(ConfigError, match=f"1 of its tensors do not fit .*, first {lost}, only in the model"):
                 method.adopt(begun, folder, context)
+
+
+DECIDES = set(
+    re.findall(
+        r"\w+",
+        """
+    act_fn alora_invocation_tokens alpha alpha_pattern apply_GS ab_svd_init arrow_config bias block_share block_size
+    block_size_pattern boft_block_num boft_block_size boft_n_butterfly_factor cayley_neumann_eps coft config_A_B
+    config_C config_D_E corda_config decompose_both decompose_factor decomposition_method delora_lambda depth
+    effective_rank ensure_weight_tying eps fan_in_fan_out generator_seed gralora_k group_size hybrid_r kasa_config
+    lambda_pattern layer_replication loftq_config lora_alpha lora_bias lora_ga_config mask_type megatron_config
+    megatron_core mini_r monteclora_config n_frequency n_frequency_pattern n_skills n_splits n_tasks num_B
+    num_cayley_neumann_terms num_subspaces num_vectors oft_block_size para poly_type proj_seed projection_prng_key
+    projection_seed proportional_parameters psoft_alpha psoft_mag_a psoft_mag_b psoft_orth psoft_svd
+    psoft_svd_lowrank_niter qalora_group_size r randlora_alpha random_loc_seed random_seed rank_pattern
+    regularization_alpha runtime_offload_base_weight sample_at_inference save_indices save_only_topk_weights
+    save_precomputed_indices save_projection scaling select_top shadow_alpha shadow_hidden_size
+    shadow_intermediate_size shadow_model shadow_num_attention_heads shadow_num_hidden_layers share_embeddings sparse
+    sparse_rate sparsity stride_A subspace_rank svd_threshold target_parameters target_r target_svd_config
+    theta_d_length topk trainable_token_indices u update_hidden_size use_asa use_bdlora use_cayley_neumann use_dora
+    use_dynamic_rank use_effective_conv2d use_idwt use_qalora use_rslora variant vector_length velora_config
+    very_sparse wavelet_family weight_tying
+    """,
+    )
+)
+"""The options of the library that say what an adapter computes: an adapter with other values is refused."""
+
+ONLY_BEGINNINGS = {"gaussian", "eva", "orthogonal", "mica", "kaiming_uniform", "xavier_uniform", "lycoris"}
+MORE_THAN_BEGINNINGS = {"olora", "pissa", "pissa_niter_[number of iters]", "corda", "loftq", "bat", "mini"}
+"""Values of options that say how an adapter begins, after which its weights compute something else."""
+
+
+def test_of_every_option_of_the_library_it_is_said_whether_it_decides():
+    """A new version of the library may bring one: find out which it is, and add it to `BESIDE` or to `DECIDES`."""
+    configs = PEFT_TYPE_TO_CONFIG_MAPPING.values()
+    options = {tuple(inspect.signature(config).parameters) for config in configs}
+    known = {key for keys in options if {"target_modules", "modules_to_save"} <= set(keys) for key in keys}
+    assert sorted(known - BESIDE - DECIDES) == []
+    assert sorted((BESIDE | DECIDES) - known) == []
+    assert not BESIDE & DECIDES
+
+
+def test_of_every_way_to_begin_it_is_said_whether_it_does_more():
+    hints = [get_type_hints(config) for config in PEFT_TYPE_TO_CONFIG_MAPPING.values()]
+    kinds = [hint[key] for hint in hints if "target_modules" in hint for key in BEGINNING if key in hint]
+    named = {value for kind in kinds for part in get_args(kind) for value in get_args(part) if isinstance(value, str)}
+    assert named == ONLY_BEGINNINGS | MORE_THAN_BEGINNINGS
+    lora = LibraryMethod(name="lora", learning_rate=1, peft_type="LORA")
+    assert {value for value in named if lora.decides("init_weights", value)} == MORE_THAN_BEGINNINGS
 
 
 @pytest.mark.parametrize("name", TARGETED)

@@ -68,9 +68,7 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
             more than hidden states, or none of tokens.
     """
     if "attention_mask" not in inputs:
-        raise NoBorderError(
-            f"the inputs of {type(model).__name__} are no tokens of texts, which activations are kept by"
-        )
+        raise NoBorderError(f"the inputs of {type(model).__name__} are no tokens, by which activations are kept")
     was_training = model.training
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
         border = _highest(model, *_watch(model.train(), inputs))
