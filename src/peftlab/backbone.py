@@ -136,6 +136,8 @@ class Pretrained:
             )
         output = output_of(model, head)
         anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
+        if spare := [key for key in other if not is_of_head(key, (output,))]:
+            notes = [*notes, f"of its head, {', '.join(spare)} are of another shape; not taken"]
         fresh = {key for key in (*report["missing_keys"], *other) if is_of_head(key, head)}
         fresh = {key for key in fresh if not is_of_head(key, (output,))} | anew
         self._set_head_dropout(model)
@@ -197,13 +199,12 @@ class Pretrained:
         architecture = str((theirs.architectures or [""])[0])
         differs = _kind(architecture) not in ("", _kind(type(model).__name__))
         not_taken = f"it has the head of {architecture}, which is of another kind than this run's; not taken"
-        told = [not_taken] if differs and architecture.endswith("Classification") else []
         weight = f"{output}.weight"
         if not output or weight in missing:
-            return names, told
+            return names, [not_taken] if differs and architecture.endswith("Classification") else []
         count = other[weight][0][0] if weight in other else len(layer.weight)
         if differs:
-            matched, notes = Matched({}, task.labels, ()), told
+            matched, notes = Matched({}, task.labels, ()), [not_taken]
         else:
             labels = labels_of_config(theirs.to_dict())
             matched, notes = match(task.labels, labels if labels and len(labels) == count else None, count)

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 from pydoc import locate
 from typing import NamedTuple, get_args, get_type_hints
@@ -26,6 +27,7 @@ from peftlab.exits import conf_dir
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
 from peftlab.methods.insertion import Insertion
+from peftlab.methods.labels import save_labels
 from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
@@ -570,7 +572,29 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
-    def test_an_adapter_of_the_librarys_own_is_begun_with(self, name, fitted, plain, tuned, train, logits, tmp_path):
+    def test_an_adapter_of_the_librarys_own_is_begun_with(self, fitted, of_the_library, tuned, logits):
+        theirs, folder = of_the_library
+        ours, context = tuned(fitted.method, seed=5)
+        assert fitted.method.adopt(ours, folder, context) == []
+        assert torch.equal(logits(ours), logits(theirs))
+        assert trainable(ours) == trainable(fitted.model)
+
+    @pytest.mark.slow
+    def test_there_and_back(self, fitted, of_the_library, plain, tuned, logits, tmp_path):
+        """From the library to a run, and from what that saves to the library again."""
+        theirs, folder = of_the_library
+        ours, context = tuned(fitted.method, seed=5)
+        fitted.method.adopt(ours, folder, context)
+        fitted.method.save(ours, tmp_path / "back", context)
+        save_labels(["a", "b"], tmp_path / "back")  # of which the library takes no notice
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Unexpected keyword arguments")
+            again = peft.PeftModel.from_pretrained(plain(seed=8), tmp_path / "back")
+        torch.testing.assert_close(logits(again), logits(theirs), atol=1e-6, rtol=0)
+
+    @pytest.fixture
+    def of_the_library(self, fitted, plain, train, tmp_path):
+        """A model that the library alone has made and trained, and the folder with what it saved."""
         theirs, method = plain(seed=3), fitted.method
         options = method._options_for(theirs, fitted.context, fitted.targets)
         config = PEFT_TYPE_TO_CONFIG_MAPPING[method.peft_type](
@@ -578,11 +602,8 @@ class TestEveryMethodOfTheLibrary:
         )
         theirs = peft.get_peft_model(theirs, config)
         train(theirs)
-        theirs.save_pretrained(tmp_path)
-        ours, context = tuned(method, seed=5)
-        assert method.adopt(ours, tmp_path, context) == []
-        assert torch.equal(logits(ours), logits(theirs))
-        assert trainable(ours) == trainable(fitted.model)
+        theirs.save_pretrained(tmp_path / "theirs")
+        return theirs, tmp_path / "theirs"
 
 
 @pytest.mark.parametrize("name", LORA)

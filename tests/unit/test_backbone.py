@@ -192,6 +192,19 @@ class TestPretrainedHeads:
             note == "it has the head of BertForTokenClassification, which is of another kind than this run's; not taken"
         )
 
+    def test_nor_is_that_of_choices(self, tiny_model, folder, classification):
+        transformers.BertForMultipleChoice.from_pretrained(tiny_model).save_pretrained(folder)
+        _, context, (note,) = pretrained_in(folder).load(classification())
+        assert "it has the head of BertForMultipleChoice" in note
+        assert "classifier.weight" in context.fresh
+
+    def test_a_layer_of_it_in_another_shape_is_named(self, folder, classification):
+        tensors = load_file(folder / "model.safetensors") | {"pooler.dense.weight": torch.ones(16, 32)}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        _, context, notes = pretrained_in(folder).load(classification())
+        assert notes == ["of its head, bert.pooler.dense.weight are of another shape; not taken"]
+        assert "bert.pooler.dense.weight" in context.fresh
+
     def test_names_are_not_believed_where_they_are_not_as_many_as_rows(self, with_head, folder, classification):
         with_head("classification", ["a", "b"], id2label={"0": "a", "1": "b", "2": "c"})
         _, _, (note,) = pretrained_in(folder).load(classification(["a", "b"]))
