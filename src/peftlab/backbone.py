@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers
@@ -17,7 +18,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
-from peftlab.methods.method import is_of_head
+from peftlab.methods.labels import Matched, labels_of_config, match
+from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.record import sha256_of
 from peftlab.sources import MODEL_FILES, PICKLED_WEIGHTS, FilesSource, HubSource, IndexSource
 from peftlab.tasks.task import Task
@@ -51,6 +53,16 @@ class ModelSpec:
     """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
 
 
+class Backbone(NamedTuple):
+    """A pretrained model with the head of a task."""
+
+    model: PreTrainedModel
+    context: MethodContext
+    """What a method may know of it."""
+    notes: list[str]
+    """What became of a head that the pretrained model came with, a sentence each, where that is not all of it."""
+
+
 @plain_dataclass(frozen=True)
 class Pretrained:
     """A pretrained model on this machine's disk, checked but not loaded."""
@@ -80,7 +92,14 @@ class Pretrained:
         return tokenizer
 
     def backbone(self, task: Task, attention: str = "eager") -> PreTrainedModel:
-        """Load the model in fp32 with a new head for `task`, which must have learnt its labels.
+        """Return the model of `load`."""
+        return self.load(task, attention).model
+
+    def load(self, task: Task, attention: str = "eager") -> Backbone:
+        """Load the model in fp32 with a head for `task`, which must have learnt its labels.
+
+        A head of the same kind that the model comes with is taken; rows of its output layer are matched by the names
+        of their labels, and those of labels that it lacks begin anew.
 
         Args:
             task: whose head the model gets.
@@ -88,22 +107,59 @@ class Pretrained:
 
         Raises:
             SourceError: the weights do not fit the architecture that config.json names.
-            ConfigError: the architecture lacks a dropout or the implementation of attention that is asked for.
+            ConfigError: the architecture lacks a dropout or the implementation of attention that is asked for, or has
+                no head of labels.
         """
         _quiet()
-        unloadable = f"{self.folder}: the model cannot be loaded"
-        with _loading(unloadable):
-            config = AutoConfig.from_pretrained(
-                self.folder,
-                num_labels=len(task.labels),
-                id2label=dict(enumerate(task.labels)),
-                label2id={label: n for n, label in enumerate(task.labels)},
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+        theirs = self._config()
+        config = self._config(
+            num_labels=len(task.labels),
+            id2label=dict(enumerate(task.labels)),
+            label2id={label: n for n, label in enumerate(task.labels)},
+            problem_type=task.head.problem_type,
+        )
         self._set_dropout(config)
-        with _loading(unloadable):
-            model, report = getattr(transformers, task.head.model).from_pretrained(
+        model, report = self._load(task, config)
+        head = head_of(model)
+        missing = sorted(key for key in report["missing_keys"] if not is_of_head(key, head))
+        if missing:
+            raise SourceError(
+                f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
+                f"first {missing[0]}; is this the whole model?"
+            )
+        other = {key: shapes for key, *shapes in sorted(report["mismatched_keys"])}
+        if odd := [key for key in other if not is_of_head(key, head)]:
+            stored, own = (tuple(shape) for shape in other[odd[0]])
+            raise SourceError(
+                f"{self.folder}: {len(odd)} tensors of {type(model).__name__} have another shape in the weights, first "
+                f"{odd[0]}, {stored} for {own}; do config.json and the weights belong together?"
+            )
+        output = output_of(model, head)
+        anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
+        if spare := [key for key in other if not is_of_head(key, (output,))]:
+            notes = [*notes, f"of its head, {', '.join(spare)} are of another shape; not taken"]
+        fresh = {key for key in (*report["missing_keys"], *other) if is_of_head(key, head)}
+        fresh = {key for key in fresh if not is_of_head(key, (output,))} | anew
+        self._set_head_dropout(model)
+        self._set_attention(model, attention)
+        context = MethodContext(
+            head,
+            task.head.task_type,
+            self.origin,
+            labels=tuple(task.labels),
+            output=output,
+            fresh=frozenset(fresh),
+        )
+        return Backbone(model, context, notes)
+
+    def _config(self, **changes: Any) -> transformers.PretrainedConfig:
+        with _loading(f"{self.folder}: the model cannot be loaded"):
+            return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
+
+    def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """Return the model, and what transformers reports of its loading."""
+        with _loading(f"{self.folder}: the model cannot be loaded"):
+            return getattr(transformers, task.head.model).from_pretrained(
                 self.folder,
                 config=config,
                 attn_implementation="eager",
@@ -113,17 +169,54 @@ class Pretrained:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # we check what differs, and transformers would not say which it is
             )
-        head = head_of(model)
-        missing = sorted(key for key in report["missing_keys"] if not is_of_head(key, head))
-        if missing:
-            raise SourceError(
-                f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
-                f"first {missing[0]}; is this the whole model?"
-            )
-        self._set_head_dropout(model)
-        self._set_attention(model, attention)
-        return model
+
+    def _match_output(
+        self,
+        model: PreTrainedModel,
+        theirs: transformers.PretrainedConfig,
+        task: Task,
+        output: str,
+        missing: Collection[str],
+        other: Mapping[str, Any],
+    ) -> tuple[set[str], list[str]]:
+        """Give the output layer of `model`, which transformers loads by its size, the rows stored for its labels.
+
+        Args:
+            model: as transformers has loaded it.
+            theirs: the configuration in the folder.
+            task: the one of the run.
+            output: the name of the layer.
+            missing: names of the tensors that are not in the weights.
+            other: names of those of another shape there, with that shape and their own.
+
+        Returns:
+            the names of the layer's tensors that begin anew as a whole, and what a user should know, a sentence each.
+        """
+        layer = model.get_submodule(output)
+        names = {f"{output}.{kind}" for kind, _ in layer.named_parameters()} if output else set()
+        architecture = str((theirs.architectures or [""])[0])
+        differs = _kind(architecture) not in ("", _kind(type(model).__name__))
+        not_taken = f"it has the head of {architecture}, which is of another kind than this run's; not taken"
+        weight = f"{output}.weight"
+        if not output or weight in missing:
+            return names, [not_taken] if differs and architecture.endswith("Classification") else []
+        count = other[weight][0][0] if weight in other else len(layer.weight)
+        if differs:
+            matched, notes = Matched({}, task.labels, ()), [not_taken]
+        else:
+            labels = labels_of_config(theirs.to_dict())
+            matched, notes = match(task.labels, labels if labels and len(labels) == count else None, count)
+        if matched.in_order:
+            return set(), notes
+        stored = layer if weight not in other or not matched.rows else self._load(task, theirs)[0].get_submodule(output)
+        rows = {kind: parameter.detach().clone() for kind, parameter in stored.named_parameters()}
+        if weight not in other:  # else transformers has begun it anew
+            _begin_anew(model, layer)
+        for kind, parameter in layer.named_parameters():
+            matched.fill(parameter, rows[kind])
+        return set() if matched.rows else names, notes
 
     def _set_dropout(self, config: transformers.PretrainedConfig) -> None:
         for key, names in DROPOUT_KEYS.items():
@@ -201,20 +294,70 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     That is what is beside the encoder, and its pooler where it has one. BERT and ALBERT keep in the pooler what other
     architectures have in their heads, and published weights of it are often random (MiniLM) or missing: left frozen, it
     would hide the encoder from the head.
+
+    Raises:
+        ConfigError: the model has the pretrained head of a language model, or none.
     """
-    encoder = model.base_model_prefix
-    poolers = [f"{encoder}.{name}" for name, _ in getattr(model, encoder).named_children() if name == "pooler"]
-    names = poolers + [name for name, _ in model.named_children() if name != encoder]
+    if model.get_output_embeddings() is not None:
+        raise ConfigError(
+            f"{type(model).__name__} has the pretrained head of a language model, whose outputs are words; a task with "
+            "labels needs one such as ...ForSequenceClassification or ...ForTokenClassification"
+        )
+    children = dict(model.named_children())
+    encoders = [name for name, child in children.items() if isinstance(child, PreTrainedModel)]
+    encoder = model.base_model_prefix if model.base_model_prefix in children else next(iter(encoders), None)
+    if encoder is None:
+        raise ConfigError(f"{type(model).__name__} has no head on top of an encoder, and a task with labels needs one")
+    poolers = [f"{encoder}.{name}" for name, _ in children[encoder].named_children() if name == "pooler"]
+    names = poolers + [name for name in children if name != encoder]
     return tuple(name for name in names if any(True for _ in model.get_submodule(name).parameters()))
+
+
+def output_of(model: PreTrainedModel, head: Collection[str]) -> str:
+    """Return the name of the head's output layer, the last of its linear ones; empty where none has the labels' size.
+
+    The modules of `head` are those that `head_of` names.
+    """
+    linear = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and is_of_head(name, head)
+    ]
+    name, last = linear[-1] if linear else ("", None)
+    return name if last is not None and last.out_features == model.config.num_labels else ""
+
+
+def _begin_anew(model: PreTrainedModel, layer: Any) -> None:
+    """Draw the weights of a linear `layer` as the architecture does where it has none."""
+    fresh = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+    model._init_weights(fresh)  # which leaves alone what has been loaded
+    layer.load_state_dict(fresh.state_dict())
+
+
+def _kind(architecture: str) -> str:
+    """Return of a class of transformers what its head is for, e.g. ``ForTokenClassification``."""
+    kind = re.search(r"For\w+$", architecture)
+    return kind[0] if kind else ""
+
+
+POSITIONS = ("position_embeddings", "wpe", "embed_positions")
+"""What architectures call their embeddings of positions."""
 
 
 def positions(model: nn.Module) -> int | None:
     """Return the most tokens that a row may have; None for models with relative positions, which have no such limit."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
-            # RoBERTa and its like count from after the padding
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITIONS
+    ]
+    return min((table.num_embeddings - _unused(table) for table in tables), default=None)
+
+
+def _unused(table: nn.Embedding) -> int:
+    """Return how many of the first positions no token has: RoBERTa and BART count from after some."""
+    offset: int = getattr(table, "offset", 0)
+    return offset or (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> None:

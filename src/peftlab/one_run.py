@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from peftlab import backbone, masking, no_effect, run_folder
-from peftlab.backbone import Pretrained, check_length, head_of, preferred_attention
+from peftlab.backbone import Pretrained, check_length, preferred_attention
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
@@ -35,7 +35,7 @@ from peftlab.disk import writing
 from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
-from peftlab.methods.method import MethodContext
+from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
@@ -137,7 +137,7 @@ def build(ready: Prepared) -> Tuner:
     Raises:
         UserError: the parts do not go together.
     """
-    tuner = build_tuner(ready.spec, ready.pretrained)
+    tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
     check_monitors(ready.spec, tuner)
@@ -233,11 +233,18 @@ def seed_everything(spec: RunSpec) -> None:
         torch.set_num_threads(spec.trainer.threads)
 
 
-def build_tuner(spec: RunSpec, pretrained: Pretrained) -> Tuner:
-    """Load the backbone with the task's head, apply the method, and wrap both for training."""
+def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None) -> Tuner:
+    """Load the backbone with the task's head, apply the method, and wrap both for training.
+
+    Args:
+        spec: of the run.
+        pretrained: the model that it names.
+        tell: is given what a user should know of the head that a training begins with.
+    """
     attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
-    model = pretrained.backbone(spec.task, attention)
-    context = MethodContext(head_of(model), spec.task.head.task_type, pretrained.origin)
+    model, context, notes = pretrained.load(spec.task, attention)
+    for note in notes:
+        tell(f"model: {note}")
     if spec.trainer.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
@@ -258,9 +265,12 @@ def adopt(spec: RunSpec, tuner: Tuner) -> None:
     """
     if spec.adapter is None:
         return
-    new = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
-    if new and rank() == 0:
+    kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
+    new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
+    if new:
         log.info("adapter: it has no head, or one for other labels; these begin anew: %s", ", ".join(new))
+    if pretrained := [name for name in kept if name not in new]:
+        log.info("adapter: it lacks these of the head, which begin as pretrained: %s", ", ".join(pretrained))
 
 
 def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
@@ -405,7 +415,9 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
         load_into(tuner.trained(), folder.best)
     tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
     with writing(folder.adapter):
-        return spec.peft.save(tuner.model, folder.adapter, tuner.context)
+        size = spec.peft.save(tuner.model, folder.adapter, tuner.context)
+        save_labels(tuner.context.labels, folder.adapter)
+    return size
 
 
 def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:

@@ -53,6 +53,10 @@ MODEL_FILES: tuple[str, ...] = (
 )
 """What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
 
+MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", "preprocessor_config.json")
+"""What lies beside it and is fetched too, for whom the model is handed on to; a run reads none of it, and so none is
+part of its identity."""
+
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 """Weights as they were kept before safetensors."""
 
@@ -277,7 +281,7 @@ class HubSource:
 
         snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.repo.replace('/', '--')}", "snapshots")
         known = {folder.name for folder in snapshots.glob("*")}
-        folder = self._snapshot(self.revision, MODEL_FILES)
+        folder = self._snapshot(self.revision, (*MODEL_FILES, *MODEL_NOTES))
         commit = folder.name
         if not any(folder.glob("model*.safetensors")):
             if not self.allow_pickle:
@@ -286,7 +290,7 @@ class HubSource:
                     "model.source.revision=..., or take pickled weights, which are read without running what they "
                     "hold: model.source.allow_pickle=true."
                 )
-            folder = self._snapshot(commit, (*MODEL_FILES, *PICKLED_WEIGHTS))
+            folder = self._snapshot(commit, (*MODEL_FILES, *MODEL_NOTES, *PICKLED_WEIGHTS))
         if self.revision != commit:
             branch = self.revision or constants.DEFAULT_REVISION
             logger.info("%s: %s is commit %s; pin it with model.source.revision", self.repo, branch, commit)

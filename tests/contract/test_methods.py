@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
+import re
 import shutil
+import warnings
 from pathlib import Path
 from pydoc import locate
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_type_hints
 
 import peft
 import pytest
@@ -24,7 +27,8 @@ from peftlab.exits import conf_dir
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.library import LibraryMethod
+from peftlab.methods.labels import save_labels
+from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
 from peftlab.methods.targets import target_modules
@@ -331,6 +335,8 @@ class TestEveryMethod:
             assert all(any(f".{target}." in adapter for target in fitted.targets) for adapter in adapters)
             if name not in ONLY_SHARED:
                 assert all(any(f".{target}." in adapter for adapter in adapters) for target in fitted.targets)
+        else:
+            pytest.fail(f"say here what {type(method).__name__} trains")
 
     @BOTH
     def test_at_start_it_is_the_plain_backbone(self, name, fitted, plain, logits):
@@ -495,6 +501,55 @@ class TestFilesOfEveryClass:
                 method.adopt(begun, folder, context)
 
 
+DECIDES = set(
+    re.findall(
+        r"\w+",
+        """
+    act_fn alora_invocation_tokens alpha alpha_pattern apply_GS ab_svd_init arrow_config bias block_share block_size
+    block_size_pattern boft_block_num boft_block_size boft_n_butterfly_factor cayley_neumann_eps coft config_A_B
+    config_C config_D_E corda_config decompose_both decompose_factor decomposition_method delora_lambda depth
+    effective_rank ensure_weight_tying eps fan_in_fan_out generator_seed gralora_k group_size hybrid_r kasa_config
+    lambda_pattern layer_replication loftq_config lora_alpha lora_bias lora_ga_config mask_type megatron_config
+    megatron_core mini_r monteclora_config n_frequency n_frequency_pattern n_skills n_splits n_tasks num_B
+    num_cayley_neumann_terms num_subspaces num_vectors oft_block_size para poly_type proj_seed projection_prng_key
+    projection_seed proportional_parameters psoft_alpha psoft_mag_a psoft_mag_b psoft_orth psoft_svd
+    psoft_svd_lowrank_niter qalora_group_size r randlora_alpha random_loc_seed random_seed rank_pattern
+    regularization_alpha runtime_offload_base_weight sample_at_inference save_indices save_only_topk_weights
+    save_precomputed_indices save_projection scaling select_top shadow_alpha shadow_hidden_size
+    shadow_intermediate_size shadow_model shadow_num_attention_heads shadow_num_hidden_layers share_embeddings sparse
+    sparse_rate sparsity stride_A subspace_rank svd_threshold target_parameters target_r target_svd_config
+    theta_d_length topk trainable_token_indices u update_hidden_size use_asa use_bdlora use_cayley_neumann use_dora
+    use_dynamic_rank use_effective_conv2d use_idwt use_qalora use_rslora variant vector_length velora_config
+    very_sparse wavelet_family weight_tying
+    """,
+    )
+)
+"""The options of the library that say what an adapter computes: an adapter with other values is refused."""
+
+ONLY_BEGINNINGS = {"gaussian", "eva", "orthogonal", "mica", "kaiming_uniform", "xavier_uniform", "lycoris"}
+MORE_THAN_BEGINNINGS = {"olora", "pissa", "pissa_niter_[number of iters]", "corda", "loftq", "bat", "mini"}
+"""Values of options that say how an adapter begins, after which its weights compute something else."""
+
+
+def test_of_every_option_of_the_library_it_is_said_whether_it_decides():
+    """A new version of the library may bring one: find out which it is, and add it to `BESIDE` or to `DECIDES`."""
+    configs = PEFT_TYPE_TO_CONFIG_MAPPING.values()
+    options = {tuple(inspect.signature(config).parameters) for config in configs}
+    known = {key for keys in options if {"target_modules", "modules_to_save"} <= set(keys) for key in keys}
+    assert sorted(known - BESIDE - DECIDES) == []
+    assert sorted((BESIDE | DECIDES) - known) == []
+    assert not BESIDE & DECIDES
+
+
+def test_of_every_way_to_begin_it_is_said_whether_it_does_more():
+    hints = [get_type_hints(config) for config in PEFT_TYPE_TO_CONFIG_MAPPING.values()]
+    kinds = [hint[key] for hint in hints if "target_modules" in hint for key in BEGINNING if key in hint]
+    named = {value for kind in kinds for part in get_args(kind) for value in get_args(part) if isinstance(value, str)}
+    assert named == ONLY_BEGINNINGS | MORE_THAN_BEGINNINGS
+    lora = LibraryMethod(name="lora", learning_rate=1, peft_type="LORA")
+    assert {value for value in named if lora.decides("init_weights", value)} == MORE_THAN_BEGINNINGS
+
+
 @pytest.mark.parametrize("name", TARGETED)
 class TestEveryMethodOfTheLibrary:
     def test_only_the_target_is_adapted(self, name, spec, tuned):
@@ -517,7 +572,29 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
-    def test_an_adapter_of_the_librarys_own_is_begun_with(self, name, fitted, plain, tuned, train, logits, tmp_path):
+    def test_an_adapter_of_the_librarys_own_is_begun_with(self, fitted, of_the_library, tuned, logits):
+        theirs, folder = of_the_library
+        ours, context = tuned(fitted.method, seed=5)
+        assert fitted.method.adopt(ours, folder, context) == []
+        assert torch.equal(logits(ours), logits(theirs))
+        assert trainable(ours) == trainable(fitted.model)
+
+    @pytest.mark.slow
+    def test_there_and_back(self, fitted, of_the_library, plain, tuned, logits, tmp_path):
+        """From the library to a run, and from what that saves to the library again."""
+        theirs, folder = of_the_library
+        ours, context = tuned(fitted.method, seed=5)
+        fitted.method.adopt(ours, folder, context)
+        fitted.method.save(ours, tmp_path / "back", context)
+        save_labels(["a", "b"], tmp_path / "back")  # of which the library takes no notice
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Unexpected keyword arguments")
+            again = peft.PeftModel.from_pretrained(plain(seed=8), tmp_path / "back")
+        torch.testing.assert_close(logits(again), logits(theirs), atol=1e-6, rtol=0)
+
+    @pytest.fixture
+    def of_the_library(self, fitted, plain, train, tmp_path):
+        """A model that the library alone has made and trained, and the folder with what it saved."""
         theirs, method = plain(seed=3), fitted.method
         options = method._options_for(theirs, fitted.context, fitted.targets)
         config = PEFT_TYPE_TO_CONFIG_MAPPING[method.peft_type](
@@ -525,11 +602,8 @@ class TestEveryMethodOfTheLibrary:
         )
         theirs = peft.get_peft_model(theirs, config)
         train(theirs)
-        theirs.save_pretrained(tmp_path)
-        ours, context = tuned(method, seed=5)
-        assert method.adopt(ours, tmp_path, context) == []
-        assert torch.equal(logits(ours), logits(theirs))
-        assert trainable(ours) == trainable(fitted.model)
+        theirs.save_pretrained(tmp_path / "theirs")
+        return theirs, tmp_path / "theirs"
 
 
 @pytest.mark.parametrize("name", LORA)

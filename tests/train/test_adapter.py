@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from pathlib import Path
 
 import peft
@@ -58,6 +60,49 @@ def test_one_of_a_run_and_what_the_identity_says_of_it(run_tiny):
     Path("first/adapter").rename("moved")
     assert run_tiny(*ONE_STEP, "adapter=moved", "run_dir=fourth").data["run_id"] == second.data["run_id"]
     assert load("second").evaluate().equal  # it needs the adapter no more
+
+
+def score(record):
+    return next(m["value"] for m in record.data["metrics"] if (m["name"], m["split"]) == ("entity_f1", "test"))
+
+
+OTHER_ORDER = "data.labels=[PER,ORG,LOC]"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_labels_in_another_order(run_tiny, finished, old):
+    """Runs that were made before adapters kept their labels have them in their record."""
+    shutil.copytree(finished.folder, "first")
+    labels = Path("first/adapter/labels.json")
+    assert json.loads(labels.read_text()) == finished.data["data"]["labels"]
+    assert "adapter/labels.json" in {file["path"] for file in finished.data["files"]}
+    if old:
+        labels.unlink()
+    record = run_tiny(*ONE_STEP, "adapter=first/adapter", OTHER_ORDER, "run_dir=second")
+    assert record.data["data"]["labels"][1] == "B-PER"
+    assert score(record) == score(finished) > 0.2
+
+
+def test_a_label_more(run_tiny, finished, caplog):
+    caplog.set_level(logging.INFO, logger="peftlab")
+    options = [*ONE_STEP, f"adapter={finished.folder}/adapter", "data.labels=[MISC,PER,ORG,LOC]"]
+    run_tiny(*options, "run_dir=second")
+    told = "adapter: its head has no rows for these labels, which begin anew: B-MISC, I-MISC"
+    assert [message for message in caplog.messages if message.startswith("adapter:")] == [told]
+
+
+def test_an_exported_run_is_a_model_with_labels(run_tiny, finished, caplog):
+    load(finished.folder).export("plain")
+    caplog.set_level(logging.INFO, logger="peftlab")
+    record = run_tiny(*ONE_STEP, "model.path=plain", "peft=head", OTHER_ORDER, "run_dir=second")
+    assert score(record) == score(finished)
+    assert not any(message.startswith("model:") for message in caplog.messages)
+    run_tiny(*ONE_STEP, "model.path=plain", "peft=head", "data.labels=[X,PER,ORG,LOC]", "run_dir=third")
+    told = "model: its head has no rows for these labels, which begin anew: B-X, I-X"
+    assert told in caplog.messages
+    caplog.clear()
+    load("third").predict(["Paris"])  # whose head is all its own
+    assert caplog.messages == []
 
 
 def test_a_resumed_run_wants_the_adapter_that_it_began_with(run_tiny, theirs, monkeypatch):

@@ -17,8 +17,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from peftlab import tensor_files
+from peftlab import one_run, tensor_files
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.errors import NonFiniteError, OutOfMemoryError
 from peftlab.exits import Interrupted
@@ -134,6 +137,48 @@ def test_a_batch_in_pieces_makes_the_same_steps(run_tiny, small_memory, where, a
     assert "DefaultCPUAllocator: can't allocate memory" in noted[0]["reason"]
     tried = [event["positions"] for event in noted]
     assert all(later < earlier for earlier, later in itertools.pairwise(tried))  # no size is tried twice
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and refuses more than so many, as the allocator of a GPU does."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most, self.peak = most, 0
+        self.stored: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if type(tensor) is torch.Tensor:
+                storage = tensor.untyped_storage()
+                self.stored[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.stored = {key: found for key, found in self.stored.items() if not found[0].expired()}
+        used = sum(size for _, size in self.stored.values())
+        self.peak = max(self.peak, used)
+        if used > self.most and used - self.stored[storage._cdata][1] > self.most / 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more")
+        return output
+
+
+@pytest.mark.slow
+def test_pieces_find_the_room_that_a_whole_batch_has_taken(run_tiny, monkeypatch):
+    """Nothing holds on to the activations of a pass that has been given up, be it the first one of all."""
+    fit = one_run.fit
+
+    def run(memory, name):
+        def limited(*arguments):
+            with memory:
+                fit(*arguments)
+
+        monkeypatch.setattr(one_run, "fit", limited)
+        return run_tiny(*SAME_STEPS, "data.batch_size=16", "data.eval_batch_size=2", f"run_dir={name}")
+
+    memory = Memory(math.inf)
+    whole = run(memory, "whole")
+    pieces = run(Memory(0.75 * memory.peak), "pieces")
+    assert losses(pieces) == pytest.approx(losses(whole), rel=1e-5)
+    assert [event["examples"] for event in events(pieces.data, "out of memory")] == [16]
 
 
 @pytest.mark.parametrize("where", ["backward", "evaluation"])

@@ -7,11 +7,29 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import DistilBertConfig, DistilBertModel, GPT2Config, GPT2ForTokenClassification, GPT2Model
+from transformers import (
+    DistilBertConfig,
+    DistilBertModel,
+    GPT2Config,
+    GPT2ForTokenClassification,
+    GPT2Model,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
-from peftlab.backbone import ModelSpec, Pretrained, check_length, fetch, head_of, preferred_attention
+from peftlab.backbone import (
+    ModelSpec,
+    Pretrained,
+    check_length,
+    fetch,
+    head_of,
+    output_of,
+    positions,
+    preferred_attention,
+)
 from peftlab.errors import ConfigError, SourceError
 from peftlab.sources import FilesSource, HubSource
 
@@ -92,6 +110,129 @@ class TestBackbone:
             heads.append(pretrained.backbone(ner()).classifier.weight)
         assert torch.equal(heads[0], heads[1])
         assert not torch.equal(heads[0], heads[2])
+
+
+CLASSIFIERS = {"ner": "AutoModelForTokenClassification", "classification": "AutoModelForSequenceClassification"}
+
+
+class TestPretrainedHeads:
+    """A folder with a head of its own, as a run exports it or somebody else has fine-tuned it."""
+
+    @pytest.fixture
+    def with_head(self, tiny_model, folder):
+        """Give the model a head for some labels; returns what it has learnt."""
+
+        def make(kind, labels, **changes):
+            names = {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
+            model = getattr(transformers, CLASSIFIERS[kind]).from_pretrained(tiny_model, num_labels=len(labels))
+            torch.nn.init.normal_(model.classifier.bias)
+            model.config.update(names)
+            model.save_pretrained(folder)
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(config | changes))
+            return model.classifier
+
+        return make
+
+    @pytest.mark.parametrize(
+        ("stored", "labels", "rows", "notes"),
+        [
+            ("abc", "abc", [0, 1, 2], []),
+            ("abc", "cab", [2, 0, 1], []),
+            ("ab", "bac", [1, 0, None], ["its head has no rows for these labels, which begin anew: c"]),
+            ("abcd", "da", [3, 0], ["the rows of its head for these labels are left out: b, c"]),
+            (
+                "abx",
+                "bay",
+                [1, 0, None],
+                [
+                    "its head has no rows for these labels, which begin anew: y",
+                    "the rows of its head for these labels are left out: x",
+                ],
+            ),
+            ("xyz", "abc", [None] * 3, ["its head is for other labels, x, y, z; not taken"]),
+            ("wxyz", "abc", [None] * 3, ["its head is for other labels, w, x, y, z; not taken"]),
+        ],
+    )
+    def test_rows_follow_the_names(self, with_head, folder, classification, stored, labels, rows, notes):
+        theirs = with_head("classification", list(stored))
+        model, context, told = pretrained_in(folder).load(classification(list(labels)))
+        for own, row in enumerate(rows):
+            same = [torch.equal(model.classifier.bias[own], bias) for bias in theirs.bias]
+            assert same == [n == row for n in range(len(stored))]
+            assert row is None or torch.equal(model.classifier.weight[own], theirs.weight[row])
+        assert model.classifier.weight.isfinite().all()
+        assert told == notes
+        assert bool(context.fresh) == (rows == [None] * len(rows))
+
+    def test_those_of_tags_do(self, with_head, folder, ner):
+        theirs = with_head("ner", ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"])
+        model, _, notes = pretrained_in(folder).load(ner(["PER", "LOC"]))
+        assert torch.equal(model.classifier.weight, theirs.weight[[0, 3, 4, 1, 2]])
+        assert notes == []
+
+    def test_placeholders_are_taken_on_trust(self, with_head, folder, classification):
+        theirs = with_head("classification", ["LABEL_0", "LABEL_1"])
+        model, _, notes = pretrained_in(folder).load(classification(["a", "b"]))
+        assert torch.equal(model.classifier.weight, theirs.weight)
+        assert notes == ["it does not name the labels of its head; they are taken for these, in this order: a, b"]
+
+    def test_and_not_where_they_are_more(self, with_head, folder, classification):
+        with_head("classification", ["LABEL_0", "LABEL_1", "LABEL_2"])
+        _, context, notes = pretrained_in(folder).load(classification(["a", "b"]))
+        assert notes == ["its head has 3 rows for labels that it does not name; not taken"]
+        assert context.fresh == {"classifier.weight", "classifier.bias"}
+
+    @pytest.mark.parametrize("labels", [["neg", "pos"], ["LABEL_0", "LABEL_1"], ["neg", "pos", "neutral"]])
+    def test_that_of_words_is_none_of_texts(self, with_head, folder, classification, labels):
+        theirs = with_head("ner", labels)
+        model, _, (note,) = pretrained_in(folder).load(classification(["neg", "pos"]))
+        assert not torch.isin(model.classifier.bias, theirs.bias).any()
+        assert (
+            note == "it has the head of BertForTokenClassification, which is of another kind than this run's; not taken"
+        )
+
+    def test_nor_is_that_of_choices(self, tiny_model, folder, classification):
+        transformers.BertForMultipleChoice.from_pretrained(tiny_model).save_pretrained(folder)
+        _, context, (note,) = pretrained_in(folder).load(classification())
+        assert "it has the head of BertForMultipleChoice" in note
+        assert "classifier.weight" in context.fresh
+
+    def test_a_layer_of_it_in_another_shape_is_named(self, folder, classification):
+        tensors = load_file(folder / "model.safetensors") | {"pooler.dense.weight": torch.ones(16, 32)}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        _, context, notes = pretrained_in(folder).load(classification())
+        assert notes == ["of its head, bert.pooler.dense.weight are of another shape; not taken"]
+        assert "bert.pooler.dense.weight" in context.fresh
+
+    def test_names_are_not_believed_where_they_are_not_as_many_as_rows(self, with_head, folder, classification):
+        with_head("classification", ["a", "b"], id2label={"0": "a", "1": "b", "2": "c"})
+        _, _, (note,) = pretrained_in(folder).load(classification(["a", "b"]))
+        assert "does not name the labels" in note
+
+    def test_without_one_nothing_is_said(self, pretrained, classification, ner):
+        for task in (classification(), ner()):
+            backbone = pretrained.load(task)
+            assert backbone.notes == []
+            assert backbone.context.labels == tuple(task.labels)
+            assert backbone.context.fresh == {"classifier.weight", "classifier.bias"}
+
+    def test_a_head_for_several_labels_at_once_becomes_one_for_one(self, with_head, folder, classification, ner):
+        """The configuration says so to transformers' pipelines."""
+        with_head("classification", ["a", "b"], problem_type="multi_label_classification")
+        model = pretrained_in(folder).backbone(classification(["a", "b"]))
+        assert model.config.problem_type == "single_label_classification"
+
+    def test_the_layer_before_it_stays_as_it_is(self, folder, classification):
+        config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        names = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}}
+        theirs = RobertaForSequenceClassification(RobertaConfig(vocab_size=75, **config, **names))
+        theirs.save_pretrained(folder)
+        model, context, notes = pretrained_in(folder).load(classification(["b", "a"]))
+        assert context.output == "classifier.out_proj"
+        assert torch.equal(model.classifier.dense.weight, theirs.classifier.dense.weight)
+        assert torch.equal(model.classifier.out_proj.weight, theirs.classifier.out_proj.weight.flip(0))
+        assert notes == []
 
 
 class TestDropout:
@@ -351,3 +492,74 @@ class TestLength:
 
     def test_a_model_without_positions_takes_any_length(self):
         check_length(nn.ModuleDict({"embeddings": nn.Embedding(8, 4)}), 10_000)
+
+
+TINY = {"vocab_size": 30, "d_model": 8, "num_layers": 1, "num_heads": 2, "d_ff": 8}
+BART = {"vocab_size": 30, "d_model": 8, "max_position_embeddings": 20}
+SIDES = ("encoder", "decoder")
+BART |= {f"{side}_{key}": value for side in SIDES for key, value in {"layers": 1, "attention_heads": 2}.items()}
+OPT = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8}
+OPT |= {"max_position_embeddings": 20, "word_embed_proj_dim": 8}
+BERT = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        ("T5ForConditionalGeneration", transformers.T5Config(d_kv=4, **TINY)),
+        ("BertForMaskedLM", transformers.BertConfig(**BERT)),
+        ("GPT2LMHeadModel", GPT2Config(vocab_size=30, n_positions=16, n_embd=8, n_layer=1, n_head=1)),
+        ("BartForConditionalGeneration", transformers.BartConfig(**BART)),
+        ("RobertaForMaskedLM", RobertaConfig(**BERT)),
+    ],
+)
+def test_the_head_of_a_language_model_is_none_to_train(architecture, config):
+    with pytest.raises(ConfigError, match=f"{architecture} has the pretrained head of a language model"):
+        head_of(getattr(transformers, architecture)(config))
+
+
+def test_a_model_without_a_head():
+    with pytest.raises(ConfigError, match="_Bare has no head on top of an encoder"):
+        head_of(_Bare())
+
+
+class _Bare(transformers.PreTrainedModel):
+    """An architecture whose weights are its own."""
+
+    config_class = transformers.BertConfig
+    base_model_prefix = "bare"
+
+    def __init__(self):
+        super().__init__(transformers.BertConfig(**BERT))
+        self.linear = nn.Linear(2, 2)
+
+
+def test_an_encoder_under_another_name_than_the_architectures():
+    """Whisper's classifier has it as ``encoder``, where its other models have ``model``."""
+    sizes = {"d_model": 8, "num_mel_bins": 4, "max_source_positions": 10, "classifier_proj_size": 4, "num_labels": 3}
+    layers = {key: value for key, value in BART.items() if key.startswith(SIDES)}
+    config = transformers.WhisperConfig(**sizes, **layers)
+    model = transformers.WhisperForAudioClassification(config)
+    assert head_of(model) == ("projector", "classifier")
+    assert output_of(model, head_of(model)) == "classifier"
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        (transformers.GPT2Model(GPT2Config(vocab_size=30, n_positions=16, n_embd=8, n_layer=1, n_head=1)), 16),
+        (transformers.BartModel(transformers.BartConfig(**BART)), 20),
+        (transformers.OPTModel(transformers.OPTConfig(**OPT)), 20),
+        (transformers.RobertaModel(RobertaConfig(**BERT, max_position_embeddings=22)), 20),
+        (transformers.BertModel(transformers.BertConfig(**BERT, max_position_embeddings=20)), 20),
+        (transformers.T5EncoderModel(transformers.T5Config(d_kv=4, **TINY)), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_the_most_tokens_of_a_row(model, most):
+    assert positions(model) == most
+    if most is not None:
+        ids = torch.full((1, most + 1), 5)
+        model(input_ids=ids[:, :most])
+        with pytest.raises((IndexError, RuntimeError)):
+            model(input_ids=ids)

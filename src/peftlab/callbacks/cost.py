@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,16 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from peftlab.processes import over_ranks
+
+
+class _NoModules(nullcontext[None]):
+    """Takes the place of torch's own tracker, which tells modules apart by hooks that hold the graph of every pass.
+
+    A forward pass that memory does not suffice for would keep its activations, and so would no piece of it find room.
+    """
+
+    parents = ("Global",)
+    """All that is counted is counted here."""
 
 
 class Cost(Callback):
@@ -66,6 +77,7 @@ class Cost(Callback):
         """Count the arithmetic of the first batch."""
         if self.positions == 0:
             self._counter = FlopCounterMode(display=False)
+            self._counter.mod_tracker = _NoModules()  # type: ignore[assignment]
             self._counter.__enter__()  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import ConfigDict, Field
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
-from peftlab.methods.method import MethodContext
+from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -22,9 +22,9 @@ class AdaLora(LibraryMethod):
     computes itself; here both are part of the training, so that it can be resumed.
     """
 
-    initial_share: float = Field(default=0.1, ge=0, lt=1)
+    initial_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.1, ge=0, lt=1)
     """Of the training before the first pruning (the paper's t_i)."""
-    final_share: float = Field(default=0.3, ge=0, lt=1)
+    final_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.3, ge=0, lt=1)
     """Of the training after the last one (the paper's t_f)."""
 
     def __post_init__(self) -> None:

@@ -52,6 +52,11 @@ class Combined(Method):
         return self.first, self.second
 
     @property
+    def both(self) -> tuple[tuple[str, Method], tuple[str, Method]]:
+        """The same, under their keys."""
+        return ("first", self.first), ("second", self.second)
+
+    @property
     def mergeable(self) -> bool:  # type: ignore[override]
         """See `Method.mergeable`: where both are."""
         return all(method.mergeable for method in self.methods)
@@ -157,14 +162,25 @@ class Combined(Method):
     @property
     def settings(self) -> dict[str, Any]:
         """See `Method.settings`; those of both."""
-        both = {"first": self.first, "second": self.second}
-        return {f"{which}.{key}": value for which, method in both.items() for key, value in method.settings.items()}
+        return {f"{which}.{key}": value for which, method in self.both for key, value in method.settings.items()}
+
+    def differing(self, options: Mapping[str, Any], path: str = "peft.") -> list[str]:
+        """See `Method.differing`; of both."""
+        return [
+            override
+            for which, method in self.both
+            for override in method.differing(_below(options, f"{which}."), f"{path}{which}.")
+        ]
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """See `Method.merge`."""
         if not self.mergeable:
             super().merge(model)
         return self.first.merge(self.second.merge(model))
+
+
+def _below(options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {key.removeprefix(path): value for key, value in options.items() if key.startswith(path)}
 
 
 def _in_the_library(name: str) -> str:

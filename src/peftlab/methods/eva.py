@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import peft
 from pydantic import ConfigDict, Field
@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from peftlab.methods.library import LibraryMethod
+from peftlab.methods.method import BESIDE_THE_FUNCTION
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -24,9 +25,9 @@ class Eva(LibraryMethod):
 
     initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
 
-    batches: int = Field(default=32, gt=0)
+    batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)
     """Training batches that are looked at, over and over until the vectors are settled."""
-    tau: float = Field(default=0.99, gt=0, lt=1)
+    tau: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.99, gt=0, lt=1)
     """The cosine between a vector and what it was before from which on it counts as settled."""
 
     @property

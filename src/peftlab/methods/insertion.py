@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from peftlab.errors import ConfigError
-from peftlab.methods.method import Method, MethodContext, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, spec
 from peftlab.methods.targets import Layers, check_layers, target_modules
 
 
@@ -109,7 +109,7 @@ class Insertion(Method):
 class BlockInsertion(Insertion):
     """The like, in the blocks that are chosen."""
 
-    layers: Layers = None
+    layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
     """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:

@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import peft
+import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils.other import ModulesToSaveWrapper
 from pydantic import ConfigDict
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import ADAPTER_WEIGHTS, Method, MethodContext
+from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, Method, MethodContext, as_json, is_of_head
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.tensor_files import save
 
@@ -28,13 +29,39 @@ IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
 SAVES_LESS = ("save_only_topk_weights",)
 """Options of the library by which an adapter's file holds no more what a training goes on from."""
-_BESIDE_THE_FUNCTION = re.compile(
-    r"init|dropout|^(task_type|\w+_modules|modules_to_save|base_model_\w+|revision|inference_mode|"
-    r"auto_mapping|peft_version|layers_to_transform|layers_pattern|runtime_config|eva_config|total_step)$"
+WHERE = (
+    *("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save", "layers_to_transform"),
+    "layers_pattern",
 )
+"""Options that say where an adapter is: the names of its tensors say so."""
+ABOUT = (
+    *("task_type", "peft_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),
+    *("peft_version", "runtime_config"),
+)
+"""Options that say what an adapter is for, and what has written it."""
+BEGINNING = (
+    *("init_weights", "init_lora_weights", "init_ia3_weights", "init_logits_std", "init_r", "init_scale"),
+    *("init_theta_d_bound", "init_v_bound", "init_vector_bank_bound", "d_initial", "eva_config"),
+)
+"""Options that say how an adapter began; see `_MORE_THAN_BEGINS`."""
+TRAINING = (
+    *("lora_dropout", "boft_dropout", "deft_dropout", "frod_dropout", "gralora_dropout", "hira_dropout"),
+    *("miss_dropout", "module_dropout", "psoft_dropout", "pvera_dropout", "randlora_dropout", "rank_dropout"),
+    *("rank_dropout_scale", "shadow_dropout", "tinylora_dropout", "unilora_dropout", "vblora_dropout", "vera_dropout"),
+    *("orth_reg_weight", "auxiliary_loss_weight", "total_step", "tinit", "tfinal", "deltaT", "beta1", "beta2"),
+    *("init_warmup", "final_warmup", "mask_interval", "asa_target_subspaces", "asa_importance_beta"),
+    *("asa_uncertainty_beta", "asa_schedule_exponent", "progressbar"),
+)
+"""Options that say how an adapter was trained."""
+BESIDE = frozenset({*WHERE, *ABOUT, *BEGINNING, *TRAINING})
 """Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
-_REWRITES_THE_BASE = re.compile(r"\b(pissa|olora|corda|loftq|lora_ga)")
-"""Ways to begin that take a part out of the frozen weights."""
+_MORE_THAN_BEGINS = re.compile(r"pissa|olora|corda|loftq|lora_ga|bat$|mini$")
+"""Values of options that say how an adapter begins which do more: they take a part out of the frozen weights, or say
+how its update is computed."""
+_INSIDE = "base_model.model."
+"""What the library puts before the names of a model's tensors."""
+_DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
+"""Options that seed what all layers of a method share; it depends on which layers these are."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
@@ -45,11 +72,11 @@ class LibraryMethod(Method):
     initialisations: ClassVar[Sequence[bool | str]] = (True, False, "gaussian", "orthogonal", "olora", "pissa", "mica")
     """Of LoRA: not those that look at data or quantise, nor that draw what they take out of the frozen weights."""
 
-    peft_type: str
+    peft_type: Annotated[str, BESIDE_THE_FUNCTION]
     """The library's name of the method, e.g. ``LORA``."""
-    target: str | list[str] = "all_linear"
+    target: Annotated[str | list[str], BESIDE_THE_FUNCTION] = "all_linear"
     """Which modules are adapted: a name in `targets.GROUPS`, or names of modules, whole or their ends."""
-    layers: Layers = None
+    layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
     """Of which of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
@@ -152,21 +179,119 @@ class LibraryMethod(Method):
         config.save_pretrained(folder)
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
+    def decides(self, option: str, value: Any) -> bool:
+        """See `Method.decides`; how an adapter began, or was regularised, makes it no other."""
+        beside = option in BESIDE or not super().decides(option, value)
+        return not beside or (option in BEGINNING and bool(_MORE_THAN_BEGINS.match(str(value))))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """See `Method.defaults`; and off, for what the library can do since some version."""
+        known = inspect.signature(self._config_class).parameters
+        off = {key: known[key].default for key in self.options if not known[key].default}
+        return super().defaults | off
+
     def other_options(self, description: Mapping[str, Any], model: nn.Module) -> list[str]:
-        """See `Method.other_options`; how an adapter began, or was regularised, makes it no other."""
-        own = _plain(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
+        """See `Method.other_options`."""
+        own: dict[str, Any] = as_json(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
+        theirs = {key: value for key, value in {**as_json(self.defaults), **description}.items() if key in own}
         drawn_is_saved = description.get("save_projection", False)
-
-        def decides(key: str, value: Any) -> bool:
-            if _REWRITES_THE_BASE.search(f"{value} {own[key]}"):
-                return True
-            return not (_BESIDE_THE_FUNCTION.search(key) or (key.startswith("projection_") and drawn_is_saved))
-
         return [
             f"{'' if key in self.options else '+'}peft.{key}={json.dumps(value)}"
-            for key, value in description.items()
-            if key in own and value != own[key] and decides(key, value)
+            for key, value in theirs.items()
+            if value != own[key] and (self.decides(key, value) or self.decides(key, own[key]))
+            if not (key in _DRAWN_FOR_ALL and drawn_is_saved)
         ]
+
+    def with_plain_head(
+        self, model: Any, stored: dict[str, Tensor], description: Mapping[str, Any], context: MethodContext
+    ) -> dict[str, Tensor]:
+        """See `Method.with_plain_head`; what the file adapts in the head is merged, since a run trains the head whole.
+
+        Raises:
+            ConfigError: it cannot be merged.
+        """
+        self._check_targets(model, stored, description)
+        heads = {name: _spare(model, name) for name in context.head}
+        layers = [
+            f"{head}.{name}".rstrip(".")
+            for head, module in heads.items()
+            for name, layer in module.named_modules()
+            if isinstance(layer, nn.Linear)
+        ]
+        adapted = {
+            layer: names
+            for layer in layers
+            if (names := [key for key in stored if _adapts(key, layer, model.base_model.prefix)])
+        }
+        if not adapted:
+            return stored
+        for layer, names in adapted.items():
+            if reason := _not_mergeable(layer, context):
+                raise ConfigError(f"adapter: its {names[0]} cannot be merged into {layer}.weight: {reason}")
+        config = copy.deepcopy(model.peft_config["default"])
+        config.target_modules, config.modules_to_save, config.exclude_modules = set(adapted), None, None
+        config.layers_to_transform, config.task_type, config.inference_mode = None, None, False
+        if hasattr(config, "feedforward_modules"):  # of which IA3 scales the input
+            config.feedforward_modules = description.get("feedforward_modules")
+        merged = self._merged(config, heads, adapted, stored)
+        taken = {name for names in adapted.values() for name in names}
+        return {name: tensor for name, tensor in stored.items() if name not in taken} | merged
+
+    def _merged(
+        self,
+        config: Any,
+        heads: Mapping[str, nn.Module],
+        adapted: Mapping[str, list[str]],
+        stored: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Return weights and biases of the layers in `adapted`, with what the tensors of these names add to them.
+
+        The library itself merges them, in a copy of `heads`.
+        """
+        alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
+        with torch.random.fork_rng(devices=()):
+            wrapped = peft.get_peft_model(alone, config)
+        saved = self.saved(wrapped)
+        own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
+        names = {name for found in adapted.values() for name in found}
+        drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
+        shared = drawn or not all(is_of_head(name, heads) for name in saved)
+        if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
+            layer, (name, *_) = next(iter(adapted.items()))
+            raise ConfigError(
+                f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: what "
+                f"peft={self.name} adds to a layer does not follow from that layer's tensors alone. Merge the adapter "
+                "with the library (merge_and_unload), and begin with that model: model=folder"
+            )
+        for name in names:
+            own[name].data.copy_(stored[name])
+        plain = wrapped.merge_and_unload()
+        return {
+            f"{_INSIDE}{layer}.{kind}": parameter.detach()
+            for layer in adapted
+            for kind, parameter in plain.get_submodule(layer).named_parameters()
+        }
+
+    def _check_targets(self, model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+        """Check which modules an adapter adapts, where the names of its tensors do not say so.
+
+        Raises:
+            ConfigError: others than in `model`.
+        """
+        own = sorted(model.targeted_module_names)
+        theirs = description.get("target_modules")
+        if any(is_of_head(name, own) for name in stored) or not isinstance(theirs, list):
+            return
+        names = {name.removeprefix(_INSIDE) for name, _ in model.named_modules()}
+        meant = sorted(name for name in names if any(f".{name}".endswith(f".{end}") for end in theirs))
+        if meant != own:
+            raise ConfigError(f"adapter: it adapts other modules; set 'peft.target=[{','.join(map(str, theirs))}]'")
+
+    def unknown_options(self, description: Mapping[str, Any]) -> list[str]:
+        """See `Method.unknown_options`; a newer version of the library may have written the file."""
+        known = inspect.signature(self._config_class).parameters
+        return sorted(f"{key}={json.dumps(value)}" for key, value in description.items() if value and key not in known)
 
     def kind(self, model: nn.Module) -> str:
         """See `Method.kind`."""
@@ -186,9 +311,36 @@ class LibraryMethod(Method):
             return super().merge(model)
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of the library as JSON has them."""
-    plain: dict[str, Any] = json.loads(
-        json.dumps(dict(options), default=lambda value: sorted(value) if isinstance(value, set) else str(value))
-    )
-    return plain
+def _spare(model: nn.Module, name: str) -> nn.Module:
+    """Return the module `name` of the head as the plain model has it: the library's untrained copy."""
+    wrapper = model.get_submodule(f"{_INSIDE}{name}")
+    assert isinstance(wrapper, ModulesToSaveWrapper)
+    return wrapper.original_module
+
+
+def _adapts(name: str, layer: str, prefix: str) -> bool:
+    """Return whether a tensor is of what a method, whose names begin with `prefix`, has made of `layer`."""
+    return name.startswith((f"{_INSIDE}{layer}.{prefix}", f"{_INSIDE}{layer}.base_layer."))
+
+
+def _not_mergeable(layer: str, context: MethodContext) -> str | None:
+    """Say why nothing can be merged into a `layer` of the head, if so."""
+    if layer == context.output:
+        return "its rows are for labels; save it whole, with modules_to_save"
+    if f"{layer}.weight" in context.fresh:
+        return "the pretrained model lacks it, so that it is another one here than the one that was adapted"
+    return None
+
+
+def _tree(modules: Mapping[str, nn.Module]) -> nn.Module:
+    """Return a module that has `modules` under their dotted names."""
+    root = nn.Module()
+    for name, module in modules.items():
+        *path, last = name.split(".")
+        parent = root
+        for part in path:
+            if part not in dict(parent.named_children()):
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, module)
+    return root

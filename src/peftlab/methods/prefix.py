@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import MethodContext, is_of_head, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext, is_of_head, spec
 
 KeysValues = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Makes of the hidden states that attention sees, (batch, tokens, hidden), its prefix's keys and values: each
@@ -114,7 +114,7 @@ class PrefixAndAdapter(Insertion):
 
     prefix: int = Field(gt=0)
     """The length of the prefix, in tokens."""
-    prefix_std: float = Field(gt=0)
+    prefix_std: Annotated[float, BESIDE_THE_FUNCTION] = Field(gt=0)
     """The standard deviation with which its keys and values begin."""
     bottleneck: int = Field(gt=0)
     """The size between the adapter's two projections."""

@@ -10,7 +10,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from peft import PrefixEncoder, PrefixTuningConfig, PromptEmbedding, PromptEncoder, PromptEncoderConfig
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import ADAPTER_WEIGHTS, MethodContext, spec
+from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION
 from peftlab.tensor_files import load_into, save
@@ -177,7 +177,7 @@ def _cut(count: int, _: nn.Module, __: Any, output: Any) -> Any:
 class PromptTuning(InputPrompts):
     """The virtual tokens' embeddings themselves are trained (Lester et al. 2021, section 2)."""
 
-    init: Literal["vocabulary", "random"] = "vocabulary"
+    init: Annotated[Literal["vocabulary", "random"], BESIDE_THE_FUNCTION] = "vocabulary"
     """Whether they begin as embeddings of words, drawn from the whole vocabulary, or as normal numbers."""
 
     def library_config(self, model: Any) -> PromptEmbeddingConfig:
@@ -194,13 +194,13 @@ class PromptTuning(InputPrompts):
 class PTuning(InputPrompts):
     """The virtual tokens come out of a network, which is trained (Liu et al. 2021, section 3.2)."""
 
-    encoder_reparameterization_type: Literal["MLP", "LSTM"] = "MLP"
+    encoder_reparameterization_type: Annotated[Literal["MLP", "LSTM"], BESIDE_THE_FUNCTION] = "MLP"
     """The network."""
-    encoder_hidden_size: int | None = Field(default=None, gt=0)
+    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0)
     """Of the network; None: that of the embeddings."""
-    encoder_num_layers: int = Field(default=2, gt=0)
+    encoder_num_layers: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=2, gt=0)
     """Of an LSTM; an MLP has two."""
-    encoder_dropout: float = Field(default=0.0, ge=0, lt=1)
+    encoder_dropout: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.0, ge=0, lt=1)
     """Between the layers of an LSTM."""
 
     def library_config(self, model: Any) -> PromptEncoderConfig:
@@ -223,11 +223,11 @@ class PTuning(InputPrompts):
 class PrefixTuning(Prompts):
     """Keys and values before those of the text, in the attention of every block (Li and Liang 2021, section 4)."""
 
-    prefix_projection: bool = False
+    prefix_projection: Annotated[bool, BESIDE_THE_FUNCTION] = False
     """Whether they come out of a network of two layers, which is trained in their place (the paper's section 4.3)."""
-    encoder_hidden_size: int | None = Field(default=None, gt=0)
+    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0)
     """Of the network; None: that of the model."""
-    init_weights: Literal["zero"] | None = None
+    init_weights: Annotated[Literal["zero"] | None, BESIDE_THE_FUNCTION] = None
     """zero: keys and values begin as zero; None: as normal numbers."""
 
     def library_config(self, model: Any) -> PrefixTuningConfig:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError
-from peftlab.methods.method import Method, MethodContext, is_of_head, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, is_of_head, spec
 from peftlab.methods.targets import Layers, block_of, blocks, check_layers
 
 
@@ -49,7 +49,7 @@ class Head(OwnWeights):
 class TopLayers(OwnWeights):
     """Whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
 
-    layers: Layers = "last:2"
+    layers: Annotated[Layers, BESIDE_THE_FUNCTION] = "last:2"
     """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class TopLayers(OwnWeights):
 class BitFit(OwnWeights):
     """Every bias of the backbone, those of normalisations too, and the head (Ben Zaken et al. 2021, section 3)."""
 
-    layers: Layers = None
+    layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
     """Of which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for the whole backbone."""
 
     def __post_init__(self) -> None:

@@ -65,8 +65,10 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
 
     Raises:
         NoBorderError: weights are trained, or random numbers drawn, before the first layer is over; or layers hand on
-            more than hidden states.
+            more than hidden states, or none of tokens.
     """
+    if "attention_mask" not in inputs:
+        raise NoBorderError(f"the inputs of {type(model).__name__} are no tokens, by which activations are kept")
     was_training = model.training
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
         border = _highest(model, *_watch(model.train(), inputs))

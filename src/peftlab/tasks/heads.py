@@ -14,7 +14,11 @@ class Head(NamedTuple):
     """In the peft library's terms."""
     pipeline: str
     """In the terms of transformers' pipelines and of the hub."""
+    problem_type: str | None = None
+    """In the terms of transformers' configurations, which decide what its pipelines make of the logits."""
 
 
 TOKEN_CLASSIFICATION = Head("AutoModelForTokenClassification", "TOKEN_CLS", "token-classification")
-SEQUENCE_CLASSIFICATION = Head("AutoModelForSequenceClassification", "SEQ_CLS", "text-classification")
+SEQUENCE_CLASSIFICATION = Head(
+    "AutoModelForSequenceClassification", "SEQ_CLS", "text-classification", "single_label_classification"
+)

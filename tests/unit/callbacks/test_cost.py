@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +90,22 @@ def test_a_failure_in_a_step_stops_the_clock_and_the_counting(cost, train, clock
     clock.now += 50
     assert cost.totals()["train_seconds"] == 1
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
+
+
+def test_a_forward_pass_that_is_given_up_leaves_nothing_while_arithmetic_is_counted(cost):
+    """The first batch may be too large for the memory; its activations must make room for its pieces."""
+    layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(4)))
+    cost.on_train_batch_start()
+    try:
+        states = layers[0](torch.ones(3, 4)).tanh()
+        logits = layers(states)
+        kept = weakref.ref(states)
+        del states, logits
+        gc.collect()  # once, as after a refusal
+        assert kept() is None
+    finally:
+        cost.on_exception(None, None, None)
+    assert cost._counter is None
 
 
 def test_without_training_nothing_is_divided_by_zero(cost):

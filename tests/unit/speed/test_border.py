@@ -55,6 +55,15 @@ class TestFindBorder:
         model.bert.encoder.layer[1].output.LayerNorm.bias.requires_grad_(True)
         assert find_border(model, INPUTS).below == [model.bert.encoder.layer[0]]
 
+    def test_images_have_none(self):
+        """Their inputs are no rows of tokens of which a mask says which are real."""
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        model = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, image_size=8, patch_size=4))
+        model.vit.requires_grad_(False)
+        with pytest.raises(NoBorderError, match="the inputs of ViTForImageClassification are no tokens") as caught:
+            find_border(model, {"pixel_values": torch.zeros(2, 3, 8, 8)})
+        assert not caught.value.avoidable
+
     @pytest.mark.parametrize("fused", [False, True])
     def test_of_adapters_it_is_below_the_lowest(self, bert, fused):
         model = adapted(bert(), "layer.1.output.dense")
