@@ -39,6 +39,9 @@ from fuzz_oracle import judged
 LIMIT = 60.0
 """Seconds for one input: a hundred times what they take, since other processes may be busy."""
 
+BY_MESSAGE = ("traceback", "valid input refused", "valid use refused")
+"""Kinds of faults that are as many as there are messages."""
+
 RENEW = 150
 """Inputs after which a process gives way to a new one, so that what libraries keep does not add up."""
 
@@ -55,7 +58,7 @@ def outcome_of(number: int, folder: Path, model: Path) -> dict[str, Any]:
         "odd": one.odd,
         "overrides": one.overrides,
         "must": list(one.must),
-        "may": one.may,
+        "may": list(one.may),
         "verdict": outcome.verdict,
         "faults": outcome.faults,
         "said": outcome.said,
@@ -118,7 +121,7 @@ class Worker:
         one = draw_input(self.number)
         line = {"seed": self.number, "kind": one.kind, "size": one.size, "odd": one.odd, "overrides": one.overrides}
         fault = [kind, f"after {time.monotonic() - self.since:.0f} s, exit code {self.process.exitcode}"]
-        return {**line, "must": list(one.must), "may": one.may, "verdict": "FAULT", "faults": [fault], "said": ""}
+        return {**line, "must": list(one.must), "may": list(one.may), "verdict": "FAULT", "faults": [fault], "said": ""}
 
     def end(self) -> None:
         self.process.kill()
@@ -164,13 +167,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     smallest: dict[tuple[str, str], dict[str, Any]] = {}
     times: Counter[tuple[str, str]] = Counter()
     for row in sorted(rows, key=lambda row: row["size"]):
-        for kind, detail in row["faults"]:
-            group = (kind, _gist(detail) if kind in ("traceback", "valid input refused", "valid use refused") else "")
+        groups = {(kind, _gist(detail) if kind in BY_MESSAGE else ""): detail for kind, detail in row["faults"]}
+        for group, detail in groups.items():
             smallest.setdefault(group, row | {"detail": detail})
             times[group] += 1
     for (kind, gist), count in times.most_common():
         row = smallest[kind, gist]
-        lines.append(f"\n{count:4} x {kind}: smallest --replay {row['seed']} ({row['kind']}, {row['size']} bytes)")
+        lines.append(
+            f"\n{count:4} inputs: {kind}: smallest --replay {row['seed']} ({row['kind']}, {row['size']} bytes)"
+        )
         lines.append(f"       {row['detail'][:300]!r}\n       {row['odd']}")
     return "\n".join(lines)
 

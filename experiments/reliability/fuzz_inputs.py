@@ -51,8 +51,8 @@ class Input:
     """What is unusual about it."""
     must: dict[str, str] = field(default_factory=dict)
     """Why it has to be refused, and a regular expression that the message has to match."""
-    may: list[str] = field(default_factory=list)
-    """Why it may be refused."""
+    may: dict[str, str] = field(default_factory=dict)
+    """Why it may be refused, and how such a message reads."""
     texts: list[Any] = field(default_factory=list)
     """To predict."""
     wrong_texts: list[Any] = field(default_factory=list)
@@ -104,7 +104,7 @@ def _texts(one: Input, draw: random.Random, taken: Callable[[str], str], with_pa
             one.settings.setdefault("shares", {})[split] = share
             one.overrides.append(f"data.splits.{split}={share}")
         counts["train"] += 14
-        one.may.append("held out: none may be left")
+        one.may["held out: none may be left"] = "empty split"
     counts["train"] = max(counts["train"], len(labels))
     unequal = draw.random() < 0.3
     shares = one.settings.get("shares", {})
@@ -190,7 +190,9 @@ def _holds(encoding: str, character: str) -> bool:
 
 
 def _to_bytes(text: str, encoding: str) -> bytes:
-    return codecs.BOM_UTF8 + text.encode() if encoding == "bom" else text.encode(encoding)
+    if encoding == "bom" or (encoding == "utf-8" and text.startswith("\ufeff")):  # one that is no part of the text
+        return codecs.BOM_UTF8 + text.encode()
+    return text.encode(encoding)
 
 
 def _delimited(one: Input, draw: random.Random) -> None:
@@ -215,7 +217,7 @@ def _delimited(one: Input, draw: random.Random) -> None:
     labels = _texts(one, draw, taken, with_pair)
     if mode == "auto" and any('"' in str(row.text) + str(row.pair) + str(row.gold) for row in _all(one)):
         one.odd.append("plain quotes in tabs")
-        one.may.append("plain quotes, and quotes are read")
+        one.may["plain quotes, and quotes are read"] = "quote"
     suffix = draw.choice([".tsv", ".tab", ".TSV"]) if tabs else draw.choice([".csv", ".csv", ".csv", ".txt"])
     _names(one, draw, suffix)
 
@@ -418,7 +420,7 @@ def _json_lines(one: Input, draw: random.Random) -> None:
         one.files[one.names[split]] = _to_bytes(text, bom)
     if surrogates:
         one.odd.append("lone surrogates")
-        one.may.append("lone surrogates")
+        one.may["lone surrogates"] = ":[0-9]+: "
     _spoil_file(one, draw, hazard, wrong_in, bom)
 
 
@@ -482,7 +484,7 @@ def _folders(one: Input, draw: random.Random) -> None:
     if encoding == "latin-1":
         one.overrides.append("data.format.encodings=[latin-1]")
     if any(str(row.gold).lower() in ("train", "test", "dev", "val", "valid", "validation") for row in _all(one)):
-        one.may.append("a class is called after a split")
+        one.may["a class is called after a split"] = "folder"
 
 
 def _folder_name(label: str) -> str:
@@ -517,7 +519,7 @@ def _columns(one: Input, draw: random.Random) -> None:
             one.settings.setdefault("shares", {})[split] = 0.3
             one.overrides.append(f"data.splits.{split}=0.3")
         counts["train"] += 14
-        one.may.append("held out: none may be left")
+        one.may["held out: none may be left"] = "empty split"
     sentences: dict[str, list[tuple[list[str], list[tuple[str, int, int]]]]] = {}
     for split in SPLITS:
         if split not in one.settings.get("shares", {}):
@@ -537,13 +539,11 @@ def _columns(one: Input, draw: random.Random) -> None:
     if scheme in ("bmes", "bmewo"):
         one.odd.append("letters M and W")
     if scheme == "ioe2":
-        one.may.append("IOE2")
+        one.may["IOE2"] = "scheme"
     repair = draw.random() < 0.15 and scheme != "iob1"
     if repair:
         one.overrides.append("data.format.invalid_tags=repair")
         one.odd.append("repair")
-        if scheme == "ioe2":
-            one.may.append("IOE2")
 
     width = draw.choice([2, 2, 2, 3, 4])
     word_at, tag_at = draw.choice([(0, width - 1), (0, width - 1), (0, 1), (width - 1, 0)])
@@ -582,7 +582,7 @@ def _columns(one: Input, draw: random.Random) -> None:
     ends = draw.choice(["\n", "\n", "\n", "\r\n", "mixed", "\r"])
     one.odd.append(f"line ends {ends!r}")
     if ends == "\r":
-        one.may.append("lines that only a carriage return ends")
+        one.may["lines that only a carriage return ends"] = ""
     docstart, comments, blanks = (draw.random() < chance for chance in (0.3, 0.2, 0.3))
     bom = "bom" if draw.random() < 0.1 else "utf-8"
     for split, members in sentences.items():
@@ -615,7 +615,7 @@ def _columns(one: Input, draw: random.Random) -> None:
             one.must[hazard] = f"{_pattern(one.names[split])}:{line}" if ends != "\r" else ""
     if hazard == "impossible" and (repair or not one.settings.get("scheme told")):
         one.must.pop("impossible", None)
-        one.may.append("an impossible tag, which another scheme or the repair may allow")
+        one.may["an impossible tag, which another scheme or the repair may allow"] = ":[0-9]+: "
         one.settings["golds unknown"] = True
     _spoil_file(one, draw, hazard if hazard in ("bytes", "empty file", "nul file") else None, wrong_in, bom)
 
@@ -711,7 +711,7 @@ def _options(one: Input, draw: random.Random) -> None:
     if draw.random() < 0.2:
         one.overrides.append("data.duplicates=drop")
         one.settings["drop"] = True
-        one.may.append("nothing may be left")
+        one.may["nothing may be left"] = "empty split|label|entity"
     if one.task == "ner" and draw.random() < 0.3:
         one.overrides.append("data.long=truncate")
         one.settings["truncate"] = True
@@ -731,7 +731,7 @@ def _options(one: Input, draw: random.Random) -> None:
         one.overrides.append(f"name={quoted(name)}")
         one.odd.append("name")
         if len(name.encode()) > 255:
-            one.may.append("a name of more than 255 bytes")
+            one.may["a name of more than 255 bytes"] = "name"
     if draw.random() < 0.15:
         name = draw.choice(["客户反馈 2026", "a=b", "token=v2ready", "x" * 69])
         one.overrides.append(f"data.name={quoted(name)}")
@@ -764,7 +764,11 @@ def _texts_to_predict(one: Input, draw: random.Random) -> None:
         given += [[draw_word(draw) for _ in range(4)], ["New", "\u200b", "York"], {"words": ["a"], "id": "x"}]
         one.wrong_texts = [{"txt": "a"}, {"words": "a b"}, {"text": 7}]
     one.texts = given
-    lines = [text for text in texts if "\n" not in text and "\r" not in text and "\ud83d" not in text]
+    lines = [
+        text
+        for text in texts
+        if not text.startswith("\ufeff") and "\n" not in text and "\r" not in text and "\ud83d" not in text
+    ]
     one.settings["lines"] = lines
     one.stdin = (codecs.BOM_UTF8 if draw.random() < 0.3 else b"") + b"".join(
         line.encode() + draw.choice([b"\n", b"\r\n"]) for line in lines
