@@ -3,12 +3,12 @@
 python experiments/reliability/fuzz.py --inputs 2000 --out FOLDER [--seed 0] [--workers 1]
 python experiments/reliability/fuzz.py --replay 17 --out FOLDER
 
-`fuzz_inputs.py` draws an input from its number: files of every format, with odd encodings, line ends, quotes, labels and
-texts, right or wrong ones; options; texts to predict. `fuzz_oracle.py` trains a tiny BERT on it for two steps, uses the
-run in every way, and holds what comes of it against what was written. Outcomes are kept in FOLDER/outcomes.jsonl, one
-line an input: the same command goes on where it was killed. An input that takes more than `LIMIT` seconds, or that ends
-its process, is a fault, too. The exit code is 1 where there are faults. `--replay` does one input again, says all of it, and
-leaves its files in FOLDER/NUMBER.
+`fuzz_inputs.py` draws an input from its number: files of every format, with odd encodings, line ends, quotes, labels
+and texts, right or wrong ones; options; texts to predict. `fuzz_oracle.py` trains a tiny BERT on it for two steps, uses
+the run in every way, and holds what comes of it against what was written. Outcomes are kept in FOLDER/outcomes.jsonl,
+one line an input: the same command goes on where it was killed. An input that takes more than `LIMIT` seconds, or that
+ends its process, is a fault, too. The exit code is 1 where there are faults. `--replay` does one input again, says all
+of it, and leaves its files in FOLDER/NUMBER.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from conftest import make_model
 from fuzz_inputs import draw_input
 from fuzz_oracle import judged
+
+from conftest import make_model
 
 LIMIT = 60.0
 """Seconds for one input: a hundred times what they take, since other processes may be busy."""

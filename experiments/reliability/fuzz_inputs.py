@@ -1,4 +1,4 @@
-"""Inputs drawn from a seed: files of every format and oddity, options, and texts to predict, with what must come of them.
+"""Inputs drawn from a seed: files of every format and oddity, options, texts to predict, and what must come of them.
 
 The generator knows what it writes: the rows of every file, their labels, and whether a refusal is right. Nothing of
 peftlab is imported, so that what is expected does not follow from what is tested.
@@ -127,6 +127,7 @@ def _texts(one: Input, draw: random.Random, taken: Callable[[str], str], with_pa
     if with_pair:
         one.odd.append("pairs")
         one.settings["pairs"] = True
+    one.settings["labels"] = labels
     return labels
 
 
@@ -395,7 +396,7 @@ def _json_lines(one: Input, draw: random.Random) -> None:
             lines.append(json.dumps(dict(items), ensure_ascii=ascii_only))
             row.text = _mended(row.text)  # type: ignore[arg-type]
         place = draw.randrange(len(lines))
-        if split == wrong_in and hazard in hazards[:7] + ["number as text"]:
+        if split == wrong_in and hazard in [*hazards[:7], "number as text"]:
             good = json.loads(lines[place])
             lines[place] = {
                 "not JSON": lines[place][:-1] + draw.choice(["", ",}", "}}"]),
@@ -512,6 +513,7 @@ def _columns(one: Input, draw: random.Random) -> None:
     style, types = draw_labels(draw, one.kind)
     types = list(dict.fromkeys("".join(each.split()) for each in types if "".join(each.split())))[:12] or ["PER"]
     one.odd += [f"types: {style}", scheme]
+    one.settings["labels"] = types
     spaced = draw.random() < 0.12  # words hold spaces, and tabs part the columns
     counts = {"train": draw.randint(6, 14), "validation": draw.randint(2, 5), "test": draw.randint(2, 5)}
     if draw.random() < 0.25:
@@ -551,13 +553,9 @@ def _columns(one: Input, draw: random.Random) -> None:
         one.overrides += [f"data.format.word_column={word_at}", f"data.format.tag_column={tag_at}"]
     separator = "\t" if spaced else draw.choice([" ", " ", "\t", "  "])
     if spaced:
-        one.overrides.append(f"data.format.separator={draw.choice(['tab', 'escape', 'real'])}")
-        if one.overrides[-1].endswith("tab"):
-            one.overrides[-1] = 'data.format.separator="\\t"'
-        elif one.overrides[-1].endswith("escape"):
-            one.overrides[-1] = "data.format.separator='\\t'"
-        else:
-            one.overrides[-1] = "data.format.separator='\t'"
+        as_word = "tab: exactly tabs" in (CONF / "data" / "files.yaml").read_text()
+        spellings = ["tab" if as_word else '"\\t"', "'\\t'", "'\t'"]
+        one.overrides.append(f"data.format.separator={draw.choice(spellings)}")
         one.odd.append("words with spaces")
     hazards = [
         "ragged",
@@ -726,12 +724,27 @@ def _options(one: Input, draw: random.Random) -> None:
         one.settings["bf16"] = True
     if draw.random() < 0.25:
         name = draw.choice(
-            ["my run", "客户反馈", "a:b", "password: x", "x" * 80, "é" * 130, "client's", "100%", "v=2", "-m"]
+            [
+                "my run",
+                "客户反馈",
+                "a:b",
+                "password: x",
+                "x" * 80,
+                "é" * 130,
+                "client's",
+                "100%",
+                "v=2",
+                "-m",
+                " ",
+                "",
+                ".",
+                "a/b",
+            ]
         )
         one.overrides.append(f"name={quoted(name)}")
         one.odd.append("name")
-        if len(name.encode()) > 255:
-            one.may["a name of more than 255 bytes"] = "name"
+        if len(name.encode()) > 255 or name in (" ", "", ".", "a/b"):
+            one.may["a name that is no folder's"] = "name"
     if draw.random() < 0.15:
         name = draw.choice(["客户反馈 2026", "a=b", "token=v2ready", "x" * 69])
         one.overrides.append(f"data.name={quoted(name)}")
@@ -739,6 +752,10 @@ def _options(one: Input, draw: random.Random) -> None:
     one.settings["export"] = draw.random() < 0.4
     one.settings["new data"] = draw.random() < 0.5
     one.settings["command"] = draw.random() < 0.3
+    one.settings["again"] = draw.random() < 0.1
+    simple = all(re.fullmatch("[A-Za-z ]+", label) for label in one.settings.get("labels", ["?"]))
+    mergeable = one.settings["method"] in ("lora", "bitfit", "head", "full")
+    one.settings["permuted"] = simple and mergeable and not one.settings.get("drop") and draw.random() < 0.5
 
 
 def _texts_to_predict(one: Input, draw: random.Random) -> None:
@@ -755,7 +772,9 @@ def _texts_to_predict(one: Input, draw: random.Random) -> None:
         one.wrong_texts = [draw_text(draw), {"text": "a cat"}]
     else:
         given = [
-            text if draw.random() < 0.7 else {"text": text, "id": n, "m\u00e9ta": [None]}
+            draw.choice(
+                [text, text, text, {"text": text, "id": n, "m\u00e9ta": [None]}, {"text": text, "predicted": "own"}]
+            )
             for n, text in enumerate(texts)
         ]
         if one.task == "classification":

@@ -1,7 +1,7 @@
 """What peftlab does with a drawn input, held against what is right: whatever differs is a fault of a kind.
 
-A run of two steps is trained, and then used in every way: predictions of the validation and the test split are read, the
-run is evaluated anew, on its own data and on a file, predicts texts one by one and together, from Python and by the
+A run of two steps is trained, and then used in every way: predictions of the validation and the test split are read,
+the run is evaluated anew, on its own data and on a file, predicts texts one by one and together, from Python and by the
 command, and is exported and read by transformers. Nothing here asks peftlab what would have been right.
 """
 
@@ -179,6 +179,10 @@ class Trial:
             if evaluation.equal is not True:
                 differ = [f"{s.split} {s.name}: {s.value} for {s.recorded}" for s in evaluation.scores if not s.equal]
                 self.outcome.fault("evaluate differs from the record", "; ".join(differ) or "nothing to compare")
+        if self.one.settings["again"]:
+            self._run_again(record)
+        if self.one.settings["permuted"]:
+            self._begin_with_its_adapter(folder, answers)
         if self.one.settings["new data"] and "test" in self.one.names:
             self._evaluate_new(run, record)
         if self.one.settings["command"]:
@@ -286,7 +290,7 @@ class Trial:
     def _check_answer(self, given: Any, answer: dict[str, Any]) -> None:
         wanted = given if isinstance(given, dict) else {"text" if isinstance(given, str) else "words": given}
         for key, value in wanted.items():
-            if _whole(answer.get(key)) != _whole(value):
+            if not any(_whole(answer.get(name)) == _whole(value) for name in (key, f"given_{key}")):
                 self.outcome.fault("predict changes what it is given", f"{key}: {value!r} became {answer.get(key)!r}")
         labels = self._labels()
         if "entities" in answer:
@@ -298,7 +302,7 @@ class Trial:
                 whole = text[start:end] if words is None else " ".join(words[start:end])
                 if not 0 <= start < end <= len(text if words is None else words) or whole != entity["text"]:
                     self.outcome.fault("offsets wrong", f"{entity} in {text or words!r}")
-                elif words is None and (_extends(text[end : end + 1]) or _extends(text[start], start)):
+                elif words is None and (_extends(text, end) or _extends(text, start)):
                     self.outcome.fault("a mark is cut off its letter", f"{entity} in {text!r}")
         elif set(answer["probabilities"]) != labels and not self.one.settings.get("golds unknown"):
             self.outcome.fault("labels changed", f"predict: {_differ(answer['probabilities'], labels)}")
@@ -313,7 +317,7 @@ class Trial:
             )
 
     def _check_kin(self, run: Any, given: Any, answer: dict[str, Any]) -> None:
-        """What is the same to the tokenizer has the same entities: without its emptied words, composed or decomposed."""
+        """What is the same to the tokenizer has the same entities: without emptied words, composed or decomposed."""
         if isinstance(given, list) and "\u200b" in given:
             kept = [n for n, word in enumerate(given) if word != "\u200b"]
             without = run.predict([[given[n] for n in kept]])[0]["entities"]
@@ -379,6 +383,29 @@ class Trial:
             ]
             if differ:
                 self.outcome.fault("evaluate of the same file differs", "; ".join(differ))
+
+    def _run_again(self, record: Any) -> None:
+        """The same run again is the same run."""
+        import peftlab
+
+        with self._phase("the same run again"):
+            again = peftlab.run(*self.overrides(), "existing=skip")
+            if again.folder != record.folder or again.data["history"] != record.data["history"]:
+                self.outcome.fault("the same run is another", f"{again.folder}, {record.folder}")
+
+    def _begin_with_its_adapter(self, folder: Path, answers: list[dict[str, Any]]) -> None:
+        """A training that begins with the adapter, and has its labels in another order, begins with its answers."""
+        import peftlab
+
+        labels = list(reversed(self.one.settings["labels"]))
+        given = [each for each in self.overrides() if not each.startswith(("run_dir=", "name="))]
+        given += [f"adapter={folder / 'adapter'}", f"data.labels=[{','.join(map(quoted, labels))}]", "run_dir=second"]
+        with self._phase("its adapter, labels in another order"):
+            second = peftlab.run(*given, "optimizer.lr=1e-12", "optimizer.weight_decay=0")
+            again = peftlab.load(second.folder).predict(self.one.texts)
+            for given_text, now, before in zip(self.one.texts, again, answers, strict=True):
+                if difference := self._difference(now, before):
+                    self.outcome.fault("an adapter's labels are mistaken", f"{given_text!r}: {difference}")
 
     def _command(self, folder: Path) -> None:
         """`peftlab predict` of a file, of standard input and of JSON lines: one answer a text."""
@@ -477,9 +504,12 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _extends(character: str, start: int = 1) -> bool:
-    """Return whether a character belongs to the one before it, of which there is none at the start of a text."""
-    return bool(character) and start > 0 and (unicodedata.category(character)[0] == "M" or character == "\u200d")
+def _extends(text: str, at: int) -> bool:
+    """Return whether the character there belongs to the one before it: a mark, a joiner or a selector of a variant."""
+    if not 0 < at < len(text):
+        return False
+    begins = text[at - 1].isspace() or unicodedata.category(text[at - 1]) == "Cc"
+    return not begins and (unicodedata.category(text[at])[0] == "M" or text[at] == "\u200d")
 
 
 def _differ(now: Any, written: set[str]) -> str:

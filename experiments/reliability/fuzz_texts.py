@@ -18,8 +18,12 @@ _NFC = [
 _ATOMS = [
     *_NFC,
     *(unicodedata.normalize("NFD", word) for word in _NFC),
-    *"\u6771\u4eac \u8fbb\U000e0100 \u4f60\u597d\uff0c\u4e16\u754c \u0928\u092e\u0938\u094d\u0924\u0947 \u0e01\u0e33\u0e25\u0e31\u0e07".split(),  # noqa: SIM905
-    *"\u0645\u064e\u0631\u0652\u062d\u064e\u0628\u064b\u0627 \u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd \u202eRTL\u202c \u0130stanbul Stra\u00dfe \ufb01ne \uff21\uff22\uff11".split(),  # noqa: SIM905
+    *"\u6771\u4eac \u8fbb\U000e0100".split(),  # noqa: SIM905
+    *"\u4f60\u597d\uff0c\u4e16\u754c".split(),  # noqa: SIM905
+    *"\u0928\u092e\u0938\u094d\u0924\u0947 \u0e01\u0e33\u0e25\u0e31\u0e07".split(),  # noqa: SIM905
+    *"\u0645\u064e\u0631\u0652\u062d\u064e\u0628\u064b\u0627 \u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd".split(),  # noqa: SIM905
+    *"\u202eRTL\u202c \u0130stanbul".split(),  # noqa: SIM905
+    *"Stra\u00dfe \ufb01ne \uff21\uff22\uff11".split(),  # noqa: SIM905
     "\U0001f469\u200d\U0001f469\u200d\U0001f467",
     "\U0001f1eb\U0001f1f7",
     "1\ufe0f\u20e3",
@@ -43,8 +47,11 @@ _ATOMS = [
     "file\x1cseparator",
     "no\u00a0break",
     *"[SEP] [CLS] [PAD] [UNK] [MASK] </s> <s> ##ing".split(),  # noqa: SIM905
-    *"U.S. 3.5 1,000 10:30 O'Brien AT&T don't http://x.y/?q=1&t=2 e-mail@example.org #tag @you 50% $5 = -1 +x".split(),  # noqa: SIM905
-    *"... -- `` '' \u201cquoted\u201d \u2014 \" ' , ; | ^ \\ \\n \\t { } ${x} ${oc.env:HOME} %s ~ null NaN *** # - :".split(),  # noqa: SIM905
+    *"U.S. 3.5 1,000 10:30 O'Brien AT&T don't".split(),  # noqa: SIM905
+    *"http://x.y/?q=1&t=2 e-mail@example.org #tag @you 50% $5 = -1 +x".split(),  # noqa: SIM905
+    *"... -- `` '' \u201cquoted\u201d \u2014 \"".split(),  # noqa: SIM905
+    *"' , ; | ^ \\ \\n".split(),  # noqa: SIM905
+    *"\\t { } ${x} ${oc.env:HOME} %s ~ null NaN *** # - :".split(),  # noqa: SIM905
     'say "hi"',
     '"',
     "password: hunter2",
@@ -120,7 +127,7 @@ _LABELS: dict[str, list[str]] = {
         "%d",
         "@at",
     ],
-    "interpolations": ["${x}", "\\${x}", "${oc.env:HOME}", "$", "${", "???", "${data.name}"],
+    "interpolations": ["${x}", "\\${x}", "${oc.env:HOME}", "$", "${", "${}", "${a", "???", "${data.name}"],
     "slashes": ["news/sport", "news/art", "a\\b", "/", ".", "..x"],
     "quotes": ["it's", '"quoted"', 'a"b', "''", "`x`"],
     "commas": ["a,b", "c;d", "e|f", "g, h", "[i]", "(j)"],
