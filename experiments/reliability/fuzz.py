@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from fuzz_inputs import draw_input
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    os.environ["PEFTLAB_CACHE"] = str(out / "cache")
+    os.environ |= {"PEFTLAB_CACHE": str(out / "cache"), "HF_HUB_OFFLINE": "1"}
 
     import peftlab.cli
     import peftlab.finished_run

@@ -771,12 +771,8 @@ def _texts_to_predict(one: Input, draw: random.Random) -> None:
         given = [{"text": text, "text_pair": draw_text(draw)} for text in texts]
         one.wrong_texts = [draw_text(draw), {"text": "a cat"}]
     else:
-        given = [
-            draw.choice(
-                [text, text, text, {"text": text, "id": n, "m\u00e9ta": [None]}, {"text": text, "predicted": "own"}]
-            )
-            for n, text in enumerate(texts)
-        ]
+        others: list[dict[str, Any]] = [{}, {}, {}, {"id": 7, "m\u00e9ta": [None]}, {"predicted": "own"}]
+        given = [{"text": text, **other} if other else text for text in texts for other in [draw.choice(others)]]
         if one.task == "classification":
             one.wrong_texts = [{"text": "a cat", "text_pair": "a dog"}]
     if one.task == "ner":
