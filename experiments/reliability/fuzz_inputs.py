@@ -97,6 +97,8 @@ def _texts(one: Input, draw: random.Random, taken: Callable[[str], str], with_pa
     if len(labels) < 2:
         labels = ["neg", "pos"]
     one.odd.append(f"labels: {style}")
+    if style == "line ends":
+        one.may["line ends in labels"] = "label"
     counts = {"train": draw.randint(6, 16), "validation": draw.randint(2, 5), "test": draw.randint(2, 5)}
     if draw.random() < 0.35:
         for split in draw.sample(["validation", "test"], draw.choice([1, 2])):
@@ -248,7 +250,7 @@ def _delimited(one: Input, draw: random.Random) -> None:
     untold = delimiter not in ",\t" and draw.random() < 0.3
     if untold:
         one.odd.append("wrong: delimiter not told")
-        one.must["another delimiter"] = "data.format.delimiter"
+        one.must["another delimiter"] = "data.format.delimiter" if delimiter in ";|" else ""
     elif delimiter != "," and not tabs:
         one.overrides.append(f"data.format.delimiter={quoted(delimiter)}")
     if encoding not in ("utf-8", "bom"):

@@ -399,7 +399,11 @@ class Trial:
 
         labels = list(reversed(self.one.settings["labels"]))
         given = [each for each in self.overrides() if not each.startswith(("run_dir=", "name="))]
-        given += [f"adapter={folder / 'adapter'}", f"data.labels=[{','.join(map(quoted, labels))}]", "run_dir=second"]
+        given += [
+            f"adapter={quoted(str(folder / 'adapter'))}",
+            f"data.labels=[{','.join(map(quoted, labels))}]",
+            "run_dir=second",
+        ]
         with self._phase("its adapter, labels in another order"):
             second = peftlab.run(*given, "optimizer.lr=1e-12", "optimizer.weight_decay=0")
             again = peftlab.load(second.folder).predict(self.one.texts)

@@ -20,6 +20,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,22 @@ def labels_like_numbers(at: Place) -> None:
     record = at.run("task=classification", "data=csv")
     assert record.data["data"]["labels"] == ["10e2", "1E234"]
     assert set(peftlab.load(record.folder).predict(["the report"])[0]["probabilities"]) == {"10e2", "1E234"}
+
+
+def pairs_of_long_texts(at: Place) -> None:
+    """huggingface/tokenizers#2035: of a long pair all the ways to cut it are made, in seconds and gigabytes."""
+    from transformers import AutoTokenizer
+
+    from peftlab.tasks.texts import Text, encode_texts
+
+    tokenizer, seconds = AutoTokenizer.from_pretrained(at.model), []
+    for text, pair in (("the " * 3000, None), ("the " * 1500, "the " * 1500)):
+        began = time.process_time()
+        encode_texts([Text("train:0", text, None, pair)], tokenizer, 128)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 20 * seconds[0], (
+        f"{seconds[0]:.3f} s for one text of 3,000 words, {seconds[1]:.3f} s for two of 1,500"
+    )
 
 
 # Adapters -----------------------------------------------------------------------------------------------------------
@@ -419,6 +436,7 @@ SITUATIONS: list[Callable[[Place], None]] = [
     types_with_hyphens,
     label_studio_columns,
     labels_like_numbers,
+    pairs_of_long_texts,
     rank_pattern_matches_nothing,
     adapter_of_another_base,
     head_read_by_the_library,
