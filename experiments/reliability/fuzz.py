@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import sys
 import time
@@ -37,8 +38,11 @@ from fuzz_oracle import judged
 
 from conftest import make_model
 
-LIMIT = 60.0
-"""Seconds for one input: a hundred times what they take, since other processes may be busy."""
+LIMIT = 120.0
+"""Seconds for one input: a hundred times what one takes, since other processes may be busy."""
+
+MEMORY = 8 * 2**30
+"""Bytes of address space of a process that tries inputs: one that asks for more ends it, and not the machine."""
 
 BY_MESSAGE = ("traceback", "valid input refused", "valid use refused")
 """Kinds of faults that are as many as there are messages."""
@@ -73,6 +77,7 @@ def _work(root: Path, model: Path, connection: Connection) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     gc.freeze()  # what is imported stays: it need not be looked through
     for _ in range(RENEW):
         number = connection.recv()
