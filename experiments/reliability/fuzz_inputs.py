@@ -30,6 +30,7 @@ class Example:
     text: str | list[str]
     gold: str | list[str]
     pair: str | None = None
+    group: str | None = None
 
 
 @dataclass
@@ -74,11 +75,15 @@ def draw_input(number: int) -> Input:
     draw = random.Random(f"peftlab fuzz {number}")  # a text is hashed by SHA-512: neighbours have nothing in common
     kind = draw.choices(["csv", "tsv", "json_lines", "folders", "columns"], [5, 3, 5, 3, 7])[0]
     one = Input(number, kind)
-    one.overrides = [f"task={one.task}", f"data={'files' if kind == 'columns' else 'csv' if kind == 'tsv' else kind}"]
+    one.overrides = [f"task={one.task}", f"data={_option(kind)}"]
     _WRITERS[kind](one, draw)
     _options(one, draw)
     _texts_to_predict(one, draw)
     return one
+
+
+def _option(kind: str) -> str:
+    return {"columns": "files", "tsv": "csv"}.get(kind, kind)
 
 
 def quoted(value: str) -> str:
@@ -129,6 +134,10 @@ def _texts(one: Input, draw: random.Random, taken: Callable[[str], str], with_pa
     if with_pair:
         one.odd.append("pairs")
         one.settings["pairs"] = True
+    if draw.random() < 0.3 and shares and "group:" in (CONF / "data" / f"{_option(one.kind)}.yaml").read_text():
+        one.odd.append("groups")
+        for row in _all(one):
+            row.group = f"document {draw.randrange(9)}"
     one.settings["labels"] = labels
     return labels
 
@@ -146,6 +155,20 @@ def _hazard(one: Input, draw: random.Random, hazards: Sequence[str], chance: flo
     if hazard:
         one.odd.append(f"wrong: {hazard}")
     return hazard
+
+
+def _mislabelled(one: Input, draw: random.Random, hazard: str | None, labels: Sequence[str]) -> tuple[str | None, str]:
+    """Give rows the labels that are wrong, if these are; return what is wrong, and in which split."""
+    wrong_in = draw.choice(list(one.rows))
+    if hazard == "unknown label":
+        wrong_in = next((split for split in one.rows if split != "train"), "")
+        if not wrong_in:
+            return None, "train"
+        draw.choice(one.rows[wrong_in]).gold = "never seen"
+    if hazard == "one class":
+        for row in _all(one):
+            row.gold = labels[0]
+    return hazard, wrong_in
 
 
 def _names(one: Input, draw: random.Random, suffix: str, folders: bool = False) -> None:
@@ -232,11 +255,15 @@ def _delimited(one: Input, draw: random.Random) -> None:
         columns = [odd[0], odd[1], *(odd[2:] if with_pair else [])]
     if named == "extra":
         columns += ["id", "note"]
+    if "groups" in one.odd:
+        columns.append("document")
     order = columns[:]
     draw.shuffle(order)
+    if "groups" in one.odd:
+        one.overrides.append(f"data.format.group={'document' if header else order.index('document')}")
     for key, column in zip(("text", "label", "pair"), columns, strict=False):
         position: str | int = quoted(column) if header else order.index(column)
-        needed = not header or named == "odd" or (key == "pair" and with_pair)
+        needed = not header or named == "odd" or key == "pair"
         if (key != "pair" or with_pair) and needed:
             one.overrides.append(f"data.format.{key}={position}")
     if not header:
@@ -259,18 +286,7 @@ def _delimited(one: Input, draw: random.Random) -> None:
     hazards = ["more fields", "fewer fields", "empty text", "empty label", "blank text", "unknown label", "one class"]
     hazards += ["bytes", "only a header", "empty file", "nul file"]
     hazard = None if one.must else _hazard(one, draw, hazards)
-    wrong_in = draw.choice(list(one.rows))
-    if hazard == "unknown label":
-        if wrong_in == "train":
-            wrong_in = next((split for split in one.rows if split != "train"), "")
-        if wrong_in:
-            draw.choice(one.rows[wrong_in]).gold = "never seen"
-        else:
-            hazard = None
-    if hazard == "one class":
-        for rows in one.rows.values():
-            for row in rows:
-                row.gold = labels[0]
+    hazard, wrong_in = _mislabelled(one, draw, hazard, labels)
     ends = draw.choice(["\n", "\n", "\r\n", "\r", "mixed", "\r\r\n"])
     quoting = draw.choice(["all", "minimal", "minimal"])
     one.odd.append(f"line ends {ends!r}")
@@ -278,6 +294,7 @@ def _delimited(one: Input, draw: random.Random) -> None:
         lines = [order] if header else []
         for row in rows:
             values = {columns[0]: row.text, columns[1]: row.gold} | ({columns[2]: row.pair} if with_pair else {})
+            values["document"] = row.group
             lines.append([str(values.get(name, draw.choice(["", "7", "x y"]))) for name in order])
         place = None
         if split == wrong_in and hazard in ("more fields", "fewer fields", "empty text", "empty label", "blank text"):
@@ -359,19 +376,12 @@ def _json_lines(one: Input, draw: random.Random) -> None:
     for key, name, default in zip(("text", "label", "pair"), keys, ("text", "label", ""), strict=True):
         if name != default and (key != "pair" or with_pair):
             one.overrides.append(f"data.format.{key}={quoted(name)}")
+    if "groups" in one.odd:
+        one.overrides.append("data.format.group=document")
     hazards = ["not JSON", "an array", "float label", "null label", "list label", "no text", "empty text", "bytes"]
     hazards += ["unknown label", "one class", "empty file", "number as text"]
     hazard = _hazard(one, draw, hazards)
-    wrong_in = draw.choice(list(one.rows))
-    if hazard == "unknown label":
-        wrong_in = next((split for split in one.rows if split != "train"), "")
-        if wrong_in:
-            draw.choice(one.rows[wrong_in]).gold = "never seen"
-        else:
-            hazard = None
-    if hazard == "one class":
-        for row in _all(one):
-            row.gold = labels[0]
+    hazard, wrong_in = _mislabelled(one, draw, hazard, labels)
     ends = draw.choice(["\n", "\n", "\n", "\r\n", "mixed"])
     bom = "bom" if draw.random() < 0.1 else "utf-8"
     escape = draw.random() < 0.5
@@ -390,6 +400,8 @@ def _json_lines(one: Input, draw: random.Random) -> None:
             one_object: dict[str, Any] = {keys[0]: row.text, keys[1]: label}
             if with_pair:
                 one_object[keys[2]] = row.pair
+            if row.group is not None:
+                one_object["document"] = row.group
             if draw.random() < 0.3:
                 one_object |= {"id": 7, "meta": {"text": None}}
             items = list(one_object.items())

@@ -167,6 +167,8 @@ class Trial:
         for split in ("validation", "test"):
             with self._phase(f"predictions of {split}"):
                 self._check_predictions(split, folder / "predictions" / f"{split}.jsonl")
+        with self._phase("groups"):
+            self._check_groups(folder / "predictions")
         run = None
         with self._phase("load"):
             run = peftlab.load(folder)
@@ -261,6 +263,20 @@ class Trial:
             predicted = {answer["predicted"]} if isinstance(gold, str) else {t[2:] for t in answer["predicted"]} - {""}
             if not predicted <= labels:
                 self.outcome.fault("labels changed", f"{answer['id']}: predicted {predicted - labels}")
+
+    def _check_groups(self, predictions: Path) -> None:
+        """No group of what is held out is in two splits."""
+        rows = self._kept("train")
+        if "groups" not in self.one.odd:
+            return
+        splits: dict[str, set[int]] = {"train": set(rows)}
+        for split in self.one.settings["shares"]:
+            lines = (predictions / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
+            splits[split] = {int(json.loads(line)["id"].partition(":")[2]) for line in lines if line}
+            splits["train"] -= splits[split]
+        groups = [{rows[n].group for n in numbers} for numbers in splits.values()]
+        if sum(map(len, groups)) > len(set().union(*groups)):
+            self.outcome.fault("groups divided", str(dict(zip(splits, groups, strict=True))))
 
     def _shown(self, row: Example) -> Any:
         return row.text if row.pair is None else [row.text, row.pair]
