@@ -236,7 +236,11 @@ def _delimited(one: Input, draw: random.Random) -> None:
             for character in (delimiter, "\r", "\n"):
                 text = text.replace(character, " ")
         if mode == "auto" and '"' not in text and draw.random() < 0.1:
-            text = draw.choice(['"{}', '{}"', '"{}"', 'a 5" {}']).format(text)
+            text = draw.choice(['"{}', '{}"', 'a 5" {}']).format(text)
+        if mode == "auto" and re.fullmatch(
+            '"([^"]|"")*"', text
+        ):  # which is a field in quotes, and not a text with some
+            text = text.replace('"', "")
         return text
 
     with_pair = draw.random() < 0.2
