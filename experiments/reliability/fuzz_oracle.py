@@ -408,6 +408,12 @@ class Trial:
             again = peftlab.run(*self.overrides(), "existing=skip")
             if again.folder != record.folder or again.data["history"] != record.data["history"]:
                 self.outcome.fault("the same run is another", f"{again.folder}, {record.folder}")
+        with self._phase("reproduce"):
+            from peftlab.reproduce import reproduce
+
+            verdict = reproduce(record.folder).document()
+            if verdict["verdict"] != "identical":
+                self.outcome.fault("reproduced otherwise", f"{verdict['verdict']}: {verdict['because']}")
 
     def _begin_with_its_adapter(self, folder: Path, answers: list[dict[str, Any]]) -> None:
         """A training that begins with the adapter, and has its labels in another order, begins with its answers."""

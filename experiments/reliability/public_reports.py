@@ -189,6 +189,23 @@ def labels_like_numbers(at: Place) -> None:
     assert set(peftlab.load(record.folder).predict(["the report"])[0]["probabilities"]) == {"10e2", "1E234"}
 
 
+def interpolations_in_the_data(at: Place) -> None:
+    """omry/omegaconf#885: a text that happens to hold ${ is read as a reference, or ends in a parse error."""
+    from peftlab.reproduce import reproduce
+
+    faults = []
+    for n, name in enumerate(["${data.name}", "Dfw%$#${*(d"]):
+        rows = CLASSES.replace(",pos", f",{name}")
+        at.write(train_csv=rows, dev_csv=rows, test_csv=rows)
+        try:
+            record = at.run("task=classification", "data=csv", name=f"run{n}")
+            assert record.data["data"]["labels"] == [*sorted([name, "neg"])], record.data["data"]["labels"]
+            assert reproduce(record.folder).document()["verdict"] == "identical"
+        except Exception as error:  # noqa: BLE001
+            faults.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+    assert not faults, "; ".join(faults).replace(str(at.folder), "")
+
+
 def pairs_of_long_texts(at: Place) -> None:
     """huggingface/tokenizers#2035: of a long pair all the ways to cut it are made, in seconds and gigabytes."""
     from transformers import AutoTokenizer
@@ -436,6 +453,7 @@ SITUATIONS: list[Callable[[Place], None]] = [
     types_with_hyphens,
     label_studio_columns,
     labels_like_numbers,
+    interpolations_in_the_data,
     pairs_of_long_texts,
     rank_pattern_matches_nothing,
     adapter_of_another_base,
