@@ -87,8 +87,8 @@ class Place:
         raise AssertionError(f"accepted: {record.data['data']['splits']}, {record.data['data']['labels']}")
 
     def predictions(self, split: str = "test", name: str = "run") -> list[dict[str, Any]]:
-        lines = (self.folder / name / "predictions" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        lines = (self.folder / name / "predictions" / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -204,6 +204,18 @@ def interpolations_in_the_data(at: Place) -> None:
         except Exception as error:  # noqa: BLE001
             faults.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
     assert not faults, "; ".join(faults).replace(str(at.folder), "")
+
+
+def line_separators_in_texts(at: Place) -> None:
+    """volcengine/OpenViking#3984, datalad/datalad#3523: JSON lines are cut at U+2028 and U+0085 within a text."""
+    from peftlab.reproduce import reproduce
+
+    rows = CLASSES.replace("report was", "report\u2028was").replace("nothing ", "nothing\x85")
+    at.write(train_csv=rows, dev_csv=rows, test_csv=rows)
+    record = at.run("task=classification", "data=csv")
+    assert at.predictions()[0]["input"] == "the report\u2028was read 0"
+    verdict = reproduce(record.folder).document()
+    assert verdict["verdict"] == "identical", f"{verdict['verdict']}: {verdict['because']}; {verdict['causes']}"
 
 
 def pairs_of_long_texts(at: Place) -> None:
@@ -454,6 +466,7 @@ SITUATIONS: list[Callable[[Place], None]] = [
     label_studio_columns,
     labels_like_numbers,
     interpolations_in_the_data,
+    line_separators_in_texts,
     pairs_of_long_texts,
     rank_pattern_matches_nothing,
     adapter_of_another_base,
