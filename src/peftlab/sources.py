@@ -399,7 +399,7 @@ def folder_sha256(folder: Path) -> str:
     whole = hashlib.sha256()
     for name in files:
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            whole.update(f"{file_sha256(folder / name)}  {name}\n".encode())
+            whole.update(f"{file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from peftlab.data.folders import Folders
 from peftlab.data.module import takes_folders
 from peftlab.errors import DataError
+from peftlab.sources import folder_sha256
+from peftlab.unicode_text import Door
 
 
 @pytest.fixture
@@ -103,3 +105,14 @@ def test_where_nothing_is_left_out_nothing_is_said(read, caplog):
 def test_a_suffix_of_any_characters(read):
     assert len(read({"a/1.txt": "yes"}, suffix="**")) == 1
     assert len(read({"a/1.txt": "yes"}, suffix="")) == 1
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    os.makedirs(os.fsencode(tmp_path) + b"/caf\xe9")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9/\xff.txt", "w") as file:
+        file.write("one")
+    (text,) = Folders().read({"train": tmp_path})["train"]
+    assert text.mapped(Door()).label == "caf\ufffd"
+    before = folder_sha256(tmp_path)
+    (tmp_path / "caf\udce9" / "\udcff.txt").rename(tmp_path / "caf\udce9" / "\udcfe.txt")
+    assert folder_sha256(tmp_path) != before
