@@ -52,6 +52,9 @@ LATER = (Optimizer, Logger)
 KINDS = (*LATER, Callback)
 """No metric, strategy or profiler: some fetch, unpickle, write files or start processes when they are made."""
 
+NORM = "train/grad_norm"
+"""What is logged and has no direction."""
+
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class AdapterSpec:
@@ -144,11 +147,12 @@ def _resolve_directions(config: dict[str, Any]) -> None:
     for name, node in config["callbacks"].items():
         if isinstance(node, dict) and "monitor" in node and node.get("mode", "") is None:
             node["mode"] = direction_of(task, node["monitor"])
-            if node["mode"] is None:
+            if node["mode"] is None and (node["monitor"] == NORM or config.get("allow")):
                 raise ConfigError(
                     f"callbacks.{name}.mode is null, and whether more of '{node['monitor']}' is better is not known: "
                     f"set callbacks.{name}.mode=min or max"
                 )
+            node["mode"] = node["mode"] or "min"  # of what nothing logs: `check_monitors` refuses it by name
 
 
 def direction_of(task: Task, monitor: Any) -> Direction | None:

@@ -29,7 +29,9 @@ class Form:
         texts = {"text": _either(given, "text", self.text), "text_pair": _either(given, "text_pair", self.pair)}
         if self.pairs and None in texts.values():
             first, second = _named("text", self.text), _named("text_pair", self.pair)
-            raise DataError(f"this run takes pairs of texts: expected {first} and {second}, both strings")
+            raise DataError(
+                f"this run takes pairs of texts: expected an object with {first} and {second}, both strings"
+            )
         if self.pairs is False and texts["text_pair"] is not None:
             raise DataError("this run takes single texts, no pairs: leave `text_pair` out")
         return {**given, **{key: text for key, text in texts.items() if text is not None}}
