@@ -17,6 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -311,7 +312,13 @@ class FinishedRun:
 
     def _build(self) -> Tuner:
         tuner = build_tuner(self.spec, self.pretrained)
-        self.spec.peft.load(tuner.model, self.folder.adapter)
+        try:
+            self.spec.peft.load(tuner.model, self.folder.adapter)
+        except (ValueError, OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.folder.adapter} is damaged, or not that of this run's {runs.CONFIG}: {error}. Put back the "
+                "files that the run left; their digests are in its record"
+            ) from error
         return tuner.eval().to(self._device)
 
     @property

@@ -10,11 +10,11 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification
 
 from peftlab import one_run
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, UserError
 from peftlab.finished_run import load
 
 ONE_STEP = ["budget.max_steps=1", "optimizer.lr=1e-12"]
@@ -103,6 +103,30 @@ def test_an_exported_run_is_a_model_with_labels(run_tiny, finished, caplog):
     caplog.clear()
     load("third").predict(["Paris"])  # whose head is all its own
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda weights: weights.write_bytes(weights.read_bytes()[:-100]), ""),
+        (lambda weights: weights.write_bytes(b""), ""),
+        (lambda weights: weights.write_bytes(b"\xff" * 64), ""),
+        (lambda weights: save_file({"x": torch.ones(2)}, weights), "tensors are only in the file or only in the model"),
+        (lambda weights: edit(weights.parents[1] / "config.yaml", "  r: 16", "  r: 3"), "has shape"),
+    ],
+    ids=["cut", "empty", "garbage", "another", "rank"],
+)
+def test_a_damaged_one_of_a_finished_run_is_told(finished, tmp_path, damage, reason):
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    damage(folder / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(UserError, match=rf"adapter is damaged, or not that of this run's config.yaml: .*{reason}"):
+        load(folder).predict(["Paris"])
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 def test_a_resumed_run_wants_the_adapter_that_it_began_with(run_tiny, theirs, monkeypatch):

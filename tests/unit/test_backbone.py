@@ -31,7 +31,7 @@ from peftlab.backbone import (
     preferred_attention,
 )
 from peftlab.errors import ConfigError, SourceError
-from peftlab.sources import FilesSource, HubSource
+from peftlab.sources import MODEL_NOTES, FilesSource, HubSource
 
 
 def pretrained_in(folder: Path, **options):
@@ -563,3 +563,10 @@ def test_the_most_tokens_of_a_row(model, most):
         model(input_ids=ids[:, :most])
         with pytest.raises((IndexError, RuntimeError)):
             model(input_ids=ids)
+
+
+@pytest.mark.parametrize("name", MODEL_NOTES)
+def test_what_a_run_does_not_read_is_no_part_of_its_identity(folder, name):
+    before = pretrained_in(folder).weights_sha256
+    (folder / name).write_text("{}")
+    assert pretrained_in(folder).weights_sha256 == before
