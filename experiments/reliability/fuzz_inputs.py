@@ -781,7 +781,6 @@ def _texts_to_predict(one: Input, draw: random.Random) -> None:
     texts += draw.sample(["", " ", "\u200b", "a", "\u0301", "か\u3099", "👩\u200d👧", "\n\n", "[SEP] [CLS]"], 2)
     if draw.random() < 0.2:
         texts.append(" ".join(plain_text(draw) for _ in range(draw.choice([30, 300]))))
-        one.settings["long text"] = True
     if draw.random() < 0.1:
         texts.append("cut \ud83d off")
         one.odd.append("a lone surrogate to predict")
