@@ -770,7 +770,7 @@ def _options(one: Input, draw: random.Random) -> None:
     one.settings["export"] = draw.random() < 0.4
     one.settings["new data"] = draw.random() < 0.5
     one.settings["command"] = draw.random() < 0.3
-    one.settings["again"] = draw.random() < 0.15
+    one.settings["again"] = draw.random() < 0.08
     simple = all(re.fullmatch("[A-Za-z ]+", label) for label in one.settings.get("labels", ["?"]))
     mergeable = one.settings["method"] in ("lora", "bitfit", "head", "full")
     one.settings["permuted"] = simple and mergeable and not one.settings.get("drop") and draw.random() < 0.5
