@@ -770,7 +770,7 @@ def _options(one: Input, draw: random.Random) -> None:
     one.settings["export"] = draw.random() < 0.4
     one.settings["new data"] = draw.random() < 0.5
     one.settings["command"] = draw.random() < 0.3
-    one.settings["again"] = draw.random() < 0.15
+    one.settings["again"] = draw.random() < 0.08
     simple = all(re.fullmatch("[A-Za-z ]+", label) for label in one.settings.get("labels", ["?"]))
     mergeable = one.settings["method"] in ("lora", "bitfit", "head", "full")
     one.settings["permuted"] = simple and mergeable and not one.settings.get("drop") and draw.random() < 0.5
@@ -781,7 +781,6 @@ def _texts_to_predict(one: Input, draw: random.Random) -> None:
     texts += draw.sample(["", " ", "\u200b", "a", "\u0301", "か\u3099", "👩\u200d👧", "\n\n", "[SEP] [CLS]"], 2)
     if draw.random() < 0.2:
         texts.append(" ".join(plain_text(draw) for _ in range(draw.choice([30, 300]))))
-        one.settings["long text"] = True
     if draw.random() < 0.1:
         texts.append("cut \ud83d off")
         one.odd.append("a lone surrogate to predict")
