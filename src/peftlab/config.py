@@ -93,7 +93,10 @@ class RunSpec:
         self._check_directions()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
-        check_folder("name" if self.name else "name (by task, data.name and method)", Path(self.run_name))
+        check_folder(
+            "name" if self.name else "name (of task, data.name and method, unless name=... is given)",
+            Path(self.run_name),
+        )
         for key, folder in (("run_dir", self.run_dir), ("sweep_dir", self.sweep_dir)):
             if folder is not None:
                 check_folder(key, folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from peftlab.errors import ConfigError
 
+_SHOWN = 60
 _FOLDER_BYTES = 255
 _PATH_BYTES = 4096
 _BELOW_BYTES = 200
@@ -23,17 +24,18 @@ def check_folder(key: str, path: Path) -> None:
         ConfigError: says which part of it is too long, or which character no name may have.
     """
     text = str(path)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     if odd := re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
         raise ConfigError(f"{key} = {text!r}: a folder's name cannot have the character {odd[0]!r}. Leave it out")
     for part in path.parts:
         if (size := len(part.encode())) > _FOLDER_BYTES:
             raise ConfigError(
-                f"{key} = '{text}': '{part[:20]}...' has {size} bytes, and the name of a folder at most "
+                f"{key} = '{shown}': '{part[:20]}...' has {size} bytes, and the name of a folder at most "
                 f"{_FOLDER_BYTES}. Shorten it"
             )
     size, most = len(os.path.abspath(text).encode()), _PATH_BYTES - _BELOW_BYTES
     if size > most:
-        raise ConfigError(f"{key} = '{text[:80]}...': the whole path has {size} bytes, at most {most} work. Shorten it")
+        raise ConfigError(f"{key} = '{shown}': the whole path has {size} bytes, at most {most} work. Shorten it")
 
 
 def shortened(text: str, most: int, size: Callable[[str], int] = len) -> str:

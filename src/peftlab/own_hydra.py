@@ -27,7 +27,7 @@ def own_hydra(config_dir: Path) -> Iterator[None]:
     Threads take turns. One that uses a Hydra of its own, without this, must not do so meanwhile.
     """
     with _LOCK:
-        theirs = {kind: one for kind, one in Singleton._instances.items() if kind in _OF_ONE_HYDRA}
+        theirs: dict[type, Any] = {kind: one for kind, one in Singleton._instances.items() if kind in _OF_ONE_HYDRA}
         try:
             _put({})
             with initialize_config_dir(str(config_dir), version_base="1.3"):

@@ -34,7 +34,7 @@ def restored() -> Iterator[None]:
         after.callback(random.setstate, random.getstate())
         after.callback(np.random.set_state, np.random.get_state())  # the one that libraries use
         after.callback(torch.set_rng_state, torch.get_rng_state())
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             after.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
         after.callback(torch.set_num_threads, torch.get_num_threads())
         after.callback(torch.set_default_dtype, torch.get_default_dtype())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,35 @@ def test_a_run_whose_labels_an_older_version_has_masked(odd_run, tmp_path, peftl
     for use in (lambda: load(old), lambda: RunFolder(RunRecord.load(old)).read_config()):
         with pytest.raises(ConfigError, match=r"data\.labels"):
             use()
-    for command in (["predict", old, "text"], ["evaluate", old], ["export", old, tmp_path / "out"], ["resume", old]):
+    for command in (["predict", old, "text"], ["evaluate", old], ["export", old, tmp_path / "out"]):
         code, _, err = peftlab(*command)
         assert (code, told in err, "Traceback" in err) == (2, True, False), command
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("data", "train.csv has changed since: its digest was "),
+        ("config", "budget.max_steps was 2 and is 3"),
+        ("nothing", "is finished: there is nothing to resume"),
+    ],
+)
+def test_what_keeps_a_run_from_being_resumed_is_named(odd_run, tmp_path, peftlab, change, told):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(odd_run.folder, run)
+    shutil.copytree(odd_run.folder.parent, data, ignore=shutil.ignore_patterns("run", "cache"))
+    config = (run / "config.yaml").read_text().replace(str(odd_run.folder.parent), str(data))
+    record = json.loads((run / "record.json").read_text())
+    if change == "data":
+        with (data / "train.csv").open("a") as file:
+            file.write('"one more was moved",password: reset\n')
+    if change == "config":
+        config = config.replace("max_steps: 2", "max_steps: 3")
+        told = f"{run}/config.yaml has changed since the run began"
+    if change != "nothing":
+        record["status"] = "interrupted"
+    (run / "config.yaml").write_text(config)
+    (run / "record.json").write_text(json.dumps(record))
+    code, _, err = peftlab("resume", run)
+    assert (code, told in err, "leave existing" in err) == (2, True, False), err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,9 +26,10 @@ Compose = Callable[[Sequence[str]], dict[str, Any]]
 
 
 def composer(context: HydraContext, config: DictConfig) -> Compose:
-    """Return what composes a trial of the sweep whose own configuration is `config`."""
+    """Return what composes a trial of the sweep whose own configuration is `config`, and each but once."""
 
-    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    @cache
+    def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
         try:
             cfg = context.config_loader.load_sweep_config(config, list(overrides))
             HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
@@ -41,7 +43,7 @@ def composer(context: HydraContext, config: DictConfig) -> Compose:
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
 
-    return compose
+    return lambda overrides: compose(tuple(overrides))
 
 
 class Cells:

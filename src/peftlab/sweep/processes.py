@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -27,6 +28,12 @@ def fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["peftlab.sweep.preload"])
     return context
+
+
+def start_fork_server() -> None:
+    """Have the fork server import what is heavy from now on, while this process has something else to do."""
+    fork_server()
+    forkserver.ensure_running()
 
 
 @dataclass

@@ -90,7 +90,7 @@ class SweepSpec:
     final_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     """Of equal_budget: what each method's choice is trained with and tested; better not those of the search."""
     name: str | None = None
-    """Of the sweep's folder; null: the run's name."""
+    """Of the sweep's folder; null: the name of its trials, or their names joined; may refer to their settings."""
     reuse: Reuse = "always"
     """Which finished trials are kept: all, those by this very code, or none."""
     retries: int = Field(default=0, ge=0)

@@ -26,13 +26,13 @@ from peftlab.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
-from peftlab.sweep.cells import Cells, Compose, composer
+from peftlab.sweep.cells import Cells, Compose, composer, is_of_the_sweep
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
-from peftlab.sweep.processes import Looker, fork_server
+from peftlab.sweep.processes import Looker, fork_server, start_fork_server
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
@@ -69,12 +69,14 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     space = Space.parse(overrides, spec, context.config_loader, method)
     compose = composer(context, config)
     check_section(space, compose, config)
+    fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     with Signals() as signals:
-        slots = slots_of(launcher, accelerators(space, compose, config))
+        start_fork_server()
+        # what is said of the sweep is said by its trials: the configuration without choices is none of them
+        slots = slots_of(launcher, accelerators(fixed, proposals, compose))
         with looking(slots) as looker:
-            cells = Cells(compose, space.fixed, looker)
-            # each is looked at once: what they say of the sweep is not what the one configuration without choices says
-            examples = cells.checked(first_of(spec, space))
+            cells = Cells(compose, fixed, looker)
+            examples = cells.checked(proposals)
             objectives = _objectives(spec, examples[0])
             check_scores(spec, objectives, examples)
             default_of = partial(default_under, cells, examples[0].proposal)
@@ -211,14 +213,12 @@ def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence
     return cells.default_of(key, [*(text for text in groups if not is_method(text.partition("=")[0])), *overrides])
 
 
-def accelerators(space: Space, compose: Compose, config: DictConfig) -> set[str]:
+def accelerators(fixed: Sequence[str], proposals: Sequence[Proposal], compose: Compose) -> set[str]:
     """Return what trials ask to run on; those that cannot be composed are told of when they are checked."""
-    if not any(one.key.startswith(("+", "trainer")) for one in space.dimensions):
-        return {config.trainer.accelerator}
     found = set()
-    for params in space.examples():
+    for proposal in proposals:
         with suppress(ConfigError):
-            found.add(compose([*space.fixed, *space.overrides_of(params)])["trainer"]["accelerator"])
+            found.add(compose([*fixed, *proposal.overrides])["trainer"]["accelerator"])
     return found
 
 
@@ -359,9 +359,12 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
         return None
     mib = 2**20
     in_all = "" if left is None else f", {clock(found.seconds * left / board.slots)} in all"
+    differ = [key for key in ("model", "data", "task", "budget") if len({str(cell.config[key]) for cell in cells}) > 1]
+    others = f" as the first; others differ in {', '.join(differ)}" if differ else ""
     log.info(
-        "about %s each%s; on the disk %.0f MiB, and %.0f MiB more while they run",
+        "about %s each%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",
         clock(found.seconds),
+        others,
         in_all,
         (left or 1) * found.bytes_kept / mib,
         board.slots * found.bytes_at_work / mib,

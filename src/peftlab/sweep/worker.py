@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +22,7 @@ from peftlab.errors import UserError
 from peftlab.exits import Pruned, Signals, user_exits
 
 if TYPE_CHECKING:
-    from peftlab.one_run import Sources
+    from peftlab.one_run import Prepared, Sources
 
 PATIENCE = 60.0
 """Seconds in which a trial whose controller has gone must come to the end of its step or batch."""
@@ -165,6 +165,8 @@ class _Looker:
     def __init__(self) -> None:
         self._sources: dict[str, Sources] = {}
         self._built: set[str] = set()
+        self._ready: tuple[str, Prepared] | None = None
+        """What was read last."""
 
     def machine(self) -> Machine:
         """Return what is here, as far as ``CUDA_VISIBLE_DEVICES`` shows it."""
@@ -187,18 +189,23 @@ class _Looker:
         from peftlab.record import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
-        about_data = canonical_json([resolved[key] for key in ("model", "data", "task", "budget", "seed", "allow")])
-        about_model = canonical_json(
-            [resolved[key] for key in ("model", "data", "task", "peft", "trainer", "callbacks")]
-        )
+        budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
+        # the seed draws batches, and decides on nothing that is read but where only some of them are
+        seed = resolved["seed"] if budget["overfit_batches"] else None
+        about_data = canonical_json([*(resolved[key] for key in ("model", "data", "task", "allow")), budget, seed])
+        of_the_model = ("peft", "trainer", "callbacks", "adapter")
+        about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
         if about_data in self._sources and about_model in self._built:
             identity = self._sources[about_data].complete(resolved)
         else:
-            ready = read(resolved, spec)
-            build(ready)
+            if self._ready is None or self._ready[0] != about_data:
+                self._ready = (about_data, read(resolved, spec))
+            ready = self._ready[1]
+            identity = ready.sources.complete(resolved)
+            spec = replace(spec, task=ready.spec.task)  # which has learnt the labels
+            build(replace(ready, config=resolved, spec=spec, identity=identity))
             self._built.add(about_model)
             self._sources[about_data] = ready.sources
-            identity = ready.identity
         metric = spec.task.selection.metric
         return Fact(identity["sha256"], metric, spec.task.direction(metric))
 

@@ -239,7 +239,7 @@ def test_many_names_are_cut():
 )
 def test_trials_run_where_their_own_configuration_says(typed, found):
     asked = ask(*typed)
-    assert accelerators(asked.space, asked.compose, asked.config) == found
+    assert accelerators(asked.space.fixed, grid(asked.space), asked.compose) == found
 
 
 def test_defaults_are_those_of_the_cells():

@@ -1,0 +1,60 @@
+"""What is found out about cells: each as a run of its own would, though what they share is read once."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from peftlab import one_run
+from peftlab.errors import ConfigError, UserError
+from peftlab.sweep.worker import _Looker
+
+CELLS = [
+    ["peft=lora", "seed=0"],
+    ["peft=lora", "seed=1"],
+    ["peft=head", "seed=1"],
+    ["peft=lora", "seed=1", "optimizer.lr=0.1"],
+    ["peft=lora", "budget.max_steps=3"],
+    ["peft=lora", "budget.train_examples=20"],
+    ["peft=head", "budget.train_examples=20"],
+    ["peft=head", "budget.overfit_batches=1", "seed=1"],
+    ["peft=head", "budget.overfit_batches=1", "seed=2"],
+]
+
+
+@pytest.fixture
+def plain(compose_config, tiny_overrides):
+    return lambda *overrides: OmegaConf.to_container(compose_config(*tiny_overrides, *overrides), resolve=True)
+
+
+def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
+    read, built = [], []
+    prepare, build = one_run.read, one_run.build
+    monkeypatch.setattr(one_run, "read", lambda config, spec: [read.append(spec), prepare(config, spec)][1])
+    monkeypatch.setattr(one_run, "build", lambda ready: [built.append(build(ready)), None][1])
+    looker = _Looker()
+    facts = [looker.fact(plain(*overrides)) for overrides in CELLS]
+    assert (len(read), len(built)) == (4, 6)  # of all, 20 examples, and two seeds' batches; of those, two methods each
+    assert len({fact.sha256 for fact in facts}) == len(CELLS)
+    for overrides, fact in zip(CELLS, facts, strict=True):
+        alone = prepare(*one_run.settle(OmegaConf.create(plain(*overrides))))
+        assert fact.sha256 == alone.identity["sha256"]
+    for tuner in built:  # O, and B and I of each
+        assert tuner.task.declared_labels == ["LOC", "ORG", "PER"]
+        assert tuner.model.config.num_labels == 7
+
+
+@pytest.mark.parametrize("wrong", [["peft.target=[nothing]"], ["adapter=/nowhere"], ["data.labels=[x]"]])
+def test_what_cannot_be_run_is_found_though_much_was_read(plain, wrong):
+    looker = _Looker()
+    looker.fact(plain("peft=lora"))
+    with pytest.raises(UserError):
+        looker.fact(plain("peft=lora", *wrong))
+
+
+def test_an_adapter_that_does_not_fit_is_found(plain, tmp_path):
+    looker = _Looker()
+    looker.fact(plain("peft=lora"))
+    (tmp_path / "adapter").mkdir()
+    with pytest.raises(ConfigError):
+        looker.fact(plain("peft=lora", f"adapter={tmp_path / 'adapter'}"))
