@@ -111,7 +111,7 @@ def test_the_command_resume(run_tiny, users_callbacks, capsys):
     with pytest.raises(SystemExit) as refused:
         cli.main(["resume", run_id])
     assert refused.value.code == 2
-    assert "holds no run of this identity" in capsys.readouterr().err
+    assert f"{file.parent}/config.yaml has changed since the run began" in capsys.readouterr().err
 
 
 def test_the_command_resume_prints_json_and_finds_everything_from_elsewhere(
