@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -117,17 +118,20 @@ class RunSpec:
         return self.name or f"{self.task.name}-{self.data.name}-{self.peft.name}"
 
 
-def resolve(cfg: DictConfig) -> dict[str, Any]:
+def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
+
+    Args:
+        cfg: as it is composed; or plain values, as a run has settled them, where ``${...}`` is a text like any other.
 
     Raises:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
     """
     try:
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = not isinstance(cfg, DictConfig)
+        config: Any = deepcopy(cfg) if plain else OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
-    assert isinstance(config, dict)
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
         resolved[group] = {name: node for name, node in (resolved.get(group) or {}).items() if node is not None}

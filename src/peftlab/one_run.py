@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from peftlab import backbone, masking, no_effect, run_folder
@@ -89,7 +89,7 @@ class Sources:
         return identity(config, self.data_sha256, self.weights_sha256)
 
 
-def prepare(cfg: DictConfig) -> Prepared:
+def prepare(cfg: DictConfig | Mapping[str, Any]) -> Prepared:
     """Resolve and validate `cfg`, seed everything, and read model files and data; nothing is written.
 
     Raises:
@@ -98,7 +98,7 @@ def prepare(cfg: DictConfig) -> Prepared:
     return read(*settle(cfg))
 
 
-def settle(cfg: DictConfig) -> tuple[dict[str, Any], RunSpec]:
+def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec]:
     """Return `cfg` resolved, and validated; its secrets are masked from now on.
 
     Raises:
@@ -145,14 +145,17 @@ def build(ready: Prepared) -> Tuner:
 
 
 def run(
-    cfg: DictConfig, command: Sequence[str] = (), overrides: Sequence[str] = (), watcher: Watcher | None = None
+    cfg: DictConfig | Mapping[str, Any],
+    command: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
 ) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
     On several devices every process does this; only rank 0 has a run folder and writes.
 
     Args:
-        cfg: the composed configuration, see ``conf/config.yaml``.
+        cfg: the composed configuration, see ``conf/config.yaml``, or the settled one of a run, in plain values.
         command: how it was asked for, for the record.
         overrides: what the command line changed, for the record.
         watcher: is told how far the run has come, and may end it.
@@ -223,7 +226,7 @@ def resume(folder: Path) -> RunRecord:
             "`peftlab reproduce` trains it again"
         )
     config = there.read_config() | {"run_dir": str(folder), "existing": "resume"}
-    return run(OmegaConf.create(config), there.record.data["command"], there.record.data["overrides"])
+    return run(config, there.record.data["command"], there.record.data["overrides"])
 
 
 def seed_everything(spec: RunSpec) -> None:

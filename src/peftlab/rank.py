@@ -10,8 +10,6 @@ import sys
 import threading
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from peftlab.errors import RunError
 from peftlab.exits import user_exits
 from peftlab.imports import without_collecting
@@ -20,18 +18,16 @@ with without_collecting():
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
 
     from peftlab.one_run import run
-    from peftlab.runs import CONFIG
+    from peftlab.runs import read_config
 
 
 @record  # leaves what went wrong where rank 0 looks for it; what `user_exits` tells does not get as far
 def main(folder: Path) -> None:
     """Take part in the run in `folder`."""
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
-    config = OmegaConf.load(folder / CONFIG)
-    assert isinstance(config, DictConfig)
     with user_exits():
         try:
-            run(config)
+            run(read_config(folder))
         except RunError as error:
             get_error_handler().record_exception(error)
             raise

@@ -19,8 +19,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omegaconf import OmegaConf
-
 from peftlab import runs
 from peftlab.atomic_files import replacing
 from peftlab.callbacks import trail
@@ -35,6 +33,7 @@ from peftlab.record import FILE_NAME as RECORD
 from peftlab.record import RunRecord, claim_folder, deciding_part, sha256_of
 from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, Cause, Kind, check, here
 from peftlab.run_folder import RunFolder
+from peftlab.runs import read_predictions
 from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
@@ -238,7 +237,7 @@ def _train(folder: RunFolder, out: Path | None) -> RunRecord:
     config = here(folder.read_config(), folder.record.data["environment"]["threads"])
     if out is None:
         out = claim_folder(ROOT / validate(config).run_name, folder.path.resolve().name)
-    anew = OmegaConf.create(config | {"run_dir": str(out), "existing": "auto"})
+    anew = config | {"run_dir": str(out), "existing": "auto"}
     with restored():
         return run(anew, ["peftlab", "reproduce", str(folder.path)])
 
@@ -275,10 +274,7 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
 def _same_answers(recorded: Path, again: Path) -> bool:
     """Return whether two files of predictions say the same of each example, in all that the recorded one says."""
     try:
-        then, now = (
-            {row["id"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
-            for file in (recorded, again)
-        )
+        then, now = ({row["id"]: row for row in read_predictions(file)} for file in (recorded, again))
         return then.keys() == now.keys() and all(row.items() <= now[id].items() for id, row in then.items())
     except (OSError, ValueError, LookupError, TypeError):  # there is nothing to compare: the digests differ
         return False

@@ -8,12 +8,9 @@ data and weights against those that are here now.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from omegaconf import OmegaConf
 
 from peftlab import backbone
 from peftlab.compare import differences, kept_packages, package_differences
@@ -27,7 +24,7 @@ from peftlab.one_run import surroundings
 from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
 from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES
+from peftlab.runs import CONFIG, PACKAGES, read_predictions
 from peftlab.sources import file_sha256
 
 Kind = Literal["status", "config", "data", "weights", "edited", "code", "packages", "environment", "result"]
@@ -109,7 +106,7 @@ def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
         ConfigError: the hardware does not go together with it.
     """
     trainer = fit_to_this_machine(config["trainer"]) | {"threads": threads}
-    return resolve(OmegaConf.create({**config, "trainer": trainer, "logger": {}}))
+    return resolve({**config, "trainer": trainer, "logger": {}})
 
 
 def _files(folder: RunFolder) -> Iterator[Cause]:
@@ -186,7 +183,7 @@ def _predictions(folder: RunFolder, spec: RunSpec) -> Iterator[Cause]:
             continue
         metric = spec.task.metric()
         try:
-            spec.task.update(metric, [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+            spec.task.update(metric, read_predictions(file))
             follow = spec.task.details(metric)
         except (ValueError, LookupError, TypeError) as error:
             yield Cause("edited", f"predictions/{split}.jsonl", None, f"cannot be scored: {mask(str(error))}")

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from peftlab import checkpoints
+from peftlab import checkpoints, plain_yaml
 from peftlab.atomic_files import is_torn, remove_torn, replacing
 from peftlab.compare import differences
 from peftlab.console import VERBATIM, log_file
@@ -281,7 +279,7 @@ def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
 
 
 def _describe(path: Path, config: Mapping[str, Any]) -> None:
-    for name, text in ((CONFIG, OmegaConf.to_yaml(mask_settings(config))), (PACKAGES, packages_text())):
+    for name, text in ((CONFIG, plain_yaml.dump(mask_settings(config))), (PACKAGES, packages_text())):
         with replacing(path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

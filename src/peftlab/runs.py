@@ -1,15 +1,15 @@
-"""Finding runs: by folder or by the start of an id, and all of them as a table; their configuration. No torch."""
+"""Finding runs: by folder or by the start of an id, or all as a table; what lies beside the record. No torch."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from peftlab import plain_yaml
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.record import FILE_NAME, RunRecord
 
@@ -76,12 +76,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
     try:
-        config = OmegaConf.to_container(OmegaConf.load(file))
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        config = plain_yaml.load(file.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{file}: expected keys and values")
     return {str(key): value for key, value in config.items()}
+
+
+def read_predictions(file: Path) -> list[dict[str, Any]]:
+    """Return the predictions in a file of a run, one a line; texts may hold other characters that end lines.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or a line is no JSON.
+    """
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _row(folder: Path) -> dict[str, Any]:
