@@ -293,7 +293,7 @@ class FinishedRun:
             merged = spec.peft.merge(tuner.model)
             with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
                 merged.save_pretrained(temporary)
-                self.pretrained.tokenizer().save_pretrained(temporary)
+                self._exported_tokenizer(merged).save_pretrained(temporary)
             head = spec.task.head
             plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
             plain = plain.eval().to(self._device)
@@ -309,6 +309,13 @@ class FinishedRun:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Exported(folder, difference)
+
+    def _exported_tokenizer(self, model: nn.Module) -> PreTrainedTokenizerBase:
+        """Return the tokenizer, which knows how many tokens `model` takes: a pipeline that truncates asks it."""
+        tokenizer = self.pretrained.tokenizer()
+        if (most := positions(model)) is not None:
+            tokenizer.model_max_length = min(tokenizer.model_max_length, most)
+        return tokenizer
 
     def _build(self) -> Tuner:
         tuner = build_tuner(self.spec, self.pretrained)

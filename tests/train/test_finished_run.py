@@ -179,6 +179,7 @@ class TestExport:
         model = AutoModelForTokenClassification.from_pretrained("out/plain")
         tokenizer = AutoTokenizer.from_pretrained("out/plain")
         assert model.config.id2label == dict(enumerate(run.spec.task.labels))
+        assert len(tokenizer("paris " * 500, truncation=True)["input_ids"]) == tokenizer.model_max_length == 64
         assert type(model).__name__ == "BertForTokenClassification"
         assert {type(module).__name__ for module in model.classifier.modules()} == {"Linear"}
         inputs = tokenizer("Marie Curie moved from Warsaw to Paris.", return_tensors="pt")

@@ -108,6 +108,7 @@ class Delimited:
             columns = self._find_columns(path, first)
             body = list(rows) if self.header else [first, *rows]
             self._check_widths(path, first, body)
+            self._check_headers(path, first, body)
         except DataError:  # it may be none of the row's
             if other := _likelier(path, content, delimiter, self.quotes):
                 raise DataError(
@@ -154,6 +155,15 @@ class Delimited:
                     f"{path}:{row.line}: expected {len(first.fields)} columns as in line {first.line}, found "
                     f"{len(row.fields)}. Mend the row: a field that holds the delimiter is put in quotes; or set "
                     f"data.format.delimiter{self._plain_quotes}."
+                )
+
+    def _check_headers(self, path: Path, first: _Row, rows: Sequence[_Row]) -> None:
+        """Refuse a header among the rows: of files that were put one after the other, it would be a label."""
+        for row in rows if self.header else ():
+            if row.fields == first.fields:
+                raise DataError(
+                    f"{path}:{row.line}: the row is the header of line {first.line} once more, as where files are put "
+                    "one after the other. Remove the row."
                 )
 
     def _check_quotes(self, path: Path, delimiter: str, label: int, rows: Sequence[_Row]) -> None:

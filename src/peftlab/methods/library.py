@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import peft
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from peft.utils.other import ModulesToSaveWrapper
+from peft.utils.other import ModulesToSaveWrapper, get_pattern_key
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -129,12 +129,24 @@ class LibraryMethod(Method):
 
     def _options_for(self, model: nn.Module, context: MethodContext, targets: list[str]) -> dict[str, Any]:
         """Return the options; those that name modules (IA3's ``feedforward_modules``) say which of `targets`, as
-        `target` does."""
+        `target` does.
+
+        Raises:
+            ConfigError: one gives modules a value of their own (LoRA's ``rank_pattern``), and none is called so.
+        """
         options = self.options
         for key, value in options.items():
             if key.endswith("_modules") and value:
                 named = set(target_modules(model, value, context.not_adapted, key=key))
                 options[key] = [name for name in targets if name in named]
+            if key.endswith("_pattern") and isinstance(value, Mapping):
+                for pattern in map(str, value):
+                    if not any(get_pattern_key([pattern], name) == pattern for name in targets):
+                        ends = sorted({name.rpartition(".")[2] for name in targets})
+                        raise ConfigError(
+                            f"peft.{key}: no module that is adapted is called '{pattern}'."
+                            f"{did_you_mean(pattern, ends)} There are: {', '.join(ends)}"
+                        )
         return options
 
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:

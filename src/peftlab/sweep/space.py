@@ -13,6 +13,7 @@ import inspect
 import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -155,6 +156,9 @@ class Space:
         """
         reader = _Reader(_parser(config_loader), spec.seed)
         arguments = as_typed(arguments)
+        swept = Counter(reader.key_of(argument) for argument in arguments if reader.sweeps(argument))
+        for key in (key for key, times in swept.items() if times > 1):
+            raise ConfigError(f"{key} is swept more than once: write all its values in one list, {key}=A,B,C")
         # as everywhere in Hydra, the last one counts; what takes a key away and what puts it back are two things
         last = {(reader.key_of(argument), argument.startswith("~")): argument for argument in arguments}
         fixed = tuple(argument for argument in last.values() if not reader.takes(argument))
@@ -322,6 +326,10 @@ class _Reader:
     def key_of(self, argument: str) -> str:
         """Return the key of one of the command line."""
         return str(self._parsed(argument, argument).key_or_group)
+
+    def sweeps(self, argument: str) -> bool:
+        """Return whether one of the command line gives several values."""
+        return bool(self._parsed(argument, argument).is_sweep_override())
 
     def takes(self, argument: str) -> bool:
         """Take up one of the command line; return whether it is a dimension, or lists seeds."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -61,16 +60,15 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
         raise DataError(
             f"data.max_tokens={max_tokens} leaves no room beside {special} special tokens; set at least {needed}"
         )
-    firsts = [text.text for text in texts]
-    rows = _tokenised(tokenizer, firsts, pairs)
-    long = [n for n, ids in enumerate(rows["input_ids"]) if len(ids) > max_tokens]
+    found = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
+    keys = ("input_ids",) if pairs is None else ("input_ids", "token_type_ids")
+    rows: dict[str, list[list[int]]] = {key: found[key] for key in keys if key in found}
     tokens = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
     truncated, empty = np.maximum(tokens - max_tokens, 0), (tokens == special).astype(np.int64)
-    seconds = None if pairs is None else [pairs[n] for n in long]
-    cut = _tokenised(tokenizer, [firsts[n] for n in long], seconds, truncation="longest_first", max_length=max_tokens)
-    for key, shorter in cut.items():
-        for n, row in zip(long, shorter, strict=True):
-            rows[key][n] = row
+    for n in np.flatnonzero(truncated).tolist():
+        kept = _kept(found.encodings[n].sequence_ids, max_tokens - special, tokenizer.truncation_side)
+        for of_all in rows.values():
+            of_all[n] = [of_all[n][place] for place in kept]
     lengths = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
     arrays: dict[str, np.ndarray] = {
         "tokens": _flat(rows["input_ids"], np.int32),
@@ -79,18 +77,34 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
         "truncated": truncated,
         "empty": empty,
     }
-    counts = {"truncated_texts": len(long), "truncated_tokens": int(truncated.sum())}
+    counts = {"truncated_texts": int((truncated > 0).sum()), "truncated_tokens": int(truncated.sum())}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
 
-def _tokenised(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, **options: Any
-) -> dict[str, list[list[int]]]:
-    """Return the token ids of each text, and of pairs what the model asks for beside them."""
-    if not texts:
-        return {"input_ids": []}
-    found = tokenizer(texts, pairs, verbose=False, **options)
-    return {key: found[key] for key in ("input_ids", *(() if pairs is None else ("token_type_ids",))) if key in found}
+def _kept(text_of: Sequence[int | None], room: int, side: str) -> list[int]:
+    """Return the places in a row that are kept where its texts have to fit into `room` tokens.
+
+    They are those that the tokenizer keeps by its strategy ``longest_first``; but of a pair of long texts that makes
+    every combination of what is cut off, in gigabytes.
+
+    Args:
+        text_of: of each token the text that it is of, 0 or 1; None for special tokens.
+        room: tokens of the texts.
+        side: where a text is cut, ``right`` or ``left``.
+    """
+    places = [[place for place, text in enumerate(text_of) if text == number] for number in (0, 1)]
+    first, second = map(len, places)
+    shorter = min(first, second)
+    # the longer one is cut to the length of the shorter one at most, and then both alike
+    both = (first, max(shorter, room - first)) if first <= second else (max(shorter, room - second), second)
+    if sum(both) > room:
+        both = (room // 2, room - room // 2) if first <= second else (room - room // 2, room // 2)
+    cut = {
+        place
+        for of_text, most in zip(places, both, strict=True)
+        for place in (of_text[most:] if side == "right" else of_text[: len(of_text) - most])
+    }
+    return [place for place in range(len(text_of)) if place not in cut]
 
 
 def _flat(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:

@@ -123,6 +123,11 @@ class TestMistakes:
             ("text,label\na,1\n\n ,2\n", "train.csv:4: the text is empty. Write one, or remove the row."),
             ("text,label\na,\n", "train.csv:2: the label is empty. Write one, or remove the row."),
             (
+                "text,label\na,1\ntext,label\nb,2\n",
+                "train.csv:3: the row is the header of line 1 once more, as where files are put one after the other. "
+                "Remove the row.",
+            ),
+            (
                 'text,label\na,1\n"b" c,2\n',
                 "train.csv:3: the row that begins here cannot be read (',' expected after '\"'). A quote within a "
                 "field in quotes is doubled; set data.format.quotes=false where quotes are plain characters.",

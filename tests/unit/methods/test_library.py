@@ -87,6 +87,30 @@ class TestOptions:
         assert lora(r=3, target=["query"]).options == {"r": 3}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank_pattern": {"quary": 3}}, r"is called 'quary'. Did you mean 'query'\? There are: query, value"),
+        ({"rank_pattern": {"key": 3}}, "peft.rank_pattern: no module that is adapted is called 'key'"),
+        ({"alpha_pattern": {"layer.7.attention.self.query": 3}}, "peft.alpha_pattern: no module"),
+        ({"rank_pattern": {"query": 3, "uery": 3}}, "peft.rank_pattern: no module that is adapted is called 'uery'"),
+    ],
+)
+def test_a_value_for_modules_that_are_not_adapted(pretrained, ner, options, message):
+    method = lora(target=["query", "value"], r=4, **options)
+    with pytest.raises(ConfigError, match=message):
+        method.apply(pretrained.backbone(ner()), MethodContext(("classifier",), "TOKEN_CLS", "here"))
+
+
+@pytest.mark.parametrize("pattern", ["query", "layer.1.attention.self.query", "self.query", r"layer\.\d\.att.*query"])
+def test_a_value_for_modules_by_any_pattern_of_the_library(pretrained, ner, pattern):
+    method = lora(target=["query", "value"], r=4, rank_pattern={pattern: 3})
+    model = method.apply(pretrained.backbone(ner()), MethodContext(("classifier",), "TOKEN_CLS", "here"))
+    ranks = {name: len(p) for name, p in model.named_parameters() if "lora_A" in name}
+    assert {rank for name, rank in ranks.items() if ".query." in name and "layer.1." in name} == {3}
+    assert {rank for name, rank in ranks.items() if ".value." in name} == {4}
+
+
 def test_a_head_of_any_name_is_trained_whole():
     class Tagger(nn.Module):
         def __init__(self):

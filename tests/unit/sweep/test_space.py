@@ -107,7 +107,7 @@ class TestCommandLine:
             space_of(argument)
         assert all(part in str(error.value) for part in parts), error.value
 
-    @pytest.mark.parametrize("first", ["a=1", "a=3,4", "+a=1", "a=interval(0,1)"])
+    @pytest.mark.parametrize("first", ["a=1", "a=null", "+a=1", "++a=1"])
     def test_of_a_key_that_is_given_twice_the_last_counts(self, first):
         space = space_of(first, "b=0", "a=1,2")
         assert space.fixed == ("b=0",)
@@ -122,6 +122,14 @@ class TestCommandLine:
 
         space = Space.parse(["peft=glob(*lora)"], SweepSpec(), config_loader=Loader())
         assert space.dimensions == (Choice("peft", ("lora", "rslora")),)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [("seed=0,1", "seed=2,3"), ("a=1,2", "b=3", "a=choice(4,5)"), ("a=interval(0,1)", "a=3,4"), ("p=x,y", "p=z,w")],
+    )
+    def test_a_key_that_is_swept_twice(self, arguments):
+        with pytest.raises(ConfigError, match="is swept more than once: write all its values in one list"):
+            space_of(*arguments)
 
 
 class TestSpaceOfTheConfiguration:

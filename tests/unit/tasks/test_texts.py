@@ -65,6 +65,30 @@ def test_of_a_pair_the_longer_text_is_truncated_first(tokenizer):
     assert short.counts["truncated_tokens"] == (whole.lengths - 12).sum()
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_is_cut_is_what_the_tokenizer_would_cut(tokenizer, monkeypatch, side):
+    monkeypatch.setattr(tokenizer, "truncation_side", side)
+    words = ["paris", "moved", "nothing", ".", "to", "report"]
+    texts = [" ".join(words[(start + n) % 6] for n in range(size)) for start in (0, 3) for size in (0, 1, 2, 5, 9, 20)]
+    pairs = list(itertools.product(texts, texts))
+    for max_tokens in (5, 6, 9, 12, 21):
+        options = {"truncation": "longest_first", "max_length": max_tokens}
+        of_pairs = encode_texts([Text("", one, "a", other) for one, other in pairs], tokenizer, max_tokens)
+        expected = tokenizer([one for one, _ in pairs], [other for _, other in pairs], **options)
+        assert rows(of_pairs) == expected["input_ids"]
+        assert rows(of_pairs, "types") == expected["token_type_ids"]
+        alone = encode_texts([Text("", text, "a") for text in texts], tokenizer, max_tokens)
+        assert rows(alone) == tokenizer(texts, **options)["input_ids"]
+
+
+def test_a_pair_of_long_texts_takes_no_more_than_the_texts(tokenizer):
+    """The tokenizer's own truncation would make 200 million rows of what is cut off."""
+    long = "paris " * 20_000
+    encoded = encode_texts([Text("", long, "a", long)], tokenizer, 16)
+    assert encoded.lengths.tolist() == [16]
+    assert encoded.counts == {"truncated_texts": 1, "truncated_tokens": 2 * 20_000 + 3 - 16}
+
+
 def test_a_model_that_asks_for_no_types_gets_none(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
     assert encode_texts(PAIRS, tokenizer, 64).arrays["types"].size == 0
