@@ -107,11 +107,10 @@ class Trial:
 
     def _check_refusal(self, said: str) -> None:
         one, outcome = self.one, self.outcome
-        if not one.must and not any(re.search(pattern, said, re.DOTALL) for pattern in one.may.values()):
-            outcome.fault("valid input refused", said)
-        for reason, pattern in one.must.items():
-            if not re.search(pattern, said, re.DOTALL):
-                outcome.fault("misleading refusal", f"{reason}: no /{pattern}/ in: {said}")
+        due = [*one.must.values(), *one.may.values()]  # of several mistakes the first is told
+        if not any(re.search(pattern, said, re.DOTALL) for pattern in due):
+            wrong = "".join(f"{reason}: no /{pattern}/ in: " for reason, pattern in one.must.items())
+            outcome.fault("misleading refusal" if wrong else "valid input refused", wrong + said)
         if not PLACE.search(said) and not any(Path(name).name in said for name in one.files):
             outcome.fault("message without place", said)
         if len(said.replace(str(self.folder), "").splitlines()) > 3:
