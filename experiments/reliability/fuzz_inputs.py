@@ -532,6 +532,8 @@ def _columns(one: Input, draw: random.Random) -> None:
     types = list(dict.fromkeys("".join(each.split()) for each in types if "".join(each.split())))[:12] or ["PER"]
     one.odd += [f"types: {style}", scheme]
     one.settings["labels"] = types
+    if "O" in types:
+        one.may["a type that is called as what is outside entities"] = "no entity type"
     spaced = draw.random() < 0.12  # words hold spaces, and tabs part the columns
     counts = {"train": draw.randint(6, 14), "validation": draw.randint(2, 5), "test": draw.randint(2, 5)}
     if draw.random() < 0.25:
