@@ -184,7 +184,7 @@ def _names(one: Input, draw: random.Random, suffix: str, folders: bool = False) 
         elif style == "part":
             name = f"{draw.choice(['my ', 'données_', '2026-', 'a.b.'])}{word}{suffix}"
         else:
-            name = f"{draw.choice(['one', 'zwei', 'três', 'file=4', 'a b'])}_{split[0]}{suffix}"
+            name = f"{draw.choice(['one', 'zwei', 'três', 'file=4', 'a b'])}_{split[:2]}{suffix}"
             one.overrides.append(f"data.splits.{split}={quoted(name)}")
         one.names[split] = name
     if only and not folders and draw.random() < 0.5:
@@ -730,6 +730,8 @@ def _options(one: Input, draw: random.Random) -> None:
         one.overrides.append("data.duplicates=drop")
         one.settings["drop"] = True
         one.may["nothing may be left"] = "empty split|label|entity"
+        if pattern := one.must.pop("unknown label", None):
+            one.may["unknown label, which may be of a text that is there twice"] = pattern
     if one.task == "ner" and draw.random() < 0.3:
         one.overrides.append("data.long=truncate")
         one.settings["truncate"] = True

@@ -73,6 +73,8 @@ def composition_exits() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own errors and exit with 1: we want the exception
     try:
         yield
+    except UserError as error:
+        _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain_composition(error, _arguments()))
     except ValueError as error:

@@ -241,7 +241,7 @@ class TestFinishedRun:
         for text in ("a,b,c\nRome,move,x\n", "text;label\nRome;move\n"):
             Path("new.csv").write_text(text)
             with pytest.raises(
-                DataError, match=r"new\.csv:1: .* \(New data has the form and the labels of the run's own, see"
+                DataError, match=r"new\.csv:(1:)? .* \(New data has the form and the labels of the run's own, see"
             ):
                 loaded.evaluate("new.csv")
 

@@ -72,6 +72,7 @@ def test_the_record_lists_every_file_with_its_digest(finished):
     assert set(listed) == {
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter/labels.json",
         "checkpoints/best.safetensors",
         "config.yaml",
         "metrics.csv",

@@ -60,7 +60,7 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
         raise DataError(
             f"data.max_tokens={max_tokens} leaves no room beside {special} special tokens; set at least {needed}"
         )
-    found = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
+    found: Any = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
     keys = ("input_ids",) if pairs is None else ("input_ids", "token_type_ids")
     rows: dict[str, list[list[int]]] = {key: found[key] for key in keys if key in found}
     tokens = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)

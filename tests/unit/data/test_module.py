@@ -214,6 +214,7 @@ class TestDuplicates:
     def test_so_is_what_new_data_loses(self, module, tmp_path, caplog, content, told):
         data = module(max_tokens=4, labels=["LOC", "ORG", "PER"])
         (tmp_path / "new.txt").write_text(content)
+        caplog.clear()  # of what reading the data of the run has told, where a test before wanted to hear that
         with caplog.at_level("INFO", logger="peftlab"):
             data.load_new({"test": tmp_path / "new.txt"})
         assert [line.partition(", ")[0] for line in caplog.messages] == told

@@ -21,6 +21,7 @@ def logger(tmp_path):
 def test_every_metric_arrives_whatever_its_name(logger, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("peftlab"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("peftlab"), "level", logging.INFO)
+    monkeypatch.setattr(logging.getLogger("peftlab"), "handlers", [])  # each line is to be heard once
     for step in range(2):
         logger.log_metrics({name: n + step for n, name in enumerate(NAMES)}, step)
     run = logger.experiment.get_run(logger.run_id)
