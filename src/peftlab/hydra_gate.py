@@ -62,8 +62,8 @@ def check(hydra: DictConfig) -> None:
         plain = OmegaConf.to_container(value) if isinstance(value, Container) else value
         if plain not in allowed:
             raise ConfigError(f"hydra.{key} = {plain!r}: may not be set here; the only value is {allowed[0]!r}")
-    for key in hydra:
-        _check_node(hydra, str(key), f"hydra.{key}")
+    for section in map(str, hydra):
+        _check_node(hydra, section, f"hydra.{section}")
     for group, choice in (hydra.runtime.choices or {}).items():
         option = PurePosixPath(str(choice))
         if option.is_absolute() or ".." in option.parts:
@@ -85,5 +85,6 @@ def _check_node(parent: Container, key: Any, path: str) -> None:
         return
     if refers:
         raise ConfigError(f"{path}: refers to a section elsewhere in the configuration; write its keys here")
-    for child in value if isinstance(value, DictConfig) else range(len(value)):
+    children: Any = value if isinstance(value, DictConfig) else range(len(value))  # type: ignore[arg-type]  # a list
+    for child in children:
         _check_node(value, child, f"{path}.{child}")
