@@ -462,6 +462,7 @@ def _folders(one: Input, draw: random.Random) -> None:
     }
     for row in _all(one):
         row.gold = safe[str(row.gold)]
+    one.settings["labels"] = list(safe.values())
     _names(one, draw, "", folders=True)
     hazard = _hazard(one, draw, ["empty text", "bytes", "one class", "unknown label", "no file"])
     wrong_in = draw.choice(list(one.rows))
