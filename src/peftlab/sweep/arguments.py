@@ -20,15 +20,22 @@ from peftlab.sweep.wandb_agent import read_arguments
 OF_THE_SWEEP = ("hydra", "sweep")
 """The groups that have one value for the whole sweep."""
 
+_WITH_A_VALUE = {
+    *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"),
+    *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+}
+"""The options of Hydra's that the next argument belongs to."""
+
 _CHOICE = re.compile(r"^(?P<key>[^=]+)=(?:choice\((?P<value>.*)\)|null,null)\Z", re.DOTALL)
 
 
 def for_hydra(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Return the arguments of a command as Hydra has to have them; `environment` says whether an agent has started it.
 
-    With ``--cfg``, which shows one configuration, a sweep is its first trial.
+    Options come before overrides, for between them Hydra does not know what follows. With ``--cfg``, which shows one
+    configuration, a sweep is its first trial.
     """
-    read = read_arguments(arguments, environment)
+    read = _options_first(read_arguments(arguments, environment))
     if not ({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(read)):
         return read
     if any(text in ("--cfg", "-c") or text.startswith("--cfg=") for text in read):
@@ -55,6 +62,19 @@ def command() -> list[str]:
 def sweeps_all_groups(arguments: Sequence[str]) -> bool:
     """Return whether a group is swept that may change any key, as an experiment does."""
     return any(group.startswith("+") for group in _swept_groups(arguments))
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    options: list[str] = []
+    overrides: list[str] = []
+    left = list(arguments)
+    while left:
+        text = left.pop(0)
+        chosen = options if text.startswith("-") else overrides
+        chosen.append(text)
+        if text in _WITH_A_VALUE and left:
+            chosen.append(left.pop(0))
+    return options + overrides
 
 
 def _swept_groups(arguments: Sequence[str]) -> set[str]:

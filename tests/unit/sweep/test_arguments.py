@@ -32,6 +32,23 @@ from peftlab.sweep.worker import Fact
 CLASSIFY = "task=classification"
 
 
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("a=1 -m b=2,3", "-m a=1 b=2,3"),
+        ("a=1 b=2,3 --multirun", "--multirun a=1 b=2,3"),
+        ("a=1 --config-dir my_conf b=2", "--config-dir my_conf a=1 b=2"),
+        ("a=1 --config-dir=my_conf b=2 --cfg job", "--config-dir=my_conf --cfg job a=1 b=2"),
+        ("~a -cd my_conf +b=-1 -m", "-cd my_conf -m ~a +b=-1"),
+        ("-c job", "-c job"),
+        ("a=1 --cfg", "--cfg a=1"),
+        ("", ""),
+    ],
+)
+def test_options_may_stand_between_overrides(typed, given):
+    assert for_hydra(typed.split(), {}) == given.split()
+
+
 @dataclass
 class Asked:
     """What a command comes to."""
