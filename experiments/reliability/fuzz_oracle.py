@@ -488,6 +488,8 @@ class Trial:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         for answer in answers[:2]:
             text, pair = _whole(answer["text"]), answer.get("text_pair")
+            if pair is not None and len(text) * len(pair) > 10**7:  # to truncate it, the tokenizer takes gigabytes
+                continue
             inputs = tokenizer(
                 text, pair, truncation="longest_first", max_length=self.one.settings["max_tokens"], return_tensors="pt"
             )
