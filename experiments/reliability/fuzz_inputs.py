@@ -345,7 +345,8 @@ def _spoil_file(one: Input, draw: random.Random, hazard: str | None, wrong_in: s
         place = draw.randrange(len(content))
         content[place] += b"\xe9\xff"
         one.files[name] = b"\n".join(content)
-        one.must[hazard] = f"{_pattern(name)}:{place + 1}[^0-9]"
+        line = place + 1 if place else content[0].count(b"\r") + 1  # where only carriage returns end lines
+        one.must[hazard] = f"{_pattern(name)}:({place + 1}|{line})[^0-9]"
     elif hazard in ("empty file", "only a header"):
         lines = one.files[name].splitlines(keepends=True)
         one.files[name] = b"" if hazard == "empty file" or "data.format.header=false" in one.overrides else lines[0]
