@@ -57,7 +57,11 @@ class Spoilt:
         from peftlab.tasks.texts import Text
 
         init = Text.__init__
-        monkeypatch.setattr(Text, "__init__", lambda self, id, text, *rest: init(self, id, text.upper(), *rest))
+
+        def shouted(self, id, text, *rest, **named):
+            init(self, id, text.upper(), *rest, **named)
+
+        monkeypatch.setattr(Text, "__init__", shouted)
 
     @staticmethod
     def labels_changed(monkeypatch: pytest.MonkeyPatch) -> None:
