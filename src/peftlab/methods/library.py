@@ -135,13 +135,15 @@ class LibraryMethod(Method):
             ConfigError: one gives modules a value of their own (LoRA's ``rank_pattern``), and none is called so.
         """
         options = self.options
+        # those of the head, too: an adapter that such a training begins with may adapt them
+        names = [*targets, *(name for name, _ in model.named_modules() if is_of_head(name, context.head))]
         for key, value in options.items():
             if key.endswith("_modules") and value:
                 named = set(target_modules(model, value, context.not_adapted, key=key))
                 options[key] = [name for name in targets if name in named]
             if key.endswith("_pattern") and isinstance(value, Mapping):
                 for pattern in map(str, value):
-                    if not any(get_pattern_key([pattern], name) == pattern for name in targets):
+                    if not any(get_pattern_key([pattern], name) == pattern for name in names):
                         ends = sorted({name.rpartition(".")[2] for name in targets})
                         raise ConfigError(
                             f"peft.{key}: no module that is adapted is called '{pattern}'."
