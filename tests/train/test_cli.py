@@ -16,7 +16,8 @@ from peftlab import cli, finished_run
 from peftlab.exits import conf_dir
 from peftlab.sweep.board import Board
 
-README = (conf_dir().parent / "README.md").read_text(encoding="utf-8")
+ROOT = conf_dir().parent
+PAGES = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
 
 
 @pytest.fixture
@@ -295,16 +296,14 @@ class TestMistakes:
 
 
 def commands() -> list[str]:
-    return [
-        line.partition(" #")[0]
-        for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-        for line in block.splitlines()
-        if line.startswith("peftlab ")
-    ]
+    """Return the commands of `peftlab` in README and docs, each once."""
+    blocks = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)]
+    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith("peftlab ")))
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_of_the_readme_works(peftlab, finished, tiny_data, line):
+def test_every_documented_command_works(peftlab, finished, tiny_data, line):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
     if line.startswith("peftlab resume"):
@@ -319,7 +318,7 @@ def test_every_command_of_the_readme_works(peftlab, finished, tiny_data, line):
     assert out
 
 
-def test_the_readme_shows_every_command():
+def test_the_documentation_shows_every_command():
     parser = cli._parser()
     (choices,) = [action.choices for action in parser._actions if action.choices]
     assert {line.split()[1] for line in commands()} == set(choices)

@@ -10,22 +10,22 @@ from peftlab import cli, method_table
 from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir
 
-README = conf_dir().parent / "README.md"
+PAGE = conf_dir().parent / "docs" / "methods.md"
 
 
-def readme_table() -> str:
-    return re.search(r"<!-- peftlab methods --markdown -->\n(.*?)<!-- -->", README.read_text(encoding="utf-8"), re.S)[1]
+def documented() -> str:
+    return re.search(r"<!-- peftlab methods --markdown -->\n(.*?)<!-- -->", PAGE.read_text(encoding="utf-8"), re.S)[1]
 
 
-def test_the_readme_names_every_method():
-    found = re.findall(r"^\| `(\w+)` \|", readme_table(), re.MULTILINE)
+def test_the_documentation_names_every_method():
+    found = re.findall(r"^\| `(\w+)` \|", documented(), re.MULTILINE)
     assert found == method_table.method_names()
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme_is_what_the_command_prints(capsys):
+def test_the_documented_table_is_what_the_command_prints(capsys):
     cli.main(["methods", "--markdown"])
-    assert capsys.readouterr().out == readme_table()
+    assert capsys.readouterr().out == documented()
 
 
 @pytest.mark.parametrize("name", method_table.method_names())

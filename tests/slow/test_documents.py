@@ -1,4 +1,4 @@
-"""Every command of the README runs, as a reader with a small model and small data of their own would give it.
+"""Every command of README and docs runs, as a reader with a small model and small data of their own would give it.
 
 Those of `peftlab` are run by ``tests/train/test_cli.py``. Of the two that set up, ``.ci/run`` runs the second as it
 stands, which installs all that the first does, and ``test_real_run.py`` the training that the first ends with.
@@ -24,10 +24,15 @@ from peftlab.record import RunRecord
 pytestmark = pytest.mark.slow
 
 ROOT = conf_dir().parent
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    found
+    for page in PAGES
+    for found in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+]
 SHELL = [block for language, block in BLOCKS if language == "bash"]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
-LINES = [line.partition(" #")[0].strip() for block in SHELL[2:] for line in block.splitlines()]
+LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:] for line in block.splitlines()))
 
 
 @pytest.fixture

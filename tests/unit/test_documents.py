@@ -1,0 +1,78 @@
+"""README and docs are true where a test can tell; their commands are run in ``tests/slow/test_documents.py``."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from peftlab.exits import conf_dir
+
+ROOT = conf_dir().parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("experiments/**/*.md")]
+)
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_set_up_is_exactly_two_commands():
+    first, second = blocks()[:2]
+    for command in (first, second):
+        assert command.count("\n") == 1
+        assert "-c requirements.lock" in command
+    assert first.strip().endswith("python -m train +experiment=ner_lora")
+    assert second.strip().endswith("python -m pytest -n 2")
+    assert "venv" in first
+    assert "venv" in second
+
+
+def test_continuous_integration_runs_the_second():
+    assert blocks()[1].strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short():
+    assert len(README.encode()) <= 10_000
+
+
+def test_the_readme_leads_to_every_page():
+    assert set(re.findall(r"\]\(docs/(\w[\w-]*\.md)", README)) == {page.name for page in ROOT.glob("docs/*.md")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_layout_names_files_that_exist():
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    layout = re.search(r"## The layout\n\n```\n(.*?)```", design, re.DOTALL)
+    assert layout
+    names = re.findall(r"^(?:src/peftlab/)?\s*([\w/.]+?)(?: {2,}|\n)", layout[1], re.MULTILINE)
+    missing = [n for n in names if not any((base / n).exists() for base in (ROOT, ROOT / "src" / "peftlab"))]
+    assert not missing
+
+
+def test_no_option_is_promised_that_is_not_there():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    promised = re.findall(r"`(\w+)` \(([\w, \n]+)\)", changelog)
+    promised += [
+        (group, ",".join(re.findall(r"`(\w+)`", row)))
+        for group, row in re.findall(r"^\| `(\w+)` \|(.*?)\|", README, re.M)
+    ]
+    for group, options in promised:
+        if (ROOT / "conf" / group).is_dir():
+            for option in re.split(r",\s*", options):
+                assert Path(ROOT / "conf" / group / f"{option.strip()}.yaml").is_file(), (group, option)
