@@ -1,12 +1,17 @@
 """Sweeps whose trials, fork server and controller get SIGKILL, and go on: is anything lost, doubled or left over?
 
-python experiments/sweeps/kills.py [ROUNDS] [SEED]
+python experiments/sweeps/kills.py [ROUNDS] [SEED] [pruned]
 
 A round is the sweep of a tiny BERT over 16 cells, two trials at a time with one thread each. Between two and five times
 a process of it is killed at a random moment: mostly a trial or the controller, sometimes the fork server. When the
 controller has gone or has ended, the same command is given again, until it says that all is done, and one time more.
 Then there must be 16 runs, each completed, each the same to the last bit as in a sweep that nothing has disturbed; no
 run that was completed may have been touched again; no process may be left. Exit code 1 if anything fails.
+
+With `pruned` it is a random search, of which ASHA judges every trial after a third of its training. Which ones it stops
+hangs on the order in which they come, and kills change that; so each run is held against the same point of a search without
+pruning. A completed one has to be the same to the last bit, a stopped one the same as far as it went, and the trial that is
+alone the best where all are judged must have been completed.
 """
 
 from __future__ import annotations
@@ -31,6 +36,8 @@ from tiny import make_data, make_model, overrides
 
 CELLS = 16
 GRID = ["peft=lora,full", "optimizer.lr=1e-3,3e-3", "seed=0,1,2,3"]
+SEARCH = ["peft=lora,full", "optimizer.lr=tag(log,interval(1e-3,1e-2))"]
+SEARCH += ["sweep=search", f"sweep.budget.trials={CELLS}", "sweep.pruning.min_fraction=0.33"]
 HUNG_SECONDS = 180.0
 """Without any file of any trial having changed."""
 BITS = ("metrics.csv", "checkpoints/best.safetensors", "predictions/*", "adapter/*", "trail.jsonl")
@@ -39,19 +46,21 @@ WEIGHTS = {"trial": 3, "controller": 4, "server": 1}
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    draw = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    rounds, seed = (*numbers, 100, 0)[:2] if len(numbers) != 1 else (numbers[0], 0)
+    pruned, draw = "pruned" in sys.argv, random.Random(seed)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_model(folder / "model")
         make_data(folder / "data")
-        undisturbed = Sweep(folder / "undisturbed", folder)
+        axes = SEARCH if pruned else GRID
+        undisturbed = Sweep(folder / "undisturbed", folder, [*axes, "sweep.prune=none"])
         undisturbed.start()
         assert undisturbed.wait() == 0, undisturbed.said()
         expected = undisturbed.left()
         for number in range(rounds):
-            sweep = Sweep(folder / "disturbed", folder)
+            sweep = Sweep(folder / "disturbed", folder, axes)
             wrong = disturb(sweep, draw, counts, expected)
             counts["rounds"] += 1
             counts["rounds with something wrong"] += bool(wrong)
@@ -91,6 +100,7 @@ def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: d
             continue
         if sweep.process.returncode == 0:
             break
+        assert sweep.process.returncode != 2, sweep.said()
         counts["commands given again"] += 1
         sweep.start()
     completed |= sweep.completed()
@@ -103,22 +113,40 @@ def disturb(sweep: Sweep, draw: random.Random, counts: Counter[str], expected: d
     wrong += [f"lost: {run_id}" for run_id in expected if run_id not in found]
     wrong += [f"doubled: {run_id}" for run_id in found if run_id not in expected]
     for run_id in found.keys() & expected.keys():
-        bits = expected[run_id]
-        wrong += [f"{run_id}: {name} differs" for name in bits if found[run_id].get(name) != bits[name]]
+        wrong += [f"{run_id}: {name} differs" for name in differing(found[run_id], expected[run_id])]
+        counts[f"runs {found[run_id]['status']!s}"] += 1
+    best, second = sorted((first_score(bits), run_id) for run_id, bits in expected.items())[:-3:-1]
+    if best[0] > second[0] and found.get(best[1], {}).get("status") != "completed":
+        wrong.append(f"{best[1]}: stopped, and was the best")
     wrong += [f"left running: {number}" for number in sweep.processes()]
     return wrong
+
+
+def differing(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Return what a run has left otherwise than the run of the same cell that nothing has disturbed or stopped."""
+    if found.get("status") != "pruned":
+        return [name for name in expected if found.get(name) != expected[name]]
+    there, whole = found["trail.jsonl"], expected["trail.jsonl"]
+    went_on = [name for name in found if name.startswith(("predictions/", "adapter/"))]
+    return went_on + (["trail.jsonl"] if there == whole or not whole.startswith(there) else [])
+
+
+def first_score(bits: dict[str, Any]) -> float:
+    """Return the score of a run's first validation."""
+    rows = csv.DictReader(bits["metrics.csv"].decode().splitlines())
+    return next(float(row["validation/entity_f1"]) for row in rows if row["validation/entity_f1"])
 
 
 class Sweep:
     """The command of a sweep in a folder of its own."""
 
-    def __init__(self, folder: Path, tiny: Path) -> None:
+    def __init__(self, folder: Path, tiny: Path, axes: list[str]) -> None:
         self.folder = folder
         folder.mkdir()
         given = overrides(tiny / "model", tiny / "data", "trainer.checkpoint_every=3", "logger=[csv]")
         given = [text for text in given if not text.startswith("optimizer.lr")]
-        given += ["name=tiny", "sweep.probe_seconds=0", "hydra.launcher.trials_at_once=2"]
-        self.command = [sys.executable, "-m", "train", "-m", *given, *GRID]
+        given += ["name=tiny", "trainer.trail_every=1", "sweep.probe_seconds=0", "hydra.launcher.trials_at_once=2"]
+        self.command = [sys.executable, "-m", "train", "-m", *given, *axes]
 
     def start(self) -> None:
         """Give the command."""
@@ -198,7 +226,7 @@ class Sweep:
         with (self.folder / "sweeps/tiny/trials.csv").open() as table:
             for row in csv.DictReader(table):
                 keys = ("state", "peft", "optimizer.lr", "seed", "score", "test", "step")
-                found.setdefault(row["run_id"], {})["row"] = ",".join(row[key] for key in keys)
+                found.setdefault(row["run_id"], {})["row"] = ",".join(row.get(key, "") for key in keys)
         return found
 
 
