@@ -42,7 +42,7 @@ TARGETED = [name for name in LIBRARY if "target" in FILES[name]]
 LORA = [name for name in LIBRARY if FILES[name].peft_type == "LORA" and not FILES[name].get("use_dora")]
 ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}.values())
 """What is the class's doing is tested once a class."""
-BOTH = pytest.mark.parametrize("learnt", ["ner", "classification"], indirect=True)
+ON_TASKS = [(name, "ner") for name in METHODS] + [(name, "classification") for name in ONE_OF_EACH_CLASS]
 
 REWRITES_ITS_BASE = {name for name in LORA if FILES[name].init_lora_weights in ("pissa", "olora")}
 """Methods that take a part out of the frozen weights, which rounds them."""
@@ -298,9 +298,8 @@ def saved(fitted, tmp_path):
     return copy.deepcopy(fitted.model), fitted.method, tmp_path / "adapter"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "learnt"), ON_TASKS, indirect=["learnt"])
 class TestEveryMethod:
-    @BOTH
     def test_the_head_is_trained_and_the_exact_rest(self, name, fitted):
         method, model, own = fitted.method, fitted.model, fitted.own
         found, head = trainable(model), head_in(model, fitted.context)
@@ -338,7 +337,6 @@ class TestEveryMethod:
         else:
             pytest.fail(f"say here what {type(method).__name__} trains")
 
-    @BOTH
     def test_at_start_it_is_the_plain_backbone(self, name, fitted, plain, logits):
         rounding = 1e-5 if name in REWRITES_ITS_BASE else 1e-6
         if name in CHANGES_AT_START:
@@ -347,7 +345,6 @@ class TestEveryMethod:
             torch.testing.assert_close(fitted.untuned, fitted.start, atol=rounding, rtol=0)
         assert not torch.allclose(fitted.untuned, logits(plain(seed=1)), atol=1e-6)
 
-    @BOTH
     def test_training_changes_what_is_trainable_and_nothing_else(self, name, fitted):
         after = fitted.model.state_dict(keep_vars=True)
         changed = {key for key, tensor in fitted.before.items() if not torch.equal(tensor, after[key])}
@@ -356,7 +353,6 @@ class TestEveryMethod:
         assert changed - either == {key for key, tensor in after.items() if tensor.requires_grad} - idle - either
         assert not torch.allclose(fitted.start, fitted.out, atol=1e-3)
 
-    @BOTH
     def test_the_checkpoint_makes_a_new_model_the_same_and_the_seed_decides_all_that_is_random(
         self, name, fitted, tuned, logits
     ):
@@ -368,7 +364,6 @@ class TestEveryMethod:
             tensor.data.copy_(held[key])
         assert torch.equal(logits(again), fitted.out)
 
-    @BOTH
     def test_what_is_saved_makes_a_new_model_the_same(self, name, fitted, tuned, logits):
         loaded, _ = tuned(fitted.method, seed=5)
         assert not all(torch.equal(tensor, fitted.before[key]) for key, tensor in copies(loaded).items())
@@ -379,7 +374,6 @@ class TestEveryMethod:
         pairs = zip(loaded.parameters(), fitted.model.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs if a.requires_grad)
 
-    @BOTH
     def test_merged_it_is_a_plain_model_with_the_same_logits(self, name, fitted, plain, logits):
         model = copy.deepcopy(fitted.model)
         assert torch.equal(logits(model), fitted.out)
@@ -392,7 +386,6 @@ class TestEveryMethod:
         assert merged.state_dict().keys() == plain().state_dict().keys()
         torch.testing.assert_close(logits(merged), fitted.out, atol=1e-5, rtol=1e-4)
 
-    @BOTH
     def test_the_files(self, name, fitted, pretrained):
         """They hold no frozen weight of the backbone, name its origin, and no folder of this machine."""
         tensors = {key: t for file in fitted.folder.glob("*.safetensors") for key, t in load_file(file).items()}
@@ -409,38 +402,41 @@ class TestEveryMethod:
         folders = str(pretrained.folder), str(fitted.folder.parent)
         assert not any(folder in text for text in texts for folder in folders)
 
-    def test_frozen_weights_in_bf16_change_no_bit(self, name, fitted, batch):
-        """Of the outputs and gradients under autocast, whatever the method does with the weights."""
-        found = []
-        for stored in (False, True):
-            model = copy.deepcopy(fitted.model)
-            model.zero_grad()
-            if stored:
-                store_in_bf16(model)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(**batch["inputs"]).logits
-            logits.float().square().mean().backward()
-            found.append([logits, *(p.grad for p in model.parameters() if p.requires_grad)])
-        assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
-
-    def test_gradient_checkpointing_changes_no_step(self, name, plain, tuned, fitted, train, batch):
-        method = fitted.method
-        backbone = plain()
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model, _ = tuned(method, model=backbone)
-        method.calibrate(model, [batch["inputs"]])
-        train(model)
-        for key, tensor in model.named_parameters():
-            if tensor.requires_grad:
-                torch.testing.assert_close(tensor, fitted.model.get_parameter(key), atol=1e-6, rtol=1e-4)
-
-    @BOTH
     def test_counts(self, name, fitted):
         sizes = {key: parameter.numel() for key, parameter in fitted.model.named_parameters()}
         spare = sum(size for key, size in sizes.items() if ".original_module." in key)
         count = fitted.method.count(fitted.model)
         assert count["trainable_parameters"] == sum(sizes[key] for key in trainable(fitted.model))
         assert count["total_parameters"] == sum(sizes.values()) - spare
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
+    """Of the outputs and gradients under autocast, whatever the method does with the weights."""
+    found = []
+    for stored in (False, True):
+        model = copy.deepcopy(fitted.model)
+        model.zero_grad()
+        if stored:
+            store_in_bf16(model)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(**batch["inputs"]).logits
+        logits.float().square().mean().backward()
+        found.append([logits, *(p.grad for p in model.parameters() if p.requires_grad)])
+    assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
+    method = fitted.method
+    backbone = plain()
+    backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model, _ = tuned(method, model=backbone)
+    method.calibrate(model, [batch["inputs"]])
+    train(model)
+    for key, tensor in model.named_parameters():
+        if tensor.requires_grad:
+            torch.testing.assert_close(tensor, fitted.model.get_parameter(key), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_CLASS)

@@ -85,13 +85,21 @@ def tuned(method, architecture, task, seed=0):
     return method.apply(model, context).eval(), context
 
 
+LIBRARY = [name for name, file in FILES.items() if "library" in file._target_]
+OTHERS = [architecture for architecture in CONFIGS if architecture != "modernbert"]
 ALL = [
     (name, architecture, task)
-    for name, file in FILES.items()
+    for name in FILES
     for architecture in CONFIGS
     for task in TASKS
-    # to the library a task is a head and no more
-    if (name, architecture) not in REFUSED and (task == "TOKEN_CLS" or "library" not in file._target_)
+    if name not in LIBRARY and (name, architecture) not in REFUSED
+]
+# to the library a task is a head and no more, and an architecture the names and sizes of linear layers: the oddest, and
+# one of the others by turns
+ALL += [
+    (name, architecture, "TOKEN_CLS")
+    for number, name in enumerate(LIBRARY)
+    for architecture in ("modernbert", OTHERS[number % len(OTHERS)])
 ]
 
 
