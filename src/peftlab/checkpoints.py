@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from peftlab.atomic_files import replacing, synchronise
 from peftlab.disk import writing
+from peftlab.entries import is_plain_folder, own_folder
 from peftlab.errors import ConfigError
 
 log = logging.getLogger("peftlab")
@@ -64,6 +65,7 @@ def write(tree: Any, path: Path) -> None:
     """
     memory = _Memory()
     structure = json.dumps(_encoded(tree, "tree", memory))
+    own_folder(path.parent)
     with replacing(path) as temporary:
         save_file(memory.bytes, temporary, metadata={"tree": structure})
         temporary.chmod(0o644)  # safetensors lets only the owner read
@@ -155,7 +157,8 @@ def step_of(path: Path) -> int | None:
 
 def files(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, whole or not, the newest first."""
-    found = [(step, path) for path in folder.glob("step-*") if (step := step_of(path)) is not None]
+    entries = folder.glob("step-*") if is_plain_folder(folder) else ()
+    found = [(step, path) for path in entries if (step := step_of(path)) is not None]
     return [path for _, path in sorted(found, reverse=True)]
 
 

@@ -32,6 +32,7 @@ from peftlab.console import VERBATIM, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
+from peftlab.entries import is_plain_folder, own_folder
 from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
@@ -418,6 +419,9 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
         load_into(tuner.trained(), folder.best)
     tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
     with writing(folder.adapter):
+        for entry in own_folder(folder.adapter).iterdir():
+            if not is_plain_folder(entry):  # of an earlier attempt, or a link, which would be written through
+                entry.unlink()
         size = spec.peft.save(tuner.model, folder.adapter, tuner.context)
         save_labels(tuner.context.labels, folder.adapter)
     return size

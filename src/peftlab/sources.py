@@ -30,6 +30,7 @@ from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
 from peftlab.disk import refusal
+from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking import mask
 
@@ -378,8 +379,7 @@ def oddity(path: Path) -> str | None:
         return None
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
 
 
 def file_sha256(path: str | Path) -> str:
