@@ -28,7 +28,7 @@ from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.console import VERBATIM, start_logging
+from peftlab.console import VERBATIM, console, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
@@ -45,6 +45,7 @@ from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
+from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
 from peftlab.tracking import Tracking, log_tables
 from peftlab.tuner import Tuner, is_last_validation
@@ -168,7 +169,7 @@ def run(
     first = rank() == 0
     start_logging(level=logging.INFO if first else logging.ERROR)
     cost = Cost()
-    with Signals() as signals:
+    with Signals() as signals, lasting_output(console.lose):
         ready = prepare(cfg)
         config, spec, pretrained, data = ready.config, ready.spec, ready.pretrained, ready.data
         tuner = build(ready)
