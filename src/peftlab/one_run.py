@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import nn
 
 from peftlab import backbone, masking, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, preferred_attention
-from peftlab.callbacks.checkpointing import Checkpointing
+from peftlab.callbacks.checkpointing import Checkpointing, has_begun, unfit
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
@@ -193,7 +194,8 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            checkpoint = from_rank_0(folder.resume(spec.trainer.sharded))
+            fits = partial(unfit, weights=tuner.trained())
+            checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
             tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
@@ -366,8 +368,17 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
 
     Raises:
         RuntimeError: no validation gave a number.
+        DamagedError: the checkpoint cannot be taken up.
     """
-    trainer.fit(tuner, data, ckpt_path=checkpoint)
+    try:
+        trainer.fit(tuner, data, ckpt_path=checkpoint)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if checkpoint is None or has_begun(trainer):
+            raise
+        raise DamagedError(
+            f"{checkpoint} cannot be taken up ({type(error).__name__}: {error}). Remove it: the same command then goes "
+            "on from the one before"
+        ) from error
     if best.validated_step < trainer.global_step:  # the budget ended between two validations
         trainer.validate(tuner, data, verbose=False)
     if best.value is None:

@@ -152,7 +152,7 @@ class RunFolder:
                 if self.lock is not None:
                     os.close(self.lock)
 
-    def resume(self, sharded: bool = False) -> Path | None:
+    def resume(self, sharded: bool = False, unfit: checkpoints.Unfit | None = None) -> Path | None:
         """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
 
         Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
@@ -160,12 +160,13 @@ class RunFolder:
 
         Args:
             sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
+            unfit: which checkpoints are passed over, see there.
         """
         if not self.unfinished:
             return None
         for folder in (self.path, *(self.path / name for name in FOLDERS)):
             remove_torn(folder)
-        newest = checkpoints.newest_whole(self.checkpoints, sharded)
+        newest = checkpoints.newest_whole(self.checkpoints, sharded, unfit)
         if newest is not None and (damage := self.damage_of_best()) is not None:
             log.warning("the run begins anew: %s", damage)
             newest = None
@@ -225,7 +226,7 @@ class Elsewhere(RunFolder):
         """Leave the recording to rank 0."""
         yield self.record
 
-    def resume(self, sharded: bool = False) -> None:
+    def resume(self, sharded: bool = False, unfit: Callable[[Any, int], str | None] = lambda tree, step: None) -> None:
         """Leave it to rank 0."""
 
 
