@@ -77,7 +77,7 @@ class _LogFile(logging.FileHandler):
     told = False
 
     def _open(self) -> TextIOWrapper:
-        return cast(TextIOWrapper, open(self.baseFilename, "a", encoding="utf-8", opener=_opened))
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_opened)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         error = sys.exception()

@@ -115,7 +115,7 @@ def stdout_exits() -> Iterator[None]:
         yield
         return
     watched = Watched(stream)
-    sys.stdout = watched  # type: ignore[assignment]  # it has all that a stream has
+    sys.stdout = watched
     try:
         try:
             yield

@@ -26,8 +26,9 @@ from peftlab.atomic_files import replacing
 from peftlab.disk import writing
 from peftlab.entries import inside
 from peftlab.errors import ConfigError, UserError
+from peftlab.json_form import parsed
 from peftlab.masking import mask
-from peftlab.record_form import Status, check, parsed
+from peftlab.record_form import Status, check
 
 SCHEMA_VERSION = 1
 
@@ -216,7 +217,10 @@ class RunRecord:
             if (size := inside(file.parent, file).stat().st_size) > MOST_BYTES:
                 raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
             data = parsed(file.read_text(encoding="utf-8"))
-            if (version := data["schema_version"]) > SCHEMA_VERSION:
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if type(version) is not int or version < 1:
+                raise ValueError("it has no schema_version")
+            if version > SCHEMA_VERSION:
                 raise UserError(
                     f"'{file}' has schema version {version}, and this peftlab reads up to {SCHEMA_VERSION}. "
                     "Upgrade: `pip install --upgrade peftlab`."

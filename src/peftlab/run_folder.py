@@ -14,6 +14,7 @@ from typing import Any
 
 from peftlab import checkpoints, plain_yaml
 from peftlab.atomic_files import is_torn, remove, remove_torn, replacing
+from peftlab.checkpoints import Unfit
 from peftlab.compare import differences
 from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
@@ -42,6 +43,8 @@ UNFINISHED = ("running", "interrupted", "failed", "pruned")
 
 _SETTINGS_TOLD = 6
 """How many settings a message names."""
+
+_LEAVE_OUT = "leave existing=resume out"
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
@@ -152,7 +155,7 @@ class RunFolder:
                 if self.lock is not None:
                     os.close(self.lock)
 
-    def resume(self, sharded: bool = False, unfit: checkpoints.Unfit | None = None) -> Path | None:
+    def resume(self, sharded: bool = False, unfit: Unfit | None = None) -> Path | None:
         """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
 
         Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
@@ -339,9 +342,10 @@ class _Asked:
         if not replaces and (path / FILE_NAME).is_file():
             os.close(held)
             return start(self.config, self.name, self.identity, **self.record)
-        for entry in path.iterdir():
-            if entry.name != LOCK:
+        if replaces:  # all but the lock, which keeps others out
+            for entry in [entry for entry in path.iterdir() if entry.name != LOCK]:
                 remove(entry)
+        remove_torn(path)
         return self._begin(path, held)
 
     def nothing_to_resume(self) -> str:
@@ -373,9 +377,6 @@ class _Asked:
             shutil.rmtree(path, ignore_errors=True)
             raise
         return RunFolder(made, lock=held)
-
-
-_LEAVE_OUT = "leave existing=resume out"
 
 
 def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:

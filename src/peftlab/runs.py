@@ -23,6 +23,9 @@ ROOTS = (Path("runs"), Path("sweeps"))
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
 """What lies beside the record: the resolved configuration, and the installed packages, one a line."""
 
+_TOLD: set[Path] = set()
+"""Folders whose records cannot be read: told once, not whenever somebody looks."""
+
 _SHOWN = 8
 """How many runs a message lists."""
 
@@ -78,13 +81,15 @@ def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def readable_records(folders: Iterable[Path]) -> Iterator[RunRecord]:
-    """Yield the records in those of `folders` that have one; warns of each that cannot be read, and hides no other."""
+    """Yield the records in those of `folders` that have one; one that cannot be read is told of, and hides no other."""
     for folder in folders:
         if (folder / FILE_NAME).is_file():
             try:
                 yield RunRecord.load(folder)
             except UserError as error:
-                log.warning("passed over: %s", error)
+                if (whole := folder.absolute()) not in _TOLD:
+                    _TOLD.add(whole)
+                    log.warning("passed over: %s", error)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
