@@ -327,11 +327,7 @@ class _Asked:
             if not (path / FILE_NAME).is_file():
                 raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
             if not replaces:
-                parts = differing_parts(RunRecord.load(path), self.config, self.identity, self.record.get("data", {}))
-                raise ConfigError(
-                    f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
-                    "existing=rerun"
-                )
+                return self._again_in(path)
         try:
             with writing(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -341,12 +337,23 @@ class _Asked:
             held = lock(path)
         if not replaces and (path / FILE_NAME).is_file():
             os.close(held)
-            return start(self.config, self.name, self.identity, **self.record)
+            return self._again_in(path)
         if replaces:  # all but the lock, which keeps others out
             for entry in [entry for entry in path.iterdir() if entry.name != LOCK]:
                 remove(entry)
         remove_torn(path)
         return self._begin(path, held)
+
+    def _again_in(self, path: Path) -> RunFolder:
+        """Look once more at `path`, where another process has begun this very run meanwhile, or is another one."""
+        there = RunRecord.load(path)
+        if there.data["identity"]["sha256"] == self.identity["sha256"]:
+            return start(self.config, self.name, self.identity, **self.record)
+        parts = differing_parts(there, self.config, self.identity, self.record.get("data", {}))
+        raise ConfigError(
+            f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
+            "existing=rerun"
+        )
 
     def nothing_to_resume(self) -> str:
         """Say why no run is resumed: it is finished, or what the newest of the others differs in, or none is there."""
