@@ -140,12 +140,12 @@ def read(path: Path) -> TrailOf | None:
     tensors: list[str] = []
     points: list[dict[str, Any]] = []
     try:
-        tensors += _texts(json.loads(lines[0])["tensors"])
+        tensors += _texts(json.loads(lines[0].decode())["tensors"])
         for line in lines[1:]:
-            points.append(_point(json.loads(line), len(tensors), points[-1]["step"] if points else -1))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+            points.append(_point(json.loads(line.decode()), len(tensors), points[-1]["step"] if points else -1))
+    except (ValueError, LookupError, TypeError, RecursionError):
         number = len(points) + (2 if tensors else 1)
-        return TrailOf(tensors, points, f"line {number} of {len(lines)}: {type(error).__name__}")
+        return TrailOf(tensors, points, f"line {number} of {len(lines)}")
     return TrailOf(tensors, points)
 
 
