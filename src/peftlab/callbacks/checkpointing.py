@@ -172,6 +172,8 @@ def unfit(tree: Any, step: int, weights: Mapping[str, Tensor]) -> str | None:
     """
     if (lacking := _lacking(tree, _FORM, "tree")) is not None:
         return lacking
+    if len(tree["optimizer_states"]) != 1:
+        return "it has not the state of one optimiser"
     if tree["global_step"] != step:
         return f"it was made after {tree['global_step']} steps"
     forms = {f"model.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
