@@ -229,7 +229,7 @@ class Elsewhere(RunFolder):
         """Leave the recording to rank 0."""
         yield self.record
 
-    def resume(self, sharded: bool = False, unfit: Callable[[Any, int], str | None] = lambda tree, step: None) -> None:
+    def resume(self, sharded: bool = False, unfit: Unfit | None = None) -> None:
         """Leave it to rank 0."""
 
 
