@@ -123,7 +123,7 @@ class TestReproduce:
 
     def test_half_a_record_is_told(self, copy):
         change(copy, lambda record: record["identity"].pop("weights_sha256"))
-        with pytest.raises(UserError, match=r"original: lacks what a run has \(KeyError: 'weights_sha256'\)"):
+        with pytest.raises(UserError, match=r"original/record.json' is not a run record: identity.weights_sha256 is missing"):
             reproduce(copy)
 
 
