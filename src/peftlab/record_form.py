@@ -80,7 +80,7 @@ FORM: dict[str, Form] = {
         "peak_memory_gib": "number?",
         "train_flops": "number?",
     },
-    "history": [{"at": "time", "event": "text", "step?": "count?", "of?": "count?"}],
+    "history": [{"at?": "time?", "event": "text", "step?": "count?", "of?": "count?"}],
     "files": [{"path": "path", "bytes": "count", "sha256": "text"}],
     "error": "anything?",
 }
