@@ -9,7 +9,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from peftlab.exits import composition_exits, conf_dir, typed_overrides, user_exits
+from peftlab.exits import composition_exits, conf_dir, stdout_exits, typed_overrides, user_exits
 from peftlab.hydra_gate import composing_only
 from peftlab.imports import without_collecting
 from peftlab.sweep.arguments import for_hydra
@@ -27,5 +27,5 @@ def train(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
-    with composition_exits(), composing_only():
+    with stdout_exits(), composition_exits(), composing_only():
         train()

@@ -17,20 +17,22 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.io import CheckpointIO
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from peftlab.atomic_files import replacing, synchronise
 from peftlab.disk import writing
+from peftlab.entries import is_plain_folder, own_folder, taken_by
 from peftlab.errors import ConfigError
 
 log = logging.getLogger("peftlab")
@@ -40,6 +42,9 @@ LAST = 2
 
 _IN_ONE_PIECE, _SHARDED = ".safetensors", ".sharded"
 _DIGESTS = "sha256"
+
+Unfit = Callable[[Any, int], str | None]
+"""Returns why a run cannot go on from a tree that was kept after so many steps; None where it can."""
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -64,6 +69,7 @@ def write(tree: Any, path: Path) -> None:
     """
     memory = _Memory()
     structure = json.dumps(_encoded(tree, "tree", memory))
+    own_folder(path.parent)
     with replacing(path) as temporary:
         save_file(memory.bytes, temporary, metadata={"tree": structure})
         temporary.chmod(0o644)  # safetensors lets only the owner read
@@ -73,9 +79,13 @@ def write(tree: Any, path: Path) -> None:
 
 
 def read(path: Path) -> Any:
-    """Return the tree that `write` has written to `path`; its tensors are on the CPU, and own their memory."""
+    """Return the tree that `write` has written to `path`; its tensors are on the CPU, and own their memory.
+
+    Raises:
+        SafetensorError, ValueError, LookupError, TypeError: the file holds none.
+    """
     with safe_open(path, framework="pt") as file:
-        structure = json.loads(file.metadata()["tree"])
+        structure = json.loads((file.metadata() or {})["tree"])
         memory = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
     return _decoded(structure, memory)
 
@@ -126,17 +136,42 @@ def _decoded(value: Any, memory: Mapping[str, Tensor]) -> Any:
         return [_decoded(item, memory) for item in value]
     match value:
         case {"dict": items}:
-            return {key: _decoded(item, memory) for key, item in items}
+            return {_key(key): _decoded(item, memory) for key, item in items}
         case {"tuple": items}:
             return tuple(_decoded(item, memory) for item in items)
         case {"tensor": dtype, "shape": shape, "strides": strides, "memory": name, "offset": offset}:
-            tensor = torch.empty(0, dtype=getattr(torch, dtype))
-            return tensor.set_(memory[name].untyped_storage(), offset, shape, strides)
+            return _tensor(memory[name], dtype, shape, strides, offset)
         case {"array": dtype, "shape": shape, "memory": name}:
             return np.frombuffer(memory[name].numpy().tobytes(), dtype).reshape(shape).copy()
         case {"bytes": text}:
-            return base64.b64decode(text)
+            return base64.b64decode(text, validate=True)
+    if type(value) not in _PLAIN:
+        raise ValueError("an object stands for nothing that a checkpoint holds")
     return value
+
+
+def _key(key: Any) -> str | int:
+    if type(key) not in (str, int):
+        raise TypeError(f"a key is of type {type(key).__name__}")
+    return cast(str | int, key)
+
+
+def _tensor(memory: Tensor, dtype: str, shape: list[int], strides: list[int], offset: int) -> Tensor:
+    """Return a tensor that lies in `memory`, which torch would let grow for one that does not."""
+    tensor = torch.empty(0, dtype=_dtype(dtype))
+    if len(shape) != len(strides) or not all(type(size) is int and size >= 0 for size in (*shape, *strides, offset)):
+        raise ValueError("a tensor has a layout that none can have")
+    elements = 0 if 0 in shape else 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if elements and (offset + elements) * tensor.element_size() > memory.nbytes:
+        raise ValueError("a tensor reaches beyond its memory")
+    return tensor.set_(memory.untyped_storage(), offset, shape, strides)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"'{name}' is no type of tensors")
+    return dtype
 
 
 # --- the files of a run ----------------------------------------------------------------------------------------------
@@ -155,22 +190,24 @@ def step_of(path: Path) -> int | None:
 
 def files(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, whole or not, the newest first."""
-    found = [(step, path) for path in folder.glob("step-*") if (step := step_of(path)) is not None]
+    entries = folder.glob("step-*") if is_plain_folder(folder) else ()
+    found = [(step, path) for path in entries if (step := step_of(path)) is not None]
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def newest_whole(folder: Path, sharded: bool = False) -> Path | None:
+def newest_whole(folder: Path, sharded: bool = False, unfit: Unfit | None = None) -> Path | None:
     """Return the newest checkpoint in `folder` that is whole, or None; warns of each newer one, and says why.
 
     Args:
         folder: of the checkpoints.
         sharded: whether the model is shared out, so that only such checkpoints can be read; or only others.
+        unfit: what else keeps the run from going on from one. Not asked of shares.
 
     Raises:
         ConfigError: it is of the other kind.
     """
     for path in files(folder):
-        damage = damage_of(path)
+        damage = damage_of(path) or (None if path.is_dir() else _unfit(path, unfit))
         if damage is not None:
             log.warning("%s is damaged and passed over: %s", path, damage)
         elif path.is_dir() == sharded:
@@ -186,6 +223,8 @@ def newest_whole(folder: Path, sharded: bool = False) -> Path | None:
 
 def damage_of(path: Path) -> str | None:
     """Return what is wrong with the checkpoint `path`; None where it is whole."""
+    if odd := taken_by(path, stat.S_IFREG, stat.S_IFDIR):
+        return f"it is {odd}"
     if path.is_dir():
         return _damage_of_folder(path)
     try:
@@ -196,6 +235,14 @@ def damage_of(path: Path) -> str | None:
     if expected is not None and bytes_ < expected:
         return f"truncated, {bytes_} of {expected} bytes are there"
     return None if _sha256(path) == digest else "its sha256 is not the one that was noted when it was written"
+
+
+def _unfit(path: Path, unfit: Unfit | None) -> str | None:
+    try:
+        tree = read(path)
+        return None if unfit is None else unfit(tree, step_of(path) or 0)
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return f"it holds no checkpoint ({type(error).__name__}: {error})"
 
 
 def prune(folder: Path, last: int, every: int | None) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from peftlab import runs
 from peftlab.errors import DataError, UserError
-from peftlab.exits import user_exits
+from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import without_collecting
 
 _CHUNK = 1024
@@ -31,9 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Other ends are SystemExit, see `peftlab.exits`; a failure while running is raised as it is.
     """
-    given = _parser().parse_args(arguments)
-    with user_exits():
-        given.command(given)
+    with stdout_exits():
+        given = _parser().parse_args(arguments)
+        with user_exits():
+            given.command(given)
     return 0
 
 

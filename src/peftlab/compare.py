@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from peftlab import runs
+from peftlab.entries import inside
+from peftlab.errors import UserError
 from peftlab.record import RunRecord, leaves
 from peftlab.runs import PACKAGES, read_config
 
@@ -77,6 +79,13 @@ def _scores(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]
 
 
 def kept_packages(folder: Path) -> list[str]:
-    """Return the packages that the run in `folder` had, as ``name==version``; none where that is not kept."""
+    """Return the packages that the run in `folder` had, as ``name==version``; none where that is not kept.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     file = folder / PACKAGES
-    return file.read_text(encoding="utf-8").split() if file.is_file() else []
+    try:
+        return inside(folder, file).read_text(encoding="utf-8").split() if file.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}. Put the file back, or remove it") from error

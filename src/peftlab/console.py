@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
+from typing import IO, cast
 
 from rich.console import Console
 
 from peftlab.disk import refusal, writing
+from peftlab.entries import taken_by
 from peftlab.masking import mask
+from peftlab.streams import Lasting, hold_descriptors
 
-console = Console(soft_wrap=True, highlight=False)
+
+class LastingConsole(Console):
+    """A console that goes on where its stream takes nothing more; that is told once, in ``log.txt`` at least."""
+
+    lost: object = None
+    """The stream that has failed last."""
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream, made such that it never fails."""
+        return cast(IO[str], Lasting(super().file, self.lose))
+
+    @file.setter
+    def file(self, stream: IO[str]) -> None:
+        self._file = stream
+
+    def lose(self, stream: object, error: Exception) -> None:
+        """Tell that `stream` has failed."""
+        if stream is not self.lost:
+            self.lost = stream  # first: what is told goes there as well
+            log.warning("the terminal takes no more lines, and the run goes on: %s", error)
+
+
+console = LastingConsole(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
 
 QUIETENED = ("lightning.pytorch", "lightning.fabric", "lightning", "lightning.pytorch.loggers.mlflow")
@@ -37,13 +66,18 @@ class _ConsoleHandler(logging.Handler):
     """Prints through the console that also draws the progress bar, so that lines do not break it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        with suppress(Exception):  # in a notebook, rich does not print to a stream
+            console.print(self.format(record), markup=False, style=style)
 
 
 class _LogFile(logging.FileHandler):
     """A log file that may end early: when it cannot be written any more, that is told once and then borne."""
 
     told = False
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_opened)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         error = sys.exception()
@@ -57,6 +91,10 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
 
@@ -64,6 +102,7 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
         stderr: where they go; stdout is then left to results.
         level: which of them.
     """
+    hold_descriptors()
     console.stderr = stderr
     if not any(isinstance(handler, _ConsoleHandler) for handler in log.handlers):
         handler = _ConsoleHandler()
@@ -103,7 +142,11 @@ def clock(seconds: float) -> str:
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Write the lines of a run to `path` as well."""
+    """Write the lines of a run to `path` as well; where something else has taken its place, that is told and borne."""
+    if odd := taken_by(path, stat.S_IFREG):
+        log.warning("%s is %s: the log ends here, and the run goes on", path, odd)
+        yield
+        return
     with writing(path):
         handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(message)s"))

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, Self
@@ -33,10 +33,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import RunError, UserError, did_you_mean
+from peftlab.streams import Watched, silence
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 """What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
 announces it."""
+
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""The exit code of a command whose reader has had enough, as a shell gives it."""
 
 _NO_OPTION = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` or ``GROUP=1`` begins."""
@@ -98,6 +102,36 @@ def user_exits() -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def stdout_exits() -> Iterator[None]:
+    """Around a command whose result goes to stdout: a reader that has had enough ends it as it ends Unix tools.
+
+    A disk that takes no more is told in one message, exit code 1.
+    """
+    stream = sys.stdout
+    if stream is None:
+        yield
+        return
+    watched = Watched(stream)
+    sys.stdout = watched
+    try:
+        try:
+            yield
+        except SystemExit:
+            watched.flush()
+            raise
+        watched.flush()
+    except OSError as error:
+        if error is not watched.failure:  # it is about something else
+            raise
+        silence(stream)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(CLOSED_PIPE)
+        _fail(f"stdout takes no more of the result: {error.strerror}. Send it elsewhere", code=1)
+    finally:
+        sys.stdout = stream
 
 
 class Signals:
@@ -286,5 +320,6 @@ def _arguments() -> list[str]:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    with suppress(OSError):  # nobody listens: the exit code says it
+        print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import nn
 
 from peftlab import backbone, masking, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, preferred_attention
-from peftlab.callbacks.checkpointing import Checkpointing
+from peftlab.callbacks.checkpointing import Checkpointing, has_begun, unfit
 from peftlab.callbacks.cost import Cost
 from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.keep_best import KeepBest
@@ -28,10 +29,11 @@ from peftlab.callbacks.reporting import Reporting, Watcher
 from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.console import VERBATIM, start_logging
+from peftlab.console import VERBATIM, console, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
+from peftlab.entries import is_plain_folder, own_folder
 from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
@@ -44,6 +46,7 @@ from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
+from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
 from peftlab.tracking import Tracking, log_tables
 from peftlab.tuner import Tuner, is_last_validation
@@ -167,7 +170,7 @@ def run(
     first = rank() == 0
     start_logging(level=logging.INFO if first else logging.ERROR)
     cost = Cost()
-    with Signals() as signals:
+    with Signals() as signals, lasting_output(console.lose):
         ready = prepare(cfg)
         config, spec, pretrained, data = ready.config, ready.spec, ready.pretrained, ready.data
         tuner = build(ready)
@@ -191,7 +194,8 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            checkpoint = from_rank_0(folder.resume(spec.trainer.sharded))
+            fits = partial(unfit, weights=tuner.trained())
+            checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
             tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
@@ -364,8 +368,17 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
 
     Raises:
         RuntimeError: no validation gave a number.
+        DamagedError: the checkpoint cannot be taken up.
     """
-    trainer.fit(tuner, data, ckpt_path=checkpoint)
+    try:
+        trainer.fit(tuner, data, ckpt_path=checkpoint)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if checkpoint is None or has_begun(trainer):
+            raise
+        raise DamagedError(
+            f"{checkpoint} cannot be taken up ({type(error).__name__}: {error}). Remove it: the same command then goes "
+            "on from the one before"
+        ) from error
     if best.validated_step < trainer.global_step:  # the budget ended between two validations
         trainer.validate(tuner, data, verbose=False)
     if best.value is None:
@@ -418,6 +431,9 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
         load_into(tuner.trained(), folder.best)
     tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
     with writing(folder.adapter):
+        for entry in own_folder(folder.adapter).iterdir():
+            if not is_plain_folder(entry):  # of an earlier attempt, or a link, which would be written through
+                entry.unlink()
         size = spec.peft.save(tuner.model, folder.adapter, tuner.context)
         save_labels(tuner.context.labels, folder.adapter)
     return size

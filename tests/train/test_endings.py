@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,31 @@ def test_a_signal_where_an_exception_would_do_harm_waits(command, monkeypatch, p
 def test_a_signal_when_all_is_done_but_writing_comes_too_late(command, users_callbacks):
     assert command(*users_callbacks("Signal", number=int(signal.SIGTERM), hook="on_test_epoch_end")).code == 0
     assert only_record()["status"] == "completed"
+
+
+# --- in spite of what stands around it -------------------------------------------------------------------------------
+
+
+def test_neither_a_terminal_that_takes_nothing_nor_links_laid_meanwhile_end_a_run(
+    command, users_callbacks, monkeypatch
+):
+    Path("outside").write_text("all my work")
+    lay = users_callbacks("Lay", folder="mine", target="outside", step=2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with monkeypatch.context() as patch, open(writer, "w", encoding="ascii") as pipe:
+        patch.setattr(sys, "stdout", pipe)
+        assert command("run_dir=mine", *lay).code == 0
+    record = json.loads(Path("mine/record.json").read_text())
+    assert record["status"] == "completed"
+    assert Path("outside").read_text() == "all my work"
+    log = Path("mine/log.txt").read_text()
+    assert "the terminal takes no more lines, and the run goes on: " in log
+    assert "not listed in the record: notes (a link to '" in log
+    assert log.count("run folder: mine") == 2
+    listed = {file["path"] for file in record["files"]}
+    assert {"trail.jsonl", "metrics.csv", "adapter/adapter_config.json", "predictions/test.jsonl"} <= listed
+    assert [json.loads(line)["step"] for line in Path("mine/trail.jsonl").read_text().splitlines()[1:]] == [0, 1, 2, 4]
 
 
 # --- again -----------------------------------------------------------------------------------------------------------

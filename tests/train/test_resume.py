@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftlab import cli
+from peftlab import checkpoints, cli
 from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.callbacks.keep_best import KeepBest
 from peftlab.errors import DamagedError
@@ -95,6 +95,24 @@ def same_when_interrupted(run_tiny, users_callbacks):
 )
 def test_anywhere(same_when_interrupted, overrides, at):
     same_when_interrupted(*overrides, at=at)
+
+
+@pytest.mark.parametrize("wrong", ["the tree of another step", "none of what a checkpoint holds"])
+def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interrupted, monkeypatch, wrong, capsys):
+    """What lies there when the run goes on is not what it has written, though the digest beside it is right."""
+    newest_whole = checkpoints.newest_whole
+
+    def spoilt(folder: Path, *args: Any) -> Path | None:
+        newest = checkpoints.files(folder)[0]
+        tree = checkpoints.read(newest)
+        checkpoints.write(tree | {"global_step": 3} if wrong.startswith("the tree") else {"epoch": 0}, newest)
+        return newest_whole(folder, *args)
+
+    monkeypatch.setattr(checkpoints, "newest_whole", spoilt)
+    data = same_when_interrupted(at={7: "on_train_batch_start"})
+    assert next(event["step"] for event in data["history"] if event["event"] == "resumed") == 6
+    told = "it was made after 3 steps" if wrong.startswith("the tree") else "tree['global_step'] is no int"
+    assert f"step-7.safetensors is damaged and passed over: {told}" in capsys.readouterr().out
 
 
 def test_the_command_resume(run_tiny, users_callbacks, capsys):

@@ -70,9 +70,7 @@ def test_what_is_made_of_it(odd_run, peftlab, tmp_path):
 
 def test_a_run_whose_labels_an_older_version_has_masked(odd_run, tmp_path, peftlab):
     old = tmp_path / "old"
-    old.mkdir()
-    for file in ("record.json", "adapter"):
-        (old / file).symlink_to(odd_run.folder / file)
+    shutil.copytree(odd_run.folder, old)
     text = (odd_run.folder / "config.yaml").read_text()
     (old / "config.yaml").write_text(text.replace("change", "****").replace("reset", "****"))
     told = f"{old}/config.yaml: 'data.labels' was masked as a secret. Write its value there"

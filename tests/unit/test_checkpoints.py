@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import random
@@ -12,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from peftlab.checkpoints import (
     belongs,
@@ -278,3 +280,72 @@ def test_each_kind_of_strategy_reads_its_own(shares):
 def test_folders_are_removed_as_a_whole(shares):
     prune(shares, 1, None)
     assert [path.name for path in shares.iterdir()] == ["step-4.sharded"]
+
+
+# --- trees that `write` has not written ------------------------------------------------------------------------------
+
+
+def with_digest(path: Path, structure: str | None, **memory: torch.Tensor) -> None:
+    """Write a file of another making to `path`, and the right digest beside it."""
+    save_file(memory or {"a": torch.zeros(4)}, path, metadata=None if structure is None else {"tree": structure})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
+
+
+def tensor(**changed: Any) -> str:
+    layout = {"tensor": "float32", "shape": [4], "strides": [1], "memory": "a", "offset": 0} | changed
+    return json.dumps({"dict": [["x", layout]]})
+
+
+@pytest.mark.parametrize(
+    ("structure", "told"),
+    [
+        (None, "KeyError"),
+        ("{", "JSONDecodeError"),
+        ("[" * 10**5, "RecursionError"),
+        (tensor(offset=10**9), "a tensor reaches beyond its memory"),
+        (tensor(shape=[10**9]), "a tensor reaches beyond its memory"),
+        (tensor(strides=[2]), "a tensor reaches beyond its memory"),
+        (tensor(dtype="x", tensor="float64"), "a tensor reaches beyond its memory"),
+        (tensor(offset=-1), "a layout that none can have"),
+        (tensor(shape=[-1]), "a layout that none can have"),
+        (tensor(shape=[2, 2]), "a layout that none can have"),
+        (tensor(shape=[1.5]), "a layout that none can have"),
+        (tensor(shape=4), "TypeError"),
+        (tensor(tensor="load"), "'load' is no type of tensors"),
+        (tensor(tensor="float33"), "AttributeError"),
+        (tensor(memory="b"), "KeyError"),
+        (json.dumps({"array": "O", "shape": [1], "memory": "a"}), "ValueError"),
+        (json.dumps({"array": "<f4", "shape": [3], "memory": "a"}), "ValueError"),
+        (json.dumps({"bytes": "?"}), "Error"),
+        (json.dumps({"dict": [[[1], 2]]}), "a key is of type list"),
+        (json.dumps({"dict": [[1, 2, 3]]}), "ValueError"),
+        (json.dumps({"code": "print"}), "an object stands for nothing"),
+    ],
+)
+def test_a_wrong_tree_under_a_right_digest_is_named_and_passed_over(folder, caplog, structure, told):
+    newest = path_of(folder, 12)
+    with_digest(newest, structure)
+    assert damage_of(newest) is None
+    logging.getLogger("peftlab").propagate = True
+    assert newest_whole(folder) == path_of(folder, 10)
+    assert f"{newest} is damaged and passed over: it holds no checkpoint (" in caplog.text
+    assert told in caplog.text
+
+
+def test_a_tensor_within_its_memory_is_read(tmp_path):
+    with_digest(tmp_path / "step-1.safetensors", tensor(shape=[2], strides=[2], offset=1), a=torch.arange(4.0))
+    assert read(tmp_path / "step-1.safetensors")["x"].tolist() == [1, 3]
+
+
+def test_links_among_the_checkpoints_are_passed_over(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for file in folder.glob("step-10.*"):
+        file.rename(elsewhere / file.name)
+        file.symlink_to(elsewhere / file.name)
+    assert "it is a link to " in (damage_of(path_of(folder, 10)) or "")
+    assert newest_whole(folder) == path_of(folder, 4)
+    (folder.parent / "linked").symlink_to(elsewhere)
+    prune(folder.parent / "linked", last=0, every=None)
+    assert newest_whole(folder.parent / "linked") is None
+    assert len(list(elsewhere.iterdir())) == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from peftlab.compare import differences, package_differences
+import pytest
+
+from peftlab.compare import differences, kept_packages, package_differences
+from peftlab.errors import UserError
 
 
 def test_only_what_differs_by_its_dotted_key():
@@ -26,3 +29,12 @@ def test_packages_by_version_those_that_compute_first():
     assert list(found) == ["torch", "lightning", "numpy", "abc"]
     assert found["torch"] == ("2.6.0+cpu", "2.7")
     assert found["numpy"] == (None, "2.0")
+
+
+@pytest.mark.parametrize("content", [b"torch==2.6\xff", bytes([0xFF, 0xFE, 0])])
+def test_packages_that_cannot_be_read_are_told(tmp_path, content):
+    (tmp_path / "packages.txt").write_bytes(content)
+    with pytest.raises(UserError, match=r"packages\.txt: cannot be read: .*Put the file back, or remove it"):
+        kept_packages(tmp_path)
+    (tmp_path / "packages.txt").unlink()
+    assert kept_packages(tmp_path) == []

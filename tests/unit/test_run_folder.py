@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from peftlab import checkpoints
+from peftlab import checkpoints, run_folder
 from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import Interrupted
@@ -156,6 +156,87 @@ def test_a_run_that_another_process_is_writing_is_not_replaced():
     assert Path("mine/record.json").exists()
 
 
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, processes: int = 3) -> list[str]:
+    """Return what as many processes get that have all looked for the run before the first of them makes it."""
+    begin, reader, writer = os.pipe(), *os.pipe()
+    for name in ("beginning_below", "beginning_in"):
+        make = getattr(run_folder._Asked, name)
+
+        def waiting(asked: Any, path: Path, make: Any = make) -> RunFolder:
+            os.write(writer, b"there\n")
+            os.read(begin[0], 1)
+            return make(asked, path)
+
+        monkeypatch.setattr(run_folder._Asked, name, waiting)
+    over = os.pipe()
+    for _ in range(processes):
+        if os.fork() == 0:
+            try:
+                told = str(work().path)
+            except Exception as error:  # noqa: BLE001  # told to the parent
+                told = f"{type(error).__name__}: {error}"
+            os.write(writer, f"{told}\n".encode())
+            os.read(over[0], 1)  # a run goes on until then, and holds its lock
+            os._exit(0)
+    lines = os.fdopen(reader)
+    assert [lines.readline() for _ in range(processes)] == ["there\n"] * processes
+    os.write(begin[1], bytes(100))
+    told = [lines.readline().strip() for _ in range(processes)]
+    os.write(over[1], bytes(processes))
+    for _ in range(processes):
+        os.wait()
+    return told
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"run_dir": "mine"},
+        {"run_dir": "mine", "existing": "rerun"},
+        {"existing": "skip"},
+        {"sweep_dir": "sweeps/mine"},
+        {"run_dir": "disk/mine"},
+    ],
+)
+def test_of_several_that_start_at_the_same_moment_one_trains(asked, finished, monkeypatch):
+    Path("elsewhere").mkdir()
+    Path("disk").symlink_to("elsewhere")
+    makes_again = asked.get("existing", "auto") == "rerun" or asked == {}
+    if finished and not makes_again:
+        first = finish(begin(**asked))
+        assert begin(**asked).path == first.path  # nobody comes so far as to make one
+        return
+    if finished:
+        finish(begin(**asked))
+    told = at_once(lambda: begin(**asked), monkeypatch)
+    (folder,) = [text for text in told if "Error" not in text]
+    assert sum("is writing this run; wait for its end" in text for text in told) == 2
+    records = sorted(file.parent for file in Path().rglob("record.json"))
+    assert len(records) == (2 if finished and asked == {} else 1)
+    assert not list(Path().rglob(".*.lock"))
+    assert Path(folder).resolve() in [record.resolve() for record in records]
+
+
+def test_a_run_that_ended_between_looking_and_making_is_not_made_over(monkeypatch):
+    """Another process is so quick that it has begun and ended the run meanwhile."""
+    make = run_folder._Asked.beginning_in
+
+    def late(asked: Any, path: Path) -> RunFolder:
+        monkeypatch.setattr(run_folder._Asked, "beginning_in", make)
+        finish(begin(run_dir="mine"))
+        return make(asked, path)
+
+    monkeypatch.setattr(run_folder._Asked, "beginning_in", late)
+    folder = begin(run_dir="mine")
+    assert folder.finished
+    assert on_disk(folder)["status"] == "completed"
+
+
 def in_another_process(work: Callable[[], RunFolder]) -> str:
     """Return the folder that a forked process gets, or the message; locks are between processes."""
     reader, writer = os.pipe()
@@ -231,6 +312,60 @@ def test_run_dir_that_holds_something_else_is_never_touched(existing):
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
 
 
+def test_replacing_a_run_follows_no_link_in_it():
+    Path("outside").mkdir()
+    Path("outside/thesis.tex").write_text("all my work")
+    folder = finish(begin(run_dir="mine"))
+    (folder.path / "notes").symlink_to(Path("outside").absolute())
+    assert not begin(run_dir="mine", existing="rerun").finished
+    assert not (folder.path / "notes").is_symlink()
+    assert Path("outside/thesis.tex").exists()
+
+
+def test_a_run_folder_may_be_a_link_itself():
+    Path("disk").mkdir()
+    Path("mine").symlink_to("disk")
+    assert begin(run_dir="mine").path == Path("mine")
+    assert begin(run_dir="mine").unfinished
+    assert finish(begin(run_dir="mine")).path == Path("mine")
+    assert begin(run_dir="mine", lr=0.2, existing="rerun").path == Path("mine")
+    assert RunRecord.load("disk").data["status"] == "running"
+
+
+def touched(*paths: Path) -> dict[str, tuple[int, int, int]]:
+    """Return what changes with a file that is written to or replaced, by its name."""
+    return {path.name: ((it := path.lstat()).st_ino, it.st_size, it.st_mtime_ns) for path in paths}
+
+
+@pytest.mark.parametrize("name", ["log.txt", "config.yaml", "packages.txt", ".lock", "checkpoints", "predictions"])
+@pytest.mark.parametrize("existing", ["auto", "resume"])
+def test_a_run_whose_files_lead_elsewhere_does_not_go_on_and_nothing_is_touched(name, existing):
+    folder = begin(run_dir="mine")
+    os.close(folder.lock)
+    Path("outside").write_text("all my work")
+    (folder.path / name).unlink(missing_ok=True)
+    (folder.path / name).symlink_to(Path("outside").absolute())
+    before = touched(*folder.path.iterdir(), Path("outside"))
+    with pytest.raises(ConfigError, match=rf"^mine/{name} is a link to '.*outside', where the run keeps a"):
+        begin(run_dir="mine", existing=existing)
+    assert touched(*folder.path.iterdir(), Path("outside")) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 1}', "\0" * 100])
+def test_a_broken_record_hides_no_other_run(text, caplog):
+    logging.getLogger("peftlab").propagate = True
+    first = begin()
+    broken = first.path.with_name(f"{first.path.name}-2")
+    broken.mkdir()
+    (broken / "record.json").write_text(text)
+    assert begin().path == first.path
+    assert f"passed over: '{broken}/record.json' is not a run record: " in caplog.text
+    finish(begin())
+    assert begin().path.name == f"{first.path.name}-3"
+    with pytest.raises(UserError, match=r"^'.*/record\.json' is not a run record: "):
+        begin(run_dir=str(broken))
+
+
 def test_run_dir_that_is_a_file_is_never_touched():
     Path("mine").write_text("all my work")
     with pytest.raises(ConfigError, match=r"^run_dir=mine: "):
@@ -266,6 +401,57 @@ def test_a_run_that_ends_well_is_completed():
     assert record["cost"]["steps"] == 3
     assert [event["event"] for event in record["history"]] == ["started", "completed"]
     assert {file["path"] for file in record["files"]} == {"config.yaml", "packages.txt"}
+
+
+@pytest.mark.parametrize("target", ["outside", "outside/thesis.tex", "nowhere", "notes", "mine/config.yaml"])
+def test_a_link_in_it_neither_ends_a_run_nor_is_followed(target, caplog):
+    logging.getLogger("peftlab").propagate = True
+    Path("outside").mkdir()
+    Path("outside/thesis.tex").write_text("all my work")
+    folder = begin(run_dir="mine")
+    (folder.path / "wandb").mkdir()
+    with caplog.at_level(logging.INFO, "peftlab"), folder.recording(lambda: COST):
+        for name in ("notes", "wandb/latest-run", "trail.jsonl"):
+            (folder.path / name).symlink_to("notes" if target == "notes" else Path(target).absolute())
+    record = on_disk(folder)
+    assert record["status"] == "completed"
+    assert {file["path"] for file in record["files"]} == {"config.yaml", "packages.txt"}
+    assert "not listed in the record: notes (a link to " in caplog.text
+    assert Path("outside/thesis.tex").read_text() == "all my work"
+    assert not Path("nowhere").exists()
+
+
+def test_what_cannot_be_read_or_is_no_file_is_not_listed(monkeypatch):
+    folder = begin(run_dir="mine")
+    for name in ("unreadable", "vanishing"):
+        (folder.path / name).write_text("x")
+    os.mkfifo(folder.path / "pipe")
+    add_file = RunRecord.add_file
+
+    def failing(record: RunRecord, path: str | Path) -> None:
+        if str(path) in ("unreadable", "vanishing"):
+            raise {"unreadable": PermissionError(13, "no"), "vanishing": FileNotFoundError(2, "no")}[str(path)]
+        add_file(record, path)
+
+    monkeypatch.setattr(RunRecord, "add_file", failing)
+    assert {file["path"] for file in on_disk(finish(folder))["files"]} == {"config.yaml", "packages.txt"}
+
+
+def test_a_log_that_has_become_a_link_is_not_written_through():
+    start_logging()
+    Path("outside").write_text("all my work\n")
+    folder = begin(run_dir="mine")
+    (folder.path / "log.txt").symlink_to(Path("outside").absolute())
+    assert on_disk(finish(folder))["status"] == "completed"
+    assert Path("outside").read_text() == "all my work\n"
+
+
+def test_a_best_checkpoint_that_is_a_link_is_damaged():
+    folder = begin(run_dir="mine")
+    folder.record.update(selection={"sha256": "a" * 64})
+    folder.checkpoints.mkdir()
+    folder.best.symlink_to("/etc/passwd")
+    assert folder.damage_of_best() == f"{folder.best} is a link to '/etc/passwd'"
 
 
 def test_a_run_that_fails_says_why():

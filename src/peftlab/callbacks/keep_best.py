@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from peftlab.entries import own_folder
 from peftlab.record import RunRecord
 from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection
@@ -55,6 +56,7 @@ class KeepBest(Callback):
             self.value, self.is_last = value, True
             weights = pl_module.weights()
             if trainer.is_global_zero:
+                own_folder(self.path.parent)
                 save(weights, self.path)
                 self.record.update(selection={"sha256": file_sha256(self.path)})
             self.record.update(

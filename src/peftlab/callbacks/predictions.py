@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from peftlab.atomic_files import replacing
+from peftlab.entries import own_folder
 from peftlab.processes import gathered
 from peftlab.tasks.task import Batch
 from peftlab.tuner import is_last_validation
@@ -58,5 +59,5 @@ class Predictions(Callback):
         if not trainer.is_global_zero:
             return
         text = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for _, prediction in kept).encode()
-        with replacing(self.folder / f"{split}.jsonl", needed=len(text)) as temporary:
+        with replacing(own_folder(self.folder) / f"{split}.jsonl", needed=len(text)) as temporary:
             temporary.write_bytes(text)

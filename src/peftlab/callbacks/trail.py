@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from peftlab.atomic_files import append, replacing
 from peftlab.processes import over_ranks
 from peftlab.tuner import Tuner
+
+log = logging.getLogger("peftlab")
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers as wide as the elements of a tensor, by bytes."""
@@ -39,17 +43,26 @@ class Trail(Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self._last = -1
+        self._lines: list[str] = []
+        """All that is in the file."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Cut what is later than where this training starts, and write the first point."""
         assert isinstance(pl_module, Tuner)
-        trail = read(self.path) or TrailOf(list(pl_module.trained()), [])
+        names = list(pl_module.trained())
+        trail = (read(self.path) if trainer.global_step else None) or TrailOf(names, [])
+        if trail.tensors != names:
+            trail = TrailOf(names, [], trail.damage or "it is of other tensors")
         points = [point for point in trail.points if point["step"] <= trainer.global_step]
-        if trainer.is_global_zero:
-            lines = ({"tensors": trail.tensors}, *points)
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         self._last = points[-1]["step"] if points else -1
-        if not points:
+        if trail.damage and trainer.is_global_zero:
+            after = f"goes on behind its point of step {self._last}" if points else "begins anew"
+            log.warning("%s is damaged (%s): it %s", self.path, trail.damage, after)
+        self._lines = [json.dumps(line) + "\n" for line in ({"tensors": names}, *points)]
+        if trainer.is_global_zero:
+            with replacing(self.path) as temporary:
+                temporary.write_text(self._text(), encoding="utf-8")
+        if not points and trainer.global_step == 0:
             self._write(trainer, pl_module, loss=None)
 
     def on_train_batch_end(
@@ -79,8 +92,11 @@ class Trail(Callback):
                 "loss": None if loss is None else repr(loss),
                 "hashes": hashes(tuner.trained().values()),
             }
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(point) + "\n")
+            self._lines.append(json.dumps(point) + "\n")
+            append(self.path, self._lines[-1], self._text)
+
+    def _text(self) -> str:
+        return "".join(self._lines)
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ class TrailOf:
     """Names of what is trained."""
     points: list[dict[str, Any]]
     """In order of their steps."""
+    damage: str | None = None
+    """What is wrong with the file behind the last point; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +126,46 @@ class Fork:
 
 
 def read(path: Path) -> TrailOf | None:
-    """Return the trail in `path`; None where there is none. A line that was being written when the run died is cut."""
+    """Return the trail in `path` up to where it is damaged; None where there is none, or not even its first line.
+
+    A line that was being written when the run died is no damage.
+    """
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    found = [json.loads(line) for line in lines]
-    return TrailOf(found[0]["tensors"], found[1:]) if found else None
+    *lines, last = path.read_bytes().split(b"\n")
+    if b"\0" in last:  # as after a power cut
+        lines.append(last)
+    if not lines:
+        return None
+    tensors: list[str] = []
+    points: list[dict[str, Any]] = []
+    try:
+        tensors += _texts(json.loads(lines[0].decode())["tensors"])
+        for line in lines[1:]:
+            points.append(_point(json.loads(line.decode()), len(tensors), points[-1]["step"] if points else -1))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        number = len(points) + (2 if tensors else 1)
+        return TrailOf(tensors, points, f"line {number} of {len(lines)}")
+    return TrailOf(tensors, points)
+
+
+def _point(point: Any, tensors: int, before: int) -> dict[str, Any]:
+    """Return a point of so many tensors and a step after `before`.
+
+    Raises:
+        ValueError, LookupError, TypeError: it is none.
+    """
+    if not (isinstance(point["loss"], str | None) and len(_texts(point["hashes"])) == tensors):
+        raise ValueError("no point of this training")
+    if type(point["step"]) is not int or point["step"] <= before:
+        raise ValueError("out of order")
+    return dict(point)
+
+
+def _texts(value: Any) -> list[str]:
+    if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        raise TypeError("no list of texts")
+    return value
 
 
 def in_both(one: TrailOf, other: TrailOf) -> list[tuple[dict[str, Any], dict[str, Any]]]:

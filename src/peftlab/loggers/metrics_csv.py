@@ -10,7 +10,8 @@ from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 
-from peftlab.atomic_files import replacing
+from peftlab.atomic_files import append, replacing
+from peftlab.entries import own_folder
 
 
 class MetricsCsv(Logger):
@@ -60,8 +61,7 @@ class MetricsCsv(Logger):
         row = {**metrics, "step": step}
         self._rows.append(row)
         if row.keys() <= set(self._columns):
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(self._text([row]))
+            append(self.path, self._text([row]), self._whole)
         else:
             self._columns = sorted({*self._columns, *row})
             self._rewrite()
@@ -71,15 +71,17 @@ class MetricsCsv(Logger):
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Write ``tables/<key>.csv``."""
-        path = self.folder / "tables" / f"{key}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
+        path = own_folder(self.folder / "tables") / f"{key}.csv"
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *data])
 
     def _rewrite(self) -> None:
         with replacing(self.path) as temporary:
-            header = dict(zip(self._columns, self._columns, strict=True))
-            temporary.write_text(self._text([header, *self._rows]), encoding="utf-8", newline="")
+            temporary.write_text(self._whole(), encoding="utf-8", newline="")
+
+    def _whole(self) -> str:
+        header = dict(zip(self._columns, self._columns, strict=True))
+        return self._text([header, *self._rows])
 
     def _text(self, rows: Iterable[Mapping[str, Any]]) -> str:
         text = io.StringIO()

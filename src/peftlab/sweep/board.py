@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from peftlab.atomic_files import replacing
+from peftlab.entries import inside
 from peftlab.errors import UserError
+from peftlab.json_form import Form, check, parsed
 from peftlab.locks import is_locked
 from peftlab.masking import mask
 from peftlab.sweep.ledger import SELECTION
@@ -27,6 +29,40 @@ SWEEP, TRIALS = "sweep.json", "trials.csv"
 SCHEMA_VERSION = 1
 
 State = Literal["waiting", "running", "completed", "failed", "pruned", "interrupted"]
+
+
+_FORM: Form = {
+    "name": "text",
+    "status": "text",
+    "objectives": {"*": "text"},
+    "tracked?": "text?",
+    "results": [{"*": "scalar?"}],
+    "summary": {
+        "total": "count?",
+        "counts": {"*": "count"},
+        "best": "anything?",
+        "eta_seconds": "number?",
+        "device_hours": "number",
+        "money": "number?",
+    },
+    "trials": [
+        {
+            "run_id": "text",
+            "state": "text",
+            "overrides": ["text"],
+            "labels": {"*": "text"},
+            "score": "number?",
+            "test": "number?",
+            "step": "count",
+            "steps": "count?",
+            "seconds": "number",
+            "kept": "flag",
+            "other_code": "flag",
+            "error": "text?",
+        }
+    ],
+}
+"""What of ``sweep.json`` is read."""
 
 
 def _now() -> str:
@@ -154,15 +190,9 @@ def read(folder: Path) -> dict[str, Any]:
     """Return the document of the sweep in `folder`; its status is ``gone`` where its controller has died.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it cannot be read.
     """
-    file = folder / SWEEP
-    try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"'{folder}' is no sweep: it has no {SWEEP}.") from error
-    except ValueError as error:
-        raise UserError(f"'{file}' cannot be read: {error}.") from error
+    document = _read(folder)
     if document["status"] == "running" and not is_locked(folder):
         document["status"] = "gone"
     return document
@@ -171,9 +201,31 @@ def read(folder: Path) -> dict[str, Any]:
 def tracked(folder: Path) -> str | None:
     """Return the id under which W&B knows the sweep in `folder`, where it does."""
     try:
-        return json.loads((folder / SWEEP).read_text(encoding="utf-8")).get("tracked")
-    except (OSError, ValueError):
+        tracked: str | None = _read(folder)["tracked"]
+    except UserError:
         return None
+    return tracked
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / SWEEP
+    try:
+        document: dict[str, Any] = parsed(inside(folder, file).read_text(encoding="utf-8"))
+        check(document, _FORM)
+        if document["summary"]["best"] is not None:
+            check(document["summary"]["best"], {"run_id": "text", "value": "number", "overrides": ["text"]}, "best")
+        if odd := {trial["state"] for trial in document["trials"]} - set(get_args(State)):
+            raise ValueError(f"trials: {odd.pop()} is no state of a trial")
+        for row in document["results"]:  # the first names the columns, and scores have a spread
+            scores = [name for name in row if f"{name} SD" in row]
+            columns: dict[str, Form] = dict.fromkeys(document["results"][0], "scalar?")
+            columns |= {f"{name}{end}": "number?" for name in scores for end in ("", " SD", " from?", " to?")}
+            check(row, columns, "results")
+    except FileNotFoundError as error:
+        raise UserError(f"'{folder}' is no sweep: it has no {SWEEP}.") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"'{file}' cannot be read: {error}. The command of the sweep writes it anew.") from error
+    return document
 
 
 def find(sweep: str, root: Path = Path("sweeps")) -> Path:

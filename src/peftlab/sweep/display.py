@@ -6,14 +6,14 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peftlab.console import clock, console
+from peftlab.console import LastingConsole, clock, console
 from peftlab.sweep.board import Board
 
 log = logging.getLogger("peftlab")
@@ -61,17 +61,19 @@ class Display:
 
     def close(self, board: Board) -> None:
         """Print how the sweep has ended: the best trials, and what a protocol has found."""
-        print_status(board.document(), ROWS)
+        print_status(board.document(), ROWS, LastingConsole().file)
 
 
-def print_status(document: Mapping[str, Any], rows: int | None = None) -> None:
-    """Print how a sweep stands, with at most so many trials."""
-    out = Console(highlight=False)  # stdout, wherever what is said on the way goes
+def print_status(document: Mapping[str, Any], rows: int | None = None, file: IO[str] | None = None) -> None:
+    """Print how a sweep stands, with at most so many trials, to `file`, by default stdout."""
+    out = Console(highlight=False)
     if not out.is_terminal:
         out.width = _WIDTH
-    out.print(rendered(document, rows), soft_wrap=False)
-    if document["results"]:
-        out.print(results(document["results"]), soft_wrap=False)
+    with out.capture() as captured:
+        out.print(rendered(document, rows), soft_wrap=False)
+        if document["results"]:
+            out.print(results(document["results"]), soft_wrap=False)
+    print(captured.get(), end="", file=file)
 
 
 def line(document: Mapping[str, Any]) -> str:

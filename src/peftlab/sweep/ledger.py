@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from peftlab.errors import ConfigError, UserError
 from peftlab.locks import is_locked, lock
 from peftlab.record import FILE_NAME, RunRecord, code_state, run_id_of
+from peftlab.runs import readable_records
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"
@@ -105,9 +106,9 @@ class Ledger:
         return bool(record.data["code"] != self._code)
 
     def records(self) -> Iterator[RunRecord]:
-        """Yield every record that there is, the oldest first."""
-        there = [RunRecord.load(file.parent) for file in self.folder.glob(f"*/{FILE_NAME}")]
-        yield from sorted(there, key=lambda record: str(record.data["started_at"]))
+        """Yield every record that there is and can be read, the oldest first."""
+        folders = (file.parent for file in self.folder.glob(f"*/{FILE_NAME}"))
+        yield from sorted(readable_records(folders), key=lambda record: str(record.data["started_at"]))
 
 
 def output_of(folder: Path, run_id: str) -> Path:

@@ -5,7 +5,7 @@ import torch
 
 from peftlab import checkpoints
 from peftlab.callbacks import checkpointing
-from peftlab.callbacks.checkpointing import Checkpointing
+from peftlab.callbacks.checkpointing import Checkpointing, unfit
 from peftlab.checkpoints import TreeFiles
 
 
@@ -61,3 +61,57 @@ def test_random_numbers_go_on(tmp_path, train, clock):
     kept = checkpoints.read(checkpoints.path_of(tmp_path, 4))
     torch.set_rng_state(kept["generators"][0]["torch"])
     assert float(torch.rand(())) == drawn[4]
+
+
+WEIGHTS = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
+
+
+def whole_tree() -> dict:
+    state = {f"model.{name}": tensor for name, tensor in WEIGHTS.items()}
+    progress = {"total": {}, "current": {}}
+    return {
+        "epoch": 0,
+        "global_step": 4,
+        "state_dict": state,
+        "loops": {"fit_loop": {"epoch_loop.batch_progress": progress}},
+        "callbacks": {},
+        "optimizer_states": [{}],
+        "lr_schedulers": [],
+        "validated": True,
+        "accumulate": 1,
+        "should_stop": False,
+        "generators": [],
+        "loggers": {},
+    }
+
+
+def test_a_tree_of_this_run_fits():
+    assert unfit(whole_tree(), 4, WEIGHTS) is None
+    assert unfit(whole_tree() | {"of a later version": 1}, 4, WEIGHTS) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"epoch": "0"}, "tree['epoch'] is no int"),
+        ({"global_step": True}, "tree['global_step'] is no int"),
+        ({"global_step": 5}, "it was made after 5 steps"),
+        ({"state_dict": []}, "tree['state_dict'] is no dict"),
+        ({"state_dict": {}}, "model.a is not as in the model that is trained"),
+        ({"state_dict": {"model.a": torch.zeros(3, 2), "model.b": torch.zeros(4)}}, "model.a is not as in"),
+        ({"state_dict": {"model.a": torch.zeros(2, 3), "model.b": torch.zeros(4).half()}}, "model.b is not as in"),
+        ({"state_dict": {"model.a": torch.zeros(2, 3), "model.b": 3}}, "model.b is not as in"),
+        ({"loops": {}}, "tree['loops']['fit_loop'] is no dict"),
+        ({"loops": {"fit_loop": {"epoch_loop.batch_progress": {"total": {}}}}}, "['current'] is no dict"),
+        ({"optimizer_states": []}, "it has not the state of one optimiser"),
+        ({"generators": None}, "tree['generators'] is no list"),
+        ({"validated": None}, "tree['validated'] is no bool"),
+    ],
+)
+def test_a_tree_of_another_making_does_not(change, told):
+    assert told in (unfit(whole_tree() | change, 4, WEIGHTS) or "")
+
+
+@pytest.mark.parametrize("tree", [[], None, {}, "tree"])
+def test_nor_does_what_is_no_tree(tree):
+    assert unfit(tree, 4, WEIGHTS)

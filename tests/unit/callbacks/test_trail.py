@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +146,73 @@ class TestTrail:
             file.write('{"step": 12, "lo')  # it was killed here
         train(tmp_path / "resumed.jsonl", checkpoint, 20)
         assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("spoil", "told"),
+        [
+            (
+                lambda lines: [*lines[:4], "garbage"],
+                "line 5 of 5): it goes on behind its point of step 2",
+            ),
+            (
+                lambda lines: [*lines[:4], "\0" * 50],
+                "line 5 of 5): it goes on behind its point of step 2",
+            ),
+            (
+                lambda lines: [*lines[:3], '{"step": 3}', *lines[3:]],
+                "line 4 of 7): it goes on behind its point of",
+            ),
+            (
+                lambda lines: [*lines[:3], "[1]", *lines[3:]],
+                "line 4 of 7): it goes on behind its point of step 1",
+            ),
+            (
+                lambda lines: [*lines[:3], lines[1], *lines[3:]],
+                "line 4 of 7): it goes on behind its point of",
+            ),
+            (
+                lambda lines: [*lines[:2], "[" * 10**5],
+                "line 3 of 3): it goes on behind its point of step 0",
+            ),
+            (lambda lines: ["\0\0", *lines[1:]], "line 1 of 6): it begins anew"),
+            (lambda lines: ['{"tensors": 3}', *lines[1:]], "line 1 of 6): it begins anew"),
+            (lambda lines: ['{"tensors": ["c", "d"]}', *lines[1:]], "it is of other tensors): it begins anew"),
+        ],
+    )
+    def test_a_damaged_trail_goes_on_behind_its_last_whole_point(self, tmp_path, caplog, spoil, told):
+        path = tmp_path / "trail.jsonl"
+        train(path, 0, 12, ends=False)
+        before = path.read_bytes().decode().splitlines()
+        path.write_text("\n".join(spoil(before)) + "\n")
+        kept = [point["step"] for point in read(path).points] if read(path).tensors == ["a", "b"] else []
+        logging.getLogger("peftlab").propagate = True
+        train(path, 8, 20)
+        assert f"{path} is damaged ({told}" in caplog.text
+        assert steps(path) == [*kept, 16, 20]
+        assert read(path).damage is None
+        train(tmp_path / "whole.jsonl", 0, 20)
+        assert fork(read(path), read(tmp_path / "whole.jsonl")) is None
+
+    def test_zeros_in_place_of_the_last_line_as_after_a_power_cut(self, tmp_path):
+        path = tmp_path / "trail.jsonl"
+        train(path, 0, 12, ends=False)
+        with path.open("ab") as file:
+            file.write(bytes(100))
+        assert read(path).damage == "line 7 of 7"
+        assert steps(path) == [0, 1, 2, 4, 8]
+
+    @pytest.mark.parametrize("lay", ["link", "nothing"])
+    def test_a_link_laid_meanwhile_is_not_written_through(self, tmp_path, lay):
+        path, outside = tmp_path / "trail.jsonl", tmp_path / "outside"
+        outside.write_text("all my work")
+        callback, tuner = Trail(path, 1), Weights()
+        callback.on_train_start(at(0), tuner)
+        path.unlink()
+        if lay == "link":
+            path.symlink_to(outside)
+        callback.on_train_batch_end(at(1), tuner, None, None, 0)
+        assert steps(path) == [0, 1]
+        assert outside.read_text() == "all my work"
 
     def test_other_ranks_write_nothing(self, tmp_path):
         callback, tuner = Trail(tmp_path / "trail.jsonl", 1), Weights()

@@ -109,3 +109,52 @@ def test_w_and_b_knows_a_sweep_by_the_same_id_when_it_goes_on(standing, tmp_path
     standing.write()
     assert boards.tracked(tmp_path) == "abc"
     assert json.loads((tmp_path / "sweep.json").read_text())["schema_version"] == 1
+
+
+def with_entry(document: dict, key: str, value: object) -> dict:
+    node = document
+    *outer, last = key.split(".")
+    for part in outer:
+        node = node[int(part) if part.isdigit() else part]
+    node[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("trials", {}),
+        ("trials.0.state", "resting"),
+        ("trials.0.overrides", "lr=1"),
+        ("trials.0.score", "high"),
+        ("trials.0.seconds", None),
+        ("summary", []),
+        ("summary.counts", 3),
+        ("summary.best", {"value": 1}),
+        ("summary.device_hours", "1"),
+        ("objectives", "max"),
+        ("results", [1]),
+        ("results", [{"method": "a"}, {"other": "b"}]),
+        ("results", [{"f1": "high", "f1 SD": 0.1}]),
+        ("status", None),
+    ],
+)
+def test_a_file_of_another_form_is_told_in_one_message(standing, key, value):
+    standing.write()
+    file = standing.folder / "sweep.json"
+    document = json.loads(file.read_text())
+    assert read(standing.folder)["name"]
+    file.write_text(json.dumps(with_entry(document, key, value)))
+    with pytest.raises(
+        UserError, match=r"sweep\.json' cannot be read: .*\. The command of the sweep writes it anew\.$"
+    ):
+        read(standing.folder)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"null", b"[" * 10**5, b"\xff\x00", b'{"a": 1, "a": 2}', b""])
+def test_what_is_no_document_is_told_and_keeps_no_sweep_from_going_on(standing, content):
+    standing.folder.mkdir(exist_ok=True)
+    (standing.folder / "sweep.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"sweep\.json' cannot be read: "):
+        read(standing.folder)
+    assert boards.tracked(standing.folder) is None
