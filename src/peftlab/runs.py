@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from yaml import YAMLError
-
 from peftlab import plain_yaml
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.record import FILE_NAME, RunRecord
@@ -18,6 +16,12 @@ ROOTS = (Path("runs"), Path("sweeps"))
 
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
 """What lies beside the record: the resolved configuration, and the installed packages, one a line."""
+
+_SECTIONS = (
+    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
+    *("trainer", "budget", "callbacks", "logger"),
+)
+"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
 
 _SHOWN = 8
 """How many runs a message lists."""
@@ -70,17 +74,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the resolved configuration of the run in `folder`.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, it cannot be read, or a section is missing.
     """
     file = folder / CONFIG
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
-    try:
+    with plain_yaml.reading(file):
         config = plain_yaml.load(file.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{file}: expected keys and values")
+        raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
+    for key in _SECTIONS:
+        node = config
+        for part in key.split("."):
+            node = node.get(part)
+        if not isinstance(node, dict):
+            raise ConfigError(
+                f"{file}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a section of keys and "
+                "values. Put back the file that the run has left there"
+            )
     return {str(key): value for key, value in config.items()}
 
 
