@@ -20,7 +20,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf import _utils as omegaconf_reading
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
 from peftlab.errors import ConfigError
 from peftlab.plain_yaml import Loader, reading
@@ -38,6 +38,9 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 
 _FACTORIES = ("_target_", "()", "class")
 """The keys that name what is called: by Hydra, and in the configuration of Python's logging."""
+
+MOST_INTERPOLATIONS, MOST_INTERPOLATED = 2_000, 1_000_000
+"""How many ``${...}`` a configuration may need, those within what they stand for included, and how many characters."""
 
 _WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of your own, --config-dir"
 
@@ -64,6 +67,31 @@ def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
         setattr(owner, name, original)
 
 
+def plain_values(config: Container) -> Any:
+    """Return `config` in plain containers, each interpolation replaced by what it stands for.
+
+    Raises:
+        OmegaConfBaseException: a value is missing, or an interpolation stands for nothing, itself, or too much.
+    """
+    interpolations, characters = 0, 0
+
+    def counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(resolve)
+        def resolve_parse_tree(*args: Any, **kwargs: Any) -> Any:
+            nonlocal interpolations, characters
+            interpolations += 1
+            value = resolve(*args, **kwargs)
+            characters += len(value) if isinstance(value, str) else 0
+            if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
+                raise InterpolationResolutionError("interpolations that stand for others stand for too much")
+            return value
+
+        return resolve_parse_tree
+
+    with _replaced(Container, "resolve_parse_tree", counted):
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
 def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     @wraps(load)
     def load_configuration(*args: Any, **kwargs: Any) -> DictConfig:
@@ -86,8 +114,10 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
         try:
             with reading(file):
                 result = load(repository, config_path)
-        except (ValueError, LookupError, AssertionError) as error:  # of defaults that are none, and half of a ${...}
-            raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+        except GrammarParseError as error:
+            raise ConfigError(f"{file}: cannot be read: a value has a half of ${{...}}; write \\${{ for the text") from error
+        except (ValueError, LookupError, AssertionError) as error:  # defaults that are none
+            raise ConfigError(f"{file}: cannot be read: {error}") from error
         if result is not None and not isinstance(result.config, DictConfig):
             raise ConfigError(f"{file}: is a list; expected keys and values")
         return result
