@@ -321,7 +321,7 @@ def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
     for key, value in leaves(values):
         place = next((part for part in key.split(".") if _is_place(part, hints.get(part))), None)
         if place is not None and value is not None and not _is_address(place, value):
-            hint = "only the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
+            hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
             raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
         if place is None and isinstance(value, str) and _LEADS_OUT.match(value):
             raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")

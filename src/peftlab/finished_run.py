@@ -95,13 +95,17 @@ class Exported:
     """Between its logits and those of the run on the validation split, in fp32."""
 
 
-def load(run: str | Path) -> FinishedRun:
+def load(run: str | Path, allow: Sequence[str] = ()) -> FinishedRun:
     """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id begins so.
+
+    Args:
+        run: its folder, or the start of its id.
+        allow: packages of your own whose classes its configuration may name: their code is run.
 
     Raises:
         UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
     """
-    return FinishedRun(RunFolder(RunRecord.load(runs.find(run))))
+    return FinishedRun(RunFolder(RunRecord.load(runs.find(run)), allow=allow))
 
 
 class FinishedRun:

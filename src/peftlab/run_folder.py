@@ -14,6 +14,7 @@ from typing import Any
 from peftlab import checkpoints, plain_yaml
 from peftlab.atomic_files import is_torn, remove_torn, replacing
 from peftlab.compare import differences
+from peftlab.config import packages_of
 from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DiskError
@@ -49,6 +50,9 @@ class RunFolder:
     """What its environment was and is, where the two differ: bits may, too."""
     lock: int | None = None
     """The descriptor of the locked file."""
+    allow: Sequence[str] = ()
+    """The packages of their own whose classes the user lets its configuration name: what it allows itself is no
+    reason to run their code."""
 
     @property
     def path(self) -> Path:
@@ -96,9 +100,10 @@ class RunFolder:
             unused: the sections that may hold masked settings.
 
         Raises:
-            ConfigError: there is none, or a setting in it is masked.
+            ConfigError: there is none, a setting in it is masked, or it allows a package that the user does not.
         """
         config = read_config(self.path)
+        self.check_allowed(config)
         if key := masked_in({section: node for section, node in config.items() if section not in unused}):
             hint = (
                 "predictions/*.jsonl beside it have the labels"
@@ -107,6 +112,19 @@ class RunFolder:
             )
             raise ConfigError(f"{self.path / CONFIG}: '{key}' was masked as a secret. Write its value there; {hint}")
         return config
+
+    def check_allowed(self, config: Mapping[str, Any]) -> None:
+        """Check that the user allows the packages that the run's `config` says it is made of.
+
+        Raises:
+            ConfigError: names those that are not, and says how to allow them.
+        """
+        if packages := [name for name in packages_of(config) if name not in self.allow]:
+            options = " ".join(f"--allow {name}" for name in packages)
+            raise ConfigError(
+                f"{self.path / CONFIG}: the run is made of classes of {', '.join(packages)}, whose code would be run. "
+                f"If you trust it, say so: {options} (in Python allow={packages})"
+            )
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
