@@ -154,7 +154,7 @@ def reproduce(
         UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
     """
     folder = RunFolder(RunRecord.load(runs.find(name)), allow=allow)
-    folder.check_allowed(runs.read_config(folder.path))
+    folder.check_usable(runs.read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")
     try:

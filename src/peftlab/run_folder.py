@@ -30,6 +30,12 @@ log = logging.getLogger("peftlab")
 UNFINISHED = ("running", "interrupted", "failed", "pruned")
 """The statuses of a run that can go on; a killed one is still said to be running."""
 
+_SECTIONS = (
+    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
+    *("trainer", "budget", "callbacks", "logger"),
+)
+"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
+
 _SETTINGS_TOLD = 6
 """How many settings a message names."""
 
@@ -100,10 +106,10 @@ class RunFolder:
             unused: the sections that may hold masked settings.
 
         Raises:
-            ConfigError: there is none, a setting in it is masked, or it allows a package that the user does not.
+            ConfigError: there is none, a setting in it is masked, or it is not usable, see `check_usable`.
         """
         config = read_config(self.path)
-        self.check_allowed(config)
+        self.check_usable(config)
         if key := masked_in({section: node for section, node in config.items() if section not in unused}):
             hint = (
                 "predictions/*.jsonl beside it have the labels"
@@ -113,12 +119,21 @@ class RunFolder:
             raise ConfigError(f"{self.path / CONFIG}: '{key}' was masked as a secret. Write its value there; {hint}")
         return config
 
-    def check_allowed(self, config: Mapping[str, Any]) -> None:
-        """Check that the user allows the packages that the run's `config` says it is made of.
+    def check_usable(self, config: Mapping[str, Any]) -> None:
+        """Check that `config` is that of a run, and that the user allows the packages that it says it is made of.
 
         Raises:
-            ConfigError: names those that are not, and says how to allow them.
+            ConfigError: a section is none; or names the packages, and says how to allow them.
         """
+        for key in _SECTIONS:
+            section, _, inner = key.partition(".")
+            node = config.get(section)
+            node = node.get(inner) if inner else node  # the outer section has been checked by then
+            if not isinstance(node, Mapping):
+                raise ConfigError(
+                    f"{self.path / CONFIG}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a "
+                    "section of keys and values. Put back the file that the run has left there"
+                )
         if packages := [name for name in packages_of(config) if name not in self.allow]:
             options = " ".join(f"--allow {name}" for name in packages)
             raise ConfigError(

@@ -17,12 +17,6 @@ ROOTS = (Path("runs"), Path("sweeps"))
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
 """What lies beside the record: the resolved configuration, and the installed packages, one a line."""
 
-_SECTIONS = (
-    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
-    *("trainer", "budget", "callbacks", "logger"),
-)
-"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
-
 _SHOWN = 8
 """How many runs a message lists."""
 
@@ -74,7 +68,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the resolved configuration of the run in `folder`.
 
     Raises:
-        ConfigError: there is none, it cannot be read, or a section is missing.
+        ConfigError: there is none, or it cannot be read.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -83,15 +77,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = plain_yaml.load(file.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
         raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
-    for key in _SECTIONS:
-        node = config
-        for part in key.split("."):
-            node = node.get(part)
-        if not isinstance(node, dict):
-            raise ConfigError(
-                f"{file}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a section of keys and "
-                "values. Put back the file that the run has left there"
-            )
     return {str(key): value for key, value in config.items()}
 
 
