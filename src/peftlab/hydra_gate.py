@@ -39,7 +39,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 _FACTORIES = ("_target_", "()", "class")
 """The keys that name what is called: by Hydra, and in the configuration of Python's logging."""
 
-MOST_INTERPOLATIONS, MOST_INTERPOLATED = 2_000, 1_000_000
+MOST_INTERPOLATIONS, MOST_INTERPOLATED = 500, 1_000_000
 """How many ``${...}`` a configuration may need, those within what they stand for included, and how many characters."""
 
 _WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of your own, --config-dir"
@@ -80,10 +80,10 @@ def plain_values(config: Container) -> Any:
         def resolve_parse_tree(*args: Any, **kwargs: Any) -> Any:
             nonlocal interpolations, characters
             interpolations += 1
-            value = resolve(*args, **kwargs)
-            characters += len(value) if isinstance(value, str) else 0
             if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
                 raise InterpolationResolutionError("interpolations that stand for others stand for too much")
+            value = resolve(*args, **kwargs)
+            characters += len(value) if isinstance(value, str) else 0
             return value
 
         return resolve_parse_tree
