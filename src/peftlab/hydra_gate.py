@@ -18,7 +18,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf import _utils as omegaconf_reading
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
@@ -77,18 +77,18 @@ def plain_values(config: Container) -> Any:
 
     def counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(resolve)
-        def resolve_parse_tree(*args: Any, **kwargs: Any) -> Any:
+        def resolve_node_interpolation(*args: Any, **kwargs: Any) -> Node:
             nonlocal interpolations, characters
             interpolations += 1
             if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
                 raise InterpolationResolutionError("interpolations that stand for others stand for too much")
-            value = resolve(*args, **kwargs)
-            characters += len(value) if isinstance(value, str) else 0
-            return value
+            node: Node = resolve(*args, **kwargs)
+            characters += len(node._value()) if isinstance(node._value(), str) else 0
+            return node
 
-        return resolve_parse_tree
+        return resolve_node_interpolation
 
-    with _replaced(Container, "resolve_parse_tree", counted):
+    with _replaced(Container, "_resolve_node_interpolation", counted):
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
 
