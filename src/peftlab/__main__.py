@@ -5,7 +5,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path:  # Python has put the current folder first, whose files
     del sys.path[0]  # would pass for any module
 
-from peftlab.cli import main  # noqa: E402  # only from now on
+from peftlab.cli import main  # only from now on
 
 if __name__ == "__main__":
     sys.exit(main())

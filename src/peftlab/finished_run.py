@@ -129,7 +129,7 @@ class FinishedRun:
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
         config["task"]["selection"] |= {"mode": None}  # the best checkpoint is chosen, whatever direction that went
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
-        if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
+        if config["trainer"].get("accelerator") == "gpu" and not torch.cuda.is_available():
             log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
             config["trainer"] |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
         self.spec = validate(config)

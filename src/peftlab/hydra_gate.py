@@ -115,7 +115,9 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
             with reading(file):
                 result = load(repository, config_path)
         except GrammarParseError as error:
-            raise ConfigError(f"{file}: cannot be read: a value has a half of ${{...}}; write \\${{ for the text") from error
+            raise ConfigError(
+                f"{file}: cannot be read: a value has a half of ${{...}}; write \\${{ for the text"
+            ) from error
         except (ValueError, LookupError, AssertionError) as error:  # defaults that are none
             raise ConfigError(f"{file}: cannot be read: {error}") from error
         if result is not None and not isinstance(result.config, DictConfig):

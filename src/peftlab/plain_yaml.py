@@ -79,7 +79,9 @@ def reading(file: str | Path) -> Iterator[None]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     except OSError as error:  # OmegaConf's own, too, where a file holds a single value
-        raise ConfigError(f"{file}: cannot be read: {error.strerror or f'{error}; expected keys and values'}") from error
+        raise ConfigError(
+            f"{file}: cannot be read: {error.strerror or f'{error}; expected keys and values'}"
+        ) from error
 
 
 class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf makes
@@ -102,7 +104,8 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         Raises:
             ComposerError: it is nested too deep, refers to itself, or repeats too much.
         """
-        event, before = self.peek_event(), self._values
+        event: Any = self.peek_event()
+        before = self._values
         self._level += 1
         if self._level > MOST_LEVELS:
             raise ComposerError(None, None, f"more than {MOST_LEVELS} levels of sections", event.start_mark)

@@ -126,6 +126,14 @@ def test_a_section_that_is_none_is_named(folder, monkeypatch, section, value):
             use(interrupted)
 
 
+@pytest.mark.parametrize("section", ["scheduler", "task", "peft"])
+def test_a_section_without_its_class_ends_in_no_traceback(folder, section):
+    config = plain_yaml.load((folder / "config.yaml").read_text())
+    edit(folder, **{section: {name: value for name, value in config[section].items() if name != "_target_"}})
+    with pytest.raises(ConfigError):
+        load(folder)
+
+
 def test_labels_that_are_no_list_are_refused(folder):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, data=config["data"] | {"labels": 3})

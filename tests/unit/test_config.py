@@ -12,12 +12,13 @@ from pathlib import Path
 
 import lightning.pytorch.loggers
 import pytest
+import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
 import peftlab.callbacks
 from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import user_exits
+from peftlab.exits import conf_dir, user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 from peftlab.record import deciding_part
@@ -363,6 +364,33 @@ def test_what_is_private_is_not_imported(good, canary, capsys, imported, target)
     canary()
 
 
+@pytest.mark.parametrize(
+    ("peft", "key"),
+    [
+        *(("lora", key) for key in ("r", "lora_alpha", "rank_pattern.query")),
+        *(("adalora", "init_r"), ("vera", "r"), ("vblora", "num_vectors"), ("fourierft", "n_frequency")),
+        *(("houlsby", "bottleneck"), ("mam", "prefix"), ("compacter", "n"), ("loreft", "rank"), ("unipelt", "rank")),
+        *(("prompt_tuning", "num_virtual_tokens"), ("p_tuning", "encoder_num_layers")),
+        ("prefix_tuning", "encoder_hidden_size"),
+    ],
+)
+@pytest.mark.parametrize("size", [10**8, 2**70])
+def test_a_size_that_no_model_has_is_refused(peft, key, size):
+    node = yaml.safe_load((conf_dir() / "peft" / f"{peft}.yaml").read_text(encoding="utf-8"))
+    outer, _, inner = key.partition(".")
+    with pytest.raises(ConfigError, match=rf"^peft\.{key} = {size}: should be less than or equal to"):
+        build({**node, outer: {inner: size} if inner else size}, "peft")
+
+
+def test_a_seed_is_no_size():
+    node = yaml.safe_load((conf_dir() / "peft" / "vera.yaml").read_text(encoding="utf-8"))
+    assert build({**node, "projection_prng_key": 2**31}, "peft").options["projection_prng_key"] == 2**31
+
+
+def test_processes_that_load_data_are_counted(refused):
+    assert refused("data.workers=1000000").startswith("data.workers = 1000000: should be less than or equal to 1024")
+
+
 LOGGERS = "lightning.pytorch.loggers"
 WRITES_ELSEWHERE = [
     ("CSVLogger", {"name": "/elsewhere", "version": ""}),
@@ -425,7 +453,7 @@ def test_the_callbacks_of_a_run_itself_are_not_named():
     folder = Path(peftlab.callbacks.__file__).parent
     for module in sorted(file.stem for file in folder.glob("[!_]*.py") if file.stem != "progress"):
         for name in vars(importlib.import_module(f"peftlab.callbacks.{module}")):
-            with pytest.raises(ConfigError, match="may not be named here|is private"):
+            with pytest.raises(ConfigError, match=r"may not be named here|is private"):
                 build({"_target_": f"peftlab.callbacks.{module}.{name}", "folder": "elsewhere"}, "callbacks.x")
 
 

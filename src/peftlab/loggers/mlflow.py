@@ -76,7 +76,7 @@ class MLflow(MLFlowLogger):
             return f"experiment = '{text[:80]}' has {len(text)} characters: {most}. Shorten it"
         if (uri := options.get("tracking_uri")) and not _SERVERS.match(uri):
             return (
-                f"tracking_uri = '{uri}' is no server, and what a run writes lies in its folder. Leave it null, or have "
+                f"tracking_uri = '{uri}' is no server, and a run writes into its own folder. Leave it null, or have "
                 "`mlflow server --backend-store-uri ...` serve it and name http://..."
             )
         return None

@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json, is_of_head
+from peftlab.methods.method import (
+    ADAPTER_WEIGHTS,
+    BESIDE_THE_FUNCTION,
+    LARGEST,
+    Method,
+    MethodContext,
+    as_json,
+    is_of_head,
+)
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.record import leaves
 from peftlab.tensor_files import save
@@ -62,7 +70,7 @@ how its update is computed."""
 _INSIDE = "base_model.model."
 """What the library puts before the names of a model's tensors."""
 VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
-"""Options that count the numbers of a vector, and how many there may be; others are sizes of matrices, see `LARGEST`."""
+"""Options that count the numbers of a vector, and the most of them; others are sizes of matrices, see `LARGEST`."""
 SEED = re.compile("seed|prng")
 """What the name of an option has that seeds something."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")

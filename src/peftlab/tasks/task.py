@@ -78,9 +78,10 @@ def check_size(characters: int, place: str = "") -> None:
         DataError: it is; names its `place`, where that is said.
     """
     if characters > LONGEST_TEXT:
+        where = f"{place}: " if place else ""
         raise DataError(
-            f"{place and f'{place}: '}a text of {characters:,} characters; at most {LONGEST_TEXT:,} are taken. Divide it: of a long "
-            "text a model sees no more than its first data.max_tokens tokens, or each part by itself"
+            f"{where}a text of {characters:,} characters; at most {LONGEST_TEXT:,} are taken. Divide it: a model sees no "
+            "more than the first data.max_tokens tokens of a long text, or each of its parts by itself"
         )
 
 
