@@ -80,8 +80,8 @@ def check_size(characters: int, place: str = "") -> None:
     if characters > LONGEST_TEXT:
         where = f"{place}: " if place else ""
         raise DataError(
-            f"{where}a text of {characters:,} characters; at most {LONGEST_TEXT:,} are taken. Divide it: a model sees no "
-            "more than the first data.max_tokens tokens of a long text, or each of its parts by itself"
+            f"{where}a text of {characters:,} characters; at most {LONGEST_TEXT:,} are taken. Divide it: a model sees "
+            "no more than the first data.max_tokens tokens of a long text, or each of its parts by itself"
         )
 
 
