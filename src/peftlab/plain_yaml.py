@@ -104,11 +104,12 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         Raises:
             ComposerError: it is nested too deep, refers to itself, or repeats too much.
         """
-        event: Any = self.peek_event()
+        event = self.peek_event()
+        mark: Any = event.start_mark
         before = self._values
         self._level += 1
         if self._level > MOST_LEVELS:
-            raise ComposerError(None, None, f"more than {MOST_LEVELS} levels of sections", event.start_mark)
+            raise ComposerError(None, None, f"more than {MOST_LEVELS} levels of sections", mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._level -= 1
         if not isinstance(event, yaml.AliasEvent):
@@ -116,11 +117,11 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
             self._sizes[id(node)] = self._values - before
             return node
         if id(node) not in self._sizes:
-            raise ComposerError(None, None, f"*{event.anchor} stands within what it refers to", event.start_mark)
+            raise ComposerError(None, None, f"*{event.anchor} stands within what it refers to", mark)
         self._values += self._sizes[id(node)]
         self._repeated += self._sizes[id(node)]
         if self._repeated > MOST_REPEATED:
-            raise ComposerError(None, None, f"aliases repeat more than {MOST_REPEATED:,} values", event.start_mark)
+            raise ComposerError(None, None, f"aliases repeat more than {MOST_REPEATED:,} values", mark)
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:

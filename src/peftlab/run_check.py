@@ -159,7 +159,7 @@ def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, A
         return None
     try:
         composed = plain_values(compose(*record["overrides"]))
-        folder.check_usable(composed)
+        folder.check_allowed(composed)
         original = resolve(composed)
         _settle(original, config)
         return original if _config_digest(record, original) == record["identity"]["config_sha256"] else None

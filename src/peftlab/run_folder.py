@@ -120,20 +120,28 @@ class RunFolder:
         return config
 
     def check_usable(self, config: Mapping[str, Any]) -> None:
-        """Check that `config` is that of a run, and that the user allows the packages that it says it is made of.
+        """Check that `config` is that of a run, and what `check_allowed` does.
 
         Raises:
-            ConfigError: a section is none; or names the packages, and says how to allow them.
+            ConfigError: a section is none, or a package is not allowed.
         """
         for key in _SECTIONS:
             section, _, inner = key.partition(".")
-            node = config.get(section)
+            node: Any = config.get(section)
             node = node.get(inner) if inner else node  # the outer section has been checked by then
             if not isinstance(node, Mapping):
                 raise ConfigError(
                     f"{self.path / CONFIG}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a "
                     "section of keys and values. Put back the file that the run has left there"
                 )
+        self.check_allowed(config)
+
+    def check_allowed(self, config: Mapping[str, Any]) -> None:
+        """Check that the user allows the packages that `config` says the run is made of.
+
+        Raises:
+            ConfigError: names those that are not, and says how to allow them.
+        """
         if packages := [name for name in packages_of(config) if name not in self.allow]:
             options = " ".join(f"--allow {name}" for name in packages)
             raise ConfigError(
