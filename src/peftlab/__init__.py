@@ -4,17 +4,17 @@
 imported on first use, so that the command line stays quick.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # what is imported here may come from the current folder, as `__main__` has not run yet
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from peftlab.python_api import load, run
 
 __all__ = ["load", "run"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in __all__:
         from peftlab import python_api
 

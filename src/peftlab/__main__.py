@@ -2,7 +2,10 @@
 
 import sys
 
-from peftlab.cli import main
+if __name__ == "__main__" and not sys.flags.safe_path:  # Python has put the current folder first, whose files
+    del sys.path[0]  # would pass for any module
+
+from peftlab.cli import main  # only from now on
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ from typing import Any
 from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import stdout_exits, user_exits
-from peftlab.imports import without_collecting
+from peftlab.imports import find_here, without_collecting
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     with stdout_exits():
         given = _parser().parse_args(arguments)
+        find_here(getattr(given, "allow", []))
         with user_exits():
             given.command(given)
     return 0
@@ -80,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     anew.add_argument("--json", action="store_true", help="print JSON")
     finished = _InAnyOrder(add_help=False, parents=[anew])
     finished.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
+    finished.add_argument(
+        "--allow",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="a package of your own, installed or in the current folder, that the run's configuration names: its code "
+        "is run; may be given several times",
+    )
     swept = _InAnyOrder(add_help=False, parents=[anew])
     swept.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")
 
@@ -205,14 +214,14 @@ def _resume(given: argparse.Namespace) -> None:
         from peftlab.one_run import resume
 
     with redirect_stdout(sys.stderr if given.json else sys.stdout):
-        record = resume(folder)
+        record = resume(folder, given.allow)
     if given.json:
         document = {"run": str(record.folder), **{key: record.data[key] for key in ("run_id", "status", "metrics")}}
         print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    with _loaded(given.run) as run:
+    with _loaded(given) as run:
         found = run.evaluate(given.data, given.split, given.threads, given.out)
     if given.json:
         scores = [vars(score) | {"equal": score.equal} for score in found.scores]
@@ -239,14 +248,14 @@ def _evaluate(given: argparse.Namespace) -> None:
 def _predict(given: argparse.Namespace) -> None:
     if bool(given.texts) == bool(given.file or given.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
-    with _loaded(given.run) as run:
+    with _loaded(given) as run:
         texts = _objects(given.jsonl, run) if given.jsonl else given.texts or _lines(given.file)
         for answer in run.answers(texts, _CHUNK):
             print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
 
 
 def _export(given: argparse.Namespace) -> None:
-    with _loaded(given.run) as run:
+    with _loaded(given) as run:
         found = run.export(given.folder)
     if given.json:
         document = {"folder": str(found.folder), "largest_difference": found.largest_difference}
@@ -263,7 +272,7 @@ def _reproduce(given: argparse.Namespace) -> None:
 
     start_logging(stderr=True)
     with redirect_stdout(sys.stderr):  # where a run says things of its own
-        verdict = reproduce(folder, given.out, given.check_only, given.spread)
+        verdict = reproduce(folder, given.out, given.check_only, given.spread, given.allow)
     print(json.dumps(verdict.document(), indent=2, ensure_ascii=False) if given.json else verdict.text())
     if not verdict.reproduced:
         sys.exit(1)
@@ -316,15 +325,15 @@ def _sync(given: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _loaded(name: str) -> Iterator[Any]:
+def _loaded(given: argparse.Namespace) -> Iterator[Any]:
     """Around the use of a finished run: find it before anything heavy is imported, and say things on stderr."""
-    folder = runs.find(name)
+    folder = runs.find(given.run)
     with without_collecting():
         from peftlab.console import start_logging
         from peftlab.finished_run import load
 
     start_logging(stderr=True)
-    yield load(folder)
+    yield load(folder, given.allow)
 
 
 def _lines(name: str) -> Iterator[str]:

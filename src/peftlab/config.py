@@ -4,6 +4,9 @@ A node with a ``_target_`` becomes an object of that class, its children first. 
 name must begin with an allowed prefix, checked in the whole configuration before anything is imported; then what the
 name resolves to must be a class that is defined under such a prefix, and one of our specs (a pydantic dataclass of this
 package or of an allowed one) or of a kind in `KINDS`. Functions, methods and modules are never called.
+
+Callbacks and loggers of Lightning's are held to the run's folder: they write nowhere else, whatever a configuration
+says. Classes of the user's own package are not, for their code may do anything.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
@@ -21,7 +26,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
@@ -33,16 +38,19 @@ from peftlab.data.module import BudgetSpec, DataSpec
 from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.exits import explain_composition
 from peftlab.hardware import TrainerSpec, resolve_hardware
+from peftlab.hydra_gate import plain_values
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
+from peftlab.record import leaves
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
 from peftlab.tasks.task import Direction, Task
 from peftlab.validation import checked, explain, unknown_key
 
 ALLOWED_PREFIXES = (
-    "peftlab",
+    *(f"peftlab.{module}" for module in ("data", "loggers", "methods", "schedules", "sources", "tasks")),
+    "peftlab.callbacks.progress",  # the other callbacks are the run's own
     "torch.optim",
     "pytorch_optimizer",
     "lightning.pytorch.callbacks",
@@ -52,6 +60,12 @@ LATER = (Optimizer, Logger)
 """Kinds that want something of the run (parameters, its folder): they become partials."""
 KINDS = (*LATER, Callback)
 """No metric, strategy or profiler: some fetch, unpickle, write files or start processes when they are made."""
+
+_PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
+"""What the name of a parameter looks like that says where something is written."""
+
+_LEADS_OUT = re.compile(r"[/\\~]|\w[\w+.-]*:[/\\:]|.*(\A|[/\\])\.\.([/\\]|\Z)|.*(::|\0)", re.DOTALL)
+"""What a text begins with or holds that, as a name within a folder, may lead out of it."""
 
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
@@ -128,8 +142,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
     """
     try:
-        plain = not isinstance(cfg, DictConfig)
-        config: Any = deepcopy(cfg) if plain else OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
@@ -145,7 +158,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolve_directions(config: dict[str, Any]) -> None:
     """Give the selection of `config` and the callbacks that watch a score the direction of their score, where null."""
-    prefixes = (*ALLOWED_PREFIXES, *_packages(config.get("allow") or []))
+    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
     _check_names(config, "", prefixes)
     task = _build(config.get("task"), "task", prefixes)
     if not isinstance(task, Task):
@@ -188,7 +201,7 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
     Raises:
         ConfigError: names the key, what is allowed and the nearest match.
     """
-    prefixes = (*ALLOWED_PREFIXES, *_packages(config.get("allow") or []))
+    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
     return checked(RunSpec, build(dict(config), "", prefixes), "")
 
 
@@ -215,6 +228,8 @@ def _check_names(node: Any, path: str, prefixes: tuple[str, ...]) -> None:
                     f"{_join(path, key)}: '{child}' may not be named here. Allowed are classes of "
                     f"{', '.join(prefixes)}; add a package of your own with allow=[my_package]"
                 )
+            if key == "_target_" and re.search(r"(\A|\.)_", child):  # as `__main__`, which acts as it is imported
+                raise ConfigError(f"{_join(path, key)}: '{child}' is private; name a class of a public module")
             if key != "_target_" and re.fullmatch(r"_\w*_", str(key)):
                 raise ConfigError(f"there is no key '{_join(path, key)}': of Hydra's own keys only _target_ is known")
             _check_names(child, _join(path, key), prefixes)
@@ -232,6 +247,10 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
     if is_pydantic_dataclass(cls):
         return checked(cls, values, path)
     _check_signature(cls, values, path)
+    if issubclass(cls, Logger) and "save_dir" in values:
+        raise ConfigError(f"{path}.save_dir is no option: a logger writes into the run's folder")
+    if cls.__module__.startswith("lightning."):
+        _hold(cls, values, path)
     if issubclass(cls, LATER):
         if refused := getattr(cls, "refuse", lambda options: None)(values):
             raise ConfigError(f"{path}.{refused}")
@@ -272,20 +291,65 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...]) -> type:
     return cls
 
 
-def _packages(allow: Any) -> Iterable[str]:
+def packages_of(config: Mapping[str, Any]) -> Sequence[str]:
+    """Return the packages whose classes `config` may name, beside those of `ALLOWED_PREFIXES`.
+
+    Raises:
+        ConfigError: they are no list of names, or one is no package of a user's own.
+    """
+    allow = config.get("allow") or []
     if not isinstance(allow, list) or not all(isinstance(name, str) and name.isidentifier() for name in allow):
         raise ConfigError(f"allow = {allow!r} must be a list of names of packages, allow=[my_package]")
+    for name in allow:
+        if name in sys.stdlib_module_names or any(prefix.startswith(f"{name}.") for prefix in ALLOWED_PREFIXES):
+            raise ConfigError(f"allow = {allow!r}: {name} is no package of your own, and what may be named of it is")
     return allow
+
+
+def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
+    """Check that a callback or logger of Lightning's writes nowhere but in the run's folder, its ``save_dir``."""
+    hints = _hints(cls)
+    places = [name for name in inspect.signature(cls).parameters if _is_place(name, hints.get(name))]
+    if issubclass(cls, Callback) and places:
+        raise ConfigError(
+            f"{path}: {cls.__name__} writes where its '{places[0]}' says, and a run writes into its own folder only"
+        )
+    if not issubclass(cls, Logger):
+        return
+    if "save_dir" not in places:
+        raise ConfigError(f"{path}: {cls.__name__} has no save_dir, by which a run has a logger write into its folder")
+    for key, value in leaves(values):
+        place = next((part for part in key.split(".") if _is_place(part, hints.get(part))), None)
+        if place is not None and value is not None and not _is_address(place, value):
+            hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
+            raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
+        if place is None and isinstance(value, str) and _LEADS_OUT.match(value):
+            raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")
+
+
+def _is_address(name: str, value: Any) -> bool:
+    return name.endswith(("uri", "url")) and re.match("https?://", str(value)) is not None
+
+
+def _is_place(name: str, hint: Any) -> bool:
+    """Return whether a parameter of this name and type says where something is written."""
+    types = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
+    return _PLACE.fullmatch(name) is not None or any(issubclass(kind, os.PathLike) for kind in types)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of the parameters of a constructor, as far as they are known."""
+    try:
+        return get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # annotations that only a type checker can resolve
+        return {}
 
 
 def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
     """Check keys and types for a third-party class against the signature of its constructor."""
     parameters = inspect.signature(cls).parameters
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    try:
-        hints = get_type_hints(cls.__init__)  # type: ignore[misc]
-    except NameError:  # annotations that only a type checker can resolve
-        hints = {}
+    hints = _hints(cls)
     for key, value in values.items():
         if key not in parameters and not open_ended:
             raise ConfigError(unknown_key(_join(path, key), list(parameters)))

@@ -95,13 +95,17 @@ class Exported:
     """Between its logits and those of the run on the validation split, in fp32."""
 
 
-def load(run: str | Path) -> FinishedRun:
+def load(run: str | Path, allow: Sequence[str] = ()) -> FinishedRun:
     """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id begins so.
+
+    Args:
+        run: its folder, or the start of its id.
+        allow: packages of your own whose classes its configuration may name: their code is run.
 
     Raises:
         UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
     """
-    return FinishedRun(RunFolder(RunRecord.load(runs.find(run))))
+    return FinishedRun(RunFolder(RunRecord.load(runs.find(run)), allow=allow))
 
 
 class FinishedRun:
@@ -125,7 +129,7 @@ class FinishedRun:
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
         config["task"]["selection"] |= {"mode": None}  # the best checkpoint is chosen, whatever direction that went
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
-        if config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
+        if config["trainer"].get("accelerator") == "gpu" and not torch.cuda.is_available():
             log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
             config["trainer"] |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
         self.spec = validate(config)

@@ -2,22 +2,28 @@
 
 Hydra instantiates what stands below ``hydra``: callbacks, launcher, sweeper, logging. An experiment may set it, and an
 experiment is passed around. So before Hydra acts, what names a class or a factory there has to be ours or another
-plugin of Hydra's that is installed, and what writes files or changes variables has to be off. The options of groups
-stay within the folders of configuration.
+plugin of Hydra's that is installed, and what writes files or changes variables has to be off. The files that Hydra
+reads lie within the folders of configuration, and hold plain values, see `peftlab.plain_yaml.Loader`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import PurePosixPath
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import Container, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import Container, DictConfig, Node, OmegaConf
+from omegaconf import _utils as omegaconf_reading
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
 from peftlab.errors import ConfigError
+from peftlab.plain_yaml import Loader, reading
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 
@@ -33,22 +39,92 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 _FACTORIES = ("_target_", "()", "class")
 """The keys that name what is called: by Hydra, and in the configuration of Python's logging."""
 
+MOST_INTERPOLATIONS, MOST_INTERPOLATED = 500, 1_000_000
+"""How many ``${...}`` a configuration may need, those within what they stand for included, and how many characters."""
+
+_WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of your own, --config-dir"
+
 
 @contextmanager
 def composing_only() -> Iterator[None]:
-    """Have every configuration that Hydra composes in the block checked before Hydra does anything with it."""
-    load = ConfigLoaderImpl.load_configuration
+    """Check, in the block, every file that Hydra reads and every configuration that it composes before it goes on."""
+    with (
+        _replaced(ConfigLoaderImpl, "load_configuration", _checked),
+        _replaced(ConfigRepository, "load_config", _read),
+        _replaced(omegaconf_reading, "get_yaml_loader", lambda _: lambda: Loader),
+    ):
+        yield
 
-    def checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        config = load(self, *args, **kwargs)
-        check(config.hydra)
-        return config
 
-    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign]  # Hydra has no place for it
+@contextmanager
+def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Have what `change` makes of a function of Hydra's in its place in the block: Hydra has no place for it."""
+    original = getattr(owner, name)
+    setattr(owner, name, change(original))
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
+        setattr(owner, name, original)
+
+
+def plain_values(config: Container) -> Any:
+    """Return `config` in plain containers, each interpolation replaced by what it stands for.
+
+    Raises:
+        OmegaConfBaseException: a value is missing, or an interpolation stands for nothing, itself, or too much.
+    """
+    interpolations, characters = 0, 0
+
+    def counted(resolve: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(resolve)
+        def resolve_node_interpolation(*args: Any, **kwargs: Any) -> Node:
+            nonlocal interpolations, characters
+            interpolations += 1
+            if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
+                raise InterpolationResolutionError("interpolations that stand for others stand for too much")
+            node: Node = resolve(*args, **kwargs)
+            characters += len(node._value()) if isinstance(node._value(), str) else 0
+            return node
+
+        return resolve_node_interpolation
+
+    with _replaced(Container, "_resolve_node_interpolation", counted):
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    @wraps(load)
+    def load_configuration(*args: Any, **kwargs: Any) -> DictConfig:
+        config = load(*args, **kwargs)
+        check(config.hydra)
+        return config
+
+    return load_configuration
+
+
+def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
+    @wraps(load)
+    def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+        parts = PurePosixPath(config_path.removesuffix(".yaml")).parts
+        if ".." in parts:
+            group, option = ("/".join(of) for of in (parts[: parts.index("..")], parts[parts.index("..") :]))
+            raise ConfigError(f"{group}={option}: {_WHERE_OPTIONS_LIE}")
+        source = repository._find_object_source(config_path, ObjectType.CONFIG)
+        file = f"{source.path}/{'/'.join(parts)}.yaml" if source else config_path
+        try:
+            with reading(file):
+                result = load(repository, config_path)
+        except GrammarParseError as error:
+            raise ConfigError(
+                f"{file}: cannot be read: a value has a half of ${{...}}; write \\${{ for the text"
+            ) from error
+        except (ValueError, LookupError, AssertionError) as error:  # defaults that are none
+            raise ConfigError(f"{file}: cannot be read: {error}") from error
+        if result is not None and not isinstance(result.config, DictConfig):
+            raise ConfigError(f"{file}: is a list; expected keys and values")
+        return result
+
+    return load_config
 
 
 def check(hydra: DictConfig) -> None:
@@ -65,11 +141,8 @@ def check(hydra: DictConfig) -> None:
     for section in map(str, hydra):
         _check_node(hydra, section, f"hydra.{section}")
     for group, choice in (hydra.runtime.choices or {}).items():
-        option = PurePosixPath(str(choice))
-        if option.is_absolute() or ".." in option.parts:
-            raise ConfigError(
-                f"{group}={choice}: an option is a file in the group's folder; add a folder of your own, --config-dir"
-            )
+        if str(choice).startswith("/"):
+            raise ConfigError(f"{group}={choice}: {_WHERE_OPTIONS_LIE}")
 
 
 def _check_node(parent: Container, key: Any, path: str) -> None:

@@ -1,11 +1,15 @@
-"""The import of large packages, torch and what stands on it."""
+"""The import of large packages, torch and what stands on it; and of the user's own, from the current folder."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
 
 
 @contextmanager
@@ -24,3 +28,25 @@ def without_collecting() -> Iterator[None]:
         if len(sys.modules) > imported:  # else all of it was there already, and left out
             gc.freeze()
         gc.enable()
+
+
+def find_here(packages: Sequence[str]) -> None:
+    """Have `packages` be imported from the current folder where they are not installed, and nothing else from there."""
+    if packages:
+        sys.meta_path.append(_Here(packages))
+
+
+def to_be_found_here() -> list[str]:
+    """Return the packages that `find_here` was called with."""
+    return [name for finder in sys.meta_path if isinstance(finder, _Here) for name in finder.packages]
+
+
+class _Here(MetaPathFinder):
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages, self._folder = packages, str(Path.cwd())
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where a package lies; None: it is none of these."""
+        return PathFinder.find_spec(fullname, [self._folder], target) if fullname in self.packages else None

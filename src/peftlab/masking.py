@@ -115,8 +115,10 @@ def mask_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def masked_in(config: Mapping[str, Any]) -> str | None:
     """Return the dotted key of a setting in `config` that was masked when it was written; None: there is none."""
-    labels = (config.get("data") or {}).get("labels") or []
-    if len(set(map(str, labels))) < len(labels):  # two that only a secret's place tells apart
+    labels = (config.get("data") or {}).get("labels")
+    if isinstance(labels, list) and len(set(map(str, labels))) < len(
+        labels
+    ):  # two that only a secret's place tells apart
         return "data.labels"
     return next(_masked_keys(config, ""), None)
 

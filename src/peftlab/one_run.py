@@ -217,13 +217,17 @@ def run(
     return record
 
 
-def resume(folder: Path) -> RunRecord:
+def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
     """Go on with the unfinished run in `folder`, as its own configuration says, and return its record.
+
+    Args:
+        folder: of the run.
+        allow: packages of the user's own whose classes that configuration may name.
 
     Raises:
         UserError: it is finished, another process is writing it, or what it was built on is not to be had any more.
     """
-    there = RunFolder(RunRecord.load(folder))
+    there = RunFolder(RunRecord.load(folder), allow=allow)
     if there.record.data["status"] == "completed":
         raise UserError(
             f"{folder} is finished: there is nothing to resume. `peftlab evaluate` and `peftlab predict` use it, "
@@ -336,6 +340,7 @@ def make_trainer(
     last += [Reporting(watcher, spec.task.selection, interruption)] if watcher else []
     last += [checkpointing, interruption]
     trainer = L.Trainer(
+        default_root_dir=folder.path,
         accelerator=spec.trainer.accelerator,
         devices=spec.trainer.devices,
         num_nodes=spec.trainer.num_nodes,

@@ -15,6 +15,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.version import VersionBase
 
+from peftlab.hydra_gate import composing_only
+
 _LOCK = threading.RLock()
 _OF_ONE_HYDRA = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
 """What an initialisation sets; Hydra's other singletons hold what modules register as they are imported, once."""
@@ -24,13 +26,15 @@ _OF_ONE_HYDRA = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
 def own_hydra(config_dir: Path) -> Iterator[None]:
     """Have Hydra compose from `config_dir` in the block; what it was initialised with before holds again afterwards.
 
+    What it composes is checked, see `peftlab.hydra_gate`.
+
     Threads take turns. One that uses a Hydra of its own, without this, must not do so meanwhile.
     """
     with _LOCK:
         theirs: dict[type, Any] = {kind: one for kind, one in Singleton._instances.items() if kind in _OF_ONE_HYDRA}
         try:
             _put({})
-            with initialize_config_dir(str(config_dir), version_base="1.3"):
+            with composing_only(), initialize_config_dir(str(config_dir), version_base="1.3"):
                 yield
         finally:
             _put(theirs)

@@ -26,6 +26,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from peftlab.errors import RunError
 from peftlab.exits import SIGNALS, Interrupted, Signals
 from peftlab.hardware import TrainerSpec, launcher
+from peftlab.imports import to_be_found_here
 from peftlab.record import RunRecord
 
 T = TypeVar("T")
@@ -146,11 +147,11 @@ class _Others:
         for number in range(1, self.trainer.world_size):
             environment = {
                 "LOCAL_RANK": str(number),
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),  # '' is the current folder
                 "TORCHELASTIC_ERROR_FILE": str(self._error_file(number)),
             }
             process = subprocess.Popen(
-                [sys.executable, "-m", "peftlab.rank", str(self.record.folder.absolute())],
+                [sys.executable, "-P", "-m", "peftlab.rank", str(self.record.folder.absolute()), *to_be_found_here()],
                 env=os.environ | environment,
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for rank 0, which tells the others

@@ -1,6 +1,7 @@
 """A further process of a run on several devices: ``python -m peftlab.rank RUN_FOLDER``, started by rank 0.
 
-It does the run that ``config.yaml`` in the folder describes, as every rank does, and writes nothing there.
+It does the run that ``config.yaml`` in the folder describes, as every rank does, and writes nothing there. The names of
+packages may follow, which are imported from the current folder as rank 0 does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from peftlab.errors import RunError
 from peftlab.exits import user_exits
-from peftlab.imports import without_collecting
+from peftlab.imports import find_here, without_collecting
 
 with without_collecting():
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
@@ -39,4 +40,5 @@ def _end_with_rank_0() -> None:
 
 
 if __name__ == "__main__":
+    find_here(sys.argv[2:])
     main(Path(sys.argv[1]))

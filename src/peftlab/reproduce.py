@@ -131,7 +131,11 @@ class Verdict:
 
 
 def reproduce(
-    name: str | Path, out: str | Path | None = None, check_only: bool = False, spread: float | None = None
+    name: str | Path,
+    out: str | Path | None = None,
+    check_only: bool = False,
+    spread: float | None = None,
+    allow: Sequence[str] = (),
 ) -> Verdict:
     """Train a run again as its record says, compare what comes out, and keep the verdict beside the record.
 
@@ -144,11 +148,13 @@ def reproduce(
         spread: how far apart scores may be where the surroundings differ, in the units of the score; None: the range
             over the finished runs beside this one that differ from it in the seed alone, if there are `FEWEST_SEEDS`,
             else `SPREAD`.
+        allow: packages of your own whose classes the run's configuration may name: their code is run.
 
     Raises:
         UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
     """
-    folder = RunFolder(RunRecord.load(runs.find(name)))
+    folder = RunFolder(RunRecord.load(runs.find(name)), allow=allow)
+    folder.check_usable(runs.read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")
     try:
@@ -346,7 +352,7 @@ def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str,
     found: dict[int, dict[str, float]] = {}
     for file in sorted(folder.path.absolute().parent.glob(f"*/{RECORD}")):
         try:
-            beside = RunFolder(RunRecord.load(file))
+            beside = RunFolder(RunRecord.load(file), allow=folder.allow)
             scores = _selecting(beside.record.data, name)
             like_it = beside.record.data["status"] == "completed" and scores.keys() == recorded.keys()
             if like_it and _but_seed(beside) == _but_seed(folder):

@@ -8,9 +8,12 @@ data and weights against those that are here now.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from omegaconf.errors import OmegaConfBaseException
 
 from peftlab import backbone
 from peftlab.compare import differences, kept_packages, package_differences
@@ -19,6 +22,7 @@ from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.errors import UserError
 from peftlab.hardware import fit_to_this_machine
+from peftlab.hydra_gate import plain_values
 from peftlab.masking import mask
 from peftlab.one_run import surroundings
 from peftlab.python_api import compose
@@ -83,7 +87,7 @@ def check(folder: RunFolder) -> list[Cause]:
     causes += _identity(record["identity"], record["run_id"])
     try:
         config = folder.read_config()
-        changed = list(_config(record, config, any(cause.what == CONFIG for cause in causes)))
+        changed = list(_config(folder, config, any(cause.what == CONFIG for cause in causes)))
     except UserError as error:
         return [*causes, Cause("config", CONFIG, record["identity"]["config_sha256"], mask(str(error)))]
     causes += changed
@@ -125,13 +129,14 @@ def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
         yield Cause("edited", "record.json: run_id", run_id, run_id_of(recorded))
 
 
-def _config(record: Mapping[str, Any], config: Mapping[str, Any], edited: bool) -> Iterator[Cause]:
+def _config(folder: RunFolder, config: Mapping[str, Any], edited: bool) -> Iterator[Cause]:
     """Yield what differs from the configuration of the record's identity, key by key where that can be told."""
+    record = folder.record.data
     found = _config_digest(record, config)
     same = found == record["identity"]["config_sha256"]
     if same and not edited:
         return
-    original = _composed_again(record, config)
+    original = _composed_again(folder, config)
     if same:
         for key, (then, now) in differences(original or {}, config).items() if original else ():
             yield Cause("edited", f"{CONFIG}: {key}", then, now)
@@ -147,13 +152,18 @@ def _config_digest(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return str(identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"])
 
 
-def _composed_again(record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the configuration that the run's overrides stand for, if its digest proves it to be that of the record."""
+    record = folder.record.data
+    if any(re.match(r"\W*hydra\b", text) for text in record["overrides"]):  # where Hydra looks for files and packages
+        return None
     try:
-        original = resolve(compose(*record["overrides"]))
+        composed = plain_values(compose(*record["overrides"]))
+        folder.check_allowed(composed)
+        original = resolve(composed)
         _settle(original, config)
         return original if _config_digest(record, original) == record["identity"]["config_sha256"] else None
-    except UserError:  # a folder of the user's own configuration, say, or other hardware
+    except (UserError, OmegaConfBaseException):  # a folder of the user's own configuration, say, or other hardware
         return None
 
 

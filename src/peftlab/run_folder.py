@@ -16,6 +16,7 @@ from peftlab import checkpoints, plain_yaml
 from peftlab.atomic_files import is_torn, remove, remove_torn, replacing
 from peftlab.checkpoints import Unfit
 from peftlab.compare import differences
+from peftlab.config import packages_of
 from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
 from peftlab.entries import FOLDERS, check_own, is_plain_folder, taken_by
@@ -41,6 +42,12 @@ log = logging.getLogger("peftlab")
 UNFINISHED = ("running", "interrupted", "failed", "pruned")
 """The statuses of a run that can go on; a killed one is still said to be running."""
 
+_SECTIONS = (
+    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
+    *("trainer", "budget", "callbacks", "logger"),
+)
+"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
+
 _SETTINGS_TOLD = 6
 """How many settings a message names."""
 
@@ -63,6 +70,9 @@ class RunFolder:
     """What its environment was and is, where the two differ: bits may, too."""
     lock: int | None = None
     """The descriptor of the locked file."""
+    allow: Sequence[str] = ()
+    """The packages of their own whose classes the user lets its configuration name: what it allows itself is no
+    reason to run their code."""
 
     @property
     def path(self) -> Path:
@@ -112,9 +122,10 @@ class RunFolder:
             unused: the sections that may hold masked settings.
 
         Raises:
-            ConfigError: there is none, or a setting in it is masked.
+            ConfigError: there is none, a setting in it is masked, or it is not usable, see `check_usable`.
         """
         config = read_config(self.path)
+        self.check_usable(config)
         if key := masked_in({section: node for section, node in config.items() if section not in unused}):
             hint = (
                 "predictions/*.jsonl beside it have the labels"
@@ -123,6 +134,36 @@ class RunFolder:
             )
             raise ConfigError(f"{self.path / CONFIG}: '{key}' was masked as a secret. Write its value there; {hint}")
         return config
+
+    def check_usable(self, config: Mapping[str, Any]) -> None:
+        """Check that `config` is that of a run, and what `check_allowed` does.
+
+        Raises:
+            ConfigError: a section is none, or a package is not allowed.
+        """
+        for key in _SECTIONS:
+            section, _, inner = key.partition(".")
+            node: Any = config.get(section)
+            node = node.get(inner) if inner else node  # the outer section has been checked by then
+            if not isinstance(node, Mapping):
+                raise ConfigError(
+                    f"{self.path / CONFIG}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a "
+                    "section of keys and values. Put back the file that the run has left there"
+                )
+        self.check_allowed(config)
+
+    def check_allowed(self, config: Mapping[str, Any]) -> None:
+        """Check that the user allows the packages that `config` says the run is made of.
+
+        Raises:
+            ConfigError: names those that are not, and says how to allow them.
+        """
+        if packages := [name for name in packages_of(config) if name not in self.allow]:
+            options = " ".join(f"--allow {name}" for name in packages)
+            raise ConfigError(
+                f"{self.path / CONFIG}: the run is made of classes of {', '.join(packages)}, whose code would be run. "
+                f"If you trust it, say so: {options} (in Python allow={packages})"
+            )
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:

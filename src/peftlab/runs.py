@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yaml import YAMLError
-
 from peftlab import plain_yaml
 from peftlab.entries import check_readable, inside
 from peftlab.errors import ConfigError, UserError, did_you_mean
@@ -101,12 +99,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
-    try:
+    with plain_yaml.reading(file):
         config = plain_yaml.load(inside(folder, file).read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise ConfigError(f"{file}: expected keys and values")
+        raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
     return {str(key): value for key, value in config.items()}
 
 

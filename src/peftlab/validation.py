@@ -25,6 +25,8 @@ def checked(cls: type, values: Any, path: str) -> Any:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         raise ConfigError("\n       ".join(explain(cls, detail, path) for detail in error.errors())) from error
+    except TypeError as error:  # of a kind of class, a scheduler or a task, no one has been named
+        raise ConfigError(f"{path and f'{path}: '}a _target_ is missing: {error}") from error
 
 
 def explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) -> str:

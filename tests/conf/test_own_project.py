@@ -41,7 +41,9 @@ def test_every_command_of_its_readme_runs(command, tiny, line):
 
 def test_from_python(tiny):
     method = peftlab.run("experiment=my_ner", *tiny, config_dir="my_conf").data["method"]
-    model = peftlab.load("run").model
+    with pytest.raises(ConfigError, match="--allow my_package"):
+        peftlab.load("run")
+    model = peftlab.load("run", allow=["my_package"]).model
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert all(name.endswith("bias") or name.startswith("classifier.") for name in trained)
     assert method["name"] == "my_bitfit"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 
 import pytest
 import torch
@@ -133,3 +134,30 @@ def test_a_run_that_was_killed_goes_on_with_its_wandb_run(tiny_overrides, distur
     assert "resumed" in [event["event"] for event in history]
     (id_,) = {event["id"] for event in history if event.get("logger") == "wandb"}
     assert {run.run_id for found in read_wandb(tmp_path / "run") for run in found.records.get("run", [])} == {id_}
+
+
+RUNPY = {"importlib", "warnings", "contextlib", "collections", "keyword", "operator", "reprlib", "functools", "types"}
+"""What Python imports itself for ``-m``, before there is anything of ours."""
+
+
+@pytest.mark.parametrize(
+    "start", [["-m", "peftlab"], ["-c", "import sys; from peftlab.cli import main; main(sys.argv[1:])"]]
+)
+@pytest.mark.parametrize(
+    "arguments", [["runs"], ["methods", "lora"], ["predict", "RUN", "A text."]], ids=lambda a: a[0]
+)
+def test_the_command_imports_nothing_from_the_current_folder(
+    compose_config, tiny_overrides, tmp_path, start, arguments
+):
+    run(compose_config(*tiny_overrides, "budget.max_steps=2", f"run_dir={tmp_path / 'run'}"))
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    names = {*sys.stdlib_module_names, *packages_distributions(), "conf", "train", "sitecustomize"}
+    for name in names - RUNPY - {"peftlab"}:
+        if name.isidentifier():
+            (folder / f"{name}.py").write_text(f"raise SystemExit('imported {name}')")
+    command = [sys.executable, *(["-P"] if start[0] == "-c" else []), *start]
+    arguments = [str(tmp_path / "run") if text == "RUN" else text for text in arguments]
+    ended = subprocess.run([*command, *arguments], check=False, cwd=folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert not list(folder.rglob("*.pyc"))

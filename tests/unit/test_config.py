@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 import os
 import sys
 from pathlib import Path
 
+import lightning.pytorch.loggers
 import pytest
+import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
+import peftlab.callbacks
 from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import user_exits
+from peftlab.exits import conf_dir, user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 from peftlab.record import deciding_part
@@ -341,6 +345,116 @@ def test_what_is_no_list_of_packages_allows_nothing(good, canary, capsys, allow)
     node = {"_target_": "canary.Canary"}
     assert ends_with_2({**good, "allow": allow, "callbacks": {"x": node}}, capsys).startswith("error: allow = ")
     canary()
+
+
+@pytest.mark.parametrize("package", ["os", "antigravity", "builtins", "peftlab", "torch", "lightning"])
+def test_what_is_no_package_of_ones_own_is_not_allowed(good, capsys, imported, package):
+    assert f"{package} is no package of your own" in ends_with_2({**good, "allow": [package]}, capsys)
+    assert imported == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["canary.__main__.X", "canary._inner.X", "canary.__main__", "pytorch_optimizer.__main__.X", "torch.optim._adamw.X"],
+)
+def test_what_is_private_is_not_imported(good, canary, capsys, imported, target):
+    node = {"_target_": target}
+    assert "is private" in ends_with_2({**good, "allow": ["canary"], "callbacks": {"x": node}}, capsys)
+    assert imported == []
+    canary()
+
+
+@pytest.mark.parametrize(
+    ("peft", "key"),
+    [
+        *(("lora", key) for key in ("r", "lora_alpha", "rank_pattern.query")),
+        *(("adalora", "init_r"), ("vera", "r"), ("vblora", "num_vectors"), ("fourierft", "n_frequency")),
+        *(("houlsby", "bottleneck"), ("mam", "prefix"), ("compacter", "n"), ("loreft", "rank"), ("unipelt", "rank")),
+        *(("prompt_tuning", "num_virtual_tokens"), ("p_tuning", "encoder_num_layers")),
+        ("prefix_tuning", "encoder_hidden_size"),
+    ],
+)
+@pytest.mark.parametrize("size", [10**8, 2**70])
+def test_a_size_that_no_model_has_is_refused(peft, key, size):
+    node = yaml.safe_load((conf_dir() / "peft" / f"{peft}.yaml").read_text(encoding="utf-8"))
+    outer, _, inner = key.partition(".")
+    with pytest.raises(ConfigError, match=rf"^peft\.{key} = {size}: should be less than or equal to"):
+        build({**node, outer: {inner: size} if inner else size}, "peft")
+
+
+def test_a_seed_is_no_size():
+    node = yaml.safe_load((conf_dir() / "peft" / "vera.yaml").read_text(encoding="utf-8"))
+    assert build({**node, "projection_prng_key": 2**31}, "peft").options["projection_prng_key"] == 2**31
+
+
+def test_processes_that_load_data_are_counted(refused):
+    assert refused("data.workers=1000000").startswith("data.workers = 1000000: should be less than or equal to 1024")
+
+
+LOGGERS = "lightning.pytorch.loggers"
+WRITES_ELSEWHERE = [
+    ("CSVLogger", {"name": "/elsewhere", "version": ""}),
+    ("CSVLogger", {"name": "../.."}),
+    ("CSVLogger", {"version": "a/../../.."}),
+    ("csv_logs.CSVLogger", {"name": "~/elsewhere"}),
+    ("CSVLogger", {"name": "a\\..\\..\\b"}),
+    ("CSVLogger", {"name": "file:///elsewhere"}),
+    ("CSVLogger", {"name": "https://a/../../../../elsewhere"}),
+    ("CSVLogger", {"name": "a::file://b"}),
+    ("CSVLogger", {"save_dir": "elsewhere"}),
+    ("TensorBoardLogger", {"sub_dir": "elsewhere"}),
+    ("TensorBoardLogger", {"log_dir": "elsewhere"}),
+    ("TensorBoardLogger", {"filename_suffix": "/../../elsewhere"}),
+    ("WandbLogger", {"dir": "elsewhere"}),
+    ("WandbLogger", {"dir": "https://a/../.."}),
+    ("WandbLogger", {"settings": {"root_dir": "elsewhere"}}),
+    ("WandbLogger", {"settings": {"a": ["/elsewhere"]}}),
+    ("MLFlowLogger", {"tracking_uri": "file:///elsewhere"}),
+    ("MLFlowLogger", {"tracking_uri": "sqlite:///elsewhere.db"}),
+    ("MLFlowLogger", {"artifact_location": "elsewhere"}),
+    ("CometLogger", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), WRITES_ELSEWHERE, ids=str)
+def test_a_logger_of_lightnings_writes_into_the_run_folder_only(name, options):
+    with pytest.raises(ConfigError, match=r"^logger\.x"):
+        build({"_target_": f"{LOGGERS}.{name}", **options}, "logger.x")
+
+
+@pytest.mark.parametrize("name", ["CSVLogger", "TensorBoardLogger", "WandbLogger", "MLFlowLogger"])
+def test_no_text_leads_a_logger_of_lightnings_out_of_it(name):
+    for parameter in inspect.signature(getattr(lightning.pytorch.loggers, name)).parameters:
+        with pytest.raises(ConfigError):
+            build({"_target_": f"{LOGGERS}.{name}", parameter: "../../elsewhere"}, "logger.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (f"{LOGGERS}.CSVLogger", {"name": "a/b", "version": "", "flush_logs_every_n_steps": 5}),
+        (f"{LOGGERS}.TensorBoardLogger", {"name": "a", "version": 3, "max_queue": 5}),
+        (f"{LOGGERS}.WandbLogger", {"project": "p", "tags": ["a", "b"], "notes": "see: table 3", "log_model": False}),
+        (f"{LOGGERS}.MLFlowLogger", {"tracking_uri": "http://host:5000", "experiment_name": "e", "tags": {"a": "b"}}),
+        ("peftlab.loggers.wandb.Wandb", {"notes": "/a ../b"}),
+    ],
+)
+def test_what_loggers_are_for_stays(name, options):
+    assert build({"_target_": name, **options}, "logger.x").keywords == options
+
+
+@pytest.mark.parametrize("file", ["spike.SpikeDetection", "SpikeDetection"])
+def test_a_callback_that_says_itself_where_it_writes_is_none_of_the_configuration(file):
+    with pytest.raises(ConfigError, match=r"SpikeDetection writes where its 'exclude_batches_path' says"):
+        build({"_target_": f"lightning.pytorch.callbacks.{file}"}, "callbacks.x")
+
+
+def test_the_callbacks_of_a_run_itself_are_not_named():
+    folder = Path(peftlab.callbacks.__file__).parent
+    for module in sorted(file.stem for file in folder.glob("[!_]*.py") if file.stem != "progress"):
+        for name in vars(importlib.import_module(f"peftlab.callbacks.{module}")):
+            with pytest.raises(ConfigError, match=r"may not be named here|is private"):
+                build({"_target_": f"peftlab.callbacks.{module}.{name}", "folder": "elsewhere"}, "callbacks.x")
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/peftlab-escaped", "a/../../escaped", ".."])

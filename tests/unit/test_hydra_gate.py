@@ -8,11 +8,14 @@ import pytest
 import yaml
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError
 from peftlab.exits import conf_dir, search_path
-from peftlab.hydra_gate import composing_only
+from peftlab.hydra_gate import composing_only, plain_values
 from peftlab.own_hydra import own_hydra
+from peftlab.python_api import compose as compose_in_python
 
 EVIL = {"_target_": "sympy.sympify", "_args_": ["1"]}
 
@@ -90,6 +93,51 @@ def test_our_own_launchers_and_what_is_no_matter_of_hydras_stay(composed, launch
     config = composed({"sweep": {"dir": "my_sweeps"}}, f"hydra/launcher={launcher}", "seed=3")
     assert config.seed == 3
     assert config.hydra.sweep.dir == "my_sweeps"
+
+
+UNREADABLE = {
+    "name: !!python/object/apply:pathlib.PosixPath [/]": r"x\.yaml:2: .*the tag !!python/object/apply:",
+    "name: !!python/name:os.system": r"x\.yaml:2: .*the tag !!python/name:os.system",
+    "name: !!set {a}": r"x\.yaml:2: .*the tag !!set",
+    "a: &a [1,1,1]\nb: &b [" + "*a," * 99 + "]\nc: &c [" + "*b," * 99 + "]\nd: [" + "*c," * 99: r"x\.yaml:5: .*aliases",
+    "name: " + "[" * 10_000: r"x\.yaml:2: .*levels",
+    f"? {'k' * 100_000}\n: 1": r"x\.yaml:2: .*a key of",
+    "? [a]\n: 1": r"x\.yaml:2: .*a key must be a name",
+    "name: [": r"x\.yaml:\d: cannot be read",
+    "- a": r"x\.yaml: is a list",
+    "3": r"x\.yaml: cannot be read: .*expected keys and values",
+    "name: ${": r"x\.yaml: cannot be read: .*half of",
+    "defaults: 3": r"x\.yaml: cannot be read: .*defaults",
+    "defaults: [[a]]": r"x\.yaml: cannot be read: .*defaults",
+    "defaults: [../../y]": r"experiment=\.\./\.\./y: an option is a file in the group's folder",
+    "defaults: [{override /budget: ../budget/smoke}]": r"budget=\.\./budget/smoke: an option is a file in the group's",
+    "name: \xe4": r"x\.yaml: cannot be read: .*utf-8",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), UNREADABLE.items(), ids=lambda text: ascii(text[:30]))
+def test_a_file_that_hydra_reads_holds_plain_values_or_is_named(tmp_path, text, message):
+    (tmp_path / "y.yaml").write_text("seed: 1")
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "x.yaml").write_bytes(f"# @package _global_\n{text}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=message):
+        compose_in_python("experiment=x", config_dir=tmp_path / "conf")
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        ("xxxxxxxxxx", "".join),
+        ({"x": 1}, lambda refs: {f"k{n}": ref for n, ref in enumerate(refs)}),
+        ([1, 2, 3], list),
+        ("x" * 200_000, "".join),
+    ],
+    ids=["texts", "sections", "lists", "long texts"],
+)
+def test_interpolations_that_stand_for_too_much_are_refused(one, several):
+    levels = {f"a{n}": several([f"${{a{n - 1}}}"] * 10) for n in range(1, 9)}
+    with pytest.raises(OmegaConfBaseException, match="stand for too much"):
+        plain_values(OmegaConf.create({"a0": one, **levels}))
 
 
 def test_the_loader_is_hydras_own_again():

@@ -17,6 +17,7 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.exits import Interrupted
 from peftlab.record import RunRecord, identity
 from peftlab.run_folder import RunFolder, elsewhere, start
+from peftlab.runs import read_config
 
 COST = {"steps": 3, "wall_seconds": 1.5}
 
@@ -52,8 +53,8 @@ def test_a_new_run_gets_a_folder_named_by_its_identity():
     assert not folder.finished
     assert (record["status"], record["run_id"], record["name"]) == ("running", folder.path.name, "experiment")
     assert (record["command"], record["overrides"]) == (["train"], ["lr=0.1"])
-    assert yaml.safe_load((folder.path / "config.yaml").read_text()) == folder.read_config()
-    assert folder.read_config()["lr"] == 0.1
+    assert yaml.safe_load((folder.path / "config.yaml").read_text()) == read_config(folder.path)
+    assert read_config(folder.path)["lr"] == 0.1
     assert "torch==" in (folder.path / "packages.txt").read_text()
 
 
@@ -290,7 +291,7 @@ def test_run_dir_of_another_run_is_refused_unless_it_is_to_be_replaced():
         begin(run_dir="mine", lr=0.2)
     assert Path("mine/left-over").exists()
     folder = begin(run_dir="mine", lr=0.2, existing="rerun")
-    assert folder.read_config()["lr"] == 0.2
+    assert read_config(folder.path)["lr"] == 0.2
     assert not Path("mine/left-over").exists()
 
 

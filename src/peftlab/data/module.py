@@ -83,7 +83,7 @@ class DataSpec:
     """Examples a batch of validation and test, on one device."""
     bucket_batches: int = Field(default=50, ge=1)
     """Batches that are drawn together and sorted by length; 1: no sorting."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """Processes that load batches; 0: the main process."""
 
 

@@ -34,6 +34,9 @@ log = logging.getLogger("peftlab")
 _LONGEST_PART = 200
 """Characters of a part of a name, which is a folder or a file where MLflow keeps files."""
 
+_SERVERS = re.compile(r"(https?|databricks|databricks-uc|postgresql|mysql|mssql)(\+\w+)?(://|\Z)")
+"""How the address of a server begins; others are files, wherever they lie."""
+
 STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
 """MLflow's word for how a run ended; any other way is FAILED."""
 
@@ -43,7 +46,7 @@ class MLflow(MLFlowLogger):
 
     Args:
         save_dir: the run folder.
-        tracking_uri: a server or a database; None: files in ``tracking/mlflow``.
+        tracking_uri: a server, of MLflow's or of a database; None: files in ``tracking/mlflow``.
         experiment: what MLflow groups runs by.
         run_name: None: the name of the run folder.
     """
@@ -71,6 +74,11 @@ class MLflow(MLFlowLogger):
         if not text or len(text) > MAX_EXPERIMENT_NAME_LENGTH:
             most = f"MLflow takes 1 to {MAX_EXPERIMENT_NAME_LENGTH}"
             return f"experiment = '{text[:80]}' has {len(text)} characters: {most}. Shorten it"
+        if (uri := options.get("tracking_uri")) and not _SERVERS.match(uri):
+            return (
+                f"tracking_uri = '{uri}' is no server, and a run writes into its own folder. Leave it null, or have "
+                "`mlflow server --backend-store-uri ...` serve it and name http://..."
+            )
         return None
 
     @rank_zero_only

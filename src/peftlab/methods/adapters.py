@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from peftlab.methods.insertion import Block, BlockInsertion, add_after
-from peftlab.methods.method import MethodContext, spec
+from peftlab.methods.method import LARGEST, MethodContext, spec
 from peftlab.methods.targets import target_modules
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -55,7 +55,7 @@ class ParallelBottleneck(Bottleneck):
 class Adapters(BlockInsertion):
     """What bottleneck adapters have in common."""
 
-    bottleneck: int = Field(gt=0)
+    bottleneck: int = Field(gt=0, le=LARGEST)
     """The size between the two projections."""
     activation: Activation = "relu"
     """The non-linearity there."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Adapters, Bottleneck, TwoAdapters
 from peftlab.methods.insertion import Block
-from peftlab.methods.method import spec
+from peftlab.methods.method import LARGEST, spec
 
 
 class PHMLinear(nn.Module):
@@ -56,7 +56,7 @@ class PHMBottleneck(Bottleneck):
 class Compacter(TwoAdapters):
     """Adapters where Houlsby et al. have theirs; the normalisations are trained there, too (section 4, figure 2)."""
 
-    n: int = Field(gt=0)
+    n: int = Field(gt=0, le=LARGEST)
     """Of Kronecker products in a sum, and the size of their first factors; must divide bottleneck and hidden size."""
 
     def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:

@@ -20,8 +20,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, Method, MethodContext, as_json, is_of_head
+from peftlab.methods.method import (
+    ADAPTER_WEIGHTS,
+    BESIDE_THE_FUNCTION,
+    LARGEST,
+    Method,
+    MethodContext,
+    as_json,
+    is_of_head,
+)
 from peftlab.methods.targets import Layers, check_layers, target_modules
+from peftlab.record import leaves
 from peftlab.tensor_files import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
@@ -60,6 +69,10 @@ _MORE_THAN_BEGINS = re.compile(r"pissa|olora|corda|loftq|lora_ga|bat$|mini$")
 how its update is computed."""
 _INSIDE = "base_model.model."
 """What the library puts before the names of a model's tensors."""
+VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
+"""Options that count the numbers of a vector, and the most of them; others are sizes of matrices, see `LARGEST`."""
+SEED = re.compile("seed|prng")
+"""What the name of an option has that seeds something."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
 """Options that seed what all layers of a method share; it depends on which layers these are."""
 
@@ -111,6 +124,10 @@ class LibraryMethod(Method):
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
                     f"{did_you_mean(key, known)}"
                 )
+        for key, value in leaves(self.options):
+            most = LONGEST if key in VECTORS else LARGEST
+            if type(value) is int and value > most and not SEED.search(key):
+                raise ConfigError(f"peft.{key} = {value}: should be less than or equal to {most}")
         try:
             self._config_class(**self.options)
         except (TypeError, ValueError) as error:

@@ -30,6 +30,10 @@ BESIDE_THE_FUNCTION = "beside the function"
 """Marks a field, ``Annotated[float, BESIDE_THE_FUNCTION]``, that does not say what an adapter computes beside what its
 tensors' names and shapes say. An adapter only fits a method that agrees with it in all the other fields."""
 
+LARGEST = 2**16
+"""Of a rank, a bottleneck, a number of virtual tokens: wider than any layer of the models that are fine-tuned here. A
+slip of the keyboard beyond it would take all memory before anything could be said."""
+
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types of numbers that adapters are read in."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext, is_of_head, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, is_of_head, spec
 
 KeysValues = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Makes of the hidden states that attention sees, (batch, tokens, hidden), its prefix's keys and values: each
@@ -112,11 +112,11 @@ class OwnPrefix(nn.Module):
 class PrefixAndAdapter(Insertion):
     """What methods that put both of these into every block have in common."""
 
-    prefix: int = Field(gt=0)
+    prefix: int = Field(gt=0, le=LARGEST)
     """The length of the prefix, in tokens."""
     prefix_std: Annotated[float, BESIDE_THE_FUNCTION] = Field(gt=0)
     """The standard deviation with which its keys and values begin."""
-    bottleneck: int = Field(gt=0)
+    bottleneck: int = Field(gt=0, le=LARGEST)
     """The size between the adapter's two projections."""
     activation: Activation = "relu"
     """The non-linearity there."""

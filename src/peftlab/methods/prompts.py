@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, MethodContext, spec
+from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION
 from peftlab.tensor_files import load_into, save
@@ -35,7 +35,7 @@ REPARAMETRISATION = "prompt_encoder.safetensors"
 class Prompts(Insertion):
     """What prompt methods have in common; the network is the encoder's child ``prompt_encoder``."""
 
-    num_virtual_tokens: int = Field(gt=0)
+    num_virtual_tokens: int = Field(gt=0, le=LARGEST)
     """How many are put before every text."""
 
     @property
@@ -196,9 +196,9 @@ class PTuning(InputPrompts):
 
     encoder_reparameterization_type: Annotated[Literal["MLP", "LSTM"], BESIDE_THE_FUNCTION] = "MLP"
     """The network."""
-    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0)
+    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0, le=LARGEST)
     """Of the network; None: that of the embeddings."""
-    encoder_num_layers: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=2, gt=0)
+    encoder_num_layers: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=2, gt=0, le=100)
     """Of an LSTM; an MLP has two."""
     encoder_dropout: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.0, ge=0, lt=1)
     """Between the layers of an LSTM."""
@@ -225,7 +225,7 @@ class PrefixTuning(Prompts):
 
     prefix_projection: Annotated[bool, BESIDE_THE_FUNCTION] = False
     """Whether they come out of a network of two layers, which is trained in their place (the paper's section 4.3)."""
-    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0)
+    encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0, le=LARGEST)
     """Of the network; None: that of the model."""
     init_weights: Annotated[Literal["zero"] | None, BESIDE_THE_FUNCTION] = None
     """zero: keys and values begin as zero; None: as normal numbers."""

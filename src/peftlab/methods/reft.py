@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Block, BlockInsertion, add_after
-from peftlab.methods.method import spec
+from peftlab.methods.method import LARGEST, spec
 
 
 class LowRankIntervention(nn.Module):
@@ -44,9 +44,9 @@ class LowRankIntervention(nn.Module):
 class LoReFT(BlockInsertion):
     """An intervention after every block, on all tokens or the first ones, the same for each of these tokens."""
 
-    rank: int = Field(gt=0)
+    rank: int = Field(gt=0, le=LARGEST)
     """The size of the subspace."""
-    tokens: int | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, gt=0, le=LARGEST)
     """How many, from the first on; None: all of them, which tagging words wants."""
 
     def insert_into(self, blocks: list[Block]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from peftlab.methods.adapters import Activation, Bottleneck
 from peftlab.methods.insertion import add_after, encoder_blocks
-from peftlab.methods.method import MethodContext, spec
+from peftlab.methods.method import LARGEST, MethodContext, spec
 from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
 
 
@@ -97,7 +97,7 @@ class UniPELT(PrefixAndAdapter):
     out of a network.
     """
 
-    rank: int = Field(gt=0)
+    rank: int = Field(gt=0, le=LARGEST)
     """Of LoRA."""
 
     def insert(self, model: Any, context: MethodContext) -> None:

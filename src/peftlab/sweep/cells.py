@@ -9,11 +9,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import explain_composition, is_no_option
+from peftlab.hydra_gate import plain_values
 from peftlab.masking import mask
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
@@ -35,7 +36,7 @@ def composer(context: HydraContext, config: DictConfig) -> Compose:
             HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
             with read_write(cfg), open_dict(cfg):
                 del cfg["hydra"]
-            plain = OmegaConf.to_container(cfg, resolve=True)
+            plain = plain_values(cfg)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             if isinstance(error, ValueError) and not is_no_option(error):
                 raise

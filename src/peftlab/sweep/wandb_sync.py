@@ -46,7 +46,7 @@ def _is_sent(run: Path) -> bool:
 
 def _send(run: Path) -> str | None:
     """Send a run; return what wandb says where that does not succeed."""
-    command = [sys.executable, "-m", "wandb", "sync", str(run)]
+    command = [sys.executable, "-P", "-m", "wandb", "sync", str(run)]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=LIMIT_SECONDS

@@ -21,7 +21,7 @@ from peftlab.tasks.entity_scores import EntityScores
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
@@ -94,6 +94,7 @@ class Ner(Task):
             return Sentence(id, words, ["O"] * len(words))
         if words is not None or not isinstance(text, str):
             raise DataError("expected `text`, a string, or `words`, a list of strings")
+        check_size(len(text))
         spans = words_of(text)
         return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.errors import ConfigError, did_you_mean
+from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
 
@@ -25,6 +25,9 @@ log = logging.getLogger("peftlab")
 
 IGNORED = -100
 """The label of what has no part in the loss."""
+
+LONGEST_TEXT = 1_000_000
+"""Characters of one text, a book of 400 pages: to tokenise it takes the memory of a small model, whatever is kept."""
 
 Batch = dict[str, Any]
 """A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
@@ -66,6 +69,20 @@ class Encoded:
     def rows(self) -> np.ndarray:
         """Rows of each example, shape (examples,): several, where a long one is split."""
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
+
+
+def check_size(characters: int, place: str = "") -> None:
+    """Check that a text is not so long that tokenising it would take all memory.
+
+    Raises:
+        DataError: it is; names its `place`, where that is said.
+    """
+    if characters > LONGEST_TEXT:
+        where = f"{place}: " if place else ""
+        raise DataError(
+            f"{where}a text of {characters:,} characters; at most {LONGEST_TEXT:,} are taken. Divide it: a model sees "
+            "no more than the first data.max_tokens tokens of a long text, or each of its parts by itself"
+        )
 
 
 @spec

@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
-from peftlab.tasks.task import Encoded
+from peftlab.tasks.task import Encoded, check_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,11 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
         leaves nothing of it. Counted are the ``truncated_texts``, and the ``truncated_tokens`` that they lose.
 
     Raises:
-        DataError: `max_tokens` has no room beside the special tokens; some texts have a pair and others have none.
+        DataError: `max_tokens` has no room beside the special tokens; some texts have a pair and others have none;
+            a text is longer than `LONGEST_TEXT`.
     """
+    for text in texts:
+        check_size(len(text.text) + len(text.pair or ""), text.place or text.id)
     pairs = _pairs(texts)
     special = tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     needed = special + (1 if pairs is None else 2)

@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
-from peftlab.tasks.task import Encoded
+from peftlab.tasks.task import Encoded, check_size
 
 NO_WORD = -1
 """Marks a token that is not the first of a word."""
@@ -81,13 +81,16 @@ def encode_words(
         than a row.
 
     Raises:
-        DataError: `max_tokens` has no room for a word beside the special tokens.
+        DataError: `max_tokens` has no room for a word beside the special tokens; a sentence is longer than
+            `LONGEST_TEXT`.
     """
     before, after = _special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     if room < 1:
         raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
 
+    for sentence in sentences:
+        check_size(sum(map(len, sentence.words)), sentence.place or sentence.id)
     texts = [sentence.words for sentence in sentences]
     if _needs_spaces(tokenizer):
         texts = [[word if n == 0 else f" {word}" for n, word in enumerate(words)] for words in texts]

@@ -118,3 +118,12 @@ def test_every_text_of_it_is_changed():
     text = Text("a:0", "t\ud83d", "l\ud83d", "p\ud83d", "f", 3, "g\ud83d")
     assert text.mapped(Door()) == Text("a:0", "t\ufffd", "l\ufffd", "p\ufffd", "f", 3, "g\ufffd")
     assert Text("a:0", "t", None).mapped(Door()) == Text("a:0", "t", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"), [("a" * 1_000_001, None), ("a" * 600_000, "b" * 600_000), ("a ", "b" * 10**6)]
+)
+def test_a_text_that_would_take_all_memory_is_refused_by_its_place(tokenizer, text, pair):
+    texts = [Text("text:0", "in", None, pair and "out"), Text("text:1", text, None, pair, file="my.csv", line=7)]
+    with pytest.raises(DataError, match=r"^my\.csv:7: a text of [\d,]+ characters; at most 1,000,000"):
+        encode_texts(texts, tokenizer, 64)

@@ -172,3 +172,10 @@ def test_every_text_of_a_sentence_is_changed_and_stays_in_its_place():
     assert (changed.id, changed.file, changed.lines, changed.place) == ("a:0", "f", [1, 2, 3, 4], "f:1")
     plain = Sentence("a:0", ["x", "y"], ["O", "O"], text="x y", spans=[(0, 1), (2, 3)])
     assert plain.mapped(Door()) == plain
+
+
+@pytest.mark.parametrize("words", [["a" * 1_000_001], ["ab"] * 500_001], ids=["one word", "many words"])
+def test_a_sentence_that_would_take_all_memory_is_refused_by_its_place(tokenizer, words):
+    long = Sentence("text:1", words, ["O"] * len(words), file="my.conll", lines=[7])
+    with pytest.raises(DataError, match=r"^my\.conll:7: a text of 1,000,00\d characters; at most 1,000,000"):
+        encode(tokenizer, sentence("in"), long)
