@@ -21,7 +21,7 @@ from peftlab.exits import Interrupted, Pruned
 from peftlab.locks import LOCK, lock
 from peftlab.masking import mask_settings, masked_in
 from peftlab.record import FILE_NAME, RunRecord, Status, claim_folder, deciding_part, packages_text, run_id_of
-from peftlab.runs import CONFIG, PACKAGES, read_config
+from peftlab.runs import CONFIG, PACKAGES, VERDICTS, read_config
 from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
@@ -32,7 +32,7 @@ UNFINISHED = ("running", "interrupted", "failed", "pruned")
 _SETTINGS_TOLD = 6
 """How many settings a message names."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
 
 

@@ -19,6 +19,9 @@ ROOTS = (Path("runs"), Path("sweeps"))
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
 """What lies beside the record: the resolved configuration, and the installed packages, one a line."""
 
+VERDICTS = "reproduction.json"
+"""Beside the record, too: a list of verdicts of `peftlab reproduce`, the newest last."""
+
 _SHOWN = 8
 """How many runs a message lists."""
 

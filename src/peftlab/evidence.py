@@ -1,0 +1,341 @@
+"""What can be told of a finished run without its record: from its configuration, its data, its model and its files."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from peftlab import backbone, checkpoints
+from peftlab.atomic_files import is_torn
+from peftlab.backbone import Pretrained
+from peftlab.callbacks import trail
+from peftlab.callbacks.trail import TrailOf, hashes
+from peftlab.config import RunSpec
+from peftlab.data.batching import in_order_of_length
+from peftlab.data.module import DataModule
+from peftlab.errors import UserError
+from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
+from peftlab.masking import mask
+from peftlab.methods.labels import LABELS, adapter_labels
+from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
+from peftlab.one_run import adopt, build_tuner, save_adapter, seed_everything, store_and_compile
+from peftlab.process_state import restored
+from peftlab.record import RunRecord
+from peftlab.run_folder import RunFolder
+from peftlab.runs import CONFIG, PACKAGES, read_predictions
+from peftlab.sources import file_sha256
+from peftlab.tensor_files import load_into
+from peftlab.tuner import Tuner
+from peftlab.validation import checked
+
+SAMPLE = 32
+"""How many predictions of each split are computed anew."""
+
+_OF_THE_RUN = ("adapter", "checkpoints", "predictions", "tables")
+"""Folders in which nothing lies that the run has not left."""
+_SAME_NUMBER = 1e-3
+"""How far a probability may be from the recorded one: other batches and other machines round otherwise."""
+_SAME_NUMBER_IN_HALF = 0.1
+"""The same where the run has computed in 16 bits."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the run folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The predictions of one split, and what the data says of it."""
+
+    split: str
+    scores: dict[str, float | None]
+    """What follows from them, by the names of all scores; None: they cannot be read."""
+    faults: list[str]
+    """What is wrong with them, in words for people."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the data and the budget say of a training."""
+
+    steps: int
+    """Optimiser steps of the whole budget."""
+    steps_of_epoch: int
+    interval: int
+    """Optimiser steps between validations."""
+    samples: np.ndarray
+    """Examples seen up to each step, shape (steps + 1,)."""
+    tokens: np.ndarray
+    """Tokens seen up to each step, shape (steps + 1,)."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All of it; None and empty where it is not to be had."""
+
+    expected: list[str]
+    """Names of the files that every finished run of this configuration has."""
+    data: dict[str, Any]
+    """The section of the record."""
+    course: Course
+    answers: list[Answers]
+    """Of the splits that the run was scored on, as far as their predictions are here."""
+    environment: dict[str, Any]
+    """Those entries of the section of the record that follow from the configuration."""
+    callbacks: list[str]
+    """The names of those that the run had beside its own: some may end a training early."""
+    method: dict[str, Any]
+    """The section of the record, without the size of the adapter."""
+    adapter: list[str]
+    """What of the adapter does not follow from the best checkpoint, in words for people."""
+    trail: TrailOf | None
+    broken_trail: str | None
+    """What is wrong with its file."""
+    best: list[str] | None
+    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they are not to be compared."""
+    logged: dict[str, set[float]]
+    """By name of a metric, all the values in ``metrics.csv``."""
+
+
+def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evidence:
+    """Return the evidence on the run in `folder`.
+
+    Args:
+        folder: of the run; of its record nothing is used.
+        spec: of its configuration, for this machine.
+        config: the configuration as the run had it.
+
+    Raises:
+        UserError: data or model cannot be read.
+    """
+    with restored():
+        seed_everything(spec)
+        pretrained = backbone.fetch(spec.model)
+        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data.load()
+        tuner = build_tuner(spec, pretrained)
+        adopt(spec, tuner)
+        store_and_compile(tuner.model, replace(spec.trainer, compile=False))
+        method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
+        adapter = list(_adapter(folder, spec, pretrained, tuner))
+        read, fault = _read_trail(folder.trail)
+        splits = [split for split in data.evaluated if split != "train"]
+        has_csv = any(str(node.get("_target_", "")).endswith(".MetricsCsv") for node in config["logger"].values())
+        expected = [CONFIG, PACKAGES, f"adapter/{ADAPTER_WEIGHTS}", f"adapter/{ADAPTER_CONFIG}", f"adapter/{LABELS}"]
+        expected += ["checkpoints/best.safetensors", "trail.jsonl", *(f"predictions/{split}.jsonl" for split in splits)]
+        if has_csv:
+            tables = spec.task.tables(spec.task.metric())
+            expected += ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
+        return Evidence(
+            expected=expected,
+            data=data.describe(),
+            course=_course(data),
+            answers=[_answers(folder, spec, data, None if adapter else tuner, split) for split in splits],
+            environment=_environment(config),
+            callbacks=list(config["callbacks"]),
+            method=method,
+            adapter=adapter,
+            trail=read,
+            broken_trail=fault,
+            best=None if read is None or spec.allow else _best(folder, read, config),
+            logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+        )
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    parts = nondeterministic_parts(checked(TrainerSpec, config["trainer"], "trainer"))
+    return {
+        "effective_batch_size": config["data"]["batch_size"],
+        "deterministic": not parts,
+        "nondeterministic_parts": parts,
+        "seeds": {"global": config["seed"]},
+    }
+
+
+def files(folder: Path, listed: Sequence[str]) -> dict[str, File]:
+    """Return, by their names, those of the `listed` files that are here, and all that are the run's own."""
+    present = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        is_own = name.parts[0] in _OF_THE_RUN and not is_torn(path) and not checkpoints.belongs(path)
+        if path.is_file() and (name.as_posix() in listed or is_own):
+            present[name.as_posix()] = File(path.stat().st_size, file_sha256(path))
+    return present
+
+
+def _adapter(folder: RunFolder, spec: RunSpec, pretrained: Pretrained, tuner: Tuner) -> Iterator[str]:
+    """Give `tuner` the trained weights, and yield what of the adapter is not what the best checkpoint is saved as."""
+    try:
+        if not folder.best.is_file():
+            spec.peft.load(tuner.model, folder.adapter)
+            return
+        load_into(tuner.trained(), folder.best)
+        with TemporaryDirectory() as name:
+            again = RunFolder(RunRecord(Path(name), {}))
+            save_adapter(spec, pretrained, tuner, again)
+            for file in sorted(again.adapter.glob("*.safetensors")):
+                if (folder.adapter / file.name).is_file() and not _same_tensors(folder.adapter / file.name, file):
+                    yield f"adapter/{file.name} is not that of the best checkpoint"
+        if (folder.adapter / LABELS).is_file() and adapter_labels(folder.adapter) != spec.task.labels:
+            yield f"adapter/{LABELS} has other labels than the data"
+        if (folder.adapter / ADAPTER_CONFIG).is_file():
+            spec.peft.check_description(read_description(folder.adapter), tuner.model)
+    except (UserError, ValueError, OSError, SafetensorError) as error:
+        yield f"adapter/: {error}"
+
+
+def _same_tensors(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(
+        a[key].shape == b[key].shape and torch.allclose(a[key].float(), b[key].float(), 1e-4, 1e-6) for key in a
+    )
+
+
+def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
+    try:
+        return trail.read(path), None
+    except (ValueError, LookupError, TypeError, UserError) as error:
+        return None, f"cannot be read: {type(error).__name__}: {error}"
+
+
+def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
+    """Return the hashes of the best checkpoint; on other devices than the CPU they are cut otherwise."""
+    if config["trainer"]["accelerator"] != "cpu" or not folder.best.is_file():
+        return None
+    try:
+        tensors = load_file(folder.best)
+        return hashes(tensors[name] for name in read.tensors)
+    except (ValueError, LookupError, TypeError, SafetensorError):
+        return []
+
+
+def _logged(file: Path) -> dict[str, set[float]]:
+    logged: dict[str, set[float]] = {}
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                for name, value in row.items():
+                    if value:
+                        logged.setdefault(name, set()).add(float(value))
+    except (OSError, ValueError, TypeError, csv.Error):  # gone, or changed by hand: its digest tells
+        return {}
+    return logged
+
+
+def _course(data: DataModule) -> Course:
+    of_epoch = data.steps_of_epoch()
+    limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
+    steps = min(limit for limit in limits if limit)
+    tokens = data.tokens_of("train")
+    batches = list(islice((batch for epoch in count() for batch in data.plan_of(epoch)), steps))
+    return Course(
+        steps=steps,
+        steps_of_epoch=of_epoch,
+        interval=data.validation_interval() // data.division.accumulate,
+        samples=np.cumsum([0, *(len(batch) for batch in batches)]),
+        tokens=np.cumsum([0, *(int(tokens[batch].sum()) for batch in batches)]),
+    )
+
+
+def _answers(folder: RunFolder, spec: RunSpec, data: DataModule, tuner: Tuner | None, split: str) -> Answers:
+    """Return what becomes of the predictions of `split`; without `tuner` none are computed anew."""
+    metric, file = spec.task.metric(), folder.predictions / f"{split}.jsonl"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
+        names: dict[str, float | None] = dict.fromkeys(spec.task.details(spec.task.metric()))
+    try:
+        rows = read_predictions(file)
+        spec.task.update(metric, rows)
+        scores = spec.task.details(metric)
+        faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
+        if tuner is not None and not faults:
+            faults += _computed_otherwise(rows, spec, data, tuner, split)
+        return Answers(split, {**scores}, [mask(fault) for fault in faults])
+    except FileNotFoundError:
+        return Answers(split, names, [])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Answers(split, names, [mask(f"cannot be scored: {error}")])
+
+
+def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: str) -> Iterator[str]:
+    examples = data.splits[split].examples
+    if len(rows) != len(examples):
+        yield f"{len(rows)} predictions for {len(examples)} examples"
+    for row, example in zip(rows, examples, strict=False):
+        if row["id"] != example.id:
+            yield f"'{row['id']}' stands where the data has '{example.id}'"
+            return
+        if row["gold"] != data.task.gold(example):
+            yield f"'{row['id']}' has other gold than the data"
+            return
+
+
+def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the first prediction that is not the most probable one; older runs keep no probabilities of the others."""
+    for row in rows:
+        if not _is_most_probable(row["predicted"], row["probability"], row.get("probabilities")):
+            yield f"'{row['id']}' is predicted otherwise than its probabilities say"
+            return
+
+
+def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> bool:
+    if isinstance(probabilities, list):
+        return all(map(_is_most_probable, predicted, probability, probabilities))
+    if not isinstance(probabilities, dict):
+        return True
+    own = probabilities.get(predicted, -1.0)
+    return bool(own == max(probabilities.values()) and abs(own - probability) <= 1e-6)
+
+
+def _computed_otherwise(
+    rows: Sequence[Mapping[str, Any]], spec: RunSpec, data: DataModule, tuner: Tuner, split: str
+) -> Iterator[str]:
+    """Yield the first of a few predictions, spread over the split, that the model of `tuner` does not make."""
+    members = data.splits[split]
+    chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, SAMPLE)})
+    most = _SAME_NUMBER if spec.trainer.precision == "32-true" else _SAME_NUMBER_IN_HALF
+    device = torch.device("cuda" if spec.trainer.accelerator == "gpu" else "cpu")
+    model = tuner.to(device).eval()
+    dtype = AUTOCAST.get(spec.trainer.precision)
+    for batch in in_order_of_length(members.encoded.lengths[chosen], spec.data.eval_batch_size):
+        places = [chosen[i] for i in batch]
+        collated = data.transfer_batch_to_device(
+            data.task.collate(members.examples, members.encoded, places), device, dataloader_idx=0
+        )
+        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            found = data.task.decode(model(collated), collated)
+        for place, again in zip(places, found, strict=True):
+            if not _is_near(rows[place], again, most):
+                yield f"the adapter predicts '{again['id']}' otherwise"
+                return
+
+
+def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
+    """Return whether two predictions are the same but for rounding, which may decide between equally probable ones."""
+    given, now = (_flat(one["probability"]) for one in (row, again))
+    labels, labels_now = (_flat(one["predicted"]) for one in (row, again))
+    if row.get("input") != again.get("input") or not len(given) == len(now) == len(labels) == len(labels_now):
+        return False
+    return all(
+        (p is None and q is None) or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
+        for p, q, a, b in zip(given, now, labels, labels_now, strict=True)
+    )
+
+
+def _flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
