@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", 
 
 NOT_READABLE = {
     "command": "how it was asked for",
-    "overrides.*": "how it was asked for",
+    "overrides": "how it was asked for",
     "started_at": "when, beside the order",
     "ended_at": "when, beside the order",
     "history.*.at": "when, beside the order",
@@ -38,11 +38,13 @@ NOT_READABLE = {
 }
 """Patterns of entries, and files, of which nothing here tells whether they are true, and what they say."""
 
-EVENTS = {
-    *("started", "resumed", "completed", "failed", "interrupted", "pruned", "validated"),
-    *("out of memory", "step left out", "not finite", "logger failed"),
-}
-"""What may happen to a run."""
+_OF_EVERY_RUN = ("started", "validated", "completed", "resumed", "interrupted", "failed", "pruned")
+"""Events that the course of a run is read off; others are what happened to it on the way."""
+_CLOCK = timedelta(minutes=5)
+"""By how much a clock may be put back while a run goes on."""
+
+_LOGGED = ("metrics.csv", "tables/")
+"""Files of a logger, which may fail without the run."""
 
 LATER_KEYS = ("selection.sha256", "data.splits.*.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
@@ -112,18 +114,20 @@ class _Claims:
         same_code: bool,
     ) -> None:
         self.record, self.spec, self.present, self.evidence, self.same_code = record, spec, present, evidence, same_code
-        self.unverified = [key for key in NOT_READABLE if not key.startswith("overrides") or record["overrides"]]
+        self.unverified = [*NOT_READABLE]
         events = [event["event"] for event in record["history"]]
         self.resumed = "resumed" in events
         self.skipped = "step left out" in events
         self.course: Course = evidence.course
+        self.logged = {} if "logger failed" in events else evidence.logged
 
     def files(self) -> Iterator[Cause]:
         """Every finished run has its files, and the record lists each of them, once."""
         listed = [file["path"] for file in self.record["files"]]
         for path in {path for path in listed if listed.count(path) > 1}:
             yield self._edited(f"files: {path} is listed twice", None, None)
-        for path in dict.fromkeys([*self.evidence.expected, *self.present]):
+        expected = [path for path in self.evidence.expected if self.logged or not path.startswith(_LOGGED)]
+        for path in dict.fromkeys([*expected, *self.present]):
             if path in listed:
                 continue
             if path in self.present:
@@ -161,12 +165,17 @@ class _Claims:
             expected[answers.split, "loss"] = None
             for fault in answers.faults:
                 yield Cause("edited", f"predictions/{answers.split}.jsonl", None, fault)
+        seen: set[tuple[str, str]] = set()
         for score in self.record["metrics"]:
             key, value = (score["split"], score["name"]), score["value"]
             what = " ".join(key)
             if key not in expected:
-                yield self._edited(f"{what} is twice there, or no score of this run", value, None)
+                if self.same_code or key in seen:
+                    yield self._edited(f"{what} is twice there, or no score of this run", value, None)
+                else:
+                    self.unverified.append(f"metrics: {what}")
                 continue
+            seen.add(key)
             follows = expected.pop(key)
             if follows not in (None, value):
                 yield self._edited(f"{what} does not follow from the predictions", value, follows)
@@ -176,39 +185,47 @@ class _Claims:
                 {what: {key: score[key] for key in ("checkpoint", "scorer")}},
                 {what: {"checkpoint": "best", "scorer": self.spec.task.scorer}},
             )
-        for key, value in expected.items():
-            yield self._edited(f"{' '.join(key)} is missing", None, value)
+        for (split, name), value in expected.items():
+            if self.same_code or name in ("loss", self.spec.task.selection.metric):
+                yield self._edited(f"{split} {name} is missing", None, value)
+            else:
+                self.unverified.append(f"metrics: {split} {name}")
 
     def history(self) -> Iterator[Cause]:
         """The events of the run, in order, from its start to its end, and its validations where they were due."""
         record, events = self.record, self.record["history"]
         names = [event["event"] for event in events]
-        if names[:1] != ["started"] or names[-1:] != ["completed"] or names.count("completed") > 1:
+        self.unverified += [f"history: {name}" for name in names if name not in _OF_EVERY_RUN]
+        if names[:1] != ["started"] or [name for name in names if name in _OF_EVERY_RUN][-1] != "completed":
             yield self._edited("history does not lead from the start to the end of a run", names[:1], names[-1:])
-        if self.same_code and (odd := [name for name in names if name not in EVENTS]):
-            yield self._edited("history: an event that no run has", odd[0], None)
+            return
+        end = names.index("completed")
         # what other ranks have noted comes in later
-        times = [event["at"] for event in events if "rank" not in event]
-        if (wrong := _out_of_order([record["started_at"], *times[:-1], record["ended_at"], *times[-1:]])) and (
-            not self.resumed or not _is_time(wrong)  # other machines have other clocks
-        ):
+        times = [event["at"] for event in events[:end] if "rank" not in event]
+        times = [record["started_at"], *times, record["ended_at"], *(event["at"] for event in events[end:])]
+        # a run that was gone on with may have been on machines whose clocks differ
+        if (wrong := _out_of_order(times)) and not (self.resumed and _is_time(wrong)):
             yield self._edited("started_at, ended_at and history are in no order", wrong, None)
         validated = [event for event in events if event["event"] == "validated"]
-        metric, steps = self.spec.task.selection.metric, [event["step"] for event in validated]
-        due = list(range(self.course.interval, record["cost"]["steps"] + 1, self.course.interval))
-        if not self.skipped and (sorted(set(steps)) if self.resumed else steps) != due:
-            yield self._edited("history: the steps of the validations", steps, due)
+        steps = [event["step"] for event in validated]
+        if self.resumed:  # what comes after the checkpoint that it went on from comes twice
+            steps = sorted({*steps})
+        due, last = self.course.interval, record["cost"]["steps"]
+        if not self.skipped and (steps != [due * (n + 1) for n in range(len(steps))] or last // due != len(steps)):
+            yield self._edited("history: the steps of the validations", steps, f"every {due} up to {last}")
+        metric = self.spec.task.selection.metric
         for event in validated:
+            what = f"history: {metric} after step {event['step']}"
             if event["of"] != self.course.steps:
                 yield self._edited("history: steps of the whole training", event["of"], self.course.steps)
-            if not self._is_logged(f"validation/{metric}", event[metric]):
-                yield self._edited(f"history: {metric} after step {event['step']} is not in metrics.csv", event[metric], None)
+            if not self.resumed and not self._is_logged(f"validation/{metric}", event[metric]):
+                yield self._edited(f"{what} is not in metrics.csv", event[metric], None)
 
     def selection(self) -> Iterator[Cause]:
         """The best checkpoint is the first of the best validations, and its weights are those of the trail."""
         record, selected, chosen = self.record, self.spec.task.selection, self.record["selection"]
         best = self.present.get("checkpoints/best.safetensors")
-        expected = {"metric": selected.metric, "split": "validation", "mode": selected.mode}
+        expected: dict[str, Any] = {"metric": selected.metric, "split": "validation", "mode": selected.mode}
         expected |= {key: chosen.get(key) for key in ("value", "epoch", "step")}
         expected |= {"sha256": best.sha256 if best else chosen.get("sha256")}
         step, of_epoch = chosen["step"], self.course.steps_of_epoch
@@ -241,14 +258,14 @@ class _Claims:
         if trail is not None and hashes is not None:
             for point in trail.points:
                 if point["step"] == step and point["hashes"] != hashes:
-                    yield Cause("edited", f"checkpoints/best.safetensors is not what trail.jsonl has after step {step}", None, None)
+                    what = f"checkpoints/best.safetensors is not what trail.jsonl has after step {step}"
+                    yield Cause("edited", what, None, None)
 
     def cost(self) -> Iterator[Cause]:
         """The steps of the budget, and of what was measured what does not contradict it or itself."""
         cost, course = self.record["cost"], self.course
-        may_stop = any(name != "progress" for name in self.evidence.callbacks)
         steps = cost["steps"]
-        if not (steps == course.steps or (may_stop and 0 < steps < course.steps)):
+        if not (steps == course.steps or (self.evidence.may_stop_early and 0 < steps < course.steps)):
             yield self._edited("cost.steps", steps, course.steps)
             return
         numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs")}
@@ -266,16 +283,16 @@ class _Claims:
         if self.resumed and self.record["environment"]["world_size"] > 1:
             self.unverified += ["cost.samples_per_second", "cost.tokens_per_second"]
             return
-        for key, counts, digits in (("samples", course.samples, 2), ("tokens", course.tokens, 1)):
+        for (key, digits), seen in zip((("samples", 2), ("tokens", 1)), course.seen(steps), strict=True):
             a_second = cost[f"{key}_per_second"]
-            if not _is_rate(a_second, int(counts[steps]), cost["train_seconds"], digits):
-                yield self._edited(f"cost.{key}_per_second is not {counts[steps]} in train_seconds", a_second, None)
+            if not _is_rate(a_second, seen, cost["train_seconds"], digits):
+                yield self._edited(f"cost.{key}_per_second is not {seen} in train_seconds", a_second, None)
 
     def trail(self) -> Iterator[Cause]:
         """A point of the trail wherever one is due."""
         if self.evidence.broken_trail:
             yield Cause("edited", "trail.jsonl", None, self.evidence.broken_trail)
-        if self.evidence.trail is None:
+        if self.evidence.trail is None or not 0 < self.record["cost"]["steps"] <= self.course.steps:
             return
         last, every = self.record["cost"]["steps"], self.spec.trainer.trail_every
         due = {0, last, *range(every, last + 1, every), *(2**n for n in range(last.bit_length()) if 2**n <= last)}
@@ -299,7 +316,7 @@ class _Claims:
 
     def _is_logged(self, name: str, value: Any) -> bool:
         """Return whether ``metrics.csv`` has the value too, where it has the metric at all; null stands for NaN."""
-        logged = self.evidence.logged.get(name)
+        logged = self.logged.get(name)
         if logged is None:
             return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         return value in logged if value is not None else any(not math.isfinite(one) for one in logged)
@@ -324,4 +341,5 @@ def _out_of_order(times: list[Any]) -> Any:
     """Return the first of `times` that is none, or earlier than the one before; None: all is in order."""
     if odd := [repr(time) for time in times if not _is_time(time)]:
         return odd[0]
-    return next((b for a, b in pairwise(times) if datetime.fromisoformat(a) > datetime.fromisoformat(b)), None)
+    moments = [datetime.fromisoformat(time) for time in times]
+    return next((str(b) for a, b in pairwise(moments) if a - b > _CLOCK), None)

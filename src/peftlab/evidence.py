@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +38,9 @@ from peftlab.sources import file_sha256
 from peftlab.tensor_files import load_into
 from peftlab.tuner import Tuner
 from peftlab.validation import checked
+
+_ONLY_SHOWS = "peftlab.callbacks.progress"
+"""Where the callbacks are that do nothing to a training."""
 
 SAMPLE = 32
 """How many predictions of each split are computed anew."""
@@ -78,10 +81,8 @@ class Course:
     steps_of_epoch: int
     interval: int
     """Optimiser steps between validations."""
-    samples: np.ndarray
-    """Examples seen up to each step, shape (steps + 1,)."""
-    tokens: np.ndarray
-    """Tokens seen up to each step, shape (steps + 1,)."""
+    seen: Callable[[int], tuple[int, int]]
+    """How many examples and tokens have been seen after so many steps."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ class Evidence:
     """Of the splits that the run was scored on, as far as their predictions are here."""
     environment: dict[str, Any]
     """Those entries of the section of the record that follow from the configuration."""
-    callbacks: list[str]
-    """The names of those that the run had beside its own: some may end a training early."""
+    may_stop_early: bool
+    """Whether there is a callback that may end the training before its budget."""
     method: dict[str, Any]
     """The section of the record, without the size of the adapter."""
     adapter: list[str]
@@ -110,6 +111,33 @@ class Evidence:
     """The hashes of the best checkpoint's tensors, in the order of the trail; None: they are not to be compared."""
     logged: dict[str, set[float]]
     """By name of a metric, all the values in ``metrics.csv``."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The trained model, for computing a few predictions anew."""
+
+    tuner: Tuner
+    spec: RunSpec
+    near: float
+    """How far a probability may be from the recorded one."""
+
+    def predicts_otherwise(self, rows: Sequence[Mapping[str, Any]], data: DataModule, split: str) -> Iterator[str]:
+        """Yield the first of a few predictions, spread over the split, that the model does not make."""
+        members, trainer = data.splits[split], self.spec.trainer
+        chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, SAMPLE)})
+        device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
+        model, dtype = self.tuner.to(device).eval(), AUTOCAST.get(trainer.precision)
+        for batch in in_order_of_length(members.encoded.lengths[chosen], data.spec.eval_batch_size):
+            places = [chosen[i] for i in batch]
+            collated = data.task.collate(members.examples, members.encoded, places)
+            collated = data.transfer_batch_to_device(collated, device, dataloader_idx=0)
+            with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                again = data.task.decode(model(collated), collated)
+            for place, one in zip(places, again, strict=True):
+                if not _is_near(rows[place], one, self.near):
+                    yield f"the adapter predicts '{one['id']}' otherwise"
+                    return
 
 
 def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evidence:
@@ -133,9 +161,11 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evide
         store_and_compile(tuner.model, replace(spec.trainer, compile=False))
         method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
         adapter = list(_adapter(folder, spec, pretrained, tuner))
+        in_half = config["trainer"]["precision"] != "32-true"
+        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER)
         read, fault = _read_trail(folder.trail)
         splits = [split for split in data.evaluated if split != "train"]
-        has_csv = any(str(node.get("_target_", "")).endswith(".MetricsCsv") for node in config["logger"].values())
+        has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
         expected = [CONFIG, PACKAGES, f"adapter/{ADAPTER_WEIGHTS}", f"adapter/{ADAPTER_CONFIG}", f"adapter/{LABELS}"]
         expected += ["checkpoints/best.safetensors", "trail.jsonl", *(f"predictions/{split}.jsonl" for split in splits)]
         if has_csv:
@@ -145,9 +175,9 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evide
             expected=expected,
             data=data.describe(),
             course=_course(data),
-            answers=[_answers(folder, spec, data, None if adapter else tuner, split) for split in splits],
+            answers=[_answers(folder, data, split, None if adapter else model) for split in splits],
             environment=_environment(config),
-            callbacks=list(config["callbacks"]),
+            may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
             method=method,
             adapter=adapter,
             trail=read,
@@ -208,7 +238,12 @@ def _same_tensors(one: Path, other: Path) -> bool:
 
 def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
     try:
-        return trail.read(path), None
+        read = trail.read(path)
+        for point in read.points if read else ():
+            if not isinstance(point["step"], int) or len(point["hashes"]) != len(read.tensors) or not read.tensors:
+                raise ValueError(f"no point of a trail: {point['step']}")
+            float(point["loss"] or 0)
+        return read, None
     except (ValueError, LookupError, TypeError, UserError) as error:
         return None, f"cannot be read: {type(error).__name__}: {error}"
 
@@ -237,35 +272,43 @@ def _logged(file: Path) -> dict[str, set[float]]:
     return logged
 
 
+def _is_of(node: Mapping[str, Any], module: str) -> bool:
+    """Return whether a section of the configuration is of a class of `module`."""
+    return str(node.get("_target_")).rpartition(".")[0] == module
+
+
 def _course(data: DataModule) -> Course:
     of_epoch = data.steps_of_epoch()
     limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
-    steps = min(limit for limit in limits if limit)
     tokens = data.tokens_of("train")
-    batches = list(islice((batch for epoch in count() for batch in data.plan_of(epoch)), steps))
+
+    def seen(steps: int) -> tuple[int, int]:
+        epochs, rest = divmod(steps, of_epoch)
+        begun = [example for batch in data.plan_of(epochs)[:rest] for example in batch]
+        return epochs * len(tokens) + len(begun), int(epochs * tokens.sum() + tokens[begun].sum())
+
     return Course(
-        steps=steps,
+        steps=min(limit for limit in limits if limit),
         steps_of_epoch=of_epoch,
         interval=data.validation_interval() // data.division.accumulate,
-        samples=np.cumsum([0, *(len(batch) for batch in batches)]),
-        tokens=np.cumsum([0, *(int(tokens[batch].sum()) for batch in batches)]),
+        seen=seen,
     )
 
 
-def _answers(folder: RunFolder, spec: RunSpec, data: DataModule, tuner: Tuner | None, split: str) -> Answers:
-    """Return what becomes of the predictions of `split`; without `tuner` none are computed anew."""
-    metric, file = spec.task.metric(), folder.predictions / f"{split}.jsonl"
+def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | None) -> Answers:
+    """Return what becomes of the predictions of `split`; without a model none are computed anew."""
+    task, file = data.task, folder.predictions / f"{split}.jsonl"
+    metric = task.metric()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
-        names: dict[str, float | None] = dict.fromkeys(spec.task.details(spec.task.metric()))
+        names: dict[str, float | None] = dict.fromkeys(task.details(task.metric()))
     try:
         rows = read_predictions(file)
-        spec.task.update(metric, rows)
-        scores = spec.task.details(metric)
+        task.update(metric, rows)
         faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
-        if tuner is not None and not faults:
-            faults += _computed_otherwise(rows, spec, data, tuner, split)
-        return Answers(split, {**scores}, [mask(fault) for fault in faults])
+        if model is not None and not faults:
+            faults += model.predicts_otherwise(rows, data, split)
+        return Answers(split, {**task.details(metric)}, [mask(fault) for fault in faults])
     except FileNotFoundError:
         return Answers(split, names, [])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -280,7 +323,7 @@ def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: 
         if row["id"] != example.id:
             yield f"'{row['id']}' stands where the data has '{example.id}'"
             return
-        if row["gold"] != data.task.gold(example):
+        if row["gold"] != json.loads(json.dumps(data.task.gold(example))):
             yield f"'{row['id']}' has other gold than the data"
             return
 
@@ -302,29 +345,6 @@ def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> b
     return bool(own == max(probabilities.values()) and abs(own - probability) <= 1e-6)
 
 
-def _computed_otherwise(
-    rows: Sequence[Mapping[str, Any]], spec: RunSpec, data: DataModule, tuner: Tuner, split: str
-) -> Iterator[str]:
-    """Yield the first of a few predictions, spread over the split, that the model of `tuner` does not make."""
-    members = data.splits[split]
-    chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, SAMPLE)})
-    most = _SAME_NUMBER if spec.trainer.precision == "32-true" else _SAME_NUMBER_IN_HALF
-    device = torch.device("cuda" if spec.trainer.accelerator == "gpu" else "cpu")
-    model = tuner.to(device).eval()
-    dtype = AUTOCAST.get(spec.trainer.precision)
-    for batch in in_order_of_length(members.encoded.lengths[chosen], spec.data.eval_batch_size):
-        places = [chosen[i] for i in batch]
-        collated = data.transfer_batch_to_device(
-            data.task.collate(members.examples, members.encoded, places), device, dataloader_idx=0
-        )
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-            found = data.task.decode(model(collated), collated)
-        for place, again in zip(places, found, strict=True):
-            if not _is_near(rows[place], again, most):
-                yield f"the adapter predicts '{again['id']}' otherwise"
-                return
-
-
 def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
     """Return whether two predictions are the same but for rounding, which may decide between equally probable ones."""
     given, now = (_flat(one["probability"]) for one in (row, again))
@@ -332,7 +352,8 @@ def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> b
     if row.get("input") != again.get("input") or not len(given) == len(now) == len(labels) == len(labels_now):
         return False
     return all(
-        (p is None and q is None) or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
+        (p is None and q is None)
+        or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
         for p, q, a, b in zip(given, now, labels, labels_now, strict=True)
     )
 

@@ -28,7 +28,7 @@ from peftlab import runs
 from peftlab.atomic_files import replacing
 from peftlab.callbacks import trail
 from peftlab.callbacks.trail import Fork
-from peftlab.claims import Cause, Findings, Kind
+from peftlab.claims import NOT_READABLE, Cause, Findings, Kind
 from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
@@ -134,7 +134,8 @@ class Verdict:
             if len(causes) > _CAUSES_TOLD:
                 lines.append(f"{kind}: and {len(causes) - _CAUSES_TOLD} more")
         if self.unverified:
-            lines.append(f"unverified: {', '.join(self.unverified)}")
+            reasons = dict.fromkeys(NOT_READABLE.get(entry, entry) for entry in self.unverified)
+            lines.append(f"unverified: {'; '.join(reasons)}")
             lines.append("a consistent forgery cannot be told from a run by reading: training it again tells")
         return "\n".join(lines)
 

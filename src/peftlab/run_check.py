@@ -30,8 +30,7 @@ from peftlab.one_run import surroundings
 from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
 from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES, read_predictions
-from peftlab.sources import file_sha256
+from peftlab.runs import CONFIG, PACKAGES
 
 NOT_COMPARABLE = {
     "status": "the run did not reach its end",
@@ -64,6 +63,8 @@ def check(folder: RunFolder) -> Findings:
         return _checked(folder)
     except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{folder.path}: lacks what a run has ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or folder.path}: cannot be read ({error.strerror})") from error
 
 
 def _checked(folder: RunFolder) -> Findings:
