@@ -83,6 +83,7 @@ class TestReproduce:
         assert verdict.because.startswith("trail (8 points), trained weights, predictions and scores came out the same")
         again = Path("reproductions/ner-files-lora/original")
         assert verdict.again == str(again)
+        assert check(RunFolder(RunRecord.load(again))).causes == []
         for name in ("adapter/adapter_model.safetensors", "predictions/test.jsonl", "trail.jsonl"):
             assert (again / name).read_bytes() == (copy / name).read_bytes()
         assert RunRecord.load(again).data["metrics"] == finished.data["metrics"]
