@@ -8,17 +8,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from peftlab import backbone, checkpoints
 from peftlab.atomic_files import is_torn
-from peftlab.backbone import Pretrained
 from peftlab.callbacks import trail
 from peftlab.callbacks.trail import TrailOf, hashes
 from peftlab.config import RunSpec
@@ -29,9 +28,8 @@ from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
 from peftlab.masking import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
-from peftlab.one_run import adopt, build_tuner, save_adapter, seed_everything, store_and_compile
+from peftlab.one_run import adopt, build_tuner, seed_everything, store_and_compile
 from peftlab.process_state import restored
-from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG, PACKAGES, read_predictions
 from peftlab.sources import file_sha256
@@ -160,22 +158,18 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evide
         adopt(spec, tuner)
         store_and_compile(tuner.model, replace(spec.trainer, compile=False))
         method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
-        adapter = list(_adapter(folder, spec, pretrained, tuner))
+        adapter = list(_adapter(folder, spec, tuner))
         in_half = config["trainer"]["precision"] != "32-true"
-        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER)
+        is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
+        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
         read, fault = _read_trail(folder.trail)
         splits = [split for split in data.evaluated if split != "train"]
         has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
-        expected = [CONFIG, PACKAGES, f"adapter/{ADAPTER_WEIGHTS}", f"adapter/{ADAPTER_CONFIG}", f"adapter/{LABELS}"]
-        expected += ["checkpoints/best.safetensors", "trail.jsonl", *(f"predictions/{split}.jsonl" for split in splits)]
-        if has_csv:
-            tables = spec.task.tables(spec.task.metric())
-            expected += ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
         return Evidence(
-            expected=expected,
+            expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
             data=data.describe(),
             course=_course(data),
-            answers=[_answers(folder, data, split, None if adapter else model) for split in splits],
+            answers=[_answers(folder, data, split, model) for split in splits],
             environment=_environment(config),
             may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
             method=method,
@@ -208,42 +202,47 @@ def files(folder: Path, listed: Sequence[str]) -> dict[str, File]:
     return present
 
 
-def _adapter(folder: RunFolder, spec: RunSpec, pretrained: Pretrained, tuner: Tuner) -> Iterator[str]:
+def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
     """Give `tuner` the trained weights, and yield what of the adapter is not what the best checkpoint is saved as."""
+    has_weights = (folder.adapter / ADAPTER_WEIGHTS).is_file()
     try:
-        if not folder.best.is_file():
+        if folder.best.is_file():
+            load_into(tuner.trained(), folder.best)
+            tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
+            if has_weights and not _holds(folder.adapter, spec.peft.saved(tuner.model), spec.peft.written(tuner.model)):
+                yield "adapter/ does not hold the weights of the best checkpoint"
+        elif has_weights:
             spec.peft.load(tuner.model, folder.adapter)
-            return
-        load_into(tuner.trained(), folder.best)
-        with TemporaryDirectory() as name:
-            again = RunFolder(RunRecord(Path(name), {}))
-            save_adapter(spec, pretrained, tuner, again)
-            for file in sorted(again.adapter.glob("*.safetensors")):
-                if (folder.adapter / file.name).is_file() and not _same_tensors(folder.adapter / file.name, file):
-                    yield f"adapter/{file.name} is not that of the best checkpoint"
         if (folder.adapter / LABELS).is_file() and adapter_labels(folder.adapter) != spec.task.labels:
             yield f"adapter/{LABELS} has other labels than the data"
         if (folder.adapter / ADAPTER_CONFIG).is_file():
             spec.peft.check_description(read_description(folder.adapter), tuner.model)
     except (UserError, ValueError, OSError, SafetensorError) as error:
-        yield f"adapter/: {error}"
+        yield f"adapter/, or the best checkpoint: {error}"
 
 
-def _same_tensors(one: Path, other: Path) -> bool:
-    a, b = load_file(one), load_file(other)
-    return a.keys() == b.keys() and all(
-        a[key].shape == b[key].shape and torch.allclose(a[key].float(), b[key].float(), 1e-4, 1e-6) for key in a
+def _holds(folder: Path, needed: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> bool:
+    """Return whether the adapter in `folder`, of one file or several, has what it needs, as it is written."""
+    stored = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    return needed.keys() <= stored.keys() <= written.keys() and all(
+        tensor.shape == written[name].shape
+        and torch.allclose(tensor.float(), written[name].detach().cpu().float(), 1e-4, 1e-6)
+        for name, tensor in stored.items()
     )
 
 
 def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
+    """Return the trail, or what is wrong with it; neither where there is none."""
     try:
-        read = trail.read(path)
-        for point in read.points if read else ():
-            if not isinstance(point["step"], int) or len(point["hashes"]) != len(read.tensors) or not read.tensors:
+        if (whole := trail.read(path)) is None:
+            return None, None
+        for point in whole.points:
+            if not isinstance(point["step"], int) or len(point["hashes"]) != len(whole.tensors):
                 raise ValueError(f"no point of a trail: {point['step']}")
             float(point["loss"] or 0)
-        return read, None
+        if not whole.points:
+            raise ValueError("it has no points")
+        return whole, None
     except (ValueError, LookupError, TypeError, UserError) as error:
         return None, f"cannot be read: {type(error).__name__}: {error}"
 
@@ -270,6 +269,17 @@ def _logged(file: Path) -> dict[str, set[float]]:
     except (OSError, ValueError, TypeError, csv.Error):  # gone, or changed by hand: its digest tells
         return {}
     return logged
+
+
+def _expected(splits: Sequence[str]) -> list[str]:
+    adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS)]
+    predictions = [f"predictions/{split}.jsonl" for split in splits]
+    return [CONFIG, PACKAGES, *adapter, "checkpoints/best.safetensors", "trail.jsonl", *predictions]
+
+
+def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:
+    tables = spec.task.tables(spec.task.metric())
+    return ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
 
 
 def _is_of(node: Mapping[str, Any], module: str) -> bool:
@@ -352,7 +362,7 @@ def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> b
     if row.get("input") != again.get("input") or not len(given) == len(now) == len(labels) == len(labels_now):
         return False
     return all(
-        (p is None and q is None)
+        (p is None and q is None and a == b)
         or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
         for p, q, a, b in zip(given, now, labels, labels_now, strict=True)
     )
