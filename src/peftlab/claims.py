@@ -196,7 +196,9 @@ class _Claims:
         record, events = self.record, self.record["history"]
         names = [event["event"] for event in events]
         self.unverified += [f"history: {name}" for name in names if name not in _OF_EVERY_RUN]
-        if names[:1] != ["started"] or [name for name in names if name in _OF_EVERY_RUN][-1] != "completed":
+        of_every_run = [name for name in names if name in _OF_EVERY_RUN]
+        once = of_every_run.count("started") == of_every_run.count("completed") == 1
+        if not once or (names[0], of_every_run[-1]) != ("started", "completed"):
             yield self._edited("history does not lead from the start to the end of a run", names[:1], names[-1:])
             return
         end = names.index("completed")
