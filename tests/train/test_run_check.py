@@ -6,7 +6,6 @@ import copy as copying
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,24 +112,26 @@ class TestEveryEntry:
     """The contract: no entry of the record, and no file of the run, can be changed without a word."""
 
     @pytest.fixture
-    def quick(self, finished, monkeypatch) -> None:
-        """Gather what does not come from the record once."""
-        for module, name in ((run_check, "code_state"), (run_check, "installed_packages")):
-            monkeypatch.setattr(module, name, cache(getattr(module, name)))
-        gathered = []
+    def once(self, monkeypatch) -> Callable[..., None]:
+        """Have functions of a module give their first result for ever."""
 
-        def gather(*arguments: Any) -> Any:
-            gathered[:] = gathered or [gather_once(*arguments)]
-            return gathered[0]
+        def once_(module: Any, *names: str) -> None:
+            for name in names:
+                monkeypatch.setattr(module, name, first_of(getattr(module, name)))
 
-        gather_once = run_check.evidence.gather
-        monkeypatch.setattr(run_check.evidence, "gather", gather)
+        once_(run_check, "code_state", "installed_packages", "surroundings")
+        once_(run_check.evidence, "gather")  # it takes nothing from the record
+        return once_
 
-    def test_of_the_record(self, copy, quick):
+    @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+    def test_of_the_record(self, copy, once, every):
+        once(run_check, "here", "validate")
+        once(run_check.backbone, "fetch")
+        once(RunFolder, "read_config")
         record = read(copy)
         assert findings(copy).causes == []
         silent = []
-        for path, value in changes(record, ()):
+        for path, value in list(changes(record, ()))[::every]:
             changed = with_value(record, path, value)
             write(copy, changed)
             try:
@@ -145,7 +146,7 @@ class TestEveryEntry:
             *("cost.wall_seconds", "cost.peak_memory_gib", "cost.train_flops"),
         }
 
-    def test_of_the_files(self, copy, finished, quick):
+    def test_of_the_files(self, copy, once):
         for path in sorted(path for path in copy.rglob("*") if path.is_file() and path.name not in UNKNOWABLE):
             before = path.read_bytes()
             path.unlink()
@@ -154,6 +155,16 @@ class TestEveryEntry:
             assert findings(copy).causes, f"{path} is longer"
             path.write_bytes(before)
         assert findings(copy).causes == []
+
+
+def first_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    results: list[Any] = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        results[:] = results or [function(*arguments, **options)]
+        return results[0]
+
+    return call
 
 
 def changes(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
