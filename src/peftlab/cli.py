@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "reproduce",
         parents=[finished],
-        help="train a run again: identical, equivalent, different or not comparable, and why",
+        help="train a run again: identical, equivalent, different, incomplete or not comparable, and why",
         description="The exit code is 0 only where the verdict is identical or equivalent.",
     )
     command.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
