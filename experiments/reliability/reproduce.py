@@ -92,7 +92,8 @@ class Folder(NamedTuple):
 
         record = json.loads((self.path / "record.json").read_text())
         for file in record["files"]:
-            file["sha256"] = file_sha256(self.path / file["path"])
+            path = self.path / file["path"]
+            file |= {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         known, config = record["identity"], yaml.safe_load((self.path / "config.yaml").read_text())
         record["identity"] = identity(config, known["data_sha256"], known["weights_sha256"])
         record["run_id"] = run_id_of(record["identity"])

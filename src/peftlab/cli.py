@@ -99,7 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("resume", parents=[finished], help="go on with a run that was interrupted or killed")
     command.set_defaults(command=_resume)
 
-    command = commands.add_parser("evaluate", parents=[finished], help="score a run anew, and compare with its record")
+    command = commands.add_parser(
+        "evaluate",
+        parents=[finished],
+        help="score a run anew, and compare with its record",
+        description="The exit code is 1 where a score is not that of the record, to the last digit.",
+    )
     command.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
     command.add_argument(
         "--split",
@@ -132,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "reproduce",
         parents=[finished],
-        help="train a run again: identical, equivalent, different or not comparable, and why",
+        help="train a run again: identical, equivalent, different, incomplete or not comparable, and why",
         description="The exit code is 0 only where the verdict is identical or equivalent.",
     )
     command.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
@@ -229,7 +234,13 @@ def _evaluate(given: argparse.Namespace) -> None:
         document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores}
         document |= {"lost": found.lost, "elsewhere": elsewhere}
         print(json.dumps(document, indent=2, ensure_ascii=False))
-        return
+    else:
+        _print_scores(run, found)
+    if found.equal is False:
+        sys.exit(1)
+
+
+def _print_scores(run: Any, found: Any) -> None:
     print(f"run: {run.folder.path}")
     lines = [["split", "score", "recorded", "now", ""]]
     for score in found.scores:
@@ -240,7 +251,9 @@ def _evaluate(given: argparse.Namespace) -> None:
     for split, counts in found.lost.items():
         print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
     if found.equal is not None:
-        print("equal to the record to the last digit" if found.equal else "not equal to the record")
+        surroundings = ", and the surroundings are not those of the run: the last digits may differ"
+        differs = f"not equal to the record{surroundings if found.elsewhere else ''}"
+        print("equal to the record to the last digit" if found.equal else differs)
     for key, (then, here) in found.elsewhere.items():
         print(f"not as in the run: {key}: {here}, was {then}")
 

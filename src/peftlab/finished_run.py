@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -21,9 +22,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from peftlab import backbone, runs
+from peftlab import backbone, evidence, runs
 from peftlab.backbone import check_length, positions
 from peftlab.callbacks.predictions import Predictions
+from peftlab.claims import hold
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import form_of
@@ -32,13 +34,15 @@ from peftlab.data.splits import file_of, named_for
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DataError, SourceError, UserError
 from peftlab.hardware import AUTOCAST
+from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
 from peftlab.one_run import build_tuner, describe, score, store_and_compile
 from peftlab.process_state import restored
-from peftlab.record import RunRecord
+from peftlab.record import RunRecord, code_state, identity
 from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG
+from peftlab.sources import file_sha256
 from peftlab.tasks.task import Batch
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
@@ -126,6 +130,8 @@ class FinishedRun:
                 "one. `peftlab runs` shows which are."
             )
         config = folder.read_config(unused=("callbacks", "logger"))
+        self._config = deepcopy(config)
+        _hold(folder, config)
         config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
         config["task"]["selection"] |= {"mode": None}  # the best checkpoint is chosen, whatever direction that went
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
@@ -134,6 +140,8 @@ class FinishedRun:
             config["trainer"] |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
         self.spec = validate(config)
         self.spec.task.learn_labels({"train": []}, self.spec.data.labels)
+        if (labels := adapter_labels(folder.adapter)) is not None and labels != self.spec.task.labels:
+            raise UserError(_not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.pretrained = backbone.fetch(self.spec.model)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
@@ -282,7 +290,7 @@ class FinishedRun:
         compared with those of the run. The folder appears when it is whole.
 
         Raises:
-            UserError: `folder` is there and not empty, or the method cannot be merged.
+            UserError: `folder` is there and not empty, the method cannot be merged, or the record contradicts the run.
             RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
         """
         folder = Path(folder)
@@ -291,6 +299,8 @@ class FinishedRun:
         spec, tuner = self.spec, self._build()  # of its own: merging uses it up
         data = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
         data.load()
+        if doubt := self._doubt(data):
+            log.warning("the model card has no scores: %s", doubt)
         expected = list(self._logits(tuner.model, data))
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
@@ -306,13 +316,32 @@ class FinishedRun:
             if not difference <= MERGE_TOLERANCE:
                 raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
             origin, licence = self.pretrained.origin, self._model_licence
-            card = model_card(self.record.data, head.model, head.pipeline, origin, licence, difference)
+            card = model_card(self.record.data, head.model, head.pipeline, origin, licence, difference, doubt)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             folder.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Exported(folder, difference)
+
+    def _doubt(self, data: DataModule) -> str | None:
+        """Return why the scores of the record cannot be held against the run; None: they have been.
+
+        Raises:
+            UserError: they contradict it.
+        """
+        record = self.record.data
+        if record["status"] != "completed":
+            return f"the run is {record['status']}"
+        if data.sha256 != record["identity"]["data_sha256"]:
+            return f"{data.origin} is not what the run was trained and scored on any more"
+        present = evidence.files(self.folder.path, [file["path"] for file in record["files"]])
+        gathered = evidence.gather(self.folder, self.spec, self._config)
+        findings = hold(record, self.spec, present, gathered, same_code=record["code"] == code_state())
+        if findings.causes:
+            raise UserError(_not_of_the_record(self.folder, findings.causes[0].what, "what its files and data say"))
+        gone = [file["path"] for file in record["files"] if file["path"] not in present]
+        return f"{gone[0]} is gone, by which they could be checked" if gone else None
 
     def _exported_tokenizer(self, model: nn.Module) -> PreTrainedTokenizerBase:
         """Return the tokenizer, which knows how many tokens `model` takes: a pipeline that truncates asks it."""
@@ -368,6 +397,39 @@ class FinishedRun:
     def _elsewhere(self, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
         then, now = self.record.data["environment"], describe(self.spec, data, tuner)["environment"]
         return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
+
+
+def _hold(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Check that configuration and adapter are those that the record tells of; say so where it tells nothing of them.
+
+    Raises:
+        UserError: they are not.
+    """
+    record = folder.record.data
+    try:
+        recorded = record["identity"]
+        listed = {file["path"]: file["sha256"] for file in record["files"]}
+        now = identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"]
+        # what is masked in the file as a secret has another value in the identity
+        if now != recorded["config_sha256"] and listed.get(CONFIG) != file_sha256(folder.path / CONFIG):
+            raise UserError(_not_of_the_record(folder, CONFIG, "the configuration of its record"))
+        own = sorted(path.relative_to(folder.path).as_posix() for path in folder.adapter.iterdir())
+        if not any(name in listed for name in own):
+            log.warning("%s: its record has no digests of the adapter: it is taken as it is", folder.path)
+            return
+        for name in dict.fromkeys([*own, *(name for name in listed if name.startswith("adapter/"))]):
+            file = folder.path / name
+            if not file.is_file() or file_sha256(file) != listed.get(name):
+                raise UserError(_not_of_the_record(folder, name, "what the run has left there"))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder.path}: lacks what a run has ({type(error).__name__}: {error})") from error
+
+
+def _not_of_the_record(folder: RunFolder, what: str, expected: str) -> str:
+    return (
+        f"{folder.path}: {what} is not {expected}: it was changed after the run. Put back what the run has left, or "
+        f"train it again with `peftlab reproduce {folder.path}`, which says all that differs"
+    )
 
 
 def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:

@@ -13,6 +13,7 @@ def model_card(
     model_origin: str,
     model_licence: str | None,
     largest_difference: float,
+    doubt: str | None,
 ) -> str:
     """Return the Markdown of the card.
 
@@ -23,14 +24,10 @@ def model_card(
         model_origin: where the pretrained model came from.
         model_licence: its licence, where that is known.
         largest_difference: between the logits of the exported model and those of the run.
+        doubt: why the scores of the record could not be checked, and are left out; None: they have been.
     """
     data, method, identity = record["data"], record["method"], record["identity"]
     rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
-    scores = "\n".join(
-        f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
-        for score in record["metrics"]
-        if score["checkpoint"] == "best"
-    )
     return f"""\
 ---
 library_name: transformers
@@ -55,13 +52,25 @@ model, tokenizer = {model_class}.from_pretrained("."), AutoTokenizer.from_pretra
 - **Licence of the pretrained model**: {model_licence or "not known"}
 - **Labels**: {", ".join(data["labels"])}
 
-| split | score | value | scorer |
-|---|---|---|---|
-{scores}
+{_scores(record) if doubt is None else f"The scores of the run are left out: {doubt}."}
 
-The scores are those of the run, computed in {record["environment"]["precision"]}. The logits of this model and those of
-the run's, both in fp32 on the validation split, differ by at most {largest_difference:.2g}.
+The logits of this model and those of the run's, both in fp32 on the validation split, differ by at most
+{largest_difference:.2g}.
 
 Made by peftlab {record["code"]["version"]} on {record["started_at"][:10]}: run {record["run_id"]}, identity
 {identity["sha256"]}.
 """
+
+
+def _scores(record: Mapping[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
+        for score in record["metrics"]
+        if score["checkpoint"] == "best"
+    )
+    return f"""\
+| split | score | value | scorer |
+|---|---|---|---|
+{rows}
+
+The scores are those of the run, computed in {record["environment"]["precision"]}; they follow from its predictions."""

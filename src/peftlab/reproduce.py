@@ -5,14 +5,19 @@ The verdict is one of
 - identical: the trail, the trained weights, the predictions, the scores are the same, bit for bit;
 - equivalent: they are not, but code, packages or the machine differ, and the scores lie within a stated spread;
 - different: the folder contradicts its record, the scores lie outside, or nothing explains other bits;
+- incomplete: it was not trained again, and files are gone by which the record could be checked;
 - not comparable: configuration, data or weights are not those of the record, or it was not trained to its end.
+
+Without training again, a verdict only says that folder and record do not contradict each other. A forgery that is
+consistent in itself, its predictions, scores, weights and digests changed alike, cannot be told from a run by reading;
+training the run again tells it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,6 +28,7 @@ from peftlab import runs
 from peftlab.atomic_files import replacing
 from peftlab.callbacks import trail
 from peftlab.callbacks.trail import Fork
+from peftlab.claims import NOT_READABLE, Cause, Findings, Kind
 from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
@@ -31,15 +37,12 @@ from peftlab.one_run import run
 from peftlab.process_state import restored
 from peftlab.record import FILE_NAME as RECORD
 from peftlab.record import RunRecord, claim_folder, deciding_part, sha256_of
-from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, Cause, Kind, check, here
+from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, check, here
 from peftlab.run_folder import RunFolder
-from peftlab.runs import read_predictions
+from peftlab.runs import VERDICTS, read_predictions
 from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
-
-FILE_NAME = "reproduction.json"
-"""Beside the record: a list of verdicts, the newest last."""
 
 ROOT = Path("reproductions")
 """Where runs are trained again: not among the runs, whose table and starts of ids they would crowd."""
@@ -50,7 +53,7 @@ SPREAD = 0.01
 FEWEST_SEEDS = 3
 """Runs that differ in the seed alone; their range then takes the place of `SPREAD`."""
 
-Outcome = Literal["identical", "equivalent", "different", "not comparable"]
+Outcome = Literal["identical", "equivalent", "different", "incomplete", "not comparable"]
 
 _ADAPTER, _TRAIL = f"adapter/{ADAPTER_WEIGHTS}", "trail.jsonl"
 _PREDICTIONS = ("predictions/validation.jsonl", "predictions/test.jsonl")
@@ -92,6 +95,9 @@ class Verdict:
     at: str
     causes: list[Cause]
     """Everything that is not as it was, or not as the record says; in the order of `Kind`, what came of it last."""
+    unverified: list[str]
+    """Entries of the record, and files, of which nothing tells whether they are true; none where it was trained again,
+    which tells of all that decides a result."""
     scores: list[Score]
     """Empty where it was not trained again."""
     allowed_from: str
@@ -127,6 +133,10 @@ class Verdict:
             lines += [f"{kind}: {c.what}: {_short(c.then)} -> {_short(c.now)}" for c in causes[:_CAUSES_TOLD]]
             if len(causes) > _CAUSES_TOLD:
                 lines.append(f"{kind}: and {len(causes) - _CAUSES_TOLD} more")
+        if self.unverified:
+            reasons = dict.fromkeys(NOT_READABLE.get(entry, entry) for entry in self.unverified)
+            lines.append(f"unverified: {'; '.join(reasons)}")
+            lines.append("a consistent forgery cannot be told from a run by reading: training it again tells")
         return "\n".join(lines)
 
 
@@ -157,31 +167,29 @@ def reproduce(
     folder.check_usable(runs.read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")
-    try:
-        causes = check(folder)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder.path}: lacks what a run has ({type(error).__name__}: {error})") from error
+    findings = check(folder)
     again = None
-    if not check_only and not any(cause.kind in NOT_COMPARABLE for cause in causes):
+    if not check_only and not any(cause.kind in NOT_COMPARABLE for cause in findings.causes):
         again = _train(folder, None if out is None else Path(out))
-    verdict = judge(folder, causes, again, spread)
-    _keep(verdict, folder.path / FILE_NAME)
+    verdict = judge(folder, findings, again, spread)
+    _keep(verdict, folder.path / VERDICTS)
     return verdict
 
 
-def judge(folder: RunFolder, causes: Sequence[Cause], again: RunRecord | None, spread: float | None = None) -> Verdict:
+def judge(folder: RunFolder, findings: Findings, again: RunRecord | None, spread: float | None = None) -> Verdict:
     """Return the verdict on the run in `folder`.
 
     Args:
-        causes: what `check` has found.
+        folder: of the run.
+        findings: of `check`.
         again: of its repetition; None: there is none.
         spread: see `reproduce`.
     """
     fork, points = _trails(folder, again)
     results = list(_results(folder, again)) if again else []
-    causes = [*causes, *_pieces(folder, again)] if again else causes
+    causes = [*findings.causes, *(_pieces(folder, again) if again else ())]
     scores, allowed_from = _scores(folder, again, spread) if again else ([], "")
-    outcome, because = _decide(folder, list(causes), results, scores, fork, points, again is not None)
+    outcome, because = _decide(folder, causes, results, scores, fork, points, again is not None)
     kinds = get_args(Kind)
     return Verdict(
         verdict=outcome,
@@ -190,6 +198,7 @@ def judge(folder: RunFolder, causes: Sequence[Cause], again: RunRecord | None, s
         again=str(again.folder) if again else None,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         causes=sorted([*causes, *results], key=lambda cause: kinds.index(cause.kind)),
+        unverified=[] if again else findings.unverified,
         scores=scores,
         allowed_from=allowed_from,
         fork=fork,
@@ -215,6 +224,9 @@ def _decide(
         if trained and not any(cause.what in _LEFT_THE_SAME for cause in results):
             because += "; training again gave the files whose digests the record has"
         return "different", because
+    if "gone" in kinds and not trained:
+        gone = _listed(cause.what for cause in causes if cause.kind == "gone")
+        return "incomplete", f"nothing contradicts the record, but what would show it is not here any more: {gone}"
     surroundings = _listed(kind for kind in SURROUNDINGS if kind in kinds)
     elsewhere = f"in other surroundings ({surroundings})" if surroundings else ""
     if not trained:

@@ -1,26 +1,32 @@
 """Is a run what its record says, and is here what it was made from? All that can be told without training it again.
 
-What a record claims is not taken for granted: the files of the run folder are held against the digests in the record,
-the configuration against the digest in its identity, the scores against the predictions, and code, packages, machine,
-data and weights against those that are here now.
+What a record claims is not taken for granted. Its entries follow from the configuration, the data, the pretrained model
+and the files of the run folder, or contradict them: configuration against the digest in the identity, files against
+their digests, scores against predictions, predictions against the data and, some of them, against the adapter, the
+adapter against the best checkpoint, that against the trail, counts against data and model (`peftlab.claims`,
+`peftlab.evidence`). What nothing here tells of is listed as unverified.
+
+None of it tells a run from a consistent forgery: who changes every file alike leaves no contradiction. Training the run
+again, see `peftlab.reproduce`, does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import backbone
+from peftlab import backbone, evidence
+from peftlab.claims import NOT_READABLE, Cause, Findings, hold
 from peftlab.compare import differences, kept_packages, package_differences
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.errors import UserError
+from peftlab.evidence import File
 from peftlab.hardware import fit_to_this_machine
 from peftlab.hydra_gate import plain_values
 from peftlab.masking import mask
@@ -28,12 +34,7 @@ from peftlab.one_run import surroundings
 from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
 from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES, read_predictions
-from peftlab.sources import file_sha256
-
-Kind = Literal["status", "config", "data", "weights", "edited", "code", "packages", "environment", "result"]
-"""What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
-``result``: the same training leaves something else."""
+from peftlab.runs import CONFIG, PACKAGES
 
 NOT_COMPARABLE = {
     "status": "the run did not reach its end",
@@ -46,61 +47,56 @@ NOT_COMPARABLE = {
 SURROUNDINGS = ("code", "packages", "environment")
 """Kinds of causes that may change the last bits of a result, and are no part of a run's identity."""
 
-_CLAIMED_TWICE = {
-    "environment.seeds.global": "seed",
-    "environment.threads": "trainer.threads",
-    "environment.precision": "trainer.precision",
-    "environment.effective_batch_size": "data.batch_size",
-    "data.name": "data.name",
-    "method.name": "peft.name",
-    "selection.metric": "task.selection.metric",
-    "selection.mode": "task.selection.mode",
-}
+_CLAIMED_TWICE = {"environment.threads": "trainer.threads", "environment.precision": "trainer.precision"}
 """Keys of the record that repeat keys of the configuration, where those have a value."""
 
 _SETTLED_ELSEWHERE = {"packages_sha256", "seeds", "effective_batch_size", "deterministic", "nondeterministic_parts"}
 """Entries of the record's environment that follow from others, or from the configuration."""
 
-
-@dataclass(frozen=True)
-class Cause:
-    """Something that is not as it was, or not as the record says."""
-
-    kind: Kind
-    what: str
-    then: Any
-    """According to the record; None: unknown, or nothing."""
-    now: Any
-    """As it is here, or came out again."""
+_ALL_BUT_THE_IDENTITY = [*NOT_READABLE, "name", "data", "method", "selection", "metrics", "cost", "history"]
+"""What is not looked at where the run cannot be compared anyway."""
 
 
-def check(folder: RunFolder) -> list[Cause]:
+def check(folder: RunFolder) -> Findings:
     """Return everything about the run in `folder` that is not as its record says, or not as it was.
 
     Raises:
-        UserError: what the run needs, such as a package, is not here.
-        LookupError, TypeError, AttributeError: the record or the configuration lacks what every one has.
+        UserError: what the run needs, such as a package, is not here; or the record lacks what every one has.
     """
+    try:
+        return _checked(folder)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder.path}: lacks what a run has ({type(error).__name__}: {error})") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or folder.path}: cannot be read ({error.strerror})") from error
+
+
+def _checked(folder: RunFolder) -> Findings:
     record = folder.record.data
-    causes = [Cause("status", "status", record["status"], None)] if record["status"] != "completed" else []
-    causes += _files(folder)
+    is_completed = record["status"] == "completed"
+    causes = [] if is_completed else [Cause("status", "status", record["status"], None)]
+    present = evidence.files(folder.path, [file["path"] for file in record["files"]])
+    causes += _files(record["files"], present)
     causes += _identity(record["identity"], record["run_id"])
     try:
         config = folder.read_config()
         changed = list(_config(folder, config, any(cause.what == CONFIG for cause in causes)))
     except UserError as error:
-        return [*causes, Cause("config", CONFIG, record["identity"]["config_sha256"], mask(str(error)))]
+        unread = Cause("config", CONFIG, record["identity"]["config_sha256"], mask(str(error)))
+        return Findings([*causes, unread], _ALL_BUT_THE_IDENTITY)
     causes += changed
-    causes += _code_and_packages(folder)
+    code = list(_code(record))
+    causes += [*code, *_packages(folder)]
     if any(cause.kind == "config" for cause in changed):
-        return causes  # what the folder now describes is another run
+        return Findings(causes, _ALL_BUT_THE_IDENTITY)  # what the folder now describes is another run
     causes += _claims(record, config)
     spec = validate(here(config, record["environment"]["threads"]) | {"callbacks": {}})
-    causes += _predictions(folder, spec)
-    causes += _data(record, spec)
-    causes += _weights(record, spec)
     causes += _environment(record["environment"], spec)
-    return causes
+    sources = [*_data(record, spec), *_weights(record, spec)]
+    if sources or not is_completed:
+        return Findings([*causes, *sources], _ALL_BUT_THE_IDENTITY)
+    held = hold(record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
+    return Findings([*causes, *held.causes], held.unverified)
 
 
 def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -113,12 +109,15 @@ def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
     return resolve({**config, "trainer": trainer, "logger": {}})
 
 
-def _files(folder: RunFolder) -> Iterator[Cause]:
-    for file in folder.record.data["files"]:
-        path = folder.path / file["path"]
-        # what is gone, to save space perhaps, contradicts nothing: its digest is known
-        if path.is_file() and (found := file_sha256(path)) != file["sha256"]:
-            yield Cause("edited", file["path"], file["sha256"], found)
+def _files(listed: Iterable[Mapping[str, Any]], present: Mapping[str, File]) -> Iterator[Cause]:
+    for file in listed:
+        path, here = file["path"], present.get(file["path"])
+        if here is None:
+            yield Cause("gone", path, file["sha256"], None)
+        elif here.sha256 != file["sha256"]:
+            yield Cause("edited", path, file["sha256"], here.sha256)
+        elif here.bytes != file["bytes"]:
+            yield Cause("edited", f"record.json: bytes of {path}", file["bytes"], here.bytes)
 
 
 def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
@@ -183,33 +182,6 @@ def _claims(record: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Ca
             yield Cause("edited", f"record.json: {claim}", recorded[claim], configured[key])
 
 
-def _predictions(folder: RunFolder, spec: RunSpec) -> Iterator[Cause]:
-    """Yield the recorded scores that do not follow from the predictions."""
-    record = folder.record.data
-    spec.task.learn_labels({"train": []}, spec.data.labels)
-    for split in ("validation", "test"):
-        file = folder.predictions / f"{split}.jsonl"
-        if not file.is_file():
-            continue
-        metric = spec.task.metric()
-        try:
-            spec.task.update(metric, read_predictions(file))
-            follow = spec.task.details(metric)
-        except (ValueError, LookupError, TypeError) as error:
-            yield Cause("edited", f"predictions/{split}.jsonl", None, f"cannot be scored: {mask(str(error))}")
-            continue
-        for score in record["metrics"]:
-            if score["split"] == split and follow.get(score["name"], score["value"]) != score["value"]:
-                what = f"record.json: {split} {score['name']} does not follow from the predictions"
-                yield Cause("edited", what, score["value"], follow[score["name"]])
-    selection = record["selection"]
-    for score in record["metrics"]:
-        if (score["split"], score["name"]) == ("validation", selection["metric"]) and score["value"] != selection[
-            "value"
-        ]:
-            yield Cause("edited", "record.json: selection.value", selection["value"], score["value"])
-
-
 def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     try:
         fetched = spec.data.source.fetch()
@@ -236,12 +208,14 @@ def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
         yield Cause("weights", f"{spec.model.name} ({pretrained.folder})", then, pretrained.weights_sha256)
 
 
-def _code_and_packages(folder: RunFolder) -> Iterator[Cause]:
-    record = folder.record.data
+def _code(record: Mapping[str, Any]) -> Iterator[Cause]:
     for key, (then, now) in differences(record["code"], code_state()).items():
         yield Cause("code", key, then, now)
+
+
+def _packages(folder: RunFolder) -> Iterator[Cause]:
     kept, installed = kept_packages(folder.path), installed_packages()
-    digest = record["environment"]["packages_sha256"]
+    digest = folder.record.data["environment"]["packages_sha256"]
     if _digest_of(kept) == digest:
         for name, (then, now) in package_differences(kept, installed).items():
             yield Cause("packages", name, then, now)

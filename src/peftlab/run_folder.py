@@ -34,7 +34,7 @@ from peftlab.record import (
     run_id_of,
 )
 from peftlab.record_form import Status
-from peftlab.runs import CONFIG, PACKAGES, read_config, readable_records
+from peftlab.runs import CONFIG, PACKAGES, VERDICTS, read_config, readable_records
 from peftlab.sources import file_sha256
 
 log = logging.getLogger("peftlab")
@@ -53,7 +53,7 @@ _SETTINGS_TOLD = 6
 
 _LEAVE_OUT = "leave existing=resume out"
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK)
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
 
 

@@ -23,6 +23,8 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 
 _TOLD: set[Path] = set()
 """Folders whose records cannot be read: told once, not whenever somebody looks."""
+VERDICTS = "reproduction.json"
+"""Beside the record, too: a list of verdicts of `peftlab reproduce`, the newest last."""
 
 _SHOWN = 8
 """How many runs a message lists."""

@@ -79,6 +79,20 @@ class TestEvaluate:
         assert {score["name"]: score["value"] for score in document["scores"]} == recorded
         assert {"name", "split", "scorer", "value", "recorded", "equal"} == document["scores"][0].keys()
 
+    @pytest.mark.parametrize("cpu", [None, "another"])
+    def test_another_score_than_the_recorded_one_is_exit_code_1(self, peftlab, run_id, cpu):
+        (file,) = Path("runs").rglob("record.json")
+        document = json.loads(file.read_text())
+        for score in document["metrics"]:
+            score["value"] += 1e-9 if (score["name"], score["split"]) == ("loss", "test") else 0
+        document["environment"]["cpu"] = cpu or document["environment"]["cpu"]
+        file.write_text(json.dumps(document))
+        code, out, _ = peftlab("evaluate", run_id, "--split", "test")
+        assert code == 1
+        assert ("not equal to the record, and the surroundings are not those of the run" in out) == bool(cpu)
+        code, out, _ = peftlab("evaluate", run_id, "--split", "test", "--json")
+        assert (code, json.loads(out)["equal"]) == (1, False)
+
     def test_new_data(self, peftlab, run_id, tiny_data):
         code, out, _ = peftlab("evaluate", run_id, "--data", tiny_data / "dev.txt", "--out", "kept", "--threads", "1")
         assert code == 0
@@ -207,6 +221,15 @@ class TestExport:
         assert document["folder"] == "second"
         assert 0 <= document["largest_difference"] < 1e-4
         assert code == 0
+
+
+@pytest.mark.parametrize("arguments", [["predict", "RUN", "Paris"], ["export", "RUN", "out"], ["evaluate", "RUN"]])
+def test_a_run_that_was_changed_is_not_used(peftlab, run_id, arguments):
+    (file,) = Path("runs").rglob("adapter_model.safetensors")
+    file.write_bytes(file.read_bytes() + b"\0")
+    code, out, err = peftlab(*(run_id if argument == "RUN" else argument for argument in arguments))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "adapter/adapter_model.safetensors is not what the run has left there" in err
 
 
 class TestReproduce:

@@ -10,12 +10,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from peftlab import finished_run
 from peftlab.errors import DataError, SourceError, UserError
 from peftlab.finished_run import MERGE_TOLERANCE, load
 from peftlab.methods.selection import OwnWeights
+from peftlab.record import identity
+from peftlab.runs import read_config
 
 
 @pytest.fixture(scope="session")
@@ -218,6 +221,20 @@ class TestExport:
         loaded.export("empty")
         assert Path("empty/README.md").is_file()
 
+    def test_scores_that_the_run_does_not_have_are_not_put_on_the_card(self, copied):
+        edit(copied, lambda r: next(m for m in r["metrics"] if m["name"] == "entity_f1").update(value=0.99))
+        with pytest.raises(UserError, match=r"validation entity_f1 does not follow .*peftlab reproduce copy"):
+            load(copied).export("plain")
+        assert {path.name for path in Path().iterdir()} == {"copy", "cache"}
+
+    def test_nor_are_those_that_nothing_shows_any_more(self, copied, caplog):
+        shutil.rmtree(copied / "predictions")
+        load(copied).export("plain")
+        card = Path("plain/README.md").read_text()
+        assert "The scores of the run are left out: predictions/test.jsonl is gone" in card
+        assert "entity_f1" not in card
+        assert "the model card has no scores" in caplog.text
+
     def test_a_model_that_computes_something_else_is_not_exported(self, run_tiny, monkeypatch):
         def spoilt(method, model):
             model.classifier.bias.data += 0.1
@@ -228,6 +245,80 @@ class TestExport:
         with pytest.raises(RuntimeError, match=r"logits differ by 0\.1"):
             load("run").export("plain")
         assert {path.name for path in Path().iterdir()} == {"run", "cache"}
+
+
+CHANGED = {
+    "another adapter": ("adapter/adapter_model.safetensors", lambda f: weights(f, lambda w: -w)),
+    "zeros": ("adapter/adapter_model.safetensors", lambda f: weights(f, lambda w: 0 * w)),
+    "half of it": ("adapter/adapter_model.safetensors", lambda f: f.write_bytes(f.read_bytes()[:999])),
+    "strength": ("adapter/adapter_config.json", lambda f: put(f, '"lora_alpha": 16', '"lora_alpha": 64')),
+    "no description": ("adapter/adapter_config.json", Path.unlink),
+    "labels": ("adapter/labels.json", lambda f: f.write_text(json.dumps(json.loads(f.read_text())[::-1]))),
+    "one file more": ("adapter/prompt_encoder.safetensors", lambda f: f.write_bytes(b"")),
+    "configured strength": ("config.yaml", lambda f: put(f, "lora_alpha: 16", "lora_alpha: 64")),
+    "order of labels": ("config.yaml", lambda f: put(f, "- LOC\n  - ORG\n  - PER", "- PER\n  - ORG\n  - LOC")),
+    "modules": ("config.yaml", lambda f: put(f, "max_tokens: 128", "max_tokens: 16")),
+    "seed": ("config.yaml", lambda f: put(f, "\nseed: 0\n", "\nseed: 1\n")),
+}
+"""By what is changed: the file, and how."""
+
+
+def weights(file: Path, change) -> None:
+    save_file({name: change(tensor) for name, tensor in load_file(file).items()}, file)
+
+
+def put(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
+def edit(folder: Path, change) -> None:
+    record = json.loads((folder / "record.json").read_text())
+    change(record)
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def copied(finished) -> Path:
+    shutil.copytree(finished.folder, "copy")
+    return Path("copy")
+
+
+class TestWhatIsLoaded:
+    """It is what the record tells of, or nothing is computed with it."""
+
+    @pytest.mark.parametrize("what", CHANGED)
+    def test_a_file_that_was_changed_after_the_run(self, copied, what):
+        name, change = CHANGED[what]
+        change(copied / name)
+        with pytest.raises(UserError, match=rf"^copy: {name} is not .* `peftlab reproduce copy`"):
+            load("copy")
+
+    def test_labels_of_the_record_in_another_order(self, copied):
+        """As of a run of an older version, which has them in no file of their own."""
+        (copied / "adapter/labels.json").unlink()
+        edit(copied, lambda r: r.update(files=[f for f in r["files"] if f["path"] != "adapter/labels.json"]))
+        load("copy")
+        edit(copied, lambda r: r["data"]["labels"].reverse())
+        with pytest.raises(UserError, match=r"the labels in config.yaml is not those that the adapter has"):
+            load("copy")
+
+    def test_what_decides_nothing_may_be_changed(self, copied, loaded):
+        put(copied / "config.yaml", "\ntrainer:\n", "\n# mine\ntrainer:\n")
+        put(copied / "config.yaml", "log_every: 1\n", "log_every: 7\n")
+        shutil.move("copy", "elsewhere")
+        assert load("elsewhere").predict(["Marie saw Rome"]) == loaded.predict(["Marie saw Rome"])
+
+    def test_a_record_without_digests_is_told(self, copied, caplog):
+        edit(copied, lambda r: r.update(files=[]))
+        load("copy")
+        assert "copy: its record has no digests of the adapter" in caplog.text
+
+    def test_half_a_record(self, copied):
+        edit(copied, lambda r: r.pop("files"))
+        with pytest.raises(UserError, match=r"copy: lacks what a run has \(KeyError: 'files'\)"):
+            load("copy")
 
 
 class TestLoad:
@@ -253,6 +344,10 @@ class TestLoad:
         assert "accelerator: cpu" in config
         config = config.replace("accelerator: cpu", "accelerator: gpu").replace("32-true", "16-mixed")
         Path("copy/config.yaml").write_text(config)
+        record = json.loads(Path("copy/record.json").read_text())
+        known = record["identity"]
+        made_there = identity(read_config(Path("copy")), known["data_sha256"], known["weights_sha256"])
+        Path("copy/record.json").write_text(json.dumps(record | {"identity": made_there}))
         run = load("copy")
         assert run.predict(["Marie moved to Paris"]) == loaded.predict(["Marie moved to Paris"])
         assert run.evaluate(splits=["test"]).equal

@@ -26,6 +26,8 @@ from peftlab.callbacks.checkpointing import Checkpointing
 from peftlab.errors import NonFiniteError, OutOfMemoryError
 from peftlab.exits import Interrupted
 from peftlab.record import RunRecord
+from peftlab.run_check import check
+from peftlab.run_folder import RunFolder
 from peftlab.tasks.ner import Ner
 from peftlab.tuner import Tuner
 
@@ -100,6 +102,7 @@ def test_after_a_step_that_is_left_out_the_run_goes_on_unchanged(command, spoil)
     assert "train:5" in event["examples"]
     (best,) = Path("runs").rglob("best.safetensors")
     assert all(torch.isfinite(weight).all() for weight in load_file(best).values())
+    assert check(RunFolder(RunRecord.load(best.parents[1]))).causes == []
 
 
 def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):

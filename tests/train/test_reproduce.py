@@ -12,14 +12,16 @@ import pytest
 import torch
 
 from peftlab import run_check
+from peftlab.claims import Cause, Findings
 from peftlab.errors import UserError
 from peftlab.record import RunRecord
 from peftlab.reproduce import SPREAD, judge, reproduce
-from peftlab.run_check import Cause, check
+from peftlab.run_check import check
 from peftlab.run_folder import RunFolder
 from peftlab.sources import file_sha256
 
 CPU = Cause("environment", "cpu", "one", "other")
+NOTHING, ELSEWHERE = Findings([], []), Findings([CPU], [])
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def rewrite(folder: Path, name: str, text: str) -> RunFolder:
 
     def seal(record):
         (file,) = [file for file in record["files"] if file["path"] == name]
-        file["sha256"] = file_sha256(folder / name)
+        file |= {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
 
     return change(folder, seal)
 
@@ -81,6 +83,7 @@ class TestReproduce:
         assert verdict.because.startswith("trail (8 points), trained weights, predictions and scores came out the same")
         again = Path("reproductions/ner-files-lora/original")
         assert verdict.again == str(again)
+        assert check(RunFolder(RunRecord.load(again))).causes == []
         for name in ("adapter/adapter_model.safetensors", "predictions/test.jsonl", "trail.jsonl"):
             assert (again / name).read_bytes() == (copy / name).read_bytes()
         assert RunRecord.load(again).data["metrics"] == finished.data["metrics"]
@@ -132,22 +135,26 @@ class TestReproduce:
 
 class TestCheck:
     def test_a_run_is_what_its_record_says(self, copy):
-        assert check(RunFolder(RunRecord.load(copy))) == []
+        assert check(RunFolder(RunRecord.load(copy))).causes == []
 
     def test_every_file_is_held_against_its_digest(self, copy):
         for name in ("predictions/test.jsonl", "adapter/adapter_config.json", "metrics.csv"):
             (copy / name).write_text((copy / name).read_text() + "\n")
-        found = check(RunFolder(RunRecord.load(copy)))
+        found = check(RunFolder(RunRecord.load(copy))).causes
         assert {cause.what for cause in found if cause.kind == "edited"} >= {
             "predictions/test.jsonl",
             "adapter/adapter_config.json",
             "metrics.csv",
         }
 
-    def test_a_file_that_is_gone_contradicts_nothing(self, copy):
+    def test_a_file_that_is_gone_is_told(self, copy):
         shutil.rmtree(copy / "checkpoints")
         shutil.rmtree(copy / "predictions")
-        assert check(RunFolder(RunRecord.load(copy))) == []
+        causes = check(RunFolder(RunRecord.load(copy))).causes
+        gone = ["checkpoints/best.safetensors", "predictions/test.jsonl", "predictions/validation.jsonl"]
+        assert sorted((cause.kind, cause.what) for cause in causes) == [("gone", name) for name in gone]
+        verdict = judge(RunFolder(RunRecord.load(copy)), Findings(causes, []), None)
+        assert (verdict.verdict, verdict.reproduced) == ("incomplete", False)
 
     @pytest.mark.parametrize(
         ("edit", "what"),
@@ -166,12 +173,12 @@ class TestCheck:
         ],
     )
     def test_a_record_that_contradicts_itself(self, copy, edit, what):
-        (cause,) = [cause for cause in check(change(copy, edit)) if cause.kind == "edited"]
+        (cause,) = [cause for cause in check(change(copy, edit)).causes if cause.kind == "edited"]
         assert cause.what.startswith(f"record.json: {what}")
 
     @pytest.mark.parametrize("text", ['{"id": ', "[]\n", '{"id": "test:0"}\n'])
     def test_predictions_that_cannot_be_scored(self, copy, text):
-        (cause,) = check(rewrite(copy, "predictions/test.jsonl", text))
+        (cause,) = check(rewrite(copy, "predictions/test.jsonl", text)).causes
         assert (cause.kind, cause.what) == ("edited", "predictions/test.jsonl")
 
     @pytest.mark.parametrize(
@@ -184,14 +191,14 @@ class TestCheck:
         ],
     )
     def test_what_is_not_here_any_more(self, copy, edit, kind):
-        assert kind in {cause.kind for cause in check(change(copy, edit))}
+        assert kind in {cause.kind for cause in check(change(copy, edit)).causes}
 
     def test_data_that_is_gone(self, copy, monkeypatch):
         def gone(*_):
             raise UserError("it is gone")
 
         monkeypatch.setattr(run_check, "split_files", gone)
-        (cause,) = check(RunFolder(RunRecord.load(copy)))
+        (cause,) = check(RunFolder(RunRecord.load(copy))).causes
         assert (cause.kind, cause.now) == ("data", "it is gone")
 
     def test_packages_by_name(self, copy):
@@ -199,7 +206,7 @@ class TestCheck:
         rewrite(copy, "packages.txt", text.replace("\ntorch==", "\ntorch==1."))
         digest = file_sha256(copy / "packages.txt")
         folder = change(copy, lambda record: record["environment"].update(packages_sha256=digest))
-        (cause,) = check(folder)
+        (cause,) = check(folder).causes
         assert (cause.kind, cause.what, cause.then) == ("packages", "torch", f"1.{cause.now}")
 
     def test_a_key_of_the_configuration_by_name(self, run_tiny, tiny_overrides):
@@ -209,7 +216,7 @@ class TestCheck:
         record = run(*tiny_overrides, "budget.max_steps=1", "logger=[]", "run_dir=run")
         file = record.folder / "config.yaml"
         file.write_text(file.read_text().replace("clip_norm: 1.0", "clip_norm: 2.0"))
-        found = check(RunFolder(record))
+        found = check(RunFolder(record)).causes
         assert Cause("config", "trainer.clip_norm", 1.0, 2.0) in found
         assert [cause.what for cause in found if cause.kind == "edited"] == ["config.yaml"]
 
@@ -218,13 +225,13 @@ class TestVerdict:
     """Of a run and its repetition, here two copies of one."""
 
     def test_the_same_bits_elsewhere_are_identical_too(self, copy, finished):
-        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        verdict = judge(RunFolder(RunRecord.load(copy)), ELSEWHERE, finished)
         assert verdict.verdict == "identical"
         assert verdict.because.endswith("bit for bit, even in other surroundings (environment)")
         assert verdict.causes == [CPU]
 
     def test_other_bits_in_the_same_surroundings(self, copy, finished):
-        verdict = judge(other_course(copy), [], finished)
+        verdict = judge(other_course(copy), NOTHING, finished)
         assert verdict.verdict == "different"
         assert verdict.because == "the same code, packages and machine gave other bits"
         assert (verdict.fork.step, verdict.fork.same_until) == (4, 2)
@@ -235,21 +242,21 @@ class TestVerdict:
     def test_other_bits_elsewhere_are_judged_by_the_scores(self, copy, finished, off, found):
         other_course(copy)
         folder = change(copy, lambda record: score(record, "test", "entity_f1").update(value=off + f1_on_test(record)))
-        assert judge(folder, [CPU], finished).verdict == found
-        assert judge(folder, [CPU], finished, spread=0.001).verdict == "different"
-        assert judge(folder, [CPU], finished, spread=0.1).verdict == "equivalent"
+        assert judge(folder, ELSEWHERE, finished).verdict == found
+        assert judge(folder, ELSEWHERE, finished, spread=0.001).verdict == "different"
+        assert judge(folder, ELSEWHERE, finished, spread=0.1).verdict == "equivalent"
 
     def test_what_was_known_not_to_repeat_is_judged_by_the_scores(self, copy, finished):
         other_course(copy)
         folder = change(copy, lambda record: record["environment"].update(nondeterministic_parts=["atomic additions"]))
-        verdict = judge(folder, [], finished)
+        verdict = judge(folder, NOTHING, finished)
         assert verdict.verdict == "equivalent"
         assert "atomic additions" in verdict.because
 
     def test_batches_that_were_computed_in_pieces_excuse_other_bits(self, copy, finished):
         other_course(copy)
         event = {"event": "out of memory", "stage": "training", "examples": 8, "positions": 96}
-        verdict = judge(change(copy, lambda record: record["history"].append(event)), [], finished)
+        verdict = judge(change(copy, lambda record: record["history"].append(event)), NOTHING, finished)
         assert verdict.verdict == "equivalent"
         assert Cause("environment", "batches too large for memory", "training, 96 positions", None) in verdict.causes
 
@@ -268,17 +275,17 @@ class TestVerdict:
             change(beside, lambda record, seed=seed: score(record, "test", "entity_f1").update(value=0.5 + seed / 32))
         Path("runs/mine/broken").mkdir()
         Path("runs/mine/broken/record.json").write_text("{")
-        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        verdict = judge(RunFolder(RunRecord.load(copy)), ELSEWHERE, finished)
         assert {score.split: score.allowed for score in verdict.scores} == {"validation": 0, "test": 0.0625}
         assert verdict.allowed_from == "the range over the 3 runs beside it that differ in the seed alone"
         shutil.rmtree("runs/mine/seed3")
-        verdict = judge(RunFolder(RunRecord.load(copy)), [CPU], finished)
+        verdict = judge(RunFolder(RunRecord.load(copy)), ELSEWHERE, finished)
         assert {score.allowed for score in verdict.scores} == {SPREAD}
 
     @pytest.mark.parametrize("causes", [[], [CPU]])
     def test_the_same_course_excuses_nothing(self, copy, finished, causes):
         folder = change(copy, lambda record: score(record, "test", "loss").update(value=0.125))
-        verdict = judge(folder, causes, finished)
+        verdict = judge(folder, Findings(causes, []), finished)
         assert verdict.verdict == "different"
         assert "took the same course to the last bit" in verdict.because
         assert [cause.what for cause in verdict.causes if cause.kind == "result"] == ["test loss"]
@@ -294,25 +301,25 @@ class TestVerdict:
         ],
     )
     def test_a_fact_that_does_not_follow_from_the_training(self, copy, finished, edit, what):
-        verdict = judge(change(copy, edit), [], finished)
+        verdict = judge(change(copy, edit), NOTHING, finished)
         assert verdict.verdict == "different"
         assert [cause.what for cause in verdict.causes] == [what]
 
     def test_runs_without_a_trail_are_judged_by_what_they_left(self, copy, finished):
         (copy / "trail.jsonl").unlink()
         without = lambda r: r.update(files=[f for f in r["files"] if f["path"] != "trail.jsonl"])  # noqa: E731
-        assert judge(change(copy, without), [], finished).verdict == "identical"
+        assert judge(change(copy, without), NOTHING, finished).verdict == "identical"
         folder = change(copy, lambda record: score(record, "test", "loss").update(value=0.125))
-        assert judge(folder, [], finished).verdict == "different"
+        assert judge(folder, NOTHING, finished).verdict == "different"
 
     def test_a_trail_that_is_no_trail(self, copy, finished):
-        verdict = judge(rewrite(copy, "trail.jsonl", "this is\nno trail\n"), [], finished)
+        verdict = judge(rewrite(copy, "trail.jsonl", "this is\nno trail\n"), NOTHING, finished)
         assert (verdict.verdict, verdict.fork) == ("different", None)
         assert [cause.what for cause in verdict.causes] == ["trail.jsonl"]
 
     def test_the_gravest_cause_comes_first(self, copy):
         causes = [CPU, Cause("edited", "x", 1, 2), Cause("data", "y", 1, 2)]
-        verdict = judge(RunFolder(RunRecord.load(copy)), causes, None)
+        verdict = judge(RunFolder(RunRecord.load(copy)), Findings(causes, []), None)
         assert (verdict.verdict, [cause.kind for cause in verdict.causes]) == (
             "not comparable",
             ["data", "edited", "environment"],
@@ -320,7 +327,7 @@ class TestVerdict:
 
     def test_many_causes_are_cut_in_the_text_only(self, copy):
         causes = [Cause("packages", f"package{n}", "1", None) for n in range(40)]
-        verdict = judge(RunFolder(RunRecord.load(copy)), causes, None)
+        verdict = judge(RunFolder(RunRecord.load(copy)), Findings(causes, []), None)
         assert "packages: and 37 more" in verdict.text()
         assert "packages: package0: 1 -> nothing" in verdict.text()
         assert len(verdict.document()["causes"]) == 40
@@ -332,7 +339,7 @@ def f1_on_test(record: dict[str, Any]) -> float:
 
 class TestPredictionsOfAnOlderVersion:
     def test_what_they_say_is_the_same(self, finished, copy):
-        verdict = judge(as_before(copy), [], finished)
+        verdict = judge(as_before(copy), NOTHING, finished)
         assert (verdict.verdict, verdict.causes) == ("identical", [])
 
     @pytest.mark.parametrize(
@@ -346,14 +353,14 @@ class TestPredictionsOfAnOlderVersion:
         ids=["tag", "probability", "id", "key"],
     )
     def test_what_they_say_is_not(self, finished, copy, edit):
-        verdict = judge(as_before(copy, edit), [], finished)
+        verdict = judge(as_before(copy, edit), NOTHING, finished)
         assert verdict.verdict == "different"
         assert {"predictions/validation.jsonl", "predictions/test.jsonl"} <= {cause.what for cause in verdict.causes}
 
     def test_they_are_gone(self, finished, copy):
         folder = as_before(copy)
         (copy / "predictions" / "test.jsonl").unlink()
-        assert "predictions/test.jsonl" in {cause.what for cause in judge(folder, [], finished).causes}
+        assert "predictions/test.jsonl" in {cause.what for cause in judge(folder, NOTHING, finished).causes}
 
     def test_they_are_scored(self, copy):
-        assert check(as_before(copy)) == []
+        assert check(as_before(copy)).causes == []

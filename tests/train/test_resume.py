@@ -20,6 +20,8 @@ from peftlab.errors import DamagedError
 from peftlab.exits import Interrupted
 from peftlab.finished_run import load
 from peftlab.reproduce import reproduce
+from peftlab.run_check import check
+from peftlab.run_folder import RunFolder
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
 """Six steps an epoch, a validation at the end of each."""
@@ -54,6 +56,7 @@ def same_when_interrupted(run_tiny, users_callbacks):
         assert found.data["selection"] == expected.data["selection"]
         for key in ("steps", "epochs", "train_flops"):
             assert found.data["cost"][key] == expected.data["cost"][key]
+        assert check(RunFolder(found)).causes == []
         return found.data
 
     return compare

@@ -314,7 +314,7 @@ class DataModule(L.LightningDataModule):
 
     def _overfit(self, batches: int) -> None:
         """Make the first training batches the training and the validation split."""
-        whole = self._plan_of_first_epoch()
+        whole = self.plan_of()
         chosen = [i for batch in whole[:batches] for i in batch]
         self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
         self.splits["validation"] = self.splits["train"]
@@ -365,13 +365,14 @@ class DataModule(L.LightningDataModule):
     def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the inputs of the first epoch's training batches, undivided: the same on any number of devices."""
         members = self.splits["train"]
-        for batch in self._plan_of_first_epoch():
+        for batch in self.plan_of():
             yield self.task.collate(members.examples, members.encoded, batch)["inputs"]
 
-    def _plan_of_first_epoch(self) -> list[list[int]]:
+    def plan_of(self, epoch: int = 0) -> list[list[int]]:
+        """Return the training examples of each optimiser step of `epoch`, undivided: the same on any devices."""
         encoded, spec = self.splits["train"].encoded, self.spec
         return plan(
-            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, 0, spec.batch_tokens, encoded.rows
+            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, encoded.rows
         )
 
     def describe(self) -> dict[str, Any]:

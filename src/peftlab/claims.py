@@ -1,0 +1,347 @@
+"""What the record of a finished run claims, held against the evidence, entry by entry. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+from peftlab.compare import differences
+from peftlab.record import leaves
+
+if TYPE_CHECKING:
+    from peftlab.config import RunSpec
+    from peftlab.evidence import Course, Evidence, File
+
+Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", "packages", "environment", "result"]
+"""What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
+``gone``: a file that the record lists is not there; ``result``: the same training leaves something else."""
+
+NOT_READABLE = {
+    "command": "how it was asked for",
+    "overrides": "how it was asked for",
+    "started_at": "when, beside the order",
+    "ended_at": "when, beside the order",
+    "history.*.at": "when, beside the order",
+    "environment.threads": "how many threads it had, where trainer.threads is null",
+    "cost.wall_seconds": "how long it took",
+    "cost.train_seconds": "how long it took",
+    "cost.peak_memory_gib": "the memory in use",
+    "cost.train_flops": "the arithmetic",
+    "metrics.*.loss": "the losses, which no prediction has",
+    "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
+    "log.txt": "what it said",
+}
+"""Patterns of entries, and files, of which nothing here tells whether they are true, and what they say."""
+
+_OF_EVERY_RUN = ("started", "validated", "completed", "resumed", "interrupted", "failed", "pruned")
+"""Events that the course of a run is read off; others are what happened to it on the way."""
+_CLOCK = timedelta(minutes=5)
+"""By how much a clock may be put back while a run goes on."""
+
+_LOGGED = ("metrics.csv", "tables/")
+"""Files of a logger, which may fail without the run."""
+
+LATER_KEYS = ("selection.sha256", "data.splits.*.*")
+LATER_FILES = ("trail.jsonl", "adapter/labels.json")
+"""What runs of older versions lack."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that is not as it was, or not as the record says."""
+
+    kind: Kind
+    what: str
+    then: Any
+    """According to the record; None: unknown, or nothing."""
+    now: Any
+    """As it is here, or came out again."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a check of a run has come to."""
+
+    causes: list[Cause]
+    unverified: list[str]
+    """Entries of the record, and files, of which nothing here tells whether they are true."""
+
+
+def hold(
+    record: Mapping[str, Any], spec: RunSpec, present: Mapping[str, File], evidence: Evidence, same_code: bool
+) -> Findings:
+    """Hold the record of a completed run against the evidence.
+
+    Args:
+        record: the record.
+        spec: of the run's configuration.
+        present: the files of the run folder that the record lists, or that are the run's own.
+        evidence: on the run.
+        same_code: whether the code that has made the run is the one that runs here, so that it leaves the same
+            entries and files; else those that only later versions leave may be missing.
+
+    Raises:
+        LookupError, TypeError, AttributeError: the record lacks what every one has.
+    """
+    claims = _Claims(record, spec, present, evidence, same_code)
+    parts = (
+        claims.files(),
+        claims.entries(),
+        claims.scores(),
+        claims.history(),
+        claims.selection(),
+        claims.cost(),
+        claims.trail(),
+    )
+    causes = [cause for part in parts for cause in part]
+    return Findings(causes, list(dict.fromkeys(claims.unverified)))
+
+
+class _Claims:
+    """The claims of one record; each method holds some of them against the evidence."""
+
+    def __init__(
+        self,
+        record: Mapping[str, Any],
+        spec: RunSpec,
+        present: Mapping[str, File],
+        evidence: Evidence,
+        same_code: bool,
+    ) -> None:
+        self.record, self.spec, self.present, self.evidence, self.same_code = record, spec, present, evidence, same_code
+        self.unverified = [*NOT_READABLE]
+        events = [event["event"] for event in record["history"]]
+        self.resumed = "resumed" in events
+        self.skipped = "step left out" in events
+        self.course: Course = evidence.course
+        self.logged = {} if "logger failed" in events else evidence.logged
+
+    def files(self) -> Iterator[Cause]:
+        """Every finished run has its files, and the record lists each of them, once."""
+        listed = [file["path"] for file in self.record["files"]]
+        for path in {path for path in listed if listed.count(path) > 1}:
+            yield self._edited(f"files: {path} is listed twice", None, None)
+        expected = [path for path in self.evidence.expected if self.logged or not path.startswith(_LOGGED)]
+        for path in dict.fromkeys([*expected, *self.present]):
+            if path in listed:
+                continue
+            if path in self.present:
+                yield self._edited(f"files: {path} is here and not listed", None, self.present[path].sha256)
+            elif self.same_code or path not in LATER_FILES:
+                yield self._edited(f"files: {path} is neither listed nor here", None, None)
+            else:
+                self.unverified.append(path)
+        for fault in self.evidence.adapter:
+            yield Cause("edited", fault, None, None)
+
+    def entries(self) -> Iterator[Cause]:
+        """Entries that follow from configuration, data and model."""
+        if not self.resumed:  # a run may be given another name when it is gone on with
+            yield from self._held({"name": self.record["name"]}, {"name": self.spec.run_name})
+        yield from self._held({"error": self.record["error"]}, {"error": None})
+        own = self.evidence.environment
+        yield from self._held(
+            {"environment": {key: self.record["environment"][key] for key in own}}, {"environment": own}
+        )
+        size = sum(
+            file.bytes
+            for path, file in self.present.items()
+            if path.startswith("adapter/") and path.endswith(".safetensors")
+        )
+        method = self.evidence.method | ({"adapter_bytes": size} if size else {})
+        yield from self._held({"method": self.record["method"]}, {"method": method})
+        yield from self._held({"data": self.record["data"]}, {"data": self.evidence.data})
+
+    def scores(self) -> Iterator[Cause]:
+        """Every score of the task on every split, as it follows from the predictions, and nothing else."""
+        expected: dict[tuple[str, str], float | None] = {}
+        for answers in self.evidence.answers:
+            expected |= {(answers.split, name): value for name, value in answers.scores.items()}
+            expected[answers.split, "loss"] = None
+            for fault in answers.faults:
+                yield Cause("edited", f"predictions/{answers.split}.jsonl", None, fault)
+        seen: set[tuple[str, str]] = set()
+        for score in self.record["metrics"]:
+            key, value = (score["split"], score["name"]), score["value"]
+            what = " ".join(key)
+            if key not in expected:
+                if self.same_code or key in seen:
+                    yield self._edited(f"{what} is twice there, or no score of this run", value, None)
+                else:
+                    self.unverified.append(f"metrics: {what}")
+                continue
+            seen.add(key)
+            follows = expected.pop(key)
+            if follows not in (None, value):
+                yield self._edited(f"{what} does not follow from the predictions", value, follows)
+            elif not self._is_logged("/".join(key), value):
+                yield self._edited(f"{what} is not in metrics.csv", value, None)
+            yield from self._held(
+                {what: {key: score[key] for key in ("checkpoint", "scorer")}},
+                {what: {"checkpoint": "best", "scorer": self.spec.task.scorer}},
+            )
+        for (split, name), value in expected.items():
+            if self.same_code or name in ("loss", self.spec.task.selection.metric):
+                yield self._edited(f"{split} {name} is missing", None, value)
+            else:
+                self.unverified.append(f"metrics: {split} {name}")
+
+    def history(self) -> Iterator[Cause]:
+        """The events of the run, in order, from its start to its end, and its validations where they were due."""
+        record, events = self.record, self.record["history"]
+        names = [event["event"] for event in events]
+        self.unverified += [f"history: {name}" for name in names if name not in _OF_EVERY_RUN]
+        of_every_run = [name for name in names if name in _OF_EVERY_RUN]
+        once = of_every_run.count("started") == of_every_run.count("completed") == 1
+        if not once or (names[0], of_every_run[-1]) != ("started", "completed"):
+            yield self._edited("history does not lead from the start to the end of a run", names[:1], names[-1:])
+            return
+        end = names.index("completed")
+        # what other ranks have noted comes in later
+        times = [event["at"] for event in events[:end] if "rank" not in event]
+        times = [record["started_at"], *times, record["ended_at"], *(event["at"] for event in events[end:])]
+        # a run that was gone on with may have been on machines whose clocks differ
+        if (wrong := _out_of_order(times)) and not (self.resumed and _is_time(wrong)):
+            yield self._edited("started_at, ended_at and history are in no order", wrong, None)
+        validated = [event for event in events if event["event"] == "validated"]
+        steps = [event["step"] for event in validated]
+        if self.resumed:  # what comes after the checkpoint that it went on from comes twice
+            steps = sorted({*steps})
+        due, last = self.course.interval, record["cost"]["steps"]
+        if not self.skipped and (steps != [due * (n + 1) for n in range(len(steps))] or last // due != len(steps)):
+            yield self._edited("history: the steps of the validations", steps, f"every {due} up to {last}")
+        metric = self.spec.task.selection.metric
+        for event in validated:
+            what = f"history: {metric} after step {event['step']}"
+            if event["of"] != self.course.steps:
+                yield self._edited("history: steps of the whole training", event["of"], self.course.steps)
+            if not self.resumed and not self._is_logged(f"validation/{metric}", event[metric]):
+                yield self._edited(f"{what} is not in metrics.csv", event[metric], None)
+
+    def selection(self) -> Iterator[Cause]:
+        """The best checkpoint is the first of the best validations, and its weights are those of the trail."""
+        record, selected, chosen = self.record, self.spec.task.selection, self.record["selection"]
+        best = self.present.get("checkpoints/best.safetensors")
+        expected: dict[str, Any] = {"metric": selected.metric, "split": "validation", "mode": selected.mode}
+        expected |= {key: chosen.get(key) for key in ("value", "epoch", "step")}
+        expected |= {"sha256": best.sha256 if best else chosen.get("sha256")}
+        step, of_epoch = chosen["step"], self.course.steps_of_epoch
+        values = [
+            (event["step"], event[selected.metric])
+            for event in record["history"]
+            if event["event"] == "validated" and event[selected.metric] is not None
+        ]
+        recorded = [
+            score["value"]
+            for score in record["metrics"]
+            if (score["split"], score["name"]) == ("validation", selected.metric)
+        ]
+        if recorded and recorded[0] != chosen["value"]:
+            expected["value"] = recorded[0]
+        after = step == record["cost"]["steps"] and step not in [at for at, _ in values]
+        """Whether it is the validation after the last step, of which the history says nothing."""
+        if not after and values:
+            first = min(values, key=lambda one: one[1] if selected.mode == "min" else -one[1])
+            if not self.resumed or (step, chosen["value"]) not in values:
+                expected["step"] = first[0]
+                if expected["value"] == chosen["value"]:
+                    expected["value"] = first[1]
+        elif not after:
+            expected["step"] = record["cost"]["steps"]
+        if not self.skipped:
+            expected["epoch"] = -(-expected["step"] // of_epoch) if after else (expected["step"] - 1) // of_epoch
+        yield from self._held({"selection": chosen}, {"selection": expected})
+        trail, hashes = self.evidence.trail, self.evidence.best
+        if trail is not None and hashes is not None:
+            for point in trail.points:
+                if point["step"] == step and point["hashes"] != hashes:
+                    what = f"checkpoints/best.safetensors is not what trail.jsonl has after step {step}"
+                    yield Cause("edited", what, None, None)
+
+    def cost(self) -> Iterator[Cause]:
+        """The steps of the budget, and of what was measured what does not contradict it or itself."""
+        cost, course = self.record["cost"], self.course
+        steps = cost["steps"]
+        if not (steps == course.steps or (self.evidence.may_stop_early and 0 < steps < course.steps)):
+            yield self._edited("cost.steps", steps, course.steps)
+            return
+        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs")}
+        for key, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                yield self._edited(f"cost.{key} is no measure", value, None)
+                return
+        if cost["train_seconds"] > cost["wall_seconds"]:
+            yield self._edited("cost: it trained for longer than it took", cost["train_seconds"], cost["wall_seconds"])
+        if self.skipped:
+            self.unverified += ["cost.epochs", "cost.samples_per_second", "cost.tokens_per_second"]
+            return
+        if not math.isclose(cost["epochs"], steps / course.steps_of_epoch, abs_tol=1e-4):
+            yield self._edited("cost.epochs", cost["epochs"], round(steps / course.steps_of_epoch, 4))
+        if self.resumed and self.record["environment"]["world_size"] > 1:
+            self.unverified += ["cost.samples_per_second", "cost.tokens_per_second"]
+            return
+        for (key, digits), seen in zip((("samples", 2), ("tokens", 1)), course.seen(steps), strict=True):
+            a_second = cost[f"{key}_per_second"]
+            if not _is_rate(a_second, seen, cost["train_seconds"], digits):
+                yield self._edited(f"cost.{key}_per_second is not {seen} in train_seconds", a_second, None)
+
+    def trail(self) -> Iterator[Cause]:
+        """A point of the trail wherever one is due."""
+        if self.evidence.broken_trail:
+            yield Cause("edited", "trail.jsonl", None, self.evidence.broken_trail)
+        if self.evidence.trail is None or not 0 < self.record["cost"]["steps"] <= self.course.steps:
+            return
+        last, every = self.record["cost"]["steps"], self.spec.trainer.trail_every
+        due = {0, last, *range(every, last + 1, every), *(2**n for n in range(last.bit_length()) if 2**n <= last)}
+        steps = [point["step"] for point in self.evidence.trail.points]
+        is_whole = due <= {*steps} and steps == sorted({*steps}) and steps[-1] == last
+        if not self.skipped and not (is_whole if self.resumed else steps == sorted(due)):
+            yield Cause("edited", "trail.jsonl: the steps of its points", steps, sorted(due))
+
+    def _held(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+        """Yield where entries of the record differ from what they should be."""
+        has, should = dict(leaves(then)), dict(leaves(now))
+        for key, (one, other) in differences(then, now).items():
+            only_later = key not in has and any(fnmatchcase(key, pattern) for pattern in LATER_KEYS)
+            if not self.same_code and (only_later or key not in should) and not key.endswith((".rows", ".file")):
+                self.unverified.append(key)
+            else:
+                yield self._edited(key, one, other)
+
+    def _edited(self, what: str, then: Any, now: Any) -> Cause:
+        return Cause("edited", f"record.json: {what}", then, now)
+
+    def _is_logged(self, name: str, value: Any) -> bool:
+        """Return whether ``metrics.csv`` has the value too, where it has the metric at all; null stands for NaN."""
+        logged = self.logged.get(name)
+        if logged is None:
+            return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        return value in logged if value is not None else any(not math.isfinite(one) for one in logged)
+
+
+def _is_rate(a_second: float, total: int, seconds: float, digits: int) -> bool:
+    """Return whether `total` in `seconds` are so many a second; both are rounded, the seconds to milliseconds."""
+    if not seconds:
+        return True
+    slack = 0.5001 * 10**-digits
+    return total / (seconds + 0.0005) - slack <= a_second <= total / max(seconds - 0.0005, 1e-9) + slack
+
+
+def _is_time(text: Any) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except (ValueError, TypeError):
+        return False
+
+
+def _out_of_order(times: list[Any]) -> Any:
+    """Return the first of `times` that is none, or earlier than the one before; None: all is in order."""
+    if odd := [repr(time) for time in times if not _is_time(time)]:
+        return odd[0]
+    moments = [datetime.fromisoformat(time) for time in times]
+    return next((str(b) for a, b in pairwise(moments) if a - b > _CLOCK), None)

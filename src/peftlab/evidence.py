@@ -1,0 +1,372 @@
+"""What can be told of a finished run without its record: from its configuration, its data, its model and its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from peftlab import backbone, checkpoints
+from peftlab.atomic_files import is_torn
+from peftlab.callbacks import trail
+from peftlab.callbacks.trail import TrailOf, hashes
+from peftlab.config import RunSpec
+from peftlab.data.batching import in_order_of_length
+from peftlab.data.module import DataModule
+from peftlab.errors import UserError
+from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
+from peftlab.masking import mask
+from peftlab.methods.labels import LABELS, adapter_labels
+from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
+from peftlab.one_run import adopt, build_tuner, seed_everything, store_and_compile
+from peftlab.process_state import restored
+from peftlab.run_folder import RunFolder
+from peftlab.runs import CONFIG, PACKAGES, read_predictions
+from peftlab.sources import file_sha256
+from peftlab.tensor_files import load_into
+from peftlab.tuner import Tuner
+from peftlab.validation import checked
+
+_ONLY_SHOWS = "peftlab.callbacks.progress"
+"""Where the callbacks are that do nothing to a training."""
+
+SAMPLE = 32
+"""How many predictions of each split are computed anew."""
+
+_OF_THE_RUN = ("adapter", "checkpoints", "predictions", "tables")
+"""Folders in which nothing lies that the run has not left."""
+_SAME_NUMBER = 1e-3
+"""How far a probability may be from the recorded one: other batches and other machines round otherwise."""
+_SAME_NUMBER_IN_HALF = 0.1
+"""The same where the run has computed in 16 bits."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the run folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The predictions of one split, and what the data says of it."""
+
+    split: str
+    scores: dict[str, float | None]
+    """What follows from them, by the names of all scores; None: they cannot be read."""
+    faults: list[str]
+    """What is wrong with them, in words for people."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the data and the budget say of a training."""
+
+    steps: int
+    """Optimiser steps of the whole budget."""
+    steps_of_epoch: int
+    interval: int
+    """Optimiser steps between validations."""
+    seen: Callable[[int], tuple[int, int]]
+    """How many examples and tokens have been seen after so many steps."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All of it; None and empty where it is not to be had."""
+
+    expected: list[str]
+    """Names of the files that every finished run of this configuration has."""
+    data: dict[str, Any]
+    """The section of the record."""
+    course: Course
+    answers: list[Answers]
+    """Of the splits that the run was scored on, as far as their predictions are here."""
+    environment: dict[str, Any]
+    """Those entries of the section of the record that follow from the configuration."""
+    may_stop_early: bool
+    """Whether there is a callback that may end the training before its budget."""
+    method: dict[str, Any]
+    """The section of the record, without the size of the adapter."""
+    adapter: list[str]
+    """What of the adapter does not follow from the best checkpoint, in words for people."""
+    trail: TrailOf | None
+    broken_trail: str | None
+    """What is wrong with its file."""
+    best: list[str] | None
+    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they are not to be compared."""
+    logged: dict[str, set[float]]
+    """By name of a metric, all the values in ``metrics.csv``."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The trained model, for computing a few predictions anew."""
+
+    tuner: Tuner
+    spec: RunSpec
+    near: float
+    """How far a probability may be from the recorded one."""
+
+    def predicts_otherwise(self, rows: Sequence[Mapping[str, Any]], data: DataModule, split: str) -> Iterator[str]:
+        """Yield the first of a few predictions, spread over the split, that the model does not make."""
+        members, trainer = data.splits[split], self.spec.trainer
+        chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, SAMPLE)})
+        device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
+        model, dtype = self.tuner.to(device).eval(), AUTOCAST.get(trainer.precision)
+        for batch in in_order_of_length(members.encoded.lengths[chosen], data.spec.eval_batch_size):
+            places = [chosen[i] for i in batch]
+            collated = data.task.collate(members.examples, members.encoded, places)
+            collated = data.transfer_batch_to_device(collated, device, dataloader_idx=0)
+            with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                again = data.task.decode(model(collated), collated)
+            for place, one in zip(places, again, strict=True):
+                if not _is_near(rows[place], one, self.near):
+                    yield f"the adapter predicts '{one['id']}' otherwise"
+                    return
+
+
+def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evidence:
+    """Return the evidence on the run in `folder`.
+
+    Args:
+        folder: of the run; of its record nothing is used.
+        spec: of its configuration, for this machine.
+        config: the configuration as the run had it.
+
+    Raises:
+        UserError: data or model cannot be read.
+    """
+    with restored():
+        seed_everything(spec)
+        pretrained = backbone.fetch(spec.model)
+        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data.load()
+        tuner = build_tuner(spec, pretrained)
+        adopt(spec, tuner)
+        store_and_compile(tuner.model, replace(spec.trainer, compile=False))
+        method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
+        adapter = list(_adapter(folder, spec, tuner))
+        in_half = config["trainer"]["precision"] != "32-true"
+        is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
+        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
+        read, fault = _read_trail(folder.trail)
+        splits = [split for split in data.evaluated if split != "train"]
+        has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
+        return Evidence(
+            expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
+            data=data.describe(),
+            course=_course(data),
+            answers=[_answers(folder, data, split, model) for split in splits],
+            environment=_environment(config),
+            may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
+            method=method,
+            adapter=adapter,
+            trail=read,
+            broken_trail=fault,
+            best=None if read is None or spec.allow else _best(folder, read, config),
+            logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+        )
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    parts = nondeterministic_parts(checked(TrainerSpec, config["trainer"], "trainer"))
+    return {
+        "effective_batch_size": config["data"]["batch_size"],
+        "deterministic": not parts,
+        "nondeterministic_parts": parts,
+        "seeds": {"global": config["seed"]},
+    }
+
+
+def files(folder: Path, listed: Sequence[str]) -> dict[str, File]:
+    """Return, by their names, those of the `listed` files that are here, and all that are the run's own."""
+    present = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        is_own = name.parts[0] in _OF_THE_RUN and not is_torn(path) and not checkpoints.belongs(path)
+        if path.is_file() and (name.as_posix() in listed or is_own):
+            present[name.as_posix()] = File(path.stat().st_size, file_sha256(path))
+    return present
+
+
+def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
+    """Give `tuner` the trained weights, and yield what of the adapter is not what the best checkpoint is saved as."""
+    has_weights = (folder.adapter / ADAPTER_WEIGHTS).is_file()
+    try:
+        if folder.best.is_file():
+            load_into(tuner.trained(), folder.best)
+            tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
+            if has_weights and not _holds(folder.adapter, spec.peft.saved(tuner.model), spec.peft.written(tuner.model)):
+                yield "adapter/ does not hold the weights of the best checkpoint"
+        elif has_weights:
+            spec.peft.load(tuner.model, folder.adapter)
+        if (folder.adapter / LABELS).is_file() and adapter_labels(folder.adapter) != spec.task.labels:
+            yield f"adapter/{LABELS} has other labels than the data"
+        if (folder.adapter / ADAPTER_CONFIG).is_file():
+            spec.peft.check_description(read_description(folder.adapter), tuner.model)
+    except (UserError, ValueError, OSError, SafetensorError) as error:
+        yield f"adapter/, or the best checkpoint: {error}"
+
+
+def _holds(folder: Path, needed: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> bool:
+    """Return whether the adapter in `folder`, of one file or several, has what it needs, as it is written."""
+    stored = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    return needed.keys() <= stored.keys() <= written.keys() and all(
+        tensor.shape == written[name].shape
+        and torch.allclose(tensor.float(), written[name].detach().cpu().float(), 1e-4, 1e-6)
+        for name, tensor in stored.items()
+    )
+
+
+def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
+    """Return the trail, or what is wrong with it; neither where there is none."""
+    try:
+        if (whole := trail.read(path)) is None:
+            return None, None
+        for point in whole.points:
+            if not isinstance(point["step"], int) or len(point["hashes"]) != len(whole.tensors):
+                raise ValueError(f"no point of a trail: {point['step']}")
+            float(point["loss"] or 0)
+        if not whole.points:
+            raise ValueError("it has no points")
+        return whole, None
+    except (ValueError, LookupError, TypeError, UserError) as error:
+        return None, f"cannot be read: {type(error).__name__}: {error}"
+
+
+def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
+    """Return the hashes of the best checkpoint; on other devices than the CPU they are cut otherwise."""
+    if config["trainer"]["accelerator"] != "cpu" or not folder.best.is_file():
+        return None
+    try:
+        tensors = load_file(folder.best)
+        return hashes(tensors[name] for name in read.tensors)
+    except (ValueError, LookupError, TypeError, SafetensorError):
+        return []
+
+
+def _logged(file: Path) -> dict[str, set[float]]:
+    logged: dict[str, set[float]] = {}
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                for name, value in row.items():
+                    if value:
+                        logged.setdefault(name, set()).add(float(value))
+    except (OSError, ValueError, TypeError, csv.Error):  # gone, or changed by hand: its digest tells
+        return {}
+    return logged
+
+
+def _expected(splits: Sequence[str]) -> list[str]:
+    adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS)]
+    predictions = [f"predictions/{split}.jsonl" for split in splits]
+    return [CONFIG, PACKAGES, *adapter, "checkpoints/best.safetensors", "trail.jsonl", *predictions]
+
+
+def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:
+    tables = spec.task.tables(spec.task.metric())
+    return ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
+
+
+def _is_of(node: Mapping[str, Any], module: str) -> bool:
+    """Return whether a section of the configuration is of a class of `module`."""
+    return str(node.get("_target_")).rpartition(".")[0] == module
+
+
+def _course(data: DataModule) -> Course:
+    of_epoch = data.steps_of_epoch()
+    limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
+    tokens = data.tokens_of("train")
+
+    def seen(steps: int) -> tuple[int, int]:
+        epochs, rest = divmod(steps, of_epoch)
+        begun = [example for batch in data.plan_of(epochs)[:rest] for example in batch]
+        return epochs * len(tokens) + len(begun), int(epochs * tokens.sum() + tokens[begun].sum())
+
+    return Course(
+        steps=min(limit for limit in limits if limit),
+        steps_of_epoch=of_epoch,
+        interval=data.validation_interval() // data.division.accumulate,
+        seen=seen,
+    )
+
+
+def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | None) -> Answers:
+    """Return what becomes of the predictions of `split`; without a model none are computed anew."""
+    task, file = data.task, folder.predictions / f"{split}.jsonl"
+    metric = task.metric()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
+        names: dict[str, float | None] = dict.fromkeys(task.details(task.metric()))
+    try:
+        rows = read_predictions(file)
+        task.update(metric, rows)
+        faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
+        if model is not None and not faults:
+            faults += model.predicts_otherwise(rows, data, split)
+        return Answers(split, {**task.details(metric)}, [mask(fault) for fault in faults])
+    except FileNotFoundError:
+        return Answers(split, names, [])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Answers(split, names, [mask(f"cannot be scored: {error}")])
+
+
+def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: str) -> Iterator[str]:
+    examples = data.splits[split].examples
+    if len(rows) != len(examples):
+        yield f"{len(rows)} predictions for {len(examples)} examples"
+    for row, example in zip(rows, examples, strict=False):
+        if row["id"] != example.id:
+            yield f"'{row['id']}' stands where the data has '{example.id}'"
+            return
+        if row["gold"] != json.loads(json.dumps(data.task.gold(example))):
+            yield f"'{row['id']}' has other gold than the data"
+            return
+
+
+def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the first prediction that is not the most probable one; older runs keep no probabilities of the others."""
+    for row in rows:
+        if not _is_most_probable(row["predicted"], row["probability"], row.get("probabilities")):
+            yield f"'{row['id']}' is predicted otherwise than its probabilities say"
+            return
+
+
+def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> bool:
+    if isinstance(probabilities, list):
+        return all(map(_is_most_probable, predicted, probability, probabilities))
+    if not isinstance(probabilities, dict):
+        return True
+    own = probabilities.get(predicted, -1.0)
+    return bool(own == max(probabilities.values()) and abs(own - probability) <= 1e-6)
+
+
+def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
+    """Return whether two predictions are the same but for rounding, which may decide between equally probable ones."""
+    given, now = (_flat(one["probability"]) for one in (row, again))
+    labels, labels_now = (_flat(one["predicted"]) for one in (row, again))
+    if row.get("input") != again.get("input") or not len(given) == len(now) == len(labels) == len(labels_now):
+        return False
+    return all(
+        (p is None and q is None and a == b)
+        or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
+        for p, q, a, b in zip(given, now, labels, labels_now, strict=True)
+    )
+
+
+def _flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
