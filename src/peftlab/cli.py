@@ -21,6 +21,7 @@ from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import user_exits
 from peftlab.imports import without_collecting
+from peftlab.masked_streams import mask_streams, masked
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Other ends are SystemExit, see `peftlab.exits`; a failure while running is raised as it is.
     """
+    mask_streams(stdout=False)
     given = _parser().parse_args(arguments)
     with user_exits():
         given.command(given)
@@ -203,7 +205,7 @@ def _resume(given: argparse.Namespace) -> None:
     with without_collecting():
         from peftlab.one_run import resume
 
-    with redirect_stdout(sys.stderr if given.json else sys.stdout):
+    with redirect_stdout(sys.stderr if given.json else masked(sys.stdout)):
         record = resume(folder)
     if given.json:
         document = {"run": str(record.folder), **{key: record.data[key] for key in ("run_id", "status", "metrics")}}

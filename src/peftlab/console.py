@@ -8,11 +8,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from peftlab.disk import refusal, writing
-from peftlab.masking import mask
+from peftlab.masked_streams import MaskedLines, verbatim
 
 console = Console(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
@@ -28,16 +29,22 @@ VERBATIM = {"verbatim": True}
 class _Masked(logging.Formatter):
     """Writes no secrets."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lines = MaskedLines()
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text if getattr(record, "verbatim", False) else str(mask(text))
+        return text if getattr(record, "verbatim", False) else self._lines.next(text)
 
 
 class _ConsoleHandler(logging.Handler):
     """Prints through the console that also draws the progress bar, so that lines do not break it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(self.format(record), markup=False, style="yellow" if record.levelno >= logging.WARNING else None)
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        with verbatim(console.file):  # masked already, or to be shown as it is
+            console.print(self.format(record), markup=False, style=style)
 
 
 class _LogFile(logging.FileHandler):

@@ -33,6 +33,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import RunError, UserError, did_you_mean
+from peftlab.masking import mask
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 """What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
@@ -286,5 +287,5 @@ def _arguments() -> list[str]:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {mask(message)}", file=sys.stderr)
     sys.exit(code)
