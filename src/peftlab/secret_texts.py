@@ -98,7 +98,7 @@ _BEFORE_SHORT = re.compile(r"(?:pass\w*|pwd?|pin|secret|token|key|code|credentia
 _URL_PASSWORD = re.compile(r"://[^/\s:@]{0,200}:(?P<value>[^/\s@]{1,400})@")
 _ESCAPES = re.compile(r"%[0-9A-Fa-f]{2}|\\u[0-9a-fA-F]{4}|\\[nrt]|\x1b\[[\d;]{0,20}m|bot(?=\d{8})")
 _BLANK = "\0"
-_BREAK = re.compile(r"\\?\s*\n\s*")
+_BREAK = re.compile(r"\\?[ \t\r]{0,80}\n\s*+")
 
 _LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
