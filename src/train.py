@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from peftlab.exits import composition_exits, conf_dir, stdout_exits, typed_overrides, user_exits
 from peftlab.hydra_gate import composing_only
 from peftlab.imports import without_collecting
+from peftlab.masked_streams import mask_streams
 from peftlab.sweep.arguments import for_hydra
 
 
@@ -26,6 +27,7 @@ def train(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    mask_streams()
     sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
     with stdout_exits(), composition_exits(), composing_only():
         train()

@@ -21,6 +21,7 @@ from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import find_here, without_collecting
+from peftlab.masked_streams import mask_streams, masked
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Other ends are SystemExit, see `peftlab.exits`; a failure while running is raised as it is.
     """
     with stdout_exits():
+        mask_streams(stdout=False)
         given = _parser().parse_args(arguments)
         find_here(getattr(given, "allow", []))
         with user_exits():
@@ -218,7 +220,7 @@ def _resume(given: argparse.Namespace) -> None:
     with without_collecting():
         from peftlab.one_run import resume
 
-    with redirect_stdout(sys.stderr if given.json else sys.stdout):
+    with redirect_stdout(sys.stderr if given.json else masked(sys.stdout)):
         record = resume(folder, given.allow)
     if given.json:
         document = {"run": str(record.folder), **{key: record.data[key] for key in ("run_id", "status", "metrics")}}

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from rich.console import Console
 
 from peftlab.disk import refusal, writing
 from peftlab.entries import taken_by
-from peftlab.masking import mask
+from peftlab.masked_streams import MaskedLines, verbatim
 from peftlab.streams import Lasting, hold_descriptors
 
 
@@ -57,9 +57,13 @@ VERBATIM = {"verbatim": True}
 class _Masked(logging.Formatter):
     """Writes no secrets."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lines = MaskedLines()
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text if getattr(record, "verbatim", False) else str(mask(text))
+        return text if getattr(record, "verbatim", False) else self._lines.next(text)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -67,7 +71,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
-        with suppress(Exception):  # in a notebook, rich does not print to a stream
+        with suppress(Exception), verbatim(console.file):  # in a notebook, rich does not print to a stream
             console.print(self.format(record), markup=False, style=style)
 
 

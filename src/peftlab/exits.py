@@ -33,6 +33,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import RunError, UserError, did_you_mean
+from peftlab.masking import mask
 from peftlab.streams import Watched, silence
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
@@ -120,9 +121,9 @@ def stdout_exits() -> Iterator[None]:
         try:
             yield
         except SystemExit:
-            watched.flush()
+            sys.stdout.flush()  # which may mask what it passes on
             raise
-        watched.flush()
+        sys.stdout.flush()
     except OSError as error:
         if error is not watched.failure:  # it is about something else
             raise
@@ -321,5 +322,5 @@ def _arguments() -> list[str]:
 
 def _fail(message: str, code: int = 2) -> None:
     with suppress(OSError):  # nobody listens: the exit code says it
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(f"error: {mask(message)}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -1,9 +1,11 @@
 """No secret in a file: what looks like a credential is written as ``****``.
 
 Text for people (messages, tracebacks, commands, log lines) goes through `mask`. A secret in it is known by its key
-(``api_key``, ``hf_token``, ``password``, ...), by its form (``hf_...``, ``sk-...``, a bearer token, a private key, the
-user in ``https://user:password@host``), or because the environment of this process, or a configuration that it has
-read, holds it under such a key: then it is masked wherever its very characters turn up.
+(``api_key``, ``hf_token``, ``password``, ...: `peftlab.secret_keys`), by its form (``hf_...``, ``sk-...``, a private
+key, the user in ``https://user:password@host``, ...: `peftlab.secret_forms`), by its place on a command line
+(`peftlab.secret_texts`), or because the environment of this process, or a configuration that it has read, holds it
+under such a key: then it is masked wherever it turns up, also in base64 or as a URL spells it. What the process itself
+prints passes `peftlab.masked_streams`.
 
 What is read back stays as it is: masking is lossy, and a label such as ``password: reset`` only looks like a secret.
 A configuration goes through `mask_settings`, which goes by keys; of a record the free text alone is masked; data,
@@ -13,95 +15,53 @@ so (`masked_in`). Give a secret in the environment (``WANDB_API_KEY``), or again
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-MASK = "****"
+from peftlab.secret_keys import MASK, is_secret
+from peftlab.secret_texts import SHORTEST, Span, assigned_values, secrets_in, spans
+
+__all__ = ["MASK", "is_secret", "mask", "mask_settings", "mask_spans", "masked_in", "remember"]
+
+NOT_SHOWN = "[not shown: it cannot be masked]"
+"""Stands for a text that masking fails on, and for what lies too deep."""
+
+_DEEPEST = 50
+"""Levels of containers within one another that are looked through."""
 
 _FROM_DATA = ("data.labels", "data.format")
 """The sections of a configuration that name what stands in data: nothing in them is masked."""
 _OURS = ("peftlab.", "lightning.", "torch.")
 """How the classes begin whose settings hold no secrets but by their keys; others may be given any text."""
 
-_SHORTEST = 8
-"""Characters of the shortest secret that is masked wherever it turns up: shorter ones are words."""
-
-_SECRET_WORDS = {
-    *("password", "passwd", "passphrase", "passcode", "secret", "credential", "authorization", "cookie", "bearer"),
-    *("apikey", "authkey", "secretkey", "accesskey", "privatekey", "authtoken", "accesstoken", "apitoken"),
-}
-_SECRET_KEYS = {
-    *("api", "access", "secret", "private", "auth", "account", "encryption", "signing", "master", "ssh", "service"),
-    *("openai", "anthropic", "wandb", "hf", "huggingface", "github", "aws", "azure", "google"),
-}
-"""What a ``..._key`` is the key of."""
-_SECRET_PASSES = {"db", "database", "smtp", "mail", "ftp", "ssh", "proxy", "user", "root", "admin", "http"}
-"""Whose ``..._pass`` or ``..._pwd`` is a password: elsewhere it is a forward pass, or the working folder."""
-_SECRET_TOKENS = {
-    *("api", "access", "auth", "bearer", "refresh", "session", "security", "secret", "id", "hf", "hub", "huggingface"),
-    *("wandb", "github", "gitlab", "gh", "aws", "openai", "slack", "bot", "user", "service", "deploy", "pat", "oauth"),
-}
-"""What a ``..._tokens`` of several is for: elsewhere it counts words."""
-_PLAIN_TOKENS = {
-    *("cls", "sep", "pad", "padding", "unk", "mask", "bos", "eos", "eot", "start", "end", "stop", "begin", "first"),
-    *("last", "next", "special", "added", "image", "audio", "video", "prompt", "virtual", "word", "text", "class"),
-    *("max", "min", "num", "n", "per", "each", "new", "decoder", "encoder", "forced", "boundary", "separator"),
-    "unknown",
-}
-"""What a ``..._token`` of a tokenizer stands for."""
-_ABOUT = {"file", "path", "dir", "folder", "length", "count", "policy", "name", "type", "store", "id", "ids"}
-"""What a key that ends so tells about a secret is none: ``password_file``."""
-
-_FORMS = re.compile(
-    r"""
-    -----BEGIN\ [A-Z0-9 ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z0-9 ]*PRIVATE\ KEY-----|\Z)
-    | (?<![A-Za-z0-9_])(?:
-        hf_[A-Za-z0-9]{16,} | api_org_[A-Za-z0-9]{16,}                                 # Hugging Face
-      | wandb_v\d_[A-Za-z0-9_]{16,} | local-[0-9a-f]{40}                                # Weights & Biases
-      | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_\w{16,} | glpat-[\w-]{16,}              # GitHub, GitLab
-      | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}                                            # AWS
-      | sk-(?=[\w-]*\d)[\w-]{16,} | [sr]k_(?:live|test)_[A-Za-z0-9]{10,}                # OpenAI and its like, Stripe
-      | AIza[\w-]{30,} | ya29\.[\w-]{10,}                                               # Google
-      | xox[abeprs]-[\w-]{10,} | xapp-[\w-]{10,}                                        # Slack
-      | pypi-[\w-]{32,} | npm_[A-Za-z0-9]{30,} | dapi[0-9a-f]{32} | dckr_pat_[\w-]{16,} # registries, Databricks
-      | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+                                                 # a JSON web token
-    )
-    | (?<=://)[^/\s"'<>\\]+@                                                           # the user before a host
-    | (?<=[?&]sig=)[^&\s"']+ | (?<=[Ss]ignature=)[^&\s"']{16,}                         # a signed URL
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_BEARER = re.compile(r"\b(bearer|basic)(\s+)(?:(?=[\w.~+/-]*[\d=+])[\w.~+/-]{8,}|[\w.~+/-]{20,})=*", re.IGNORECASE)
-_ASSIGNED = re.compile(
-    r"""
-    (?<![\w.-])-{0,2}(?P<key>[A-Za-z_+~][\w.-]*+)   # a word, a dotted key or --an-option
-    (?P<is>\\?["']?\s*(?:=>|[=:])\s*)    # as in JSON, YAML, Python, a shell, a URL, a header
-    (?P<value>
-      \\?"(?:[^"\\]|\\[^"])*\\?" | \\?'(?:[^'\\]|\\[^'])*\\?'
-      | (?:(?:bearer|basic|digest|token)\s+)?[^\s,;&"'(){}\[\]]+
-    )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-
 _remembered: set[str] = set()
 
 
 def remember(config: Any) -> None:
-    """From now on, mask the secrets of `config` wherever this process writes them, also without their keys."""
-    _remembered.update(_secrets(config))
+    """From now on, mask the secrets of `config` wherever this process writes them, also without their keys.
+
+    Args:
+        config: a configuration, or arguments KEY=VALUE.
+    """
+    _remembered.update(_long(_secrets(config, texts=True)))
 
 
 def mask(value: Any) -> Any:
-    """Return `value`, text or nested containers, without the secrets in it and those that this process knows."""
-    # GOOGLE_APPLICATION_CREDENTIALS and its like say where a secret lies
-    environment = _long(text for key, text in os.environ.items() if is_secret(key, text) and not os.path.exists(text))
-    return _mask(value, _spellings({*_secrets(value), *_remembered, *environment}))
+    """Return `value`, text or nested containers, without the secrets in it and those that this process knows.
+
+    Never raises: what cannot be masked is not shown.
+    """
+    try:
+        return _Masking(_known() | _long(_secrets(value))).of(value)
+    except Exception:  # noqa: BLE001  # whatever it is, it must neither end what tells of it nor show a secret
+        return NOT_SHOWN
+
+
+def mask_spans(text: str) -> list[Span]:
+    """Return where `mask` finds secrets in `text`; raises what goes wrong."""
+    return spans(text, _known())
 
 
 def mask_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,36 +81,6 @@ def masked_in(config: Mapping[str, Any]) -> str | None:
     ):  # two that only a secret's place tells apart
         return "data.labels"
     return next(_masked_keys(config, ""), None)
-
-
-def is_secret(key: str, value: Any) -> bool:
-    """Return whether a key names a credential, as `wandb.api_key` and ``HF_TOKEN`` do, and `num_tokens` does not."""
-    if value is None or isinstance(value, bool) or value in ("", MASK):
-        return False
-    kind = _kind(key)
-    if kind == "token":  # the word has a second meaning: a tokenizer's [SEP] and <s>, numbers, words
-        text = str(value)
-        return len(text) >= 6 and not re.fullmatch(r"\W.*\W|\d{1,5}|\d*\.\d*", text)
-    return kind == "secret"
-
-
-@lru_cache(maxsize=4096)
-def _kind(key: str) -> str | None:
-    leaf = re.split(r"[.\s/]", key)[-1]
-    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", leaf)]
-    single = [word if word == "pass" else word.removesuffix("s") for word in words]
-    if not words or words[-1] in _ABOUT:
-        return None
-    before, last = set(words[:-1]), single[-1]
-    if (
-        _SECRET_WORDS & {*single, "".join(single)}
-        or (last == "key" and _SECRET_KEYS & before)
-        or (last in ("pass", "pwd") and _SECRET_PASSES & before)
-    ):
-        return "secret"
-    if last == "token" and not _PLAIN_TOKENS & before and (words[-1] == "token" or _SECRET_TOKENS & before):
-        return "token"
-    return None
 
 
 def _mask_node(node: Any, path: str) -> Any:
@@ -182,48 +112,60 @@ def _masked_keys(node: Any, path: str) -> Iterator[str]:
 
 def _has_its_own_asterisks(text: str) -> bool:
     """Return whether `text` has them elsewhere than after a secret key, as ratings by stars have."""
-    assigned = (match["value"].strip("\"'\\") for match in _ASSIGNED.finditer(text) if _kind(match["key"]))
-    return MASK not in assigned
+    return MASK not in (value for _, value in assigned_values(text))
 
 
-def _mask(value: Any, known: re.Pattern[str] | None) -> Any:
-    if isinstance(value, str):
-        return _mask_text(value, known)
-    if isinstance(value, Mapping):
+class _Masking:
+    """Masks containers: what stands in several is looked through once, and what lies too deep is not shown."""
+
+    def __init__(self, known: frozenset[str]) -> None:
+        self._known = known
+        self._done: dict[int, Any] = {}
+        self._depth = 0
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, (bytes, bytearray)):
+            return type(value)(self._text(value.decode("latin-1")), "latin-1")
+        if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = NOT_SHOWN  # also where it stands in itself
+            if self._depth < _DEEPEST:
+                self._depth += 1
+                self._done[id(value)] = self._mapping(value) if isinstance(value, Mapping) else self._items(value)
+                self._depth -= 1
+        return self._done[id(value)]
+
+    def _mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
         return {
-            _mask(key, known): _masked_whole(item) if is_secret(str(key), _first(item)) else _mask(item, known)
+            self.of(key): _masked_whole(item) if is_secret(str(key), _first(item)) else self.of(item)
             for key, item in value.items()
         }
-    if isinstance(value, (list, tuple)):
-        return type(value)(_mask(_mask_argument(item), known) for item in value)
-    return value
+
+    def _items(self, value: Iterable[Any]) -> Any:
+        masked = [self.of(item) for item in _mask_arguments(value)]
+        return tuple(masked) if isinstance(value, tuple) else masked if isinstance(value, list) else set(masked)
+
+    def _text(self, text: str) -> str:
+        pieces, position = [], 0
+        for start, end in spans(text, self._known):
+            pieces += [text[position:start], MASK]
+            position = end
+        return "".join([*pieces, text[position:]])
 
 
-def _mask_text(text: str, known: re.Pattern[str] | None) -> str:
-    if known is not None:
-        text = known.sub(MASK, text)
-    text = _FORMS.sub(lambda found: f"{MASK}@" if found[0].endswith("@") else MASK, text)
-    return _BEARER.sub(rf"\1\2{MASK}", _mask_assigned(text))
-
-
-def _mask_assigned(text: str) -> str:
-    """Mask the values in `text` that secret keys are given."""
-    done, position = "", 0
-    while found := _ASSIGNED.search(text, position):
-        value = found["value"].strip("\"'\\")
-        end = found.end("is")  # a value may itself begin with a key
-        done += text[position:end]
-        if is_secret(found["key"], value):
-            end = found.end()
-            done += found["value"].replace(value, MASK)
-        position = end
-    return done + text[position:]
-
-
-def _mask_argument(argument: Any) -> Any:
-    """Mask one argument of a command, KEY=VALUE: whatever follows the sign is the value."""
-    key, sign, value = argument.partition("=") if isinstance(argument, str) else ("", "", "")
-    return f"{key}={MASK}" if sign and is_secret(key, value) else argument
+def _mask_arguments(arguments: Iterable[Any]) -> Iterator[Any]:
+    """Mask the arguments of a command, KEY=VALUE or ``--key`` and VALUE: what follows the key is the value, whole."""
+    option = None
+    for argument in arguments:
+        key, value = _argument(argument)
+        if option and isinstance(argument, str) and is_secret(option, argument):
+            yield MASK
+        else:
+            yield f"{key}={MASK}" if is_secret(key, value) else argument
+        option = argument if isinstance(argument, str) and argument.startswith("--") and not key else None
 
 
 def _first(item: Any) -> Any:
@@ -235,28 +177,45 @@ def _masked_whole(item: Any) -> Any:
     return [MASK for _ in item] if isinstance(item, (list, tuple)) else MASK
 
 
-def _secrets(value: Any) -> Iterator[str]:
-    """Yield every value in `value` that stands under a secret key and is long enough to be told from a word."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            items = list(item) if isinstance(item, (list, tuple)) else [item]
+def _secrets(value: Any, texts: bool = False) -> Iterator[str]:
+    """Yield every value in `value` that stands under a secret key, or in KEY=VALUE of a list; `texts`: in any text."""
+    todo, seen = [value], set()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, str) and texts:
+            yield from secrets_in(node)
+        if not isinstance(node, (Mapping, list, tuple)) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        for key, item in node.items() if isinstance(node, Mapping) else map(_argument, node):
             if is_secret(str(key), _first(item)):
-                yield from _long(str(one) for one in items)
-            yield from _secrets(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _secrets(item)
+                yield from (str(one) for one in (item if isinstance(item, (list, tuple)) else [item]))
+            else:
+                todo.append(f"{key}={item}" if isinstance(node, (list, tuple)) and key else item)
 
 
-def _long(texts: Iterable[str]) -> set[str]:
-    return {text for text in texts if len(text) >= _SHORTEST}
+def _argument(argument: Any) -> tuple[str, Any]:
+    key, sign, value = argument.partition("=") if isinstance(argument, str) else ("", "", "")
+    return (key, value.strip("\"'")) if sign else ("", argument)
 
 
-def _spellings(secrets: set[str]) -> re.Pattern[str] | None:
-    """Return what finds any of `secrets`, also as JSON, Python and URLs write them."""
-    spelt = {
-        spelling
-        for secret in secrets
-        for spelling in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], urllib.parse.quote(secret, safe=""))
-    }
-    return re.compile("|".join(map(re.escape, sorted(spelt, key=len, reverse=True)))) if spelt else None
+def _known() -> frozenset[str]:
+    """Return the secrets of this process."""
+    return _of_environment(tuple(os.environb.items())) | _remembered
+
+
+@lru_cache(maxsize=8)
+def _of_environment(variables: tuple[tuple[bytes, bytes], ...]) -> frozenset[str]:
+    return frozenset().union(*(_of_variable(os.fsdecode(key), os.fsdecode(text)) for key, text in variables))
+
+
+def _of_variable(key: str, text: str) -> frozenset[str]:
+    """Return the secrets in a variable of the environment."""
+    if not is_secret(key, text):
+        return _long(secrets_in(text))
+    # GOOGLE_APPLICATION_CREDENTIALS and its like say where a secret lies
+    return frozenset() if os.path.exists(text) else frozenset({text})
+
+
+def _long(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(text for text in texts if len(text) >= SHORTEST)

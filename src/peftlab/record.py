@@ -496,7 +496,8 @@ def _masked(record: Mapping[str, Any]) -> dict[str, Any]:
 def _described(error: BaseException) -> dict[str, str]:
     described = {"type": type(error).__name__, "message": str(error)}
     if error.__traceback__ is not None and not isinstance(error, UserError):  # a user's mistake needs no traceback
-        lines = "".join(traceback.format_exception(error)).splitlines()
+        # masked before it is cut: where a secret begins, it may be out of sight
+        lines = str(mask("".join(traceback.format_exception(error)))).splitlines()
         described["traceback_tail"] = "\n".join(lines[-_TRACEBACK_LINES:])
     return described
 

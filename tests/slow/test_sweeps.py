@@ -93,6 +93,57 @@ def test_a_trial_alone_gives_the_bits_of_the_sweep(sweep):
         assert Path("alone", name).read_bytes() == (sweep.folder / twin / name).read_bytes()
 
 
+LEAK = """
+import os
+import sys
+
+from lightning.pytorch.callbacks import Callback
+
+
+class Leak(Callback):
+    \"\"\"Tells its password in every way, and fails.\"\"\"
+
+    def __init__(self, password: str):
+        self.password = password
+
+    def on_train_start(self, trainer, tuner):
+        print(f"it is {self.password}")
+        print(f"it is {self.password}", file=sys.stderr)
+        sys.stdout.flush()
+        os.write(1, f"it is {self.password} and hf_Xq7vLm2pXq7vLm2p\\n".encode())
+        os.system(f"echo it is {self.password}")
+        raise ValueError(f"{self.password} is refused, as is {os.environ['SOME_TOKEN']}")
+"""
+
+
+@pytest.mark.parametrize("sweeping", [True, False], ids=["sweep", "run"])
+def test_what_processes_print_shows_no_secrets(sweep, tmp_path, monkeypatch, sweeping):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "leaking.py").write_text(LEAK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "mine"), prepend=os.pathsep)
+    monkeypatch.setenv("SOME_TOKEN", "abracadabra")
+    own = ["allow=[leaking]", "+callbacks.own._target_=leaking.Leak", "+callbacks.own.password=opensesame"]
+    command = [*sweep.command, "seed=0,1", *own]
+    if not sweeping:
+        command = [part for part in sweep.command if part != "-m" and not part.startswith(("hydra", "sweep"))]
+        command = [sys.executable, "-m", *command[1:], *own]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    outputs = [file.read_text() for file in sorted(tmp_path.glob("sweeps/*/output/*.txt"))]
+    assert ended.returncode == 1
+    assert len([text for text in outputs if "ValueError: **** is refused, as is ****" in text]) == 2 * sweeping
+    assert sweeping or "ValueError: **** is refused, as is ****" in ended.stderr
+    assert all(text.count("it is ****") == 4 for text in outputs if "ValueError" in text)
+    written = [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".py"]
+    for text in [
+        ended.stdout if sweeping else "",
+        ended.stderr,
+        *(file.read_text(errors="replace") for file in written),
+    ]:
+        assert "opensesame" not in text
+        assert "abracadabra" not in text
+        assert "Xq7v" not in text
+
+
 def test_cells_that_cannot_be_are_all_told_before_anything_starts(sweep):
     ended = sweep.run("peft=lora,head", "optimizer.lr=1e-3,-1", "data.max_tokens=64,0", code=2)
     assert "6 of 8 trials cannot be run, and none was started" in ended.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from peftlab.errors import ConfigError
 from peftlab.finished_run import load
+from peftlab.masking import mask, mask_settings
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 
@@ -49,6 +50,17 @@ def test_its_files(odd_run):
         text = (odd_run.folder / name).read_text()
         assert all(label in text for label in LABELS), name
         assert "****" not in text, name
+
+
+def test_masking_leaves_what_a_run_writes_as_it_is(finished):
+    folder = finished.folder
+    for name in ("record.json", "config.yaml", "log.txt", "packages.txt", "trail.jsonl", "metrics.csv"):
+        text = (folder / name).read_text()
+        assert mask(text) == text, name
+    config = RunFolder(finished).read_config()
+    assert mask_settings(config) == mask(config) == config
+    record = json.loads((folder / "record.json").read_text())
+    assert mask(record) == record
 
 
 def test_what_is_made_of_it(odd_run, peftlab, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
+from peftlab import masking
 from peftlab.errors import ConfigError
 from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_exits
 
@@ -69,6 +70,30 @@ def test_a_mistake_is_told_in_one_message(command, tmp_path, arguments, parts):
         assert part in ended.err
     assert ended.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["optimizer.lr=hf_Xq7vLm2pXq7vLm2p"],
+        ["logger.x.api_key=[Xq7vLm2p"],
+        ["optimizer=nvapi-Xq7vLm2pXq7vLm2p"],
+        ["+callbacks.x={_target_: mine.Own, password: Xq7vLm2p}"],
+        ["+callbacks.x._target_=Xq7vLm2p", "+callbacks.x.password=Xq7vLm2p"],
+        ["trainer.accelerator=Xq7vLm2p", "+logger.x.token=Xq7vLm2p"],
+        ["data=files", "data.path=https://me:Xq7vLm2p@host.example"],
+        ["+password=Xq7vLm2p", "+Xq7vLm2p=1"],
+        ["--config-dir", "/nowhere/password=Xq7vLm2p"],
+        ["+experiment=ghp_Xq7vLm2pXq7vLm2p"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_without_secrets(command, arguments, monkeypatch):
+    monkeypatch.setattr(masking, "_remembered", set())
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert "Xq7v" not in ended.out + ended.err
 
 
 def test_a_value_from_a_file_is_told_with_the_file(command, tmp_path):

@@ -55,6 +55,8 @@ MOST = {"tags": 64, "job_type": 64, "name": 128, "group": 128, "project": 128, "
 """Characters of labels. wandb itself checks tags, project and artifacts, the server all, that of an offline run too."""
 ODD = {"project": "/\\#?%:", "id": ":;,#?/'"}
 """Characters that wandb takes nowhere in them."""
+ROUTING = ("entity", "project", "id", "resume")
+"""Labels that say where a run belongs: with another value it would not arrive."""
 STEP = "trainer/global_step"
 """The metric that the others are drawn over; Lightning's own logger names it so."""
 
@@ -240,7 +242,7 @@ class Wandb(Logger):
 
     def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
         return wandb.init(
-            **{key: mask(label) if key in ("name", "notes") else label for key, label in labels.items()},
+            **{key: label if key in ROUTING else mask(label) for key, label in labels.items()},
             dir=self.folder.absolute(),  # wandb's own process may stand in another folder
             mode=mode,  # type: ignore[arg-type]
             reinit="create_new",  # a run that the user has open is theirs

@@ -16,6 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from peftlab.masked_streams import mask_streams
+
 _SHARED = (
     "name",
     "timeout_min",
@@ -42,6 +44,7 @@ class Job:
 
     def __call__(self) -> JobReturn:
         """Do it."""
+        mask_streams()
         setup_globals()
         Singleton.set_state(self.state)
         HydraConfig.instance().set_config(self.config)

@@ -20,6 +20,7 @@ from typing import Any
 
 from peftlab.errors import ConfigError
 from peftlab.exits import SIGNALS
+from peftlab.masked_streams import wait_until_written
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 
 
@@ -149,6 +150,8 @@ class Looker:
             well, answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join()
+            if self._output.exists():
+                wait_until_written(self._output, 5.0)
             tail = self._output.read_text(encoding="utf-8", errors="replace")[-2000:] if self._output.exists() else ""
             code = self._process.exitcode
             raise RuntimeError(f"the process that checks trials has died, exit code {code}\n{tail}") from error

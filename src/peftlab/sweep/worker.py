@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
 from peftlab.exits import Pruned, Signals, user_exits
+from peftlab.masked_streams import mask_streams, write_masked
+from peftlab.masking import remember
 
 if TYPE_CHECKING:
     from peftlab.one_run import Prepared, Sources
@@ -49,7 +51,7 @@ class Order:
 
 def work(order: Order, connection: Connection) -> None:
     """Run a trial; `connection` is told how far it has come, and answers every validation with whether it goes on."""
-    _begin(order.environment, order.output)
+    _begin(order.environment, order.output, order.config)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     from omegaconf import OmegaConf
 
@@ -242,16 +244,17 @@ class _Teller:
             return None
 
 
-def _begin(environment: Mapping[str, str], output: Path) -> None:
-    """Become a process of its own: group, variables, output; end with the controller."""
+def _begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
+    """Become a process of its own: group, variables, output; end with the controller.
+
+    Secrets in the output are masked, those of `config` included.
+    """
     os.setpgid(0, 0)  # so that Ctrl-C reaches the controller alone, and what this starts can be ended with it
     os.environ.update(environment)
     os.environ.pop("WANDB_RUN_ID", None)  # it names one run, and this is one of many
-    output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    os.close(descriptor)
+    remember(config or {})
+    write_masked(output)
+    mask_streams()  # of the configurations that it reads later, only this process knows the secrets
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
