@@ -20,8 +20,9 @@ from transformers.modeling_utils import PreTrainedModel
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.model_files import deciding_files, has_safetensors
 from peftlab.record import sha256_of
-from peftlab.sources import MODEL_FILES, PICKLED_WEIGHTS, FilesSource, HubSource, IndexSource
+from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
 from peftlab.tasks.task import Task
 
 DROPOUT_KEYS = {
@@ -164,7 +165,7 @@ class Pretrained:
                 config=config,
                 attn_implementation="eager",
                 dtype=torch.float32,
-                use_safetensors=any(self.folder.glob("model*.safetensors")),
+                use_safetensors=has_safetensors(self.folder),
                 weights_only=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -275,16 +276,10 @@ def fetch(spec: ModelSpec) -> Pretrained:
         raise SourceError(f"{folder}: no config.json in the model's folder; save_pretrained writes it")
     if (folder / "adapter_config.json").exists():  # transformers would load it on top, from wherever it says
         raise SourceError(f"{folder}: an adapter lies in the model's folder; merge it into the model, or take it away")
-    patterns = MODEL_FILES
-    if not any(folder.glob("model*.safetensors")):
-        patterns += PICKLED_WEIGHTS
-        if not (fetched.allow_pickle and any(path for name in PICKLED_WEIGHTS for path in folder.glob(name))):
-            raise SourceError(
-                f"{folder}: no model.safetensors in the model's folder; save the weights with save_pretrained, "
-                "which writes it"
-            )
-    names = {path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    digests = {name: fetched.digest(name) for name in sorted(names)}
+    for path in folder.iterdir():
+        if path.exists() and (odd := oddity(path)):  # transformers would wait for what it holds
+            raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
+    digests = {name: fetched.digest(name) for name in sorted(deciding_files(folder, fetched.allow_pickle))}
     return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 
 

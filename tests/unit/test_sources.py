@@ -577,6 +577,15 @@ class TestHubSource:
     def test_safetensors_are_preferred(self, hub: Hub) -> None:
         assert "pytorch_model.bin" not in files_under(model(allow_pickle=True).fetch().folder)
 
+    def test_what_an_index_names_is_fetched(self, hub: Hub) -> None:
+        del hub.files["model.safetensors"]
+        index = {"weight_map": {"a": "weights-1.safetensors"}}
+        hub.files |= {"model.safetensors.index.json": json.dumps(index).encode()}
+        hub.files |= dict.fromkeys(["weights-1.safetensors", "weights-2.safetensors"], b"weights")
+        names = files_under(model().fetch().folder)
+        assert "weights-1.safetensors" in names
+        assert "weights-2.safetensors" not in names
+
     def test_a_repository_that_is_not_there(self, hub: Hub) -> None:
         message = self.refused(repo="org/nmae")
         assert message.startswith("The hub shows no repository 'org/nmae'. Check its name; if it is private, log in")
