@@ -90,9 +90,7 @@ def named_files(folder: Path, pickled: bool = False) -> set[str]:
         if keys := [
             key for key in _PATH_KEYS if path.name == "tokenizer_config.json" and settings.get(key) is not None
         ]:
-            raise SourceError(
-                f"{path}: {keys[0]} makes the tokenizer read another file, which is no part of the model; remove the key"
-            )
+            raise SourceError(f"{path}: {keys[0]} makes the tokenizer read a file by its path; remove the key")
         for name in _named_in(settings):
             if not is_inner(name):
                 raise SourceError(f"{path}: it names '{name}', which is outside the model's folder; put it inside")
