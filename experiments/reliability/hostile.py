@@ -3,9 +3,9 @@
 python experiments/reliability/hostile.py --out FOLDER [--only KIND] [--count N] [--seed S] [--workers 2]
 python experiments/reliability/hostile.py --replay KIND/NUMBER --out FOLDER [--seed S]
 
-A case is drawn from its kind, its number and the seed, put together from the grammars in `hostile_*.py`; its commands run
-in forks of a warm process, in a `jail`. Outcomes are kept in FOLDER/outcomes.jsonl, one line a case: the same command
-goes on where it was killed. The exit code is 1 where there are faults. `--replay` does one case again, says all of it,
+A case is drawn from its kind, its number and the seed, put together from the grammars in `hostile_*.py`; its commands
+run in forks of a warm process, in a `jail`. Outcomes are kept in FOLDER/outcomes.jsonl, one line a case: the same
+command goes on where it was killed. The exit code is 1 where there are faults. `--replay` does one case again, says all of it,
 and leaves its files in FOLDER/cases.
 """
 
@@ -22,6 +22,7 @@ import resource
 import shutil
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -126,9 +127,7 @@ def _fork(kind: str, number: int, seed: int, out: Path) -> int:
             line = outcome_of(kind, number, seed, out)
             (out / "cases" / f"{kind}-{number}.json").write_text(json.dumps(line))
             (out / "cases" / f"{kind}-{number}.log").unlink()
-        except BaseException:
-            import traceback
-
+        except BaseException:  # noqa: BLE001  # it must not go on as its parent
             traceback.print_exc()
     os._exit(0)
 

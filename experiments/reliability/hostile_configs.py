@@ -1,8 +1,8 @@
 """Hostile configurations: something to call or to write, somewhere in the tree, brought in some way.
 
 A payload is a mapping with what is to be called; every one leaves a file in the canary's folder, or writes where no run
-may. It is wrapped (lists, aliases, interpolations), put at a place (every section, and all below ``hydra``), and brought
-by an experiment, an option of a group, a link, or the command line.
+may. It is wrapped (lists, aliases, interpolations), put at a place (every section, and all below ``hydra``), and
+brought by an experiment, an option of a group, a link, or the command line.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _tagged(draw: random.Random, jail: Jail) -> tuple[dict[str, Any], bool]:
     section = place.partition(".")[0]
     if section in target and draw.random() < 0.8:
         tree[section]["x"]["_target_"] = target[section]
-    if place == "run_dir" and "PosixPath" in tag or place == "run_dir" and "pathlib.Path" in tag:
+    if (place == "run_dir" and "PosixPath" in tag) or (place == "run_dir" and "pathlib.Path" in tag):
         tree = _at("name", {"TAG": tag})
     return tree, True
 
@@ -415,7 +415,7 @@ def _malformed(draw: random.Random, jail: Jail) -> tuple[dict[str, Any], bool]:
     return {"TEXT": text}, False
 
 
-# How it is brought -----------------------------------------------------------------------------------------------------
+# How it is brought ---------------------------------------------------------------------------------------------------
 
 
 def _brought(draw: random.Random, jail: Jail, tree: dict[str, Any], plain: bool) -> tuple[list[str], str]:

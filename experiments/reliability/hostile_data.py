@@ -115,7 +115,7 @@ def _options(draw: random.Random, option: str, jail: Jail) -> list[str]:
     return [f"{key}='{value}'"] if draw.random() < 0.5 else [f"{key}={json.dumps(value)}"]
 
 
-# Content ---------------------------------------------------------------------------------------------------------------
+# Content -------------------------------------------------------------------------------------------------------------
 
 
 def _line(draw: random.Random) -> str:
@@ -143,7 +143,7 @@ def _folders(draw: random.Random, path: Path) -> None:
             (path / label / f"{n}.txt").write_bytes(_line(draw).encode())
 
 
-# What is done to a file ------------------------------------------------------------------------------------------------
+# What is done to a file ----------------------------------------------------------------------------------------------
 
 
 def encoding(draw: random.Random, path: Path, jail: Jail) -> None:
@@ -290,7 +290,7 @@ def packed(draw: random.Random, path: Path, jail: Jail) -> None:
 
 def closed(draw: random.Random, path: Path, jail: Jail) -> None:
     """Take its content or its rights away."""
-    draw.choice([lambda: path.write_bytes(b""), lambda: path.chmod(0), lambda: path.unlink()])()
+    draw.choice([lambda: path.write_bytes(b""), lambda: path.chmod(0), path.unlink])()
 
 
 def long_name(draw: random.Random, path: Path, jail: Jail) -> None:

@@ -1,4 +1,4 @@
-"""Hostile model folders, adapters and caches: odd headers, types, JSON, names, links, pickles, code; and what they hide.
+"""Hostile model folders, adapters and caches: odd headers, types, JSON, names, links, pickles and code.
 
 A run that a spoilt folder lets through is repeated with another file of it changed, one that something names perhaps:
 the identity changes then, or nothing of the result does.
@@ -121,7 +121,7 @@ def _change(path: Path) -> None:
     path.write_text(text + "\n", errors="surrogateescape")
 
 
-# What is done to a folder -----------------------------------------------------------------------------------------------
+# What is done to a folder --------------------------------------------------------------------------------------------
 
 Spoil = Callable[[random.Random, Path, Jail], object]
 

@@ -129,7 +129,7 @@ def _edit_config(run: Path, key: str, value: Any) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-# Contradictions: the folder tells against the record ------------------------------------------------------------------
+# Contradictions: the folder tells against the record -----------------------------------------------------------------
 
 
 def score(draw: random.Random, run: Path, jail: Jail) -> str:
@@ -306,7 +306,7 @@ def never_ended(draw: random.Random, run: Path, jail: Jail) -> str:
     return ""
 
 
-# Others: damage, links, code --------------------------------------------------------------------------------------------
+# Others: damage, links, code -----------------------------------------------------------------------------------------
 
 
 def json_of_record(draw: random.Random, run: Path, jail: Jail) -> str:

@@ -1,8 +1,8 @@
 """Secrets planted in settings, variables, messages and errors, and values that only look like some.
 
 A secret is drawn for each case, so that no list can hold it: a token of a vendor's form, what stands under a key or in
-a variable that names a secret, or what a command line or a URL gives away. It must be in no file that the run leaves and
-in nothing that is said. Innocent values must be where they were put.
+a variable that names a secret, or what a command line or a URL gives away. It must be in no file that the run leaves
+and in nothing that is said. Innocent values must be where they were put.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import random
 import string
 from collections.abc import Callable
-from pathlib import Path
 
 import yaml
 from fuzz_inputs import quoted
@@ -251,7 +250,7 @@ def _given_away(draw: random.Random) -> tuple[str, str, str | None, str | None]:
     return secret, "failed: " + form.format(secret), None, None
 
 
-# Innocent values ----------------------------------------------------------------------------------------------------------
+# Innocent values -----------------------------------------------------------------------------------------------------
 
 
 def innocent(draw: random.Random, jail: Jail) -> str:

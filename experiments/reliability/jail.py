@@ -91,7 +91,7 @@ class Jail:
     def fault(self, kind: str, detail: str) -> None:
         self.faults.append((kind, detail.replace(str(self.root), "JAIL")[:700]))
 
-    # Commands ------------------------------------------------------------------------------------------------------
+    # Commands --------------------------------------------------------------------------------------------------------
 
     def train(self, *arguments: str, may_raise: bool = False) -> Ended:
         """Run ``python -m train``."""
@@ -124,7 +124,7 @@ class Jail:
             self._enter(events)
             try:
                 work()
-            except Exception:  # as Python itself ends
+            except Exception:  # noqa: BLE001  # as Python itself ends
                 sys.excepthook(*sys.exc_info())
                 sys.exit(1)
 
@@ -176,7 +176,7 @@ class Jail:
             os.killpg(process, signal.SIGKILL)
         return os.waitstatus_to_exitcode(status)
 
-    # What has become of the folders -----------------------------------------------------------------------------------
+    # What has become of the folders ----------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, tuple[int, ...]]:
         """Return what can be seen of everything in the jail that commands have to leave alone."""
