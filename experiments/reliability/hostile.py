@@ -5,8 +5,8 @@ python experiments/reliability/hostile.py --replay KIND/NUMBER --out FOLDER [--s
 
 A case is drawn from its kind, its number and the seed, put together from the grammars in `hostile_*.py`; its commands
 run in forks of a warm process, in a `jail`. Outcomes are kept in FOLDER/outcomes.jsonl, one line a case: the same
-command goes on where it was killed. The exit code is 1 where there are faults. `--replay` does one case again, says all of it,
-and leaves its files in FOLDER/cases.
+command goes on where it was killed. The exit code is 1 where there are faults. `--replay` does one case again, says all
+of it, and leaves its files in FOLDER/cases.
 """
 
 from __future__ import annotations
@@ -91,7 +91,12 @@ def outcome_of(kind: str, number: int, seed: int, out: Path) -> dict[str, Any]:
     jail = Jail(root, out / "base")
     what = KINDS[kind][1](random.Random(f"hostile {kind} {seed} {number}"), jail)
     line = {"kind": kind, "number": number, "seed": seed, "what": what.replace(str(root), "JAIL")[:1000]}
-    line |= {"faults": jail.faults, "commands": jail.commands, "seconds": round(time.perf_counter() - began, 2)}
+    line |= {
+        "faults": jail.faults,
+        "commands": jail.commands,
+        "said": jail.said,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
     return json.loads(json.dumps(line).replace(str(root), "JAIL"))  # type: ignore[no-any-return]
 
 

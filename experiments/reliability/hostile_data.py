@@ -41,14 +41,15 @@ def case(draw: random.Random, jail: Jail) -> str:
         return _of_a_use(draw, jail)
     option = draw.choice([*FORMATS, "files", "csv", "json_lines"])
     folder = jail.here / "data"
+    labels = draw.choice([["pos", "neg"], ["a", "b", "c"], ["Ä", "0"], ["x y", "-rf"], ["a", "\u202e"]])
     what = []
     for name in ("train", "dev", "test"):
         path = folder / (f"{name}.{FORMATS[option]}" if FORMATS[option] else name)
         if option == "folders":
-            _folders(draw, path)
+            _folders(draw, path, labels)
         else:
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(_content(draw, option))
+            path.write_bytes(_content(draw, option, labels))
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in draw.sample(names, min(len(names), draw.choice([1, 1, 2]))):
         spoil = draw.choice(SPOILS)
@@ -71,7 +72,9 @@ def _of_a_use(draw: random.Random, jail: Jail) -> str:
     """Try a file that a finished run is to predict, or to be scored on."""
     use, option = draw.choice([("--file", "txt"), ("--jsonl", "json_lines"), ("--data", "files")])
     path = jail.here / "input.txt"
-    path.write_bytes("\n".join(_line(draw) for _ in range(5)).encode() if use == "--file" else _content(draw, option))
+    path.write_bytes(
+        "\n".join(_line(draw) for _ in range(5)).encode() if use == "--file" else _content(draw, option, ["a", "b"])
+    )
     spoil = draw.choice(SPOILS)
     spoil(draw, path, jail)
     run = str(jail.base / "run0")
@@ -119,11 +122,10 @@ def _options(draw: random.Random, option: str, jail: Jail) -> list[str]:
 
 
 def _line(draw: random.Random) -> str:
-    return " ".join(draw.choice(WORDS[:6] if draw.random() < 0.9 else WORDS) for _ in range(draw.randint(1, 8)))
+    return " ".join(draw.choice(WORDS[:6] if draw.random() < 0.99 else WORDS) for _ in range(draw.randint(1, 8)))
 
 
-def _content(draw: random.Random, option: str) -> bytes:
-    labels = draw.choice([["pos", "neg"], ["a", "b", "c"], ["Ä", "0"]])
+def _content(draw: random.Random, option: str, labels: list[str]) -> bytes:
     lines = []
     for n in range(12):
         text, label = _line(draw), labels[n % len(labels)]
@@ -136,8 +138,8 @@ def _content(draw: random.Random, option: str) -> bytes:
     return "\n".join([*(["text,label"] if option == "csv" else []), *lines, ""]).encode()
 
 
-def _folders(draw: random.Random, path: Path) -> None:
-    for label in draw.choice([["a", "b"], ["a", "b", "\u202e"], ["x y", "-rf"]]):
+def _folders(draw: random.Random, path: Path, labels: list[str]) -> None:
+    for label in labels:
         (path / label).mkdir(parents=True)
         for n in range(4):
             (path / label / f"{n}.txt").write_bytes(_line(draw).encode())

@@ -75,6 +75,8 @@ class Jail:
     """The kind of each, and what it was."""
     commands: list[str] = field(default_factory=list)
     """What has been run, with its exit code."""
+    said: list[str] = field(default_factory=list)
+    """The end of what each has said."""
     environment: dict[str, str] = field(default_factory=dict)
     """More variables, of its commands."""
 
@@ -132,6 +134,7 @@ class Jail:
         text = said.read_bytes().decode(errors="replace")
         ended = Ended(what, code, text)
         self.commands.append(f"{what[:200]}: {code}")
+        self.said.append(text.strip()[-300:])
         if code == -signal.SIGALRM:
             self.fault("hang", f"over {LIMIT:.0f} s: {what[:80]}: {text[-300:]}")
         elif not may_raise and (code not in CODES or "Traceback (most recent call last)" in text):

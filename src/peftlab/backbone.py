@@ -13,6 +13,7 @@ import torch
 import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
@@ -30,6 +31,9 @@ DROPOUT_KEYS = {
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
 }
 """What architectures call our dropout keys; every one that a model's configuration has is set."""
+
+_FLOATING = ("F64", "F32", "F16", "BF16")
+"""Types in safetensors that become fp32, rounded where they must be."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -135,6 +139,7 @@ class Pretrained:
                 f"{self.folder}: {len(odd)} tensors of {type(model).__name__} have another shape in the weights, first "
                 f"{odd[0]}, {stored} for {own}; do config.json and the weights belong together?"
             )
+        self._check_types(model)
         output = output_of(model, head)
         anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
         if spare := [key for key in other if not is_of_head(key, (output,))]:
@@ -172,6 +177,24 @@ class Pretrained:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # we check what differs, and transformers would not say which it is
             )
+
+    def _check_types(self, model: PreTrainedModel) -> None:
+        """Refuse weights that transformers has made other numbers of than those that are stored."""
+        prefix = f"{model.base_model_prefix}."
+        own = {
+            name.removeprefix(prefix) for name, parameter in model.named_parameters() if parameter.is_floating_point()
+        }
+        for file in sorted(deciding_files(self.folder, allow_pickle=True)):
+            if not file.endswith(".safetensors"):
+                continue
+            with safe_open(self.folder / file, framework="pt") as tensors:
+                types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+            for name, kind in types.items():
+                if name.removeprefix(prefix) in own and kind not in _FLOATING:
+                    raise SourceError(
+                        f"{self.folder / file}: {name} is of the type {kind}, which is not converted; save the "
+                        "weights in fp32, fp16 or bf16"
+                    )
 
     def _match_output(
         self,

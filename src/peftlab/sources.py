@@ -359,6 +359,10 @@ def cache_root() -> Path:
     return Path(os.environ.get("PEFTLAB_CACHE") or platformdirs.user_cache_dir("peftlab")).expanduser().absolute()
 
 
+_KERNEL = "/proc"
+"""Where files look regular that never end."""
+
+
 def oddity(path: Path) -> str | None:
     """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
     try:
@@ -368,18 +372,23 @@ def oddity(path: Path) -> str | None:
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
     kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+    if stat.S_ISREG(mode):
+        return "a file of the kernel's" if path.resolve().is_relative_to(_KERNEL) else None
+    return None if stat.S_ISDIR(mode) else kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file as hex digits, reading it piece by piece.
 
-    Raises SourceError where it is no regular file.
+    Raises SourceError where it is no regular file, or one that cannot be read.
     """
     if odd := oddity(Path(path)):
         raise SourceError(f"'{path}' is {odd}. Name a file.")
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read ({error.strerror}). Name a file that can be.") from error
 
 
 def folder_sha256(folder: Path) -> str:
@@ -455,7 +464,11 @@ def _nearest_members(member: str, members: set[str]) -> str:
 
 
 def _check_exists(path: Path, what: str) -> None:
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # too long a name, a folder that is closed
+        raise SourceError(f"'{path}' cannot be looked up ({error.strerror}). Name another {what}.") from error
+    if not exists:
         if odd := oddity(path):
             raise SourceError(f"'{path}' is {odd}. Mend the link, or name another {what}.")
         raise SourceError(f"No such {what}: '{path}'.{_nearest_sibling(path)}")

@@ -466,6 +466,17 @@ class TestIdentity:
         (folder / "model-00001.safetensors").unlink()  # no other safetensors are needed
         assert torch.equal(pretrained_in(folder).backbone(ner()).bert.state_dict()[name], tensors[name] + 1)
 
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.int8])
+    def test_other_numbers_are_not_made_of_stored_ones(self, folder, ner, dtype):
+        tensors = load_file(folder / "model.safetensors")
+        name = "encoder.layer.0.output.dense.weight"
+        spare = {"embeddings.position_ids": torch.arange(8)}  # as older weights have it: no parameter
+        save_file(tensors | spare, folder / "model.safetensors", metadata={"format": "pt"})
+        pretrained_in(folder).backbone(ner())
+        save_file(tensors | {name: tensors[name].to(dtype)}, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(SourceError, match=f"{name} is of the type .*, which is not converted"):
+            pretrained_in(folder).backbone(ner())
+
     def test_what_is_no_file_is_not_waited_for(self, folder):
         for name in ("tokenizer_config.json", "chat_template.jinja", "anything"):
             (folder / name).unlink(missing_ok=True)
