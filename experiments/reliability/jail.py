@@ -146,6 +146,7 @@ class Jail:
         """Become a command: in ``here``, with a home of its own, and watched."""
         os.setsid()
         os.chdir(self.here)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # which now lead to the file
         home = self.root / "home"
         os.environ |= {"HOME": str(home), "TMPDIR": str(self.root / "tmp"), "PEFTLAB_CACHE": str(self.here / "cache")}
         os.environ |= {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1", "WANDB_MODE": "offline", **self.environment}
@@ -219,7 +220,8 @@ class _Watch:
                     self._wrote(arguments[n])
         elif event in _STARTS:
             program = arguments[1] if event == "subprocess.Popen" else arguments[0]
-            words = program.split() if isinstance(program, str) else [os.fsdecode(each) for each in program]
+            whole = isinstance(program, str | bytes)
+            words = os.fsdecode(program).split() if whole else [os.fsdecode(each) for each in program]
             if not any(os.path.basename(word) in PROGRAMS or word == sys.executable for word in words[:1]):
                 self._say(f"start {event} {words}")
 

@@ -157,7 +157,7 @@ def test_an_innocent_value_that_is_masked_is_noticed(jail: Any, harness, monkeyp
         run = self.here / "runs" / "x"
         run.mkdir(parents=True)
         given = (self.here / "own_conf" / "experiment" / "x.yaml").read_text().splitlines()[1:]
-        (run / "config.yaml").write_text("\n".join(line.replace("monthly", "****") for line in given))
+        (run / "config.yaml").write_text("\n".join(line.replace("monthly", "'****'") for line in given))
         (run / "record.json").write_text("{}")
         (run / "log.txt").write_text((self.here / "text.txt").read_text())
 
