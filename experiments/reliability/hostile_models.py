@@ -83,8 +83,10 @@ def _twice(draw: random.Random, jail: Jail, folder: Path, given: list[str]) -> N
     first = _results(jail.train(*given, "run_dir=runs/1"), jail, "1")
     if first is None:
         return
-    decisive = [path for path in [*folder.rglob("*"), *jail.elsewhere.rglob("*")] if path.is_file()]
-    path = draw.choice(sorted(decisive, key=lambda path: (path.name in ("config.json", "README.md"), str(path))))
+    usual = {*JSON, "README.md", "notes.txt", "metrics.csv", "evil.py"}
+    files = sorted(path for root in (folder, jail.elsewhere) for path in root.rglob("*") if path.is_file())
+    unusual = [path for path in files if path.name not in usual]
+    path = draw.choice(unusual if unusual and draw.random() < 0.7 else files)
     _change(path)
     again = _results(jail.train(*given, "run_dir=runs/2"), jail, "2")
     _compare(jail, first, again, f"{path.relative_to(jail.root)} changed")
@@ -273,10 +275,10 @@ def shape_of_json(draw: random.Random, folder: Path, jail: Jail) -> str:
 
 def value_in_json(draw: random.Random, folder: Path, jail: Jail) -> str:
     """Give keys of a file values of other types."""
-    path = _settings(draw, folder)
+    path = draw.choice(
+        [path for path in sorted(folder.glob("*.json")) if path.name in JSON and path.name != "labels.json"]
+    )
     known = json.loads(path.read_text())
-    if not isinstance(known, dict):
-        return ""
     odd = [
         None,
         -1,
