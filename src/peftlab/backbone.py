@@ -13,6 +13,7 @@ import torch
 import transformers
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
@@ -20,8 +21,9 @@ from transformers.modeling_utils import PreTrainedModel
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.model_files import deciding_files, has_safetensors
 from peftlab.record import sha256_of
-from peftlab.sources import MODEL_FILES, PICKLED_WEIGHTS, FilesSource, HubSource, IndexSource
+from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
 from peftlab.tasks.task import Task
 
 DROPOUT_KEYS = {
@@ -29,6 +31,9 @@ DROPOUT_KEYS = {
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
 }
 """What architectures call our dropout keys; every one that a model's configuration has is set."""
+
+_FLOATING = ("F64", "F32", "F16", "BF16")
+"""Types in safetensors that become fp32, rounded where they must be."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -134,6 +139,7 @@ class Pretrained:
                 f"{self.folder}: {len(odd)} tensors of {type(model).__name__} have another shape in the weights, first "
                 f"{odd[0]}, {stored} for {own}; do config.json and the weights belong together?"
             )
+        self._check_types(model)
         output = output_of(model, head)
         anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
         if spare := [key for key in other if not is_of_head(key, (output,))]:
@@ -164,13 +170,31 @@ class Pretrained:
                 config=config,
                 attn_implementation="eager",
                 dtype=torch.float32,
-                use_safetensors=any(self.folder.glob("model*.safetensors")),
+                use_safetensors=has_safetensors(self.folder),
                 weights_only=True,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # we check what differs, and transformers would not say which it is
             )
+
+    def _check_types(self, model: PreTrainedModel) -> None:
+        """Refuse weights that transformers has made other numbers of than those that are stored."""
+        prefix = f"{model.base_model_prefix}."
+        own = {
+            name.removeprefix(prefix) for name, parameter in model.named_parameters() if parameter.is_floating_point()
+        }
+        for file in sorted(deciding_files(self.folder, allow_pickle=True)):
+            if not file.endswith(".safetensors"):
+                continue
+            with safe_open(self.folder / file, framework="pt") as tensors:
+                types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+            for name, kind in types.items():
+                if name.removeprefix(prefix) in own and kind not in _FLOATING:
+                    raise SourceError(
+                        f"{self.folder / file}: {name} is of the type {kind}, which is not converted; save the "
+                        "weights in fp32, fp16 or bf16"
+                    )
 
     def _match_output(
         self,
@@ -275,16 +299,10 @@ def fetch(spec: ModelSpec) -> Pretrained:
         raise SourceError(f"{folder}: no config.json in the model's folder; save_pretrained writes it")
     if (folder / "adapter_config.json").exists():  # transformers would load it on top, from wherever it says
         raise SourceError(f"{folder}: an adapter lies in the model's folder; merge it into the model, or take it away")
-    patterns = MODEL_FILES
-    if not any(folder.glob("model*.safetensors")):
-        patterns += PICKLED_WEIGHTS
-        if not (fetched.allow_pickle and any(path for name in PICKLED_WEIGHTS for path in folder.glob(name))):
-            raise SourceError(
-                f"{folder}: no model.safetensors in the model's folder; save the weights with save_pretrained, "
-                "which writes it"
-            )
-    names = {path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    digests = {name: fetched.digest(name) for name in sorted(names)}
+    for path in folder.iterdir():
+        if path.exists() and (odd := oddity(path)):  # transformers would wait for what it holds
+            raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
+    digests = {name: fetched.digest(name) for name in sorted(deciding_files(folder, fetched.allow_pickle))}
     return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 
 

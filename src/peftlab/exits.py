@@ -16,6 +16,7 @@ code  meaning
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import signal
@@ -42,6 +43,9 @@ announces it."""
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code of a command whose reader has had enough, as a shell gives it."""
+
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+"""How the system refuses a name, wherever it is looked up first."""
 
 _NO_OPTION = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` or ``GROUP=1`` begins."""
@@ -97,6 +101,10 @@ def user_exits() -> Iterator[None]:
         yield
     except UserError as error:
         _fail(f"{error}{set_in(str(error))}")
+    except OSError as error:
+        if error.errno not in _NO_NAME:
+            raise
+        _fail(f"'{str(error.filename)[:80]}' can be no file's name ({error.strerror}); name another")
     except RunError as error:
         _fail(str(error), code=1)
     except Interrupted as error:

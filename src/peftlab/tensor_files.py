@@ -13,6 +13,9 @@ from torch import Tensor
 from peftlab.atomic_files import replacing
 from peftlab.errors import NonFiniteError
 
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types of numbers that are read as one another, rounded where they must be."""
+
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one.
@@ -35,7 +38,7 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy what `save` wrote to `path` into `tensors`, which must have the same names and shapes.
+    """Copy what `save` wrote to `path` into `tensors`, which must have the same names, shapes and kinds of numbers.
 
     Raises:
         ValueError: they differ; nothing has been copied.
@@ -47,8 +50,15 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         if tensor.shape != saved[name].shape:
             raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
+        if is_of_another_kind(saved[name].dtype, tensor.dtype):
+            raise ValueError(f"{path}: {name} is of the type {saved[name].dtype}, the model's {tensor.dtype}")
     for name, tensor in tensors.items():
         tensor.data.copy_(saved[name])
+
+
+def is_of_another_kind(stored: torch.dtype, wanted: torch.dtype) -> bool:
+    """Return whether numbers of the type `stored` would be others as `wanted`, beside being rounded."""
+    return stored != wanted and not (stored in FLOATING and wanted in FLOATING)
 
 
 def sha256_of(tensors: Mapping[str, Tensor]) -> str:

@@ -31,7 +31,8 @@ from peftlab.backbone import (
     preferred_attention,
 )
 from peftlab.errors import ConfigError, SourceError
-from peftlab.sources import MODEL_NOTES, FilesSource, HubSource
+from peftlab.model_files import MODEL_NOTES
+from peftlab.sources import FilesSource, HubSource
 
 
 def pretrained_in(folder: Path, **options):
@@ -450,6 +451,40 @@ class TestPickledWeights:
 
 
 class TestIdentity:
+    def test_weights_that_an_index_names_count(self, folder, ner):
+        tensors = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        save_file({"unused": torch.zeros(1)}, folder / "model-00001.safetensors", metadata={"format": "pt"})
+        save_file(tensors, folder / "weights-1.safetensors", metadata={"format": "pt"})
+        index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, "weights-1.safetensors")}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        before = pretrained_in(folder)
+        name = "embeddings.word_embeddings.weight"
+        assert torch.equal(before.backbone(ner()).bert.state_dict()[name], tensors[name])
+        save_file(tensors | {name: tensors[name] + 1}, folder / "weights-1.safetensors", metadata={"format": "pt"})
+        assert pretrained_in(folder).weights_sha256 != before.weights_sha256
+        (folder / "model-00001.safetensors").unlink()  # no other safetensors are needed
+        assert torch.equal(pretrained_in(folder).backbone(ner()).bert.state_dict()[name], tensors[name] + 1)
+
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.int8])
+    def test_other_numbers_are_not_made_of_stored_ones(self, folder, ner, dtype):
+        tensors = load_file(folder / "model.safetensors")
+        name = "encoder.layer.0.output.dense.weight"
+        spare = {"embeddings.position_ids": torch.arange(8)}  # as older weights have it: no parameter
+        save_file(tensors | spare, folder / "model.safetensors", metadata={"format": "pt"})
+        pretrained_in(folder).backbone(ner())
+        save_file(tensors | {name: tensors[name].to(dtype)}, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(SourceError, match=f"{name} is of the type .*, which is not converted"):
+            pretrained_in(folder).backbone(ner())
+
+    def test_what_is_no_file_is_not_waited_for(self, folder):
+        for name in ("tokenizer_config.json", "chat_template.jinja", "anything"):
+            (folder / name).unlink(missing_ok=True)
+            os.mkfifo(folder / name)
+            with pytest.raises(SourceError, match=f"{name}: is a named pipe"):
+                pretrained_in(folder)
+            (folder / name).unlink()
+
     def test_every_file_that_makes_the_model_counts(self, folder):
         before = pretrained_in(folder).weights_sha256
         assert pretrained_in(folder).weights_sha256 == before

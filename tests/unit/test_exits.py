@@ -191,6 +191,20 @@ def test_a_failure_is_left_to_python():
         raise ZeroDivisionError
 
 
+def test_a_name_that_the_system_refuses_is_the_users_mistake(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / ("x" * 300), tmp_path / ("y/" * 3000), tmp_path / "loop"):
+        with pytest.raises(SystemExit) as end, user_exits():
+            path.open()
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: '")
+        assert said.endswith("; name another\n")
+        assert len(said) < 200
+    with pytest.raises(FileNotFoundError), user_exits():
+        (tmp_path / "nothing").open()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 class TestSignals:
     def test_a_signal_interrupts_at_once(self, number, code):

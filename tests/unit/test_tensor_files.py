@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from peftlab import tensor_files
 from peftlab.errors import NonFiniteError
@@ -38,6 +38,23 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path):
     assert places == {name: tensor.data_ptr() for name, tensor in target.items()}  # copied into them
     assert target["parameter"].requires_grad
     assert [each.name for each in path.parent.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e5m2, torch.uint8])
+def test_numbers_of_another_kind_are_not_taken(tmp_path: Path, dtype: torch.dtype):
+    stored = tensors() | {"matrix": tensors()["matrix"].to(dtype)}
+    save_file({name: tensor.detach().contiguous() for name, tensor in stored.items()}, tmp_path / "x")
+    target = tensors(1)
+    with pytest.raises(ValueError, match="matrix is of the type"):
+        load_into(target, tmp_path / "x")
+    assert_equal(target, tensors(1))
+
+
+def test_rounded_ones_are(tmp_path: Path):
+    save(tensors() | {"matrix": tensors()["matrix"].double(), "half": tensors()["half"].float()}, tmp_path / "x")
+    target = tensors(1)
+    load_into(target, tmp_path / "x")
+    assert_equal(target, tensors())
 
 
 def test_others_may_read_the_file(tmp_path: Path):

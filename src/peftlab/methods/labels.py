@@ -119,6 +119,6 @@ def _are_labels(value: Any) -> TypeGuard[list[str]]:
 def _json(path: Path) -> Any:
     """Return what the JSON file at `path` holds, None where it is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
-from peftlab.tensor_files import load_into, save
+from peftlab.sources import oddity
+from peftlab.tensor_files import is_of_another_kind, load_into, save
 
 log = logging.getLogger("peftlab")
 
@@ -33,9 +34,6 @@ tensors' names and shapes say. An adapter only fits a method that agrees with it
 LARGEST = 2**16
 """Of a rank, a bottleneck, a number of virtual tokens: wider than any layer of the models that are fine-tuned here. A
 slip of the keyboard beyond it would take all memory before anything could be said."""
-
-FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""Types of numbers that adapters are read in."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -196,7 +194,7 @@ class Method(ABC):
         """
         description = read_description(folder)
         self.check_description(description, model)
-        stored = self.with_plain_head(model, _read_tensors(folder), description, context)
+        stored = self.with_plain_head(model, _without_copies(read_tensors(folder)), description, context)
         wanted = {name: tensor for name, tensor in self.saved(model).items() if _once(name) == name}
         fitting = _Fitting(stored, wanted, context)
         if cast := fitting.cast():
@@ -313,11 +311,7 @@ class _Fitting:
         types = {
             name: (self.stored[name].dtype, self.wanted[name].dtype) for name in self.wanted if name in self.stored
         }
-        return sorted(
-            name
-            for name, (stored, wanted) in types.items()
-            if stored != wanted and not (wanted in FLOATING and stored in FLOATING)
-        )
+        return sorted(name for name, (stored, wanted) in types.items() if is_of_another_kind(stored, wanted))
 
     def where(self, name: str) -> str:
         """Say in what the tensor `name` does not fit."""
@@ -428,6 +422,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         ConfigError: there is none in `folder`, or it is damaged.
     """
     try:
+        if odd := oddity(folder / ADAPTER_CONFIG):
+            raise ValueError(f"{ADAPTER_CONFIG} is {odd}")
         description = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         if not isinstance(description, dict):
             raise ValueError(f"{ADAPTER_CONFIG} holds no JSON object")
@@ -441,20 +437,25 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of an adapter, without the library's second copies of some.
+def read_tensors(folder: Path, name: str = ADAPTER_WEIGHTS) -> dict[str, Tensor]:
+    """Return the tensors of an adapter, in its file `name`.
 
     Raises:
-        ConfigError: there is no file of them, or it is damaged.
+        ConfigError: there is no such file, or it is damaged.
     """
-    path = folder / ADAPTER_WEIGHTS
+    path = folder / name
     if not path.is_file():
-        raise ConfigError(f"adapter = '{folder}': there is no {ADAPTER_WEIGHTS}; other formats are not read")
+        raise ConfigError(f"adapter = '{folder}': there is no {name}; other formats are not read")
     try:
         stored = load_file(path)
-        if odd := [name for name in stored if not name.isprintable()]:
+        if odd := [key for key in stored if not key.isprintable()]:
             raise ValueError(f"the name {odd[0]!r}")
     except Exception as error:  # what is wrong with a file may show as any exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(f"adapter = '{folder}': {ADAPTER_WEIGHTS} is damaged: {reason}") from error
+        raise ConfigError(f"adapter = '{folder}': {name} is damaged: {reason}") from error
+    return stored
+
+
+def _without_copies(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of an adapter without the library's second copies of some."""
     return {name: tensor for name, tensor in stored.items() if _once(name) == name or _once(name) not in stored}

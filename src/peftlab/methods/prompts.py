@@ -16,13 +16,12 @@ import torch
 from peft import PrefixEncoder, PrefixTuningConfig, PromptEmbedding, PromptEncoder, PromptEncoderConfig
 from peft import PromptTuningConfig as PromptEmbeddingConfig
 from pydantic import Field
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
+from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, MethodContext, read_tensors, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION
 from peftlab.tensor_files import load_into, save
@@ -96,7 +95,7 @@ class Prompts(Insertion):
                 "cannot be trained further by themselves"
             )
         if network:
-            stored = load_file(folder / REPARAMETRISATION)
+            stored = read_tensors(folder, REPARAMETRISATION)
             if _shapes(stored) != _shapes(network):
                 raise ConfigError(
                     f"adapter = '{folder}': the network in its {REPARAMETRISATION} is another than that of "

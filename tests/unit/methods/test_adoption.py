@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -489,6 +490,19 @@ class TestDamage:
         model, context = begun(lora(), classification())
         with pytest.raises(ConfigError, match=r"adapter_model\.safetensors is damaged"):
             lora().adopt(model, FOLDER, context)
+
+    @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "labels.json"])
+    @pytest.mark.parametrize("target", [None, "/dev/zero", "/dev/tty"])
+    def test_what_is_no_file_is_not_waited_for(self, name, target, theirs, begun, classification):
+        theirs(peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]))
+        (FOLDER / name).unlink(missing_ok=True)
+        os.symlink(target, FOLDER / name) if target else os.mkfifo(FOLDER / name)
+        model, context = begun(lora(), classification())
+        if name == "labels.json":  # as if there were none
+            lora().adopt(model, FOLDER, context)
+        else:
+            with pytest.raises(ConfigError, match=f"no adapter can be read there|there is no {name}"):
+                lora().adopt(model, FOLDER, context)
 
     def test_options_that_are_none(self, ours, begun, classification):
         ours(METHODS["parallel"], classification())

@@ -1,0 +1,121 @@
+"""Which files of a pretrained model's folder make the model what it is, those included that other files name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from peftlab.errors import SourceError
+
+MODEL_FILES: tuple[str, ...] = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "tekken.json",
+)
+"""What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
+
+MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", "preprocessor_config.json")
+"""What lies beside it and is fetched too, for whom the model is handed on to; a run reads none of it, and so none is
+part of its identity."""
+
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
+"""Weights as they were kept before safetensors."""
+
+_NAMING_FILES = ("config.json", "tokenizer_config.json", "model.safetensors.index.json")
+_NAMING_KEYS = ("configuration_files", "fast_tokenizer_files", "transformers_weights", "weight_map")
+"""Where transformers looks up which files to read instead of, or beside, those with the usual names."""
+
+_PATH_KEYS = ("gguf_file", "merges", "vocab")
+"""What a tokenizer would open wherever it lies. `save_pretrained` writes none of them."""
+
+
+def deciding_files(folder: Path, allow_pickle: bool) -> set[str]:
+    """Return the files that make the model in `folder` what it is, relative to it.
+
+    Raises:
+        SourceError: there are no weights, or none in a format that may be read.
+    """
+    safe = has_safetensors(folder)
+    patterns = MODEL_FILES if safe else MODEL_FILES + PICKLED_WEIGHTS
+    files = {path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    pickled = [name for name in files if any(fnmatchcase(name, pattern) for pattern in PICKLED_WEIGHTS)]
+    if not (safe or (allow_pickle and pickled)):
+        raise SourceError(
+            f"{folder}: no model.safetensors in the model's folder; save the weights with save_pretrained, which "
+            "writes it"
+        )
+    named = {name for name in named_files(folder, pickled=not safe) if (folder / name).exists()}
+    if safe and (odd := sorted(name for name in named if not name.endswith((".json", ".safetensors")))):
+        raise SourceError(
+            f"{folder}: among its weights it names '{odd[0]}', which is no file of safetensors; save them with "
+            "save_pretrained"
+        )
+    return files | named
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Return whether the weights of the model in `folder` are safetensors."""
+    named = (folder / name for name in named_files(folder) if name.endswith(".safetensors"))
+    return any(folder.glob("model*.safetensors")) or any(path.exists() for path in named)
+
+
+def named_files(folder: Path, pickled: bool = False) -> set[str]:
+    """Return the files that those of a model in `folder` name, relative to it, whether they exist or not.
+
+    A file that is no JSON names nothing: transformers refuses it when the model is loaded.
+
+    Args:
+        folder: of the model.
+        pickled: whether its weights are pickled ones.
+
+    Raises:
+        SourceError: a name leads out of the folder, or a tokenizer is told to read files by their paths.
+    """
+    names: set[str] = set()
+    waiting = [*_NAMING_FILES, *(["pytorch_model.bin.index.json"] if pickled else [])]
+    while waiting:
+        path = folder / waiting.pop()
+        settings = _settings(path)
+        if keys := [
+            key for key in _PATH_KEYS if path.name == "tokenizer_config.json" and settings.get(key) is not None
+        ]:
+            raise SourceError(f"{path}: {keys[0]} makes the tokenizer read a file by its path; remove the key")
+        for name in _named_in(settings):
+            if not is_inner(name):
+                raise SourceError(f"{path}: it names '{name}', which is outside the model's folder; put it inside")
+            if name.endswith(".json") and name not in names:
+                waiting.append(name)
+            names.add(name)
+    return names
+
+
+def is_inner(path: str) -> bool:
+    """Return whether a relative `path`, with forward slashes, stays inside the folder that it starts from."""
+    plain = PurePosixPath(path)
+    return not plain.is_absolute() and ".." not in plain.parts and re.search(r"[\\:\0]", path) is None
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _named_in(settings: dict[str, Any]) -> Iterator[str]:
+    for key in _NAMING_KEYS:
+        value = settings.get(key)
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        yield from {each for each in values if isinstance(each, str)}
