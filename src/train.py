@@ -27,7 +27,8 @@ def train(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    mask_streams()
-    sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
-    with stdout_exits(), composition_exits(), composing_only():
-        train()
+    with stdout_exits():
+        mask_streams()
+        sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
+        with composition_exits(), composing_only():
+            train()

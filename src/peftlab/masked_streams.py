@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -168,11 +168,8 @@ def masked(stream: Any) -> Any:
 
 @contextmanager
 def verbatim(stream: Any) -> Iterator[None]:
-    """In the block, have `stream` pass on what this thread writes as it is, if it masks."""
-    if isinstance(stream, MaskedStream):
-        with stream.verbatim():
-            yield
-    else:
+    """In the block, have `stream` pass on what this thread writes as it is, if it masks, or stands for one that does."""
+    with stream.verbatim() if hasattr(stream, "verbatim") else nullcontext():
         yield
 
 
