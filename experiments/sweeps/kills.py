@@ -9,9 +9,9 @@ Then there must be 16 runs, each completed, each the same to the last bit as in 
 run that was completed may have been touched again; no process may be left. Exit code 1 if anything fails.
 
 With `pruned` it is a random search, of which ASHA judges every trial after a third of its training. Which ones it stops
-hangs on the order in which they come, and kills change that; so each run is held against the same point of a search without
-pruning. A completed one has to be the same to the last bit, a stopped one the same as far as it went, and the trial that is
-alone the best where all are judged must have been completed.
+hangs on the order in which they come, and kills change that; so each run is held against the same point of a search
+without pruning. A completed one has to be the same to the last bit, a stopped one the same as far as it went, and the
+trial that is alone the best where all are judged must have been completed.
 """
 
 from __future__ import annotations

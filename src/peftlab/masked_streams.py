@@ -168,7 +168,7 @@ def masked(stream: Any) -> Any:
 
 @contextmanager
 def verbatim(stream: Any) -> Iterator[None]:
-    """In the block, have `stream` pass on what this thread writes as it is, if it masks, or stands for one that does."""
+    """In the block, have `stream` pass on what this thread writes as it is; it may also be one that never masks."""
     with stream.verbatim() if hasattr(stream, "verbatim") else nullcontext():
         yield
 
