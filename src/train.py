@@ -29,6 +29,6 @@ def train(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     with stdout_exits():
         mask_streams()
-        sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
         with composition_exits(), composing_only():
+            sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
             train()

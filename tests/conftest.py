@@ -42,8 +42,9 @@ TEMPLATES = [
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test a cache and a working folder of its own, and nobody's W&B account."""
-    for key in [key for key in os.environ if key.startswith("WANDB_") and key != "WANDB_ERROR_REPORTING"]:
+    """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's."""
+    ours = ("WANDB_", "MLFLOW_TRACKING_URI")  # the latter MLflow sets itself
+    for key in [key for key in os.environ if key.startswith(ours) and key != "WANDB_ERROR_REPORTING"]:
         monkeypatch.delenv(key)
     monkeypatch.setenv("NETRC", os.devnull)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb"))

@@ -25,13 +25,13 @@ import lightning as L
 import numpy as np
 from torch import nn
 
-from peftlab.callbacks.checkpointing import Checkpointing
-from peftlab.callbacks.interruption import Interruption
 from peftlab.callbacks.progress import Progress
-from peftlab.callbacks.trail import Trail
 from peftlab.data import batching
 from peftlab.one_run import run
 from peftlab.python_api import compose
+from peftlab.training.checkpointing import Checkpointing
+from peftlab.training.interruption import Interruption
+from peftlab.training.trail import Trail
 from peftlab.tuner import Tuner
 
 STEPS = 4

@@ -179,8 +179,9 @@ def _writing(draw: random.Random, jail: Jail) -> tuple[dict[str, Any], bool]:
     """Return a class that a configuration may name, whose every text is a path elsewhere."""
     from lightning.pytorch import callbacks, loggers
 
-    from peftlab.callbacks import interruption, keep_best, predictions, progress, trail
+    from peftlab.callbacks import progress
     from peftlab.loggers import metrics_csv, mlflow, tensorboard, wandb
+    from peftlab.training import interruption, keep_best, predictions, trail
 
     ours = (predictions, trail, keep_best, interruption, progress, metrics_csv, mlflow, tensorboard, wandb)
     classes = [
@@ -246,7 +247,7 @@ def _tagged(draw: random.Random, jail: Jail) -> tuple[dict[str, Any], bool]:
     place = draw.choice(
         ["name", "run_dir", "data.path", "model.path", "callbacks.x.folder", "logger.x.save_dir", "seed"]
     )
-    target = {"callbacks": "peftlab.callbacks.predictions.Predictions", "logger": "lightning.pytorch.loggers.CSVLogger"}
+    target = {"callbacks": "peftlab.training.predictions.Predictions", "logger": "lightning.pytorch.loggers.CSVLogger"}
     tree = _at(place, {"TAG": tag})
     section = place.partition(".")[0]
     if section in target and draw.random() < 0.8:

@@ -441,7 +441,7 @@ def writes(draw: random.Random, run: Path, jail: Jail) -> str:
     """Give callbacks, loggers and folders paths elsewhere."""
     to = draw.choice([str(jail.elsewhere), "../../../../elsewhere", f"{jail.elsewhere}/metrics.csv", "/"])
     csv = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": to, "name": to, "version": ""}
-    ours = {"_target_": "peftlab.callbacks.predictions.Predictions", "folder": to}
+    ours = {"_target_": "peftlab.training.predictions.Predictions", "folder": to}
     key, value = draw.choice(
         [
             ("logger.x", csv),

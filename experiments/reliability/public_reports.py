@@ -396,8 +396,8 @@ def validations_further_apart_than_the_run(at: Place) -> None:
 
 def score_that_is_no_number(at: Place) -> None:
     """Lightning-AI/pytorch-lightning#2636: after a NaN in the first validation no checkpoint is better."""
-    from peftlab.callbacks.keep_best import KeepBest
     from peftlab.tasks.task import Selection
+    from peftlab.training.keep_best import KeepBest
 
     best = KeepBest(Selection(metric="macro_f1", mode="max"), at.folder / "best", None)  # type: ignore[arg-type]
     assert not best._better(float("nan"))

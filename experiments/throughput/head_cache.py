@@ -22,7 +22,6 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from peftlab import backbone
-from peftlab.callbacks.cost import Cost
 from peftlab.config import resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.module import DataModule
@@ -33,6 +32,7 @@ from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.training.cost import Cost
 
 OVERRIDES = ["+experiment=ner_lora", "peft=head", "logger=[]", "callbacks=[]", "budget.max_epochs=2"]
 OVERRIDES += ["model.dropout=0", "model.attention_dropout=0"]

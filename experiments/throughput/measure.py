@@ -142,7 +142,7 @@ class Work:
 
     def measured(self, model: Any, data: Any, seconds: float, precision: str) -> dict[str, float]:
         """Return what is told of a contender that has trained `model` for `seconds`."""
-        from peftlab.callbacks.cost import peak_memory_gib
+        from peftlab.training.cost import peak_memory_gib
 
         encoded = data.splits["train"].encoded
         return {

@@ -49,8 +49,7 @@ from peftlab.tasks.task import Direction, Task
 from peftlab.validation import checked, explain, unknown_key
 
 ALLOWED_PREFIXES = (
-    *(f"peftlab.{module}" for module in ("data", "loggers", "methods", "schedules", "sources", "tasks")),
-    "peftlab.callbacks.progress",  # the other callbacks are the run's own
+    *(f"peftlab.{room}" for room in ("callbacks", "data", "loggers", "methods", "schedules", "sources", "tasks")),
     "torch.optim",
     "pytorch_optimizer",
     "lightning.pytorch.callbacks",

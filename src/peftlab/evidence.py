@@ -18,8 +18,6 @@ from torch import Tensor
 
 from peftlab import backbone, checkpoints
 from peftlab.atomic_files import is_torn
-from peftlab.callbacks import trail
-from peftlab.callbacks.trail import TrailOf, hashes
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
@@ -34,6 +32,8 @@ from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG, PACKAGES, read_predictions
 from peftlab.sources import file_sha256
 from peftlab.tensor_files import load_into
+from peftlab.training import trail
+from peftlab.training.trail import TrailOf, hashes
 from peftlab.tuner import Tuner
 from peftlab.validation import checked
 

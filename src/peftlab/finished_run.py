@@ -24,7 +24,6 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone, evidence, runs
 from peftlab.backbone import check_length, positions
-from peftlab.callbacks.predictions import Predictions
 from peftlab.claims import hold
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
@@ -44,6 +43,7 @@ from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG
 from peftlab.sources import file_sha256
 from peftlab.tasks.task import Batch
+from peftlab.training.predictions import Predictions
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
 

@@ -83,9 +83,9 @@ class TrainerSpec:
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
     trail_every: int = Field(default=200, ge=1)
-    """Optimiser steps between points of the trail, see `peftlab.callbacks.trail`."""
+    """Optimiser steps between points of the trail, see `peftlab.training.trail`."""
     checkpoint_every: int | None = Field(default=None, ge=1)
-    """Optimiser steps between checkpoints to resume from; None: by time, see `peftlab.callbacks.checkpointing`."""
+    """Optimiser steps between checkpoints to resume from; None: by time, see `peftlab.training.checkpointing`."""
     keep_every: int | None = Field(default=None, ge=1)
     """Optimiser steps between checkpoints that are kept when the run is over; None: none are."""
 

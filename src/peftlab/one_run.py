@@ -19,14 +19,6 @@ from torch import nn
 
 from peftlab import backbone, masking, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, preferred_attention
-from peftlab.callbacks.checkpointing import Checkpointing, has_begun, unfit
-from peftlab.callbacks.cost import Cost
-from peftlab.callbacks.interruption import Interruption
-from peftlab.callbacks.keep_best import KeepBest
-from peftlab.callbacks.memory import Memory
-from peftlab.callbacks.predictions import Predictions
-from peftlab.callbacks.reporting import Reporting, Watcher
-from peftlab.callbacks.trail import Trail
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import VERBATIM, console, start_logging
@@ -49,6 +41,14 @@ from peftlab.speed.lora import fuse_lora
 from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
 from peftlab.tracking import Tracking, log_tables
+from peftlab.training.checkpointing import Checkpointing, has_begun, unfit
+from peftlab.training.cost import Cost
+from peftlab.training.interruption import Interruption
+from peftlab.training.keep_best import KeepBest
+from peftlab.training.memory import Memory
+from peftlab.training.predictions import Predictions
+from peftlab.training.reporting import Reporting, Watcher
+from peftlab.training.trail import Trail
 from peftlab.tuner import Tuner, is_last_validation
 
 log = logging.getLogger("peftlab")

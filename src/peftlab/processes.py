@@ -95,7 +95,7 @@ def together(trainer: TrainerSpec, record: RunRecord, signals: Signals) -> Itera
     """Around the work of all ranks: start those that no launcher has started, join them, and end with them.
 
     Alone, a signal that has been held back is let through here; with other ranks it waits until all have finished a
-    batch, see `peftlab.callbacks.interruption`.
+    batch, see `peftlab.training.interruption`.
 
     Raises:
         RankError: another process has failed.

@@ -26,8 +26,6 @@ from typing import Any, Literal, get_args
 
 from peftlab import runs
 from peftlab.atomic_files import replacing
-from peftlab.callbacks import trail
-from peftlab.callbacks.trail import Fork
 from peftlab.claims import NOT_READABLE, Cause, Findings, Kind
 from peftlab.compare import differences
 from peftlab.config import validate
@@ -41,6 +39,8 @@ from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, check, here
 from peftlab.run_folder import RunFolder
 from peftlab.runs import VERDICTS, read_predictions
 from peftlab.sources import file_sha256
+from peftlab.training import trail
+from peftlab.training.trail import Fork
 
 log = logging.getLogger("peftlab")
 

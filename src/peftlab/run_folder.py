@@ -102,7 +102,7 @@ class RunFolder:
 
     @property
     def trail(self) -> Path:
-        """What the weights were on the way, see `peftlab.callbacks.trail`."""
+        """What the weights were on the way, see `peftlab.training.trail`."""
         return self.path / "trail.jsonl"
 
     @property

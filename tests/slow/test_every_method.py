@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tests.slow.conftest import logits_here_and_elsewhere
 
 import peftlab
-from peftlab.callbacks.trail import Trail
 from peftlab.exits import Interrupted, conf_dir
+from peftlab.training.trail import Trail
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 RUN = ["trainer=cpu", "trainer.precision=32-true", "data.batch_size=8", "data.eval_batch_size=8", "callbacks=[]"]

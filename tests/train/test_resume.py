@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftlab import checkpoints, cli
-from peftlab.callbacks.checkpointing import Checkpointing
-from peftlab.callbacks.keep_best import KeepBest
 from peftlab.errors import DamagedError
 from peftlab.exits import Interrupted
 from peftlab.finished_run import load
 from peftlab.reproduce import reproduce
 from peftlab.run_check import check
 from peftlab.run_folder import RunFolder
+from peftlab.training.checkpointing import Checkpointing
+from peftlab.training.keep_best import KeepBest
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
 """Six steps an epoch, a validation at the end of each."""

@@ -169,8 +169,8 @@ def test_an_edited_logger_writes_nowhere_when_the_run_is_resumed(folder, logger)
 @pytest.mark.parametrize(
     "callback",
     [
-        {"_target_": "peftlab.callbacks.predictions.Predictions", "folder": "elsewhere"},
-        {"_target_": "peftlab.callbacks.trail.Trail", "path": "elsewhere", "every": 1},
+        {"_target_": "peftlab.training.predictions.Predictions", "folder": "elsewhere"},
+        {"_target_": "peftlab.training.trail.Trail", "path": "elsewhere", "every": 1},
         {"_target_": "lightning.pytorch.callbacks.SpikeDetection", "exclude_batches_path": "elsewhere"},
     ],
     ids=lambda callback: callback["_target_"].rpartition(".")[2],

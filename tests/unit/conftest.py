@@ -1,10 +1,16 @@
-"""What the unit tests share: the tiny BERT as a `Pretrained`, its tokenizer, and tasks that know their labels."""
+"""What the unit tests share: the tiny BERT as a `Pretrained`, its tokenizer, and tasks that know their labels.
+
+For callbacks, a clock that only moves when told to, and a model that trains in no time.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import lightning as L
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +52,70 @@ def classification():
         return task
 
     return make
+
+
+class Clock:
+    """Stands in for ``time.perf_counter``."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class OneLayer(L.LightningModule):
+    """A linear layer from 8 to 4 on random rows; a training step takes one second, a validation step a hundred."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 4, bias=False)
+        self.clock = clock
+
+    def training_step(self, batch, batch_idx):
+        self.clock.now += 1
+        loss = self.layer(batch["inputs"]["x"]).sum()
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.clock.now += 100
+        self.log("validation/score", 0.5, batch_size=len(batch["examples"]))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.25)
+
+
+def batches(*rows: int):
+    """Batches of so many rows of 8 numbers, 3 of which are said to be tokens."""
+    made = [{"inputs": {"x": torch.ones(n, 8)}, "examples": list(range(n)), "tokens": 3 * n} for n in rows]
+    return DataLoader(made, batch_size=None)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def train(clock):
+    """Train on batches of so many rows, with a callback."""
+
+    def run(callback, *rows, epochs=2, validation=(5, 5), module=None, **options):
+        trainer = L.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            callbacks=[callback],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **options,
+        )
+        module = module or OneLayer(clock)
+        trainer.fit(module, batches(*rows), batches(*validation) if validation else None)
+        return trainer, module
+
+    run.one_layer = OneLayer
+    return run

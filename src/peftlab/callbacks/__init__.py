@@ -1,1 +1,1 @@
-"""What acts on the training loop, one file a callback."""
+"""Callbacks that a configuration may choose, one file each."""

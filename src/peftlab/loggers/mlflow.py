@@ -46,7 +46,8 @@ class MLflow(MLFlowLogger):
 
     Args:
         save_dir: the run folder.
-        tracking_uri: a server, of MLflow's or of a database; None: files in ``tracking/mlflow``.
+        tracking_uri: a server, of MLflow's or of a database; None: the store that MLFLOW_TRACKING_URI names, of
+            any kind, or files in ``tracking/mlflow``.
         experiment: what MLflow groups runs by.
         run_name: None: the name of the run folder.
     """
@@ -59,6 +60,7 @@ class MLflow(MLFlowLogger):
         run_name: str | None = None,
     ) -> None:
         folder = Path(save_dir).absolute() / "tracking" / "mlflow"
+        tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         if tracking_uri is None:
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 wants a database
         # a new store has no experiment yet, and Lightning warns of that
@@ -76,8 +78,8 @@ class MLflow(MLFlowLogger):
             return f"experiment = '{text[:80]}' has {len(text)} characters: {most}. Shorten it"
         if (uri := options.get("tracking_uri")) and not _SERVERS.match(uri):
             return (
-                f"tracking_uri = '{uri}' is no server, and a run writes into its own folder. Leave it null, or have "
-                "`mlflow server --backend-store-uri ...` serve it and name http://..."
+                f"tracking_uri = '{uri}' is no server, and a configuration chooses no other place to write to than the "
+                "run's folder. Set MLFLOW_TRACKING_URI in the environment, or leave it null"
             )
         return None
 

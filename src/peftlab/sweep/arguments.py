@@ -15,16 +15,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from peftlab.errors import ConfigError
 from peftlab.sweep.wandb_agent import read_arguments
 
 OF_THE_SWEEP = ("hydra", "sweep")
 """The groups that have one value for the whole sweep."""
 
 _WITH_A_VALUE = {
-    *("--cfg", "-c", "--package", "-p", "--info", "-i", "--experimental-rerun"),
+    *("--cfg", "-c", "--package", "-p", "--info", "-i"),
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 }
 """The options of Hydra's that the next argument belongs to."""
+
+_UNPICKLES = "--experimental-rerun"
+"""An option of Hydra's; argparse takes any beginning of it."""
 
 _CHOICE = re.compile(r"^(?P<key>[^=]+)=(?:choice\((?P<value>.*)\)|null,null)\Z", re.DOTALL)
 
@@ -34,8 +38,16 @@ def for_hydra(arguments: Sequence[str], environment: Mapping[str, str]) -> list[
 
     Options come before overrides, for between them Hydra does not know what follows. With ``--cfg``, which shows one
     configuration, a sweep is its first trial.
+
+    Raises:
+        ConfigError: an option would run what stands in a file.
     """
     read = _options_first(read_arguments(arguments, environment))
+    for text in read:
+        if len(text) > len("--") and text.startswith("--") and _UNPICKLES.startswith(text.partition("=")[0]):
+            raise ConfigError(
+                f"{text}: unpickles a file, which may run any code; `peftlab reproduce RUN` does a run again"
+            )
     if not ({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(read)):
         return read
     if any(text in ("--cfg", "-c") or text.startswith("--cfg=") for text in read):

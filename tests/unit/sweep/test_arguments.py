@@ -49,6 +49,12 @@ def test_options_may_stand_between_overrides(typed, given):
     assert for_hydra(typed.split(), {}) == given.split()
 
 
+@pytest.mark.parametrize("option", ["--experimental-rerun", "--experimental-rerun=run.pickle", "--exp", "--e"])
+def test_no_file_is_unpickled(option):
+    with pytest.raises(ConfigError, match=f"^{option}: unpickles a file"):
+        for_hydra(["+experiment=ner_lora", option, "run.pickle"], {})
+
+
 @dataclass
 class Asked:
     """What a command comes to."""

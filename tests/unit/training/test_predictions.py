@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.callbacks.predictions import Predictions
+from peftlab.training.predictions import Predictions
 
 
 def trainer(fn, step=5):

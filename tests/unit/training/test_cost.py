@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from peftlab.callbacks import cost as cost_module
-from peftlab.callbacks.cost import Cost, peak_memory_gib
+from peftlab.training import cost as cost_module
+from peftlab.training.cost import Cost, peak_memory_gib
 
 
 @pytest.fixture

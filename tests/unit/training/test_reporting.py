@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.callbacks import reporting
-from peftlab.callbacks.interruption import Interruption
-from peftlab.callbacks.reporting import Reporting
 from peftlab.exits import Signals
 from peftlab.tasks.task import Selection
+from peftlab.training import reporting
+from peftlab.training.interruption import Interruption
+from peftlab.training.reporting import Reporting
 
 
 class Watching:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab.callbacks.keep_best import KeepBest
 from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Head
 from peftlab.optimization import OptimizerSpec
@@ -17,6 +16,7 @@ from peftlab.record import RunRecord
 from peftlab.schedules import Constant
 from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection
+from peftlab.training.keep_best import KeepBest
 from peftlab.tuner import Tuner
 
 

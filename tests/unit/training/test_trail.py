@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftlab.callbacks import trail
-from peftlab.callbacks.trail import Fork, Trail, TrailOf, fork, hashes, read
+from peftlab.training import trail
+from peftlab.training.trail import Fork, Trail, TrailOf, fork, hashes, read
 from peftlab.tuner import Tuner
 
 LAST = 75

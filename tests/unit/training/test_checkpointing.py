@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from peftlab import checkpoints
-from peftlab.callbacks import checkpointing
-from peftlab.callbacks.checkpointing import Checkpointing, unfit
 from peftlab.checkpoints import TreeFiles
+from peftlab.training import checkpointing
+from peftlab.training.checkpointing import Checkpointing, unfit
 
 
 @pytest.fixture

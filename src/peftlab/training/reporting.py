@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.callbacks.interruption import Interruption
 from peftlab.tasks.task import Selection
+from peftlab.training.interruption import Interruption
 
 EVERY_SECONDS = 1.0
 """Between steps that are told."""
