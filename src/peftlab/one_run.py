@@ -194,7 +194,7 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            fits = partial(unfit, weights=tuner.trained())
+            fits = partial(unfit, run=ready.identity["sha256"], weights=tuner.trained())
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
@@ -333,8 +333,9 @@ def make_trainer(
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())
+    identity, hardware = folder.record.data["identity"], spec.trainer
     checkpointing = Checkpointing(
-        folder.checkpoints, spec.trainer.checkpoint_every, spec.trainer.keep_every, spec.trainer.sharded
+        folder.checkpoints, identity["sha256"], hardware.checkpoint_every, hardware.keep_every, hardware.sharded
     )
     interruption = Interruption(signals, checkpointing.save)
     last += [Reporting(watcher, spec.task.selection, interruption)] if watcher else []

@@ -32,15 +32,16 @@ class Checkpointing(Callback):
 
     Args:
         folder: of the checkpoints.
+        run: the identity of the run, which its checkpoints hold.
         every: optimiser steps; None: every `SECONDS`, or more rarely so as to stay below `SHARE` of the time.
         keep_every: optimiser steps; checkpoints at their multiples are made, too, and never removed.
         sharded: whether the model is shared out among ranks, each of which then writes its share.
     """
 
     def __init__(
-        self, folder: Path, every: int | None = None, keep_every: int | None = None, sharded: bool = False
+        self, folder: Path, run: str, every: int | None = None, keep_every: int | None = None, sharded: bool = False
     ) -> None:
-        self.folder, self.every, self.keep_every, self.sharded = folder, every, keep_every, sharded
+        self.folder, self.run, self.every, self.keep_every, self.sharded = folder, run, every, keep_every, sharded
         self._saved: int | None = None
         self._since = time.perf_counter()
         self._took = 0.0
@@ -107,6 +108,7 @@ class Checkpointing(Callback):
             validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             validation["current"] = dict.fromkeys(validation["total"], 0)
         checkpoint |= {
+            "run": self.run,
             "validated": not trainer.validating,
             "accumulate": trainer.accumulate_grad_batches,
             "should_stop": trainer.should_stop,
@@ -162,16 +164,19 @@ _FORM: dict[str, Any] = {
 """What a checkpoint holds at least, with the type of each value."""
 
 
-def unfit(tree: Any, step: int, weights: Mapping[str, Tensor]) -> str | None:
+def unfit(tree: Any, step: int, run: str, weights: Mapping[str, Tensor]) -> str | None:
     """Return why a run cannot go on from a checkpoint; None where nothing is seen.
 
     Args:
         tree: that it holds.
         step: optimiser steps, which its name tells.
+        run: the identity of the run.
         weights: what is trained, by name.
     """
     if (lacking := _lacking(tree, _FORM, "tree")) is not None:
         return lacking
+    if tree.get("run", run) != run:  # those of older versions do not say
+        return "it is another run's"
     if len(tree["optimizer_states"]) != 1:
         return "it has not the state of one optimiser"
     if tree["global_step"] != step:

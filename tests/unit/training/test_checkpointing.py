@@ -16,7 +16,7 @@ def steps(tmp_path, train, clock, monkeypatch):
 
     def run(count, seconds=0.0, **options):
         made = []
-        callback = Checkpointing(tmp_path, **options)
+        callback = Checkpointing(tmp_path, "3f9c", **options)
         write = checkpoints.write
 
         def slowly(tree, path):
@@ -57,7 +57,7 @@ def test_random_numbers_go_on(tmp_path, train, clock):
             return super().training_step(batch, batch_idx)
 
     drawn = []
-    train(Checkpointing(tmp_path, every=2), *[2] * 5, epochs=1, module=Draw(clock), plugins=[TreeFiles()])
+    train(Checkpointing(tmp_path, "3f9c", every=2), *[2] * 5, epochs=1, module=Draw(clock), plugins=[TreeFiles()])
     kept = checkpoints.read(checkpoints.path_of(tmp_path, 4))
     torch.set_rng_state(kept["generators"][0]["torch"])
     assert float(torch.rand(())) == drawn[4]
@@ -86,8 +86,8 @@ def whole_tree() -> dict:
 
 
 def test_a_tree_of_this_run_fits():
-    assert unfit(whole_tree(), 4, WEIGHTS) is None
-    assert unfit(whole_tree() | {"of a later version": 1}, 4, WEIGHTS) is None
+    assert unfit(whole_tree(), 4, "3f9c", WEIGHTS) is None
+    assert unfit(whole_tree() | {"run": "3f9c", "of a later version": 1}, 4, "3f9c", WEIGHTS) is None
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,13 @@ def test_a_tree_of_this_run_fits():
         ({"optimizer_states": []}, "it has not the state of one optimiser"),
         ({"generators": None}, "tree['generators'] is no list"),
         ({"validated": None}, "tree['validated'] is no bool"),
+        ({"run": "8b1e"}, "it is another run's"),
     ],
 )
 def test_a_tree_of_another_making_does_not(change, told):
-    assert told in (unfit(whole_tree() | change, 4, WEIGHTS) or "")
+    assert told in (unfit(whole_tree() | change, 4, "3f9c", WEIGHTS) or "")
 
 
 @pytest.mark.parametrize("tree", [[], None, {}, "tree"])
 def test_nor_does_what_is_no_tree(tree):
-    assert unfit(tree, 4, WEIGHTS)
+    assert unfit(tree, 4, "3f9c", WEIGHTS)
