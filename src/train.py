@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from peftlab.exits import composition_exits, conf_dir, stdout_exits, typed_overrides, user_exits
 from peftlab.hydra_gate import composing_only
 from peftlab.imports import without_collecting
-from peftlab.masked_streams import mask_streams
+from peftlab.masking.streams import mask_streams
 from peftlab.sweep.arguments import for_hydra
 
 

@@ -21,7 +21,7 @@ from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import find_here, without_collecting
-from peftlab.masked_streams import mask_streams, masked
+from peftlab.masking.streams import mask_streams, masked
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""

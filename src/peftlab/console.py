@@ -17,7 +17,7 @@ from rich.console import Console
 
 from peftlab.disk import refusal, writing
 from peftlab.entries import taken_by
-from peftlab.masked_streams import MaskedLines, verbatim
+from peftlab.masking.streams import MaskedLines, verbatim
 from peftlab.streams import Lasting, hold_descriptors
 
 

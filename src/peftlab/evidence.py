@@ -23,7 +23,7 @@ from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
 from peftlab.errors import UserError
 from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.one_run import adopt, build_tuner, seed_everything, store_and_compile

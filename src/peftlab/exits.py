@@ -34,7 +34,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from peftlab.errors import RunError, UserError, did_you_mean
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.streams import Watched, silence
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}

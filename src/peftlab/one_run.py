@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
-from peftlab import backbone, masking, no_effect, run_folder
+from peftlab import backbone, no_effect, run_folder
 from peftlab.backbone import Pretrained, check_length, preferred_attention
 from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec, resolve, validate
@@ -29,6 +29,7 @@ from peftlab.entries import is_plain_folder, own_folder
 from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
 from peftlab.exits import Signals
 from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
+from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
@@ -108,7 +109,7 @@ def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec
         UserError: the configuration cannot be used.
     """
     config = resolve(cfg)
-    masking.remember(config)
+    remember(config)
     return config, validate(config)
 
 

@@ -27,7 +27,7 @@ from peftlab.disk import writing
 from peftlab.entries import inside
 from peftlab.errors import ConfigError, UserError
 from peftlab.json_form import parsed
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.record_form import Status, check
 
 SCHEMA_VERSION = 1

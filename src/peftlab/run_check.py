@@ -29,7 +29,7 @@ from peftlab.errors import UserError
 from peftlab.evidence import File
 from peftlab.hardware import fit_to_this_machine
 from peftlab.hydra_gate import plain_values
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
 from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of

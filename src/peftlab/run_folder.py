@@ -23,7 +23,7 @@ from peftlab.entries import FOLDERS, check_own, is_plain_folder, taken_by
 from peftlab.errors import ConfigError, DiskError
 from peftlab.exits import Interrupted, Pruned
 from peftlab.locks import LOCK, alone, lock
-from peftlab.masking import mask_settings, masked_in
+from peftlab.masking.mask import mask_settings, masked_in
 from peftlab.record import (
     FILE_NAME,
     RunRecord,

@@ -34,7 +34,7 @@ from peftlab.atomic_files import remove_abandoned
 from peftlab.disk import refusal
 from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, is_inner, named_files
 
 logger = logging.getLogger("peftlab")

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from peftlab.console import log_file
 from peftlab.disk import refusal
 from peftlab.errors import DiskError
-from peftlab.masking import mask_settings
+from peftlab.masking.mask import mask_settings
 from peftlab.processes import rank
 from peftlab.record import RunRecord
 from peftlab.tasks.task import Table

@@ -10,7 +10,7 @@ import pytest
 
 from peftlab.errors import ConfigError
 from peftlab.finished_run import load
-from peftlab.masking import mask, mask_settings
+from peftlab.masking.mask import mask, mask_settings
 from peftlab.record import RunRecord
 from peftlab.run_folder import RunFolder
 

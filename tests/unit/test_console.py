@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from peftlab.console import VERBATIM, clock, console, log, log_file, start_logging
-from peftlab.masked_streams import mask_streams
+from peftlab.masking.streams import mask_streams
 
 
 @pytest.mark.parametrize(

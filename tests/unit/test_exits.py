@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
-from peftlab import masking
 from peftlab.errors import ConfigError
 from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_exits
+from peftlab.masking import mask as masking
 
 # --- mistakes on the command line ------------------------------------------------------------------------------------
 

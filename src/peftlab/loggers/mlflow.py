@@ -25,7 +25,7 @@ from mlflow.utils.validation import (
 )
 
 from peftlab.console import VERBATIM
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.names import shortened
 from peftlab.record import RunRecord, sha256_of
 

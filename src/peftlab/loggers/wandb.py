@@ -35,7 +35,7 @@ from wandb.sdk.lib import wbauth
 from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.names import shortened
 from peftlab.record import RunRecord
 

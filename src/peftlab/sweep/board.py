@@ -22,7 +22,7 @@ from peftlab.entries import inside
 from peftlab.errors import UserError
 from peftlab.json_form import Form, check, parsed
 from peftlab.locks import is_locked
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.sweep.ledger import SELECTION
 
 SWEEP, TRIALS = "sweep.json", "trials.csv"

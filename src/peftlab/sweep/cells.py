@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab.errors import ConfigError, UserError
 from peftlab.exits import explain_composition, is_no_option
 from peftlab.hydra_gate import plain_values
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.processes import Looker

@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from peftlab.masked_streams import mask_streams
+from peftlab.masking.streams import mask_streams
 
 _SHARED = (
     "name",

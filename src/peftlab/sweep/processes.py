@@ -20,7 +20,7 @@ from typing import Any
 
 from peftlab.errors import ConfigError
 from peftlab.exits import SIGNALS
-from peftlab.masked_streams import wait_until_written
+from peftlab.masking.streams import wait_until_written
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 
 

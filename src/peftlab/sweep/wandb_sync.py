@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from peftlab.masking import mask
+from peftlab.masking.mask import mask
 
 LIMIT_SECONDS = 900.0
 """For one run to be sent; where the server stops to answer, wandb would try for hours."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
 from peftlab.exits import Pruned, Signals, user_exits
-from peftlab.masked_streams import mask_streams, write_masked
-from peftlab.masking import remember
+from peftlab.masking.mask import remember
+from peftlab.masking.streams import mask_streams, write_masked
 
 if TYPE_CHECKING:
     from peftlab.one_run import Prepared, Sources

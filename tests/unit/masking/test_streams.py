@@ -11,9 +11,10 @@ import threading
 
 import pytest
 
-from peftlab import masked_streams, masking
-from peftlab.masked_streams import MaskedLines, MaskedStream, mask_streams, verbatim, wait_until_written, write_masked
-from peftlab.masking import NOT_SHOWN
+from peftlab.masking import mask as masking
+from peftlab.masking import streams
+from peftlab.masking.mask import NOT_SHOWN
+from peftlab.masking.streams import MaskedLines, MaskedStream, mask_streams, verbatim, wait_until_written, write_masked
 
 SECRET = "Xq7vLm2pXq7vLm2p"
 
@@ -71,7 +72,7 @@ def test_text_comes_through_in_its_order_and_whole(printed):
 def test_what_cannot_be_masked_is_not_shown_and_the_rest_is(printed, monkeypatch):
     stream, through = printed
     with monkeypatch.context() as patch:
-        patch.setattr(masked_streams, "mask_spans", lambda text: 1 / 0)
+        patch.setattr(streams, "mask_spans", lambda text: 1 / 0)
         stream.write(f"password={SECRET}\n")
     stream.write("after\n")
     assert through() == f"{NOT_SHOWN}\nafter\n"

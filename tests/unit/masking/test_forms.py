@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from peftlab.masking import mask
-from peftlab.secret_forms import FORMS
+from peftlab.masking.forms import FORMS
+from peftlab.masking.mask import mask
 
 PLACES = [
     "{} was refused",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import masking
-from peftlab.masking import mask, mask_settings, masked_in, remember
+from peftlab.masking import mask as masking
+from peftlab.masking.mask import mask, mask_settings, masked_in, remember
 from peftlab.record import identity
 
 HEX = "0123456789abcdef" * 4
@@ -456,7 +456,7 @@ def test_the_time_that_masking_takes_grows_with_the_length(part, monkeypatch):
 
 def test_masking_imports_nothing_heavy():
     heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
-    code = f"import sys, peftlab.masking; print(sorted({heavy} & set(sys.modules)))"
-    environment = os.environ | {"PYTHONPATH": str(Path(masking.__file__).parents[1])}
+    code = f"import sys, peftlab.masking.mask; print(sorted({heavy} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(Path(masking.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"

@@ -20,8 +20,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from peftlab.masking import NOT_SHOWN, mask_spans, remember
-from peftlab.secret_keys import MASK
+from peftlab.masking.keys import MASK
+from peftlab.masking.mask import NOT_SHOWN, mask_spans, remember
 
 _KEY_BEGINS = re.compile(r"BEGIN[A-Z0-9 ]{1,60}PRIVATE KEY")
 _KEY_ENDS = re.compile(r"END[A-Z0-9 ]{1,60}PRIVATE KEY")

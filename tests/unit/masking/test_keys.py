@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from peftlab.masking import mask, mask_settings
-from peftlab.secret_keys import is_secret
+from peftlab.masking.keys import is_secret
+from peftlab.masking.mask import mask, mask_settings
 
 RANDOM = "Xq7vLm2p"
 

@@ -1,11 +1,11 @@
 """No secret in a file: what looks like a credential is written as ``****``.
 
 Text for people (messages, tracebacks, commands, log lines) goes through `mask`. A secret in it is known by its key
-(``api_key``, ``hf_token``, ``password``, ...: `peftlab.secret_keys`), by its form (``hf_...``, ``sk-...``, a private
-key, the user in ``https://user:password@host``, ...: `peftlab.secret_forms`), by its place on a command line
-(`peftlab.secret_texts`), or because the environment of this process, or a configuration that it has read, holds it
+(``api_key``, ``hf_token``, ``password``, ...: `peftlab.masking.keys`), by its form (``hf_...``, ``sk-...``, a private
+key, the user in ``https://user:password@host``, ...: `peftlab.masking.forms`), by its place on a command line
+(`peftlab.masking.texts`), or because the environment of this process, or a configuration that it has read, holds it
 under such a key: then it is masked wherever it turns up, also in base64 or as a URL spells it. What the process itself
-prints passes `peftlab.masked_streams`.
+prints passes `peftlab.masking.streams`.
 
 What is read back stays as it is: masking is lossy, and a label such as ``password: reset`` only looks like a secret.
 A configuration goes through `mask_settings`, which goes by keys; of a record the free text alone is masked; data,
@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from peftlab.secret_keys import MASK, is_secret
-from peftlab.secret_texts import SHORTEST, Span, assigned_values, secrets_in, spans
+from peftlab.masking.keys import MASK, is_secret
+from peftlab.masking.texts import SHORTEST, Span, assigned_values, secrets_in, spans
 
 __all__ = ["MASK", "is_secret", "mask", "mask_settings", "mask_spans", "masked_in", "remember"]
 

@@ -12,8 +12,8 @@ import urllib.parse
 from collections.abc import Iterator
 from functools import lru_cache
 
-from peftlab import secret_forms
-from peftlab.secret_keys import MASK, is_plain, is_secret, kind_of, looks_random
+from peftlab.masking import forms
+from peftlab.masking.keys import MASK, is_plain, is_secret, kind_of, looks_random
 
 Span = tuple[int, int]
 
@@ -124,7 +124,7 @@ def _all(text: str, secrets: frozenset[str]) -> Iterator[Span]:
     yield from _verbatim(text, secrets)
     if not {"%", "\\", "\x1b"}.isdisjoint(text) or "bot" in text:
         text = _ESCAPES.sub(_blank, text)
-    yield from secret_forms.find(text)
+    yield from forms.find(text)
     yield from _assigned(text)
     yield from _typed(text)
 
