@@ -270,7 +270,11 @@ class _Claims:
         if not (steps == course.steps or (self.evidence.may_stop_early and 0 < steps < course.steps)):
             yield self._edited("cost.steps", steps, course.steps)
             return
-        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs")}
+        if "activation_cache" in cost:  # what it kept, and how long that took
+            self.unverified.append("cost.activation_cache")
+            if not self.spec.trainer.cache_activations:
+                yield self._edited("cost.activation_cache", cost["activation_cache"], None)
+        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 yield self._edited(f"cost.{key} is no measure", value, None)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification
 
-from peftlab import one_run
+from peftlab import finished_run, one_run
 from peftlab.errors import ConfigError, UserError
 from peftlab.finished_run import load
 
@@ -116,10 +116,15 @@ def test_an_exported_run_is_a_model_with_labels(run_tiny, finished, caplog):
     ],
     ids=["cut", "empty", "garbage", "another", "rank"],
 )
-def test_a_damaged_one_of_a_finished_run_is_told(finished, tmp_path, damage, reason):
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_damaged_one_of_a_finished_run_is_told(finished, tmp_path, monkeypatch, damage, reason, sealed):
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     damage(folder / "adapter" / "adapter_model.safetensors")
-    with pytest.raises(UserError, match=rf"adapter is damaged, or not that of this run's config.yaml: .*{reason}"):
+    told = "it was changed after the run"
+    if sealed:  # with new digests, that is
+        monkeypatch.setattr(finished_run, "_hold", lambda *_: None)
+        told = f"adapter is damaged, or not that of this run's config.yaml: .*{reason}"
+    with pytest.raises(UserError, match=told):
         load(folder).predict(["Paris"])
 
 

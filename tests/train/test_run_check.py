@@ -437,6 +437,7 @@ class TestHonest:
                 pytest.param(overrides, marks=pytest.mark.slow)
                 for overrides in (
                     ["peft=head", "data.batch_tokens=96"],
+                    ["peft=head", "model.dropout=0", "model.attention_dropout=0"],  # from kept activations
                     ["peft=prefix_tuning", "task.top_k=2"],
                     ["peft=adalora", "budget=overfit", "budget.max_steps=12"],
                     ["trainer.precision=bf16-mixed", "budget.train_examples=20", "budget.eval_examples=5"],

@@ -12,7 +12,7 @@ import pytest
 from peftlab import one_run, plain_yaml, run_check
 from peftlab.errors import ConfigError, UserError
 from peftlab.finished_run import load
-from peftlab.record import RunRecord
+from peftlab.record import RunRecord, identity
 from peftlab.reproduce import reproduce
 from peftlab.run_folder import RunFolder
 
@@ -32,6 +32,14 @@ def folder(finished, monkeypatch):
 def edit(folder: Path, **sections) -> None:
     file = folder / "config.yaml"
     file.write_text(plain_yaml.dump(plain_yaml.load(file.read_text()) | sections))
+
+
+def seal(folder: Path) -> None:
+    """Have the record tell of the configuration as it has been edited."""
+    record = json.loads((folder / "record.json").read_text())
+    config = plain_yaml.load((folder / "config.yaml").read_text())
+    record["identity"] = identity(config, *(record["identity"][f"{part}_sha256"] for part in ("data", "weights")))
+    (folder / "record.json").write_text(json.dumps(record))
 
 
 def interrupt(folder: Path) -> None:
@@ -62,6 +70,7 @@ def test_a_user_who_says_so_is_believed(folder):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     algorithm = config["optimizer"]["algorithm"] | {"_target_": "mine.Mine"}
     edit(folder, allow=["mine"], optimizer=config["optimizer"] | {"algorithm": algorithm})
+    seal(folder)
     with pytest.raises(ConfigError, match=r"in Python allow=\['mine'\]"):
         load(folder)
     assert load(folder, allow=["mine", "another"]).spec.optimizer.algorithm.func.__name__ == "Mine"
@@ -88,7 +97,7 @@ def test_the_command_in_a_record_is_not_done_where_it_would_run_code(folder, ove
     edit(folder, seed=7)
     file = folder / "record.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"overrides": overrides}))
-    causes = run_check.check(RunFolder(RunRecord.load(folder)))
+    causes = run_check.check(RunFolder(RunRecord.load(folder))).causes
     assert {cause.what for cause in causes if cause.kind == "config"} == {"config.yaml (its digest)"}
     assert "evil" not in sys.modules
 
@@ -130,6 +139,7 @@ def test_a_section_that_is_none_is_named(folder, monkeypatch, section, value):
 def test_a_section_without_its_class_ends_in_no_traceback(folder, section):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, **{section: {name: value for name, value in config[section].items() if name != "_target_"}})
+    seal(folder)
     with pytest.raises(ConfigError):
         load(folder)
 
@@ -137,6 +147,7 @@ def test_a_section_without_its_class_ends_in_no_traceback(folder, section):
 def test_labels_that_are_no_list_are_refused(folder):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, data=config["data"] | {"labels": 3})
+    seal(folder)
     with pytest.raises(ConfigError, match=r"^data\.labels = 3"):
         load(folder)
 
@@ -145,6 +156,7 @@ def test_labels_that_are_no_list_are_refused(folder):
 def test_a_section_within_one_too(folder, section, key):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, **{section: config[section] | {key: None}})
+    seal(folder)
     with pytest.raises(ConfigError, match=rf"{section}\.{key} is missing; expected a section"):
         load(folder)
 
