@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from peftlab import cli
+from peftlab import cli, plain_yaml
 from peftlab.one_run import run
-from peftlab.record import RunRecord
+from peftlab.record import RunRecord, identity
 
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
 """Enough for LoRA to find some of the entities and miss others."""
@@ -42,6 +42,19 @@ def finished(run_tiny: RunTiny, tmp_path_factory: pytest.TempPathFactory) -> Run
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
         return run_tiny(f"run_dir={folder / 'run'}")
+
+
+@pytest.fixture(scope="session")
+def seal() -> Callable[[Path], None]:
+    """Have the record of the run in a folder tell of its configuration as that has been edited."""
+
+    def seal_(folder: Path) -> None:
+        record = RunRecord.load(folder)
+        data, weights = (record.data["identity"][f"{part}_sha256"] for part in ("data", "weights"))
+        record.data["identity"] = identity(plain_yaml.load((folder / "config.yaml").read_text()), data, weights)
+        record.write()
+
+    return seal_
 
 
 @pytest.fixture

@@ -245,12 +245,13 @@ class TestFinishedRun:
             ):
                 loaded.evaluate("new.csv")
 
-    def test_a_run_that_selected_in_the_wrong_direction_is_still_of_use(self, finished_texts):
+    def test_a_run_that_selected_in_the_wrong_direction_is_still_of_use(self, finished_texts, seal):
         """Such runs were made before a direction was checked; the best checkpoint is chosen."""
         copy = Path(shutil.copytree(finished_texts.folder, "copy"))
         config = (copy / "config.yaml").read_text()
         assert "mode: max" in config
         (copy / "config.yaml").write_text(config.replace("metric: macro_f1", "metric: loss"))
+        seal(copy)
         assert load(copy).predict(["Rome"])[0]["predicted"] in LABELS
 
     def test_words_are_no_text(self, loaded):

@@ -12,7 +12,7 @@ import pytest
 from peftlab import one_run, plain_yaml, run_check
 from peftlab.errors import ConfigError, UserError
 from peftlab.finished_run import load
-from peftlab.record import RunRecord, identity
+from peftlab.record import RunRecord
 from peftlab.reproduce import reproduce
 from peftlab.run_folder import RunFolder
 
@@ -32,14 +32,6 @@ def folder(finished, monkeypatch):
 def edit(folder: Path, **sections) -> None:
     file = folder / "config.yaml"
     file.write_text(plain_yaml.dump(plain_yaml.load(file.read_text()) | sections))
-
-
-def seal(folder: Path) -> None:
-    """Have the record tell of the configuration as it has been edited."""
-    record = json.loads((folder / "record.json").read_text())
-    config = plain_yaml.load((folder / "config.yaml").read_text())
-    record["identity"] = identity(config, *(record["identity"][f"{part}_sha256"] for part in ("data", "weights")))
-    (folder / "record.json").write_text(json.dumps(record))
 
 
 def interrupt(folder: Path) -> None:
@@ -65,7 +57,7 @@ def test_what_a_run_allows_itself_is_not_believed(folder, peftlab, use, allow):
     assert "evil" not in sys.modules
 
 
-def test_a_user_who_says_so_is_believed(folder):
+def test_a_user_who_says_so_is_believed(folder, seal):
     Path("mine.py").write_text("from torch.optim import AdamW\nclass Mine(AdamW): ...\n")
     config = plain_yaml.load((folder / "config.yaml").read_text())
     algorithm = config["optimizer"]["algorithm"] | {"_target_": "mine.Mine"}
@@ -136,7 +128,7 @@ def test_a_section_that_is_none_is_named(folder, monkeypatch, section, value):
 
 
 @pytest.mark.parametrize("section", ["scheduler", "task", "peft"])
-def test_a_section_without_its_class_ends_in_no_traceback(folder, section):
+def test_a_section_without_its_class_ends_in_no_traceback(folder, section, seal):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, **{section: {name: value for name, value in config[section].items() if name != "_target_"}})
     seal(folder)
@@ -144,7 +136,7 @@ def test_a_section_without_its_class_ends_in_no_traceback(folder, section):
         load(folder)
 
 
-def test_labels_that_are_no_list_are_refused(folder):
+def test_labels_that_are_no_list_are_refused(folder, seal):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, data=config["data"] | {"labels": 3})
     seal(folder)
@@ -153,7 +145,7 @@ def test_labels_that_are_no_list_are_refused(folder):
 
 
 @pytest.mark.parametrize(("section", "key"), [("model", "source"), ("data", "source"), ("task", "selection")])
-def test_a_section_within_one_too(folder, section, key):
+def test_a_section_within_one_too(folder, section, key, seal):
     config = plain_yaml.load((folder / "config.yaml").read_text())
     edit(folder, **{section: config[section] | {key: None}})
     seal(folder)
