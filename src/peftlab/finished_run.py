@@ -405,24 +405,20 @@ def _hold(folder: RunFolder, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: they are not.
     """
-    record = folder.record.data
-    try:
-        recorded = record["identity"]
-        listed = {file["path"]: file["sha256"] for file in record["files"]}
-        now = identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"]
-        # what is masked in the file as a secret has another value in the identity
-        if now != recorded["config_sha256"] and listed.get(CONFIG) != file_sha256(folder.path / CONFIG):
-            raise UserError(_not_of_the_record(folder, CONFIG, "the configuration of its record"))
-        own = sorted(path.relative_to(folder.path).as_posix() for path in folder.adapter.iterdir())
-        if not any(name in listed for name in own):
-            log.warning("%s: its record has no digests of the adapter: it is taken as it is", folder.path)
-            return
-        for name in dict.fromkeys([*own, *(name for name in listed if name.startswith("adapter/"))]):
-            file = folder.path / name
-            if not file.is_file() or file_sha256(file) != listed.get(name):
-                raise UserError(_not_of_the_record(folder, name, "what the run has left there"))
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder.path}: lacks what a run has ({type(error).__name__}: {error})") from error
+    recorded = folder.record.data["identity"]
+    listed = {file["path"]: file["sha256"] for file in folder.record.data["files"]}
+    now = identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"]
+    # what is masked in the file as a secret has another value in the identity
+    if now != recorded["config_sha256"] and listed.get(CONFIG) != file_sha256(folder.path / CONFIG):
+        raise UserError(_not_of_the_record(folder, CONFIG, "the configuration of its record"))
+    own = sorted(path.relative_to(folder.path).as_posix() for path in folder.adapter.iterdir())
+    if not any(name in listed for name in own):
+        log.warning("%s: its record has no digests of the adapter: it is taken as it is", folder.path)
+        return
+    for name in dict.fromkeys([*own, *(name for name in listed if name.startswith("adapter/"))]):
+        file = folder.path / name
+        if not file.is_file() or file_sha256(file) != listed.get(name):
+            raise UserError(_not_of_the_record(folder, name, "what the run has left there"))
 
 
 def _not_of_the_record(folder: RunFolder, what: str, expected: str) -> str:

@@ -315,11 +315,6 @@ class TestWhatIsLoaded:
         load("copy")
         assert "copy: its record has no digests of the adapter" in caplog.text
 
-    def test_half_a_record(self, copied):
-        edit(copied, lambda r: r.pop("files"))
-        with pytest.raises(UserError, match=r"copy: lacks what a run has \(KeyError: 'files'\)"):
-            load("copy")
-
 
 class TestLoad:
     def test_a_run_that_did_not_finish_has_no_model(self, finished):
