@@ -85,7 +85,8 @@ class Pretrained:
         """Load the tokenizer.
 
         Raises:
-            SourceError: there is none, or not a fast one, without which words cannot be found again in the tokens.
+            SourceError: there is none, it encodes nothing, or it is not a fast one, without which words cannot be found
+                again in the tokens.
         """
         _quiet()
         with _loading(f"{self.folder}: no tokenizer can be loaded"):
@@ -94,6 +95,8 @@ class Pretrained:
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
         if not tokenizer.is_fast:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
+        with _loading(f"{self.folder}: the tokenizer encodes no text"):  # one may lack the token for what it lacks
+            tokenizer("a \N{SNOWMAN}")
         return tokenizer
 
     def backbone(self, task: Task, attention: str = "eager") -> PreTrainedModel:

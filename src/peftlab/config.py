@@ -146,7 +146,10 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(explain_composition(error, [])) from error
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
-        resolved[group] = {name: node for name, node in (resolved.get(group) or {}).items() if node is not None}
+        chosen = resolved.get(group) or {}
+        if not isinstance(chosen, dict):
+            raise ConfigError(f"{group} = {chosen!r}: expected a section, a key for each; options are chosen as a list")
+        resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
@@ -182,9 +185,11 @@ def direction_of(task: Task, monitor: Any) -> Direction | None:
     return None
 
 
-def _resolve_adapter(adapter: str | dict[str, str]) -> dict[str, str]:
+def _resolve_adapter(adapter: Any) -> dict[str, str]:
     """Return what is known of an adapter in a folder, or of one that a run had begun with."""
     known = {"path": adapter} if isinstance(adapter, str) else adapter
+    if not isinstance(known, dict) or not isinstance(known.get("path"), str):
+        raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
     folder = Path(known["path"]).expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError(f"adapter = '{folder}': there is no such folder")

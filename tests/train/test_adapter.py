@@ -155,6 +155,7 @@ def interrupted(*_):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["adapter={_target_: x}"], r"adapter = .*: expected a folder"),
         (["adapter=nothing"], r"adapter = '.*nothing': there is no such folder"),
         (["adapter=package"], r"no adapter can be read there"),
         (["adapter=theirs", "peft=ia3"], "it is of the method LORA, and peft=ia3 is IA3"),

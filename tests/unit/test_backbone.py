@@ -419,6 +419,17 @@ class TestHostileFolders:
         assert "\n" not in self.refused(folder, ner)
 
 
+def test_a_tokenizer_that_encodes_nothing_is_refused(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    del tokenizer["model"]["vocab"]["[UNK]"]
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "[UNK]"]
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(SourceError, match="tokenizer"):
+        pretrained_in(folder).tokenizer()
+
+
 class TestPickledWeights:
     """Allowed for a repository of the hub, and even then nothing but tensors is read."""
 

@@ -449,6 +449,13 @@ def test_a_callback_that_says_itself_where_it_writes_is_none_of_the_configuratio
         build({"_target_": f"lightning.pytorch.callbacks.{file}"}, "callbacks.x")
 
 
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+@pytest.mark.parametrize("value", [["a", "b"], "csv", 3])
+def test_a_section_of_several_that_is_none(good, group, value):
+    with pytest.raises(ConfigError, match=rf"^{group} = .*: expected a section"):
+        resolve({**good, group: value})
+
+
 def test_the_callbacks_of_a_run_itself_are_not_named():
     folder = Path(peftlab.training.__file__).parent
     for module in sorted(file.stem for file in folder.glob("[!_]*.py")):

@@ -22,9 +22,6 @@ _SECRETS = {
     *("otp", "totp", "mnemonic", "psk", "licensekey", "sharedkey", "signingkey"),
 }
 """Words that stand for a secret at the end of a key, whatever comes before."""
-_SECRET_ENDS = ("password", "passwd", "passphrase", "apikey")
-"""How words end that are run together: ``PGPASSWORD``."""
-
 _ISSUERS = {
     *("openai", "anthropic", "wandb", "hf", "hub", "huggingface", "github", "gitlab", "gh", "aws", "azure", "google"),
     *("gcp", "gemini", "nvidia", "ngc", "groq", "mistral", "cohere", "replicate", "together", "fireworks", "deepseek"),
@@ -51,6 +48,9 @@ _OWNERS: dict[str, set[str]] = {
     "id": {"secret"},
 }
 """Words that stand for a secret at the end of a key after one of these."""
+
+_SECRET_ENDS = ("password", "passwd", "passphrase", *(f"{owner}key" for owner in sorted(_OWNERS["key"])))
+"""How words end that are run together: ``PGPASSWORD``, ``encryptionkey``."""
 
 _AMBIGUOUS = {"token", "pass", "bearer", "cookie", "authorization", "auth", "jwt", "sas"}
 """Words with a second meaning, at the end of a key."""
@@ -107,6 +107,8 @@ def is_secret(key: str, value: Any) -> bool:
         return False
     text = str(value)
     if not text or (len(text) <= _LONGEST and _NEVER.fullmatch(text)):
+        return False
+    if text.isdecimal() and key[-_LONGEST:].lower().endswith("tokens"):  # how many, whoever's they are
         return False
     match kind_of(key[-_LONGEST:]):
         case "secret":

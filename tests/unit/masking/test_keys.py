@@ -22,6 +22,7 @@ CREDENTIALS = [
         "gitlab_pat",
         "NGC_API_KEY",
     ),
+    *("clientencryptionkey", "--clientencryptionkey", "SIGNINGKEY", "wandbkey"),
     *("SOME_TOKEN", "nvidia_api_key", "api_key_value", "webhook_uri", "smtp_pwd", "totp", "storage_key", "sas_url"),
 ]
 
@@ -44,6 +45,7 @@ def test_these_do_where_the_value_is_no_word(key):
 
 
 INNOCENT = {
+    **{"api_tokens": 282712, "session_tokens": "993353", "monkey": "x1y2z3w4", "hotkey": "ctrl-a1"},
     **{"secret_santa": "average", "bearer": "standard", "token": "sentence", "credential_helper": "osxkeychain"},
     **{"authorization_model": "rbac", "user_tokens": "average", "secret_word_list": "words.txt", "cookie": "oatmeal"},
     **{"pooling_token": "average", "pin_memory": "pinned", "pinned": "x1y2z3w4", "spin": "x1y2z3w4", "pass": "forward"},
