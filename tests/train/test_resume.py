@@ -125,12 +125,12 @@ def test_the_command_resume(run_tiny, users_callbacks, capsys):
     (file,) = Path("runs").rglob("record.json")
     run_id = file.parent.name
     with pytest.raises(SystemExit) as ended:  # its configuration holds the callback, which sends the signal again
-        cli.main(["resume", run_id, "--json"])
+        cli.main(["resume", run_id, "--json", "--allow", "users_callbacks"])
     assert ended.value.code == 143
     (file.parent / "config.yaml").write_text((file.parent / "config.yaml").read_text().replace("step: 4", "step: 99"))
     capsys.readouterr()
     with pytest.raises(SystemExit) as refused:
-        cli.main(["resume", run_id])
+        cli.main(["resume", run_id, "--allow", "users_callbacks"])
     assert refused.value.code == 2
     assert f"{file.parent}/config.yaml has changed since the run began" in capsys.readouterr().err
 

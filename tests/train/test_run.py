@@ -192,7 +192,7 @@ def test_the_best_is_validated_once_more_unless_it_was_just_validated(
     record = run_tiny(*select, *([] if last_is_best else users_callbacks("Spoil", step=55)), "run_dir=run")
     assert (record.data["selection"]["step"] == 60) == last_is_best
     assert len(calls) == (0 if last_is_best else 1)
-    assert load("run").evaluate().equal
+    assert load("run", allow=["users_callbacks"]).evaluate().equal
     found = {one["id"]: one for one in decoded(record.folder, "validation")[1]}
     assert predictions(record, "validation") == [found[f"validation:{n}"] for n in range(16)]
 
@@ -202,7 +202,7 @@ def test_the_best_is_validated_once_more_unless_it_was_just_validated(
 
 def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
-    run = load(folder)
+    run = load(folder, allow=["users_callbacks"])
     tuner, spec = run.tuner, run.spec
     data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
     data.load()
