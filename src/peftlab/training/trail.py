@@ -54,9 +54,9 @@ class Trail(Callback):
         if trail.tensors != names:
             trail = TrailOf(names, [], trail.damage or "it is of other tensors")
         points = [point for point in trail.points if point["step"] <= trainer.global_step]
-        self._last = points[-1]["step"] if points else -1
+        self._last = trainer.global_step  # on every rank, though rank 0 alone has the file
         if trail.damage and trainer.is_global_zero:
-            after = f"goes on behind its point of step {self._last}" if points else "begins anew"
+            after = f"goes on behind its point of step {points[-1]['step']}" if points else "begins anew"
             log.warning("%s is damaged (%s): it %s", self.path, trail.damage, after)
         self._lines = [json.dumps(line) + "\n" for line in ({"tensors": names}, *points)]
         if trainer.is_global_zero:
