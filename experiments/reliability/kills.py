@@ -38,8 +38,8 @@ from omegaconf import DictConfig  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
 from peftlab import checkpoints  # noqa: E402
+from peftlab.compose import compose  # noqa: E402
 from peftlab.one_run import run  # noqa: E402
-from peftlab.python_api import compose  # noqa: E402
 from peftlab.record import RunRecord  # noqa: E402
 
 TINY = ["model=folder", "data=files", "data.batch_size=8", "run_dir=run"]

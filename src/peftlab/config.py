@@ -34,9 +34,9 @@ from pydantic.errors import PydanticUserError
 from torch.optim import Optimizer
 
 from peftlab.backbone import ModelSpec
+from peftlab.compose import explain_composition
 from peftlab.data.module import BudgetSpec, DataSpec
 from peftlab.errors import ConfigError, UserError, did_you_mean
-from peftlab.exits import explain_composition
 from peftlab.hardware import TrainerSpec, resolve_hardware
 from peftlab.hydra_gate import plain_values
 from peftlab.methods.method import Method

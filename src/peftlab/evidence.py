@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone, checkpoints
+from peftlab.assembly import adopt, build_tuner, store_and_compile
 from peftlab.atomic_files import is_torn
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
@@ -26,7 +27,7 @@ from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
 from peftlab.masking.mask import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
-from peftlab.one_run import adopt, build_tuner, seed_everything, store_and_compile
+from peftlab.one_run import seed_everything
 from peftlab.process_state import restored
 from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG, PACKAGES, read_predictions

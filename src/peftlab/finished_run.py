@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone, evidence, runs
+from peftlab.assembly import build_tuner, store_and_compile
 from peftlab.backbone import check_length, positions
 from peftlab.claims import hold
 from peftlab.config import validate
@@ -36,7 +37,7 @@ from peftlab.hardware import AUTOCAST
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.model_card import model_card
-from peftlab.one_run import build_tuner, describe, score, store_and_compile
+from peftlab.one_run import describe, score
 from peftlab.process_state import restored
 from peftlab.record import RunRecord, code_state, identity
 from peftlab.run_folder import RunFolder

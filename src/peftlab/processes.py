@@ -24,10 +24,10 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from peftlab.errors import RunError
-from peftlab.exits import SIGNALS, Interrupted, Signals
 from peftlab.hardware import TrainerSpec, launcher
 from peftlab.imports import to_be_found_here
 from peftlab.record import RunRecord
+from peftlab.terminal.signals import SIGNALS, Interrupted, Signals
 
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from peftlab import backbone, evidence
 from peftlab.claims import NOT_READABLE, Cause, Findings, hold
 from peftlab.compare import differences, kept_packages, package_differences
+from peftlab.compose import compose
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
@@ -31,7 +32,6 @@ from peftlab.hardware import fit_to_this_machine
 from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
-from peftlab.python_api import compose
 from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
 from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG, PACKAGES

@@ -21,7 +21,6 @@ from peftlab.console import VERBATIM, log_file
 from peftlab.disk import writing
 from peftlab.entries import FOLDERS, check_own, is_plain_folder, taken_by
 from peftlab.errors import ConfigError, DiskError
-from peftlab.exits import Interrupted, Pruned
 from peftlab.locks import LOCK, alone, lock
 from peftlab.masking.mask import mask_settings, masked_in
 from peftlab.record import (
@@ -36,6 +35,7 @@ from peftlab.record import (
 from peftlab.record_form import Status
 from peftlab.runs import CONFIG, PACKAGES, VERDICTS, read_config, readable_records
 from peftlab.sources import file_sha256
+from peftlab.terminal.signals import Interrupted, Pruned
 
 log = logging.getLogger("peftlab")
 

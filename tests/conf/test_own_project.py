@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import peftlab
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 from peftlab.record import RunRecord
 
 EXAMPLE = conf_dir().parent / "examples" / "own_project"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftlab import cli, finished_run
-from peftlab.exits import conf_dir
+from peftlab.compose import conf_dir
 from peftlab.sweep.board import Board
 
 ROOT = conf_dir().parent

@@ -23,11 +23,11 @@ from torch.utils._pytree import tree_leaves
 
 from peftlab import one_run, tensor_files
 from peftlab.errors import NonFiniteError, OutOfMemoryError
-from peftlab.exits import Interrupted
 from peftlab.record import RunRecord
 from peftlab.run_check import check
 from peftlab.run_folder import RunFolder
 from peftlab.tasks.ner import Ner
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.tuner import Tuner
 

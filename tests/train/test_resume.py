@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from peftlab import checkpoints, cli
 from peftlab.errors import DamagedError
-from peftlab.exits import Interrupted
 from peftlab.finished_run import load
 from peftlab.reproduce import reproduce
 from peftlab.run_check import check
 from peftlab.run_folder import RunFolder
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.keep_best import KeepBest
 

@@ -16,9 +16,10 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
 import peftlab.training
+from peftlab.compose import conf_dir
 from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir, user_exits
+from peftlab.exits import user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 from peftlab.record import deciding_part

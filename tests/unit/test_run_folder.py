@@ -14,10 +14,10 @@ import yaml
 from peftlab import checkpoints, run_folder
 from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import Interrupted
 from peftlab.record import RunRecord, identity
 from peftlab.run_folder import RunFolder, elsewhere, start
 from peftlab.runs import read_config
+from peftlab.terminal.signals import Interrupted
 
 COST = {"steps": 3, "wall_seconds": 1.5}
 

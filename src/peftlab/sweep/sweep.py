@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from peftlab.compare import differences
 from peftlab.console import VERBATIM, clock, start_logging
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.exits import Signals
 from peftlab.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
@@ -39,6 +38,7 @@ from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Estimate, Machine, summarise
+from peftlab.terminal.signals import Signals
 
 log = logging.getLogger("peftlab")
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
-from peftlab.exits import Pruned, Signals, user_exits
+from peftlab.exits import user_exits
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
+from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
     from peftlab.one_run import Prepared, Sources
