@@ -6,7 +6,7 @@ import csv
 import sys
 from pathlib import Path
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep import board
 from peftlab.sweep.ledger import evaluations
 

@@ -167,8 +167,8 @@ class Work:
 def peftlab_as_it_comes(work: Work) -> dict[str, float]:
     """`peftlab.run` with its defaults, timed by its record."""
     import peftlab
-    from peftlab.finished_run import FinishedRun
-    from peftlab.run_folder import RunFolder
+    from peftlab.runs.folder import RunFolder
+    from peftlab.use.finished import FinishedRun
 
     record = peftlab.run(*work.overrides)
     finished = FinishedRun(RunFolder(record))

@@ -14,17 +14,17 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from peftlab.backbone import Pretrained, preferred_attention
-from peftlab.checkpoints import TreeFiles
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
+from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.hardware import AUTOCAST, TrainerSpec, launcher, strategy_of
-from peftlab.run_folder import RunFolder
+from peftlab.hardware import launcher, strategy_of
+from peftlab.runs.folder import RunFolder
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
 from peftlab.terminal.signals import Signals
-from peftlab.training.checkpointing import Checkpointing
+from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher

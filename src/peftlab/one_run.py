@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from peftlab import backbone, no_effect, run_folder
+from peftlab import backbone, no_effect
 from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
@@ -27,15 +27,18 @@ from peftlab.hardware import describe_hardware, nondeterministic_parts
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
-from peftlab.record import RunRecord, code_state, environment, identity
-from peftlab.run_folder import RunFolder
+from peftlab.runs.environment import code_state, environment
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import elsewhere, start
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
 from peftlab.terminal.signals import Signals
 from peftlab.tracking import Tracking, log_tables
-from peftlab.training.checkpointing import has_begun, unfit
+from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
@@ -175,9 +178,9 @@ def run(
         known |= {"command": command, "overrides": overrides}
         signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
         folder = (
-            run_folder.start(config, spec.run_name, ready.identity, **known)
+            start(config, spec.run_name, ready.identity, **known)
             if first
-            else run_folder.elsewhere(spec.run_name, ready.identity, **known)
+            else elsewhere(spec.run_name, ready.identity, **known)
         )
         if agreed(folder.finished, spec.trainer):
             return folder.record
@@ -186,7 +189,7 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            fits = partial(unfit, run=ready.identity["sha256"], weights=tuner.trained())
+            fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded

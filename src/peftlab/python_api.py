@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from peftlab.compose import compose
-from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
 from peftlab.process_state import restored
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
 
 __all__ = ["load", "run"]
 

@@ -37,7 +37,7 @@ from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 log = logging.getLogger("peftlab")
 

@@ -12,8 +12,10 @@ from typing import Any, Literal, Self
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.locks import is_locked, lock
-from peftlab.record import FILE_NAME, RunRecord, code_state, run_id_of
-from peftlab.runs import readable_records
+from peftlab.runs.environment import code_state
+from peftlab.runs.find import readable_records
+from peftlab.runs.identity import run_id_of
+from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"

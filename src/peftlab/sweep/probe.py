@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from peftlab.assembly import store_and_compile
-from peftlab.hardware import AUTOCAST
+from peftlab.devices.spec import AUTOCAST
 from peftlab.one_run import build, prepare
 from peftlab.tasks.task import Batch
 

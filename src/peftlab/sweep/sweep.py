@@ -18,10 +18,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.compare import differences
 from peftlab.console import VERBATIM, clock, start_logging
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.names import check_folder, shortened, utf8_bytes
+from peftlab.runs.compare import differences
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked

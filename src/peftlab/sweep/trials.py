@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from peftlab.errors import DiskError, UserError
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import SWEEP, TRIALS, Board, Trial
 from peftlab.sweep.cells import Cells
 from peftlab.sweep.ledger import Cell, Ledger, outcome

@@ -134,7 +134,7 @@ def summarise(
     """
     _begin(environment, output)
     from peftlab.loggers.wandb import Wandb
-    from peftlab.run_folder import Unwritten
+    from peftlab.runs.start import Unwritten
 
     started = {"run_id": "sweep", "name": document["name"], "command": document["command"], "overrides": []}
     record = Unwritten.start(folder, identity={}, **started)
@@ -189,7 +189,7 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.record import canonical_json
+        from peftlab.runs.identity import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}

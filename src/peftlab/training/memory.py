@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.micro_batches import MicroBatches
 from peftlab.processes import gathered, rank
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 
 class Memory(Callback):

@@ -14,9 +14,10 @@ import pytest
 
 from peftlab.errors import UserError
 from peftlab.json_form import parsed
-from peftlab.record import MOST_BYTES, RunRecord, identity
-from peftlab.record_form import check
-from peftlab.runs import runs_below
+from peftlab.runs.find import runs_below
+from peftlab.runs.identity import identity
+from peftlab.runs.record import MOST_BYTES, RunRecord
+from peftlab.runs.record_form import check
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "method_axis" / "records.tar.xz"
 

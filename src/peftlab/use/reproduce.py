@@ -24,23 +24,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peftlab import runs
 from peftlab.atomic_files import replacing
-from peftlab.claims import NOT_READABLE, Cause, Findings, Kind
-from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.process_state import restored
-from peftlab.record import FILE_NAME as RECORD
-from peftlab.record import RunRecord, claim_folder, deciding_part, sha256_of
-from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, check, here
-from peftlab.run_folder import RunFolder
-from peftlab.runs import VERDICTS, read_predictions
+from peftlab.runs.compare import differences
+from peftlab.runs.find import find
+from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
+from peftlab.runs.identity import deciding_part, sha256_of
+from peftlab.runs.record import FILE_NAME as RECORD
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import claim_folder
 from peftlab.sources import file_sha256
 from peftlab.training import trail
 from peftlab.training.trail import Fork
+from peftlab.use.check import NOT_COMPARABLE, SURROUNDINGS, check, here
+from peftlab.use.claims import NOT_READABLE, Cause, Findings, Kind
 
 log = logging.getLogger("peftlab")
 
@@ -163,8 +164,8 @@ def reproduce(
     Raises:
         UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
     """
-    folder = RunFolder(RunRecord.load(runs.find(name)), allow=allow)
-    folder.check_usable(runs.read_config(folder.path))
+    folder = RunFolder(RunRecord.load(find(name)), allow=allow)
+    folder.check_usable(read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")
     findings = check(folder)

@@ -18,9 +18,13 @@ from typing import Any
 
 import pytest
 
-from peftlab import record
 from peftlab.errors import ConfigError, UserError
-from peftlab.record import NOT_RESULT, RunRecord, claim_folder, code_state, deciding_part, identity
+from peftlab.runs import environment, record
+from peftlab.runs import identity as identities
+from peftlab.runs.environment import code_state
+from peftlab.runs.identity import NOT_RESULT, deciding_part, identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import claim_folder
 
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
@@ -109,16 +113,16 @@ def start(folder: Path, **sections: Any) -> RunRecord:
 
 class TestCanonicalJson:
     def test_one_text_for_equal_values(self) -> None:
-        assert record.canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
-        assert record.canonical_json(0.1 + 0.2) == "0.30000000000000004"
+        assert identities.canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
+        assert identities.canonical_json(0.1 + 0.2) == "0.30000000000000004"
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_refuses_what_json_lacks(self, value: float) -> None:
         with pytest.raises(ValueError):
-            record.canonical_json({"a": [value]})
+            identities.canonical_json({"a": [value]})
 
     def test_digest(self) -> None:
-        assert record.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+        assert identities.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
 
 
 class TestMasking:
@@ -151,7 +155,7 @@ class TestIdentity:
         found = identity(CONFIG, DATA, WEIGHTS)
         assert list(found) == ["sha256", "config_sha256", "data_sha256", "weights_sha256"]
         assert (found["data_sha256"], found["weights_sha256"]) == (DATA, WEIGHTS)
-        assert record.run_id_of(found) == found["sha256"][:12]
+        assert identities.run_id_of(found) == found["sha256"][:12]
 
     def test_the_order_of_keys_does_not_matter(self) -> None:
         config = {key: CONFIG[key] for key in reversed(CONFIG)}
@@ -194,10 +198,10 @@ class TestIdentity:
     ) -> None:
         before = identity(CONFIG, DATA, WEIGHTS)
         assert identity(CONFIG | config, DATA, WEIGHTS) != before
-        monkeypatch.setattr(record, "ADDED", {key: neutral})
+        monkeypatch.setattr(identities, "ADDED", {key: neutral})
         assert identity(CONFIG, DATA, WEIGHTS) == before
         assert identity(CONFIG | config, DATA, WEIGHTS) == before
-        monkeypatch.setattr(record, "ADDED", {key: "something else"})
+        monkeypatch.setattr(identities, "ADDED", {key: "something else"})
         assert identity(CONFIG | config, DATA, WEIGHTS) != before
 
     def test_data_and_weights_count(self) -> None:
@@ -611,11 +615,11 @@ class TestEnvironment:
             metadata.parent.mkdir(parents=True)
             metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
-        assert record.installed_packages() == ["another==3.0", "some-package-x==1.0"]
-        assert record.packages_text() == "another==3.0\nsome-package-x==1.0\n"
+        assert environment.installed_packages() == ["another==3.0", "some-package-x==1.0"]
+        assert environment.packages_text() == "another==3.0\nsome-package-x==1.0\n"
 
     def test_fills_its_section(self, tmp_path: Path) -> None:
-        section = record.environment(
+        section = environment.environment(
             isa="AVX2",
             threads=2,
             accelerators=[],
@@ -631,7 +635,7 @@ class TestEnvironment:
         )
         run = start(tmp_path)
         assert list(section) == list(run.data["environment"])
-        assert section["packages_sha256"] == hashlib.sha256(record.packages_text().encode()).hexdigest()
+        assert section["packages_sha256"] == hashlib.sha256(environment.packages_text().encode()).hexdigest()
         assert section["python"] == ".".join(map(str, sys.version_info[:3]))
         assert section["cpu"]
         assert (section["isa"], section["threads"], section["seeds"]) == ("AVX2", 2, {"global": 0})
@@ -639,7 +643,7 @@ class TestEnvironment:
 
 def test_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
-    code = f"import sys, peftlab.record; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, peftlab.runs.record; print(sorted({heavy} & set(sys.modules)))"
     environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[1])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"

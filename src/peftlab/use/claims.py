@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from peftlab.compare import differences
-from peftlab.record import leaves
+from peftlab.runs.compare import differences
+from peftlab.runs.identity import leaves
 
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
-    from peftlab.evidence import Course, Evidence, File
+    from peftlab.use.evidence import Course, Evidence, File
 
 Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", "packages", "environment", "result"]
 """What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
