@@ -343,10 +343,8 @@ def conclude(record: RunRecord) -> None:
     """Say what came out."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
     for split in ("validation", "test"):
-        for metric in record.data["metrics"]:
-            if metric["split"] == split and metric["name"] == selection["metric"]:
-                scored = (split, metric["name"], metric["value"], metric["scorer"])
-                log.info("%s %s: %.4f (%s)", *scored, extra=VERBATIM)
+        for score in record.scores(split, selection["metric"]):
+            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]
     log.info(
         "parameters: %s trainable of %s (%.2f %%)",

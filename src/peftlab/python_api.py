@@ -20,8 +20,8 @@ _ONE_AT_A_TIME = threading.RLock()
 def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     """Do one run, as ``python -m train OVERRIDES`` does, and return its record.
 
-    Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").data["metrics"]``. The plus may be left
-    out.
+    Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").score("validation", "loss")``. The plus may
+    be left out.
 
     The process is left as it was, see `peftlab.process_state.restored`, a Hydra of the caller's own included. Called in
     several threads, runs are done one after another.

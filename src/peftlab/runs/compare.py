@@ -30,14 +30,15 @@ def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
     """Return what the runs `one` and `other`, folders or starts of ids, differ in.
 
     ``runs`` are their folders; ``config``, ``data``, ``weights``, ``code``, ``environment`` and ``packages`` are
-    `Differences`; ``scores`` lists every score of either with ``values`` and ``difference``, the second less the first;
-    ``cost`` has both values of each entry.
+    `Differences`, and so is every section that a capability has added to a record; ``scores`` lists every score of
+    either with ``values`` and ``difference``, the second less the first; ``cost`` has both values of each entry.
 
     Raises:
         UserError: there is no such run, or it cannot be read.
     """
     folders = [find(one), find(other)]
-    a, b = (RunRecord.load(folder).data for folder in folders)
+    one_run, other_run = (RunRecord.load(folder) for folder in folders)
+    a, b = one_run.data, other_run.data
     weights = [{"weights": record["identity"]["weights_sha256"]} for record in (a, b)]
     data = [{"sha256": record["identity"]["data_sha256"], **record["data"]} for record in (a, b)]
     return {
@@ -48,7 +49,11 @@ def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
         "code": differences(a["code"], b["code"]),
         "environment": differences(a["environment"], b["environment"]),
         "packages": package_differences(*(kept_packages(folder) for folder in folders)),
-        "scores": _scores(a["metrics"], b["metrics"]),
+        **{
+            name: differences(*(run.extensions.get(name, {}) for run in (one_run, other_run)))
+            for name in sorted({*one_run.extensions, *other_run.extensions})
+        },
+        "scores": _scores(one_run.scores(), other_run.scores()),
         "cost": {key: [a["cost"][key], b["cost"][key]] for key in _COSTS},
     }
 

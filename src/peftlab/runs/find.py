@@ -88,13 +88,12 @@ def readable_records(folders: Iterable[Path]) -> Iterator[RunRecord]:
 def _row(folder: Path) -> dict[str, Any]:
     where = {"folder": str(folder), "id": folder.name if folder.parent.parent in ROOTS else str(folder)}
     try:
-        record = RunRecord.load(folder).data
-        metric = record["selection"]["metric"]
-        scores = {score["split"]: score["value"] for score in record["metrics"] if score["name"] == metric}
+        run = RunRecord.load(folder)
+        record, metric = run.data, run.data["selection"]["metric"]
         return where | {
             **{key: record[key] for key in ("name", "status")},
             "metric": metric,
-            **{split: scores.get(split) for split in ("validation", "test")},
+            **{split: run.score(split, metric) for split in ("validation", "test")},
             "trainable_parameters": record["method"]["trainable_parameters"],
             "wall_seconds": record["cost"]["wall_seconds"],
             "started_at": record["started_at"],

@@ -19,6 +19,7 @@ from peftlab.entries import FOLDERS, inside, is_plain_folder, taken_by
 from peftlab.errors import ConfigError, DiskError
 from peftlab.locks import LOCK
 from peftlab.masking.mask import masked_in
+from peftlab.runs.identity import present_names
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
 from peftlab.sources import file_sha256
@@ -242,7 +243,7 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the resolved configuration of the run in `folder`.
+    """Return the resolved configuration of the run in `folder`, under the names that keys and classes have now.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
@@ -254,7 +255,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = plain_yaml.load(inside(folder, file).read_text(encoding="utf-8"))
     if not isinstance(config, dict):
         raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
-    return {str(key): value for key, value in config.items()}
+    return present_names({str(key): value for key, value in config.items()})
 
 
 def read_predictions(file: Path) -> list[dict[str, Any]]:

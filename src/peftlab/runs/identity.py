@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from peftlab.errors import ConfigError
@@ -57,6 +57,11 @@ ADDED: dict[str, Any] = {
 """By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
 a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""
 
+RENAMED: dict[str, str] = {}
+"""By dotted key of the configuration, or path of a class that it names: what runs first called it. The identity is
+hashed under the first names, so that runs of before and after a change of names are the same runs; `present_names`
+gives the configuration of an older run the present ones."""
+
 
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of `value`: sorted keys, no spaces, floats as `repr` writes them.
@@ -87,7 +92,7 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"'{key}' is {value}: a number must be finite; use null for none.")
     parts = {
-        "config_sha256": sha256_of(deciding),
+        "config_sha256": sha256_of(_renamed(deciding, RENAMED)),
         "data_sha256": dict(data_sha256),
         "weights_sha256": weights_sha256,
     }
@@ -98,6 +103,11 @@ def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resolved configuration without the keys in `NOT_RESULT`, and those in `ADDED` that change nothing."""
     neutral = [key for key, value in ADDED.items() if _has(config, key, value)]
     return _without(config, (*NOT_RESULT, *neutral))
+
+
+def present_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a run, which may be older than a change of names, under the present names."""
+    return _renamed(config, {first: present for present, first in RENAMED.items()})
 
 
 def run_id_of(identity: Mapping[str, Any]) -> str:
@@ -129,6 +139,44 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
         for key, value in config.items()
         if key not in dropped
     }
+
+
+def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return `config` with the dotted keys, and the paths of classes, that `names` has other names for under those."""
+    renamed: dict[str, Any] = _with_classes(config, names)
+    for key, other in names.items():
+        if (moved := _taken(renamed, key.split("."))) is not None:
+            _put(renamed, other.split("."), moved[0])
+    return renamed
+
+
+def _taken(config: Any, key: Sequence[str]) -> tuple[Any] | None:
+    """Take what stands at `key`, and a section that is empty without it, out of `config`; None: nothing does."""
+    if not isinstance(config, dict) or key[0] not in config:
+        return None
+    if len(key) == 1:
+        return (config.pop(key[0]),)
+    taken = _taken(config[key[0]], key[1:])
+    if taken is not None and not config[key[0]]:
+        del config[key[0]]
+    return taken
+
+
+def _put(config: dict[str, Any], key: Sequence[str], value: Any) -> None:
+    for part in key[:-1]:
+        config = config.setdefault(part, {})
+    config.setdefault(key[-1], value)
+
+
+def _with_classes(node: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_with_classes(item, names) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    other = {key: _with_classes(value, names) for key, value in node.items()}
+    if isinstance(target := node.get("_target_"), str):
+        other["_target_"] = names.get(target, target)
+    return other
 
 
 def _has(config: Any, key: str, value: Any) -> bool:

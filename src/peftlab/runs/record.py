@@ -113,15 +113,49 @@ class RunRecord:
         for section, entries in sections.items():
             self.data[section].update(entries)
 
+    def extend(self, section: str, entries: Mapping[str, Any]) -> None:
+        """Add entries to a section that a capability has for itself, such as ``privacy``; the first ones make it.
+
+        They are JSON values: names and numbers, no text that could hold a secret.
+
+        Raises ValueError for a name that every record has for something else.
+        """
+        if section in _blank():
+            raise ValueError(f"'{section}' is the record's own: `update` sets the entries of its sections")
+        self.data.setdefault(section, {}).update(entries)
+
+    @property
+    def extensions(self) -> dict[str, dict[str, Any]]:
+        """The sections that capabilities have added, by name, those of a later version included."""
+        own = _blank()
+        return {name: value for name, value in self.data.items() if name not in own and isinstance(value, dict)}
+
     def event(self, name: str, /, **details: Any) -> None:
         """Add an event to the history, with the time it is now."""
         self.data["history"].append({"at": _now(), "event": name, **details})
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return the events of these `kinds`, in their order; all of them where none is named."""
+        return [event for event in self.data["history"] if not kinds or event["event"] in kinds]
 
     def add_metric(self, name: str, split: str, value: float, checkpoint: str, scorer: str) -> None:
         """Add a score; it takes the place of an earlier one of the same name, split, checkpoint and scorer."""
         metric = {"name": name, "split": split, "value": float(value), "checkpoint": checkpoint, "scorer": scorer}
         others = [other for other in self.data["metrics"] if other | {"value": None} != metric | {"value": None}]
         self.data["metrics"] = [*others, metric]
+
+    def scores(self, split: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the scores of a split, of a name, of both or all, in their order.
+
+        Each has ``name``, ``split``, ``value`` (None for NaN), ``checkpoint`` and ``scorer``.
+        """
+        return [
+            score for score in self.data["metrics"] if split in (None, score["split"]) and name in (None, score["name"])
+        ]
+
+    def score(self, split: str, name: str) -> float | None:
+        """Return the value of a score; None where the run has no such score, or where it is NaN."""
+        return next((score["value"] for score in reversed(self.scores(split, name))), None)
 
     def add_file(self, path: str | Path) -> None:
         """Add a file of the run's folder, with its size in bytes and digest; a second time replaces the first.
@@ -146,9 +180,7 @@ class RunRecord:
     @property
     def resumed_at(self) -> int | None:
         """After how many optimiser steps the run was resumed, the last time; None where it never was."""
-        return next(
-            (event.get("step") for event in reversed(self.data["history"]) if event["event"] == "resumed"), None
-        )
+        return next((event.get("step") for event in reversed(self.events("resumed"))), None)
 
     def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
         """End the run and write the record.

@@ -96,7 +96,7 @@ def _checked(folder: RunFolder) -> Findings:
     sources = [*_data(record, spec), *_weights(record, spec)]
     if sources or not is_completed:
         return Findings([*causes, *sources], _ALL_BUT_THE_IDENTITY)
-    held = hold(record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
+    held = hold(folder.record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
     return Findings([*causes, *held.causes], held.unverified)
 
 

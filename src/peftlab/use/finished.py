@@ -320,7 +320,7 @@ class FinishedRun:
             if not difference <= MERGE_TOLERANCE:
                 raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
             origin, licence = self.pretrained.origin, self._model_licence
-            card = model_card(self.record.data, head.model, head.pipeline, origin, licence, difference, doubt)
+            card = model_card(self.record, head.model, head.pipeline, origin, licence, difference, doubt)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             folder.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(folder)
@@ -341,7 +341,7 @@ class FinishedRun:
             return f"{data.origin} is not what the run was trained and scored on any more"
         present = evidence.files(self.folder.path, [file["path"] for file in record["files"]])
         gathered = evidence.gather(self.folder, self.spec, self._config)
-        findings = hold(record, self.spec, present, gathered, same_code=record["code"] == code_state())
+        findings = hold(self.record, self.spec, present, gathered, same_code=record["code"] == code_state())
         if findings.causes:
             raise UserError(_not_of_the_record(self.folder, findings.causes[0].what, "what its files and data say"))
         gone = [file["path"] for file in record["files"] if file["path"] not in present]
@@ -393,9 +393,9 @@ class FinishedRun:
 
     def _recorded(self) -> dict[tuple[str, str, str], float]:
         return {
-            (metric["split"], metric["name"], metric["scorer"]): metric["value"]
-            for metric in self.record.data["metrics"]
-            if metric["checkpoint"] == "best"
+            (score["split"], score["name"], score["scorer"]): score["value"]
+            for score in self.record.scores()
+            if score["checkpoint"] == "best"
         }
 
     def _elsewhere(self, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:

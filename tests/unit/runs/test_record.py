@@ -204,6 +204,26 @@ class TestIdentity:
         monkeypatch.setattr(identities, "ADDED", {key: "something else"})
         assert identity(CONFIG | config, DATA, WEIGHTS) != before
 
+    def test_what_has_another_name_now_is_the_same_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        then = {
+            "model": {"heads": 2, "source": {"_target_": "peftlab.sources.Old"}},
+            "steps": [{"_target_": "peftlab.sources.Old", "a": 1}],
+            "rank": 4,
+        }
+        now = {
+            "model": {"source": {"_target_": "peftlab.storage.New"}},
+            "steps": [{"_target_": "peftlab.storage.New", "a": 1}],
+            "head": {"count": 2},
+            "peft": {"r": 4},
+        }
+        before = identity(then, DATA, WEIGHTS)
+        assert identity(now, DATA, WEIGHTS) != before
+        names = {"peftlab.storage.New": "peftlab.sources.Old", "head.count": "model.heads", "peft.r": "rank"}
+        monkeypatch.setattr(identities, "RENAMED", names)
+        unchanged = copy.deepcopy(now)
+        assert identity(now, DATA, WEIGHTS) == before == identity(then, DATA, WEIGHTS)
+        assert identities.present_names(then) == now == unchanged
+
     def test_data_and_weights_count(self) -> None:
         ids = {
             identity(CONFIG, data, weights)["sha256"]
@@ -285,6 +305,32 @@ class TestRunRecord:
         with pytest.raises(TypeError, match=f"'{section}' is no section of the run record; those are identity, code"):
             run.update(cost={"steps": 1}, **{section: {"steps": 1}})
         assert run.data == before
+
+    def test_scores_and_events_are_found_by_their_names(self, tmp_path: Path) -> None:
+        run = start(tmp_path)
+        run.add_metric("f1", "validation", 0.5, "best", "conll")
+        run.add_metric("f1", "test", 0.6, "best", "conll")
+        run.add_metric("loss", "test", math.nan, "best", "conll")
+        run.event("validated", step=3)
+        run.write()
+        read = RunRecord.load(tmp_path)
+        assert (read.score("test", "f1"), read.score("validation", "f1")) == (0.6, 0.5)
+        assert (read.score("test", "loss"), read.score("test", "accuracy"), read.score("train", "f1")) == (None,) * 3
+        assert [score["split"] for score in read.scores(name="f1")] == ["validation", "test"]
+        assert [score["name"] for score in read.scores("test")] == ["f1", "loss"]
+        assert len(read.scores()) == 3
+        assert [event["event"] for event in read.events()] == ["started", "validated"]
+        assert [event["step"] for event in read.events("validated", "resumed")] == [3]
+
+    def test_a_capability_has_a_section_of_its_own(self, tmp_path: Path) -> None:
+        run = start(tmp_path)
+        assert run.extensions == {}
+        run.extend("privacy", {"epsilon": 3.0})
+        run.extend("privacy", {"delta": 1e-5})
+        run.write()
+        assert RunRecord.load(tmp_path).extensions == {"privacy": {"epsilon": 3.0, "delta": 1e-5}}
+        with pytest.raises(ValueError, match="'cost' is the record's own"):
+            run.extend("cost", {"steps": 1})
 
     def test_a_metric_measured_again_replaces_the_first(self, tmp_path: Path) -> None:
         run = start(tmp_path)
