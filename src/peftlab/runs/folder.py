@@ -195,8 +195,9 @@ class RunFolder:
         """
         if not self.unfinished:
             return None
-        for folder in (self.path, *(self.path / name for name in FOLDERS)):
-            remove_torn(folder)
+        for folder in (self.path, *(self.path / name for name in FOLDERS), *(self.path / "tables").glob("*")):
+            if is_plain_folder(folder):
+                remove_torn(folder)
         newest = checkpoints.newest_whole(self.checkpoints, sharded, unfit)
         if newest is not None and (damage := self.damage_of_best()) is not None:
             log.warning("the run begins anew: %s", damage)

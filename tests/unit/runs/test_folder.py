@@ -307,6 +307,17 @@ def test_run_dir_of_a_run_that_was_killed_before_it_had_a_record():
     assert sorted(file.name for file in folder.path.glob(".*")) == [".lock"]
 
 
+def test_what_a_killed_attempt_was_writing_is_gone_when_the_run_goes_on():
+    folder = begin(run_dir="mine")
+    os.close(folder.lock)
+    left = [Path("mine", name) for name in (".record.json.1", "predictions/.test.jsonl.2", "tables/test/.types.csv.3")]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    begin(run_dir="mine").resume()
+    assert not [file for file in left if file.exists()]
+
+
 @pytest.mark.parametrize("existing", ["auto", "rerun", "skip"])
 def test_run_dir_that_holds_something_else_is_never_touched(existing):
     Path("mine").mkdir()
