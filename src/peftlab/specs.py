@@ -113,8 +113,8 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
         names = [name for name, value in vars(module).items() if inspect.isclass(value)]
         raise ConfigError(f"{path}: there is no '{class_name}' in {module_name}.{did_you_mean(class_name, names)}")
     if not inspect.isclass(cls) or not (is_pydantic_dataclass(cls) or issubclass(cls, kinds)):
-        names = ["a spec", *(kind.__name__ for kind in kinds)]
-        raise ConfigError(f"{path}: '{target}' is not of a kind that may be named here: {', '.join(names)}")
+        named = ", ".join(["a spec", *(kind.__name__ for kind in kinds)])
+        raise ConfigError(f"{path}: '{target}' is not of a kind that a configuration may name: {named}")
     if not _is_within(f"{cls.__module__}.{cls.__name__}", prefixes):
         raise ConfigError(f"{path}: '{target}' is {cls.__module__}.{cls.__name__}, which may not be named here")
     return cls

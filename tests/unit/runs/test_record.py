@@ -690,7 +690,7 @@ class TestEnvironment:
 def test_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
     code = f"import sys, peftlab.runs.record; print(sorted({heavy} & set(sys.modules)))"
-    environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"
 

@@ -19,7 +19,7 @@ from peftlab.runs.identity import identity, run_id_of, sha256_of
 from peftlab.runs.record import MOST_BYTES, RunRecord
 from peftlab.runs.record_form import check
 
-COMMITTED = Path(__file__).parents[2] / "experiments" / "method_axis" / "records.tar.xz"
+COMMITTED = Path(__file__).parents[3] / "experiments" / "method_axis" / "records.tar.xz"
 
 
 @pytest.fixture(scope="module")
