@@ -27,9 +27,9 @@ import numpy as np
 from torch import nn
 
 from peftlab.callbacks.progress import Progress
+from peftlab.compose import compose
 from peftlab.data import batching
 from peftlab.one_run import run
-from peftlab.python_api import compose
 from peftlab.tasks.batch import Batch
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.interruption import Interruption

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from lightning.pytorch.callbacks import EarlyStopping
 
 from peftlab.config import RunSpec
-from peftlab.data.module import DataModule, DataSpec
-from peftlab.hardware import TrainerSpec
+from peftlab.data.module import DataModule
+from peftlab.data.spec import DataSpec
+from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
 from peftlab.tuner import Tuner
 

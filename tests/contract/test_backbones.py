@@ -21,13 +21,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
+from peftlab.compose import conf_dir
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import target_modules
-from peftlab.one_run import build_tuner, run
+from peftlab.one_run import run
 from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
