@@ -40,15 +40,16 @@ def test_texts_words_and_objects_are_answered(predictor, ner):
 def test_a_bad_object_is_an_error_in_its_place_and_the_others_have_their_answers(predictor, classification, at_once):
     unread = DataError("in.jsonl:3: is no JSON")
     objects = ["good", {"text": 1, "id": 7}, unread, 3, {"text": "bad", "text_pair": 2}, "fine"]
-    answers = list(predictor(classification()).answers(objects, at_once))
+    model = predictor(classification())
+    answers = list(model.answers(objects, at_once))
     kinds = [isinstance(answer, Refused) for answer in answers]
     assert kinds == [False, True, True, True, True, False]
     assert answers[1].answer == {"text": 1, "id": 7, "error": str(answers[1].reason)}
     assert "expected `text`, a string" in answers[1].answer["error"]
     assert answers[2].answer == {"error": "in.jsonl:3: is no JSON"}
     assert answers[3].answer == {"error": "is a int; expected a text, a list of words, or an object"}
-    alone = list(predictor(classification()).answers(["good", "fine"]))
-    assert [answers[0]["predicted"], answers[-1]["predicted"]] == [answer["predicted"] for answer in alone]
+    alone = [answer["probability"] for answer in model.answers(["good", "fine"])]
+    assert [answers[0]["probability"], answers[-1]["probability"]] == pytest.approx(alone)
 
 
 def test_objects_that_do_not_go_together_are_answered_by_themselves(predictor, classification):
