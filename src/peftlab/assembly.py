@@ -26,6 +26,7 @@ from peftlab.speed.lora import fuse_lora
 from peftlab.terminal.signals import Signals
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
+from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.tuner import Tuner
@@ -54,7 +55,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
         cheapen(model)
     if spec.trainer.fused_lora:
         fuse_lora(model)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
+    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -143,7 +144,7 @@ def make_trainer(
         max_steps=spec.budget.max_steps or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, *last],
+        callbacks=[Outputs(), *callbacks, *chosen, *last],
         plugins=plugins,
         logger=loggers,
         enable_checkpointing=False,

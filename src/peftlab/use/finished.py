@@ -135,7 +135,8 @@ class FinishedRun:
         config = folder.read_config(unused=("callbacks", "logger"))
         self._config = deepcopy(config)
         _hold(folder, config)
-        config |= {"callbacks": {}, "logger": {}}  # they watched the training, and may want what is not here
+        # of use to a training alone, and they may want what is not here
+        config |= {"callbacks": {}, "logger": {}, "regularizer": {}}
         config["task"]["selection"] |= {"mode": None}  # the best checkpoint is chosen, whatever direction that went
         config["trainer"] |= {"devices": 1, "num_nodes": 1, "strategy": "single_device"}  # however many have trained it
         if config["trainer"].get("accelerator") == "gpu" and not torch.cuda.is_available():
