@@ -25,6 +25,7 @@ from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.terminal.signals import Signals
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
+from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.tuner import Tuner
@@ -41,7 +42,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
         tell: is given what a user should know of the head that a training begins with.
     """
     model, context = adapted_model(spec, pretrained, tell)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
+    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -130,7 +131,7 @@ def make_trainer(
         max_steps=spec.budget.max_steps or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, *last],
+        callbacks=[Outputs(), *callbacks, *chosen, *last],
         plugins=plugins,
         logger=loggers,
         enable_checkpointing=False,
