@@ -82,7 +82,7 @@ def logits(folder):
     data.load()
     batches = enumerate(data.test_dataloader())
     with torch.no_grad():
-        return {str(number): run.model(**batch["inputs"]).logits.contiguous() for number, batch in batches}
+        return {str(number): run.model(**batch.inputs).logits.contiguous() for number, batch in batches}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from peftlab.use import evidence
 from peftlab.use.card import model_card
 from peftlab.use.claims import hold
 from peftlab.use.evaluate import tuner_of
-from peftlab.use.predictor import on_device
 from peftlab.use.unchanged import files, not_of_the_record
 
 if TYPE_CHECKING:
@@ -122,4 +121,4 @@ def _tokenizer(run: FinishedRun, model: nn.Module) -> PreTrainedTokenizerBase:
 def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:
     for batch in data.val_dataloader():
         with torch.inference_mode():
-            yield model(**on_device(batch, device)["inputs"]).logits
+            yield model(**batch.to(device).inputs).logits

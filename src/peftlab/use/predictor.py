@@ -13,14 +13,14 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
-from peftlab.tasks.task import Batch, Task
+from peftlab.tasks.task import Task
 from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
@@ -140,17 +140,10 @@ class Predictor:
         dtype = AUTOCAST.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.batch_size):
-                batch = on_device(task.collate(examples, encoded, indices), self.device)
-                found |= zip(indices, task.predict(self.model(**batch["inputs"]).logits, batch), strict=True)
+                batch = task.collate(examples, encoded, indices).to(self.device)
+                found |= zip(indices, task.predict(self.model(**batch.inputs).logits, batch), strict=True)
         lost.update(task.all_lost(encoded))
         return [found[n] | task.lost(encoded, n) for n in range(len(examples))]
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return `batch` with the tensors that the model and the task's decoding take on `device`."""
-    inputs = {name: tensor.to(device) for name, tensor in batch["inputs"].items()}
-    others = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-    return others | {"inputs": inputs}
 
 
 def beside(given: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
