@@ -31,6 +31,7 @@ from peftlab.backbone import ModelSpec
 from peftlab.compose import explain_composition
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
+from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
 from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
@@ -41,7 +42,7 @@ from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
-from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.tasks.task import Direction, Task
 from peftlab.validation import checked, explain, unknown_key
 
@@ -52,9 +53,6 @@ KINDS = (*LATER, Callback)
 
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
 """What the name of a parameter looks like that says where something is written."""
-
-_LEADS_OUT = re.compile(r"[/\\~]|\w[\w+.-]*:[/\\:]|.*(\A|[/\\])\.\.([/\\]|\Z)|.*(::|\0)", re.DOTALL)
-"""What a text begins with or holds that, as a name within a folder, may lead out of it."""
 
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
@@ -175,9 +173,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(explain_composition(error, [])) from error
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
-        chosen = resolved.get(group) or {}
-        if not isinstance(chosen, dict):
-            raise ConfigError(f"{group} = {chosen!r}: expected a section, a key for each; options are chosen as a list")
+        chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
@@ -219,7 +215,8 @@ def _resolve_adapter(adapter: Any) -> dict[str, str]:
     known = {"path": adapter} if isinstance(adapter, str) else adapter
     if not isinstance(known, dict) or not isinstance(known.get("path"), str):
         raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(known["path"]).expanduser().absolute()
+    folder = Path(os.path.expanduser(known["path"])).absolute()
+    check_folder("adapter", folder)
     if not folder.is_dir():
         raise ConfigError(f"adapter = '{folder}': there is no such folder")
     found = {"path": str(folder), "sha256": folder_sha256(folder)}
@@ -281,7 +278,7 @@ def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
         if place is not None and value is not None and not _is_address(place, value):
             hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
             raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
-        if place is None and isinstance(value, str) and _LEADS_OUT.match(value):
+        if place is None and isinstance(value, str) and may_lead_out(value):
             raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")
 
 

@@ -32,10 +32,10 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.atomic_files import remove_abandoned
 from peftlab.disk import refusal
-from peftlab.entries import KINDS
+from peftlab.entries import KINDS, is_inner
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking.mask import mask
-from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, is_inner, named_files
+from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
 
 logger = logging.getLogger("peftlab")
 
@@ -414,7 +414,7 @@ def _digest_of(path: Path, is_folder: bool) -> str | None:
 
 def _inner_path(path: str) -> str:
     """Return `path` in its plain form; raises ValueError where it could lead out of the folder it starts from."""
-    if not is_inner(path):
+    if not is_inner(path, portable=True):
         raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
     return str(PurePosixPath(path))
 
