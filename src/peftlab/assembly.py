@@ -20,6 +20,7 @@ from peftlab.data.module import DataModule
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.hardware import AUTOCAST, TrainerSpec, launcher, strategy_of
 from peftlab.run_folder import RunFolder
+from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.speed.lora import fuse_lora
@@ -153,6 +154,5 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)
     return trainer

@@ -29,6 +29,7 @@ from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.record import RunRecord, code_state, environment, identity
 from peftlab.run_folder import RunFolder
+from peftlab.seams.transformers import attention_of
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.streams import lasting_output
@@ -169,7 +170,7 @@ def run(
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data)
-        config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
+        config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}

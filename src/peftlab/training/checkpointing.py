@@ -16,6 +16,7 @@ from torch import Tensor
 
 from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place
 from peftlab.processes import gathered, over_ranks
+from peftlab.seams.lightning import count_steps_for_loggers
 
 SECONDS = 30.0
 """Between two checkpoints, where nothing else is asked for."""
@@ -88,8 +89,7 @@ class Checkpointing(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Make a checkpoint if it is time: the step before is over, and so is the validation after it."""
-        # Lightning counts the steps for the loggers, too, and one too many where it resumes after a validation
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        count_steps_for_loggers(trainer, trainer.global_step)
         if batch_idx % trainer.accumulate_grad_batches == 0 and self._due(trainer.global_step):
             self.save(trainer)
 
