@@ -29,7 +29,7 @@ from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
 from peftlab.compose import compose
-from peftlab.run_folder import LOCK
+from peftlab.locks import LOCK
 
 KIB = 1024
 DISK_KIB = 16 * KIB

@@ -28,8 +28,8 @@ from peftlab.config import resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.module import DataModule
 from peftlab.one_run import seed_everything
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.terminal.signals import Signals

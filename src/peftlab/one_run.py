@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from peftlab import backbone, no_effect, run_folder
+from peftlab import backbone, no_effect
 from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
@@ -27,8 +27,11 @@ from peftlab.hardware import describe_hardware, nondeterministic_parts
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
-from peftlab.record import RunRecord, code_state, environment, identity
-from peftlab.run_folder import RunFolder
+from peftlab.runs.environment import code_state, environment
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
@@ -36,7 +39,7 @@ from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
 from peftlab.terminal.signals import Signals
 from peftlab.tracking import Tracking, log_tables
-from peftlab.training.checkpointing import has_begun, unfit
+from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
@@ -169,16 +172,16 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        border = choose_border(spec.trainer, tuner.model, data)
+        border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
         signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
         folder = (
-            run_folder.start(config, spec.run_name, ready.identity, **known)
+            start(config, spec.run_name, ready.identity, **known)
             if first
-            else run_folder.elsewhere(spec.run_name, ready.identity, **known)
+            else elsewhere(spec.run_name, ready.identity, **known)
         )
         if agreed(folder.finished, spec.trainer):
             return folder.record
@@ -187,11 +190,10 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            fits = partial(unfit, run=ready.identity["sha256"], weights=tuner.trained())
+            fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
-            tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
+            tuner.guard(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
             memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
@@ -341,10 +343,8 @@ def conclude(record: RunRecord) -> None:
     """Say what came out."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
     for split in ("validation", "test"):
-        for metric in record.data["metrics"]:
-            if metric["split"] == split and metric["name"] == selection["metric"]:
-                scored = (split, metric["name"], metric["value"], metric["scorer"])
-                log.info("%s %s: %.4f (%s)", *scored, extra=VERBATIM)
+        for score in record.scores(split, selection["metric"]):
+            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]
     log.info(
         "parameters: %s trainable of %s (%.2f %%)",

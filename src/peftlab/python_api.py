@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from peftlab.compose import compose
-from peftlab.finished_run import load
 from peftlab.one_run import run as run_composed
 from peftlab.process_state import restored
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
 
 __all__ = ["load", "run"]
 
@@ -20,8 +20,8 @@ _ONE_AT_A_TIME = threading.RLock()
 def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     """Do one run, as ``python -m train OVERRIDES`` does, and return its record.
 
-    Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").data["metrics"]``. The plus may be left
-    out.
+    Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").score("validation", "loss")``. The plus may
+    be left out.
 
     The process is left as it was, see `peftlab.process_state.restored`, a Hydra of the caller's own included. Called in
     several threads, runs are done one after another.

@@ -15,8 +15,9 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.compose import conf_dir
-from peftlab.config import ALLOWED_PREFIXES, KINDS, RunSpec, resolve, validate
+from peftlab.config import KINDS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
+from peftlab.specs import ALLOWED_PREFIXES
 from peftlab.sweep.spec import sweep_spec
 
 CONF = conf_dir()
@@ -26,6 +27,8 @@ FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
+LISTS = ("callbacks", "logger", "regularizer")
+"""Groups of which several options are chosen, each under its name."""
 FROM_THE_RUN = {"self", "save_dir"}
 """Arguments that the run gives and that no file repeats."""
 
@@ -94,18 +97,18 @@ def needed_keys(cls: Any) -> set[str]:
 
 
 def test_there_are_options_to_test():
-    assert {"peft", "model", "data", "callbacks", "logger"} <= {group for group, _ in OPTIONS}
+    assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_validates(compose_config, group, option):
     cfg = compose_config(*choose(group, option))
-    node = cfg[group][option] if group in ("callbacks", "logger") else cfg[group]
+    node = cfg[group][option] if group in LISTS else cfg[group]
     assert set(node) == set(read(group, option))
     if group == "trainer" and node.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("composes; to validate it needs a CUDA device")
     built = getattr(validate(resolve(cfg)), group)
-    if group in ("callbacks", "logger"):
+    if group in LISTS:
         assert list(built) == [option]
         built = getattr(built[option], "func", type(built[option]))
         assert built is located(read(group, option)["_target_"])

@@ -23,7 +23,7 @@ import torch
 from omegaconf import DictConfig
 
 from peftlab.one_run import run
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
 
 pytestmark = pytest.mark.slow

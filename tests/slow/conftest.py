@@ -73,15 +73,16 @@ import torch
 from safetensors.torch import save_file
 
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
+from peftlab.use.finished import load
 
 
 def logits(folder):
     run = load(folder)
     data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
     data.load()
+    batches = enumerate(data.test_dataloader())
     with torch.no_grad():
-        return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.test_dataloader())}
+        return {str(number): run.model(**batch.inputs).logits.contiguous() for number, batch in batches}
 
 
 if __name__ == "__main__":

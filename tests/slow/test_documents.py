@@ -18,7 +18,7 @@ import pytest
 from hydra.utils import get_class
 
 from peftlab.compose import compose, conf_dir
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 pytestmark = pytest.mark.slow
 

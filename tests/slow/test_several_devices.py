@@ -20,11 +20,13 @@ from peftlab import checkpoints
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
 from peftlab.one_run import run
 from peftlab.processes import RankError
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.storage import trees
+from peftlab.use.evaluate import tuner_of
+from peftlab.use.finished import load
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +105,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     """On the same weights: the same bits, every example once, in the order of the file."""
     options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "data.eval_batch_size=3", "optimizer.lr=2e-2"]
     record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
-    tuner = load(record.folder).tuner
+    tuner = tuner_of(load(record.folder))
     spec = validate(RunFolder(record).read_config())
     data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
     data.load()
@@ -111,7 +113,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     expected = {}
     for batch in data.test_dataloader():
         with torch.no_grad():
-            logits = tuner(batch)
+            logits = tuner(batch).logits
         decoded = tuner.task.decode(logits, batch)
         tuner.task.update(metric, decoded)
         expected |= {prediction["id"]: prediction for prediction in tuner.task.kept(decoded, logits, batch)}
@@ -152,7 +154,7 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     path = checkpoints.newest_whole(Path("run/checkpoints"), sharded=strategy == "fsdp")
     assert checkpoints.step_of(path) == 2
     if strategy == "ddp":
-        weights = checkpoints.read(path)["state_dict"]
+        weights = trees.read(path)["state_dict"]
         assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
     assert gone(int(Path("pids/1").read_text()))
 

@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_leaves
 
 from peftlab import one_run, tensor_files
 from peftlab.errors import NonFiniteError, OutOfMemoryError
-from peftlab.record import RunRecord
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.tuner import Tuner
+from peftlab.use.check import check
 
 SAME_STEPS = [
     "model.dropout=0",
@@ -66,9 +66,9 @@ def spoil(monkeypatch):
     loss = Ner.loss
 
     def of(*ids: str) -> None:
-        def spoilt(self, logits, batch):
-            bad = not ids or any(example.id in ids for example in batch["examples"])
-            return loss(self, logits, batch) * (math.nan if bad else 1.0)
+        def spoilt(self, outputs, batch):
+            bad = not ids or any(example.id in ids for example in batch.examples)
+            return loss(self, outputs, batch) * (math.nan if bad else 1.0)
 
         monkeypatch.setattr(Ner, "loss", spoilt)
 

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from peftlab import checkpoints, cli
 from peftlab.errors import DamagedError
-from peftlab.finished_run import load
-from peftlab.reproduce import reproduce
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.storage import trees
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.keep_best import KeepBest
+from peftlab.use.check import check
+from peftlab.use.finished import load
+from peftlab.use.reproduce import reproduce
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
 """Six steps an epoch, a validation at the end of each."""
@@ -107,8 +108,8 @@ def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interr
 
     def spoilt(folder: Path, *args: Any) -> Path | None:
         newest = checkpoints.files(folder)[0]
-        tree = checkpoints.read(newest)
-        checkpoints.write(tree | {"global_step": 3} if wrong.startswith("the tree") else {"epoch": 0}, newest)
+        tree = trees.read(newest)
+        trees.write(tree | {"global_step": 3} if wrong.startswith("the tree") else {"epoch": 0}, newest)
         return newest_whole(folder, *args)
 
     monkeypatch.setattr(checkpoints, "newest_whole", spoilt)
@@ -116,6 +117,25 @@ def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interr
     assert next(event["step"] for event in data["history"] if event["event"] == "resumed") == 6
     told = "it was made after 3 steps" if wrong.startswith("the tree") else "tree['global_step'] is no int"
     assert f"step-7.safetensors is damaged and passed over: {told}" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_now(same_when_interrupted, monkeypatch):
+    """To Lightning, each part of a step was a batch of its own; a checkpoint says how many parts a step had."""
+    newest_whole, turned = checkpoints.newest_whole, []
+
+    def of_old(folder: Path, *args: Any) -> Path | None:
+        for file in checkpoints.files(folder)[:1]:
+            tree = trees.read(file)
+            progress = tree["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counter in (progress["total"], progress["current"]):
+                counter |= {name: 2 * count for name, count in counter.items()}
+            trees.write(tree | {"accumulate": 2}, file)
+            turned.append(progress["current"]["completed"])
+        return newest_whole(folder, *args)
+
+    monkeypatch.setattr(checkpoints, "newest_whole", of_old)
+    same_when_interrupted("trainer.accumulate=2", at={7: "on_train_batch_start"})
+    assert turned == [2]  # one step of the second epoch
 
 
 def test_the_command_resume(run_tiny, users_callbacks, capsys):

@@ -15,8 +15,9 @@ import yaml
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.use.evaluate import tuner_of
+from peftlab.use.finished import load
 
 
 def metric(record: RunRecord, split: str, name: str) -> float:
@@ -203,12 +204,12 @@ def test_the_best_is_validated_once_more_unless_it_was_just_validated(
 def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder, allow=["users_callbacks"])
-    tuner, spec = run.tuner, run.spec
+    tuner, spec = tuner_of(run), run.spec
     data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
-        logits = [tuner(batch) for batch in batches]
+        logits = [tuner(batch).logits for batch in batches]
     found = []
     for one, batch in zip(logits, batches, strict=True):
         found += tuner.task.kept(tuner.task.decode(one, batch), one, batch)

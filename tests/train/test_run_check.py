@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from peftlab import run_check
-from peftlab.claims import NOT_READABLE, Findings
 from peftlab.errors import UserError
 from peftlab.plain_yaml import dump
-from peftlab.record import RunRecord, identity, run_id_of
-from peftlab.reproduce import judge
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
-from peftlab.runs import read_config
+from peftlab.runs.folder import RunFolder, read_config
+from peftlab.runs.identity import identity, run_id_of
+from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
+from peftlab.use import check as run_check
+from peftlab.use.check import check
+from peftlab.use.claims import NOT_READABLE, Findings
+from peftlab.use.reproduce import judge
 
 Record = dict[str, Any]
 
@@ -120,7 +120,7 @@ class TestEveryEntry:
                 monkeypatch.setattr(module, name, first_of(getattr(module, name)))
 
         once_(run_check, "code_state", "installed_packages", "surroundings")
-        once_(run_check.evidence, "gather")  # it takes nothing from the record
+        once_(run_check.evidence, "prepared", "gather")  # it takes nothing from the record
         return once_
 
     @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])

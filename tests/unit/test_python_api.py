@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 import peftlab
 from peftlab.compose import compose, composed_keys
 from peftlab.errors import ConfigError
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 
 def of_the_process():

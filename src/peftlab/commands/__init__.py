@@ -45,13 +45,13 @@ def loaded(options: argparse.Namespace) -> Any:
     Raises:
         UserError: there is no such run, or it cannot be used.
     """
-    from peftlab import runs
     from peftlab.imports import without_collecting
+    from peftlab.runs.find import find
 
-    folder = runs.find(options.run)
+    folder = find(options.run)
     with without_collecting():
         from peftlab.console import start_logging
-        from peftlab.finished_run import load
+        from peftlab.use.finished import load
 
     start_logging(stderr=True)
     return load(folder, options.allow)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the differences."""
-    from peftlab.compare import compare
+    from peftlab.runs.compare import compare
 
     found = compare(*options.runs)
     if options.json:

@@ -50,7 +50,7 @@ def execute(options: argparse.Namespace) -> None:
     if bool(options.texts) == bool(options.file or options.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
     run = loaded(options)
-    texts = objects(options.jsonl, run) if options.jsonl else options.texts or lines(options.file)
+    texts = objects(options.jsonl, run.predictor) if options.jsonl else options.texts or lines(options.file)
     for answer in run.answers(texts, CHUNK):
         print(json.dumps(answer, ensure_ascii=False) if options.json or options.jsonl else _for_people(answer))
 
@@ -77,8 +77,8 @@ def lines(name: str) -> Iterator[str]:
         raise DataError(f"{name}: cannot be read ({error.strerror}). Name a file that can be.") from error
 
 
-def objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in the file `name`, each of which `task` can take.
+def objects(name: str, predictor: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects in the file `name`, each of which `predictor` can take.
 
     Raises:
         DataError: a line holds no such object; names the line.
@@ -89,7 +89,7 @@ def objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(left, start=1):
         one = read_object(line, f"{source}:{number}", 'such as {"text": ...}', left)
         try:
-            task.from_input(one, "")
+            predictor.example(one, "")
         except DataError as error:
             raise DataError(f"{source}:{number}: {error}") from error
         yield one

@@ -6,8 +6,8 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from peftlab import runs
 from peftlab.imports import without_collecting
+from peftlab.runs.find import find
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json
 
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the verdict."""
-    folder = runs.find(options.run)
+    folder = find(options.run)
     with without_collecting():
         from peftlab.console import start_logging
-        from peftlab.reproduce import reproduce
+        from peftlab.use.reproduce import reproduce
 
     start_logging(stderr=True)
     with redirect_stdout(sys.stderr):  # where a run says things of its own

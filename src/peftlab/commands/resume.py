@@ -6,9 +6,9 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from peftlab import runs
 from peftlab.imports import without_collecting
 from peftlab.masking.streams import masked
+from peftlab.runs.find import find
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json
 
@@ -22,7 +22,7 @@ add_arguments = add_run
 
 def execute(options: argparse.Namespace) -> None:
     """Go on, as the configuration of the run says."""
-    folder = runs.find(options.run)
+    folder = find(options.run)
     with without_collecting():
         from peftlab.one_run import resume
 

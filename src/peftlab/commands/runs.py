@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from peftlab.runs import runs_below
+from peftlab.runs.find import runs_below
 from peftlab.terminal.arguments import add_json
 from peftlab.terminal.output import cell, print_json, table
 

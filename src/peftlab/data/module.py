@@ -2,120 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
+from peftlab.data.batches import Batches, Recall, Steps
+from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
 from peftlab.data.duplicates import repeated
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.held_out import hold_out
-from peftlab.data.splits import SPLITS, Files, Splits, file_of, split_files
+from peftlab.data.spec import BudgetSpec, DataSpec, Format
+from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
-from peftlab.sources import FilesSource, IndexSource
-from peftlab.tasks.task import Batch, Encoded, Task
+from peftlab.tasks.batch import Batch
+from peftlab.tasks.task import Encoded, Task
 from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
-
-spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
-
-
-@runtime_checkable
-class Format(Protocol):
-    """How examples lie in files; of a format with a true attribute ``takes_folders``, in a folder a split."""
-
-    def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
-        """Return the examples of each split; raises DataError with file and line."""
-
-
-def _as_written(labels: Any) -> Any:
-    """Return labels as texts, as data has them: Hydra and YAML make numbers and more of 0, true and null."""
-    if not isinstance(labels, list):
-        return labels
-    if numbers := [label for label in labels if isinstance(label, float)]:
-        raise ValueError(
-            f"{numbers[0]} is a number that may be written otherwise in the data: put each label in quotes, as in "
-            f"\"data.labels=['{numbers[0]}','b']\""
-        )
-    return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
-
-
-@spec
-class DataSpec:
-    """A data set, and how it is cut into rows and batches."""
-
-    name: str
-    """Of the data set, in the record and in the names of folders."""
-    path: str | None = None
-    """The folder or file of the options for the user's own."""
-    source: IndexSource | FilesSource
-    """Where the files come from."""
-    splits: Splits
-    """The file of each split."""
-    format: Format
-    """How examples lie in the files, an object with `read`."""
-    duplicates: Literal["keep", "drop"] = "keep"
-    """What becomes of texts that a file has more than once: all stay, or the first of each; none whose gold differs."""
-    labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
-    """The labels in order; None: those of the training split, sorted."""
-    max_tokens: int = Field(default=128, ge=4)
-    """The most tokens a row has, special tokens included."""
-    long: Literal["split", "truncate"] = "split"
-    """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
-    batch_size: int = Field(default=16, ge=1)
-    """Examples an optimiser step sees, over all devices and forward passes: the effective batch size."""
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """The most tokens that an optimiser step sees, padding included, in place of `batch_size`: every step takes about
-    the same time and memory, and learns from many short examples or a few long ones. None: `batch_size` holds."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Examples a batch of validation and test, on one device."""
-    bucket_batches: int = Field(default=50, ge=1)
-    """Batches that are drawn together and sorted by length; 1: no sorting."""
-    workers: int = Field(default=0, ge=0, le=1024)
-    """Processes that load batches; 0: the main process."""
-
-
-@spec
-class BudgetSpec:
-    """How long a run is."""
-
-    name: str
-    """Of the budget, in the record."""
-    max_epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training split."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps; whichever limit comes first ends the run."""
-    train_examples: int | None = Field(default=None, ge=1)
-    """How many training examples take part: a fixed random choice, the same for every seed."""
-    eval_examples: int | None = Field(default=None, ge=1)
-    """The same for validation and test."""
-    overfit_batches: int | None = Field(default=None, ge=1)
-    """Train and validate on this many batches of the training split."""
-    validate_every: float = Field(default=1.0, gt=0)
-    """Epochs between validations."""
-    test: bool = True
-    """Whether the best checkpoint is tested."""
-
-    def __post_init__(self) -> None:
-        """Check that there is an end."""
-        if self.max_epochs is None and self.max_steps is None:
-            raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
-
-
-Recall = Callable[[Batch, Sequence[int]], None]
-"""Adds what has been computed before to the inputs of a batch, which was collated from these examples."""
 
 
 @dataclass(config=ConfigDict(arbitrary_types_allowed=True))
@@ -329,11 +242,11 @@ class DataModule(L.LightningDataModule):
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
-        return len(self._training_batches()) // self.division.accumulate
+        return len(self._training_batches())
 
     def validation_interval(self) -> int:
-        """Return the number of forward passes between validations: those of whole optimiser steps."""
-        return max(1, round(self.budget.validate_every * self.steps_of_epoch())) * self.division.accumulate
+        """Return the number of optimiser steps between validations."""
+        return max(1, round(self.budget.validate_every * self.steps_of_epoch()))
 
     @property
     def longest(self) -> int:
@@ -350,23 +263,21 @@ class DataModule(L.LightningDataModule):
         members = self.splits[split]
         if members.tokens is None:
             batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
-            members.tokens = np.asarray([batch["tokens"] for batch in batches])
+            members.tokens = np.asarray([batch.tokens for batch in batches])
         return members.tokens
 
     def short_and_long(self) -> dict[str, torch.Tensor]:
         """Return the inputs of a batch of two examples, the shortest one of the training split and its median."""
         members = self.splits["train"]
         order = np.argsort(members.encoded.lengths, kind="stable")
-        inputs: dict[str, torch.Tensor] = self.task.collate(
-            members.examples, members.encoded, [int(order[0]), int(order[len(order) // 2])]
-        )["inputs"]
-        return inputs
+        chosen = [int(order[0]), int(order[len(order) // 2])]
+        return self.task.collate(members.examples, members.encoded, chosen).inputs
 
     def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the inputs of the first epoch's training batches, undivided: the same on any number of devices."""
         members = self.splits["train"]
         for batch in self.plan_of():
-            yield self.task.collate(members.examples, members.encoded, batch)["inputs"]
+            yield self.task.collate(members.examples, members.encoded, batch).inputs
 
     def plan_of(self, epoch: int = 0) -> list[list[int]]:
         """Return the training examples of each optimiser step of `epoch`, undivided: the same on any devices."""
@@ -397,33 +308,32 @@ class DataModule(L.LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, int]:
-        """Return how far the training has come: the epoch, and how many batches of its plan are done."""
+        """Return how far the training has come: the epoch, and how many steps of its plan are done."""
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed  # type: ignore[union-attr]
-        return {"epoch": self.trainer.current_epoch, "batches": done // self.division.accumulate}  # type: ignore[union-attr]
+        return {"epoch": self.trainer.current_epoch, "batches": done}  # type: ignore[union-attr]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on from there."""
         self._position = (state_dict["epoch"], state_dict["batches"])
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the tensors; the examples, wanted for decoding, stay as they are."""
-        if device.type == "cpu":  # looking through a batch for tensors takes longer than a small step
-            return batch
-        stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
-        move = {name: value for name, value in batch.items() if name not in stay}
-        return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
+    def transfer_batch_to_device(
+        self, batch: Batch | list[Batch], device: torch.device, dataloader_idx: int
+    ) -> Batch | list[Batch]:
+        """Move the tensors of a batch; the parts of a step stay, for each is moved when its turn comes."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the two halves of `batch`, collated anew: each is padded only to its own longest row."""
-        part, dataset = batch["part"], self._batches_of(batch["split"])
+        part, dataset = batch.part, self._batches_of(batch.split)
+        assert part is not None
         middle = (len(part.examples) + 1) // 2
         return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled, length-bucketed training batches."""
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """Return the steps of the training, shuffled and length-bucketed: of each, this rank's parts."""
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers begin, which fetch ahead
-        return self._loader("train", batches)
+        return self._loader(Steps(self._batches_of("train")), batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, the longest first."""
@@ -446,19 +356,20 @@ class DataModule(L.LightningDataModule):
         )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        return self._loader(split, self.division.of_evaluation(self.evaluation_batches(split)))
+        return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))
 
     def evaluation_batches(self, split: str) -> list[list[int]]:
         """Return the examples of each batch in which a model is scored on `split`."""
         return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
 
-    def _batches_of(self, split: str) -> _BatchDataset:
-        return _BatchDataset(self.task, self.splits[split], split, self.recall.get(split))
+    def _batches_of(self, split: str) -> Batches:
+        members = self.splits[split]
+        return Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
 
-    def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
         return DataLoader(
-            self._batches_of(name),
+            dataset,
             sampler=batches,
             batch_size=None,
             collate_fn=_as_it_is,  # by default torch looks into every list of a batch for arrays to convert
@@ -471,35 +382,6 @@ class DataModule(L.LightningDataModule):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-class _BatchDataset(Dataset[Batch]):
-    """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
-
-    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None) -> None:
-        self.task, self.split, self.name, self.recall = task, split, name, recall
-
-    def __getitem__(self, part: Part) -> Batch:
-        origin = {"split": self.name, "part": part}
-        if not part.examples:
-            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0, **origin}
-        batch = self._collate(part.examples)
-        # collating costs little beside a forward pass, and every rank finds the share without asking the others
-        whole = batch if len(part.examples) == len(part.batch) else self._collated(part.batch)
-        weight = self.task.weight(whole)
-        return batch | {"share": self.task.weight(batch) / weight if weight else 0.0, **origin}
-
-    def _collate(self, indices: list[int]) -> Batch:
-        batch = self._collated(indices)
-        if self.recall is not None:
-            self.recall(batch, indices)
-        return batch
-
-    def _collated(self, indices: list[int]) -> Batch:
-        return self.task.collate(self.split.examples, self.split.encoded, indices)
-
-    def __len__(self) -> int:
-        return self.split.rows
 
 
 def takes_folders(format: Format) -> bool:

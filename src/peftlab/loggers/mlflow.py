@@ -26,7 +26,8 @@ from mlflow.utils.validation import (
 from peftlab.console import VERBATIM
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.record import RunRecord, sha256_of
+from peftlab.runs.identity import sha256_of
+from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import flat_parameters
 
 log = logging.getLogger("peftlab")

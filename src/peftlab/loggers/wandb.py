@@ -34,7 +34,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.seams.wandb import forget_wandb_run, is_logged_in, wandb_id
 
 log = logging.getLogger("peftlab")
@@ -150,7 +150,7 @@ class Wandb(Logger):
             "name": self.labels["name"] or _run_name(record),
             "config": {"record": about},
         }
-        tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
+        tracked = [event["id"] for event in record.events("tracking", "tracked") if event["logger"] == "wandb"]
         if tracked:
             labels |= {"id": tracked[0], "resume": "allow"}
         else:  # known to the record from the beginning, so that a run that is killed goes on with it, too

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 from peftlab.atomic_files import replacing
 from peftlab.data.module import DataModule
+from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
-from peftlab.hardware import AUTOCAST, TrainerSpec
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
 from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
@@ -48,8 +48,16 @@ TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 """What safetensors calls the types that activations have."""
 
 
-def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> Border | None:
+def choose_border(
+    trainer: TrainerSpec, model: nn.Module, data: DataModule, perturbing: Sequence[str] = ()
+) -> Border | None:
     """Return the border that training is to start from, None for none; tell the user where he could have one.
+
+    Args:
+        trainer: says whether one is wanted.
+        model: that is trained.
+        data: that it is trained on.
+        perturbing: the names of the regularisers that change embeddings.
 
     Raises:
         ConfigError: `trainer.cache_activations` is true, and it cannot be.
@@ -59,6 +67,8 @@ def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> B
     try:
         if trainer.world_size > 1:
             raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
+        if perturbing:
+            raise NoBorderError(f"regularizer.{perturbing[0]} changes the embeddings below; leave one of them out")
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))
@@ -155,10 +165,10 @@ class Recall:
 
     def __call__(self, batch: Batch, examples: Sequence[int]) -> None:
         """Add `STATES` to the inputs of `batch`, which was collated from `examples`; the padding gets zeros."""
-        real = batch["inputs"]["attention_mask"].bool()
+        real = batch.inputs["attention_mask"].bool()
         states = self.states.new_zeros(*real.shape, self.states.shape[1])
         states[real] = torch.cat([self.states[self.starts[i] : self.ends[i]] for i in examples])
-        batch["inputs"][STATES] = states
+        batch.inputs[STATES] = states
 
 
 class ActivationCache:
@@ -245,7 +255,7 @@ class ActivationCache:
         with torch.inference_mode(), autocast, watching(self.border) as seen:
             for examples in self.data.evaluation_batches(split):
                 self.let_through()
-                inputs = task.collate(members.examples, members.encoded, examples)["inputs"]
+                inputs = task.collate(members.examples, members.encoded, examples).inputs
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 self.model(**inputs)
                 states = seen[-1][inputs["attention_mask"].bool()].cpu()

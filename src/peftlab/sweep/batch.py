@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from peftlab.compose import typed_overrides
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.locks import is_locked
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
 from peftlab.sweep.controller import TICK_SECONDS

@@ -134,7 +134,7 @@ def summarise(
     """
     _begin(environment, output)
     from peftlab.loggers.wandb import Wandb
-    from peftlab.run_folder import Unwritten
+    from peftlab.runs.start import Unwritten
 
     started = {"run_id": "sweep", "name": document["name"], "command": document["command"], "overrides": []}
     record = Unwritten.start(folder, identity={}, **started)
@@ -189,14 +189,14 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.record import canonical_json
+        from peftlab.runs.identity import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
         # the seed draws batches, and decides on nothing that is read but where only some of them are
         seed = resolved["seed"] if budget["overfit_batches"] else None
         about_data = canonical_json([*(resolved[key] for key in ("model", "data", "task", "allow")), budget, seed])
-        of_the_model = ("peft", "trainer", "callbacks", "adapter")
+        of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
         about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
         if about_data in self._sources and about_model in self._built:
             identity = self._sources[about_data].complete(resolved)

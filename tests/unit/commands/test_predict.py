@@ -13,8 +13,8 @@ import pytest
 from peftlab.commands import predict
 from peftlab.errors import DataError
 
-ANY = SimpleNamespace(from_input=lambda given, id: given)
-"""A task that takes all objects."""
+ANY = SimpleNamespace(example=lambda given, id: given)
+"""A predictor that takes all objects."""
 
 
 @pytest.fixture

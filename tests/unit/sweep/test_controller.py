@@ -11,7 +11,7 @@ import pytest
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, DiskError
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger

@@ -16,22 +16,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from peftlab import backbone, checkpoints
+from peftlab import backbone
 from peftlab.assembly import adopt, build_tuner, store_and_compile
-from peftlab.atomic_files import is_torn
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
+from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
-from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
+from peftlab.hardware import nondeterministic_parts
 from peftlab.masking.mask import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.one_run import seed_everything
-from peftlab.process_state import restored
-from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES, read_predictions
-from peftlab.sources import file_sha256
+from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.tensor_files import load_into
 from peftlab.training import trail
 from peftlab.training.trail import TrailOf, hashes
@@ -44,20 +41,10 @@ _ONLY_SHOWS = "peftlab.callbacks.progress"
 SAMPLE = 32
 """How many predictions of each split are computed anew."""
 
-_OF_THE_RUN = ("adapter", "checkpoints", "predictions", "tables")
-"""Folders in which nothing lies that the run has not left."""
 _SAME_NUMBER = 1e-3
 """How far a probability may be from the recorded one: other batches and other machines round otherwise."""
 _SAME_NUMBER_IN_HALF = 0.1
 """The same where the run has computed in 16 bits."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of the run folder."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -129,57 +116,63 @@ class _Model:
         model, dtype = self.tuner.to(device).eval(), AUTOCAST.get(trainer.precision)
         for batch in in_order_of_length(members.encoded.lengths[chosen], data.spec.eval_batch_size):
             places = [chosen[i] for i in batch]
-            collated = data.task.collate(members.examples, members.encoded, places)
-            collated = data.transfer_batch_to_device(collated, device, dataloader_idx=0)
+            collated = data.task.collate(members.examples, members.encoded, places).to(device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                again = data.task.decode(model(collated), collated)
+                again = data.task.decode(model(collated).logits, collated)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
                     yield f"the adapter predicts '{one['id']}' otherwise"
                     return
 
 
-def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evidence:
+def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
+    """Return the data of a run, read, and its model as the training began with it, stored as the run had it.
+
+    Raises:
+        UserError: data or model cannot be read.
+    """
+    seed_everything(spec)
+    pretrained = backbone.fetch(spec.model)
+    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+    data.load()
+    tuner = build_tuner(spec, pretrained)
+    adopt(spec, tuner)
+    store_and_compile(tuner.model, replace(spec.trainer, compile=False))
+    return data, tuner
+
+
+def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: DataModule, tuner: Tuner) -> Evidence:
     """Return the evidence on the run in `folder`.
 
     Args:
         folder: of the run; of its record nothing is used.
         spec: of its configuration, for this machine.
         config: the configuration as the run had it.
-
-    Raises:
-        UserError: data or model cannot be read.
+        data: of the run.
+        tuner: its model; it gets the weights of the best checkpoint, where that is here, else those of the adapter.
     """
-    with restored():
-        seed_everything(spec)
-        pretrained = backbone.fetch(spec.model)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
-        data.load()
-        tuner = build_tuner(spec, pretrained)
-        adopt(spec, tuner)
-        store_and_compile(tuner.model, replace(spec.trainer, compile=False))
-        method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
-        adapter = list(_adapter(folder, spec, tuner))
-        in_half = config["trainer"]["precision"] != "32-true"
-        is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
-        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
-        read, fault = _read_trail(folder.trail)
-        splits = [split for split in data.evaluated if split != "train"]
-        has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
-        return Evidence(
-            expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
-            data=data.describe(),
-            course=_course(data),
-            answers=[_answers(folder, data, split, model) for split in splits],
-            environment=_environment(config),
-            may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
-            method=method,
-            adapter=adapter,
-            trail=read,
-            broken_trail=fault,
-            best=None if read is None or spec.allow else _best(folder, read, config),
-            logged=_logged(folder.path / "metrics.csv") if has_csv else {},
-        )
+    method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
+    adapter = list(_adapter(folder, spec, tuner))
+    in_half = config["trainer"]["precision"] != "32-true"
+    is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
+    model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
+    read, fault = _read_trail(folder.trail)
+    splits = [split for split in data.evaluated if split != "train"]
+    has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
+    return Evidence(
+        expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
+        data=data.describe(),
+        course=_course(data),
+        answers=[_answers(folder, data, split, model) for split in splits],
+        environment=_environment(config),
+        may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
+        method=method,
+        adapter=adapter,
+        trail=read,
+        broken_trail=fault,
+        best=None if read is None or spec.allow else _best(folder, read, config),
+        logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+    )
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,17 +183,6 @@ def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
         "nondeterministic_parts": parts,
         "seeds": {"global": config["seed"]},
     }
-
-
-def files(folder: Path, listed: Sequence[str]) -> dict[str, File]:
-    """Return, by their names, those of the `listed` files that are here, and all that are the run's own."""
-    present = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        is_own = name.parts[0] in _OF_THE_RUN and not is_torn(path) and not checkpoints.belongs(path)
-        if path.is_file() and (name.as_posix() in listed or is_own):
-            present[name.as_posix()] = File(path.stat().st_size, file_sha256(path))
-    return present
 
 
 def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
@@ -301,7 +283,7 @@ def _course(data: DataModule) -> Course:
     return Course(
         steps=min(limit for limit in limits if limit),
         steps_of_epoch=of_epoch,
-        interval=data.validation_interval() // data.division.accumulate,
+        interval=data.validation_interval(),
         seen=seen,
     )
 

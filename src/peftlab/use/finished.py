@@ -1,0 +1,237 @@
+"""A finished run, used again: its model answers texts, is scored anew, and becomes a plain transformers folder.
+
+What only scoring and exporting need, Lightning above all, is imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from peftlab import backbone
+from peftlab.adapted_model import adapted_model
+from peftlab.backbone import ModelSpec, positions
+from peftlab.data.form import form_of
+from peftlab.data.spec import DataSpec
+from peftlab.devices.spec import TrainerSpec
+from peftlab.errors import DataError, SourceError, UserError
+from peftlab.methods.labels import adapter_labels
+from peftlab.methods.method import ADAPTER_WEIGHTS, Method
+from peftlab.runs.find import find
+from peftlab.runs.folder import CONFIG, RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
+from peftlab.tasks.task import Task
+from peftlab.use.predictor import Answer, Predictor, Refused
+from peftlab.use.unchanged import check_unchanged, not_of_the_record
+from peftlab.validation import checked
+
+if TYPE_CHECKING:
+    from peftlab.config import RunSpec
+    from peftlab.use.evaluate import Evaluation
+    from peftlab.use.export import Exported
+
+log = logging.getLogger("peftlab")
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class ModelParts:
+    """The sections of a run's configuration that its model is made of, validated."""
+
+    model: ModelSpec
+    data: DataSpec
+    task: Task
+    peft: Method
+    trainer: TrainerSpec
+
+
+def load(run: str | Path, allow: Sequence[str] = ()) -> FinishedRun:
+    """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id begins so.
+
+    Args:
+        run: its folder, or the start of its id.
+        allow: packages of your own whose classes its configuration may name: their code is run.
+
+    Raises:
+        UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
+    """
+    return FinishedRun(RunFolder(RunRecord.load(find(run)), allow=allow))
+
+
+class FinishedRun:
+    """A run that is completed, and what it left; see `load`.
+
+    Where the run used a GPU and there is none here, it is used on the CPU in fp32.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.record = folder, folder.record
+        if not (folder.adapter / ADAPTER_WEIGHTS).is_file():
+            status = self.record.data["status"]
+            raise UserError(
+                f"{folder.adapter / ADAPTER_WEIGHTS}: there is no such file, though the run is completed: its model is "
+                "lost. Put the file back, or train again with `peftlab reproduce`."
+                if status == "completed"
+                else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
+                "one. `peftlab runs` shows which are."
+            )
+        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer"))
+        """As the run had it; what is of use to a training alone may want what is not here."""
+        check_unchanged(folder, self.config)
+        self._config_here = _for_this_machine(self.config)
+        self.parts = _parts_of(self._config_here)
+        self.parts.task.learn_labels({"train": []}, self.parts.data.labels)
+        if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
+            raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
+        self.pretrained = backbone.fetch(self.parts.model)
+        if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
+            raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """The whole configuration, validated, for this machine and without callbacks and loggers."""
+        from peftlab.config import validate
+
+        spec = validate(self._config_here)
+        spec.task.learn_labels({"train": []}, spec.data.labels)
+        return spec
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What answers texts: the fine-tuned model in fp32, and all that goes with it."""
+        parts, model = self.parts, self.adapted()
+        return Predictor(
+            model=model,
+            task=parts.task,
+            tokenizer=self.tokenizer,
+            form=form_of(parts.data.format),
+            max_tokens=self.max_tokens(model),
+            long=parts.data.long,
+            batch_size=parts.data.eval_batch_size,
+            precision=parts.trainer.precision,
+            device=self.device,
+        )
+
+    @property
+    def model(self) -> nn.Module:
+        """Backbone, adapter and head, in fp32 and in evaluation mode."""
+        return self.predictor.model
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer."""
+        return self.pretrained.tokenizer()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is computed."""
+        return torch.device("cuda" if self.parts.trainer.accelerator == "gpu" else "cpu")
+
+    def predict(self, texts: Sequence[str | Sequence[str] | Mapping[str, Any]]) -> list[Answer]:
+        """Return what the model finds in each of `texts`, in the precision of the run.
+
+        A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
+        "text_pair": ...}``; its texts may be called as in the data that the run was trained on. Each answer has
+        ``text``, or ``words``, or what the object has, and beside it what the task's `predict` returns. Where an object
+        has a key that an answer has, its own value is kept as ``given_KEY``. Texts of any length will do: long ones are
+        cut as in training; an answer to a text of which something is not seen says so, see `Task.lost`.
+
+        Raises:
+            DataError: the task does not take such objects, or the run was trained on pairs and this is none, or the
+                other way round; names the first one by its index. `answers` goes on.
+        """
+        if isinstance(texts, str | Mapping):
+            raise TypeError("predict takes a list of texts: write predict([text])")
+        answers = []
+        for number, answer in enumerate(self.answers(texts, len(texts))):
+            if isinstance(answer, Refused):
+                raise DataError(f"texts[{number}]: {answer.reason}") from answer.reason
+            answers.append(answer)
+        return answers
+
+    def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
+        """Yield the answer to each of `objects`, or why it has none, see `Predictor.answers`."""
+        return self.predictor.answers(objects, at_once)
+
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        splits: Sequence[str] = (),
+        threads: int | None = None,
+        out: str | Path | None = None,
+    ) -> Evaluation:
+        """Score the model anew, as the run itself did, see `peftlab.use.evaluate.evaluate`."""
+        from peftlab.use.evaluate import evaluate
+
+        return evaluate(self, data, splits, threads, out)
+
+    def export(self, folder: str | Path) -> Exported:
+        """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
+        from peftlab.use.export import export
+
+        return export(self, folder)
+
+    def adapted(self) -> nn.Module:
+        """Return the fine-tuned model, made anew, in fp32 and in evaluation mode.
+
+        Raises:
+            UserError: the adapter is damaged, or not that of this run's configuration.
+        """
+        model = adapted_model(self.parts, self.pretrained).model
+        self.load_adapter(model)
+        return model.eval().to(self.device)
+
+    def load_adapter(self, model: nn.Module) -> None:
+        """Put what the run has trained into `model`, to which its method has been applied.
+
+        Raises:
+            UserError: the adapter is damaged, or not that of this run's configuration.
+        """
+        try:
+            self.parts.peft.load(model, self.folder.adapter)
+        except (ValueError, OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.folder.adapter} is damaged, or not that of this run's {CONFIG}: {error}. Put back the "
+                "files that the run left; their digests are in its record"
+            ) from error
+
+    def max_tokens(self, model: nn.Module) -> int:
+        """Return the most tokens of a row: new texts may be longer than any that the run has seen."""
+        most, longest = positions(model), self.parts.data.max_tokens
+        return longest if most is None else min(longest, most - self.parts.peft.virtual_tokens)
+
+
+def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration for using a run here, on one device, however many have trained it."""
+    # the best checkpoint is chosen, whatever direction that went
+    task = config["task"] | {"selection": config["task"]["selection"] | {"mode": None}}
+    trainer = config["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "single_device"}
+    if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
+        log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
+        trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+    # of use to a training alone, and they may want what is not here
+    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}}
+    return {**config, **unused, "task": task, "trainer": trainer}
+
+
+def _parts_of(config: Mapping[str, Any]) -> ModelParts:
+    """Return the model's sections of a resolved configuration.
+
+    Raises:
+        ConfigError: names the key, what is allowed and the nearest match.
+    """
+    prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
+    check_names(config, "", prefixes)
+    sections = {name: config[name] for name in ("model", "data", "task", "peft", "trainer")}
+    parts: ModelParts = checked(ModelParts, build(sections, "", prefixes), "")
+    return parts
