@@ -35,6 +35,7 @@ from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
 from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
+from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
@@ -162,7 +163,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
 
     Args:
-        cfg: as it is composed; or plain values, as a run has settled them, where ``${...}`` is a text like any other.
+        cfg: as it is composed, and then the packages that it allows are looked for in the current folder, too; or plain
+            values, as a run has settled them, where ``${...}`` is a text like any other.
 
     Raises:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
@@ -171,6 +173,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
+    if isinstance(cfg, DictConfig):  # from a command of the user's, whose own packages may lie where it was typed
+        find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
