@@ -43,7 +43,8 @@ FIRST_KEYS, SECOND_KEYS, OTHERS = 5, 8, 11
 """The ids of three words that each text has one of, of three more, and from where on are the others."""
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 ONE_OF_EACH_CLASS = {file._target_: name for name, file in FILES.items() if name != "head"}.values()
-ON_TASKS = [(name, "ner") for name in FILES if name != "head"] + [(name, "classification") for name in ONE_OF_EACH_CLASS]
+ON_TASKS = [(name, "ner") for name in FILES if name != "head"]
+ON_TASKS += [(name, "classification") for name in ONE_OF_EACH_CLASS]
 
 pytestmark = pytest.mark.slow
 

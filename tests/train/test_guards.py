@@ -126,9 +126,7 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("where", "accumulate"), [pytest.param("forward", 1, marks=pytest.mark.slow), ("backward", 2)]
-)
+@pytest.mark.parametrize(("where", "accumulate"), [pytest.param("forward", 1, marks=pytest.mark.slow), ("backward", 2)])
 def test_a_batch_in_pieces_makes_the_same_steps(run_tiny, small_memory, where, accumulate):
     whole = run_tiny(*SAME_STEPS)
     pieces = run_tiny(*SAME_STEPS, f"trainer.accumulate={accumulate}", "run_dir=pieces", *small_memory(where))

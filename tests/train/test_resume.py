@@ -101,7 +101,9 @@ def test_anywhere(same_when_interrupted, overrides, at):
     same_when_interrupted(*overrides, at=at)
 
 
-@pytest.mark.parametrize("wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.slow)]
+)
 def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interrupted, monkeypatch, wrong, capsys):
     """What lies there when the run goes on is not what it has written, though the digest beside it is right."""
     newest_whole = checkpoints.newest_whole
@@ -200,11 +202,14 @@ def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
         assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
 
 
-@pytest.mark.parametrize("damage", [
+@pytest.mark.parametrize(
+    "damage",
+    [
         pytest.param("gone", marks=pytest.mark.slow),
         "a flipped bit",
         pytest.param("another run's", marks=pytest.mark.slow),
-    ])
+    ],
+)
 def test_without_the_best_checkpoint_so_far_it_begins_anew(run_tiny, monkeypatch, damage):
     """Of a run that hardly learns the first validation is the best, and what comes after it cannot stand in for it."""
     flat = ["budget.max_steps=18", "optimizer.lr=1e-9"]
