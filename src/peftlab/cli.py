@@ -264,7 +264,7 @@ def _predict(given: argparse.Namespace) -> None:
     if bool(given.texts) == bool(given.file or given.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
     with _loaded(given) as run:
-        texts = _objects(given.jsonl, run) if given.jsonl else given.texts or _lines(given.file)
+        texts = _objects(given.jsonl, run.predictor) if given.jsonl else given.texts or _lines(given.file)
         for answer in run.answers(texts, _CHUNK):
             print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
 
@@ -377,7 +377,7 @@ def _objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         one = read_object(line, f"{source}:{number}", 'such as {"text": ...}', lines)
         try:
-            task.from_input(one, "")
+            task.example(one, "")
         except DataError as error:
             raise DataError(f"{source}:{number}: {error}") from error
         yield one

@@ -37,6 +37,7 @@ from peftlab.hydra_gate import plain_values
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
+from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
@@ -57,6 +58,9 @@ _LEADS_OUT = re.compile(r"[/\\~]|\w[\w+.-]*:[/\\:]|.*(\A|[/\\])\.\.([/\\]|\Z)|.*
 
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
+
+_LOGGED = ("loss", "lr", "head_lr", "grad_norm")
+"""What a training logs below ``train/`` by itself."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -83,6 +87,7 @@ class RunSpec:
     budget: BudgetSpec
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
+    regularizer: dict[str, Regularizer] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
@@ -94,6 +99,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         """Check that the folder is one below ``runs/`` and can be made, and what concerns several sections."""
         self._check_directions()
+        self._check_regularizers()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -113,6 +119,40 @@ class RunSpec:
                     f"callbacks.{name}.mode = '{mode}': of {monitor}, {'less' if direction == 'min' else 'more'} is "
                     f"better. Set callbacks.{name}.mode={direction}, or null where the key is there"
                 )
+
+    def _check_regularizers(self) -> None:
+        if len(steps := [name for name, each in self.regularizer.items() if isinstance(each, StepRule)]) > 1:
+            raise ConfigError(
+                f"regularizer: {' and '.join(steps)} each make the gradient of a step: choose one of them"
+            )
+        hardware = self.trainer
+        for name, each in self.regularizer.items():
+            key = f"regularizer.{name}"
+            if name in _LOGGED:
+                raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
+            perturbs = isinstance(each, Term) and each.from_embeddings
+            if perturbs and hardware.compile:
+                raise ConfigError(f"{key}: changes embeddings, and compiled code calls no hooks: trainer.compile=false")
+            if hardware.sharded and (perturbs or not isinstance(each, Term)):
+                raise ConfigError(
+                    f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"
+                )
+            if isinstance(each, Term) and each.couples and (hardware.accumulate > 1 or hardware.world_size > 1):
+                raise ConfigError(
+                    f"{key}: compares the examples of a batch with each other, and trainer.accumulate="
+                    f"{hardware.accumulate} on {hardware.world_size} devices divides it: use 1 and one device"
+                )
+
+    @property
+    def may_cut_batches(self) -> bool:
+        """Whether a batch that does not fit in memory is computed in pieces."""
+        couples = any(isinstance(each, Term) and each.couples for each in self.regularizer.values())
+        return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
+
+    @property
+    def changing_embeddings(self) -> list[str]:
+        """The names of the regularisers that change the output of the input embeddings."""
+        return [name for name, each in self.regularizer.items() if isinstance(each, Term) and each.from_embeddings]
 
     @property
     def run_name(self) -> str:
@@ -134,7 +174,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
-    for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
+    for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
         chosen = resolved.get(group) or {}
         if not isinstance(chosen, dict):
             raise ConfigError(f"{group} = {chosen!r}: expected a section, a key for each; options are chosen as a list")

@@ -171,7 +171,7 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        border = choose_border(spec.trainer, tuner.model, data)
+        border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
         config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
         config["trainer"]["cache_activations"] = border is not None
         known = describe(spec, data, tuner)
@@ -192,8 +192,7 @@ def run(
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
-            tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
+            tuner.guard(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
             memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)

@@ -41,6 +41,8 @@ CHOICES += [
 """Each option once."""
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
+LISTS = ("callbacks", "logger", "regularizer")
+"""Groups of which several options are chosen, each under its name."""
 FROM_THE_RUN = {"self", "save_dir"}
 """Arguments that the run gives and that no file repeats."""
 
@@ -107,7 +109,7 @@ def needed_keys(cls: Any) -> set[str]:
 
 
 def test_there_are_options_to_test():
-    assert {"peft", "model", "data", "callbacks", "logger"} <= {group for group, _ in OPTIONS}
+    assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: " ".join(f"{g}={o}" for g, o in choice))
@@ -115,14 +117,14 @@ def test_every_option_composes_and_validates(compose_config, choice):
     """One of each group at a time, since Hydra takes its time for a configuration."""
     cfg = compose_config(*(override for group, option in choice for override in choose(group, option)))
     for group, option in choice:
-        node = cfg[group][option] if group in ("callbacks", "logger") else cfg[group]
+        node = cfg[group][option] if group in LISTS else cfg[group]
         assert set(node) == set(read(group, option)), (group, option)
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("composes; to validate it needs a CUDA device")
     spec = validate(resolve(cfg))
     for group, option in choice:
         built = getattr(spec, group)
-        if group in ("callbacks", "logger"):
+        if group in LISTS:
             assert list(built) == [option]
             built = getattr(built[option], "func", type(built[option]))
             assert built is located(read(group, option)["_target_"])

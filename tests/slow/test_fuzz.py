@@ -73,12 +73,9 @@ class Spoilt:
 
     @staticmethod
     def evaluate_differs_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-        from peftlab.use.finished import FinishedRun
-
         monkeypatch.setattr(
-            FinishedRun,
-            "_recorded",
-            lambda self: {(s, n, self.spec.task.scorer): 2.0 for s in ("test",) for n in SCORES},
+            "peftlab.use.evaluate._recorded",
+            lambda run: {(s, n, run.spec.task.scorer): 2.0 for s in ("test",) for n in SCORES},
         )
 
     @staticmethod

@@ -25,6 +25,7 @@ from peftlab.processes import RankError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.storage import trees
+from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 
 pytestmark = pytest.mark.slow
@@ -103,7 +104,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     """On the same weights: the same bits, every example once, in the order of the file."""
     options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "data.eval_batch_size=3", "optimizer.lr=2e-2"]
     record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
-    tuner = load(record.folder).tuner
+    tuner = tuner_of(load(record.folder))
     spec = validate(RunFolder(record).read_config())
     data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
     data.load()

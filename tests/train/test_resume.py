@@ -127,11 +127,11 @@ def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_n
 
     def of_old(folder: Path, *args: Any) -> Path | None:
         for file in checkpoints.files(folder)[:1]:
-            tree = checkpoints.read(file)
+            tree = trees.read(file)
             progress = tree["loops"]["fit_loop"]["epoch_loop.batch_progress"]
             for counter in (progress["total"], progress["current"]):
                 counter |= {name: 2 * count for name, count in counter.items()}
-            checkpoints.write(tree | {"accumulate": 2}, file)
+            trees.write(tree | {"accumulate": 2}, file)
             turned.append(progress["current"]["completed"])
         return newest_whole(folder, *args)
 

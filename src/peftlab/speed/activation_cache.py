@@ -47,8 +47,16 @@ TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 """What safetensors calls the types that activations have."""
 
 
-def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> Border | None:
+def choose_border(
+    trainer: TrainerSpec, model: nn.Module, data: DataModule, perturbing: Sequence[str] = ()
+) -> Border | None:
     """Return the border that training is to start from, None for none; tell the user where he could have one.
+
+    Args:
+        trainer: says whether one is wanted.
+        model: that is trained.
+        data: that it is trained on.
+        perturbing: the names of the regularisers that change embeddings.
 
     Raises:
         ConfigError: `trainer.cache_activations` is true, and it cannot be.
@@ -58,6 +66,8 @@ def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> B
     try:
         if trainer.world_size > 1:
             raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
+        if perturbing:
+            raise NoBorderError(f"regularizer.{perturbing[0]} changes the embeddings below; leave one of them out")
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))

@@ -196,7 +196,7 @@ class _Looker:
         # the seed draws batches, and decides on nothing that is read but where only some of them are
         seed = resolved["seed"] if budget["overfit_batches"] else None
         about_data = canonical_json([*(resolved[key] for key in ("model", "data", "task", "allow")), budget, seed])
-        of_the_model = ("peft", "trainer", "callbacks", "adapter")
+        of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
         about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
         if about_data in self._sources and about_model in self._built:
             identity = self._sources[about_data].complete(resolved)
