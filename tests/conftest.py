@@ -9,7 +9,7 @@ import runpy
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from peftlab.compose import conf_dir
 from peftlab.imports import without_collecting
+from peftlab.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 
@@ -38,6 +39,12 @@ TEMPLATES = [
     "nothing happened today .",
     "{LOC} is larger than {LOC}",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Have a report that holds half a character, in what was logged, say, reach pytest-xdist's other process."""
+    return Door().value((yield))
 
 
 @pytest.fixture(autouse=True)
