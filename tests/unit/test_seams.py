@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import inspect
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
@@ -201,6 +205,19 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         compose("config")
     assert len(composed) == 1
+
+
+def test_what_hydra_has_in_store_is_shared_and_what_it_loads_is_not():
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is not store
+    with hydra.shared_config_store(), hydra.shared_config_store():
+        assert copy.deepcopy(store) is store
+        repository = ConfigRepository(ConfigSearchPathImpl())
+        assert CachingConfigRepository(repository).delegate is not repository
+        one, two = (store.load("hydra/config.yaml").node for _ in range(2))
+        assert one == two
+        assert one is not two
+    assert copy.deepcopy(store) is not store
 
 
 # --- Lightning -------------------------------------------------------------------------------------------------------
