@@ -6,7 +6,6 @@ Results go to stdout, everything that is said on the way to stderr. Nothing heav
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import re
 import sys
@@ -14,10 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from peftlab.errors import DataError, UserError
+from peftlab.errors import UserError
 from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import find_here, without_collecting
 from peftlab.masking.streams import mask_streams, masked
@@ -263,10 +261,24 @@ def _print_scores(run: Any, found: Any) -> None:
 def _predict(given: argparse.Namespace) -> None:
     if bool(given.texts) == bool(given.file or given.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
+    as_json = given.json or given.jsonl
     with _loaded(given) as run:
-        texts = _objects(given.jsonl, run.predictor) if given.jsonl else given.texts or _lines(given.file)
-        for answer in run.answers(texts, _CHUNK):
-            print(json.dumps(answer, ensure_ascii=False) if given.json or given.jsonl else _answer(answer))
+        if given.texts:
+            for answer in run.predict(given.texts):
+                print(json.dumps(answer, ensure_ascii=False) if as_json else _answer(answer))
+            return
+        from peftlab.use.inputs import lines, objects, source_of
+        from peftlab.use.predictor import Refused
+
+        source, texts = given.jsonl or given.file, objects(given.jsonl) if given.jsonl else lines(given.file)
+        count = refused = 0
+        for count, found in enumerate(run.answers(texts, _CHUNK), start=1):
+            refused += isinstance(found, Refused)
+            answer = found.at(f"{source_of(source)}:{count}") if isinstance(found, Refused) else found
+            print(json.dumps(answer, ensure_ascii=False) if as_json else _answer(answer))
+    if refused:
+        print(f"error: {refused} of {count} lines have no answer; each says why", file=sys.stderr)
+        sys.exit(1)
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -351,41 +363,11 @@ def _loaded(given: argparse.Namespace) -> Iterator[Any]:
     yield load(folder, given.allow)
 
 
-def _lines(name: str) -> Iterator[str]:
-    """Yield the lines of the file `name`, or of stdin where it is ``-``."""
-    from peftlab.data.text_files import lines_from
-    from peftlab.sources import oddity
-
-    if name == "-":  # bytes, whatever encoding the locale expects
-        yield from lines_from(getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode()), "stdin")
-        return
-    is_handed_over = re.fullmatch(r"/dev/(stdin|fd/\d+)", name)  # a pipe that somebody writes into, as in <(command)
-    if not is_handed_over and (odd := oddity(Path(name))):
-        raise DataError(f"{name}: is {odd}. Name a file, or - for stdin.")
-    try:
-        with Path(name).open("rb") as file:
-            yield from lines_from(file, name)
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}). Name a file that can be.") from error
-
-
-def _objects(name: str, task: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in the file `name`, each of which `task` can take."""
-    from peftlab.data.json_lines import read_object
-
-    lines, source = _lines(name), "stdin" if name == "-" else name
-    for number, line in enumerate(lines, start=1):
-        one = read_object(line, f"{source}:{number}", 'such as {"text": ...}', lines)
-        try:
-            task.example(one, "")
-        except DataError as error:
-            raise DataError(f"{source}:{number}: {error}") from error
-        yield one
-
-
 def _answer(answer: dict[str, Any]) -> str:
     """Return an answer for people: the text, and below it what was found, a line each; objects are left to JSON."""
-    text = answer.pop("text")
+    text = answer.pop("text", "")
+    if (error := answer.get("error")) is not None:
+        return f"{text}\n  error: {error}"
     notes = {key: value for key, value in answer.items() if isinstance(value, int)}
     others = [value for key, value in answer.items() if key not in notes]
     lines = [[_cell(part) for part in one.values()] for one in chain(*(v for v in others if isinstance(v, list)))]
