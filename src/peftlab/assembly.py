@@ -21,10 +21,12 @@ from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.hardware import launcher, strategy_of
 from peftlab.runs.folder import RunFolder
+from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.terminal.signals import Signals
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
+from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.tuner import Tuner
@@ -41,7 +43,7 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
         tell: is given what a user should know of the head that a training begins with.
     """
     model, context = adapted_model(spec, pretrained, tell)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
+    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -130,7 +132,7 @@ def make_trainer(
         max_steps=spec.budget.max_steps or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, *last],
+        callbacks=[Outputs(), *callbacks, *chosen, *last],
         plugins=plugins,
         logger=loggers,
         enable_checkpointing=False,
@@ -139,6 +141,5 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)
     return trainer

@@ -35,9 +35,11 @@ from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
 from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
+from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
+from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
@@ -55,6 +57,9 @@ _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename
 
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
+
+_LOGGED = ("loss", "lr", "head_lr", "grad_norm")
+"""What a training logs below ``train/`` by itself."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -81,6 +86,7 @@ class RunSpec:
     budget: BudgetSpec
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
+    regularizer: dict[str, Regularizer] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
@@ -92,6 +98,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         """Check that the folder is one below ``runs/`` and can be made, and what concerns several sections."""
         self._check_directions()
+        self._check_regularizers()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -112,6 +119,40 @@ class RunSpec:
                     f"better. Set callbacks.{name}.mode={direction}, or null where the key is there"
                 )
 
+    def _check_regularizers(self) -> None:
+        if len(steps := [name for name, each in self.regularizer.items() if isinstance(each, StepRule)]) > 1:
+            raise ConfigError(
+                f"regularizer: {' and '.join(steps)} each make the gradient of a step: choose one of them"
+            )
+        hardware = self.trainer
+        for name, each in self.regularizer.items():
+            key = f"regularizer.{name}"
+            if name in _LOGGED:
+                raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
+            perturbs = isinstance(each, Term) and each.from_embeddings
+            if perturbs and hardware.compile:
+                raise ConfigError(f"{key}: changes embeddings, and compiled code calls no hooks: trainer.compile=false")
+            if hardware.sharded and (perturbs or not isinstance(each, Term)):
+                raise ConfigError(
+                    f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"
+                )
+            if isinstance(each, Term) and each.couples and (hardware.accumulate > 1 or hardware.world_size > 1):
+                raise ConfigError(
+                    f"{key}: compares the examples of a batch with each other, and trainer.accumulate="
+                    f"{hardware.accumulate} on {hardware.world_size} devices divides it: use 1 and one device"
+                )
+
+    @property
+    def may_cut_batches(self) -> bool:
+        """Whether a batch that does not fit in memory is computed in pieces."""
+        couples = any(isinstance(each, Term) and each.couples for each in self.regularizer.values())
+        return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
+
+    @property
+    def changing_embeddings(self) -> list[str]:
+        """The names of the regularisers that change the output of the input embeddings."""
+        return [name for name, each in self.regularizer.items() if isinstance(each, Term) and each.from_embeddings]
+
     @property
     def run_name(self) -> str:
         """The folder of this run and its like: the experiment's name, or task-data-peft."""
@@ -122,7 +163,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
 
     Args:
-        cfg: as it is composed; or plain values, as a run has settled them, where ``${...}`` is a text like any other.
+        cfg: as it is composed, and then the packages that it allows are looked for in the current folder, too; or plain
+            values, as a run has settled them, where ``${...}`` is a text like any other.
 
     Raises:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
@@ -131,8 +173,10 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
+    if isinstance(cfg, DictConfig):  # from a command of the user's, whose own packages may lie where it was typed
+        find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
-    for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
+    for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):

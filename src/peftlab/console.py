@@ -35,7 +35,7 @@ class LastingConsole(Console):
 
     @file.setter
     def file(self, stream: IO[str]) -> None:
-        self._file = stream
+        Console.file.fset(self, stream)  # type: ignore[attr-defined]  # a property
 
     def lose(self, stream: object, error: Exception) -> None:
         """Tell that `stream` has failed."""

@@ -23,7 +23,8 @@ from peftlab.errors import ConfigError, did_you_mean
 from peftlab.validation import checked
 
 ALLOWED_PREFIXES = (
-    *(f"peftlab.{room}" for room in ("callbacks", "data", "loggers", "methods", "schedules", "sources", "tasks")),
+    *(f"peftlab.{room}" for room in ("callbacks", "data", "loggers", "methods", "regularizers")),
+    *(f"peftlab.{room}" for room in ("schedules", "sources", "tasks")),
     "torch.optim",
     "pytorch_optimizer",
     "lightning.pytorch.callbacks",

@@ -16,6 +16,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.class_scores import ClassScores
 from peftlab.tasks.confusion import class_table, report_text
+from peftlab.tasks.divergence import kullback_leibler
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.task import IGNORED, Encoded, Random, Table, Task, spec
@@ -132,6 +133,10 @@ class Classification(Task):
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean cross-entropy over the texts, by their weights: the mean of `losses`, by one kernel."""
         return self._cross_entropy(outputs, batch, "mean")
+
+    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
+        """Return the divergence of each text, by its weight."""
+        return kullback_leibler(outputs.logits, others.logits) * batch.weights.float()
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
         """Return the cross-entropy of the logits, (texts, labels)."""

@@ -85,8 +85,8 @@ class FinishedRun:
                 else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
                 "one. `peftlab runs` shows which are."
             )
-        self.config = folder.read_config(unused=("callbacks", "logger"))
-        """As the run had it; callbacks and loggers, which watched the training, may want what is not here."""
+        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer"))
+        """As the run had it; what is of use to a training alone may want what is not here."""
         check_unchanged(folder, self.config)
         self._config_here = _for_this_machine(self.config)
         self.parts = _parts_of(self._config_here)
@@ -219,7 +219,9 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
         trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
-    return {**config, "callbacks": {}, "logger": {}, "task": task, "trainer": trainer}
+    # of use to a training alone, and they may want what is not here
+    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}}
+    return {**config, **unused, "task": task, "trainer": trainer}
 
 
 def _parts_of(config: Mapping[str, Any]) -> ModelParts:
