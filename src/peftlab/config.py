@@ -44,8 +44,9 @@ from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
 from peftlab.record import leaves
 from peftlab.schedules import Schedule
+from peftlab.scores.scorer import Direction
 from peftlab.sources import folder_sha256
-from peftlab.tasks.task import Direction, Task
+from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 
 ALLOWED_PREFIXES = (
@@ -180,8 +181,8 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return whether more of what a callback watches is better; None where that is not known."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or (split in ("validation", "test") and score in task.scores):
-        return task.direction(score)
+    if score == "loss" or split in ("validation", "test"):
+        return task.directions.get(score)
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -278,7 +277,8 @@ def _expected(splits: Sequence[str]) -> list[str]:
 
 
 def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:
-    tables = spec.task.tables(spec.task.metric())
+    scorer = spec.task.scorer
+    tables = scorer.tables(scorer.total([]))
     return ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
 
 
@@ -308,17 +308,15 @@ def _course(data: DataModule) -> Course:
 def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | None) -> Answers:
     """Return what becomes of the predictions of `split`; without a model none are computed anew."""
     task, file = data.task, folder.predictions / f"{split}.jsonl"
-    metric = task.metric()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
-        names: dict[str, float | None] = dict.fromkeys(task.details(task.metric()))
+    scorer = task.scorer
+    names: dict[str, float | None] = dict.fromkeys(scorer.details(scorer.total([])))
     try:
         rows = read_predictions(file)
-        task.update(metric, rows)
+        scores = scorer.details(scorer.total(rows))
         faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
         if model is not None and not faults:
             faults += model.predicts_otherwise(rows, data, split)
-        return Answers(split, {**task.details(metric)}, [mask(fault) for fault in faults])
+        return Answers(split, {**scores}, [mask(fault) for fault in faults])
     except FileNotFoundError:
         return Answers(split, names, [])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

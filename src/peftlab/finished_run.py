@@ -274,9 +274,10 @@ class FinishedRun:
             enable_model_summary=False,
         )
         recorded = {} if data is not None else self._recorded()
+        scorer = spec.task.scorer.name
         with _threads(threads or self.record.data["environment"]["threads"]):
             found = [
-                Score(name, split, spec.task.scorer, value, recorded.get((split, name, spec.task.scorer)))
+                Score(name, split, scorer, value, recorded.get((split, name, scorer)))
                 for split in chosen
                 for name, value in score(trainer, tuner, known, split).items()
             ]

@@ -409,7 +409,7 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
     Args:
         validated: whether this very model is the one of the last validation, which is not done twice then.
     """
-    scorer = tuner.task.scorer
+    scorer = tuner.task.scorer.name
     for split in ("validation", "test") if data.budget.test else ("validation",):
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
@@ -423,11 +423,10 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known:
     if not known:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    metric = tuner.metric(split)
-    log_tables(trainer.loggers, split, tuner.task.tables(metric))
-    report = tuner.task.report(metric)
-    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, report, extra=VERBATIM)
-    return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    log_tables(trainer.loggers, split, scorer.tables(total))
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
+    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

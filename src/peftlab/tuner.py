@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -29,6 +28,8 @@ from peftlab.non_finite import SKIPS_IN_A_ROW, StepSkippedError, find
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
+from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Batch, Task
 
 log = logging.getLogger("peftlab")
@@ -54,7 +55,7 @@ class Tuner(L.LightningModule):
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
         splits = ("validation", "test")
-        self.scores = nn.ModuleDict({split: task.metric() for split in splits})
+        self.scores = nn.ModuleDict({split: ScorerMetric(task.scorer) for split in splits})
         # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
         self._step_loss = torch.tensor(0.0)
@@ -126,9 +127,11 @@ class Tuner(L.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def metric(self, split: str) -> Metric:
+    def metric(self, split: str) -> ScorerMetric:
         """Return the scores of ``validation`` or ``test``."""
-        return self.scores[split]
+        metric = self.scores[split]
+        assert isinstance(metric, ScorerMetric)
+        return metric
 
     def mean_loss(self, split: str) -> Metric:
         """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
@@ -136,10 +139,7 @@ class Tuner(L.LightningModule):
 
     def logged(self) -> list[str]:
         """Return the names of what a training logs and a callback may watch."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
-            scores = self.task.metric().compute()
-        return [*(f"validation/{name}" for name in (*scores, "loss")), "train/loss", "train/grad_norm"]
+        return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm"]
 
     @property
     def step_loss(self) -> Tensor:
@@ -374,7 +374,7 @@ class Tuner(L.LightningModule):
             elif piece["examples"]:
                 loss, found = done[0]
                 self.mean_loss(split).update(loss, self.task.weight(piece))
-                self.task.update(self.metric(split), found)
+                self.metric(split).update(found)
                 predictions += found
         return predictions
 

@@ -15,6 +15,7 @@ from peft import TaskType
 from peftlab.data.splits import split_files
 from peftlab.errors import DataError
 from peftlab.exits import conf_dir
+from peftlab.tasks.metric import ScorerMetric
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 
@@ -48,9 +49,9 @@ def case(request, spec, data_for, pretrained):
 
 
 def scores(task, *batches):
-    metric = task.metric()
+    metric = ScorerMetric(task.scorer)
     for predictions in batches or [[]]:
-        task.update(metric, predictions)
+        metric.update(predictions)
     return {name: float(value) for name, value in metric.compute().items()}
 
 
@@ -206,20 +207,28 @@ class TestScores:
         assert scores(case.task, mixed) != scores(case.task, predictions)
 
     def test_a_reset_forgets(self, case):
-        metric = case.task.metric()
-        case.task.update(metric, self.predictions(case))
+        metric = ScorerMetric(case.task.scorer)
+        metric.update(self.predictions(case))
         metric.reset()
-        case.task.update(metric, [])
+        metric.update([])
         assert {name: float(value) for name, value in metric.compute().items()} == scores(case.task)
 
     def test_details_hold_the_scores_and_the_report_shows_them(self, case):
-        metric = case.task.metric()
-        case.task.update(metric, self.predictions(case))
-        details = case.task.details(metric)
-        assert details.items() >= {name: float(value) for name, value in metric.compute().items()}.items()
+        predictions, scorer = self.predictions(case), case.task.scorer
+        total = scorer.total(predictions)
+        details = scorer.details(total)
+        assert details.items() >= scores(case.task, predictions).items()
         assert all(isinstance(value, float) for value in details.values())
-        assert f"{details[case.task.selection.metric]:.4f}" in case.task.report(metric)
-        assert case.task.scorer
+        assert f"{details[case.task.selection.metric]:.4f}" in scorer.report(total)
+        assert scorer.name
+        for columns, rows in scorer.tables(total).values():
+            assert {len(row) for row in rows} <= {len(columns)}
+
+    def test_a_scorer_knows_its_scores_before_the_labels(self, case):
+        fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
+        again = type(case.task)(**fields)
+        assert list(again.directions) == [*case.task.scorer.directions, "loss"]
+        assert list(case.task.scorer.scores(case.task.scorer.total([]))) == list(case.task.scorer.directions)
 
 
 def test_equal_texts_have_one_key(case):

@@ -76,7 +76,7 @@ class Spoilt:
         monkeypatch.setattr(
             FinishedRun,
             "_recorded",
-            lambda self: {(s, n, self.spec.task.scorer): 2.0 for s in ("test",) for n in SCORES},
+            lambda self: {(s, n, self.spec.task.scorer.name): 2.0 for s in ("test",) for n in SCORES},
         )
 
     @staticmethod

@@ -13,11 +13,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.class_scores import ClassScores
-from peftlab.tasks.confusion import class_table, report_text
+from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10
@@ -30,7 +29,6 @@ class Classification(Task):
 
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
     example: ClassVar[type] = Text
-    scores: ClassVar[tuple[str, ...]] = ClassScores.SCORES
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; labels that are all whole numbers are sorted by their value."""
@@ -163,40 +161,10 @@ class Classification(Task):
         probabilities = logits.float().softmax(-1)
         yield from zip(batch["examples"], probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
 
-    def metric(self) -> ClassScores:
-        """Return accuracy and F1."""
-        return ClassScores(self.labels)
-
-    def update(self, metric: ClassScores, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """See `Task.update`."""
-        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
-
     @property
-    def scorer(self) -> str:
-        """See `Task.scorer`."""
-        return ClassScores.SCORER
-
-    def details(self, metric: ClassScores) -> dict[str, float]:
-        """Return the overall scores, and precision, recall and F1 of each label."""
-        scores = {name: float(value) for name, value in metric.compute().items()}
-        for row in metric.table():
-            scores |= {
-                f"precision/{row.name}": row.precision,
-                f"recall/{row.name}": row.recall,
-                f"f1/{row.name}": row.f1,
-            }
-        return scores
-
-    def report(self, metric: ClassScores) -> str:
-        """Return precision, recall, F1 and support of each label and the mean over them, and the accuracy."""
-        total = {name: float(value) for name, value in metric.compute().items()}
-        macro = (total["macro_precision"], total["macro_recall"], total["macro_f1"])
-        table = report_text(metric.table(), {"macro average": macro})
-        return f"{table}\naccuracy {total['accuracy']:.4f}, weighted F1 {total['weighted_f1']:.4f}"
-
-    def tables(self, metric: ClassScores) -> dict[str, Table]:
-        """Return the scores of each label, and how often each was taken for which."""
-        return {"classes": class_table(metric.table(), "label"), "confusion": metric.confusion_table()}
+    def scorer(self) -> ClassScores:
+        """Return the scorer of labels."""
+        return ClassScores(self.labels)
 
     def text_key(self, example: Text) -> str:
         """Return the text, or both of a pair."""

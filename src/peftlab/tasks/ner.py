@@ -15,13 +15,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
-from peftlab.tasks.confusion import class_table, report_text
-from peftlab.tasks.entity_scores import EntityScores
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Table, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
@@ -35,7 +34,6 @@ class Ner(Task):
     """The entity types, in the order of `labels`."""
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
     example: ClassVar[type] = Sentence
-    scores: ClassVar[tuple[str, ...]] = EntityScores.SCORES
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; `declared` names entity types."""
@@ -226,36 +224,10 @@ class Ner(Task):
                 of_word[word] = next(rows)
             yield of_word
 
-    def metric(self) -> EntityScores:
-        """Return entity-level precision, recall and F1."""
-        return EntityScores(self.types, self.repair)
-
-    def update(self, metric: EntityScores, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """See `Task.update`."""
-        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
-
     @property
-    def scorer(self) -> str:
-        """See `Task.scorer`."""
-        return self.metric().scorer
-
-    def details(self, metric: EntityScores) -> dict[str, float]:
-        """Return the overall scores, and precision, recall and F1 of each type."""
-        scores = {name: float(value) for name, value in metric.compute().items()}
-        for row in metric.table():
-            scores[f"entity_precision/{row.name}"] = row.precision
-            scores[f"entity_recall/{row.name}"] = row.recall
-            scores[f"entity_f1/{row.name}"] = row.f1
-        return scores
-
-    def report(self, metric: EntityScores) -> str:
-        """Return precision, recall, F1 and support of each type and of all."""
-        precision, recall, f1, _ = (float(value) for value in metric.compute().values())
-        return report_text(metric.table(), {"all entities": (precision, recall, f1)})
-
-    def tables(self, metric: EntityScores) -> dict[str, Table]:
-        """Return the scores of each entity type, and how often each gold type was predicted as which."""
-        return {"entity_types": class_table(metric.table(), "type"), "confusion": metric.confusion_table()}
+    def scorer(self) -> EntityScores:
+        """Return the scorer of entities."""
+        return EntityScores(self.types, self.repair)
 
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""

@@ -7,17 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
 
@@ -33,12 +33,6 @@ Batch = dict[str, Any]
 """A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
 which is not to count), ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is
 divided it is one part; ``share`` is then its share of the whole's `Task.weight`."""
-
-Direction = Literal["max", "min"]
-"""Whether more of a score is better, or less."""
-
-Table = tuple[list[str], list[list[Any]]]
-"""The names of the columns, and the rows."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -110,20 +104,16 @@ class Task(ABC):
     """Which head of transformers the backbone gets."""
     example: ClassVar[type]
     """What an example is; a data set's format has to give these."""
-    scores: ClassVar[tuple[str, ...]]
-    """What `metric` computes."""
-    less_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
-    """Scores, and the loss, of which less is better."""
 
     def __post_init__(self) -> None:
         """Check what the selection names, and settle its direction."""
-        known = [*self.scores, "loss"]
+        known = list(self.directions)
         if self.selection.metric not in known:
             raise ConfigError(
                 f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
                 f"{did_you_mean(self.selection.metric, known)} Allowed: {', '.join(known)}"
             )
-        direction = self.direction(self.selection.metric)
+        direction = self.directions[self.selection.metric]
         if self.selection.mode not in (None, direction):
             raise ConfigError(
                 f"task.selection.mode = '{self.selection.mode}': of {self.selection.metric}, "
@@ -131,10 +121,15 @@ class Task(ABC):
             )
         self.selection = replace(self.selection, mode=direction)  # type: ignore[type-var]  # made by an alias of it
 
-    @classmethod
-    def direction(cls, score: str) -> Direction:
-        """Return whether more of a score, or of the loss, is better, or less."""
-        return "min" if score in cls.less_is_better else "max"
+    @property
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """Return what scores the answers; before the labels are known, it knows its options and the scores' names."""
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """Return the names of the overall scores and of the loss, and which way each is better."""
+        return {**self.scorer.directions, "loss": "min"}
 
     @abstractmethod
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -264,31 +259,6 @@ class Task(ABC):
     @abstractmethod
     def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return what is found in each example, whatever its gold, and how probable it is, as JSON values."""
-
-    @abstractmethod
-    def metric(self) -> Metric:
-        """Return the scores: updated with `predicted` and `gold` of predictions, computes a dict of scalars."""
-
-    @abstractmethod
-    def update(self, metric: Metric, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Add `predictions`, as `decode` returned them, to `metric`."""
-
-    @property
-    @abstractmethod
-    def scorer(self) -> str:
-        """Return the name of the scorer, options included: a score without it is no result."""
-
-    @abstractmethod
-    def details(self, metric: Metric) -> dict[str, float]:
-        """Return the scores that `metric` computes and finer ones, e.g. ``entity_f1/PER``."""
-
-    @abstractmethod
-    def report(self, metric: Metric) -> str:
-        """Return the scores as a plain-text table for people."""
-
-    @abstractmethod
-    def tables(self, metric: Metric) -> dict[str, Table]:
-        """Return by name what loggers show as tables: the scores by class, which class is taken for which."""
 
     @abstractmethod
     def text_key(self, example: Any) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.class_scores import ClassScores
+from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.task import IGNORED, Selection
 from peftlab.tasks.texts import Text
@@ -119,9 +119,8 @@ class TestDecode:
             {"id": "train:1", "input": "paris", "gold": "pos", "predicted": "pos"},
             {"id": "train:2", "input": "nothing happened today .", "gold": "neg", "predicted": "pos"},
         ]
-        metric = task.metric()
-        task.update(metric, predictions)
-        assert metric.compute()["accuracy"].item() == pytest.approx(2 / 3)
+        scorer = task.scorer
+        assert scorer.scores(scorer.total(predictions))["accuracy"] == pytest.approx(2 / 3)
 
     @pytest.mark.parametrize("top_k", [None, 1, 2])
     def test_what_a_run_keeps(self, tokenizer, top_k):
@@ -220,28 +219,7 @@ class TestSelection:
             "Allowed: accuracy, macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall, loss"
         )
 
-    @pytest.mark.parametrize("metric", [*ClassScores.SCORES, "loss"])
+    @pytest.mark.parametrize("metric", [*ClassScores.directions, "loss"])
     def test_every_score_can_be_selected_by(self, metric):
         selection = bare(metric=metric).selection
         assert (selection.metric, selection.mode) == (metric, "min" if metric == "loss" else "max")
-
-
-def test_details_report_and_tables_hold_every_label(task):
-    metric = task.metric()
-    task.update(metric, [{"predicted": p, "gold": g} for p, g in [("neg", "neg"), ("neg", "pos"), ("pos", "pos")]])
-    details = task.details(metric)
-    assert details["accuracy"] == pytest.approx(2 / 3)
-    assert (details["precision/neg"], details["recall/neg"]) == (0.5, 1.0)
-    assert details["f1/pos"] == pytest.approx(2 / 3)
-    assert task.report(metric).splitlines() == [
-        "               precision  recall      f1  support",
-        "neg               0.5000  1.0000  0.6667        1",
-        "pos               1.0000  0.5000  0.6667        2",
-        "macro average     0.7500  0.7500  0.6667        3",
-        "accuracy 0.6667, weighted F1 0.6667",
-    ]
-    assert task.tables(metric)["confusion"] == (["gold \\ predicted", "neg", "pos"], [["neg", 1, 0], ["pos", 1, 1]])
-    columns, rows = task.tables(metric)["classes"]
-    assert columns[0] == "label"
-    assert rows[1] == ["pos", 1.0, 0.5, pytest.approx(2 / 3), 2, 1]
-    assert task.scorer == ClassScores.SCORER
