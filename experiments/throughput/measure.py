@@ -133,7 +133,7 @@ class Work:
         spec = validate(resolve(compose(*self.overrides, *overrides)))
         seed_everything(spec)
         pretrained = backbone.fetch(spec.model)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data = DataModule(spec.data, spec.task, pretrained.processor("tokenizer"), spec.budget, spec.seed)
         data.load()
         tuner = build_tuner(spec, pretrained)
         if spec.trainer.frozen_weights == "bf16":

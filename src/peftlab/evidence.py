@@ -150,8 +150,8 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evide
     """
     with restored():
         seed_everything(spec)
-        pretrained = backbone.fetch(spec.model)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        pretrained = backbone.fetch(spec.model, spec.task.processor)
+        data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
         data.load()
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)

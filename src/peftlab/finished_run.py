@@ -42,7 +42,8 @@ from peftlab.record import RunRecord, code_state, identity
 from peftlab.run_folder import RunFolder
 from peftlab.runs import CONFIG
 from peftlab.sources import file_sha256
-from peftlab.tasks.task import Batch
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import Batch, Limits
 from peftlab.training.predictions import Predictions
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
@@ -142,7 +143,7 @@ class FinishedRun:
         self.spec.task.learn_labels({"train": []}, self.spec.data.labels)
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.spec.task.labels:
             raise UserError(_not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
-        self.pretrained = backbone.fetch(self.spec.model)
+        self.pretrained = backbone.fetch(self.spec.model, self.spec.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
 
@@ -157,9 +158,14 @@ class FinishedRun:
         return self.tuner.model
 
     @cached_property
+    def processor(self) -> Processor:
+        """The backbone's processor."""
+        return self.pretrained.processor(self.spec.task.processor)
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The backbone's tokenizer."""
-        return self.pretrained.tokenizer()
+        """The backbone's tokenizer, of a run on texts."""
+        return self.processor.tokenizer
 
     def predict(self, texts: Sequence[str | Sequence[str] | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return what the model finds in each of `texts`, in the precision of the run.
@@ -196,14 +202,14 @@ class FinishedRun:
 
     def _answers(self, inputs: Sequence[Mapping[str, Any]], start: int, lost: Counter[str]) -> list[dict[str, Any]]:
         """Return the answers to `inputs`, the first of which is number `start`, and add to `lost` what is not seen."""
-        task, options = self.spec.task, {"max_tokens": self._max_tokens(self.tuner), "long": self.spec.data.long}
+        task, limits = self.spec.task, Limits(self._max_tokens(self.tuner), self.spec.data.long)
         examples = []
         for number, given in enumerate(inputs, start):
             try:
                 examples.append(self.from_input(given, f"text:{number}"))
             except DataError as error:
                 raise DataError(f"texts[{number}]: {error}") from error
-        encoded = task.encode(examples, self.tokenizer, **options)
+        encoded = task.encode(examples, self.processor, limits)
         lost.update(task.all_lost(encoded))
         found: dict[int, dict[str, Any]] = {}
         device = self._device
@@ -248,7 +254,7 @@ class FinishedRun:
         """
         spec = self.spec
         tuner = self._build()  # of its own: stored in bf16 or compiled, it is of no other use
-        known = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
+        known = DataModule(spec.data, spec.task, self.processor, spec.budget, spec.seed)
         if data is None:
             chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
             known.load()
@@ -298,7 +304,7 @@ class FinishedRun:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
         spec, tuner = self.spec, self._build()  # of its own: merging uses it up
-        data = DataModule(spec.data, spec.task, self.tokenizer, spec.budget, spec.seed)
+        data = DataModule(spec.data, spec.task, self.processor, spec.budget, spec.seed)
         data.load()
         if doubt := self._doubt(data):
             log.warning("the model card has no scores: %s", doubt)
@@ -308,7 +314,7 @@ class FinishedRun:
             merged = spec.peft.merge(tuner.model)
             with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
                 merged.save_pretrained(temporary)
-                self._exported_tokenizer(merged).save_pretrained(temporary)
+                self.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
             head = spec.task.head
             plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
             plain = plain.eval().to(self._device)
@@ -343,13 +349,6 @@ class FinishedRun:
             raise UserError(_not_of_the_record(self.folder, findings.causes[0].what, "what its files and data say"))
         gone = [file["path"] for file in record["files"] if file["path"] not in present]
         return f"{gone[0]} is gone, by which they could be checked" if gone else None
-
-    def _exported_tokenizer(self, model: nn.Module) -> PreTrainedTokenizerBase:
-        """Return the tokenizer, which knows how many tokens `model` takes: a pipeline that truncates asks it."""
-        tokenizer = self.pretrained.tokenizer()
-        if (most := positions(model)) is not None:
-            tokenizer.model_max_length = min(tokenizer.model_max_length, most)
-        return tokenizer
 
     def _build(self) -> Tuner:
         tuner = build_tuner(self.spec, self.pretrained)

@@ -120,9 +120,9 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         UserError: a source or the data cannot be used.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model)
+    pretrained = backbone.fetch(spec.model, spec.task.processor)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
-    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
+    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed, division)
     data.load()
     sources = Sources(
         model=pretrained.resolved,

@@ -29,7 +29,6 @@ from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
 from peftlab.tasks.metric import ScorerMetric
-from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Batch, Task
 
 log = logging.getLogger("peftlab")

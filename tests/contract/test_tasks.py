@@ -23,13 +23,15 @@ TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 class Case:
     """A task that knows its labels, examples for it, and a model whose head fits."""
 
-    def __init__(self, spec, tokenizer, model, examples):
-        self.task, self.tokenizer, self.model, self.examples = spec.task, tokenizer, model, examples
-        self.options = {"max_tokens": spec.data.max_tokens, "long": spec.data.long}
+    def __init__(self, spec, processor, model, examples):
+        self.task, self.processor, self.model, self.examples = spec.task, processor, model, examples
+        self.limits = spec.data.limits
 
-    def batch(self, indices, **options):
-        encoded = self.task.encode(self.examples, self.tokenizer, **{**self.options, **options})
-        return self.task.collate(self.examples, encoded, indices)
+    def encoded(self, examples=None, **limits):
+        return self.task.encode(examples or self.examples, self.processor, self.limits._replace(**limits))
+
+    def batch(self, indices, **limits):
+        return self.task.collate(self.examples, self.encoded(**limits), indices)
 
     @torch.no_grad()
     def logits(self, batch):
@@ -45,7 +47,9 @@ def case(request, spec, data_for, pretrained):
     splits = whole.data.format.read({split: fetched.file(file) for split, file in files.items()})
     whole.task.learn_labels(splits, None)
     torch.manual_seed(0)
-    return Case(whole, pretrained.tokenizer(), pretrained.backbone(whole.task).eval(), splits["train"][:16])
+    return Case(
+        whole, pretrained.processor(whole.task.processor), pretrained.backbone(whole.task).eval(), splits["train"][:16]
+    )
 
 
 def scores(task, *batches):
@@ -75,7 +79,7 @@ def test_declared_labels_give_the_same_labels_again(case):
 
 
 def test_encoding_is_a_pure_function(case):
-    first, again = (case.task.encode(case.examples, case.tokenizer, **case.options) for _ in range(2))
+    first, again = (case.encoded() for _ in range(2))
     assert first.arrays.keys() == again.arrays.keys()
     assert all((first.arrays[name] == again.arrays[name]).all() for name in first.arrays)
     assert (first.lengths == again.lengths).all()
@@ -129,7 +133,7 @@ def test_predictions_are_json_and_tell_of_every_example(case):
 @pytest.mark.parametrize("text", ["Marie Curie moved to Paris.", "", " "])
 def test_a_text_without_gold_has_an_answer(case, text):
     example = case.task.from_input({"text": text, "number": 7}, "text:0")
-    encoded = case.task.encode([example], case.tokenizer, **case.options)
+    encoded = case.encoded([example])
     batch = case.task.collate([example], encoded, [0])
     (answer,) = case.task.predict(case.logits(batch), batch)
     assert answer
@@ -154,8 +158,8 @@ def test_what_a_run_keeps_is_json_and_more_of_the_same(case):
 
 def test_what_is_not_seen_is_counted_by_example(case):
     long = "truncate"
-    whole = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 64})
-    short = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 4})
+    whole = case.encoded(long=long, max_tokens=64)
+    short = case.encoded(long=long, max_tokens=4)
     assert not any(case.task.all_lost(whole).values())
     assert all(case.task.lost(whole, n) == {} for n in range(len(case.examples)))
     assert any(case.task.all_lost(short).values())

@@ -78,7 +78,7 @@ from peftlab.finished_run import load
 
 def logits(folder):
     run = load(folder)
-    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
+    data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, run.spec.seed)
     data.load()
     with torch.no_grad():
         return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.test_dataloader())}

@@ -105,7 +105,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
     tuner = load(record.folder).tuner
     spec = validate(RunFolder(record).read_config())
-    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    data = DataModule(spec.data, tuner.task, fetch(spec.model).processor("tokenizer"), spec.budget, spec.seed)
     data.load()
     expected, answers = {}, []
     for batch in data.test_dataloader():

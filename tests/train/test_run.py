@@ -204,7 +204,7 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder, allow=["users_callbacks"])
     tuner, spec = run.tuner, run.spec
-    data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
+    data = DataModule(spec.data, tuner.task, run.processor, spec.budget, spec.seed)
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():

@@ -15,7 +15,6 @@ import torch
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
 from peftlab.data.duplicates import repeated
@@ -24,7 +23,8 @@ from peftlab.data.held_out import hold_out
 from peftlab.data.splits import SPLITS, Files, Splits, file_of, split_files
 from peftlab.errors import ConfigError, DataError
 from peftlab.sources import FilesSource, IndexSource
-from peftlab.tasks.task import Batch, Encoded, Task
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import Batch, Encoded, Limits, Task
 from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
@@ -86,6 +86,11 @@ class DataSpec:
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that load batches; 0: the main process."""
 
+    @property
+    def limits(self) -> Limits:
+        """How long a row is, as a task's encoding takes it."""
+        return Limits(self.max_tokens, self.long)
+
 
 @spec
 class BudgetSpec:
@@ -145,13 +150,13 @@ class DataModule(L.LightningDataModule):
         self,
         spec: DataSpec,
         task: Task,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Processor,
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
     ) -> None:
         super().__init__()
-        self.spec, self.task, self.tokenizer, self.budget, self.seed = spec, task, tokenizer, budget, seed
+        self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
         self.files: Files = {}
@@ -306,10 +311,9 @@ class DataModule(L.LightningDataModule):
             log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
     def _encode(self, examples: list[Any], dropped: dict[str, int] | None = None) -> Split:
-        options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
-        texts = [self.task.text_key(example) for example in examples]
-        name = fingerprint(self.tokenizer, texts, self.task.name, options)
-        encoded = cached(name, lambda: self.task.encode(examples, self.tokenizer, **options))
+        limits = self.spec.limits
+        name = fingerprint(self.task, examples, self.processor, limits)
+        encoded = cached(name, lambda: self.task.encode(examples, self.processor, limits))
         return Split(examples, encoded, dropped or {})
 
     def _overfit(self, batches: int) -> None:

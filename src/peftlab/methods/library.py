@@ -178,7 +178,7 @@ class LibraryMethod(Method):
         config = self._config_class(
             task_type=context.task_type,
             target_modules=targets,
-            modules_to_save=list(context.head),
+            modules_to_save=list(context.head) or None,
             **self._options_for(model, context, targets),
         )
         try:

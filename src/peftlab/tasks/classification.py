@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, spec
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Limits, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10
@@ -83,11 +83,11 @@ class Classification(Task):
         truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
         return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
-    def encode(self, examples: Sequence[Text], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+    def encode(self, examples: Sequence[Text], processor: Processor, limits: Limits) -> Encoded:
         """See `encode_texts`."""
-        if options.pop("long") == "split":
+        if limits.long == "split":
             raise ConfigError("data.long=split: a text with one label is one row; set data.long=truncate")
-        return encode_texts(examples, tokenizer, **options)
+        return encode_texts(examples, processor.tokenizer, limits.max_tokens)
 
     def collate(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> Batch:
         """Return ``inputs`` of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` without gold."""

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Limits, Task, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
@@ -112,9 +112,9 @@ class Ner(Task):
         counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
         return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
-    def encode(self, examples: Sequence[Sentence], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+    def encode(self, examples: Sequence[Sentence], processor: Processor, limits: Limits) -> Encoded:
         """See `encode_words`."""
-        return encode_words(examples, tokenizer, **options)
+        return encode_words(examples, processor.tokenizer, *limits)
 
     def collate(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> Batch:
         """Return ``inputs`` and ``labels`` of shape (rows, tokens) and the words that have a token, in their order.

@@ -7,19 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
+from peftlab.tasks.processor import Processor, ProcessorKind
 
 log = logging.getLogger("peftlab")
 
@@ -65,6 +65,15 @@ class Encoded:
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
 
 
+class Limits(NamedTuple):
+    """How long a row is, and what becomes of an example that is longer."""
+
+    max_tokens: int
+    """The most tokens a row has, special tokens included."""
+    long: Literal["split", "truncate"]
+    """Whether a longer example becomes several rows, or loses its end."""
+
+
 def check_size(characters: int, place: str = "") -> None:
     """Check that a text is not so long that tokenising it would take all memory.
 
@@ -104,6 +113,12 @@ class Task(ABC):
     """Which head of transformers the backbone gets."""
     example: ClassVar[type]
     """What an example is; a data set's format has to give these."""
+    processor: ClassVar[ProcessorKind] = "tokenizer"
+    """What the examples are encoded with."""
+    limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
+    """Which fields of `Limits` the encoding obeys."""
+    encoded_by: ClassVar[frozenset[str]] = frozenset()
+    """Which options of the task, its own fields, the encoding depends on."""
 
     def __post_init__(self) -> None:
         """Check what the selection names, and settle its direction."""
@@ -202,8 +217,19 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
-        """Turn `examples` into token ids; a pure function of its arguments, so that its result can be cached."""
+    def encode(self, examples: Sequence[Any], processor: Processor, limits: Limits) -> Encoded:
+        """Turn `examples` into arrays that batches are cut from, token ids for instance.
+
+        The result is kept on disk: it follows from what `encoded_text` returns for each example, the fields that
+        `encoded_by` names, `processor` and `limits` alone.
+
+        Raises:
+            DataError, ConfigError: an example cannot be encoded, or the limits do not suit the task.
+        """
+
+    def encoded_text(self, example: Any) -> Any:
+        """Return what `encode` reads of an example, as a JSON value."""
+        return self.text_key(example)
 
     @abstractmethod
     def collate(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> Batch:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.class_weights import balanced, settled
-from peftlab.tasks.task import IGNORED
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import IGNORED, Limits
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 
@@ -38,7 +39,7 @@ def weighted(request, tokenizer, ner, classification):
 
     def encoded(task):
         long = "truncate" if request.param == "classification" else "split"
-        return task.encode(examples, tokenizer, max_tokens=64, long=long)
+        return task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, long))
 
     return task, lambda task, indices: task.collate(examples, encoded(task), indices), len(examples)
 
@@ -67,7 +68,7 @@ class TestBalanced:
 
     def test_words_are_counted_by_tag_where_they_have_a_token(self, ner, tokenizer):
         task = ner(class_weights="balanced")
-        task.settle_weights(SENTENCES, task.encode(SENTENCES, tokenizer, max_tokens=64, long="split"))
+        task.settle_weights(SENTENCES, task.encode(SENTENCES, Processor("tokenizer", tokenizer), Limits(64, "split")))
         each = 9 / 4
         assert task.class_weights == {
             "O": each / 4,

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.classification import Classification
-from peftlab.tasks.task import IGNORED, Selection
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import IGNORED, Limits, Selection
 from peftlab.tasks.texts import Text
 
 EXAMPLES = [
@@ -32,7 +33,7 @@ def task() -> Classification:
 
 
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None):
-    encoded = task.encode(examples, tokenizer, max_tokens=64, long="truncate")
+    encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, "truncate"))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
 
 
@@ -61,7 +62,7 @@ class TestCollate:
 
     def test_a_text_is_not_split(self, task, tokenizer):
         with pytest.raises(ConfigError, match=r"data\.long=split: .* is one row; set data\.long=truncate"):
-            task.encode(EXAMPLES, tokenizer, max_tokens=64, long="split")
+            task.encode(EXAMPLES, Processor("tokenizer", tokenizer), Limits(64, "split"))
 
 
 class TestLost:
@@ -77,7 +78,9 @@ class TestLost:
         ],
     )
     def test_it_is_counted_by_text(self, task, tokenizer, text, max_tokens, lost):
-        encoded = task.encode([Text("text:0", "in", None), text], tokenizer, max_tokens=max_tokens, long="truncate")
+        encoded = task.encode(
+            [Text("text:0", "in", None), text], Processor("tokenizer", tokenizer), Limits(max_tokens, "truncate")
+        )
         assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
         assert [n for n in task.all_lost(encoded).values() if n] == [1] * bool(lost) + [
             n for n in (lost.get("lost_tokens"),) if n
@@ -85,7 +88,7 @@ class TestLost:
 
     def test_of_a_pair(self, task, tokenizer):
         pairs = [Text("text:0", "rome in", None, "paris"), Text("text:1", "rome", None, "paris")]
-        encoded = task.encode(pairs, tokenizer, max_tokens=5, long="truncate")
+        encoded = task.encode(pairs, Processor("tokenizer", tokenizer), Limits(5, "truncate"))
         assert [task.lost(encoded, n) for n in range(2)] == [{"truncated": True, "lost_tokens": 1}, {}]
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.ner import IGNORED, Ner
-from peftlab.tasks.task import Selection
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import Limits, Selection
 from peftlab.tasks.words import Sentence
 
 GAP = "\u200b"
@@ -32,7 +33,7 @@ EXAMPLES = [
 
 
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None, max_tokens=64, long="split"):
-    encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+    encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(max_tokens, long))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
 
 
@@ -327,7 +328,7 @@ class TestLost:
     def test_it_is_counted_by_sentence(self, ner, tokenizer, words, max_tokens, long, lost, total):
         task = ner()
         examples = [Sentence("text:0", ["paris"], ["O"]), Sentence("text:1", words, ["O"] * len(words))]
-        encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+        encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(max_tokens, long))
         assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
         assert {what: n for what, n in task.all_lost(encoded).items() if n} == total
 
