@@ -9,7 +9,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from peftlab.exits import composition_exits, conf_dir, stdout_exits, typed_overrides, user_exits
+from peftlab.compose import conf_dir, typed_overrides
+from peftlab.exits import composition_exits, stdout_exits, user_exits
 from peftlab.hydra_gate import composing_only
 from peftlab.imports import without_collecting
 from peftlab.masking.streams import mask_streams

@@ -19,8 +19,9 @@ from typing import Any
 import peft
 from torch import nn
 
-from peftlab.one_run import Prepared, build_tuner, prepare
-from peftlab.python_api import compose
+from peftlab.assembly import build_tuner
+from peftlab.compose import compose
+from peftlab.one_run import Prepared, prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "throughput"))
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 ABOUT = ["method", "phase", "lr", "seed", "run"]
 MEASURED = ["validation_f1", "test_f1", "trainable_parameters", "adapter_bytes", "steps"]

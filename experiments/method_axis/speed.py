@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 
+from peftlab.assembly import build_tuner
+from peftlab.compose import compose
 from peftlab.method_table import method_names
-from peftlab.one_run import build_tuner, prepare, settle
-from peftlab.python_api import compose
+from peftlab.one_run import prepare, settle
 
 WARM, STEPS = 3, 20
 RECIPE = ("experiment=ner_lora", "logger=[]", "callbacks=[]", "budget.train_examples=1000", "budget.max_epochs=1")

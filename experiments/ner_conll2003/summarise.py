@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 EXPERIMENTS = ("ner_lora", "ner_full")
 

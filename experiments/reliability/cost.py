@@ -26,9 +26,9 @@ import numpy as np
 from torch import nn
 
 from peftlab.callbacks.progress import Progress
+from peftlab.compose import compose
 from peftlab.data import batching
 from peftlab.one_run import run
-from peftlab.python_api import compose
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.interruption import Interruption
 from peftlab.training.trail import Trail

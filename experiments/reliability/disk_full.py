@@ -28,8 +28,8 @@ from forked import forked
 from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
-from peftlab.python_api import compose
-from peftlab.run_folder import LOCK
+from peftlab.compose import compose
+from peftlab.locks import LOCK
 
 KIB = 1024
 DISK_KIB = 16 * KIB

@@ -203,11 +203,6 @@ def main(arguments: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     os.environ |= {"PEFTLAB_CACHE": str(out / "cache"), "HF_HUB_OFFLINE": "1"}
 
-    import peftlab.cli
-    import peftlab.finished_run
-    import peftlab.one_run
-    import peftlab.python_api  # noqa: F401  # once, before the forks
-
     model = out / "model"
     if not (model / "config.json").exists():  # in a process of its own: a process that has computed is not forked
         maker = multiprocessing.get_context("fork").Process(target=make_model, args=(model,))

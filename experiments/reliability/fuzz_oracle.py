@@ -390,7 +390,7 @@ class Trial:
             if again.folder != record.folder or again.data["history"] != record.data["history"]:
                 self.outcome.fault("the same run is another", f"{again.folder}, {record.folder}")
         with self._phase("reproduce"):
-            from peftlab.reproduce import reproduce
+            from peftlab.use.reproduce import reproduce
 
             verdict = reproduce(record.folder).document()
             if verdict["verdict"] != "identical":

@@ -193,10 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
     (out / "cases").mkdir(parents=True, exist_ok=True)
 
     import peftlab.cli
-    import peftlab.finished_run
     import peftlab.one_run
     import peftlab.python_api
-    import peftlab.reproduce  # noqa: F401  # once, before the forks
+    import peftlab.use.finished
+    import peftlab.use.reproduce  # noqa: F401  # once, before the forks
 
     gc.freeze()
     if not (out / "base" / "answers.jsonl").exists():  # in a fork: a process that has computed is not forked

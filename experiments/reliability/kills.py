@@ -38,9 +38,10 @@ from omegaconf import DictConfig  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
 from peftlab import checkpoints  # noqa: E402
+from peftlab.compose import compose  # noqa: E402
 from peftlab.one_run import run  # noqa: E402
-from peftlab.python_api import compose  # noqa: E402
-from peftlab.record import RunRecord  # noqa: E402
+from peftlab.runs.record import RunRecord  # noqa: E402
+from peftlab.storage import trees  # noqa: E402
 
 TINY = ["model=folder", "data=files", "data.batch_size=8", "run_dir=run"]
 TINY += ["trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "trainer.checkpoint_every=3"]
@@ -224,9 +225,7 @@ def write_without_end() -> None:
     import torch
 
     for step in range(1, 1_000_000):
-        checkpoints.write(
-            {"step": step, "weights": torch.full((500_000,), float(step))}, checkpoints.path_of(Path(), step)
-        )
+        trees.write({"step": step, "weights": torch.full((500_000,), float(step))}, checkpoints.path_of(Path(), step))
         checkpoints.prune(Path(), checkpoints.LAST, None)
 
 
@@ -235,7 +234,7 @@ def readable(path: Path) -> bool:
     from safetensors import SafetensorError
 
     try:
-        step = checkpoints.read(path)["step"]
+        step = trees.read(path)["step"]
     except (SafetensorError, OSError, ValueError):
         return False
     digest = path.with_name(f"{path.name}.sha256")

@@ -25,7 +25,7 @@ from forked import forked
 from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
-from peftlab.python_api import compose
+from peftlab.compose import compose
 
 STEPS = 12
 

@@ -191,7 +191,7 @@ def labels_like_numbers(at: Place) -> None:
 
 def interpolations_in_the_data(at: Place) -> None:
     """omry/omegaconf#885: a text that happens to hold ${ is read as a reference, or ends in a parse error."""
-    from peftlab.reproduce import reproduce
+    from peftlab.use.reproduce import reproduce
 
     faults = []
     for n, name in enumerate(["${data.name}", "Dfw%$#${*(d"]):
@@ -208,7 +208,7 @@ def interpolations_in_the_data(at: Place) -> None:
 
 def line_separators_in_texts(at: Place) -> None:
     """volcengine/OpenViking#3984, datalad/datalad#3523: JSON lines are cut at U+2028 and U+0085 within a text."""
-    from peftlab.reproduce import reproduce
+    from peftlab.use.reproduce import reproduce
 
     rows = CLASSES.replace("report was", "report\u2028was").replace("nothing ", "nothing\x85")
     at.write(train_csv=rows, dev_csv=rows, test_csv=rows)

@@ -87,7 +87,7 @@ class Folder(NamedTuple):
 
     def seal(self) -> None:
         """Put right every digest in the record."""
-        from peftlab.record import identity, run_id_of
+        from peftlab.runs.identity import identity, run_id_of
         from peftlab.sources import file_sha256
 
         record = json.loads((self.path / "record.json").read_text())
@@ -491,7 +491,7 @@ def right(case: Case, place: Path, made: Path, seed: int) -> bool:
         made: a copy of it.
         seed: of what the case draws.
     """
-    from peftlab.reproduce import reproduce
+    from peftlab.use.reproduce import reproduce
 
     shutil.rmtree(place)
     place.mkdir()

@@ -6,7 +6,7 @@ import csv
 import sys
 from pathlib import Path
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep import board
 from peftlab.sweep.ledger import evaluations
 
@@ -18,12 +18,13 @@ def main() -> None:
     table.writerow([*SWEPT, "fraction", "entity_f1", "train_seconds"])
     folder = Path(sys.argv[1])
     for trial in board.read(folder)["trials"]:
-        record = RunRecord.load(folder / trial["run_id"]).data
+        run = RunRecord.load(folder / trial["run_id"])
+        record = run.data
         if record["status"] != "completed":
             sys.exit(f"{trial['run_id']}: {record['status']}: give the command of the sweep again first")
         given = dict(text.lstrip("+").split("=", 1) for text in record["overrides"])
         seconds = record["cost"]["train_seconds"]
-        for evaluation in evaluations(record):
+        for evaluation in evaluations(run):
             point = f"{evaluation.fraction:.4f}", f"{evaluation.value:.6f}"
             table.writerow([*(given[key] for key in SWEPT), *point, f"{seconds * evaluation.fraction:.2f}"])
 

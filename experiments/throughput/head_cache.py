@@ -22,16 +22,17 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from peftlab import backbone
+from peftlab.assembly import build_tuner, make_trainer
+from peftlab.compose import compose
 from peftlab.config import resolve, validate
 from peftlab.console import start_logging
 from peftlab.data.module import DataModule
-from peftlab.exits import Signals
-from peftlab.one_run import build_tuner, make_trainer, seed_everything
-from peftlab.python_api import compose
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.one_run import seed_everything
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.terminal.signals import Signals
 from peftlab.training.cost import Cost
 
 OVERRIDES = ["+experiment=ner_lora", "peft=head", "logger=[]", "callbacks=[]", "budget.max_epochs=2"]

@@ -124,10 +124,11 @@ class Work:
     def ready(self, *overrides: str) -> tuple[Any, Any, Any]:
         """Return our specification, data and tuner."""
         from peftlab import backbone
+        from peftlab.assembly import build_tuner
+        from peftlab.compose import compose
         from peftlab.config import resolve, validate
         from peftlab.data.module import DataModule
-        from peftlab.one_run import build_tuner, seed_everything
-        from peftlab.python_api import compose
+        from peftlab.one_run import seed_everything
         from peftlab.speed.frozen_weights import store_in_bf16
 
         spec = validate(resolve(compose(*self.overrides, *overrides)))
@@ -166,8 +167,8 @@ class Work:
 def peftlab_as_it_comes(work: Work) -> dict[str, float]:
     """`peftlab.run` with its defaults, timed by its record."""
     import peftlab
-    from peftlab.finished_run import FinishedRun
-    from peftlab.run_folder import RunFolder
+    from peftlab.runs.folder import RunFolder
+    from peftlab.use.finished import FinishedRun
 
     record = peftlab.run(*work.overrides)
     finished = FinishedRun(RunFolder(record))

@@ -61,6 +61,11 @@ def append(path: Path, text: str, whole: Callable[[], str]) -> None:
             temporary.write_text(whole(), encoding="utf-8", newline="")
 
 
+def digest_file(path: Path) -> Path:
+    """Return the file beside `path` that holds its digest, in the format of the command sha256sum."""
+    return path.with_name(f"{path.name}.sha256")
+
+
 def synchronise(path: Path) -> None:
     """Have what is in a file, or the names in a folder, on the disk when this returns."""
     if path.is_dir() and os.name != "posix":  # a folder cannot be opened there

@@ -22,7 +22,7 @@ from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
-from peftlab.record import sha256_of
+from peftlab.runs.identity import sha256_of
 from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task

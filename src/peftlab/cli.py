@@ -17,11 +17,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from peftlab import runs
 from peftlab.errors import DataError, UserError
 from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import find_here, without_collecting
 from peftlab.masking.streams import mask_streams, masked
+from peftlab.runs.find import find, runs_below
 
 _CHUNK = 1024
 """How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
@@ -200,7 +200,7 @@ def _methods(given: argparse.Namespace) -> None:
 
 
 def _runs(given: argparse.Namespace) -> None:
-    rows = runs.runs_below(given.folder)
+    rows = runs_below(given.folder)
     if given.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -216,7 +216,7 @@ def _runs(given: argparse.Namespace) -> None:
 
 
 def _resume(given: argparse.Namespace) -> None:
-    folder = runs.find(given.run)
+    folder = find(given.run)
     with without_collecting():
         from peftlab.one_run import resume
 
@@ -280,10 +280,10 @@ def _export(given: argparse.Namespace) -> None:
 
 
 def _reproduce(given: argparse.Namespace) -> None:
-    folder = runs.find(given.run)
+    folder = find(given.run)
     with without_collecting():
         from peftlab.console import start_logging
-        from peftlab.reproduce import reproduce
+        from peftlab.use.reproduce import reproduce
 
     start_logging(stderr=True)
     with redirect_stdout(sys.stderr):  # where a run says things of its own
@@ -294,7 +294,7 @@ def _reproduce(given: argparse.Namespace) -> None:
 
 
 def _compare(given: argparse.Namespace) -> None:
-    from peftlab.compare import compare
+    from peftlab.runs.compare import compare
 
     found = compare(*given.runs)
     if given.json:
@@ -342,10 +342,10 @@ def _sync(given: argparse.Namespace) -> None:
 @contextmanager
 def _loaded(given: argparse.Namespace) -> Iterator[Any]:
     """Around the use of a finished run: find it before anything heavy is imported, and say things on stderr."""
-    folder = runs.find(given.run)
+    folder = find(given.run)
     with without_collecting():
         from peftlab.console import start_logging
-        from peftlab.finished_run import load
+        from peftlab.use.finished import load
 
     start_logging(stderr=True)
     yield load(folder, given.allow)

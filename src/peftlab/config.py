@@ -1,9 +1,4 @@
-"""From composed configuration to validated objects: `resolve`, then `validate`. The only place that instantiates.
-
-A node with a ``_target_`` becomes an object of that class, its children first. A class is accepted in two steps: its
-name must begin with an allowed prefix, checked in the whole configuration before anything is imported; then what the
-name resolves to must be a class that is defined under such a prefix, and one of our specs (a pydantic dataclass of this
-package or of an allowed one) or of a kind in `KINDS`. Functions, methods and modules are never called.
+"""From composed configuration to a validated run: `resolve`, then `validate`, which builds as `peftlab.specs` says.
 
 Callbacks and loggers of Lightning's are held to the run's folder: they write nowhere else, whatever a configuration
 says. Classes of the user's own package are not, for their code may do anything.
@@ -12,12 +7,10 @@ says. Classes of the user's own package are not, for their code may do anything.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
@@ -29,33 +22,29 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass, is_pydantic_dataclass
+from pydantic.dataclasses import dataclass
 from pydantic.errors import PydanticUserError
 from torch.optim import Optimizer
 
+from peftlab import specs
 from peftlab.backbone import ModelSpec
-from peftlab.data.module import BudgetSpec, DataSpec
-from peftlab.errors import ConfigError, UserError, did_you_mean
-from peftlab.exits import explain_composition
-from peftlab.hardware import TrainerSpec, resolve_hardware
+from peftlab.compose import explain_composition
+from peftlab.data.spec import BudgetSpec, DataSpec
+from peftlab.devices.spec import TrainerSpec
+from peftlab.errors import ConfigError, UserError
+from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
-from peftlab.record import leaves
+from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
 from peftlab.sources import folder_sha256
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of
 from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 
-ALLOWED_PREFIXES = (
-    *(f"peftlab.{room}" for room in ("callbacks", "data", "loggers", "methods", "schedules", "sources", "tasks")),
-    "torch.optim",
-    "pytorch_optimizer",
-    "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
-)
 LATER = (Optimizer, Logger)
 """Kinds that want something of the run (parameters, its folder): they become partials."""
 KINDS = (*LATER, Callback)
@@ -162,8 +151,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def _resolve_directions(config: dict[str, Any]) -> None:
     """Give the selection of `config` and the callbacks that watch a score the direction of their score, where null."""
     prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
-    _check_names(config, "", prefixes)
-    task = _build(config.get("task"), "task", prefixes)
+    check_names(config, "", prefixes)
+    task = build(config.get("task"), "task", prefixes)
     if not isinstance(task, Task):
         return  # `validate` says what is wrong
     config["task"]["selection"]["mode"] = task.selection.mode
@@ -200,6 +189,11 @@ def _resolve_adapter(adapter: Any) -> dict[str, str]:
     return found
 
 
+def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
+    """Do what `specs.build` does, for classes of `KINDS` as well."""
+    return specs.build(node, path, prefixes, Kinds(KINDS, _make))
+
+
 def validate(config: Mapping[str, Any]) -> RunSpec:
     """Build every object of `config` and check every key and value.
 
@@ -210,47 +204,10 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
     return checked(RunSpec, build(dict(config), "", prefixes), "")
 
 
-def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
-    """Replace every mapping with a ``_target_`` in `node` by an object of that class, the innermost first.
-
-    Args:
-        node: plain values as from YAML.
-        path: the dotted key of `node`, for messages.
-        prefixes: packages whose classes may be named.
-    """
-    _check_names(node, path, prefixes)
-    return _build(node, path, prefixes)
-
-
-def _check_names(node: Any, path: str, prefixes: tuple[str, ...]) -> None:
-    if isinstance(node, list):
-        for i, child in enumerate(node):
-            _check_names(child, f"{path}[{i}]", prefixes)
-    if isinstance(node, dict):
-        for key, child in node.items():
-            if key == "_target_" and not (isinstance(child, str) and _is_within(child, prefixes)):
-                raise ConfigError(
-                    f"{_join(path, key)}: '{child}' may not be named here. Allowed are classes of "
-                    f"{', '.join(prefixes)}; add a package of your own with allow=[my_package]"
-                )
-            if key == "_target_" and re.search(r"(\A|\.)_", child):  # as `__main__`, which acts as it is imported
-                raise ConfigError(f"{_join(path, key)}: '{child}' is private; name a class of a public module")
-            if key != "_target_" and re.fullmatch(r"_\w*_", str(key)):
-                raise ConfigError(f"there is no key '{_join(path, key)}': of Hydra's own keys only _target_ is known")
-            _check_names(child, _join(path, key), prefixes)
-
-
-def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
-    if isinstance(node, list):
-        return [_build(child, f"{path}[{i}]", prefixes) for i, child in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    values = {key: _build(child, _join(path, key), prefixes) for key, child in node.items() if key != "_target_"}
-    if "_target_" not in node:
-        return values
-    cls = _allowed_class(node["_target_"], _join(path, "_target_"), prefixes)
-    if is_pydantic_dataclass(cls):
-        return checked(cls, values, path)
+def _make(cls: type, values: dict[str, Any], path: str) -> Any:
+    """Return what a class of `KINDS` becomes: an object, or a partial of one of `LATER`."""
+    if issubclass(cls, Checkpoint):  # they pickle, wherever they are told to
+        raise ConfigError(f"{path}._target_: {cls.__name__} is not needed: every run keeps its best checkpoint itself")
     _check_signature(cls, values, path)
     if issubclass(cls, Logger) and "save_dir" in values:
         raise ConfigError(f"{path}.save_dir is no option: a logger writes into the run's folder")
@@ -266,49 +223,6 @@ def _build(node: Any, path: str, prefixes: tuple[str, ...]) -> Any:
         raise
     except (TypeError, ValueError, RuntimeError, LookupError, MisconfigurationException) as error:
         raise ConfigError(f"{path}: {cls.__name__} refuses these values: {error}") from error
-
-
-def _is_within(name: str, prefixes: tuple[str, ...]) -> bool:
-    dotted = re.fullmatch(r"\w+(\.\w+)+", name)
-    return dotted is not None and any(name.startswith(prefix + ".") for prefix in prefixes)
-
-
-def _allowed_class(target: str, path: str, prefixes: tuple[str, ...]) -> type:
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and not module_name.startswith(error.name):
-            needed = error.name.partition(".")[0]
-            raise ConfigError(f"{path}: '{target}' wants a package that is not here: pip install {needed}") from error
-        raise ConfigError(f"{path}: there is no module '{error.name}' (in '{target}')") from error
-    cls = vars(module).get(class_name)
-    if cls is None:
-        names = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        raise ConfigError(f"{path}: there is no '{class_name}' in {module_name}.{did_you_mean(class_name, names)}")
-    if not inspect.isclass(cls) or not (is_pydantic_dataclass(cls) or issubclass(cls, KINDS)):
-        kinds = ", ".join(kind.__name__ for kind in KINDS)
-        raise ConfigError(f"{path}: '{target}' is not of a kind that a configuration may name: a spec, {kinds}")
-    if not _is_within(f"{cls.__module__}.{cls.__name__}", prefixes):
-        raise ConfigError(f"{path}: '{target}' is {cls.__module__}.{cls.__name__}, which may not be named here")
-    if issubclass(cls, Checkpoint):  # they pickle, wherever they are told to
-        raise ConfigError(f"{path}: {class_name} is not needed: every run keeps its best checkpoint itself")
-    return cls
-
-
-def packages_of(config: Mapping[str, Any]) -> Sequence[str]:
-    """Return the packages whose classes `config` may name, beside those of `ALLOWED_PREFIXES`.
-
-    Raises:
-        ConfigError: they are no list of names, or one is no package of a user's own.
-    """
-    allow = config.get("allow") or []
-    if not isinstance(allow, list) or not all(isinstance(name, str) and name.isidentifier() for name in allow):
-        raise ConfigError(f"allow = {allow!r} must be a list of names of packages, allow=[my_package]")
-    for name in allow:
-        if name in sys.stdlib_module_names or any(prefix.startswith(f"{name}.") for prefix in ALLOWED_PREFIXES):
-            raise ConfigError(f"allow = {allow!r}: {name} is no package of your own, and what may be named of it is")
-    return allow
 
 
 def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
@@ -357,15 +271,11 @@ def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
     hints = _hints(cls)
     for key, value in values.items():
         if key not in parameters and not open_ended:
-            raise ConfigError(unknown_key(_join(path, key), list(parameters)))
+            raise ConfigError(unknown_key(join(path, key), list(parameters)))
         if key in hints:
             try:
                 TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
             except ValidationError as error:
-                raise ConfigError(explain(cls, error.errors()[0], _join(path, key), within=False)) from error
+                raise ConfigError(explain(cls, error.errors()[0], join(path, key), within=False)) from error
             except PydanticUserError:  # a type that pydantic cannot check
                 continue
-
-
-def _join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from lightning.pytorch.callbacks import EarlyStopping
 
 from peftlab.config import RunSpec
-from peftlab.data.module import DataModule, DataSpec
-from peftlab.hardware import TrainerSpec
+from peftlab.data.module import DataModule
+from peftlab.data.spec import DataSpec
+from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
 from peftlab.tuner import Tuner
 
@@ -71,7 +72,8 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 def _of_encoding(spec: RunSpec) -> Iterator[str]:
     """Yield what the encoding of the task does not obey."""
-    defaults = {field.name: field for field in dataclasses.fields(DataSpec)}
+    fields = dataclasses.fields(DataSpec)  # type: ignore[arg-type]  # a dataclass, made by an alias of it
+    defaults = {field.name: field for field in fields}
     for key, value in spec.data.limits._asdict().items():
         if key not in spec.task.limited_by and value != defaults[key].default:
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,44 +11,38 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch import nn
 
-from peftlab import backbone, no_effect, run_folder
-from peftlab.backbone import Pretrained, check_length, preferred_attention
-from peftlab.checkpoints import TreeFiles
+from peftlab import backbone, no_effect
+from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
+from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.console import VERBATIM, console, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.disk import writing
 from peftlab.entries import is_plain_folder, own_folder
-from peftlab.errors import ConfigError, DamagedError, UserError, did_you_mean
-from peftlab.exits import Signals
-from peftlab.hardware import AUTOCAST, TrainerSpec, describe_hardware, launcher, nondeterministic_parts, strategy_of
+from peftlab.errors import DamagedError, UserError
+from peftlab.hardware import describe_hardware, nondeterministic_parts
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
-from peftlab.record import RunRecord, code_state, environment, identity
-from peftlab.run_folder import RunFolder
+from peftlab.runs.environment import code_state, environment
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import elsewhere, start
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
-from peftlab.speed.dropout import cheapen
-from peftlab.speed.frozen_weights import store_in_bf16
-from peftlab.speed.lora import fuse_lora
 from peftlab.streams import lasting_output
 from peftlab.tensor_files import load_into
+from peftlab.terminal.signals import Signals
 from peftlab.tracking import Tracking, log_tables
-from peftlab.training.checkpointing import Checkpointing, has_begun, unfit
+from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
-from peftlab.training.interruption import Interruption
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
-from peftlab.training.predictions import Predictions
-from peftlab.training.reporting import Reporting, Watcher
+from peftlab.training.reporting import Watcher
 from peftlab.training.trail import Trail
 from peftlab.tuner import Tuner, is_last_validation
 
@@ -184,9 +178,9 @@ def run(
         known |= {"command": command, "overrides": overrides}
         signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
         folder = (
-            run_folder.start(config, spec.run_name, ready.identity, **known)
+            start(config, spec.run_name, ready.identity, **known)
             if first
-            else run_folder.elsewhere(spec.run_name, ready.identity, **known)
+            else elsewhere(spec.run_name, ready.identity, **known)
         )
         if agreed(folder.finished, spec.trainer):
             return folder.record
@@ -195,7 +189,7 @@ def run(
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
         ):
-            fits = partial(unfit, run=ready.identity["sha256"], weights=tuner.trained())
+            fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
@@ -243,131 +237,6 @@ def seed_everything(spec: RunSpec) -> None:
     L.seed_everything(spec.seed, workers=True, verbose=False)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
-
-
-def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None) -> Tuner:
-    """Load the backbone with the task's head, apply the method, and wrap both for training.
-
-    Args:
-        spec: of the run.
-        pretrained: the model that it names.
-        tell: is given what a user should know of the head that a training begins with.
-    """
-    attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
-    model, context, notes = pretrained.load(spec.task, attention)
-    for note in notes:
-        tell(f"model: {note}")
-    if spec.trainer.gradient_checkpointing:
-        if not model.supports_gradient_checkpointing:
-            raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model = spec.peft.apply(model, context)
-    if spec.trainer.cheap_dropout is True:
-        cheapen(model)
-    if spec.trainer.fused_lora:
-        fuse_lora(model)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
-
-
-def adopt(spec: RunSpec, tuner: Tuner) -> None:
-    """Begin with the adapter that `spec` names, if any.
-
-    Raises:
-        ConfigError: it does not fit.
-    """
-    if spec.adapter is None:
-        return
-    kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
-    new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
-    if new:
-        log.info("adapter: it has no head, or one for other labels; these begin anew: %s", ", ".join(new))
-    if pretrained := [name for name in kept if name not in new]:
-        log.info("adapter: it lacks these of the head, which begin as pretrained: %s", ", ".join(pretrained))
-
-
-def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
-    """Settle how `model` is stored and computed, for a run as for scoring it anew: the last digits depend on it."""
-    if trainer.frozen_weights == "bf16":
-        store_in_bf16(model)
-    if trainer.compile:
-        model.compile()  # in place, so that no name changes
-
-
-def calibrate(spec: RunSpec, tuner: Tuner, data: DataModule) -> None:
-    """Let the method look at training batches, on the CPU in the precision of the run."""
-    dtype = AUTOCAST.get(spec.trainer.precision)
-    with torch.autocast("cpu", dtype, enabled=dtype is not None):
-        spec.peft.calibrate(tuner.model, data.calibration_batches())
-
-
-def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that what the callbacks watch is logged, where no class of the user's own may log more.
-
-    Raises:
-        ConfigError: a `monitor` is nothing that is logged; names the nearest.
-    """
-    logged = tuner.logged()
-    for name, callback in spec.callbacks.items():
-        monitor = getattr(callback, "monitor", None)
-        if monitor is not None and monitor not in logged and not spec.allow:
-            raise ConfigError(
-                f"callbacks.{name}.monitor = '{monitor}' is not logged.{did_you_mean(monitor, logged)} "
-                f"Allowed: {', '.join(logged)}"
-            )
-
-
-def make_trainer(
-    spec: RunSpec,
-    data: DataModule,
-    folder: RunFolder,
-    callbacks: list[Callback],
-    signals: Signals,
-    loggers: Sequence[Logger],
-    watcher: Watcher | None = None,
-) -> L.Trainer:
-    """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
-
-    The callbacks of the configuration come on top of `callbacks`.
-    """
-    chosen = [callback for callback in spec.callbacks.values() if callback is not None]
-    last: list[Callback] = [Predictions(folder.predictions)]
-    plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
-    if not spec.trainer.sharded:
-        plugins.append(TreeFiles())
-    identity, hardware = folder.record.data["identity"], spec.trainer
-    checkpointing = Checkpointing(
-        folder.checkpoints, identity["sha256"], hardware.checkpoint_every, hardware.keep_every, hardware.sharded
-    )
-    interruption = Interruption(signals, checkpointing.save)
-    last += [Reporting(watcher, spec.task.selection, interruption)] if watcher else []
-    last += [checkpointing, interruption]
-    trainer = L.Trainer(
-        default_root_dir=folder.path,
-        accelerator=spec.trainer.accelerator,
-        devices=spec.trainer.devices,
-        num_nodes=spec.trainer.num_nodes,
-        strategy=strategy_of(spec.trainer),
-        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
-        accumulate_grad_batches=spec.trainer.accumulate,
-        gradient_clip_val=spec.trainer.clip_norm,
-        deterministic=spec.trainer.deterministic,
-        log_every_n_steps=spec.trainer.log_every,
-        max_epochs=spec.budget.max_epochs or -1,
-        max_steps=spec.budget.max_steps or -1,
-        val_check_interval=data.validation_interval(),
-        check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, *last],
-        plugins=plugins,
-        logger=loggers,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
@@ -473,10 +342,8 @@ def conclude(record: RunRecord) -> None:
     """Say what came out."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
     for split in ("validation", "test"):
-        for metric in record.data["metrics"]:
-            if metric["split"] == split and metric["name"] == selection["metric"]:
-                scored = (split, metric["name"], metric["value"], metric["scorer"])
-                log.info("%s %s: %.4f (%s)", *scored, extra=VERBATIM)
+        for score in record.scores(split, selection["metric"]):
+            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]
     log.info(
         "parameters: %s trainable of %s (%.2f %%)",

@@ -27,8 +27,8 @@ def restored() -> Iterator[None]:
     These are put back: the states of Python's, NumPy's and torch's random generators; torch's number of threads, its
     deterministic algorithms and cuDNN's flags, default dtype and precision of products; environment variables; the
     filters of warnings; handlers and levels of the loggers; how much transformers says; the longest field of a CSV
-    file. `peftlab.exits.Signals` puts signal handlers back itself, and the working folder never changes. What is
-    imported stays, with the variables that it has read, and so does CUDA, once it has begun.
+    file. `peftlab.terminal.signals.Signals` puts signal handlers back itself, and the working folder never changes.
+    What is imported stays, with the variables that it has read, and so does CUDA, once it has begun.
     """
     with ExitStack() as after, warnings.catch_warnings():
         after.callback(random.setstate, random.getstate())

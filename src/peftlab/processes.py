@@ -23,11 +23,12 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
+from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import RunError
-from peftlab.exits import SIGNALS, Interrupted, Signals
-from peftlab.hardware import TrainerSpec, launcher
+from peftlab.hardware import launcher
 from peftlab.imports import to_be_found_here
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.terminal.signals import SIGNALS, Interrupted, Signals
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ with without_collecting():
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
 
     from peftlab.one_run import run
-    from peftlab.runs import read_config
+    from peftlab.runs.folder import read_config
 
 
 @record  # leaves what went wrong where rank 0 looks for it; what `user_exits` tells does not get as far

@@ -14,7 +14,7 @@ from peftlab.disk import refusal
 from peftlab.errors import DiskError
 from peftlab.masking.mask import mask_settings
 from peftlab.processes import rank
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.scores.scorer import Table
 
 log = logging.getLogger("peftlab")

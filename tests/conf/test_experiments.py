@@ -8,8 +8,8 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
+from peftlab.compose import conf_dir
 from peftlab.config import resolve
-from peftlab.exits import conf_dir
 from peftlab.one_run import run
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))

@@ -14,9 +14,10 @@ import yaml
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from peftlab.config import ALLOWED_PREFIXES, KINDS, RunSpec, resolve, validate
-from peftlab.exits import conf_dir
+from peftlab.compose import conf_dir
+from peftlab.config import KINDS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
+from peftlab.specs import ALLOWED_PREFIXES
 from peftlab.sweep.spec import sweep_spec
 
 CONF = conf_dir()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import peftlab
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 EXAMPLE = conf_dir().parent / "examples" / "own_project"
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -21,20 +21,21 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
+from peftlab.compose import conf_dir
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import target_modules
-from peftlab.one_run import build_tuner, run
+from peftlab.one_run import run
 from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Limits
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.exits import conf_dir
+from peftlab.compose import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 
 STEPS = 40

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from peftlab.backbone import head_of
+from peftlab.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import conf_dir
 from peftlab.methods.adapters import TwoAdapters
 from peftlab.methods.combined import Combined
 from peftlab.methods.insertion import Insertion
@@ -33,7 +33,7 @@ from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
 from peftlab.methods.targets import target_modules
 from peftlab.speed.frozen_weights import store_in_bf16
-from peftlab.tasks.task import Limits
+from peftlab.tasks.limits import Limits
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 METHODS = list(FILES)

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from peftlab.backbone import head_of
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "scheduler").glob("*.yaml"))}
 TOTAL = 100

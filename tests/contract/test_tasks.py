@@ -12,9 +12,9 @@ import torch
 import transformers
 from peft import TaskType
 
+from peftlab.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import DataError
-from peftlab.exits import conf_dir
 from peftlab.tasks.metric import ScorerMetric
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))

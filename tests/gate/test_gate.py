@@ -22,9 +22,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from peftlab.exits import Interrupted
 from peftlab.one_run import run
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.terminal.signals import Interrupted
 
 pytestmark = pytest.mark.slow
 

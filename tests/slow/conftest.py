@@ -73,7 +73,7 @@ import torch
 from safetensors.torch import save_file
 
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
+from peftlab.use.finished import load
 
 
 def logits(folder):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab.finished_run import load
 from peftlab.one_run import run
+from peftlab.use.finished import load
 
 pytestmark = [
     pytest.mark.slow,

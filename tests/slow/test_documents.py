@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 
-from peftlab.exits import conf_dir
-from peftlab.python_api import compose
-from peftlab.record import RunRecord
+from peftlab.compose import compose, conf_dir
+from peftlab.runs.record import RunRecord
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from tests.slow.conftest import logits_here_and_elsewhere
 
 import peftlab
-from peftlab.exits import Interrupted, conf_dir
+from peftlab.compose import conf_dir
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.trail import Trail
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))

@@ -71,7 +71,7 @@ class Spoilt:
 
     @staticmethod
     def evaluate_differs_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-        from peftlab.finished_run import FinishedRun
+        from peftlab.use.finished import FinishedRun
 
         monkeypatch.setattr(
             FinishedRun,
@@ -81,7 +81,7 @@ class Spoilt:
 
     @staticmethod
     def predictions_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-        from peftlab.finished_run import FinishedRun
+        from peftlab.use.finished import FinishedRun
 
         predict = FinishedRun.predict
         monkeypatch.setattr(FinishedRun, "predict", lambda self, texts: predict(self, texts)[:3])
@@ -97,7 +97,7 @@ class Spoilt:
 
     @staticmethod
     def traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("peftlab.finished_run.FinishedRun.evaluate", lambda self, *_, **__: 1 / 0)
+        monkeypatch.setattr("peftlab.use.finished.FinishedRun.evaluate", lambda self, *_, **__: 1 / 0)
 
 
 SCORES = ("macro_f1", "accuracy")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from peftlab.one_run import run
-from peftlab.reproduce import reproduce
+from peftlab.use.reproduce import reproduce
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from peftlab import checkpoints
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.storage import trees
 
 pytestmark = [
     pytest.mark.slow,
@@ -113,7 +114,7 @@ def test_a_folder_that_can_no_longer_be_written_leaves_the_checkpoint_before(tra
     record = RunRecord.load("run").data
     assert (record["status"], record["error"]["type"]) == ("failed", "DiskError")
     newest = checkpoints.newest_whole(Path("run/checkpoints"))
-    assert checkpoints.read(newest)["global_step"] == 1
+    assert trees.read(newest)["global_step"] == 1
     assert train("run_dir=run").returncode == 0
     assert RunRecord.load("run").resumed_at == 1
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from peftlab import backbone
+from peftlab.compose import compose
 from peftlab.config import resolve, validate
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.module import DataModule
 from peftlab.data.splits import SPLITS
-from peftlab.python_api import compose
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,9 @@ def test_the_wheel_holds_the_configuration(tmp_path):
             command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert python("-c", "import peftlab.exits as e; print(e.conf_dir())").strip() == str(installed / "peftlab" / "conf")
+    assert python("-c", "import peftlab.compose as c; print(c.conf_dir())").strip() == str(
+        installed / "peftlab" / "conf"
+    )
     shown = yaml.safe_load(python("-m", "train", "--cfg", "job", "+experiment=ner_lora"))
     assert shown["peft"]["peft_type"] == "LORA"
     assert "ner_lora" in python("-m", "train", "--help")

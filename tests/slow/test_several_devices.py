@@ -20,11 +20,12 @@ from peftlab import checkpoints
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
 from peftlab.one_run import run
 from peftlab.processes import RankError
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.storage import trees
+from peftlab.use.finished import load
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +152,7 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     path = checkpoints.newest_whole(Path("run/checkpoints"), sharded=strategy == "fsdp")
     assert checkpoints.step_of(path) == 2
     if strategy == "ddp":
-        weights = checkpoints.read(path)["state_dict"]
+        weights = trees.read(path)["state_dict"]
         assert sum(weight.numel() for weight in weights.values()) == record["method"]["trainable_parameters"]
     assert gone(int(Path("pids/1").read_text()))
 

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from peftlab import cli, plain_yaml
 from peftlab.one_run import run
-from peftlab.record import RunRecord, identity
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
 
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
 """Enough for LoRA to find some of the entities and miss others."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab.finished_run import load
 from peftlab.sources import cache_root
+from peftlab.use.finished import load
 
 NO_DROPOUT = ["model.dropout=0", "model.attention_dropout=0"]
 TOP = ["1.output.dense", "1.attention.output.dense"]

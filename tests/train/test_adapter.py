@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification
 
-from peftlab import finished_run, one_run
+from peftlab import one_run
 from peftlab.errors import ConfigError, UserError
-from peftlab.finished_run import load
+from peftlab.use import finished as finished_run
+from peftlab.use.finished import load
 
 ONE_STEP = ["budget.max_steps=1", "optimizer.lr=1e-12"]
 LABELS = 7

@@ -14,8 +14,8 @@ from sklearn.metrics import classification_report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from peftlab.errors import DataError
-from peftlab.finished_run import MERGE_TOLERANCE, load
-from peftlab.reproduce import reproduce
+from peftlab.use.finished import MERGE_TOLERANCE, load
+from peftlab.use.reproduce import reproduce
 
 LABELS = ["compare", "hire", "move", "nothing", "report"]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import cli, finished_run
-from peftlab.exits import conf_dir
+from peftlab import cli
+from peftlab.compose import conf_dir
 from peftlab.sweep.board import Board
+from peftlab.use import finished as finished_run
 
 ROOT = conf_dir().parent
 PAGES = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]

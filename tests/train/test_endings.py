@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities import combined_loader
 
 from peftlab import checkpoints
+from peftlab.storage import trees
 
 
 def only_record() -> dict[str, Any]:
@@ -75,7 +76,7 @@ def test_a_signal_ends_the_training_after_a_step(command, users_callbacks, numbe
     assert {"config.yaml", "metrics.csv"} <= {file["path"] for file in record["files"]}
     (folder,) = Path("runs").rglob("checkpoints")
     (last,) = checkpoints.files(folder)
-    kept = checkpoints.read(last)
+    kept = trees.read(last)
     assert (checkpoints.step_of(last), kept["global_step"]) == (1, 1)
     weights = kept["state_dict"].values()
     assert sum(weight.numel() for weight in weights) == record["method"]["trainable_parameters"]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-from peftlab import finished_run
 from peftlab.errors import DataError, SourceError, UserError
-from peftlab.finished_run import MERGE_TOLERANCE, load
 from peftlab.methods.selection import OwnWeights
-from peftlab.record import identity
-from peftlab.runs import read_config
+from peftlab.runs.folder import read_config
+from peftlab.runs.identity import identity
+from peftlab.use import finished as finished_run
+from peftlab.use.finished import MERGE_TOLERANCE, load
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_leaves
 
 from peftlab import one_run, tensor_files
 from peftlab.errors import NonFiniteError, OutOfMemoryError
-from peftlab.exits import Interrupted
-from peftlab.record import RunRecord
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.tasks.ner import Ner
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.tuner import Tuner
+from peftlab.use.check import check
 
 SAME_STEPS = [
     "model.dropout=0",

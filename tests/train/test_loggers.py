@@ -14,9 +14,9 @@ import pytest
 
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.finished_run import load
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.tuner import Tuner
+from peftlab.use.finished import load
 
 SECRETS = [f"Zq{number:02}xVb{number:02}WnT" for number in range(40)]
 """Told apart from any word by their first letters."""

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from peftlab import run_check
-from peftlab.claims import Cause, Findings
 from peftlab.errors import UserError
-from peftlab.record import RunRecord
-from peftlab.reproduce import SPREAD, judge, reproduce
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
+from peftlab.use import check as run_check
+from peftlab.use.check import check
+from peftlab.use.claims import Cause, Findings
+from peftlab.use.reproduce import SPREAD, judge, reproduce
 
 CPU = Cause("environment", "cpu", "one", "other")
 NOTHING, ELSEWHERE = Findings([], []), Findings([CPU], [])

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from peftlab import checkpoints, cli
 from peftlab.errors import DamagedError
-from peftlab.exits import Interrupted
-from peftlab.finished_run import load
-from peftlab.reproduce import reproduce
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.storage import trees
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.keep_best import KeepBest
+from peftlab.use.check import check
+from peftlab.use.finished import load
+from peftlab.use.reproduce import reproduce
 
 SCHEDULED = ["budget.max_steps=20", "model.dropout=0.2", "trainer.checkpoint_every=3", "callbacks=[early_stopping]"]
 """Six steps an epoch, a validation at the end of each."""
@@ -107,8 +108,8 @@ def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interr
 
     def spoilt(folder: Path, *args: Any) -> Path | None:
         newest = checkpoints.files(folder)[0]
-        tree = checkpoints.read(newest)
-        checkpoints.write(tree | {"global_step": 3} if wrong.startswith("the tree") else {"epoch": 0}, newest)
+        tree = trees.read(newest)
+        trees.write(tree | {"global_step": 3} if wrong.startswith("the tree") else {"epoch": 0}, newest)
         return newest_whole(folder, *args)
 
     monkeypatch.setattr(checkpoints, "newest_whole", spoilt)

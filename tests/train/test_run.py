@@ -15,8 +15,8 @@ import yaml
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 from peftlab.data.module import DataModule
-from peftlab.finished_run import load
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
 
 
 def metric(record: RunRecord, split: str, name: str) -> float:

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from peftlab import run_check
-from peftlab.claims import NOT_READABLE, Findings
 from peftlab.errors import UserError
 from peftlab.plain_yaml import dump
-from peftlab.record import RunRecord, identity, run_id_of
-from peftlab.reproduce import judge
-from peftlab.run_check import check
-from peftlab.run_folder import RunFolder
-from peftlab.runs import read_config
+from peftlab.runs.folder import RunFolder, read_config
+from peftlab.runs.identity import identity, run_id_of
+from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
+from peftlab.use import check as run_check
+from peftlab.use.check import check
+from peftlab.use.claims import NOT_READABLE, Findings
+from peftlab.use.reproduce import judge
 
 Record = dict[str, Any]
 

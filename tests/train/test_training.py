@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from peftlab.errors import ConfigError, NonFiniteError
-from peftlab.finished_run import load
 from peftlab.methods.library import LibraryMethod
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
 
 SHORT = "budget.max_steps=12"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import one_run, plain_yaml, run_check
+from peftlab import one_run, plain_yaml
 from peftlab.errors import ConfigError, UserError
-from peftlab.finished_run import load
-from peftlab.record import RunRecord
-from peftlab.reproduce import reproduce
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.use import check as run_check
+from peftlab.use.finished import load
+from peftlab.use.reproduce import reproduce
 
 
 @pytest.fixture

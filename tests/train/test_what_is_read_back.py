@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import ConfigError
-from peftlab.finished_run import load
 from peftlab.masking.mask import mask, mask_settings
-from peftlab.record import RunRecord
-from peftlab.run_folder import RunFolder
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
+from peftlab.use.finished import load
 
 LABELS = ["billing: refund", "password: change", "password: reset", "postgres-and-others"]
 

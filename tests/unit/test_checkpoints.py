@@ -16,20 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from peftlab.checkpoints import (
-    belongs,
-    beside,
-    damage_of,
-    files,
-    newest_whole,
-    path_of,
-    prune,
-    put_in_place,
-    read,
-    step_of,
-    write,
-)
+from peftlab.checkpoints import belongs, beside, damage_of, files, newest_whole, path_of, prune, put_in_place, step_of
 from peftlab.errors import ConfigError
+from peftlab.storage.trees import read, write
+from peftlab.training.checkpointing import fault_of
 
 
 def through_a_file(tree: Any, tmp_path: Path) -> Any:
@@ -328,7 +318,7 @@ def test_a_wrong_tree_under_a_right_digest_is_named_and_passed_over(folder, capl
     with_digest(newest, structure)
     assert damage_of(newest) is None
     logging.getLogger("peftlab").propagate = True
-    assert newest_whole(folder) == path_of(folder, 10)
+    assert newest_whole(folder, unfit=fault_of) == path_of(folder, 10)
     assert f"{newest} is damaged and passed over: it holds no checkpoint (" in caplog.text
     assert told in caplog.text
 

@@ -16,12 +16,14 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
 import peftlab.training
-from peftlab.config import ALLOWED_PREFIXES, build, resolve, validate
+from peftlab.compose import conf_dir
+from peftlab.config import build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir, user_exits
+from peftlab.exits import user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
-from peftlab.record import deciding_part
+from peftlab.runs.identity import deciding_part
+from peftlab.specs import ALLOWED_PREFIXES
 
 OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
 
@@ -491,7 +493,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from peftlab.methods.method import Method
-from peftlab.record import deciding_part
+from peftlab.runs.identity import deciding_part
 
 (Path(__file__).parent / "imported").touch()
 

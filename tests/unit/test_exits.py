@@ -12,9 +12,11 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
+from peftlab.compose import conf_dir, config_groups
 from peftlab.errors import ConfigError
-from peftlab.exits import Interrupted, Signals, conf_dir, config_groups, user_exits
+from peftlab.exits import user_exits
 from peftlab.masking import mask as masking
+from peftlab.terminal.signals import Interrupted
 
 # --- mistakes on the command line ------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ def test_nothing_heavy_is_imported_to_answer(arguments):
     assert ended.stdout.splitlines()[-1] == "heavy: []"
 
 
-# --- signals and exit codes ------------------------------------------------------------------------------------------
+# --- exit codes ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,29 +205,3 @@ def test_a_name_that_the_system_refuses_is_the_users_mistake(tmp_path, capsys):
         assert len(said) < 200
     with pytest.raises(FileNotFoundError), user_exits():
         (tmp_path / "nothing").open()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
-class TestSignals:
-    def test_a_signal_interrupts_at_once(self, number, code):
-        before = signal.getsignal(number)
-        with pytest.raises(Interrupted) as error, Signals():
-            os.kill(os.getpid(), number)
-        assert error.value.exit_code == code
-        assert signal.getsignal(number) == before
-
-    def test_a_signal_can_be_held_back(self, number, code):
-        with Signals() as signals:
-            signals.hold = True
-            signals.raise_pending()  # nothing has come yet
-            os.kill(os.getpid(), number)
-            with pytest.raises(Interrupted) as error:
-                signals.raise_pending()
-        assert error.value.exit_code == code
-
-    def test_a_second_signal_is_not_held_back(self, number, code):
-        with Signals() as signals:
-            signals.hold = True
-            os.kill(os.getpid(), number)
-            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -7,9 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from peftlab import hardware
+from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.hardware import (
-    TrainerSpec,
     cpu_is_faster_in_bf16,
     describe_hardware,
     fit_to_this_machine,

@@ -11,11 +11,11 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from peftlab.compose import compose as compose_in_python
+from peftlab.compose import conf_dir, search_path
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir, search_path
 from peftlab.hydra_gate import composing_only, plain_values
 from peftlab.own_hydra import own_hydra
-from peftlab.python_api import compose as compose_in_python
 
 EVIL = {"_target_": "sympy.sympify", "_args_": ["1"]}
 

@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from peftlab import cli, method_table
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 
 PAGE = conf_dir().parent / "docs" / "methods.md"
 

@@ -21,10 +21,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import peftlab
+from peftlab.compose import compose, composed_keys
 from peftlab.errors import ConfigError
-from peftlab.exits import composed_keys
-from peftlab.python_api import compose
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 
 def of_the_process():

@@ -27,7 +27,8 @@ from mlflow.utils.validation import (
 from peftlab.console import VERBATIM
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.record import RunRecord, sha256_of
+from peftlab.runs.identity import sha256_of
+from peftlab.runs.record import RunRecord
 
 log = logging.getLogger("peftlab")
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorboard  # noqa: F401  # Lightning would miss it only once the run has begun
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 
 class TensorBoard(TensorBoardLogger):

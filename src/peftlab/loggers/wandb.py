@@ -37,7 +37,7 @@ from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 log = logging.getLogger("peftlab")
 
@@ -152,7 +152,7 @@ class Wandb(Logger):
             "name": self.labels["name"] or _run_name(record),
             "config": {"record": about},
         }
-        tracked = [event["id"] for event in record.data["history"] if event.get("logger") == "wandb"]
+        tracked = [event["id"] for event in record.events("tracking", "tracked") if event["logger"] == "wandb"]
         if tracked:
             labels |= {"id": tracked[0], "resume": "allow"}
         else:  # known to the record from the beginning, so that a run that is killed goes on with it, too

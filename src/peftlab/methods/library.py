@@ -30,7 +30,7 @@ from peftlab.methods.method import (
     is_of_head,
 )
 from peftlab.methods.targets import Layers, check_layers, target_modules
-from peftlab.record import leaves
+from peftlab.runs.identity import leaves
 from peftlab.tensor_files import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")

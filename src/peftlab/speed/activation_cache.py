@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from peftlab.atomic_files import replacing
 from peftlab.data.module import DataModule
+from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
-from peftlab.hardware import AUTOCAST, TrainerSpec
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
 from peftlab.tasks.task import Batch

@@ -24,10 +24,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from peftlab.compose import typed_overrides
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.exits import SIGNALS, Interrupted, typed_overrides
 from peftlab.locks import is_locked
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
 from peftlab.sweep.controller import TICK_SECONDS
@@ -36,6 +36,7 @@ from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
 from peftlab.sweep.spec import SweepSpec
 from peftlab.sweep.trials import Trials, fill_in, progress
 from peftlab.sweep.worker import PATIENCE, Order
+from peftlab.terminal.signals import SIGNALS, Interrupted
 
 log = logging.getLogger("peftlab")
 

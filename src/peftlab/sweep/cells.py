@@ -12,8 +12,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from peftlab.compose import explain_composition, is_no_option
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import explain_composition, is_no_option
 from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.sweep.ledger import Cell

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 
-from peftlab.exits import Signals
 from peftlab.sweep.board import Trial
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Evaluation
@@ -17,6 +16,7 @@ from peftlab.sweep.processes import TrialProcess, wait_for
 from peftlab.sweep.slots import Slot
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Order
+from peftlab.terminal.signals import Signals
 
 log = logging.getLogger("peftlab")
 

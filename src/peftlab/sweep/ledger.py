@@ -12,8 +12,10 @@ from typing import Any, Literal, Self
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.locks import is_locked, lock
-from peftlab.record import FILE_NAME, RunRecord, code_state, run_id_of
-from peftlab.runs import readable_records
+from peftlab.runs.environment import code_state
+from peftlab.runs.find import readable_records
+from peftlab.runs.identity import run_id_of
+from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"
@@ -123,18 +125,18 @@ def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
     status: Literal["completed", "failed", "pruned"] = "failed"
     if data["status"] == "pruned" or (data["status"] == "completed" and all(map(math.isfinite, values))):
         status = data["status"]
-    steps = data["cost"]["steps"] or max((event["step"] for event in data["history"] if "step" in event), default=0)
+    steps = data["cost"]["steps"] or max((event["step"] for event in record.events() if "step" in event), default=0)
     return Outcome(
-        status, values if status != "failed" else (), evaluations(data), steps, data["cost"]["wall_seconds"] or 0.0
+        status, values if status != "failed" else (), evaluations(record), steps, data["cost"]["wall_seconds"] or 0.0
     )
 
 
-def evaluations(data: Mapping[str, Any]) -> tuple[Evaluation, ...]:
+def evaluations(record: RunRecord) -> tuple[Evaluation, ...]:
     """Return the validations within the training that a record tells of; one that was repeated counts once."""
     found = {
-        event["step"]: Evaluation(event["step"] / event["of"], _number(event.get(data["selection"]["metric"])))
-        for event in data["history"]
-        if event["event"] == "validated" and event.get("of")
+        event["step"]: Evaluation(event["step"] / event["of"], _number(event.get(record.data["selection"]["metric"])))
+        for event in record.events("validated")
+        if event.get("of")
     }
     return tuple(found[step] for step in sorted(found))
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from peftlab.runs.record import RunRecord
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -101,6 +103,6 @@ class Plan(ABC):
         """Return whether this plan might propose it."""
         return self.labels_of(proposal) is not None
 
-    def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def results(self, records: Iterable[RunRecord]) -> list[dict[str, Any]]:
         """Return what has been found, one row of a table each, from the records of all trials."""
         return []

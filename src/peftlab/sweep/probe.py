@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from peftlab.hardware import AUTOCAST
-from peftlab.one_run import build, prepare, store_and_compile
+from peftlab.assembly import store_and_compile
+from peftlab.devices.spec import AUTOCAST
+from peftlab.one_run import build, prepare
 from peftlab.tasks.task import Batch
 
 START_SECONDS = 2.0

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import ConfigError
-from peftlab.exits import SIGNALS
 from peftlab.masking.streams import wait_until_written
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
+from peftlab.terminal.signals import SIGNALS
 
 
 def fork_server() -> ForkServerContext:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftlab.errors import ConfigError
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
 from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
@@ -168,10 +169,10 @@ class EqualBudgetPlan(Plan):
         final = self._final(proposal)
         return None if final is None else final.labels
 
-    def results(self, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def results(self, records: Iterable[RunRecord]) -> list[dict[str, Any]]:
         """See `Plan.results`: one row a method, see `result_table`."""
-        there = [record for record in records if record["status"] == "completed"]
-        first = next((record["selection"]["metric"] for record in there), None)
+        there = [record for record in records if record.data["status"] == "completed"]
+        first = next((record.data["selection"]["metric"] for record in there), None)
         return result_table([self._finding(method, there) for method in self.searches], first)
 
     def _finals_of(self, method: str) -> list[Proposal]:
@@ -196,7 +197,7 @@ class EqualBudgetPlan(Plan):
                 return Proposal((*search.space.overrides_of(parsed[0]), seed), _labels("final", method))
         return None
 
-    def _finding(self, method: str, records: Sequence[Mapping[str, Any]]) -> Finding:
+    def _finding(self, method: str, records: Sequence[RunRecord]) -> Finding:
         search, finals = self.searches[method], self._finals_of(method)
         best = search.best
         done = [outcome for final in finals if (outcome := self._told.get(final)) is not None]
@@ -206,15 +207,15 @@ class EqualBudgetPlan(Plan):
         scores = [_tested(record) for record in found if record is not None]
         return Finding(method, choice, about, scores, _note(search, done, finals))
 
-    def _record_of(self, final: Proposal, records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    def _record_of(self, final: Proposal, records: Sequence[RunRecord]) -> RunRecord | None:
         outcome = self._told.get(final)
         if outcome is None or outcome.status != "completed":
             return None
         key = next(iter(self._objectives))
         for record in records:
-            given = set(record["overrides"])
+            given = set(record.data["overrides"])
             same = given.issuperset(final.overrides) and UNTESTED not in given
-            if same and value_at(record, key) == outcome.values[0]:
+            if same and value_at(record.data, key) == outcome.values[0]:
                 return record
         return None
 
@@ -304,8 +305,8 @@ def _value(point: Point) -> float | None:
     return next(reversed(point.trials[0].evaluations.values()), None)
 
 
-def _tested(record: Mapping[str, Any]) -> dict[str, float]:
-    return {one["name"]: _number(one["value"]) for one in record["metrics"] if one["split"] == "test"}
+def _tested(record: RunRecord) -> dict[str, float]:
+    return {score["name"]: _number(score["value"]) for score in record.scores("test")}
 
 
 def _number(value: Any) -> float:

@@ -18,11 +18,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.compare import differences
 from peftlab.console import VERBATIM, clock, start_logging
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.exits import Signals
 from peftlab.names import check_folder, shortened, utf8_bytes
+from peftlab.runs.compare import differences
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
@@ -39,6 +38,7 @@ from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Estimate, Machine, summarise
+from peftlab.terminal.signals import Signals
 
 log = logging.getLogger("peftlab")
 
@@ -167,7 +167,7 @@ def _run(
             return board
         signals.hold = bool(slots)  # another one waits within a library, which has to be left at once
         trials.run()
-        board.results = plan.results(record.data for record in books.records())
+        board.results = plan.results(books.records())
         board.end()
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)
@@ -326,7 +326,7 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
         if record.data["status"] in ("completed", "pruned") and not repeated:
             past.append((cell.proposal, trials.keep(cell, record)))
         else:
-            unfinished.append((cell.proposal, () if repeated else evaluations(record.data)))
+            unfinished.append((cell.proposal, () if repeated else evaluations(record)))
     trials.plan.recall(past, unfinished)
 
 

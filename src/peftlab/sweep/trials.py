@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from peftlab.errors import DiskError, UserError
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import SWEEP, TRIALS, Board, Trial
 from peftlab.sweep.cells import Cells
 from peftlab.sweep.ledger import Cell, Ledger, outcome
@@ -180,15 +180,13 @@ class Trials(ABC):
 
 def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
     """Write into the row of a trial what its record says."""
-    data = record.data
     row.state, row.values, row.error = found.status, list(found.values), None
     row.seconds = found.seconds
     progress(row, record, found)
-    tested = [m for m in data["metrics"] if m["split"] == "test" and m["name"] == data["selection"]["metric"]]
-    row.test = tested[0]["value"] if tested else None
+    row.test = record.score("test", record.data["selection"]["metric"])
 
 
 def progress(row: Trial, record: RunRecord, found: Outcome) -> None:
     """Write into the row of a trial how far its record says that it has come."""
     row.score, row.step = record.data["selection"]["value"], found.steps
-    row.steps = next((event["of"] for event in reversed(record.data["history"]) if "of" in event), row.steps)
+    row.steps = next((event["of"] for event in reversed(record.events()) if "of" in event), row.steps)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
-from peftlab.exits import Pruned, Signals, user_exits
+from peftlab.exits import user_exits
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
+from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
     from peftlab.one_run import Prepared, Sources
@@ -133,7 +134,7 @@ def summarise(
     """
     _begin(environment, output)
     from peftlab.loggers.wandb import Wandb
-    from peftlab.run_folder import Unwritten
+    from peftlab.runs.start import Unwritten
 
     started = {"run_id": "sweep", "name": document["name"], "command": document["command"], "overrides": []}
     record = Unwritten.start(folder, identity={}, **started)
@@ -188,7 +189,7 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.record import canonical_json
+        from peftlab.runs.identity import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}

@@ -15,8 +15,9 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Limits, Task, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10

@@ -18,9 +18,10 @@ from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Limits, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 

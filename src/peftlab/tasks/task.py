@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
 
 log = logging.getLogger("peftlab")
@@ -63,15 +64,6 @@ class Encoded:
     def rows(self) -> np.ndarray:
         """Rows of each example, shape (examples,): several, where a long one is split."""
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
-
-
-class Limits(NamedTuple):
-    """How long a row is, and what becomes of an example that is longer."""
-
-    max_tokens: int
-    """The most tokens a row has, special tokens included."""
-    long: Literal["split", "truncate"]
-    """Whether a longer example becomes several rows, or loses its end."""
 
 
 def check_size(characters: int, place: str = "") -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lightning as L
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import CheckpointIO
+from safetensors import SafetensorError
 from torch import Tensor
 
-from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place
+from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
 from peftlab.processes import gathered, over_ranks
+from peftlab.storage import trees
 
 SECONDS = 30.0
 """Between two checkpoints, where nothing else is asked for."""
@@ -164,6 +168,20 @@ _FORM: dict[str, Any] = {
 """What a checkpoint holds at least, with the type of each value."""
 
 
+def fault_of(path: Path, unfit: Callable[[Any, int], str | None] | None = None) -> str | None:
+    """Return why a run cannot go on from the checkpoint in the file `path`; None where nothing is seen.
+
+    Args:
+        path: of the file.
+        unfit: says that of the tree in it, and of the optimiser steps that its name tells, see `unfit`.
+    """
+    try:
+        tree = trees.read(path)
+        return None if unfit is None else unfit(tree, step_of(path) or 0)
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return f"it holds no checkpoint ({type(error).__name__}: {error})"
+
+
 def unfit(tree: Any, step: int, run: str, weights: Mapping[str, Tensor]) -> str | None:
     """Return why a run cannot go on from a checkpoint; None where nothing is seen.
 
@@ -232,3 +250,26 @@ def _set_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+class TreeFiles(CheckpointIO):
+    """Has Lightning keep checkpoints as `peftlab.storage.trees`. Only rank 0 reads, and tells the others."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint; Lightning asks rank 0 only."""
+        trees.write(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Return the checkpoint in `path`, in every rank."""
+        several = dist.is_initialized() and dist.get_world_size() > 1
+        found = [trees.read(Path(path)) if not several or dist.get_rank() == 0 else None]
+        if several:
+            dist.broadcast_object_list(found)
+        assert found[0] is not None
+        return found[0]
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint."""
+        remove(Path(path))

@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.exits import Pruned, Signals
 from peftlab.processes import over_ranks
+from peftlab.terminal.signals import Pruned, Signals
 
 
 class Interruption(Callback):

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from peftlab.entries import own_folder
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.tensor_files import save

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.micro_batches import MicroBatches
 from peftlab.processes import gathered, rank
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 
 
 class Memory(Callback):
@@ -42,7 +42,7 @@ class Memory(Callback):
         """Have rank 0 note what the others have noted."""
         if trainer.world_size == 1:
             return
-        noted = [event for event in self.record.data["history"] if event["event"] == "out of memory" and rank() > 0]
+        noted = self.record.events("out of memory") if rank() > 0 else []
         for event in gathered([event | {"rank": rank()} for event in noted[self._told :]]):
             self.record.data["history"].append(event)
         self._told = len(noted)

@@ -15,9 +15,10 @@ from transformers import AutoTokenizer
 from peftlab.data import encoded_cache
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.sources import cache_root
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import Ner
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Encoded, Limits
+from peftlab.tasks.task import Encoded
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.unicode_text import Door

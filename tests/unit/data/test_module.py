@@ -13,7 +13,8 @@ from peftlab.data.batching import Division
 from peftlab.data.columns import Columns
 from peftlab.data.delimited import Delimited
 from peftlab.data.json_lines import JsonLines
-from peftlab.data.module import BudgetSpec, DataModule, DataSpec
+from peftlab.data.module import DataModule
+from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import Splits
 from peftlab.errors import ConfigError, DataError, SourceError
 from peftlab.sources import FilesSource, cache_root

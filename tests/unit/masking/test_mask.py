@@ -15,7 +15,7 @@ import pytest
 
 from peftlab.masking import mask as masking
 from peftlab.masking.mask import mask, mask_settings, masked_in, remember
-from peftlab.record import identity
+from peftlab.runs.identity import identity
 
 HEX = "0123456789abcdef" * 4
 SECRET_TEXTS = [

@@ -9,9 +9,9 @@ import yaml
 from safetensors.torch import load_file
 
 from peftlab.backbone import head_of
+from peftlab.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import conf_dir
 from peftlab.methods.combined import Combined
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext, is_of_head

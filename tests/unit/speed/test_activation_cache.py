@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from peftlab.assembly import build_tuner
 from peftlab.config import resolve, validate
 from peftlab.data.module import DataModule
-from peftlab.one_run import build_tuner
 from peftlab.speed import activation_cache
 from peftlab.speed.activation_cache import ActivationCache, choose_border, folder, make_room
 from peftlab.speed.border import STATES, watching

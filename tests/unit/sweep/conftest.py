@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import Board
 from peftlab.sweep.ledger import SELECTION, Cell
 from peftlab.sweep.plan import Proposal

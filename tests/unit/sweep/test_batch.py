@@ -13,7 +13,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, RunError
-from peftlab.exits import Interrupted
 from peftlab.sweep import batch as batches
 from peftlab.sweep.batch import INTERRUPTED, Batch, Passing, check_plan, way
 from peftlab.sweep.board import read
@@ -21,6 +20,7 @@ from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger
 from peftlab.sweep.plan import Proposal
 from peftlab.sweep.spec import PruningSpec, SweepBudgetSpec, SweepSpec
+from peftlab.terminal.signals import Interrupted
 
 GRID = [Proposal((f"lr={n}",)) for n in (1, 2, 3)]
 

@@ -11,13 +11,13 @@ import pytest
 from tests.unit.sweep.conftest import Cells, begin, cell, end
 
 from peftlab.errors import ConfigError, DiskError
-from peftlab.exits import Signals
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Ledger
 from peftlab.sweep.plan import Evaluation, Proposal
 from peftlab.sweep.slots import Slot
+from peftlab.terminal.signals import Signals
 
 SLOTS = [Slot((), 1, 0.5), Slot((), 1, 0.5)]
 GRID = [Proposal((f"lr={n}",)) for n in (1, 2, 3)]

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.sweep.conftest import begin, cell, end
 
 from peftlab.errors import UserError
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.ledger import SELECTION, Ledger, outcome, value_at
 from peftlab.sweep.plan import Evaluation
 

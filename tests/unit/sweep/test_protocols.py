@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 import statistics
+from pathlib import Path
 
 import pytest
 
 from peftlab.errors import ConfigError
+from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 from peftlab.sweep.protocols import Finding, interval, make_plan, result_table
@@ -64,12 +66,13 @@ def of(outcomes, method, phase):
 
 def record_of(proposal, outcome, **scores):
     metrics = [{"name": name, "split": "test", "value": value} for name, value in scores.items()]
-    return {
+    data = {
         "status": outcome.status,
         "overrides": ["+experiment=ner_lora", *proposal.overrides],
         "selection": {"metric": "entity_f1", "value": outcome.values[0]},
         "metrics": [*metrics, {"name": "entity_f1", "split": "validation", "value": 9.0}],
     }
+    return RunRecord(Path(), data)
 
 
 class TestMakePlan:

@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from peftlab.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.exits import conf_dir
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 
 OPTIONS = sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml"))

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.class_weights import balanced, settled
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import IGNORED, Limits
+from peftlab.tasks.task import IGNORED
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 

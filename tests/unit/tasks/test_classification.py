@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import IGNORED, Limits, Selection
+from peftlab.tasks.task import IGNORED, Selection
 from peftlab.tasks.texts import Text
 
 EXAMPLES = [

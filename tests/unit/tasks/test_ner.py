@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import IGNORED, Ner
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Limits, Selection
+from peftlab.tasks.task import Selection
 from peftlab.tasks.words import Sentence
 
 GAP = "\u200b"

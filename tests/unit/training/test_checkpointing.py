@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from peftlab import checkpoints
-from peftlab.checkpoints import TreeFiles
+from peftlab.storage import trees
 from peftlab.training import checkpointing
-from peftlab.training.checkpointing import Checkpointing, unfit
+from peftlab.training.checkpointing import Checkpointing, TreeFiles, unfit
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def steps(tmp_path, train, clock, monkeypatch):
     def run(count, seconds=0.0, **options):
         made = []
         callback = Checkpointing(tmp_path, "3f9c", **options)
-        write = checkpoints.write
+        write = trees.write
 
         def slowly(tree, path):
             clock.now += seconds
             made.append(checkpoints.step_of(path))
             write(tree, path)
 
-        monkeypatch.setattr(checkpoints, "write", slowly)
+        monkeypatch.setattr(trees, "write", slowly)
         train(callback, *[2] * count, epochs=1, validation=(), plugins=[TreeFiles()])
         return made
 
@@ -58,7 +58,7 @@ def test_random_numbers_go_on(tmp_path, train, clock):
 
     drawn = []
     train(Checkpointing(tmp_path, "3f9c", every=2), *[2] * 5, epochs=1, module=Draw(clock), plugins=[TreeFiles()])
-    kept = checkpoints.read(checkpoints.path_of(tmp_path, 4))
+    kept = trees.read(checkpoints.path_of(tmp_path, 4))
     torch.set_rng_state(kept["generators"][0]["torch"])
     assert float(torch.rand(())) == drawn[4]
 

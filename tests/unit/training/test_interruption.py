@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.exits import Interrupted, Pruned, Signals
+from peftlab.terminal.signals import Interrupted, Pruned, Signals
 from peftlab.training.interruption import Interruption
 
 TRAINER = SimpleNamespace(world_size=1, accumulate_grad_batches=2, state=SimpleNamespace(fn="fit"))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Head
 from peftlab.optimization import OptimizerSpec
-from peftlab.record import RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.schedules import Constant
 from peftlab.sources import file_sha256
 from peftlab.tasks.task import Selection

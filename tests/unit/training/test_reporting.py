@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.exits import Signals
 from peftlab.tasks.task import Selection
+from peftlab.terminal.signals import Signals
 from peftlab.training import reporting
 from peftlab.training.interruption import Interruption
 from peftlab.training.reporting import Reporting

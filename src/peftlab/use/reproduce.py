@@ -24,23 +24,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peftlab import runs
 from peftlab.atomic_files import replacing
-from peftlab.claims import NOT_READABLE, Cause, Findings, Kind
-from peftlab.compare import differences
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
 from peftlab.methods.method import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.process_state import restored
-from peftlab.record import FILE_NAME as RECORD
-from peftlab.record import RunRecord, claim_folder, deciding_part, sha256_of
-from peftlab.run_check import NOT_COMPARABLE, SURROUNDINGS, check, here
-from peftlab.run_folder import RunFolder
-from peftlab.runs import VERDICTS, read_predictions
+from peftlab.runs.compare import differences
+from peftlab.runs.find import find
+from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
+from peftlab.runs.identity import deciding_part, sha256_of
+from peftlab.runs.record import FILE_NAME as RECORD
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import claim_folder
 from peftlab.sources import file_sha256
 from peftlab.training import trail
 from peftlab.training.trail import Fork
+from peftlab.use.check import NOT_COMPARABLE, SURROUNDINGS, check, here
+from peftlab.use.claims import NOT_READABLE, Cause, Findings, Kind
 
 log = logging.getLogger("peftlab")
 
@@ -163,8 +164,8 @@ def reproduce(
     Raises:
         UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
     """
-    folder = RunFolder(RunRecord.load(runs.find(name)), allow=allow)
-    folder.check_usable(runs.read_config(folder.path))
+    folder = RunFolder(RunRecord.load(find(name)), allow=allow)
+    folder.check_usable(read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")
     findings = check(folder)
@@ -282,10 +283,10 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
         agree = _same_answers if name in _PREDICTIONS else _same_points if name == _TRAIL else _never
         if not agree(file, again.folder / name):
             yield Cause("result", name, then, now.get(name))
-    scores = [{f"{m['split']} {m['name']}": m["value"] for m in record["metrics"]} for record in (one, other)]
+    scores = [{f"{m['split']} {m['name']}": m["value"] for m in record.scores()} for record in (folder.record, again)]
     for key, (then, value) in differences(*scores).items():
         yield Cause("result", key, then, value)
-    for key, (then, value) in differences(_facts(one), _facts(other)).items():
+    for key, (then, value) in differences(_facts(folder.record), _facts(again)).items():
         if then is not None:  # what only a later version records contradicts nothing
             yield Cause("result", f"record.json: {key}", then, value)
 
@@ -319,25 +320,18 @@ def _never(recorded: Path, again: Path) -> bool:
 def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     """Yield the batches that one of the two has computed in pieces: how much memory is there belongs to the machine."""
     then, now = (
-        sorted(
-            f"{event['stage']}, {event['positions']} positions"
-            for event in record["history"]
-            if event["event"] == "out of memory"
-        )
-        for record in (folder.record.data, again.data)
+        sorted(f"{event['stage']}, {event['positions']} positions" for event in record.events("out of memory"))
+        for record in (folder.record, again)
     )
     if then != now:
         yield Cause("environment", "batches too large for memory", _listed(then) or None, _listed(now) or None)
 
 
-def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(run: RunRecord) -> dict[str, Any]:
     """Return what else of a record follows from the training."""
+    record = run.data
     data = {key: value for key, value in record["data"].items() if key not in ("origin", "licence")}
-    validated = {
-        str(event["step"]): event.get(record["selection"]["metric"])
-        for event in record["history"]
-        if event["event"] == "validated"
-    }
+    validated = {str(event["step"]): event.get(record["selection"]["metric"]) for event in run.events("validated")}
     cost = {key: record["cost"][key] for key in ("steps", "epochs")}
     sections = {key: record[key] for key in ("method", "selection")}
     return {"data": data, "cost": cost, "history.validated": validated, **sections}
@@ -345,7 +339,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scores(folder: RunFolder, again: RunRecord, spread: float | None) -> tuple[list[Score], str]:
     name = folder.record.data["selection"]["metric"]
-    recorded, repeated = _selecting(folder.record.data, name), _selecting(again.data, name)
+    recorded, repeated = _selecting(folder.record, name), _selecting(again, name)
     if spread is not None:
         ranges, allowed_from = dict.fromkeys(recorded, spread), "as given"
     else:
@@ -354,8 +348,8 @@ def _scores(folder: RunFolder, again: RunRecord, spread: float | None) -> tuple[
     return scores, allowed_from
 
 
-def _selecting(record: Mapping[str, Any], name: str) -> dict[str, float]:
-    return {score["split"]: score["value"] for score in record["metrics"] if score["name"] == name}
+def _selecting(record: RunRecord, name: str) -> dict[str, float]:
+    return {score["split"]: score["value"] for score in record.scores(name=name)}
 
 
 def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str, float], str]:
@@ -365,7 +359,7 @@ def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str,
     for file in sorted(folder.path.absolute().parent.glob(f"*/{RECORD}")):
         try:
             beside = RunFolder(RunRecord.load(file), allow=folder.allow)
-            scores = _selecting(beside.record.data, name)
+            scores = _selecting(beside.record, name)
             like_it = beside.record.data["status"] == "completed" and scores.keys() == recorded.keys()
             if like_it and _but_seed(beside) == _but_seed(folder):
                 found[beside.read_config()["seed"]] = scores

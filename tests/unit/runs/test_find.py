@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.record import RunRecord
-from peftlab.runs import find, runs_below
+from peftlab.runs.find import find, runs_below
+from peftlab.runs.record import RunRecord
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from peftlab.compare import differences, kept_packages, package_differences
 from peftlab.errors import UserError
+from peftlab.runs.compare import differences, kept_packages, package_differences
 
 
 def test_only_what_differs_by_its_dotted_key():

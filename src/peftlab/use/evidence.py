@@ -16,19 +16,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone, checkpoints
+from peftlab.assembly import adopt, build_tuner, store_and_compile
 from peftlab.atomic_files import is_torn
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
+from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
-from peftlab.hardware import AUTOCAST, TrainerSpec, nondeterministic_parts
+from peftlab.hardware import nondeterministic_parts
 from peftlab.masking.mask import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
-from peftlab.one_run import adopt, build_tuner, seed_everything, store_and_compile
+from peftlab.one_run import seed_everything
 from peftlab.process_state import restored
-from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES, read_predictions
+from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.sources import file_sha256
 from peftlab.tensor_files import load_into
 from peftlab.training import trail

@@ -1,30 +1,23 @@
-"""Finding runs: by folder or by the start of an id, or all as a table; what lies beside the record. No torch."""
+"""Finding runs: by folder or by the start of an id, or all as a table. No torch."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from peftlab import plain_yaml
-from peftlab.entries import check_readable, inside
-from peftlab.errors import ConfigError, UserError, did_you_mean
-from peftlab.record import FILE_NAME, RunRecord
+from peftlab.entries import check_readable
+from peftlab.errors import UserError, did_you_mean
+from peftlab.runs.record import FILE_NAME, RunRecord
 
 log = logging.getLogger("peftlab")
 
 ROOTS = (Path("runs"), Path("sweeps"))
 """The folders that runs are made in: ``<root>/<name>/<start of the id>``."""
 
-CONFIG, PACKAGES = "config.yaml", "packages.txt"
-"""What lies beside the record: the resolved configuration, and the installed packages, one a line."""
-
 _TOLD: set[Path] = set()
 """Folders whose records cannot be read: told once, not whenever somebody looks."""
-VERDICTS = "reproduction.json"
-"""Beside the record, too: a list of verdicts of `peftlab reproduce`, the newest last."""
 
 _SHOWN = 8
 """How many runs a message lists."""
@@ -92,47 +85,15 @@ def readable_records(folders: Iterable[Path]) -> Iterator[RunRecord]:
                     log.warning("passed over: %s", error)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the resolved configuration of the run in `folder`.
-
-    Raises:
-        ConfigError: there is none, or it cannot be read.
-    """
-    file = folder / CONFIG
-    if not file.is_file():
-        raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
-    with plain_yaml.reading(file):
-        config = plain_yaml.load(inside(folder, file).read_text(encoding="utf-8"))
-    if not isinstance(config, dict):
-        raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
-    return {str(key): value for key, value in config.items()}
-
-
-def read_predictions(file: Path) -> list[dict[str, Any]]:
-    """Return the predictions in a file of a run, one a line; texts may hold other characters that end lines.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or a line is no JSON object.
-    """
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    except RecursionError:
-        raise ValueError(f"{file.name} is nested too deeply") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file.name} holds a line that is no JSON object")
-    return rows
-
-
 def _row(folder: Path) -> dict[str, Any]:
     where = {"folder": str(folder), "id": folder.name if folder.parent.parent in ROOTS else str(folder)}
     try:
-        record = RunRecord.load(folder).data
-        metric = record["selection"]["metric"]
-        scores = {score["split"]: score["value"] for score in record["metrics"] if score["name"] == metric}
+        run = RunRecord.load(folder)
+        record, metric = run.data, run.data["selection"]["metric"]
         return where | {
             **{key: record[key] for key in ("name", "status")},
             "metric": metric,
-            **{split: scores.get(split) for split in ("validation", "test")},
+            **{split: run.score(split, metric) for split in ("validation", "test")},
             "trainable_parameters": record["method"]["trainable_parameters"],
             "wall_seconds": record["cost"]["wall_seconds"],
             "started_at": record["started_at"],

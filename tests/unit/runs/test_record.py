@@ -18,9 +18,13 @@ from typing import Any
 
 import pytest
 
-from peftlab import record
 from peftlab.errors import ConfigError, UserError
-from peftlab.record import NOT_RESULT, RunRecord, claim_folder, code_state, deciding_part, identity
+from peftlab.runs import environment, record
+from peftlab.runs import identity as identities
+from peftlab.runs.environment import code_state
+from peftlab.runs.identity import NOT_RESULT, deciding_part, identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import claim_folder
 
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
@@ -109,16 +113,16 @@ def start(folder: Path, **sections: Any) -> RunRecord:
 
 class TestCanonicalJson:
     def test_one_text_for_equal_values(self) -> None:
-        assert record.canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
-        assert record.canonical_json(0.1 + 0.2) == "0.30000000000000004"
+        assert identities.canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
+        assert identities.canonical_json(0.1 + 0.2) == "0.30000000000000004"
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_refuses_what_json_lacks(self, value: float) -> None:
         with pytest.raises(ValueError):
-            record.canonical_json({"a": [value]})
+            identities.canonical_json({"a": [value]})
 
     def test_digest(self) -> None:
-        assert record.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+        assert identities.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
 
 
 class TestMasking:
@@ -151,7 +155,7 @@ class TestIdentity:
         found = identity(CONFIG, DATA, WEIGHTS)
         assert list(found) == ["sha256", "config_sha256", "data_sha256", "weights_sha256"]
         assert (found["data_sha256"], found["weights_sha256"]) == (DATA, WEIGHTS)
-        assert record.run_id_of(found) == found["sha256"][:12]
+        assert identities.run_id_of(found) == found["sha256"][:12]
 
     def test_the_order_of_keys_does_not_matter(self) -> None:
         config = {key: CONFIG[key] for key in reversed(CONFIG)}
@@ -194,11 +198,31 @@ class TestIdentity:
     ) -> None:
         before = identity(CONFIG, DATA, WEIGHTS)
         assert identity(CONFIG | config, DATA, WEIGHTS) != before
-        monkeypatch.setattr(record, "ADDED", {key: neutral})
+        monkeypatch.setattr(identities, "ADDED", {key: neutral})
         assert identity(CONFIG, DATA, WEIGHTS) == before
         assert identity(CONFIG | config, DATA, WEIGHTS) == before
-        monkeypatch.setattr(record, "ADDED", {key: "something else"})
+        monkeypatch.setattr(identities, "ADDED", {key: "something else"})
         assert identity(CONFIG | config, DATA, WEIGHTS) != before
+
+    def test_what_has_another_name_now_is_the_same_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        then = {
+            "model": {"heads": 2, "source": {"_target_": "peftlab.sources.Old"}},
+            "steps": [{"_target_": "peftlab.sources.Old", "a": 1}],
+            "rank": 4,
+        }
+        now = {
+            "model": {"source": {"_target_": "peftlab.storage.New"}},
+            "steps": [{"_target_": "peftlab.storage.New", "a": 1}],
+            "head": {"count": 2},
+            "peft": {"r": 4},
+        }
+        before = identity(then, DATA, WEIGHTS)
+        assert identity(now, DATA, WEIGHTS) != before
+        names = {"peftlab.storage.New": "peftlab.sources.Old", "head.count": "model.heads", "peft.r": "rank"}
+        monkeypatch.setattr(identities, "RENAMED", names)
+        unchanged = copy.deepcopy(now)
+        assert identity(now, DATA, WEIGHTS) == before == identity(then, DATA, WEIGHTS)
+        assert identities.present_names(then) == now == unchanged
 
     def test_data_and_weights_count(self) -> None:
         ids = {
@@ -281,6 +305,32 @@ class TestRunRecord:
         with pytest.raises(TypeError, match=f"'{section}' is no section of the run record; those are identity, code"):
             run.update(cost={"steps": 1}, **{section: {"steps": 1}})
         assert run.data == before
+
+    def test_scores_and_events_are_found_by_their_names(self, tmp_path: Path) -> None:
+        run = start(tmp_path)
+        run.add_metric("f1", "validation", 0.5, "best", "conll")
+        run.add_metric("f1", "test", 0.6, "best", "conll")
+        run.add_metric("loss", "test", math.nan, "best", "conll")
+        run.event("validated", step=3)
+        run.write()
+        read = RunRecord.load(tmp_path)
+        assert (read.score("test", "f1"), read.score("validation", "f1")) == (0.6, 0.5)
+        assert (read.score("test", "loss"), read.score("test", "accuracy"), read.score("train", "f1")) == (None,) * 3
+        assert [score["split"] for score in read.scores(name="f1")] == ["validation", "test"]
+        assert [score["name"] for score in read.scores("test")] == ["f1", "loss"]
+        assert len(read.scores()) == 3
+        assert [event["event"] for event in read.events()] == ["started", "validated"]
+        assert [event["step"] for event in read.events("validated", "resumed")] == [3]
+
+    def test_a_capability_has_a_section_of_its_own(self, tmp_path: Path) -> None:
+        run = start(tmp_path)
+        assert run.extensions == {}
+        run.extend("privacy", {"epsilon": 3.0})
+        run.extend("privacy", {"delta": 1e-5})
+        run.write()
+        assert RunRecord.load(tmp_path).extensions == {"privacy": {"epsilon": 3.0, "delta": 1e-5}}
+        with pytest.raises(ValueError, match="'cost' is the record's own"):
+            run.extend("cost", {"steps": 1})
 
     def test_a_metric_measured_again_replaces_the_first(self, tmp_path: Path) -> None:
         run = start(tmp_path)
@@ -611,11 +661,11 @@ class TestEnvironment:
             metadata.parent.mkdir(parents=True)
             metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
-        assert record.installed_packages() == ["another==3.0", "some-package-x==1.0"]
-        assert record.packages_text() == "another==3.0\nsome-package-x==1.0\n"
+        assert environment.installed_packages() == ["another==3.0", "some-package-x==1.0"]
+        assert environment.packages_text() == "another==3.0\nsome-package-x==1.0\n"
 
     def test_fills_its_section(self, tmp_path: Path) -> None:
-        section = record.environment(
+        section = environment.environment(
             isa="AVX2",
             threads=2,
             accelerators=[],
@@ -631,7 +681,7 @@ class TestEnvironment:
         )
         run = start(tmp_path)
         assert list(section) == list(run.data["environment"])
-        assert section["packages_sha256"] == hashlib.sha256(record.packages_text().encode()).hexdigest()
+        assert section["packages_sha256"] == hashlib.sha256(environment.packages_text().encode()).hexdigest()
         assert section["python"] == ".".join(map(str, sys.version_info[:3]))
         assert section["cpu"]
         assert (section["isa"], section["threads"], section["seeds"]) == ("AVX2", 2, {"global": 0})
@@ -639,8 +689,8 @@ class TestEnvironment:
 
 def test_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
-    code = f"import sys, peftlab.record; print(sorted({heavy} & set(sys.modules)))"
-    environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[1])}
+    code = f"import sys, peftlab.runs.record; print(sorted({heavy} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"
 

@@ -14,11 +14,12 @@ import pytest
 
 from peftlab.errors import UserError
 from peftlab.json_form import parsed
-from peftlab.record import MOST_BYTES, RunRecord, identity
-from peftlab.record_form import check
-from peftlab.runs import runs_below
+from peftlab.runs.find import runs_below
+from peftlab.runs.identity import identity, run_id_of, sha256_of
+from peftlab.runs.record import MOST_BYTES, RunRecord
+from peftlab.runs.record_form import check
 
-COMMITTED = Path(__file__).parents[2] / "experiments" / "method_axis" / "records.tar.xz"
+COMMITTED = Path(__file__).parents[3] / "experiments" / "method_axis" / "records.tar.xz"
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +162,16 @@ def test_what_a_later_version_adds_is_borne(good, tmp_path):
 
 
 @pytest.mark.skipif(not COMMITTED.exists(), reason="the repository's experiments are not here")
-def test_every_committed_record_has_the_form():
+def test_every_committed_record_has_the_form_and_its_identity():
     with tarfile.open(COMMITTED) as records:
         texts = [records.extractfile(member).read() for member in records if member.name.endswith("record.json")]
     assert len(texts) == 318
     for text in texts:
-        check(parsed(text.decode()))
+        record = parsed(text.decode())
+        check(record)
+        parts = {key: record["identity"][key] for key in ("config_sha256", "data_sha256", "weights_sha256")}
+        assert sha256_of(parts) == record["identity"]["sha256"]
+        assert run_id_of(record["identity"]) == record["run_id"]
 
 
 def test_none_of_them_keeps_the_table_of_runs_from_showing_the_others(good, peftlab_runs):

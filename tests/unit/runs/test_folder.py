@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from peftlab import checkpoints, run_folder
+from peftlab import checkpoints
 from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
-from peftlab.exits import Interrupted
-from peftlab.record import RunRecord, identity
-from peftlab.run_folder import RunFolder, elsewhere, start
-from peftlab.runs import read_config
+from peftlab.runs import start as starting
+from peftlab.runs.folder import RunFolder, read_config
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
+from peftlab.runs.start import elsewhere, start
+from peftlab.storage import trees
+from peftlab.terminal.signals import Interrupted
 
 COST = {"steps": 3, "wall_seconds": 1.5}
 
@@ -164,14 +167,14 @@ def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, proc
     """Return what as many processes get that have all looked for the run before the first of them makes it."""
     begin, reader, writer = os.pipe(), *os.pipe()
     for name in ("beginning_below", "beginning_in"):
-        make = getattr(run_folder._Asked, name)
+        make = getattr(starting._Asked, name)
 
         def waiting(asked: Any, path: Path, make: Any = make) -> RunFolder:
             os.write(writer, b"there\n")
             os.read(begin[0], 1)
             return make(asked, path)
 
-        monkeypatch.setattr(run_folder._Asked, name, waiting)
+        monkeypatch.setattr(starting._Asked, name, waiting)
     over = os.pipe()
     for _ in range(processes):
         if os.fork() == 0:
@@ -225,14 +228,14 @@ def test_of_several_that_start_at_the_same_moment_one_trains(asked, finished, mo
 
 def test_a_run_that_ended_between_looking_and_making_is_not_made_over(monkeypatch):
     """Another process is so quick that it has begun and ended the run meanwhile."""
-    make = run_folder._Asked.beginning_in
+    make = starting._Asked.beginning_in
 
     def late(asked: Any, path: Path) -> RunFolder:
-        monkeypatch.setattr(run_folder._Asked, "beginning_in", make)
+        monkeypatch.setattr(starting._Asked, "beginning_in", make)
         finish(begin(run_dir="mine"))
         return make(asked, path)
 
-    monkeypatch.setattr(run_folder._Asked, "beginning_in", late)
+    monkeypatch.setattr(starting._Asked, "beginning_in", late)
     folder = begin(run_dir="mine")
     assert folder.finished
     assert on_disk(folder)["status"] == "completed"
@@ -302,6 +305,17 @@ def test_run_dir_of_a_run_that_was_killed_before_it_had_a_record():
     folder = begin(run_dir="mine")
     assert not folder.unfinished
     assert sorted(file.name for file in folder.path.glob(".*")) == [".lock"]
+
+
+def test_what_a_killed_attempt_was_writing_is_gone_when_the_run_goes_on():
+    folder = begin(run_dir="mine")
+    os.close(folder.lock)
+    left = [Path("mine", name) for name in (".record.json.1", "predictions/.test.jsonl.2", "tables/test/.types.csv.3")]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    begin(run_dir="mine").resume()
+    assert not [file for file in left if file.exists()]
 
 
 @pytest.mark.parametrize("existing", ["auto", "rerun", "skip"])
@@ -462,7 +476,7 @@ def test_a_run_that_fails_says_why():
     record = on_disk(folder)
     assert record["status"] == "failed"
     assert (record["error"]["type"], record["error"]["message"]) == ("ZeroDivisionError", "of no use")
-    assert "test_run_folder.py" in record["error"]["traceback_tail"]
+    assert "test_folder.py" in record["error"]["traceback_tail"]
     assert record["cost"]["steps"] == 3
 
 
@@ -481,7 +495,7 @@ def test_a_run_goes_on_from_its_newest_whole_checkpoint():
     folder = begin()
     assert folder.resume() is None  # it has just begun
     for step in (2, 4, 6):
-        checkpoints.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
+        trees.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
     with pytest.raises(KeyboardInterrupt), folder.recording(lambda: COST):
         raise KeyboardInterrupt
     assert not {file["path"] for file in on_disk(folder)["files"]} & {"checkpoints/step-4.safetensors"}
@@ -502,7 +516,7 @@ def test_a_completed_run_keeps_the_checkpoints_it_was_to_keep():
     folder = begin()
     with folder.recording(lambda: COST, keep_every=4):
         for step in (2, 4, 8, 9):
-            checkpoints.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
+            trees.write({"step": step}, checkpoints.path_of(folder.checkpoints, step))
     assert [checkpoints.step_of(path) for path in checkpoints.files(folder.checkpoints)] == [8, 4]
 
 

@@ -10,12 +10,13 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from peftlab.compare import differences
-from peftlab.record import leaves
+from peftlab.runs.compare import differences
+from peftlab.runs.identity import leaves
 
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
-    from peftlab.evidence import Course, Evidence, File
+    from peftlab.runs.record import RunRecord
+    from peftlab.use.evidence import Course, Evidence, File
 
 Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", "packages", "environment", "result"]
 """What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
@@ -73,7 +74,7 @@ class Findings:
 
 
 def hold(
-    record: Mapping[str, Any], spec: RunSpec, present: Mapping[str, File], evidence: Evidence, same_code: bool
+    record: RunRecord, spec: RunSpec, present: Mapping[str, File], evidence: Evidence, same_code: bool
 ) -> Findings:
     """Hold the record of a completed run against the evidence.
 
@@ -107,19 +108,19 @@ class _Claims:
 
     def __init__(
         self,
-        record: Mapping[str, Any],
+        record: RunRecord,
         spec: RunSpec,
         present: Mapping[str, File],
         evidence: Evidence,
         same_code: bool,
     ) -> None:
-        self.record, self.spec, self.present, self.evidence, self.same_code = record, spec, present, evidence, same_code
-        self.unverified = [*NOT_READABLE]
-        events = [event["event"] for event in record["history"]]
-        self.resumed = "resumed" in events
-        self.skipped = "step left out" in events
+        self.run, self.record = record, record.data
+        self.spec, self.present, self.evidence, self.same_code = spec, present, evidence, same_code
+        self.unverified = [*NOT_READABLE, *record.extensions]
+        self.resumed = bool(record.events("resumed"))
+        self.skipped = bool(record.events("step left out"))
         self.course: Course = evidence.course
-        self.logged = {} if "logger failed" in events else evidence.logged
+        self.logged = {} if record.events("logger failed") else evidence.logged
 
     def files(self) -> Iterator[Cause]:
         """Every finished run has its files, and the record lists each of them, once."""
@@ -166,7 +167,7 @@ class _Claims:
             for fault in answers.faults:
                 yield Cause("edited", f"predictions/{answers.split}.jsonl", None, fault)
         seen: set[tuple[str, str]] = set()
-        for score in self.record["metrics"]:
+        for score in self.run.scores():
             key, value = (score["split"], score["name"]), score["value"]
             what = " ".join(key)
             if key not in expected:
@@ -193,7 +194,7 @@ class _Claims:
 
     def history(self) -> Iterator[Cause]:
         """The events of the run, in order, from its start to its end, and its validations where they were due."""
-        record, events = self.record, self.record["history"]
+        record, events = self.record, self.run.events()
         names = [event["event"] for event in events]
         self.unverified += [f"history: {name}" for name in names if name not in _OF_EVERY_RUN]
         of_every_run = [name for name in names if name in _OF_EVERY_RUN]
@@ -208,7 +209,7 @@ class _Claims:
         # a run that was gone on with may have been on machines whose clocks differ
         if (wrong := _out_of_order(times)) and not (self.resumed and _is_time(wrong)):
             yield self._edited("started_at, ended_at and history are in no order", wrong, None)
-        validated = [event for event in events if event["event"] == "validated"]
+        validated = self.run.events("validated")
         steps = [event["step"] for event in validated]
         if self.resumed:  # what comes after the checkpoint that it went on from comes twice
             steps = sorted({*steps})
@@ -233,16 +234,12 @@ class _Claims:
         step, of_epoch = chosen["step"], self.course.steps_of_epoch
         values = [
             (event["step"], event[selected.metric])
-            for event in record["history"]
-            if event["event"] == "validated" and event[selected.metric] is not None
+            for event in self.run.events("validated")
+            if event[selected.metric] is not None
         ]
-        recorded = [
-            score["value"]
-            for score in record["metrics"]
-            if (score["split"], score["name"]) == ("validation", selected.metric)
-        ]
-        if recorded and recorded[0] != chosen["value"]:
-            expected["value"] = recorded[0]
+        recorded = self.run.scores("validation", selected.metric)
+        if recorded and recorded[0]["value"] != chosen["value"]:
+            expected["value"] = recorded[0]["value"]
         after = step == record["cost"]["steps"] and step not in [at for at, _ in values]
         """Whether it is the validation after the last step, of which the history says nothing."""
         if not after and values:

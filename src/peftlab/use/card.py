@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from peftlab.runs.record import RunRecord
 
 
 def model_card(
-    record: Mapping[str, Any],
+    run: RunRecord,
     model_class: str,
     pipeline: str,
     model_origin: str,
@@ -18,7 +17,7 @@ def model_card(
     """Return the Markdown of the card.
 
     Args:
-        record: of the run.
+        run: its record.
         model_class: the class of transformers that loads it.
         pipeline: the kind of model, in the terms of transformers' pipelines.
         model_origin: where the pretrained model came from.
@@ -26,6 +25,7 @@ def model_card(
         largest_difference: between the logits of the exported model and those of the run.
         doubt: why the scores of the record could not be checked, and are left out; None: they have been.
     """
+    record = run.data
     data, method, identity = record["data"], record["method"], record["identity"]
     rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
     return f"""\
@@ -52,7 +52,7 @@ model, tokenizer = {model_class}.from_pretrained("."), AutoTokenizer.from_pretra
 - **Licence of the pretrained model**: {model_licence or "not known"}
 - **Labels**: {", ".join(data["labels"])}
 
-{_scores(record) if doubt is None else f"The scores of the run are left out: {doubt}."}
+{_scores(run) if doubt is None else f"The scores of the run are left out: {doubt}."}
 
 The logits of this model and those of the run's, both in fp32 on the validation split, differ by at most
 {largest_difference:.2g}.
@@ -62,10 +62,11 @@ Made by peftlab {record["code"]["version"]} on {record["started_at"][:10]}: run 
 """
 
 
-def _scores(record: Mapping[str, Any]) -> str:
+def _scores(run: RunRecord) -> str:
+    precision = run.data["environment"]["precision"]
     rows = "\n".join(
         f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
-        for score in record["metrics"]
+        for score in run.scores()
         if score["checkpoint"] == "best"
     )
     return f"""\
@@ -73,4 +74,4 @@ def _scores(record: Mapping[str, Any]) -> str:
 |---|---|---|---|
 {rows}
 
-The scores are those of the run, computed in {record["environment"]["precision"]}; they follow from its predictions."""
+The scores are those of the run, computed in {precision}; they follow from its predictions."""

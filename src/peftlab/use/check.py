@@ -3,11 +3,11 @@
 What a record claims is not taken for granted. Its entries follow from the configuration, the data, the pretrained model
 and the files of the run folder, or contradict them: configuration against the digest in the identity, files against
 their digests, scores against predictions, predictions against the data and, some of them, against the adapter, the
-adapter against the best checkpoint, that against the trail, counts against data and model (`peftlab.claims`,
-`peftlab.evidence`). What nothing here tells of is listed as unverified.
+adapter against the best checkpoint, that against the trail, counts against data and model (`peftlab.use.claims`,
+`peftlab.use.evidence`). What nothing here tells of is listed as unverified.
 
 None of it tells a run from a consistent forgery: who changes every file alike leaves no contradiction. Training the run
-again, see `peftlab.reproduce`, does.
+again, see `peftlab.use.reproduce`, does.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab import backbone, evidence
-from peftlab.claims import NOT_READABLE, Cause, Findings, hold
-from peftlab.compare import differences, kept_packages, package_differences
+from peftlab import backbone
+from peftlab.compose import compose
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.errors import UserError
-from peftlab.evidence import File
 from peftlab.hardware import fit_to_this_machine
 from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
-from peftlab.python_api import compose
-from peftlab.record import code_state, deciding_part, identity, installed_packages, leaves, run_id_of, sha256_of
-from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG, PACKAGES
+from peftlab.runs.compare import differences, kept_packages, package_differences
+from peftlab.runs.environment import code_state, installed_packages
+from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
+from peftlab.runs.identity import deciding_part, identity, leaves, run_id_of, sha256_of
+from peftlab.use import evidence
+from peftlab.use.claims import NOT_READABLE, Cause, Findings, hold
+from peftlab.use.evidence import File
 
 NOT_COMPARABLE = {
     "status": "the run did not reach its end",
@@ -95,7 +96,7 @@ def _checked(folder: RunFolder) -> Findings:
     sources = [*_data(record, spec), *_weights(record, spec)]
     if sources or not is_completed:
         return Findings([*causes, *sources], _ALL_BUT_THE_IDENTITY)
-    held = hold(record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
+    held = hold(folder.record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
     return Findings([*causes, *held.causes], held.unverified)
 
 

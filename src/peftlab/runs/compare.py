@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from peftlab import runs
 from peftlab.entries import inside
-from peftlab.errors import UserError
-from peftlab.record import RunRecord, leaves
-from peftlab.runs import PACKAGES, read_config
+from peftlab.errors import ConfigError, UserError
+from peftlab.masking.mask import mask_settings
+from peftlab.runs.find import find
+from peftlab.runs.folder import CONFIG, PACKAGES, read_config
+from peftlab.runs.identity import deciding_part, leaves
+from peftlab.runs.record import RunRecord
 
 Differences = dict[str, tuple[Any, Any]]
 """What the two have under a name, where that is not the same; None: nothing."""
@@ -20,19 +22,23 @@ COMPUTING = ("torch", "lightning", "transformers", "peft", "numpy", "tokenizers"
 
 _COSTS = ("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second", "peak_memory_gib", "train_flops")
 
+_SETTINGS_TOLD = 6
+"""How many settings a message names."""
+
 
 def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
     """Return what the runs `one` and `other`, folders or starts of ids, differ in.
 
     ``runs`` are their folders; ``config``, ``data``, ``weights``, ``code``, ``environment`` and ``packages`` are
-    `Differences`; ``scores`` lists every score of either with ``values`` and ``difference``, the second less the first;
-    ``cost`` has both values of each entry.
+    `Differences`, and so is every section that a capability has added to a record; ``scores`` lists every score of
+    either with ``values`` and ``difference``, the second less the first; ``cost`` has both values of each entry.
 
     Raises:
         UserError: there is no such run, or it cannot be read.
     """
-    folders = [runs.find(one), runs.find(other)]
-    a, b = (RunRecord.load(folder).data for folder in folders)
+    folders = [find(one), find(other)]
+    one_run, other_run = (RunRecord.load(folder) for folder in folders)
+    a, b = one_run.data, other_run.data
     weights = [{"weights": record["identity"]["weights_sha256"]} for record in (a, b)]
     data = [{"sha256": record["identity"]["data_sha256"], **record["data"]} for record in (a, b)]
     return {
@@ -43,7 +49,11 @@ def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
         "code": differences(a["code"], b["code"]),
         "environment": differences(a["environment"], b["environment"]),
         "packages": package_differences(*(kept_packages(folder) for folder in folders)),
-        "scores": _scores(a["metrics"], b["metrics"]),
+        **{
+            name: differences(*(run.extensions.get(name, {}) for run in (one_run, other_run)))
+            for name in sorted({*one_run.extensions, *other_run.extensions})
+        },
+        "scores": _scores(one_run.scores(), other_run.scores()),
         "cost": {key: [a["cost"][key], b["cost"][key]] for key in _COSTS},
     }
 
@@ -89,3 +99,54 @@ def kept_packages(folder: Path) -> list[str]:
         return inside(folder, file).read_text(encoding="utf-8").split() if file.is_file() else []
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read: {error}. Put the file back, or remove it") from error
+
+
+def differing_parts(
+    then: RunRecord, config: Mapping[str, Any], identity: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """Say in which parts that decide a result the run of the record `then` and another one differ.
+
+    Args:
+        then: of the run that is there.
+        config: the resolved configuration of the other.
+        identity: of the other.
+        data: the section of the other's record.
+    """
+    recorded = then.data["identity"]
+    parts = [
+        f"{_data_file(config, data, split)} has changed since: its digest was {_short(one)} and is {_short(other)}"
+        for split, (one, other) in differences(recorded["data_sha256"], identity["data_sha256"]).items()
+    ]
+    if recorded["weights_sha256"] != identity["weights_sha256"]:
+        one, other = recorded["weights_sha256"], identity["weights_sha256"]
+        name = config.get("model", {}).get("name", "model")
+        parts.append(f"the weights of {name} have changed since: their digest was {_short(one)} and is {_short(other)}")
+    if recorded["config_sha256"] != identity["config_sha256"]:
+        parts += _differing_settings(then.folder, config)
+    return parts
+
+
+def _differing_settings(folder: Path, config: Mapping[str, Any]) -> list[str]:
+    try:
+        before = deciding_part(read_config(folder))
+    except ConfigError as error:
+        return [str(error)]
+    keys = [
+        f"{key} was {one!r} and is {other!r}"
+        for key, (one, other) in differences(before, deciding_part(mask_settings(config))).items()
+    ]
+    if not keys:  # what the file says now gives this very run, and it is not the one of the record
+        return [f"{folder / CONFIG} has changed since the run began"]
+    more = [f"{len(keys) - _SETTINGS_TOLD} more settings differ"] if len(keys) > _SETTINGS_TOLD else []
+    return [*keys[:_SETTINGS_TOLD], *more]
+
+
+def _data_file(config: Mapping[str, Any], data: Mapping[str, Any], split: str) -> str:
+    """Return the file of a split as the user knows it."""
+    file = data.get("splits", {}).get(split, {}).get("file") or f"the {split} split"
+    folder = config.get("data", {}).get("source", {}).get("path")
+    return str(Path(folder) / file) if folder and Path(folder).is_dir() else str(folder or file)
+
+
+def _short(digest: Any) -> str:
+    return "none" if digest is None else str(digest)[:12]

@@ -22,31 +22,36 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from peftlab import backbone, evidence, runs
+from peftlab import backbone
+from peftlab.assembly import build_tuner, store_and_compile
 from peftlab.backbone import check_length, positions
-from peftlab.claims import hold
 from peftlab.config import validate
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import form_of
 from peftlab.data.module import DataModule, listed, takes_folders
 from peftlab.data.splits import file_of, named_for
+from peftlab.devices.spec import AUTOCAST
 from peftlab.disk import writing
 from peftlab.errors import ConfigError, DataError, SourceError, UserError
-from peftlab.hardware import AUTOCAST
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import ADAPTER_WEIGHTS
-from peftlab.model_card import model_card
-from peftlab.one_run import build_tuner, describe, score, store_and_compile
+from peftlab.one_run import describe, score
 from peftlab.process_state import restored
-from peftlab.record import RunRecord, code_state, identity
-from peftlab.run_folder import RunFolder
-from peftlab.runs import CONFIG
+from peftlab.runs.environment import code_state
+from peftlab.runs.find import find
+from peftlab.runs.folder import CONFIG, RunFolder
+from peftlab.runs.identity import identity
+from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Batch, Limits
+from peftlab.tasks.task import Batch
 from peftlab.training.predictions import Predictions
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
+from peftlab.use import evidence
+from peftlab.use.card import model_card
+from peftlab.use.claims import hold
 
 log = logging.getLogger("peftlab")
 
@@ -110,7 +115,7 @@ def load(run: str | Path, allow: Sequence[str] = ()) -> FinishedRun:
     Raises:
         UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
     """
-    return FinishedRun(RunFolder(RunRecord.load(runs.find(run)), allow=allow))
+    return FinishedRun(RunFolder(RunRecord.load(find(run)), allow=allow))
 
 
 class FinishedRun:
@@ -323,7 +328,7 @@ class FinishedRun:
             if not difference <= MERGE_TOLERANCE:
                 raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
             origin, licence = self.pretrained.origin, self._model_licence
-            card = model_card(self.record.data, head.model, head.pipeline, origin, licence, difference, doubt)
+            card = model_card(self.record, head.model, head.pipeline, origin, licence, difference, doubt)
             (temporary / "README.md").write_text(card, encoding="utf-8")
             folder.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(folder)
@@ -344,7 +349,7 @@ class FinishedRun:
             return f"{data.origin} is not what the run was trained and scored on any more"
         present = evidence.files(self.folder.path, [file["path"] for file in record["files"]])
         gathered = evidence.gather(self.folder, self.spec, self._config)
-        findings = hold(record, self.spec, present, gathered, same_code=record["code"] == code_state())
+        findings = hold(self.record, self.spec, present, gathered, same_code=record["code"] == code_state())
         if findings.causes:
             raise UserError(_not_of_the_record(self.folder, findings.causes[0].what, "what its files and data say"))
         gone = [file["path"] for file in record["files"] if file["path"] not in present]
@@ -356,7 +361,7 @@ class FinishedRun:
             self.spec.peft.load(tuner.model, self.folder.adapter)
         except (ValueError, OSError, SafetensorError) as error:
             raise UserError(
-                f"{self.folder.adapter} is damaged, or not that of this run's {runs.CONFIG}: {error}. Put back the "
+                f"{self.folder.adapter} is damaged, or not that of this run's {CONFIG}: {error}. Put back the "
                 "files that the run left; their digests are in its record"
             ) from error
         return tuner.eval().to(self._device)
@@ -389,9 +394,9 @@ class FinishedRun:
 
     def _recorded(self) -> dict[tuple[str, str, str], float]:
         return {
-            (metric["split"], metric["name"], metric["scorer"]): metric["value"]
-            for metric in self.record.data["metrics"]
-            if metric["checkpoint"] == "best"
+            (score["split"], score["name"], score["scorer"]): score["value"]
+            for score in self.record.scores()
+            if score["checkpoint"] == "best"
         }
 
     def _elsewhere(self, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:

@@ -1,0 +1,1 @@
+"""Which devices a run is computed on, and how several of them work together."""

@@ -1,0 +1,274 @@
+"""A run's folder: the names of what lies in it, and how it is read and written. No torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peftlab import checkpoints, plain_yaml
+from peftlab.atomic_files import remove_torn
+from peftlab.console import VERBATIM, log_file
+from peftlab.entries import FOLDERS, inside, is_plain_folder, taken_by
+from peftlab.errors import ConfigError, DiskError
+from peftlab.locks import LOCK
+from peftlab.masking.mask import masked_in
+from peftlab.runs.identity import present_names
+from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.runs.record_form import Status
+from peftlab.sources import file_sha256
+from peftlab.specs import packages_of
+from peftlab.terminal.signals import Interrupted, Pruned
+
+log = logging.getLogger("peftlab")
+
+CONFIG, PACKAGES = "config.yaml", "packages.txt"
+"""What lies beside the record: the resolved configuration, and the installed packages, one a line."""
+
+VERDICTS = "reproduction.json"
+"""Beside the record, too: a list of verdicts of `peftlab reproduce`, the newest last."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
+"""What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
+
+_SECTIONS = (
+    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
+    *("trainer", "budget", "callbacks", "logger"),
+)
+"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: its record, and the names of what lies beside it."""
+
+    record: RunRecord
+    finished: bool = False
+    """Whether this very run had been completed before, so that there is nothing to do."""
+    unfinished: bool = False
+    """Whether this very run had been begun before, and is to go on."""
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
+    """What its environment was and is, where the two differ: bits may, too."""
+    lock: int | None = None
+    """The descriptor of the locked file."""
+    allow: Sequence[str] = ()
+    """The packages of their own whose classes the user lets its configuration name: what it allows itself is no
+    reason to run their code."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.record.folder
+
+    @property
+    def checkpoints(self) -> Path:
+        """The best checkpoint, and those that the run can go on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint, of what is trained."""
+        return self.checkpoints / "best.safetensors"
+
+    def damage_of_best(self) -> str | None:
+        """Return what is wrong with the best checkpoint; None where it is what the record's selection tells of."""
+        expected = self.record.data["selection"].get("sha256")
+        if expected is None:  # no validation yet, or an older run
+            return None
+        if odd := taken_by(self.best, stat.S_IFREG):
+            return f"{self.best} is {odd}"
+        if not self.best.is_file():
+            return f"{self.best} is gone"
+        return None if file_sha256(self.best) == expected else f"{self.best} is not what was written there"
+
+    @property
+    def trail(self) -> Path:
+        """What the weights were on the way, see `peftlab.training.trail`."""
+        return self.path / "trail.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of each split, one example a line."""
+        return self.path / "predictions"
+
+    @property
+    def adapter(self) -> Path:
+        """What was trained, to be used again."""
+        return self.path / "adapter"
+
+    def read_config(self, unused: Sequence[str] = ("logger",)) -> dict[str, Any]:
+        """Return the resolved configuration.
+
+        Args:
+            unused: the sections that may hold masked settings.
+
+        Raises:
+            ConfigError: there is none, a setting in it is masked, or it is not usable, see `check_usable`.
+        """
+        config = read_config(self.path)
+        self.check_usable(config)
+        if key := masked_in({section: node for section, node in config.items() if section not in unused}):
+            hint = (
+                "predictions/*.jsonl beside it have the labels"
+                if key.startswith("data.")
+                else "or give the command of the run again, which goes on with it"
+            )
+            raise ConfigError(f"{self.path / CONFIG}: '{key}' was masked as a secret. Write its value there; {hint}")
+        return config
+
+    def check_usable(self, config: Mapping[str, Any]) -> None:
+        """Check that `config` is that of a run, and what `check_allowed` does.
+
+        Raises:
+            ConfigError: a section is none, or a package is not allowed.
+        """
+        for key in _SECTIONS:
+            section, _, inner = key.partition(".")
+            node: Any = config.get(section)
+            node = node.get(inner) if inner else node  # the outer section has been checked by then
+            if not isinstance(node, Mapping):
+                raise ConfigError(
+                    f"{self.path / CONFIG}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a "
+                    "section of keys and values. Put back the file that the run has left there"
+                )
+        self.check_allowed(config)
+
+    def check_allowed(self, config: Mapping[str, Any]) -> None:
+        """Check that the user allows the packages that `config` says the run is made of.
+
+        Raises:
+            ConfigError: names those that are not, and says how to allow them.
+        """
+        if packages := [name for name in packages_of(config) if name not in self.allow]:
+            options = " ".join(f"--allow {name}" for name in packages)
+            raise ConfigError(
+                f"{self.path / CONFIG}: the run is made of classes of {', '.join(packages)}, whose code would be run. "
+                f"If you trust it, say so: {options} (in Python allow={packages})"
+            )
+
+    @contextmanager
+    def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
+        """Keep ``log.txt``, and end the record as completed, interrupted, pruned or failed, by how the block is left.
+
+        Args:
+            cost: asked at the end for the record's section.
+            keep_every: optimiser steps; of the checkpoints to go on from, a completed run keeps those at multiples.
+        """
+        with log_file(self.path / "log.txt"):
+            log.info("run folder: %s", self.path, extra=VERBATIM)
+            try:
+                yield self.record
+            except (Interrupted, KeyboardInterrupt) as error:
+                log.warning("interrupted (%s): the record and the weights so far are in %s", error, self.path)
+                self._end("interrupted", error, cost())
+                raise
+            except Pruned:
+                log.info("pruned: the record and the weights so far are in %s", self.path)
+                self._end("pruned", None, cost())
+                raise
+            except BaseException as error:
+                log.error("failed: %s: %s; the record is in %s", type(error).__name__, error, self.path)
+                self._end("failed", error, cost())
+                raise
+            else:
+                checkpoints.prune(self.checkpoints, last=0, every=keep_every)
+                self._end("completed", None, cost())
+            finally:
+                if self.lock is not None:
+                    os.close(self.lock)
+
+    def resume(self, sharded: bool = False, unfit: Callable[[Path], str | None] | None = None) -> Path | None:
+        """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
+
+        Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
+        comes to the same result.
+
+        Args:
+            sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
+            unfit: which checkpoints are passed over, see there.
+        """
+        if not self.unfinished:
+            return None
+        for folder in (self.path, *(self.path / name for name in FOLDERS), *(self.path / "tables").glob("*")):
+            if is_plain_folder(folder):
+                remove_torn(folder)
+        newest = checkpoints.newest_whole(self.checkpoints, sharded, unfit)
+        if newest is not None and (damage := self.damage_of_best()) is not None:
+            log.warning("the run begins anew: %s", damage)
+            newest = None
+        step = checkpoints.step_of(newest) if newest else 0
+        for damaged in checkpoints.files(self.checkpoints):
+            if damaged == newest:
+                break
+            checkpoints.remove(damaged)
+        log.info("resumed after step %d%s", step or 0, "" if newest else ": there was no checkpoint yet")
+        for key, (then, here) in self.elsewhere.items():
+            log.warning("resumed elsewhere: %s is %s and was %s; the last digits may differ", key, here, then)
+        self.record.resume(step=step, **({"elsewhere": dict(self.elsewhere)} if self.elsewhere else {}))
+        return newest
+
+    def _end(self, status: Status, error: Any, cost: Mapping[str, Any]) -> None:
+        self.record.update(cost=cost)
+        self._list_files()
+        try:
+            self.record.finish(status, error)
+        except DiskError as refused:
+            if error is None:
+                raise
+            raise DiskError(f"{error}; nor can the record say so: {refused}") from error
+
+    def _list_files(self) -> None:
+        """List in the record what is in the folder: files with their digests. A link is none, wherever it leads."""
+        passed_over = []
+        for entry in sorted(self.path.rglob("*")):
+            name = entry.relative_to(self.path)
+            if name.parts[0] in STILL_WRITTEN or checkpoints.belongs(entry) or is_plain_folder(entry):
+                continue
+            try:
+                if (odd := taken_by(entry, stat.S_IFREG)) is None:
+                    self.record.add_file(name)
+            except FileNotFoundError:  # somebody has removed it meanwhile
+                continue
+            except OSError as error:
+                odd = f"cannot be read: {error.strerror}"
+            if odd is not None:
+                passed_over.append(f"{name} ({odd})")
+        if passed_over:
+            log.info("not listed in the record: %s", ", ".join(passed_over))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the resolved configuration of the run in `folder`, under the names that keys and classes have now.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ConfigError(f"{file}: there is no such file; is {folder} a whole run folder?")
+    with plain_yaml.reading(file):
+        config = plain_yaml.load(inside(folder, file).read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ConfigError(f"{file}: expected keys and values. Put back the file that the run has left there")
+    return present_names({str(key): value for key, value in config.items()})
+
+
+def read_predictions(file: Path) -> list[dict[str, Any]]:
+    """Return the predictions in a file of a run, one a line; texts may hold other characters that end lines.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or a line is no JSON object.
+    """
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    except RecursionError:
+        raise ValueError(f"{file.name} is nested too deeply") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file.name} holds a line that is no JSON object")
+    return rows

@@ -1,0 +1,270 @@
+"""The run record: one JSON file that says what was run, on what, with which result.
+
+It can be read without torch, so that reports stay quick, and it is always whole on disk: each write replaces it in one
+step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, get_args
+
+from peftlab.atomic_files import replacing
+from peftlab.entries import inside
+from peftlab.errors import UserError
+from peftlab.json_form import parsed
+from peftlab.masking.mask import mask
+from peftlab.runs.record_form import Status, check
+
+SCHEMA_VERSION = 1
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""By schema version: turns a record of that version into one of the next."""
+
+FILE_NAME = "record.json"
+
+MOST_BYTES = 2**26
+"""More than any record has: a validation adds about a hundred."""
+
+_TRACEBACK_LINES = 20
+
+_FREE_TEXT = ("command", "overrides", "error")
+
+_MESSAGES = ("reason", "message")
+"""The details of an event that are text for people."""
+
+
+class RunRecord:
+    """The record of one run, in `data` as it stands in `record.json` in the run's folder.
+
+    `start`, `resume` and `finish` write it; after any other change, `write` does.
+    """
+
+    def __init__(self, folder: Path, data: dict[str, Any]) -> None:
+        self.folder = folder
+        self.data = data
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        *,
+        run_id: str,
+        name: str,
+        command: Sequence[str],
+        overrides: Sequence[str],
+        identity: Mapping[str, Any],
+        **sections: Mapping[str, Any],
+    ) -> Self:
+        """Write the record of a run that starts now in `folder`; `sections` are those of `update`."""
+        record = cls(folder, _blank())
+        record.data |= {"run_id": run_id, "name": name, "status": "running", "started_at": _now()}
+        record.data |= {"command": list(command), "overrides": list(overrides)}
+        record.update(identity=identity, **sections)
+        record.event("started")
+        record.write()
+        return record
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read the record in a run folder, or in the file itself, and bring it to the present schema.
+
+        Raises UserError where there is none, where it cannot be read or has another form (see
+        `peftlab.runs.record_form`), or where a newer peftlab wrote it. The file itself is left as it is.
+        """
+        path = Path(path)
+        file = path / FILE_NAME if path.is_dir() else path
+        try:
+            if (size := inside(file.parent, file).stat().st_size) > MOST_BYTES:
+                raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+            data = parsed(file.read_text(encoding="utf-8"))
+            version = data.get("schema_version") if isinstance(data, dict) else None
+            if type(version) is not int or version < 1:
+                raise ValueError("it has no schema_version")
+            if version > SCHEMA_VERSION:
+                raise UserError(
+                    f"'{file}' has schema version {version}, and this peftlab reads up to {SCHEMA_VERSION}. "
+                    "Upgrade: `pip install --upgrade peftlab`."
+                )
+            check(data)
+        except FileNotFoundError as error:
+            raise UserError(f"No run record at '{file}'. Name a run folder, which holds a {FILE_NAME}.") from error
+        except (ValueError, OSError) as error:
+            raise UserError(f"'{file}' is not a run record: {error}.") from error
+        for older in range(version, SCHEMA_VERSION):
+            data = MIGRATIONS[older](data) | {"schema_version": older + 1}
+        return cls(file.parent, data)
+
+    def update(self, **sections: Mapping[str, Any]) -> None:
+        """Set entries of sections, as in `update(cost={"steps": 10})`; the other entries of a section stay.
+
+        Raises TypeError for a name that is no section of the record.
+        """
+        known = [key for key, value in _blank().items() if isinstance(value, dict)]
+        for section in sections:
+            if section not in known:
+                raise TypeError(f"'{section}' is no section of the run record; those are {', '.join(known)}")
+        for section, entries in sections.items():
+            self.data[section].update(entries)
+
+    def extend(self, section: str, entries: Mapping[str, Any]) -> None:
+        """Add entries to a section that a capability has for itself, such as ``privacy``; the first ones make it.
+
+        They are JSON values: names and numbers, no text that could hold a secret.
+
+        Raises ValueError for a name that every record has for something else.
+        """
+        if section in _blank():
+            raise ValueError(f"'{section}' is the record's own: `update` sets the entries of its sections")
+        self.data.setdefault(section, {}).update(entries)
+
+    @property
+    def extensions(self) -> dict[str, dict[str, Any]]:
+        """The sections that capabilities have added, by name, those of a later version included."""
+        own = _blank()
+        return {name: value for name, value in self.data.items() if name not in own and isinstance(value, dict)}
+
+    def event(self, name: str, /, **details: Any) -> None:
+        """Add an event to the history, with the time it is now."""
+        self.data["history"].append({"at": _now(), "event": name, **details})
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return the events of these `kinds`, in their order; all of them where none is named."""
+        return [event for event in self.data["history"] if not kinds or event["event"] in kinds]
+
+    def add_metric(self, name: str, split: str, value: float, checkpoint: str, scorer: str) -> None:
+        """Add a score; it takes the place of an earlier one of the same name, split, checkpoint and scorer."""
+        metric = {"name": name, "split": split, "value": float(value), "checkpoint": checkpoint, "scorer": scorer}
+        others = [other for other in self.data["metrics"] if other | {"value": None} != metric | {"value": None}]
+        self.data["metrics"] = [*others, metric]
+
+    def scores(self, split: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the scores of a split, of a name, of both or all, in their order.
+
+        Each has ``name``, ``split``, ``value`` (None for NaN), ``checkpoint`` and ``scorer``.
+        """
+        return [
+            score for score in self.data["metrics"] if split in (None, score["split"]) and name in (None, score["name"])
+        ]
+
+    def score(self, split: str, name: str) -> float | None:
+        """Return the value of a score; None where the run has no such score, or where it is NaN."""
+        return next((score["value"] for score in reversed(self.scores(split, name))), None)
+
+    def add_file(self, path: str | Path) -> None:
+        """Add a file of the run's folder, with its size in bytes and digest; a second time replaces the first.
+
+        `path` is relative to that folder, or absolute. Raises ValueError where the file lies elsewhere and
+        FileNotFoundError where there is none.
+        """
+        folder = self.folder.resolve()
+        file = (folder / path).resolve()
+        relative = file.relative_to(folder).as_posix()
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        others = [other for other in self.data["files"] if other["path"] != relative]
+        self.data["files"] = [*others, {"path": relative, "bytes": file.stat().st_size, "sha256": digest}]
+
+    def resume(self, **details: Any) -> None:
+        """Set the run to running again and write the record; the history keeps `details` and how it ended before."""
+        self.data |= {"status": "running", "ended_at": None, "error": None, "files": []}
+        self.event("resumed", **details)
+        self.write()
+
+    @property
+    def resumed_at(self) -> int | None:
+        """After how many optimiser steps the run was resumed, the last time; None where it never was."""
+        return next((event.get("step") for event in reversed(self.events("resumed"))), None)
+
+    def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
+        """End the run and write the record.
+
+        Args:
+            status: completed, failed, interrupted or pruned.
+            error: what ended the run: an exception, or `{"type": ..., "message": ...}` where another process had it.
+
+        Raises ValueError for another status.
+        """
+        ends = [end for end in get_args(Status) if end != "running"]
+        if status not in ends:
+            raise ValueError(f"a run ends as one of {', '.join(ends)}, not as '{status}'")
+        described = _described(error) if isinstance(error, BaseException) else error and dict(error)
+        self.data |= {"status": status, "ended_at": _now(), "error": described}
+        self.event(status)
+        self.write()
+
+    def write(self) -> None:
+        """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
+
+        Secrets in text for people are masked; nan and infinities become null. Raises TypeError for a value that JSON
+        lacks and DiskError where the disk does not take the file; the old one then stays.
+        """
+        text = json.dumps(_masked(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
+        data = text.encode(errors="backslashreplace")
+        with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
+            temporary.write_bytes(data)
+
+
+def _blank() -> dict[str, Any]:
+    """Return a record of which nothing is known yet; its order is that of the file."""
+
+    def unknown(*keys: str) -> dict[str, Any]:
+        return dict.fromkeys(keys)
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **unknown("run_id", "name", "status", "started_at", "ended_at"),
+        "command": [],
+        "overrides": [],
+        "identity": unknown("sha256", "config_sha256") | {"data_sha256": {}} | unknown("weights_sha256"),
+        "code": unknown("version", "commit", "dirty", "diff_sha256"),
+        "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads")
+        | {"accelerators": []}
+        | unknown("devices", "num_nodes", "world_size", "strategy", "effective_batch_size")
+        | unknown("precision", "deterministic")
+        | {"nondeterministic_parts": [], "seeds": {}},
+        "data": unknown("name") | {"splits": {}, "labels": []} | unknown("train_test_overlap", "licence"),
+        "method": unknown("name", "trainable_parameters", "total_parameters", "adapter_bytes"),
+        "selection": unknown("metric", "split", "mode", "value", "epoch", "step", "sha256"),
+        "metrics": [],
+        "cost": unknown("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second")
+        | unknown("tokens_per_second", "peak_memory_gib", "train_flops"),
+        "history": [],
+        "files": [],
+        "error": None,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with null in place of nan and infinities, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _masked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `record` with its text for people masked; names, labels, splits, paths and digests are read back."""
+    history = [event | {key: mask(event[key]) for key in _MESSAGES if key in event} for event in record["history"]]
+    return {**record, **{section: mask(record[section]) for section in _FREE_TEXT}, "history": history}
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    described = {"type": type(error).__name__, "message": str(error)}
+    if error.__traceback__ is not None and not isinstance(error, UserError):  # a user's mistake needs no traceback
+        # masked before it is cut: where a secret begins, it may be out of sight
+        lines = str(mask("".join(traceback.format_exception(error)))).splitlines()
+        described["traceback_tail"] = "\n".join(lines[-_TRACEBACK_LINES:])
+    return described
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,1 @@
+"""What passes between a run and the terminal or scheduler that started it."""

@@ -1,0 +1,67 @@
+"""What ends a run before its time: a signal from outside, or the sweep that it belongs to. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, ClassVar, Self
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+"""What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
+announces it."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end. Not a KeyboardInterrupt, which Lightning would turn into exit code 1."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = SIGNALS[signal.Signals(signum)]
+
+
+class Pruned(BaseException):  # like `Interrupted`, no error
+    """The sweep has ended the run at an evaluation, with a checkpoint: others do better."""
+
+
+class Signals:
+    """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
+
+    `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
+    main thread can.
+
+    At once means wherever Python happens to be, and there are places where it drops every exception (the hooks around a
+    fork, finalizers), or where one leaves a lock or a file half done. As soon as there is something to lose, hold.
+    """
+
+    taken: ClassVar[int | None] = None
+    """The signal that this process has taken last."""
+
+    def __init__(self) -> None:
+        self.hold = False
+        self.pending: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            for number in self._before:
+                signal.signal(number, self._received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def raise_pending(self) -> None:
+        """Raise `Interrupted` where a signal was held back."""
+        if self.pending is not None:
+            raise Interrupted(self.pending)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        for later in self._before:
+            signal.signal(later, signal.SIG_DFL)
+        self.pending = Signals.taken = number
+        if not self.hold:
+            raise Interrupted(number)
