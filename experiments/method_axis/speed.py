@@ -25,6 +25,7 @@ from peftlab.assembly import build_tuner
 from peftlab.compose import compose
 from peftlab.method_table import method_names
 from peftlab.one_run import prepare, settle
+from peftlab.tasks.batch import Batch
 
 WARM, STEPS = 3, 20
 RECIPE = ("experiment=ner_lora", "logger=[]", "callbacks=[]", "budget.train_examples=1000", "budget.max_epochs=1")
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     ready = prepare(compose(*RECIPE))
-    batches = [batch for batch, _ in zip(ready.data.train_dataloader(), range(WARM + STEPS), strict=False)]
+    batches = [batch for (batch,), _ in zip(ready.data.train_dataloader(), range(WARM + STEPS), strict=False)]
     with Path(__file__).with_name("speed.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["method", "samples_per_second", "of_lora", "from", "to"])
@@ -52,26 +53,24 @@ def main() -> None:
             print(f"{method:16} {row[0]:>6} samples/s, {row[1]} of LoRA's ({row[2]} to {row[3]})", flush=True)
 
 
-def rate(spec: Any, ready: Any, batches: list[dict[str, Any]]) -> float:
+def rate(spec: Any, ready: Any, batches: list[Batch]) -> float:
     """Return the training examples a second."""
     torch.manual_seed(0)
     tuner = build_tuner(spec, ready.pretrained)
-    spec.peft.calibrate(tuner.model, (batch["inputs"] for batch in batches))
+    spec.peft.calibrate(tuner.model, (batch.inputs for batch in batches))
     context = dataclasses.replace(tuner.context, steps=len(batches))
     optimizer = spec.optimizer.attach(tuner.model, tuner.context.head, spec.peft.learning_rate_factor)
     tuner.train()
     seconds, examples = 0.0, 0
     for number, batch in enumerate(batches):
         began = time.perf_counter()
-        loss = tuner.task.loss(tuner(batch), batch)
-        penalty = spec.peft.penalty(tuner.model)
-        (loss if penalty is None else loss + penalty).backward()
+        tuner.losses_of(batch).total.backward()
         optimizer.step()
         spec.peft.after_step(tuner.model, number + 1, context)
         optimizer.zero_grad()
         if number >= WARM:
             seconds += time.perf_counter() - began
-            examples += len(batch["inputs"]["input_ids"])
+            examples += len(batch.inputs["input_ids"])
     return examples / seconds
 
 

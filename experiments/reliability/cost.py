@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,6 +30,7 @@ from peftlab.callbacks.progress import Progress
 from peftlab.compose import compose
 from peftlab.data import batching
 from peftlab.one_run import run
+from peftlab.tasks.batch import Batch
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.interruption import Interruption
 from peftlab.training.trail import Trail
@@ -57,10 +59,11 @@ def nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def training_step(tuner: Tuner, batch: Any, batch_idx: int) -> Any:
+def training_step(tuner: Tuner, parts: list[Batch], batch_idx: int) -> Any:
+    (batch,) = parts
     loss = tuner.task.loss(tuner(batch), batch)
-    tuner._step_loss = loss.detach() * batch["share"]  # for the loggers
-    return loss * batch["share"]
+    tuner._step = SimpleNamespace(loss=loss.detach() * batch.scale)  # type: ignore[assignment]  # for the loggers
+    return loss * batch.scale
 
 
 def clipping(tuner: Tuner, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:

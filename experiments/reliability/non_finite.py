@@ -63,14 +63,14 @@ def poison(trial: Trial) -> Any:
     class Poison(Callback):  # type: ignore[misc]
         def on_train_start(self, trainer: Any, tuner: Any) -> None:
             self.random, self.model = random.Random(trial.seed), tuner.model
-            self.part = (trial.step - 1) * trial.accumulate + self.random.randrange(trial.accumulate)
+            self.part = self.random.randrange(trial.accumulate)
             self.ids: list[str] = []
-            self.count, self.now = -1, False
+            self.step, self.now = 0, False
             getattr(self, trial.kind)()
 
         def loss(self) -> None:
             def mark(_module: Any, _arguments: Any, inputs: dict[str, Any]) -> None:
-                self.now = self.count >= self.part and torch.equal(inputs["input_ids"], self.target)
+                self.now = self.step >= trial.step and torch.equal(inputs["input_ids"], self.target)
 
             def spoil(_module: Any, _inputs: Any, output: Any) -> Any:
                 if not self.now:
@@ -94,7 +94,7 @@ def poison(trial: Trial) -> Any:
         def gradient(self) -> None:
             trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
             name, parameter = self.random.choice(trained)
-            parameter.register_hook(lambda grad: grad * trial.value if self.count == self.part else grad)
+            parameter.register_hook(lambda grad: grad * trial.value if self.step == trial.step else grad)
             self.expect(name.rpartition(".")[0], [name])
 
         def weights(self) -> None:
@@ -104,13 +104,12 @@ def poison(trial: Trial) -> Any:
         def expect(self, module: str, parameters: list[str]) -> None:
             self.expected = {"kind": trial.kind, "module": module, "parameters": parameters}
 
-        def on_train_batch_start(self, _trainer: Any, _tuner: Any, batch: Any, _index: int) -> None:
-            self.count += 1
-            if self.count == self.part:
-                self.target = batch["inputs"]["input_ids"]
-            step = self.count // trial.accumulate + 1
-            if (self.count == self.part) if trial.kind == "loss" else step == trial.step:
-                self.ids += [example.id for example in batch["examples"]]
+        def on_train_batch_start(self, _trainer: Any, _tuner: Any, parts: list[Any], _index: int) -> None:
+            self.step += 1
+            if self.step == trial.step:
+                self.target = parts[self.part].inputs["input_ids"]
+                chosen = parts[self.part : self.part + 1] if trial.kind == "loss" else parts
+                self.ids += [example.id for part in chosen for example in part.examples]
             Path("expected.json").write_text(json.dumps({**self.expected, "examples": self.ids}))
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:

@@ -196,9 +196,9 @@ def train_plainly(model: Any, head: Sequence[str], spec: Any, data: Any, epochs:
     for epoch in range(epochs):
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
-        for batch in loader:
+        for (batch,) in loader:
             with autocast(spec.trainer.precision):
-                loss = spec.task.loss(model(**batch["inputs"]).logits, batch)
+                loss = spec.task.loss(model(**batch.inputs), batch)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, spec.trainer.clip_norm)
             optimizer.step()
@@ -315,9 +315,9 @@ def _rows(data: Any, pad_to: int | None = None) -> Iterator[dict[str, list[int]]
     train = data.splits["train"]
     for i in range(train.rows):
         batch = data.task.collate(train.examples, train.encoded, [i])
-        columns = {**batch["inputs"], "labels": batch["labels"]}
+        columns = {**batch.inputs, "labels": batch.targets["labels"]}
         fill = {"input_ids": train.encoded.padding, "attention_mask": 0, "labels": -100}
-        for n in range(len(batch["labels"])):
+        for n in range(len(batch.targets["labels"])):
             row = {key: column[n].tolist() for key, column in columns.items()}
             yield {key: _filled(value, fill[key], pad_to or 0) for key, value in row.items()}
 
@@ -335,7 +335,7 @@ def f1(model: Any, data: Any, precision: str) -> float:
     task, answers = data.task, []
     with torch.inference_mode(), autocast(precision):
         for batch in data.val_dataloader():
-            answers += task.decode(model(**batch["inputs"]).logits, batch)
+            answers += task.decode(model(**batch.inputs).logits, batch)
     return task.scorer.scores(task.scorer.total(answers))[task.selection.metric]
 
 

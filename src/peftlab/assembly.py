@@ -136,7 +136,6 @@ def make_trainer(
         num_nodes=spec.trainer.num_nodes,
         strategy=strategy_of(spec.trainer),
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
-        accumulate_grad_batches=spec.trainer.accumulate,
         gradient_clip_val=spec.trainer.clip_norm,
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=spec.trainer.log_every,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 
 from peftlab.errors import OutOfMemoryError
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
 
 log = logging.getLogger("peftlab")
 
@@ -38,7 +38,7 @@ class MicroBatches:
 
     def fits(self, batch: Batch) -> bool:
         """Return whether nothing is known against computing `batch` as a whole."""
-        return self.too_large is None or positions(batch) < self.too_large or len(batch["examples"]) < 2
+        return self.too_large is None or batch.positions < self.too_large or len(batch.examples) < 2
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
         """Yield `batch`, or the pieces of it that are small enough as far as is known by then, in its order."""
@@ -63,10 +63,10 @@ class MicroBatches:
             reason = str(error).strip().split("\n")[0]
         # outside of the handler: until then, the error holds every tensor of the frames that it came through
         garbage_collection_cuda()
-        if self.halve is None or len(batch["examples"]) < 2:
+        if self.halve is None or len(batch.examples) < 2:
             raise OutOfMemoryError(self._advice(batch, reason))
-        self.too_large = positions(batch)
-        known: dict[str, Any] = {"examples": len(batch["examples"]), "positions": self.too_large}
+        self.too_large = batch.positions
+        known: dict[str, Any] = {"examples": len(batch.examples), "positions": self.too_large}
         log.warning(
             "out of memory in %s on %d examples (%d positions): from now on, so large a batch is computed in pieces",
             self.stage,
@@ -76,7 +76,7 @@ class MicroBatches:
         return None
 
     def _advice(self, batch: Batch, reason: str) -> str:
-        many = len(batch["examples"]) > 1
+        many = len(batch.examples) > 1
         less = (
             "compute it in parts with trainer.accumulate=2 or more"
             if self.stage == "training"
@@ -85,11 +85,6 @@ class MicroBatches:
         choices = [less] if many else ["set a smaller data.max_tokens"]
         choices += ["set trainer.gradient_checkpointing=true"] if self.stage == "training" else []
         return (
-            f"out of memory in {self.stage} on {len(batch['examples'])} examples ({positions(batch)} positions): "
+            f"out of memory in {self.stage} on {len(batch.examples)} examples ({batch.positions} positions): "
             f"{', or '.join(choices)} ({reason})"
         )
-
-
-def positions(batch: Batch) -> int:
-    """Return the number of tokens of `batch`, padding included."""
-    return int(next(iter(batch["inputs"].values())).numel())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_leaves
 
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
 
 SKIPS_IN_A_ROW = 10
 """Batches that `trainer.on_nan=skip_batch` leaves out one after another. A bad example comes now and then; so many in a
@@ -138,8 +138,8 @@ def _owner(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _ids(parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [example.id for part in parts for example in part["examples"]]
+def _ids(parts: Sequence[Batch]) -> list[str]:
+    return [example.id for part in parts for example in part.examples]
 
 
 def _some(names: Sequence[str]) -> str:

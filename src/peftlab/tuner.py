@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -20,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
-from peftlab.data_parallel import average_gradients
 from peftlab.errors import NonFiniteError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.micro_batches import Halve, MicroBatches, Note
@@ -28,8 +26,11 @@ from peftlab.non_finite import SKIPS_IN_A_ROW, StepSkippedError, find
 from peftlab.optimization import OptimizerSpec
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
-from peftlab.tasks.task import Batch, Task
+from peftlab.tasks.task import Task
+from peftlab.training.objective import Losses, Objective
+from peftlab.training.step import Step
 
 log = logging.getLogger("peftlab")
 
@@ -57,13 +58,11 @@ class Tuner(L.LightningModule):
         self.scores = nn.ModuleDict({split: ScorerMetric(task.scorer) for split in splits})
         # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
-        self._step_loss = torch.tensor(0.0)
+        self.objective = Objective(task, method, model)
         self.strict_loading = False  # a checkpoint holds what is trained
-        self._parts: list[Batch] = []
-        self._skipped = 0
+        self._step: Step | None = None
         self._stand_in: Tensor | None = None
-        self._graph: Tensor | None = None
-        self._takes_mean = False
+        self._skipped = 0
         self.guard()
 
     def guard(
@@ -76,18 +75,17 @@ class Tuner(L.LightningModule):
 
         Args:
             on_nan: whether a step with NaN or infinities ends the run or is left out.
-            halve: makes a batch that memory does not suffice for anew, as two; None: the run ends. Where a model is
-                shared out, the forward pass of a piece would wait for the other ranks: it has to be None.
+            halve: makes two batches of one that does not fit in memory; None: the run ends. Where a model is
+                sharded, the forward pass of a piece would wait for the other ranks: it has to be None.
             note: called with an event and its details when one of this has happened.
         """
         self.on_nan, self.note = on_nan, note
         self.training_pieces = MicroBatches("training", halve, note)
         self.evaluation_pieces = MicroBatches("evaluation", halve, note)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits of `batch`."""
-        logits: Tensor = self.model(**batch["inputs"]).logits
-        return logits
+    def forward(self, batch: Batch) -> Any:
+        """Return the outputs of the model for `batch`, as transformers has them."""
+        return self.model(**batch.inputs)
 
     def trained(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold, see `Method.trained`; of a sharded model, what this rank has of it."""
@@ -133,7 +131,7 @@ class Tuner(L.LightningModule):
         return metric
 
     def mean_loss(self, split: str) -> Metric:
-        """Return the mean of the losses of ``validation`` or ``test``, each counted by its `Task.weight`."""
+        """Return the mean of the losses of ``validation`` or ``test``, each counted by its weight."""
         return self.losses[split]
 
     def logged(self) -> list[str]:
@@ -143,101 +141,37 @@ class Tuner(L.LightningModule):
     @property
     def step_loss(self) -> Tensor:
         """This rank's part of the loss of the last step, over all its forward passes; before clipping and scaling."""
-        return self._step_loss
+        return torch.tensor(0.0) if self._step is None else self._step.loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a part of a batch, scaled so that the step's gradient is that of the batch's mean loss.
+    def training_step(self, parts: list[Batch], batch_idx: int) -> Tensor:
+        """Return what stands for the loss of a step, NaN: `backward` computes the step, part by part.
 
-        Lightning divides by the forward passes of a step, and the strategy takes the mean over ranks.
-
-        Where a batch may be computed in pieces, what is returned only stands for the loss: see `backward`. It is NaN
-        while the loss is not known, because the pieces come later.
-
-        With several devices, each cuts its own share of the batch, or does not, without a word to the others: until
-        every one has the gradient of all its parts, they tell each other nothing, and then they take the mean once.
+        DeepSpeed's engine sees the forward pass, and runs backwards itself: it gets the loss.
         """
-        if batch_idx % self.trainer.accumulate_grad_batches == 0:
-            self._parts, self._step_loss = [], torch.tensor(0.0)
-        self._parts.append(batch)
-        pieces = self.training_pieces
-        if pieces.halve is None:
-            computed = pieces.attempt(self._loss, batch)
-            assert computed is not None
-            return computed[0]
-        whole = pieces.attempt(self._loss, batch) if pieces.fits(batch) else None
-        self._graph = None if whole is None else whole[0]
-        value = torch.tensor(torch.nan, device=self.device) if whole is None else whole[0].detach()
-        self._stand_in = value.requires_grad_()
+        strategy = self.trainer.strategy
+        self._step = Step(
+            parts,
+            [parameter for group in self.trainer.optimizers[0].param_groups for parameter in group["params"]],
+            self.training_pieces,
+            self.trainer.precision_plugin.forward_context,
+            self.trainer.world_size,
+            averages=isinstance(strategy, DDPStrategy),
+        )
+        if isinstance(strategy, DeepSpeedStrategy):
+            return self._step.whole(self.losses_of)
+        self._stand_in = torch.full((), torch.nan, device=self.device, requires_grad=True)
         return self._stand_in
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Add the gradient of the last part of the batch, in pieces where memory does not suffice for the whole.
-
-        The graph of the loss is held here alone, so that it can be let go before something smaller is tried. What
-        Lightning makes of a loss (it divides by the parts, fp16 scales) is read off the gradient of its stand-in.
-        """
-        if self._stand_in is None:
-            self.training_pieces.attempt(lambda _: super(Tuner, self).backward(loss), self._parts[-1])
-            return
+        """Compute the gradient of the step; by what fp16 scales the loss is read off the gradient of its stand-in."""
+        assert self._step is not None
+        assert self._stand_in is not None
         super().backward(loss)
-        factor, self._stand_in = self._stand_in.grad, None
-        assert factor is not None
-        todo = self._parts[-1:]
-        if self._graph is not None:
-            todo = [] if self._release(factor) else self._restart()
-        while not self._learn(todo, factor):
-            todo = self._restart()
-        if self._takes_mean and len(self._parts) == self.trainer.accumulate_grad_batches:
-            average_gradients(self.parameters())
+        self._step.gradient(self.losses_of, self._stand_in.grad)
 
-    def _release(self, factor: Tensor) -> bool:
-        """Run backwards through the graph that is held, and let it go; return whether memory sufficed."""
-        graph, self._graph = self._graph, None
-        assert graph is not None
-        done = self.training_pieces.attempt(lambda _: torch.autograd.backward(graph, factor), self._parts[-1])
-        return done is not None
-
-    def _learn(self, parts: Sequence[Batch], factor: Tensor) -> bool:
-        """Add the gradients of `parts`, piece by piece; return whether memory sufficed."""
-
-        def learn(piece: Batch) -> None:
-            with self.trainer.precision_plugin.forward_context():
-                loss = self._loss(piece)
-            torch.autograd.backward(loss, factor)
-
-        for part in parts:
-            for piece in self._pieces(part):
-                if self.training_pieces.attempt(learn, piece) is None:
-                    return False
-        return True
-
-    def _pieces(self, part: Batch) -> Iterator[Batch]:
-        """Yield the pieces of a part of a training batch, on the device."""
-        for piece in self.training_pieces.pieces(part):
-            yield self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
-
-    def _restart(self) -> list[Batch]:
-        """Drop the gradient, to which something may have been added in part; return all that it is to be made of."""
-        self.trainer.optimizers[0].zero_grad()
-        self._step_loss = torch.tensor(0.0)
-        return self._parts
-
-    def objective(self, batch: Batch) -> Tensor:
-        """Return what training minimises on `batch`: the loss of the task, and the penalty of the method."""
-        loss = self.task.loss(self(batch), batch)
-        penalty = self.method.penalty(self.model)
-        return loss if penalty is None else loss + penalty
-
-    def _loss(self, batch: Batch) -> Tensor:
-        """Return the loss of a part of a batch, see `training_step`, and add it to that of the step.
-
-        Where it is not finite, neither is its gradient, so that the norm of the step's gradient tells of both, to all
-        ranks alike.
-        """
-        loss = self.objective(batch)
-        value = loss.detach()
-        self._step_loss = self._step_loss + value * batch["share"]
-        return loss * (batch["share"] * self.trainer.accumulate_grad_batches * self.trainer.world_size + 0 * value)
+    def losses_of(self, batch: Batch) -> Losses:
+        """Compute `batch` and return what a training minimises on it."""
+        return self.objective(self, batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make a step, unless it turns out that it is to be left out: the model and the optimiser then stay as is."""
@@ -259,7 +193,7 @@ class Tuner(L.LightningModule):
         """
         self._log_step()
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
-            if not torch.isfinite(self.trainer.strategy.reduce(self._step_loss)):
+            if not torch.isfinite(self.trainer.strategy.reduce(self.step_loss)):
                 self._went_wrong()
             return
         parameters = list(self.trainer.precision_plugin.main_params(optimizer))
@@ -281,9 +215,11 @@ class Tuner(L.LightningModule):
 
         fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
         """
+        assert self._step is not None
         with self.trainer.precision_plugin.forward_context():
-            pieces = [piece for part in self._parts for piece in self._pieces(part)]
-            finding = find(self.model, pieces, self._step_loss, self.objective)
+            finding = find(
+                self.model, self._step.on_device(), self.step_loss, lambda piece: self.losses_of(piece).total
+            )
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and finding.kind == "gradient" and scaler.get_scale() > 1:
             return
@@ -316,9 +252,8 @@ class Tuner(L.LightningModule):
         """Turn dropout on: a model comes from `from_pretrained` in evaluation mode."""
         self.train()
         wrapper = self.trainer.strategy.model
-        if isinstance(wrapper, DistributedDataParallel) and self.training_pieces.halve is not None:
-            wrapper.require_backward_grad_sync = False  # as within its `no_sync`: it would send every piece
-            self._takes_mean = True
+        if isinstance(wrapper, DistributedDataParallel):
+            wrapper.require_backward_grad_sync = False  # as within its `no_sync`: a step averages once, by itself
         if self.global_rank:  # the ranks have other examples: let dropout not hit the same places in all
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
@@ -349,7 +284,7 @@ class Tuner(L.LightningModule):
     def _log_step(self) -> None:
         """Where that is due, log the loss of the step and the learning rates."""
         if self._is_logged():
-            self.log("train/loss", self._step_loss, reduce_fx="sum", sync_dist=True, batch_size=1)
+            self.log("train/loss", self.step_loss, reduce_fx="sum", sync_dist=True, batch_size=1)
             self.log_dict(self._learning_rates(), batch_size=1)
 
     def _is_logged(self) -> bool:
@@ -366,24 +301,23 @@ class Tuner(L.LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
         predictions: list[dict[str, Any]] = []
         for piece in self.evaluation_pieces.pieces(batch):
-            on_device = self.trainer.strategy.batch_to_device(piece, dataloader_idx=0)
-            done = self.evaluation_pieces.attempt(self._predict, on_device)
+            done = self.evaluation_pieces.attempt(self._predict, piece.to(self.device))
             if done is None:
                 predictions += self._evaluate(piece, split)
-            elif piece["examples"]:
+            elif piece.examples:
                 loss, found = done[0]
-                self.mean_loss(split).update(loss, self.task.weight(piece))
+                self.mean_loss(split).update(loss, piece.weights.sum())
                 self.metric(split).update(found)
                 predictions += found
         return predictions
 
     def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
-        logits = self(batch)
-        predictions = self.task.decode(logits, batch) if batch["examples"] else []
+        outputs = self(batch)
+        predictions = self.task.decode(outputs.logits, batch) if batch.examples else []
         if predictions and is_last_validation(self.trainer):
-            predictions = self.task.kept(predictions, logits, batch)
-        return self.task.loss(logits, batch).float(), predictions
+            predictions = self.task.kept(predictions, outputs.logits, batch)
+        return self.objective.evaluated(outputs, batch), predictions
 
     def _reset(self, split: str) -> None:
         self.metric(split).reset()

@@ -349,7 +349,7 @@ def test_it_loads_from_the_cache_of_the_hub(option, spec_of, saved, task):
     ):
         expected = {f"{block}.{end}" for block in family.blocks for end in ends}
         assert set(target_modules(model, target, family.head)) == expected
-    logits = model.eval()(**batch_of(task, tokenizer)["inputs"]).logits
+    logits = model.eval()(**batch_of(task, tokenizer).inputs).logits
     assert logits.isfinite().all()
 
 
@@ -397,7 +397,7 @@ def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
         torch.manual_seed(3)
         pretrained = fetch(spec)
         batch = batch_of(task, pretrained.tokenizer())
-        logits.append(pretrained.backbone(task).eval()(**batch["inputs"]).logits)
+        logits.append(pretrained.backbone(task).eval()(**batch.inputs).logits)
     assert torch.equal(*logits)
 
 
@@ -447,7 +447,7 @@ def test_the_implementation_of_attention(option, spec_of, task):
         pretrained = fetch(spec_of(option, f"model.attention={attention}", *NO_DROPOUT).model)
         model = pretrained.backbone(task).eval()
         assert model.config._attn_implementation == attention
-        logits.append(model(**batch_of(task, pretrained.tokenizer())["inputs"]).logits)
+        logits.append(model(**batch_of(task, pretrained.tokenizer()).inputs).logits)
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-4)
 
 
@@ -496,12 +496,12 @@ class TestTraining:
         model, method, context = make()
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0)
-        first = task.loss(model.train()(**batch["inputs"]).logits, batch)
+        first = task.loss(model.train()(**batch.inputs), batch)
         first.backward()
         optimizer.step()
         with torch.no_grad():
-            logits = model.eval()(**batch["inputs"]).logits
-        assert task.loss(logits, batch) < first
+            outputs = model.eval()(**batch.inputs)
+        assert task.loss(outputs, batch) < first
         frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         assert bool(frozen) == (peft != "full")
         assert all(torch.equal(model.get_parameter(name), before[name]) for name in frozen)
@@ -510,7 +510,7 @@ class TestTraining:
         again, _, _ = make(seed=1)
         method.load(again, tmp_path / "adapter")
         with torch.no_grad():
-            assert torch.equal(again.eval()(**batch["inputs"]).logits, logits)
+            assert torch.equal(again.eval()(**batch.inputs).logits, outputs.logits)
 
     def test_every_weight_counts_once(self, option, peft, tuned):
         make, _ = tuned
@@ -579,7 +579,7 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0.0)
     losses = []
     for _ in range(30):  # of a random encoder that is frozen a head learns little
-        loss = classification.loss(model.train()(**batch["inputs"]).logits, batch)
+        loss = classification.loss(model.train()(**batch.inputs), batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -590,13 +590,13 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
     assert {name for name in used if is_of_head(name, context.head)} <= trained
     assert all(torch.equal(model.get_parameter(name), before[name]) for name in before.keys() - trained)
     with torch.no_grad():
-        logits = model.eval()(**batch["inputs"]).logits
+        logits = model.eval()(**batch.inputs).logits
         spec.peft.save(model, tmp_path / "adapter", context)
         again, _ = make(1)
         spec.peft.load(again, tmp_path / "adapter")
-        assert torch.equal(again.eval()(**batch["inputs"]).logits, logits)
+        assert torch.equal(again.eval()(**batch.inputs).logits, logits)
         merged = spec.peft.merge(again)
-        torch.testing.assert_close(merged(**batch["inputs"]).logits, logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(merged(**batch.inputs).logits, logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -612,9 +612,9 @@ def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_o
     results = []
     for each in (tuner, rounded):
         with torch.autocast("cpu", torch.bfloat16):
-            logits = each(batch)
-        task.loss(logits, batch).backward()
-        results.append([logits, *(p.grad for p in each.parameters() if p.requires_grad)])
+            outputs = each(batch)
+        task.loss(outputs, batch).backward()
+        results.append([outputs.logits, *(p.grad for p in each.parameters() if p.requires_grad)])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
@@ -625,16 +625,16 @@ def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):
     model = pretrained.backbone(task)
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     batch = batch_of(task, pretrained.tokenizer())
-    expected = model.eval()(**batch["inputs"]).logits
+    expected = model.eval()(**batch.inputs).logits
     assert cheapen(model) == len(rates)
     cheap = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     assert [type(module) for module in cheap] == [CheapDropout] * len(rates)
     assert [module.p for module in cheap] == rates
-    assert torch.equal(model(**batch["inputs"]).logits, expected)
+    assert torch.equal(model(**batch.inputs).logits, expected)
     dropped = []
     for _ in range(2):
         torch.manual_seed(0)
-        dropped.append(model.train()(**batch["inputs"]).logits)
+        dropped.append(model.train()(**batch.inputs).logits)
     assert torch.equal(*dropped)
     assert not torch.equal(dropped[0], expected)
 
@@ -647,7 +647,7 @@ def test_training_can_start_above_frozen_layers(option, spec_of, task):
     pretrained = fetch(spec.model)
     spec.task.learn_labels({"train": []}, ["LOC", "PER"])
     model = build_tuner(spec, pretrained).model
-    inputs = batch_of(task, pretrained.tokenizer())["inputs"]
+    inputs = batch_of(task, pretrained.tokenizer()).inputs
     for dtype in (None, torch.bfloat16):
         border = find_border(model, inputs, dtype)
         assert border.below == [model.base_model]

@@ -187,7 +187,7 @@ def tuned(plain, pretrained, task):
 def logits(batch):
     @torch.no_grad()
     def compute(model):
-        return model.eval()(**batch["inputs"]).logits
+        return model.eval()(**batch.inputs).logits
 
     return compute
 
@@ -205,7 +205,7 @@ def train(task, batch):
         model.train()
         for _ in range(number):
             optimizer.zero_grad()
-            loss = task.loss(model(**batch["inputs"]).logits, batch)
+            loss = task.loss(model(**batch.inputs), batch)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -283,7 +283,7 @@ def fitted(name, spec, plain, tuned, train, logits, batch, task, fits, tmp_path_
         untuned = logits(backbone)
         model, context = tuned(method, model=backbone)
         before = copies(model)
-        method.calibrate(model, [batch["inputs"]])
+        method.calibrate(model, [batch.inputs])
         start = logits(model)
         train(model)
         folder = tmp_path_factory.mktemp(name)
@@ -421,7 +421,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
         if stored:
             store_in_bf16(model)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(**batch["inputs"]).logits
+            logits = model(**batch.inputs).logits
         logits.float().square().mean().backward()
         found.append([logits, *(p.grad for p in model.parameters() if p.requires_grad)])
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
@@ -433,7 +433,7 @@ def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, trai
     backbone = plain()
     backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model, _ = tuned(method, model=backbone)
-    method.calibrate(model, [batch["inputs"]])
+    method.calibrate(model, [batch.inputs])
     train(model)
     for key, tensor in model.named_parameters():
         if tensor.requires_grad:

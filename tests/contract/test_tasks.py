@@ -16,6 +16,7 @@ from peftlab.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import DataError
 from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.task import Task
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 
@@ -34,8 +35,11 @@ class Case:
         return self.task.collate(self.examples, self.encoded(**limits), indices)
 
     @torch.no_grad()
+    def outputs(self, batch):
+        return self.model(**batch.inputs)
+
     def logits(self, batch):
-        return self.model(**batch["inputs"]).logits
+        return self.outputs(batch).logits
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -90,19 +94,19 @@ def test_encoding_is_a_pure_function(case):
 
 def test_a_batch_holds_the_examples_asked_for(case):
     batch = case.batch([5, 2, 9])
-    assert batch["examples"] == [case.examples[i] for i in (5, 2, 9)]
-    assert batch["tokens"] == int(batch["inputs"]["attention_mask"].sum())
-    assert batch["tokens"] == sum(case.batch([i])["tokens"] for i in (5, 2, 9))
-    assert batch["inputs"]["input_ids"].shape == batch["inputs"]["attention_mask"].shape
+    assert batch.examples == [case.examples[i] for i in (5, 2, 9)]
+    assert batch.tokens == int(batch.inputs["attention_mask"].sum())
+    assert batch.tokens == sum(case.batch([i]).tokens for i in (5, 2, 9))
+    assert batch.inputs["input_ids"].shape == batch.inputs["attention_mask"].shape
 
 
 def test_short_rows_are_obeyed(case):
-    assert case.batch(range(16), max_tokens=6)["inputs"]["input_ids"].shape[1] <= 6
+    assert case.batch(range(16), max_tokens=6).inputs["input_ids"].shape[1] <= 6
 
 
 def test_the_model_takes_a_batch_and_the_loss_has_gradients(case):
     batch = case.batch(range(8))
-    loss = case.task.loss(case.model(**batch["inputs"]).logits, batch)
+    loss = case.task.loss(case.model(**batch.inputs), batch)
     assert loss.shape == ()
     assert loss.isfinite()
     parameters = list(case.model.parameters())
@@ -113,12 +117,44 @@ def test_weights_make_the_mean_over_batches_exact(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)
     batches = [case.batch(part) for part in ([0], [1, 2, 3], indices[4:])]
-    weights = [case.task.weight(batch) for batch in batches]
-    losses = [case.task.loss(case.logits(batch), batch).item() for batch in batches]
+    weights = [batch.weights.sum().item() for batch in batches]
+    losses = [case.task.loss(case.outputs(batch), batch).item() for batch in batches]
     assert len(set(weights)) > 1
-    assert sum(weights) == case.task.weight(whole)
+    assert sum(weights) == whole.weights.sum()
     mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
-    assert mean == pytest.approx(case.task.loss(case.logits(whole), whole).item(), rel=1e-5)
+    assert mean == pytest.approx(case.task.loss(case.outputs(whole), whole).item(), rel=1e-5)
+
+
+def test_weights_are_known_without_a_batch(case):
+    encoded = case.task.encode(case.examples, case.tokenizer, **case.options)
+    for indices in ([5, 2, 9], [3], list(range(len(case.examples)))):
+        batch = case.task.collate(case.examples, encoded, indices)
+        assert (batch.weights.dtype, batch.weights.shape) == (torch.float64, (len(indices),))
+        assert case.task.weights(case.examples, encoded, indices).tolist() == batch.weights.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": True}, {"max_tokens": 6}])
+def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
+    """With several rows an example, too: the loss of an example is the same in any company, and alone."""
+    fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
+    changed = dict(options)
+    short = {"max_tokens": changed.pop("max_tokens")} if "max_tokens" in changed else {}
+    if changed.pop("class_weights", False):
+        changed["class_weights"] = {label: 0.5 + n for n, label in enumerate(case.task.labels)}
+    task = type(case.task)(**fields | changed)
+    task.learn_labels({"train": []}, case.task.declared_labels)
+    encoded = task.encode(case.examples, case.tokenizer, **{**case.options, **short})
+    batch = task.collate(case.examples, encoded, range(len(case.examples)))
+    outputs = case.outputs(batch)
+    losses = task.losses(outputs, batch)
+    assert losses.shape == batch.weights.shape
+    expected = losses.double().sum() / batch.weights.sum()
+    torch.testing.assert_close(task.loss(outputs, batch).double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(Task.loss(task, outputs, batch).double(), expected, rtol=1e-6, atol=0)
+    for i in range(len(case.examples)):
+        alone = task.collate(case.examples, encoded, [i])
+        mean = task.loss(case.outputs(alone), alone)
+        torch.testing.assert_close(losses[i], (mean * alone.weights.sum()).float(), rtol=1e-4, atol=1e-5)
 
 
 def test_predictions_are_json_and_tell_of_every_example(case):

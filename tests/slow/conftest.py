@@ -81,7 +81,8 @@ def logits(folder):
     data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, run.spec.seed)
     data.load()
     with torch.no_grad():
-        return {str(number): run.tuner(batch).contiguous() for number, batch in enumerate(data.test_dataloader())}
+        found = [run.tuner(batch).logits.contiguous() for batch in data.test_dataloader()]
+    return {str(number): logits for number, logits in enumerate(found)}
 
 
 if __name__ == "__main__":

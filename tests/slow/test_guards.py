@@ -44,7 +44,7 @@ class Spoil(Callback):
     def on_train_batch_start(self, trainer, tuner, *_):
         if trainer.global_rank == 1 and trainer.global_step == 2:
             task, loss = tuner.task, type(tuner.task).loss
-            task.loss = lambda logits, batch: loss(task, logits, batch) * float("nan")
+            task.loss = lambda outputs, batch: loss(task, outputs, batch) * float("nan")
 """
 
 

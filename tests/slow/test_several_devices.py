@@ -111,7 +111,7 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     expected, answers = {}, []
     for batch in data.test_dataloader():
         with torch.no_grad():
-            logits = tuner(batch)
+            logits = tuner(batch).logits
         decoded = tuner.task.decode(logits, batch)
         answers += decoded
         expected |= {prediction["id"]: prediction for prediction in tuner.task.kept(decoded, logits, batch)}

@@ -66,9 +66,9 @@ def spoil(monkeypatch):
     loss = Ner.loss
 
     def of(*ids: str) -> None:
-        def spoilt(self, logits, batch):
-            bad = not ids or any(example.id in ids for example in batch["examples"])
-            return loss(self, logits, batch) * (math.nan if bad else 1.0)
+        def spoilt(self, outputs, batch):
+            bad = not ids or any(example.id in ids for example in batch.examples)
+            return loss(self, outputs, batch) * (math.nan if bad else 1.0)
 
         monkeypatch.setattr(Ner, "loss", spoilt)
 

@@ -119,6 +119,25 @@ def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interr
     assert f"step-7.safetensors is damaged and passed over: {told}" in capsys.readouterr().out
 
 
+def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_now(same_when_interrupted, monkeypatch):
+    """To Lightning, each part of a step was a batch of its own; a checkpoint says how many parts a step had."""
+    newest_whole, turned = checkpoints.newest_whole, []
+
+    def of_old(folder: Path, *args: Any) -> Path | None:
+        for file in checkpoints.files(folder)[:1]:
+            tree = checkpoints.read(file)
+            progress = tree["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counter in (progress["total"], progress["current"]):
+                counter |= {name: 2 * count for name, count in counter.items()}
+            checkpoints.write(tree | {"accumulate": 2}, file)
+            turned.append(progress["current"]["completed"])
+        return newest_whole(folder, *args)
+
+    monkeypatch.setattr(checkpoints, "newest_whole", of_old)
+    same_when_interrupted("trainer.accumulate=2", at={7: "on_train_batch_start"})
+    assert turned == [2]  # one step of the second epoch
+
+
 def test_the_command_resume(run_tiny, users_callbacks, capsys):
     signalled = users_callbacks("Signal", number=int(signal.SIGUSR1), hook="on_train_batch_start", step=4)
     with pytest.raises(Interrupted):

@@ -208,7 +208,7 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
-        logits = [tuner(batch) for batch in batches]
+        logits = [tuner(batch).logits for batch in batches]
     found = []
     for one, batch in zip(logits, batches, strict=True):
         found += tuner.task.kept(tuner.task.decode(one, batch), one, batch)

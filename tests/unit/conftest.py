@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from peftlab.tasks.batch import Batch
+
 
 @pytest.fixture(scope="session")
 def pretrained(tiny_model: Path):
@@ -79,22 +81,28 @@ class OneLayer(L.LightningModule):
 
     def training_step(self, batch, batch_idx):
         self.clock.now += 1
-        loss = self.layer(batch["inputs"]["x"]).sum()
+        loss = sum(self.layer(part.inputs["x"]).sum() for part in batch)
         self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch, batch_idx):
         self.clock.now += 100
-        self.log("validation/score", 0.5, batch_size=len(batch["examples"]))
+        self.log("validation/score", 0.5, batch_size=len(batch.examples))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.25)
 
 
-def batches(*rows: int):
-    """Batches of so many rows of 8 numbers, 3 of which are said to be tokens."""
-    made = [{"inputs": {"x": torch.ones(n, 8)}, "examples": list(range(n)), "tokens": 3 * n} for n in rows]
-    return DataLoader(made, batch_size=None)
+def batches(*steps: int | tuple[int, ...], parts: bool = True):
+    """Steps whose parts are of so many rows of 8 numbers, 3 of which are said to be tokens; or batches of them."""
+
+    def batch(rows: int) -> Batch:
+        inputs = {"x": torch.ones(rows, 8)}
+        return Batch(inputs, {}, torch.ones(rows), torch.arange(rows), list(range(rows)), tokens=3 * rows)
+
+    sizes = [step if isinstance(step, tuple) else (step,) for step in steps]
+    made = [[batch(rows) for rows in step] for step in sizes]
+    return DataLoader(made if parts else [first for (first,) in made], batch_size=None, collate_fn=lambda it: it)
 
 
 @pytest.fixture
@@ -104,7 +112,7 @@ def clock():
 
 @pytest.fixture
 def train(clock):
-    """Train on batches of so many rows, with a callback."""
+    """Train on steps of so many rows, in several parts where there is a tuple of them, with a callback."""
 
     def run(callback, *rows, epochs=2, validation=(5, 5), module=None, **options):
         trainer = L.Trainer(
@@ -119,7 +127,7 @@ def train(clock):
             **options,
         )
         module = module or OneLayer(clock)
-        trainer.fit(module, batches(*rows), batches(*validation) if validation else None)
+        trainer.fit(module, batches(*rows), batches(*validation, parts=False) if validation else None)
         return trainer, module
 
     run.one_layer = OneLayer

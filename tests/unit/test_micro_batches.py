@@ -5,17 +5,19 @@ import torch
 
 from peftlab.errors import OutOfMemoryError
 from peftlab.micro_batches import MicroBatches
+from peftlab.tasks.batch import Batch
 
 CPU = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
 
 
-def batch(*examples: int) -> dict[str, object]:
-    return {"examples": list(examples), "inputs": {"input_ids": torch.zeros(len(examples), 10)}}
+def batch(*examples: int) -> Batch:
+    inputs, count = {"input_ids": torch.zeros(len(examples), 10)}, len(examples)
+    return Batch(inputs, {}, torch.ones(count), torch.arange(count), list(examples), tokens=10 * count)
 
 
 def halve(whole):
-    examples = whole["examples"]
+    examples = whole.examples
     middle = (len(examples) + 1) // 2
     return [batch(*examples[:middle]), batch(*examples[middle:])]
 
@@ -44,21 +46,21 @@ def test_a_batch_that_is_too_large_is_noted_and_cut_from_then_on(pieces, notes, 
     assert pieces.attempt(out_of_memory(error), batch(1, 2, 3, 4)) is None
     ((event, details),) = notes
     assert (event, details["examples"], details["positions"]) == ("out of memory", 4, 40)
-    assert [piece["examples"] for piece in pieces.pieces(batch(1, 2, 3, 4, 5))] == [[1, 2, 3], [4, 5]]
-    assert [piece["examples"] for piece in pieces.pieces(batch(1, 2, 3))] == [[1, 2, 3]]
+    assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3, 4, 5))] == [[1, 2, 3], [4, 5]]
+    assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3))] == [[1, 2, 3]]
 
 
 def test_halves_are_halved_again_down_to_single_examples(pieces):
     for size in (4, 2):
         pieces.attempt(out_of_memory(MemoryError()), batch(*range(size)))
-    assert [piece["examples"] for piece in pieces.pieces(batch(1, 2, 3))] == [[1], [2], [3]]
+    assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3))] == [[1], [2], [3]]
 
 
 def test_pieces_not_yet_taken_are_cut_by_what_has_been_learnt_since(pieces):
     pieces.attempt(out_of_memory(MemoryError()), batch(*range(8)))
     taken = pieces.pieces(batch(*range(8)))
     pieces.attempt(out_of_memory(MemoryError()), next(taken))
-    assert [piece["examples"] for piece in taken] == [[4, 5], [6, 7]]
+    assert [piece.examples for piece in taken] == [[4, 5], [6, 7]]
 
 
 def test_a_single_example_cannot_be_cut(pieces):

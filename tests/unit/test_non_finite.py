@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from peftlab.non_finite import find
+from peftlab.tasks.batch import Batch
 
 
 @pytest.fixture
@@ -16,15 +17,18 @@ def model():
     return nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Tanh(), nn.Linear(3, 3)), nn.Linear(3, 1))
 
 
-def part(*numbers: float, id: str = "train:0") -> dict[str, object]:
-    return {"x": torch.tensor([numbers]), "examples": [SimpleNamespace(id=id)]}
+def part(*numbers: float, id: str = "train:0") -> Batch:
+    example = SimpleNamespace(id=id)
+    return Batch(
+        {"x": torch.tensor([numbers])}, {}, torch.ones(1), torch.zeros(1, dtype=torch.long), [example], tokens=1
+    )
 
 
 GOOD = part(1.0, 2.0, id="train:7")
 
 
 def found(model, *parts, loss=1.0):
-    return find(model, list(parts), torch.tensor(loss), lambda each: model(each["x"]).sum())
+    return find(model, list(parts), torch.tensor(loss), lambda each: model(each.inputs["x"]).sum())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -43,7 +47,7 @@ def test_of_a_bad_loss_the_part_is_named(model):
 
 
 def test_a_loss_that_is_bad_by_itself_is_told_from_the_outputs(model):
-    finding = find(model, [GOOD], torch.tensor(math.nan), lambda each: model(each["x"]).sum() * math.nan)
+    finding = find(model, [GOOD], torch.tensor(math.nan), lambda each: model(each.inputs["x"]).sum() * math.nan)
     assert (finding.kind, finding.module) == ("loss", "loss")
 
 
@@ -53,7 +57,7 @@ def test_a_loss_that_is_bad_only_once_is_told_as_such(model):
 
 
 def test_of_a_bad_gradient_the_parameters_are_named_and_the_module_it_comes_from(model):
-    model(GOOD["x"]).sum().backward()
+    model(GOOD.inputs["x"]).sum().backward()
     model[0].weight.grad[0, 0] = math.nan
     model[1][1].bias.grad[0] = math.inf
     finding = found(model, GOOD)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
 from peftlab.console import VERBATIM, clock, console, log
+from peftlab.tasks.batch import Batch
 
 
 class Progress(Callback):
@@ -46,11 +47,11 @@ class Progress(Callback):
             self._task = self._bar.add_task("", total=trainer.estimated_stepping_batches)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
     ) -> None:
         """Show the step."""
         now = time.perf_counter()
-        self._samples += len(batch["examples"]) * trainer.world_size
+        self._samples += sum(len(part.examples) for part in batch) * trainer.world_size
         due = self._bar is not None or now - self._last_line >= self.every_seconds
         if due and self._since is not None:
             self._seconds += now - self._since

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from peftlab.tasks.batch import Part
 
 
 def plan(
@@ -77,13 +78,13 @@ def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> 
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
 
 
-class Part(NamedTuple):
-    """What one forward pass takes of a batch."""
+def generator_of(seed: int, epoch: int, example: int) -> np.random.Generator:
+    """Return the random numbers of one example in one epoch, see `peftlab.tasks.task.Random`.
 
-    examples: list[int]
-    """Their indices; none: there is nothing left for this pass, which is made all the same, on a filler."""
-    batch: list[int]
-    """The whole batch, or where the filler is taken from."""
+    They depend on nothing else, so that an augmented example is the same on any number of devices, however its batch is
+    divided, and when the run is resumed.
+    """
+    return np.random.default_rng([seed, epoch, example, 1])  # the last number tells the stream from that of `plan`
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ class Division:
     accumulate: int = 1
     """Forward passes a rank makes for one step of the optimiser."""
 
-    def of_training_batch(self, batch: list[int]) -> list[Part]:
+    def of_training_batch(self, batch: list[int], epoch: int | None = None) -> list[Part]:
         """Return this rank's parts of `batch`, one a forward pass.
 
         A batch is in the order of its lengths and is dealt out like cards, so that all parts take about the same time.
         """
         parts = self.world_size * self.accumulate
-        return [Part(batch[n::parts], batch) for n in range(self.rank, parts, self.world_size)]
+        return [Part(batch[n::parts], batch, epoch) for n in range(self.rank, parts, self.world_size)]
 
     def of_evaluation(self, batches: list[list[int]]) -> list[Part]:
         """Return this rank's batches, whole, and fillers so that every rank makes as many forward passes.
@@ -115,8 +116,8 @@ class Division:
         return [Part(batch, batch) for batch in own] + [Part([], batches[-1])] * (passes - len(own))
 
 
-class TrainingBatches(Sampler[Part]):
-    """The plan of the current epoch, as Lightning sets it with ``set_epoch``; of each batch this rank's parts."""
+class TrainingBatches(Sampler[list[Part]]):
+    """The plan of the current epoch, as Lightning sets it with ``set_epoch``; of each step this rank's parts."""
 
     def __init__(
         self,
@@ -144,10 +145,10 @@ class TrainingBatches(Sampler[Part]):
         """Choose the epoch of the next iteration, and let that epoch begin after so many batches."""
         self._epoch, self._position = epoch, (epoch, batches)
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[list[Part]]:
         epoch, done = self._position
         for batch in self._plan(epoch=self._epoch)[done if self._epoch == epoch else 0 :]:
-            yield from self._division.of_training_batch(batch)
+            yield self._division.of_training_batch(batch, self._epoch)
 
     def __len__(self) -> int:
-        return self._batches * self._division.accumulate
+        return self._batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
-from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
+from peftlab.data.batching import Division, TrainingBatches, generator_of, in_order_of_length, plan
 from peftlab.data.duplicates import repeated
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.held_out import hold_out
 from peftlab.data.spec import BudgetSpec, DataSpec, Format
 from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Batch, Encoded, Task
+from peftlab.tasks.task import Encoded, Task
 from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
@@ -243,11 +245,11 @@ class DataModule(L.LightningDataModule):
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
-        return len(self._training_batches()) // self.division.accumulate
+        return len(self._training_batches())
 
     def validation_interval(self) -> int:
-        """Return the number of forward passes between validations: those of whole optimiser steps."""
-        return max(1, round(self.budget.validate_every * self.steps_of_epoch())) * self.division.accumulate
+        """Return the number of optimiser steps between validations."""
+        return max(1, round(self.budget.validate_every * self.steps_of_epoch()))
 
     @property
     def longest(self) -> int:
@@ -264,23 +266,21 @@ class DataModule(L.LightningDataModule):
         members = self.splits[split]
         if members.tokens is None:
             batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
-            members.tokens = np.asarray([batch["tokens"] for batch in batches])
+            members.tokens = np.asarray([batch.tokens for batch in batches])
         return members.tokens
 
     def short_and_long(self) -> dict[str, torch.Tensor]:
         """Return the inputs of a batch of two examples, the shortest one of the training split and its median."""
         members = self.splits["train"]
         order = np.argsort(members.encoded.lengths, kind="stable")
-        inputs: dict[str, torch.Tensor] = self.task.collate(
-            members.examples, members.encoded, [int(order[0]), int(order[len(order) // 2])]
-        )["inputs"]
-        return inputs
+        chosen = [int(order[0]), int(order[len(order) // 2])]
+        return self.task.collate(members.examples, members.encoded, chosen).inputs
 
     def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the inputs of the first epoch's training batches, undivided: the same on any number of devices."""
         members = self.splits["train"]
         for batch in self.plan_of():
-            yield self.task.collate(members.examples, members.encoded, batch)["inputs"]
+            yield self.task.collate(members.examples, members.encoded, batch).inputs
 
     def plan_of(self, epoch: int = 0) -> list[list[int]]:
         """Return the training examples of each optimiser step of `epoch`, undivided: the same on any devices."""
@@ -311,33 +311,32 @@ class DataModule(L.LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, int]:
-        """Return how far the training has come: the epoch, and how many batches of its plan are done."""
+        """Return how far the training has come: the epoch, and how many steps of its plan are done."""
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed  # type: ignore[union-attr]
-        return {"epoch": self.trainer.current_epoch, "batches": done // self.division.accumulate}  # type: ignore[union-attr]
+        return {"epoch": self.trainer.current_epoch, "batches": done}  # type: ignore[union-attr]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Go on from there."""
         self._position = (state_dict["epoch"], state_dict["batches"])
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the tensors; the examples, wanted for decoding, stay as they are."""
-        if device.type == "cpu":  # looking through a batch for tensors takes longer than a small step
-            return batch
-        stay = {name: value for name, value in batch.items() if isinstance(value, list | tuple)}
-        move = {name: value for name, value in batch.items() if name not in stay}
-        return {**super().transfer_batch_to_device(move, device, dataloader_idx), **stay}
+    def transfer_batch_to_device(
+        self, batch: Batch | list[Batch], device: torch.device, dataloader_idx: int
+    ) -> Batch | list[Batch]:
+        """Move the tensors of a batch; the parts of a step stay, for each is moved when its turn comes."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Return the two halves of `batch`, collated anew: each is padded only to its own longest row."""
-        part, dataset = batch["part"], self._batches_of(batch["split"])
+        part, dataset = batch.part, self._batches_of(batch.split)
+        assert part is not None
         middle = (len(part.examples) + 1) // 2
         return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the shuffled, length-bucketed training batches."""
+    def train_dataloader(self) -> DataLoader[list[Batch]]:
+        """Return the steps of the training, shuffled and length-bucketed: of each, this rank's parts."""
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers begin, which fetch ahead
-        return self._loader("train", batches)
+        return self._loader(_Steps(self._batches_of("train")), batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, the longest first."""
@@ -360,19 +359,19 @@ class DataModule(L.LightningDataModule):
         )
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
-        return self._loader(split, self.division.of_evaluation(self.evaluation_batches(split)))
+        return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))
 
     def evaluation_batches(self, split: str) -> list[list[int]]:
         """Return the examples of each batch in which a model is scored on `split`."""
         return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
 
-    def _batches_of(self, split: str) -> _BatchDataset:
-        return _BatchDataset(self.task, self.splits[split], split, self.recall.get(split))
+    def _batches_of(self, split: str) -> _Batches:
+        return _Batches(self.task, self.splits[split], split, self.recall.get(split), self.seed)
 
-    def _loader(self, name: str, batches: Any) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
         return DataLoader(
-            self._batches_of(name),
+            dataset,
             sampler=batches,
             batch_size=None,
             collate_fn=_as_it_is,  # by default torch looks into every list of a batch for arrays to convert
@@ -387,33 +386,48 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-class _BatchDataset(Dataset[Batch]):
-    """Maps a part of a batch to what the model takes, with its ``share`` of the batch."""
+class _Batches(Dataset[Batch]):
+    """Maps a part of a step to what the model takes, with its share of the step."""
 
-    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None) -> None:
-        self.task, self.split, self.name, self.recall = task, split, name, recall
+    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None, seed: int) -> None:
+        self.task, self.split, self.name, self.recall, self.seed = task, split, name, recall, seed
 
     def __getitem__(self, part: Part) -> Batch:
-        origin = {"split": self.name, "part": part}
-        if not part.examples:
-            return self._collate(part.batch[:1]) | {"examples": [], "tokens": 0, "share": 0.0, **origin}
-        batch = self._collate(part.examples)
-        # collating costs little beside a forward pass, and every rank finds the share without asking the others
-        whole = batch if len(part.examples) == len(part.batch) else self._collated(part.batch)
-        weight = self.task.weight(whole)
-        return batch | {"share": self.task.weight(batch) / weight if weight else 0.0, **origin}
-
-    def _collate(self, indices: list[int]) -> Batch:
-        batch = self._collated(indices)
+        indices = part.examples or part.batch[:1]
+        random = None if part.epoch is None else partial(generator_of, self.seed, part.epoch)
+        batch = self.task.collate(self.split.examples, self.split.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
+        batch.split, batch.part, batch.scale = self.name, part, self._share(part)
+        if not part.examples:
+            batch.examples, batch.tokens = [], 0
         return batch
 
-    def _collated(self, indices: list[int]) -> Batch:
-        return self.task.collate(self.split.examples, self.split.encoded, indices)
+    def _share(self, part: Part) -> float:
+        """Return the share of a part in its step: each rank knows it without asking the others."""
+        if len(part.examples) == len(part.batch):
+            return 1.0 if self._weight(part.batch) else 0.0
+        whole = self._weight(part.batch)
+        return self._weight(part.examples) / whole if whole else 0.0
+
+    def _weight(self, indices: list[int]) -> float:
+        return float(sum(self.task.weights(self.split.examples, self.split.encoded, indices).tolist()))
 
     def __len__(self) -> int:
         return self.split.rows
+
+
+class _Steps(Dataset[list[Batch]]):
+    """Maps the parts of a step to their batches."""
+
+    def __init__(self, batches: _Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, parts: list[Part]) -> list[Batch]:
+        return [self.batches[part] for part in parts]
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 def takes_folders(format: Format) -> bool:

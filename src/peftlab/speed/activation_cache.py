@@ -32,7 +32,7 @@ from peftlab.errors import ConfigError, DiskError
 from peftlab.runs.record import RunRecord
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
 from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
@@ -154,10 +154,10 @@ class Recall:
 
     def __call__(self, batch: Batch, examples: Sequence[int]) -> None:
         """Add `STATES` to the inputs of `batch`, which was collated from `examples`; the padding gets zeros."""
-        real = batch["inputs"]["attention_mask"].bool()
+        real = batch.inputs["attention_mask"].bool()
         states = self.states.new_zeros(*real.shape, self.states.shape[1])
         states[real] = torch.cat([self.states[self.starts[i] : self.ends[i]] for i in examples])
-        batch["inputs"][STATES] = states
+        batch.inputs[STATES] = states
 
 
 class ActivationCache:
@@ -244,7 +244,7 @@ class ActivationCache:
         with torch.inference_mode(), autocast, watching(self.border) as seen:
             for examples in self.data.evaluation_batches(split):
                 self.let_through()
-                inputs = task.collate(members.examples, members.encoded, examples)["inputs"]
+                inputs = task.collate(members.examples, members.encoded, examples).inputs
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 self.model(**inputs)
                 states = seen[-1][inputs["attention_mask"].bool()].cpu()

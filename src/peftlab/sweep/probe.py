@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from peftlab.assembly import store_and_compile
 from peftlab.devices.spec import AUTOCAST
 from peftlab.one_run import build, prepare
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
+from peftlab.training.step import Step
 
 START_SECONDS = 2.0
 """What a trial takes besides training and evaluating: reading, building, writing."""
@@ -40,19 +41,18 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
     store_and_compile(tuner.model, spec.trainer)
     device = torch.device("cuda" if spec.trainer.accelerator == "gpu" else "cpu")
     optimizer = spec.optimizer.attach(tuner.to(device).model, tuner.context.head)
+    trained = [parameter for parameter in tuner.model.parameters() if parameter.requires_grad]
     dtype = AUTOCAST.get(spec.trainer.precision)
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
 
-    def train(batch: Batch) -> None:
-        with autocast:
-            loss = tuner.objective(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+    def train(parts: list[Batch]) -> None:
+        Step(parts, trained, tuner.training_pieces, lambda: autocast).gradient(tuner.losses_of)
         optimizer.step()
         optimizer.zero_grad()
 
     def evaluate(batch: Batch) -> None:
         with torch.inference_mode(), autocast:
-            tuner(batch)
+            tuner(batch.to(device))
 
     lengths = {split: float(data.splits[split].encoded.lengths.sum()) for split in data.evaluated}
     epoch = len(data.train_dataloader())
@@ -64,26 +64,22 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
     took = START_SECONDS + trained_tokens * _seconds_a_token(train, data.train_dataloader(), 2 * seconds / 3, device)
     tuner.eval()
     took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
-    trained = 4 * sum(p.numel() for p in tuner.model.parameters() if p.requires_grad)
+    size = 4 * sum(parameter.numel() for parameter in trained)
     rows = sum(data.splits[split].rows for split in data.evaluated if split != "train")
-    return took, 2 * trained + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * trained
+    return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size
 
 
-def _seconds_a_token(
-    work: Callable[[Batch], None], loader: DataLoader[Any], limit: float, device: torch.device
-) -> float:
+def _seconds_a_token(work: Callable[[Any], None], loader: DataLoader[Any], limit: float, device: torch.device) -> float:
     """Return how long `work` takes for a token, having tried some batches of the loader for `limit` seconds."""
     tokens, spent = 0, 0.0
     for number, batch in enumerate(islice(loader, 0, None, max(1, len(loader) // _TRIED))):
-        inputs = {name: tensor.to(device) for name, tensor in batch["inputs"].items()}
-        labels = {name: value.to(device) for name, value in batch.items() if isinstance(value, torch.Tensor)}
         began = time.perf_counter()
-        work({**batch, **labels, "inputs": inputs})
+        work(batch)
         if device.type == "cuda":
             torch.cuda.synchronize()
         if number or len(loader) == 1:  # the first one pays for what is done once
             spent += time.perf_counter() - began
-            tokens += int(inputs["attention_mask"].sum()) if "attention_mask" in inputs else inputs["input_ids"].numel()
+            tokens += sum(part.tokens for part in batch) if isinstance(batch, list) else batch.tokens
         if spent > limit:
             break
     return spent / tokens

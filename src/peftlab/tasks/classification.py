@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10
@@ -90,8 +91,10 @@ class Classification(Task):
             raise ConfigError("data.long=split: a text with one label is one row; set data.long=truncate")
         return encode_texts(examples, processor.tokenizer, limits.max_tokens)
 
-    def collate(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> Batch:
-        """Return ``inputs`` of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` without gold."""
+    def collate(
+        self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return inputs of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` without gold."""
         starts = encoded.arrays["examples"]
         columns = {"input_ids": (encoded.arrays["tokens"], encoded.padding)}
         if len(encoded.arrays["types"]):
@@ -105,29 +108,40 @@ class Classification(Task):
                 inputs[name][row, : encoded.lengths[i]] = values[span]
             mask[row, : encoded.lengths[i]] = 1
         number = {label: n for n, label in enumerate(self.labels)}
-        gold = [examples[i].label for i in indices]
-        return {
-            "inputs": {name: torch.from_numpy(values) for name, values in (inputs | {"attention_mask": mask}).items()},
-            "labels": torch.tensor([IGNORED if label is None else number[label] for label in gold]),
-            "tokens": int(mask.sum()),
-            "examples": [examples[i] for i in indices],
-        }
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over the texts, by their weights; `logits`: (texts, labels)."""
-        return F.cross_entropy(
-            logits.float(),
-            batch["labels"],
-            weight=self.label_weights(logits),
-            ignore_index=IGNORED,
-            label_smoothing=self.label_smoothing,
+        chosen = [examples[i] for i in indices]
+        gold = [IGNORED if text.label is None else number[text.label] for text in chosen]
+        return Batch(
+            inputs={name: torch.from_numpy(values) for name, values in (inputs | {"attention_mask": mask}).items()},
+            targets={"labels": torch.tensor(gold)},
+            weights=torch.from_numpy(self.weights(examples, encoded, indices)),
+            rows=torch.arange(len(chosen)),
+            examples=chosen,
+            tokens=int(mask.sum()),
         )
 
-    def weight(self, batch: Batch) -> float:
-        """Return the number of texts, or the sum of their weights."""
-        if self.class_weights is None:
-            return len(batch["examples"])
-        return sum(self.weight_of(text.label) for text in batch["examples"] if text.label is not None)
+    def weights(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
+        """Return 1 for each text, or the weight of its label; 0 without gold."""
+        labels = [examples[i].label for i in indices]
+        return np.asarray([0 if label is None else self.weight_of(label) for label in labels], dtype=float)
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the cross-entropy of each text, by its weight."""
+        return self._cross_entropy(outputs, batch, "none")
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy over the texts, by their weights: the mean of `losses`, by one kernel."""
+        return self._cross_entropy(outputs, batch, "mean")
+
+    def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
+        """Return the cross-entropy of the logits, (texts, labels)."""
+        return F.cross_entropy(
+            outputs.logits.float(),
+            batch.targets["labels"],
+            weight=self.label_weights(outputs.logits),
+            ignore_index=IGNORED,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return one prediction a text; the probability is that of the predicted label."""
@@ -160,7 +174,7 @@ class Classification(Task):
     def _answers(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Text, int, list[float]]]:
         """Yield each text with the index of its label and the probabilities of all."""
         probabilities = logits.float().softmax(-1)
-        yield from zip(batch["examples"], probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
+        yield from zip(batch.examples, probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
 
     @property
     def scorer(self) -> ClassScores:

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.entity_scores import EntityScores
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Batch, Encoded, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, Task, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
@@ -117,61 +118,76 @@ class Ner(Task):
         """See `encode_words`."""
         return encode_words(examples, processor.tokenizer, *limits)
 
-    def collate(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> Batch:
-        """Return ``inputs`` and ``labels`` of shape (rows, tokens) and the words that have a token, in their order.
+    def collate(
+        self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return inputs and ``labels`` of shape (rows, tokens) and the words that have a token, in their order.
 
-        ``words[i]`` lists, for the i-th sentence, the positions of those of its words that have a token; the tokens of
-        all of them, sentence by sentence, are at ``labels != IGNORED``.
+        ``words[i]`` of `Batch.host` lists, for the i-th sentence, the positions of those of its words that have a
+        token; the tokens of all of them, sentence by sentence, are at ``labels != IGNORED``.
         """
         tokens, word, rows = (encoded.arrays[name] for name in ("tokens", "word", "rows"))
         starts = encoded.arrays["examples"]
-        bounds = [(row, i) for i in indices for row in range(starts[i], starts[i + 1])]
+        bounds = [(row, place) for place, i in enumerate(indices) for row in range(starts[i], starts[i + 1])]
         width = max(int(rows[row + 1] - rows[row]) for row, _ in bounds)
         input_ids = np.full((len(bounds), width), encoded.padding, dtype=np.int64)
         mask = np.zeros_like(input_ids)
         labels = np.full_like(input_ids, IGNORED)
-        words: dict[int, list[int]] = {i: [] for i in indices}
+        chosen = [examples[i] for i in indices]
+        words: list[list[int]] = [[] for _ in chosen]
         number = {label: n for n, label in enumerate(self.labels)}
-        for n, (row, i) in enumerate(bounds):
+        for n, (row, place) in enumerate(bounds):
             span = slice(rows[row], rows[row + 1])
             length = int(rows[row + 1] - rows[row])
             input_ids[n, :length] = tokens[span]
             mask[n, :length] = 1
             first = np.flatnonzero(word[span] != NO_WORD)
             positions = word[span][first].tolist()
-            labels[n, first] = [number[examples[i].tags[position]] for position in positions]
-            words[i] += positions
-        return {
-            "inputs": {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)},
-            "labels": torch.from_numpy(labels),
-            "words": [words[i] for i in indices],
-            "tokens": int(mask.sum()),
-            "examples": [examples[i] for i in indices],
-        }
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over labelled tokens, by their weights, 0 without any of them.
-
-        `logits`: (rows, tokens, labels).
-        """
-        if not any(batch["words"]):  # only emptied words: the mean of nothing would be NaN
-            return logits.sum() * 0.0
-        return F.cross_entropy(
-            logits.flatten(0, 1).float(),
-            batch["labels"].flatten(),
-            weight=self.label_weights(logits),
-            ignore_index=IGNORED,
-            label_smoothing=self.label_smoothing,
+            labels[n, first] = [number[chosen[place].tags[position]] for position in positions]
+            words[place] += positions
+        return Batch(
+            inputs={"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)},
+            targets={"labels": torch.from_numpy(labels)},
+            weights=torch.tensor(list(map(self._weight, chosen, words)), dtype=torch.float64),
+            rows=torch.tensor([place for _, place in bounds]),
+            examples=chosen,
+            tokens=int(mask.sum()),
+            host={"words": words},
         )
 
-    def weight(self, batch: Batch) -> float:
-        """Return the number of labelled tokens, or the sum of their weights."""
-        if self.class_weights is None:
-            return sum(len(words) for words in batch["words"])
-        return sum(
-            self.weight_of(sentence.tags[word])
-            for sentence, words in zip(batch["examples"], batch["words"], strict=True)
-            for word in words
+    def weights(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
+        """Return the number of labelled tokens of each sentence, or the sum of their weights."""
+        word, rows, starts = (encoded.arrays[name] for name in ("word", "rows", "examples"))
+        positions = [word[rows[starts[i]] : rows[starts[i + 1]]] for i in indices]
+        words = [of_sentence[of_sentence != NO_WORD].tolist() for of_sentence in positions]
+        return np.asarray([self._weight(examples[i], own) for i, own in zip(indices, words, strict=True)], dtype=float)
+
+    def _weight(self, sentence: Sentence, words: Sequence[int]) -> float:
+        """Return what a sentence counts for of which these words have a token."""
+        return len(words) if self.class_weights is None else sum(self.weight_of(sentence.tags[word]) for word in words)
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the cross-entropy of each sentence, summed over its labelled tokens, by their weights."""
+        return batch.by_example(self._cross_entropy(outputs, batch, "none").view_as(batch.targets["labels"]).sum(-1))
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy over labelled tokens, by their weights, 0 without any of them.
+
+        It is the mean of `losses`, by one kernel.
+        """
+        if not any(batch.host["words"]):  # only emptied words: the mean of nothing would be NaN
+            return outputs.logits.sum() * 0.0
+        return self._cross_entropy(outputs, batch, "mean")
+
+    def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
+        """Return the cross-entropy of the logits, (rows, tokens, labels), in their order where it is not reduced."""
+        return F.cross_entropy(
+            outputs.logits.flatten(0, 1).float(),
+            batch.targets["labels"].flatten(),
+            weight=self.label_weights(outputs.logits),
+            ignore_index=IGNORED,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
         )
 
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
@@ -206,9 +222,9 @@ class Ner(Task):
 
     def _tagged(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Sentence, list[str], list[float | None]]]:
         """Yield each sentence with the predicted tag of every word and its probability."""
-        probabilities, best = logits[batch["labels"] != IGNORED].float().softmax(-1).max(-1)
+        probabilities, best = logits[batch.targets["labels"] != IGNORED].float().softmax(-1).max(-1)
         tags = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
-        for sentence, words in zip(batch["examples"], batch["words"], strict=True):
+        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
             predicted = ["O"] * len(sentence.words)
             probability: list[float | None] = [None] * len(sentence.words)
             for word in words:
@@ -218,8 +234,8 @@ class Ner(Task):
 
     def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterator[list[dict[str, float] | None]]:
         """Yield for each sentence the probabilities of the tags of every word, None for one without a token."""
-        rows = iter(self.by_label(logits[batch["labels"] != IGNORED].float().softmax(-1)))
-        for sentence, words in zip(batch["examples"], batch["words"], strict=True):
+        rows = iter(self.by_label(logits[batch.targets["labels"] != IGNORED].float().softmax(-1)))
+        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
             of_word: list[dict[str, float] | None] = [None] * len(sentence.words)
             for word in words:
                 of_word[word] = next(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
@@ -30,10 +31,9 @@ IGNORED = -100
 LONGEST_TEXT = 1_000_000
 """Characters of one text, a book of 400 pages: to tokenise it takes the memory of a small model, whatever is kept."""
 
-Batch = dict[str, Any]
-"""A collated batch: ``inputs`` (what the model's forward takes), ``examples``, each with its ``id`` (none: a filler,
-which is not to count), ``tokens`` (a count, without padding), and what the task needs beside them. Of a batch that is
-divided it is one part; ``share`` is then its share of the whole's `Task.weight`."""
+Random = Callable[[int], np.random.Generator]
+"""Gives the generator of the example at an index: a function of the seed, the epoch and the example, so that what is
+drawn from it does not depend on who else is in the batch, nor on how batches are divided."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -224,19 +224,41 @@ class Task(ABC):
         return self.text_key(example)
 
     @abstractmethod
-    def collate(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> Batch:
-        """Return the batch of the examples at `indices`, padded to the longest."""
+    def collate(
+        self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return the batch of the examples at `indices`, padded to the longest.
 
-    @abstractmethod
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the mean loss of the batch, a scalar."""
-
-    @abstractmethod
-    def weight(self, batch: Batch) -> float:
-        """Return what the batch's mean loss counts for in a mean over batches, e.g. its labelled tokens.
-
-        Weights add up: those of the parts of a batch are together that of the whole.
+        Args:
+            examples: of the split.
+            encoded: the same, encoded.
+            indices: which of them.
+            random: where a task that augments its training examples draws from; None: they are taken as they are.
         """
+
+    @abstractmethod
+    def weights(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
+        """Return what each example at `indices` counts for in the mean loss, e.g. its labelled tokens.
+
+        Returns:
+            doubles, shape (examples,): the `Batch.weights` of the batch of these examples.
+        """
+
+    @abstractmethod
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the loss of each example, shape (examples,), summed over all that it counts for.
+
+        The loss of an example does not depend on the others in the batch.
+
+        Args:
+            outputs: of the model, as transformers returns them.
+            batch: that the model has computed.
+        """
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of the batch, a scalar: the sum of `losses` over that of the weights, 0 of nothing."""
+        losses, weight = self.losses(outputs, batch), batch.weights.sum()
+        return losses.sum() / torch.where(weight > 0, weight, 1).to(losses.dtype)
 
     @abstractmethod
     def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
@@ -248,7 +270,7 @@ class Task(ABC):
         They have beside it the ``probabilities`` of all labels, or of the `top_k` most probable ones, and the ``group``
         of the example. Validations on the way do without, for this takes longer than scoring.
         """
-        groups = [getattr(example, "group", None) for example in batch["examples"]]
+        groups = [getattr(example, "group", None) for example in batch.examples]
         of_each = self.all_probabilities(logits, batch)
         return [
             prediction | {"probabilities": probabilities, "group": group}
@@ -257,7 +279,7 @@ class Task(ABC):
 
     def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterable[Any]:
         """Return for each example the probabilities of all labels, as JSON values; None where a task has none."""
-        return [None] * len(batch["examples"])
+        return [None] * len(batch.examples)
 
     def by_label(self, probabilities: Tensor) -> list[dict[str, float]]:
         """Return each row of `probabilities`, shape (rows, labels), by label, with the seven digits that fp32 holds.

@@ -94,7 +94,7 @@ class Checkpointing(Callback):
         """Make a checkpoint if it is time: the step before is over, and so is the validation after it."""
         # Lightning counts the steps for the loggers, too, and one too many where it resumes after a validation
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        if batch_idx % trainer.accumulate_grad_batches == 0 and self._due(trainer.global_step):
+        if self._due(trainer.global_step):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -114,18 +114,18 @@ class Checkpointing(Callback):
         checkpoint |= {
             "run": self.run,
             "validated": not trainer.validating,
-            "accumulate": trainer.accumulate_grad_batches,
+            "accumulate": 1,  # batches of Lightning's that make a step: in older versions a part was one
             "should_stop": trainer.should_stop,
             "generators": gathered([_generators()]),
             "loggers": {logger.label: logger.state_dict() for logger in _loggers(trainer)},
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up what `on_save_checkpoint` has added; a batch may be divided into other parts from here on."""
+        """Take up what `on_save_checkpoint` has added."""
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counter in (progress["total"], progress["current"]):
             for name in counter:
-                counter[name] = counter[name] // checkpoint["accumulate"] * trainer.accumulate_grad_batches
+                counter[name] //= checkpoint["accumulate"]
         trainer.should_stop = checkpoint["should_stop"]
         self._generators = checkpoint["generators"]
         step, validated = checkpoint["global_step"], checkpoint["validated"]

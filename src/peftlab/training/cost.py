@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from peftlab.processes import over_ranks
+from peftlab.tasks.batch import Batch
 
 
 class _NoModules(nullcontext[None]):
@@ -33,7 +34,7 @@ class Cost(Callback):
 
     Until the training has ended, the other ranks are taken to have done as much as this one.
 
-    ``train_flops`` is counted on the first batch, forward and backward, and scaled by the tokens of all batches with
+    ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps with
     their padding: an estimate, since attention grows with the square of the length.
     """
 
@@ -74,24 +75,24 @@ class Cost(Callback):
         self._ranks = trainer.world_size
 
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
-        """Count the arithmetic of the first batch."""
+        """Count the arithmetic of the first step."""
         if self.positions == 0:
             self._counter = FlopCounterMode(display=False)
             self._counter.mod_tracker = _NoModules()  # type: ignore[assignment]
             self._counter.__enter__()  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
     ) -> None:
-        """Count the batch."""
-        positions = next(iter(batch["inputs"].values())).numel()
+        """Count the parts of the step."""
+        positions = sum(part.positions for part in batch)
         if self._counter is not None:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._flops_a_position = self._counter.get_total_flops() / positions
             self._counter = None
         self.positions += positions
-        self.samples += len(batch["examples"])
-        self.tokens += batch["tokens"]
+        self.samples += sum(len(part.examples) for part in batch)
+        self.tokens += sum(part.tokens for part in batch)
         self.steps = trainer.global_step
         self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
 

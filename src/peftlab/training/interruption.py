@@ -27,18 +27,12 @@ class Interruption(Callback):
         self.signals, self.save = signals, save
         self.pruned = False
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Let it through where the step before is over."""
-        if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._let_through(trainer)
-
-    def on_validation_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Let it through."""
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Let it through: the step before is over."""
         self._let_through(trainer)
 
-    on_validation_batch_end = on_test_start = on_test_batch_end = on_train_end = on_validation_start
+    on_validation_start = on_validation_batch_end = on_test_start = on_test_batch_end = on_train_batch_start
+    on_train_end = on_train_batch_start
 
     def _let_through(self, trainer: L.Trainer) -> None:
         """Raise `Interrupted` where any rank has got a signal, `Pruned` where the run is pruned."""

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from peftlab.atomic_files import replacing
 from peftlab.entries import own_folder
 from peftlab.processes import gathered
-from peftlab.tasks.task import Batch
+from peftlab.tasks.batch import Batch
 from peftlab.tuner import is_last_validation
 
 
@@ -51,7 +51,8 @@ class Predictions(Callback):
         self._write(trainer, "test")
 
     def _keep(self, predictions: list[dict[str, Any]], batch: Batch) -> None:
-        self._kept += zip(batch["part"].examples, predictions, strict=True)
+        assert batch.part is not None
+        self._kept += zip(batch.part.examples, predictions, strict=True)
 
     def _write(self, trainer: L.Trainer, split: str) -> None:
         kept = sorted(gathered(self._kept), key=lambda one: one[0])

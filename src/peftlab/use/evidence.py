@@ -128,10 +128,9 @@ class _Model:
         model, dtype = self.tuner.to(device).eval(), AUTOCAST.get(trainer.precision)
         for batch in in_order_of_length(members.encoded.lengths[chosen], data.spec.eval_batch_size):
             places = [chosen[i] for i in batch]
-            collated = data.task.collate(members.examples, members.encoded, places)
-            collated = data.transfer_batch_to_device(collated, device, dataloader_idx=0)
+            collated = data.task.collate(members.examples, members.encoded, places).to(device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                again = data.task.decode(model(collated), collated)
+                again = data.task.decode(model(collated).logits, collated)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
                     yield f"the adapter predicts '{one['id']}' otherwise"
@@ -301,7 +300,7 @@ def _course(data: DataModule) -> Course:
     return Course(
         steps=min(limit for limit in limits if limit),
         steps_of_epoch=of_epoch,
-        interval=data.validation_interval() // data.division.accumulate,
+        interval=data.validation_interval(),
         seen=seen,
     )
 

@@ -45,7 +45,6 @@ from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Batch
 from peftlab.training.predictions import Predictions
 from peftlab.tuner import Tuner
 from peftlab.unicode_text import Door
@@ -222,8 +221,8 @@ class FinishedRun:
         dtype = AUTOCAST.get(self.spec.trainer.precision)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):
-                batch = _to(device, task.collate(examples, encoded, indices))
-                found |= zip(indices, task.predict(tuner(batch), batch), strict=True)
+                batch = task.collate(examples, encoded, indices).to(device)
+                found |= zip(indices, task.predict(tuner(batch).logits, batch), strict=True)
         return [_beside(given, found[n] | task.lost(encoded, n)) for n, given in enumerate(inputs)]
 
     def from_input(self, given: Mapping[str, Any], id: str) -> Any:
@@ -382,7 +381,7 @@ class FinishedRun:
     def _logits(self, model: nn.Module, data: DataModule) -> Iterator[Tensor]:
         for batch in data.val_dataloader():
             with torch.inference_mode():
-                yield model(**_to(self._device, batch)["inputs"]).logits
+                yield model(**batch.to(self._device).inputs).logits
 
     def _check_digests(self, data: DataModule, splits: Sequence[str]) -> None:
         for split in splits:
@@ -485,13 +484,6 @@ def _beside(given: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, An
         while names[key] in {*given, *answer}:
             names[key] = f"given_{names[key]}"
     return {names[key]: value for key, value in given.items()} | dict(answer)
-
-
-def _to(device: torch.device, batch: Batch) -> Batch:
-    """Return `batch` with the tensors that the model and the task's decoding take on `device`."""
-    inputs = {name: tensor.to(device) for name, tensor in batch["inputs"].items()}
-    others = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-    return others | {"inputs": inputs}
 
 
 @contextmanager

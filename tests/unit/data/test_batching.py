@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from peftlab.data.batching import Division, Part, TrainingBatches, in_order_of_length, plan
+from peftlab.data.batching import Division, TrainingBatches, generator_of, in_order_of_length, plan
+from peftlab.tasks.batch import Part
 
 LENGTHS = np.random.default_rng(0).integers(3, 60, size=400)
 
@@ -113,10 +114,10 @@ def test_the_sampler_knows_its_length(examples, batch_size):
 
 def test_the_sampler_follows_the_epoch_that_is_set():
     batches = TrainingBatches(LENGTHS, 8, 10, seed=5, division=Division())
-    assert [part.examples for part in batches] == planned(seed=5, epoch=0)
-    assert [part.examples for part in batches] == planned(seed=5, epoch=0)  # a second iteration is no other epoch
+    assert [part.examples for (part,) in batches] == planned(seed=5, epoch=0)
+    assert [part.examples for (part,) in batches] == planned(seed=5, epoch=0)  # a second iteration is no other epoch
     batches.set_epoch(3)
-    assert [part.examples for part in batches] == planned(seed=5, epoch=3)
+    assert [part.examples for (part,) in batches] == planned(seed=5, epoch=3)
 
 
 # --- divided ---------------------------------------------------------------------------------------------------------
@@ -132,9 +133,10 @@ def test_the_parts_of_all_ranks_are_the_batches(lengths, batch_size, world_size,
     whole = plan(lengths, batch_size, 4, seed=0, epoch=0)
     samplers = [TrainingBatches(lengths, batch_size, 4, 0, division) for division in ranks(world_size, accumulate)]
     parts = [list(sampler) for sampler in samplers]
-    assert {len(own) for own in parts} == {len(sampler) for sampler in samplers} == {len(whole) * accumulate}
+    assert {len(own) for own in parts} == {len(sampler) for sampler in samplers} == {len(whole)}
     for step, batch in enumerate(whole):
-        of_step = [part for own in parts for part in own[step * accumulate : (step + 1) * accumulate]]
+        of_step = [part for own in parts for part in own[step]]
+        assert len(of_step) == world_size * accumulate
         assert all(part.batch == batch for part in of_step)
         assert sorted(i for part in of_step for i in part.examples) == sorted(batch)
         sizes = [len(part.examples) for part in of_step]
@@ -166,8 +168,8 @@ def test_an_evaluation_is_divided_into_whole_batches(lengths, batch_size, world_
 
 
 class Indices(Dataset):
-    def __getitem__(self, part):
-        return torch.tensor(part.examples)
+    def __getitem__(self, part: list[Part]):
+        return [torch.tensor(one.examples) for one in part]
 
     def __len__(self):
         return len(LENGTHS)
@@ -182,7 +184,7 @@ class Recorder(L.LightningModule):
         self.epochs = {}
 
     def training_step(self, batch, batch_idx):
-        self.epochs.setdefault(self.current_epoch, []).append(batch.tolist())
+        self.epochs.setdefault(self.current_epoch, []).append(batch[0].tolist())
         return self.weight.sum()
 
     def configure_optimizers(self):
@@ -213,7 +215,8 @@ def test_an_epoch_goes_on_where_it_was_left(accumulate):
     whole = list(batches)
     batches.go_on(2, 7)
     batches.set_epoch(2)  # as Lightning does before the first batch
-    assert list(batches) == whole[7 * accumulate :]
+    assert list(batches) == whole[7:]
+    assert {len(step) for step in whole} == {accumulate}
     assert len(batches) == len(whole)
     batches.set_epoch(3)
     assert len(list(batches)) == len(whole)
@@ -234,3 +237,10 @@ def test_where_each_example_is_a_row_the_plan_is_what_it_was():
     lengths = np.random.default_rng(4).integers(4, 33, size=200)
     for tokens in (None, 100, 300):
         assert plan(lengths, 8, 4, 1, 2, tokens) == plan(lengths, 8, 4, 1, 2, tokens, np.ones(200, dtype=int))
+
+
+def test_random_numbers_are_those_of_the_example():
+    draws = {(s, e, i): generator_of(s, e, i).random() for s in range(3) for e in range(3) for i in range(3)}
+    assert len(set(draws.values())) == 27
+    assert all(generator_of(*key).random() == value for key, value in draws.items())
+    assert np.random.default_rng([1, 2]).random() not in draws.values()  # the stream of `plan`

@@ -49,10 +49,10 @@ def test_a_batch_gets_what_the_layers_below_compute(cache):
     for examples in [*data.evaluation_batches("train"), [3, 0, 7], [5]]:
         batch = data.task.collate(data.splits["train"].examples, data.splits["train"].encoded, examples)
         with watching(cache.border) as seen, torch.inference_mode():
-            cache.model(**batch["inputs"])
-        real = batch["inputs"]["attention_mask"].bool()
+            cache.model(**batch.inputs)
+        real = batch.inputs["attention_mask"].bool()
         recall(batch, examples)
-        stored = batch["inputs"][STATES]
+        stored = batch.inputs[STATES]
         assert torch.equal(stored[~real], torch.zeros_like(stored[~real]))
         if examples in data.evaluation_batches("train"):
             assert torch.equal(stored[real], seen[0][real])

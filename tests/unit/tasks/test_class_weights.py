@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.class_weights import balanced, settled
@@ -47,7 +48,7 @@ def weighted(request, tokenizer, ner, classification):
 
 def logits_for(task, batch, seed=0):
     torch.manual_seed(seed)
-    return torch.randn(*batch["labels"].shape, len(task.labels))
+    return torch.randn(*batch.targets["labels"].shape, len(task.labels))
 
 
 class TestBalanced:
@@ -136,12 +137,12 @@ class TestLoss:
         logits = logits_for(task, batch).double()
         expected = F.cross_entropy(
             logits.flatten(0, -2),
-            batch["labels"].flatten(),
+            batch.targets["labels"].flatten(),
             weight=torch.tensor(list(task.class_weights.values()), dtype=torch.float64),
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
-        assert task.loss(logits, batch).item() == pytest.approx(expected.item(), rel=1e-6)
+        assert task.loss(ModelOutput(logits=logits), batch).item() == pytest.approx(expected.item(), rel=1e-6)
 
     def test_the_mean_of_any_parts_is_the_loss_of_the_whole(self, weighted, request, smoothing, number):
         make, batch_of, count = weighted
@@ -149,10 +150,10 @@ class TestLoss:
 
         def loss(indices):
             batch = batch_of(task, indices)
-            logits = torch.stack([row_of(example) for example in batch["examples"]])
-            if batch["labels"].ndim > 1:
-                logits = logits[:, None].expand(-1, batch["labels"].shape[1], -1)
-            return task.weight(batch), task.loss(logits, batch).item()
+            logits = torch.stack([row_of(example) for example in batch.examples])
+            if batch.targets["labels"].ndim > 1:
+                logits = logits[:, None].expand(-1, batch.targets["labels"].shape[1], -1)
+            return batch.weights.sum().item(), task.loss(ModelOutput(logits=logits), batch).item()
 
         def row_of(example):
             torch.manual_seed(int(example.id.partition(":")[2]))
@@ -169,5 +170,7 @@ class TestLoss:
 def test_without_weights_examples_count_as_whole_numbers(weighted):
     make, batch_of, count = weighted
     task = make(None)
-    assert isinstance(task.weight(batch_of(task, range(count))), int)
+    weights = batch_of(task, range(count)).weights.tolist()
+    assert weights == [round(weight) for weight in weights]
+    assert any(weights)
     assert task.label_weights(torch.zeros(1)) is None

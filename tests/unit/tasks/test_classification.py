@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
@@ -42,24 +43,24 @@ class TestCollate:
     def test_a_batch_by_hand(self, task, tokenizer):
         batch = batch_of(task, tokenizer, indices=[1, 0])
         ids = tokenizer.convert_tokens_to_ids
-        assert batch["inputs"].keys() == {"input_ids", "attention_mask"}
-        assert batch["inputs"]["input_ids"].tolist() == [
+        assert batch.inputs.keys() == {"input_ids", "attention_mask"}
+        assert batch.inputs["input_ids"].tolist() == [
             ids(["[CLS]", "paris", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]),
             ids(["[CLS]", "t", "##h", "##e", "rome", "[SEP]"]),
         ]
-        assert batch["inputs"]["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]]
-        assert batch["labels"].tolist() == [1, 0]
-        assert batch["tokens"] == 9
-        assert batch["examples"] == [EXAMPLES[1], EXAMPLES[0]]
-        assert task.weight(batch) == 2
+        assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]]
+        assert batch.targets["labels"].tolist() == [1, 0]
+        assert batch.tokens == 9
+        assert batch.examples == [EXAMPLES[1], EXAMPLES[0]]
+        assert batch.weights.tolist() == [1, 1]
 
     def test_pairs_come_with_their_types(self, task, tokenizer):
         pairs = [Text("train:0", "rome", "pos", "paris"), Text("train:1", "the", "neg", "paris")]
-        inputs = batch_of(task, tokenizer, pairs)["inputs"]
+        inputs = batch_of(task, tokenizer, pairs).inputs
         assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1]]
 
     def test_without_gold_there_is_no_label(self, task, tokenizer):
-        assert batch_of(task, tokenizer, [Text("text:0", "rome", None)])["labels"].tolist() == [IGNORED]
+        assert batch_of(task, tokenizer, [Text("text:0", "rome", None)]).targets["labels"].tolist() == [IGNORED]
 
     def test_a_text_is_not_split(self, task, tokenizer):
         with pytest.raises(ConfigError, match=r"data\.long=split: .* is one row; set data\.long=truncate"):
@@ -103,13 +104,15 @@ class TestLoss:
         log_p = logits.double() - logits.double().exp().sum(-1, keepdim=True).log()
         gold = [log_p[0, 0], log_p[1, 1], log_p[2, 0]]
         expected = -(1 - smoothing) * sum(gold) / 3 - smoothing * log_p.mean()
-        assert task.loss(logits, batch).item() == pytest.approx(expected.item(), rel=1e-6)
+        assert task.loss(ModelOutput(logits=logits), batch).item() == pytest.approx(expected.item(), rel=1e-6)
 
     def test_half_precision_logits_lose_nothing_more(self, task, tokenizer):
         batch = batch_of(task, tokenizer)
         logits = torch.randn(3, 2).bfloat16()
-        assert task.loss(logits, batch).dtype == torch.float32
-        assert torch.equal(task.loss(logits, batch), F.cross_entropy(logits.float(), batch["labels"]))
+        assert task.loss(ModelOutput(logits=logits), batch).dtype == torch.float32
+        assert torch.equal(
+            task.loss(ModelOutput(logits=logits), batch), F.cross_entropy(logits.float(), batch.targets["labels"])
+        )
 
 
 class TestDecode:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.limits import Limits
@@ -41,9 +42,9 @@ def batch_of(task, tokenizer, examples=EXAMPLES, indices=None, max_tokens=64, lo
 def gold_logits(task, batch, sure=10.0):
     """Logits that predict the gold label of every labelled token, and nonsense elsewhere."""
     torch.manual_seed(0)
-    logits = torch.randn(*batch["labels"].shape, len(task.labels))
-    labelled = batch["labels"] != IGNORED
-    logits[labelled] = sure * F.one_hot(batch["labels"][labelled], len(task.labels)).float()
+    logits = torch.randn(*batch.targets["labels"].shape, len(task.labels))
+    labelled = batch.targets["labels"] != IGNORED
+    logits[labelled] = sure * F.one_hot(batch.targets["labels"][labelled], len(task.labels)).float()
     return logits
 
 
@@ -57,24 +58,24 @@ class TestCollate:
         batch = batch_of(task, tokenizer, [sentence("the/B-LOC paris/I-LOC"), sentence("rome/B-PER", "train:1")])
         ids = tokenizer.convert_tokens_to_ids
         assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-        assert batch["inputs"]["input_ids"].tolist() == [
+        assert batch.inputs["input_ids"].tolist() == [
             ids(["[CLS]", "t", "##h", "##e", "paris", "[SEP]"]),
             ids(["[CLS]", "rome", "[SEP]", "[PAD]", "[PAD]", "[PAD]"]),
         ]
-        assert batch["inputs"]["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]
+        assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]
         no = IGNORED
-        assert batch["labels"].tolist() == [[no, 1, no, no, 2, no], [no, 3, no, no, no, no]]
-        assert batch["words"] == [[0, 1], [0]]
-        assert batch["tokens"] == 9
-        assert [example.id for example in batch["examples"]] == ["train:0", "train:1"]
-        assert task.weight(batch) == 3
+        assert batch.targets["labels"].tolist() == [[no, 1, no, no, 2, no], [no, 3, no, no, no, no]]
+        assert batch.host["words"] == [[0, 1], [0]]
+        assert batch.tokens == 9
+        assert [example.id for example in batch.examples] == ["train:0", "train:1"]
+        assert batch.weights.tolist() == [2, 1]
 
     def test_the_examples_come_in_the_order_asked_for(self, ner, tokenizer):
         batch = batch_of(ner(), tokenizer, indices=[2, 0])
-        assert [example.id for example in batch["examples"]] == ["train:2", "train:0"]
-        assert batch["words"] == [[0, 2], [0, 1, 2, 3, 4, 5, 6, 7]]
-        ((first, second), width) = batch["inputs"]["input_ids"], batch["inputs"]["input_ids"].shape[1]
-        assert (first == tokenizer.pad_token_id).sum() == width - batch["inputs"]["attention_mask"][0].sum()
+        assert [example.id for example in batch.examples] == ["train:2", "train:0"]
+        assert batch.host["words"] == [[0, 2], [0, 1, 2, 3, 4, 5, 6, 7]]
+        ((first, second), width) = batch.inputs["input_ids"], batch.inputs["input_ids"].shape[1]
+        assert (first == tokenizer.pad_token_id).sum() == width - batch.inputs["attention_mask"][0].sum()
         assert (second != tokenizer.pad_token_id).all()
 
 
@@ -135,11 +136,11 @@ class TestDecode:
         decoded = []
         for max_tokens in (64, 8, 5, 3):
             batch = batch_of(task, tokenizer, max_tokens=max_tokens)
-            labelled = batch["labels"] != IGNORED
+            labelled = batch.targets["labels"] != IGNORED
             logits = torch.randn(*labelled.shape, len(task.labels))
             logits[labelled] = of_word[: labelled.sum()]
             decoded.append(task.decode(logits, batch))
-        assert len(batch["labels"]) > len(EXAMPLES)
+        assert len(batch.targets["labels"]) > len(EXAMPLES)
         assert all(each == decoded[0] for each in decoded)
 
     def test_probabilities_of_words_and_entities(self, ner, tokenizer):
@@ -147,8 +148,10 @@ class TestDecode:
         example = sentence("Marie/B-PER Curie/I-PER moved paris")
         batch = batch_of(task, tokenizer, [example])
         wanted = {0: ("B-PER", 0.8), 1: ("I-PER", 0.5), 2: ("O", 0.9), 3: ("B-LOC", 0.6)}
-        logits = torch.zeros(*batch["labels"].shape, len(task.labels))
-        for place, (label, p) in zip((batch["labels"][0] != IGNORED).nonzero()[:, 0], wanted.values(), strict=True):
+        logits = torch.zeros(*batch.targets["labels"].shape, len(task.labels))
+        for place, (label, p) in zip(
+            (batch.targets["labels"][0] != IGNORED).nonzero()[:, 0], wanted.values(), strict=True
+        ):
             logits[0, place] = math.log((1 - p) / 4)
             logits[0, place, task.labels.index(label)] = math.log(p)
         (prediction,) = task.decode(logits, batch)
@@ -166,7 +169,7 @@ class TestDecode:
     def test_the_repair_policy_is_used_for_entities_and_scores(self, ner, tokenizer, repair, found):
         task = ner(repair=repair)
         batch = batch_of(task, tokenizer, [sentence("moved rome")])
-        logits = torch.zeros(*batch["labels"].shape, len(task.labels))
+        logits = torch.zeros(*batch.targets["labels"].shape, len(task.labels))
         logits[0, 2, task.labels.index("I-LOC")] = 9
         predictions = task.decode(logits, batch)
         assert predictions[0]["predicted"] == ["O", "I-LOC"]
@@ -181,12 +184,12 @@ class TestLoss:
         """Cross-entropy against (1 - s) one-hot + s uniform, averaged over the first tokens of words."""
         log_p = logits.double() - logits.double().exp().sum(-1, keepdim=True).log()
         losses = []
-        for row, labels in enumerate(batch["labels"].tolist()):
+        for row, labels in enumerate(batch.targets["labels"].tolist()):
             for column, label in enumerate(labels):
                 if label != IGNORED:
                     uniform = log_p[row, column].mean()
                     losses.append(-((1 - smoothing) * log_p[row, column, label] + smoothing * uniform).item())
-        assert len(losses) == sum(len(words) for words in batch["words"])
+        assert len(losses) == sum(len(words) for words in batch.host["words"])
         return sum(losses) / len(losses)
 
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -194,38 +197,40 @@ class TestLoss:
         task = ner(label_smoothing=smoothing)
         batch = batch_of(task, tokenizer)
         torch.manual_seed(0)
-        logits = torch.randn(*batch["labels"].shape, len(task.labels))
-        assert task.loss(logits, batch).item() == pytest.approx(self.by_hand(task, logits, batch, smoothing), rel=1e-5)
-        chosen = batch["labels"] != IGNORED
-        by_torch = F.cross_entropy(logits[chosen], batch["labels"][chosen], label_smoothing=smoothing)
-        torch.testing.assert_close(task.loss(logits, batch), by_torch)
+        logits = torch.randn(*batch.targets["labels"].shape, len(task.labels))
+        assert task.loss(ModelOutput(logits=logits), batch).item() == pytest.approx(
+            self.by_hand(task, logits, batch, smoothing), rel=1e-5
+        )
+        chosen = batch.targets["labels"] != IGNORED
+        by_torch = F.cross_entropy(logits[chosen], batch.targets["labels"][chosen], label_smoothing=smoothing)
+        torch.testing.assert_close(task.loss(ModelOutput(logits=logits), batch), by_torch)
 
     def test_padding_and_later_subwords_have_no_part_in_it(self, ner, tokenizer):
         task = ner()
         batch = batch_of(task, tokenizer)
-        logits = torch.zeros(*batch["labels"].shape, len(task.labels), requires_grad=True)
-        task.loss(logits, batch).backward()
+        logits = torch.zeros(*batch.targets["labels"].shape, len(task.labels), requires_grad=True)
+        task.loss(ModelOutput(logits=logits), batch).backward()
         touched = logits.grad.abs().sum(-1) > 0
-        assert torch.equal(touched, batch["labels"] != IGNORED)
+        assert torch.equal(touched, batch.targets["labels"] != IGNORED)
 
     def test_half_precision_logits_lose_nothing_more(self, ner, tokenizer):
         task = ner()
         batch = batch_of(task, tokenizer)
-        logits = torch.randn(*batch["labels"].shape, len(task.labels)).bfloat16()
-        loss = task.loss(logits, batch)
+        logits = torch.randn(*batch.targets["labels"].shape, len(task.labels)).bfloat16()
+        loss = task.loss(ModelOutput(logits=logits), batch)
         assert loss.dtype == torch.float32
-        assert torch.equal(loss, task.loss(logits.float(), batch))
+        assert torch.equal(loss, task.loss(ModelOutput(logits=logits.float()), batch))
 
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     def test_a_batch_of_only_emptied_words_is_no_nan(self, ner, tokenizer, smoothing):
         task = ner(label_smoothing=smoothing)
         batch = batch_of(task, tokenizer, [sentence(f"{GAP}/B-PER {GAP}")])
-        logits = torch.randn(*batch["labels"].shape, len(task.labels), requires_grad=True)
-        loss = task.loss(logits, batch)
+        logits = torch.randn(*batch.targets["labels"].shape, len(task.labels), requires_grad=True)
+        loss = task.loss(ModelOutput(logits=logits), batch)
         loss.backward()
         assert loss.item() == 0
         assert not logits.grad.any()
-        assert task.weight(batch) == 0
+        assert batch.weights.tolist() == [0]
         assert task.decode(logits, batch)[0]["predicted"] == ["O", "O"]
 
     @pytest.mark.parametrize("smoothing", [-0.1, 1.0])

@@ -24,8 +24,6 @@ def test_a_signal_in_a_step_ends_the_run_after_it(signals, number):
     saved = []
     callback = Interruption(signals, saved.append)
     os.kill(os.getpid(), number)
-    callback.on_train_batch_start(TRAINER, None, None, 3)  # the second half of a step
-    assert saved == []
     with pytest.raises(Interrupted, match=signal.Signals(number).name):
         callback.on_train_batch_start(TRAINER, None, None, 4)
     assert saved == [TRAINER]
@@ -60,8 +58,6 @@ def test_a_run_that_is_pruned_ends_at_its_next_step_with_a_checkpoint(signals):
     saved = []
     callback = Interruption(signals, saved.append)
     callback.pruned = True
-    callback.on_train_batch_start(TRAINER, None, None, 3)  # the second half of a step
-    assert saved == []
     with pytest.raises(Pruned):
         callback.on_train_batch_start(TRAINER, None, None, 4)
     assert saved == [TRAINER]

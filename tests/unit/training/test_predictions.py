@@ -31,7 +31,9 @@ class TestEvaluation:
     def evaluate(self, callback, split, *batches, fn=None, step=5):
         for batch in batches:
             places = SimpleNamespace(examples=[place_of(prediction["id"]) for prediction in batch])
-            getattr(callback, f"on_{split}_batch_end")(trainer(fn or split, step), None, batch, {"part": places}, 0)
+            getattr(callback, f"on_{split}_batch_end")(
+                trainer(fn or split, step), None, batch, SimpleNamespace(part=places), 0
+            )
         getattr(callback, f"on_{split}_epoch_end")(trainer(fn or split, step), None)
 
     def test_they_come_in_the_order_of_the_file(self, tmp_path, split):

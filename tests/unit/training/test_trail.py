@@ -28,7 +28,7 @@ class Weights(Tuner):
     def __init__(self):
         L.LightningModule.__init__(self)
         self.tensors = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
-        self._step_loss = torch.tensor(0.5)
+        self._step = SimpleNamespace(loss=torch.tensor(0.5))
 
     def trained(self):
         return self.tensors
@@ -45,7 +45,7 @@ def train(path: Path, first: int, last: int, every: int = 100, ends: bool = True
     callback.on_train_start(at(first), tuner)
     for step in range(first + 1, last + 1):
         tuner.tensors["a"].fill_(step)
-        tuner._step_loss = torch.tensor(1.0 / step)
+        tuner._step.loss = torch.tensor(1.0 / step)
         callback.on_train_batch_end(at(step), tuner, None, None, 0)
     if ends:
         callback.on_train_end(at(last), tuner)
@@ -127,7 +127,7 @@ class TestTrail:
     def test_a_loss_that_is_no_number_is_kept_too(self, tmp_path):
         callback, tuner = Trail(tmp_path / "trail.jsonl", 1), Weights()
         callback.on_train_start(at(0), tuner)
-        tuner._step_loss = torch.tensor(float("nan"))
+        tuner._step.loss = torch.tensor(float("nan"))
         callback.on_train_batch_end(at(1), tuner, None, None, 0)
         assert read(tmp_path / "trail.jsonl").points[1]["loss"] == "nan"
 

@@ -1,0 +1,100 @@
+"""One step of the optimiser: the gradient of a batch, from the parts that fall to this rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from peftlab.data_parallel import average_gradients
+from peftlab.micro_batches import MicroBatches
+from peftlab.tasks.batch import Batch
+from peftlab.training.objective import Losses
+
+
+class Step:
+    """The parts of one step on this rank, and their gradient.
+
+    Args:
+        parts: what this rank computes, one after another; each knows its share of the whole step.
+        parameters: that are trained.
+        pieces: cuts a part that does not fit in memory.
+        autocast: the context of a forward pass, which sets its precision.
+        world_size: ranks that make the step together.
+        averages: whether each rank holds the whole model, so that their gradients have to be averaged here.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Batch],
+        parameters: Sequence[nn.Parameter],
+        pieces: MicroBatches,
+        autocast: Callable[[], AbstractContextManager[object]],
+        world_size: int = 1,
+        averages: bool = False,
+    ) -> None:
+        self.parts, self.parameters, self.pieces, self.autocast = parts, parameters, pieces, autocast
+        self.world_size, self.averages = world_size, averages
+        self.device = parameters[0].device
+        self.loss = torch.tensor(0.0)
+        """This rank's part of the loss of the step; before clipping and scaling."""
+
+    def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
+        """Put the gradient of the step into the parameters, in place of what is there, and return `loss`.
+
+        A part that does not fit in memory is computed in pieces. What has been added up to then may be incomplete, so
+        the step begins anew, with all of its parts; the ranks tell each other nothing until each of them has the whole
+        gradient of its own parts.
+
+        It may be called again, after the weights have been changed.
+
+        Args:
+            losses_of: computes a batch, on the device.
+            scale: what the gradient is multiplied by, a scalar; None: 1.
+        """
+        scale = torch.ones((), device=self.device) if scale is None else scale
+        while not self._is_learnt(losses_of, scale / len(self.parts)):
+            pass
+        if self.averages:
+            average_gradients(self.parameters)
+        return self.loss
+
+    def whole(self, losses_of: Callable[[Batch], Losses]) -> Tensor:
+        """Return the loss of a step of one part, for an engine that runs backwards by itself."""
+        (part,) = self.parts
+        computed = self.pieces.attempt(lambda piece: self._loss(piece, losses_of), part)
+        assert computed is not None, "an engine's step is never cut"
+        return computed[0]
+
+    def on_device(self) -> list[Batch]:
+        """Return the parts on the device, in pieces that fit in memory as far as is known."""
+        return [piece.to(self.device) for part in self.parts for piece in self.pieces.pieces(part)]
+
+    def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
+        """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
+        self.loss = torch.tensor(0.0)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+        def learn(piece: Batch) -> None:
+            torch.autograd.backward(self._loss(piece, losses_of), factor)
+
+        for part in self.parts:
+            for piece in self.pieces.pieces(part):
+                if self.pieces.attempt(learn, piece) is None:
+                    return False
+        return True
+
+    def _loss(self, piece: Batch, losses_of: Callable[[Batch], Losses]) -> Tensor:
+        """Return the loss of a piece, scaled for a mean over parts and ranks, and add it to that of the step.
+
+        Where it is not finite, neither is its gradient, so that the norm of the step's gradient tells of both, to all
+        ranks alike.
+        """
+        with self.autocast():
+            total = losses_of(piece.to(self.device)).total
+        value = total.detach()
+        self.loss = self.loss + value * piece.scale
+        return total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

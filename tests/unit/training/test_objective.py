@@ -1,0 +1,40 @@
+"""The objective is put together in one place, and an evaluation reports the task's loss alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from peftlab.training.objective import Objective
+
+BATCH = SimpleNamespace()
+
+
+class Task:
+    def loss(self, outputs, batch):
+        assert batch is BATCH
+        return outputs.logits.sum()
+
+
+@pytest.fixture
+def outputs():
+    return SimpleNamespace(logits=torch.tensor([1.0, 2.0], dtype=torch.bfloat16, requires_grad=True))
+
+
+@pytest.mark.parametrize("penalty", [None, torch.tensor(0.5)])
+def test_it_is_the_loss_of_the_task_and_the_penalty_of_the_method(outputs, penalty):
+    method = SimpleNamespace(penalty=lambda model: penalty)
+    losses = Objective(Task(), method, None)(lambda batch: outputs, BATCH)
+    assert losses.task == 3
+    assert losses.penalty is penalty
+    assert losses.total == (3 if penalty is None else 3.5)
+    if penalty is None:
+        assert losses.total is losses.task  # not a bit is touched
+
+
+def test_an_evaluation_reports_the_loss_of_the_task_in_single_precision(outputs):
+    method = SimpleNamespace(penalty=lambda model: torch.tensor(0.5))
+    loss = Objective(Task(), method, None).evaluated(outputs, BATCH)
+    assert (loss, loss.dtype) == (3, torch.float32)

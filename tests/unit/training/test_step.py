@@ -1,0 +1,115 @@
+"""The gradient of a step: of any parts and pieces that of the whole, as often as it is asked for."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from peftlab.micro_batches import MicroBatches
+from peftlab.tasks.batch import Batch
+from peftlab.training.objective import Losses
+from peftlab.training.step import Step
+
+ROWS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+
+
+def batch(indices: list[int], scale: float) -> Batch:
+    count = len(indices)
+    return Batch({"x": ROWS[indices]}, {}, torch.ones(count), torch.arange(count), indices, count, scale=scale)
+
+
+def halves(whole: Batch) -> list[Batch]:
+    middle = (len(whole.examples) + 1) // 2
+    cut = (whole.examples[:middle], whole.examples[middle:])
+    return [batch(half, whole.scale * len(half) / len(whole.examples)) for half in cut]
+
+
+class Model(nn.Linear):
+    """Runs out of memory, in the forward or the backward pass, on more than so many rows."""
+
+    most, where = 99, "forward"
+
+    def losses(self, of: Batch) -> Losses:
+        loss = self(of.inputs["x"]).pow(2).mean()
+        if len(of.examples) > self.most:
+            if self.where == "forward":
+                raise MemoryError
+            loss.register_hook(self.refuse)
+        return Losses(loss, loss)
+
+    def refuse(self, _):
+        raise MemoryError
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Model(3, 2)
+
+
+def step_of(model, *parts):
+    weights = list(model.parameters())
+    return Step(parts, weights, MicroBatches("training", halves, lambda *_, **__: None), nullcontext)
+
+
+def gradient(model, *parts, **options):
+    step = step_of(model, *parts)
+    loss = step.gradient(model.losses, **options)
+    return [loss, *(weight.grad.clone() for weight in model.parameters())]
+
+
+def test_parts_and_pieces_make_the_gradient_of_the_whole(model):
+    whole = gradient(model, batch(list(range(7)), 1.0))
+    parts = [batch([0, 3, 6], 3 / 7), batch([1, 4], 2 / 7), batch([2, 5], 2 / 7)]
+    torch.testing.assert_close(gradient(model, *parts), whole)
+    for model.most in (6, 3, 2, 1):
+        for model.where in ("forward", "backward"):
+            torch.testing.assert_close(gradient(model, batch(list(range(7)), 1.0)), whole)
+            torch.testing.assert_close(gradient(model, *parts), whole)
+
+
+def test_it_may_be_asked_for_again(model):
+    step = step_of(model, batch([0, 1, 2], 0.5), batch([3, 4, 5], 0.5))
+    first = [step.gradient(model.losses), model.weight.grad.clone()]
+    with torch.no_grad():
+        model.weight.mul_(2)
+    step.gradient(model.losses)
+    assert not torch.equal(model.weight.grad, first[1])
+    with torch.no_grad():
+        model.weight.div_(2)
+    assert all(map(torch.equal, [step.gradient(model.losses), model.weight.grad], first))
+
+
+def test_a_filler_counts_for_nothing(model):
+    filler = batch([6], 0.0)
+    filler.examples = []
+    alone = gradient(model, batch([0, 1], 1.0))
+    beside = gradient(model, batch([0, 1], 1.0), filler)
+    torch.testing.assert_close(beside, alone)
+
+
+def test_a_scale_is_that_of_the_gradient_and_not_of_the_loss(model):
+    plain = gradient(model, batch([0, 1], 1.0))
+    scaled = gradient(model, batch([0, 1], 1.0), scale=torch.tensor(8.0))
+    assert torch.equal(scaled[0], plain[0])
+    assert all(torch.equal(mine, 8 * own) for mine, own in zip(scaled[1:], plain[1:], strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_seen_in_every_gradient(model):
+    spoilt = batch([0, 1], 0.0)  # even where it counts for nothing
+    spoilt.inputs["x"] = torch.full((2, 3), torch.inf)
+    found = gradient(model, batch([2, 3], 1.0), spoilt)
+    assert not any(torch.isfinite(tensor).all() for tensor in found)
+
+
+def test_where_nothing_may_be_cut_the_error_is_told(model):
+    from peftlab.errors import OutOfMemoryError
+
+    model.most = 1
+    weights = list(model.parameters())
+    step = Step([batch([0, 1], 1.0)], weights, MicroBatches("training", None, lambda *_, **__: None), nullcontext)
+    with pytest.raises(OutOfMemoryError):
+        step.gradient(model.losses)
