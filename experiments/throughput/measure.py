@@ -335,7 +335,7 @@ def f1(model: Any, data: Any, precision: str) -> float:
     task, answers = data.task, []
     with torch.inference_mode(), autocast(precision):
         for batch in data.val_dataloader():
-            answers += task.decode(model(**batch.inputs).logits, batch)
+            answers += task.answers(model(**batch.inputs), batch, model, final=False)
     return task.scorer.scores(task.scorer.total(answers))[task.selection.metric]
 
 

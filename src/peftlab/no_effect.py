@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Iterator
 
 from lightning.pytorch.callbacks import EarlyStopping
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
@@ -72,10 +72,9 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 def _of_encoding(spec: RunSpec) -> Iterator[str]:
     """Yield what the encoding of the task does not obey."""
-    fields = dataclasses.fields(DataSpec)  # type: ignore[arg-type]  # a dataclass, made by an alias of it
-    defaults = {field.name: field for field in fields}
+    assert is_pydantic_dataclass(DataSpec)
     for key, value in spec.data.limits._asdict().items():
-        if key not in spec.task.limited_by and value != defaults[key].default:
+        if key not in spec.task.limited_by and value != DataSpec.__pydantic_fields__[key].get_default():
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
 
 

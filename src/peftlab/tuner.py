@@ -314,10 +314,13 @@ class Tuner(L.LightningModule):
     def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
         outputs = self(batch)
-        predictions = self.task.decode(outputs.logits, batch) if batch.examples else []
-        if predictions and is_last_validation(self.trainer):
-            predictions = self.task.kept(predictions, outputs.logits, batch)
-        return self.objective.evaluated(outputs, batch), predictions
+        answers: list[dict[str, Any]] = []
+        if batch.examples:
+            final = is_last_validation(self.trainer)
+            answers = self.task.answers(outputs, batch, self.model, final)
+            if final:
+                answers = [self.task.kept(*both) for both in zip(batch.examples, answers, strict=True)]
+        return self.objective.evaluated(outputs, batch), answers
 
     def _reset(self, split: str) -> None:
         self.metric(split).reset()

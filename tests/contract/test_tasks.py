@@ -38,8 +38,9 @@ class Case:
     def outputs(self, batch):
         return self.model(**batch.inputs)
 
-    def logits(self, batch):
-        return self.outputs(batch).logits
+    @torch.no_grad()
+    def answers(self, batch, final=False):
+        return self.task.answers(self.outputs(batch), batch, self.model, final)
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -65,7 +66,7 @@ def scores(task, *batches):
 
 def test_its_head_is_known_to_transformers_and_to_the_library(case):
     assert hasattr(transformers, case.task.head.model)
-    assert case.task.head.task_type in {kind.value for kind in TaskType}
+    assert case.task.head.task_type in {None, *(kind.value for kind in TaskType)}
 
 
 def test_examples_are_of_its_kind(case):
@@ -126,7 +127,7 @@ def test_weights_make_the_mean_over_batches_exact(case):
 
 
 def test_weights_are_known_without_a_batch(case):
-    encoded = case.task.encode(case.examples, case.tokenizer, **case.options)
+    encoded = case.encoded()
     for indices in ([5, 2, 9], [3], list(range(len(case.examples)))):
         batch = case.task.collate(case.examples, encoded, indices)
         assert (batch.weights.dtype, batch.weights.shape) == (torch.float64, (len(indices),))
@@ -138,12 +139,12 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
     """With several rows an example, too: the loss of an example is the same in any company, and alone."""
     fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
     changed = dict(options)
-    short = {"max_tokens": changed.pop("max_tokens")} if "max_tokens" in changed else {}
+    short = {key: changed.pop(key) for key in list(changed) if key in case.limits._fields}
     if changed.pop("class_weights", False):
         changed["class_weights"] = {label: 0.5 + n for n, label in enumerate(case.task.labels)}
     task = type(case.task)(**fields | changed)
     task.learn_labels({"train": []}, case.task.declared_labels)
-    encoded = task.encode(case.examples, case.tokenizer, **{**case.options, **short})
+    encoded = case.encoded(**short)
     batch = task.collate(case.examples, encoded, range(len(case.examples)))
     outputs = case.outputs(batch)
     losses = task.losses(outputs, batch)
@@ -160,7 +161,7 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
 def test_predictions_are_json_and_tell_of_every_example(case):
     indices = [3, 0, 7]
     batch = case.batch(indices)
-    predictions = case.task.decode(case.logits(batch), batch)
+    predictions = case.answers(batch)
     assert [prediction["id"] for prediction in predictions] == [case.examples[i].id for i in indices]
     assert all({"id", "input", "gold", "predicted", "probability"} <= prediction.keys() for prediction in predictions)
     assert json.loads(json.dumps(predictions, allow_nan=False)) == predictions
@@ -171,7 +172,7 @@ def test_a_text_without_gold_has_an_answer(case, text):
     example = case.task.from_input({"text": text, "number": 7}, "text:0")
     encoded = case.encoded([example])
     batch = case.task.collate([example], encoded, [0])
-    (answer,) = case.task.predict(case.logits(batch), batch)
+    answer = case.task.reply(example, case.answers(batch, final=True)[0])
     assert answer
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
@@ -184,9 +185,8 @@ def test_what_is_no_text_is_refused(case, given):
 
 def test_what_a_run_keeps_is_json_and_more_of_the_same(case):
     batch = case.batch([3, 0, 7])
-    logits = case.logits(batch)
-    predictions = case.task.decode(logits, batch)
-    kept = case.task.kept(predictions, logits, batch)
+    predictions = case.answers(batch)
+    kept = list(map(case.task.kept, batch.examples, case.answers(batch, final=True)))
     assert all(one.items() > before.items() for one, before in zip(kept, predictions, strict=True))
     assert all({"probabilities", "group"} <= one.keys() for one in kept)
     assert json.loads(json.dumps(kept, allow_nan=False)) == kept
@@ -215,10 +215,10 @@ def test_a_score_has_a_direction(case, metric):
 def test_an_example_is_predicted_alike_in_any_company(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)
-    together = case.task.decode(case.logits(whole), whole)
+    together = case.answers(whole)
     for i in indices:
         batch = case.batch([i])
-        (alone,) = case.task.decode(case.logits(batch), batch)
+        (alone,) = case.answers(batch)
         assert alone["predicted"] == together[i]["predicted"]
         assert alone["probability"] == pytest.approx(together[i]["probability"], rel=1e-4)
 
@@ -226,7 +226,7 @@ def test_an_example_is_predicted_alike_in_any_company(case):
 class TestScores:
     def predictions(self, case):
         batch = case.batch(range(len(case.examples)))
-        return case.task.decode(case.logits(batch), batch)
+        return case.answers(batch)
 
     def test_what_selects_the_best_is_a_score(self, case):
         assert case.task.selection.metric in {*scores(case.task), "loss"}

@@ -111,10 +111,9 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     expected, answers = {}, []
     for batch in data.test_dataloader():
         with torch.no_grad():
-            logits = tuner(batch).logits
-        decoded = tuner.task.decode(logits, batch)
-        answers += decoded
-        expected |= {prediction["id"]: prediction for prediction in tuner.task.kept(decoded, logits, batch)}
+            found = tuner.task.answers(tuner(batch), batch, tuner.model, final=True)
+        answers += found
+        expected |= {one["id"]: one for one in map(tuner.task.kept, batch.examples, found)}
     found = predictions(record.folder, "test")
     assert [prediction["id"] for prediction in found] == [f"test:{n}" for n in range(16)]
     assert found == [expected[prediction["id"]] for prediction in found]

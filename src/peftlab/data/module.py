@@ -87,6 +87,7 @@ class DataModule(L.LightningDataModule):
         Raises:
             SourceError, DataError, ConfigError: what is wrong with a source, a file or a name of a split.
         """
+        self.task.bind(self.processor)
         fetched = self.spec.source.fetch()
         self.origin, self.licence, self.source = fetched.origin, fetched.licence, fetched.resolved
         self.files = split_files(self.spec.splits, fetched, takes_folders(self.spec.format))
@@ -103,7 +104,7 @@ class DataModule(L.LightningDataModule):
             self._tell_what_is_lost(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
-        self.task.settle_weights(self.splits["train"].examples, self.splits["train"].encoded)
+        self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read, check and encode `files`, by split, in place of the data set: whole, under the labels of `spec`.
@@ -111,6 +112,7 @@ class DataModule(L.LightningDataModule):
         Raises:
             DataError: what is wrong with a file, or a label that is not among those.
         """
+        self.task.bind(self.processor)
         examples = self._read(files)
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
@@ -241,7 +243,7 @@ class DataModule(L.LightningDataModule):
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same of the section `task`."""
-        return {} if self.task.class_weights is None else {"class_weights": self.task.class_weights}
+        return self.task.settled()
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""

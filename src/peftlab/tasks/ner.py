@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 from itertools import pairwise
 from typing import Any, ClassVar, NoReturn
@@ -18,16 +18,17 @@ from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Encoded, Random, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
 @spec
-class Ner(Task):
+class Ner(LabelledTask):
     """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored by whole entities."""
 
     repair: Repair = "conlleval"
@@ -190,13 +191,25 @@ class Ner(Task):
             label_smoothing=self.label_smoothing,
         )
 
-    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return one prediction a sentence; a word without a token is predicted O with probability None.
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the tags of each sentence; a word without a token is predicted O with probability None.
 
-        An entity's probability is the product of its words' probabilities, as if they were independent.
+        An entity's probability is the product of its words' probabilities, as if they were independent. Final answers
+        have the ``probabilities`` of all tags of each word, None for a word without a token.
         """
-        return [
-            {
+        probabilities = outputs.logits[batch.targets["labels"] != IGNORED].float().softmax(-1)
+        best, tags = probabilities.max(-1)
+        of_all_tags = probabilities.tolist() if final else [None] * len(tags)
+        read = iter(zip(tags.tolist(), best.tolist(), of_all_tags, strict=True))
+        answers = []
+        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
+            predicted = ["O"] * len(sentence.words)
+            probability: list[float | None] = [None] * len(sentence.words)
+            of_all: list[list[float] | None] = [None] * len(sentence.words)
+            for word in words:
+                label, probability[word], of_all[word] = next(read)
+                predicted[word] = self.labels[label]
+            answer = {
                 "id": sentence.id,
                 "input": sentence.words,
                 "gold": sentence.tags,
@@ -205,41 +218,18 @@ class Ner(Task):
                 "gold_entities": [_entity(e, sentence) for e in entities(sentence.tags, self.repair)],
                 "predicted_entities": [_entity(e, sentence, probability) for e in entities(predicted, self.repair)],
             }
-            for sentence, predicted, probability in self._tagged(logits, batch)
-        ]
+            answers.append(answer | {"probabilities": of_all} if final else answer)
+        return answers
 
-    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return the ``entities`` of each sentence, as `decode` does; a word without a token does not end one.
+    def reply(self, example: Sentence, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``entities``; a word without a token does not end one.
 
         Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
         """
-        answers = []
-        for sentence, predicted, probability in self._tagged(logits, batch):
-            _bridge(predicted, probability)
-            found = entities(predicted, self.repair)
-            answers.append({"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in found]})
-        return answers
-
-    def _tagged(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Sentence, list[str], list[float | None]]]:
-        """Yield each sentence with the predicted tag of every word and its probability."""
-        probabilities, best = logits[batch.targets["labels"] != IGNORED].float().softmax(-1).max(-1)
-        tags = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
-        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
-            predicted = ["O"] * len(sentence.words)
-            probability: list[float | None] = [None] * len(sentence.words)
-            for word in words:
-                label, probability[word] = next(tags)
-                predicted[word] = self.labels[label]
-            yield sentence, predicted, probability
-
-    def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterator[list[dict[str, float] | None]]:
-        """Yield for each sentence the probabilities of the tags of every word, None for one without a token."""
-        rows = iter(self.by_label(logits[batch.targets["labels"] != IGNORED].float().softmax(-1)))
-        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
-            of_word: list[dict[str, float] | None] = [None] * len(sentence.words)
-            for word in words:
-                of_word[word] = next(rows)
-            yield of_word
+        predicted, probability = list(answer["predicted"]), answer["probability"]
+        _bridge(predicted, probability)
+        found = entities(predicted, self.repair)
+        return {"entities": [_entity(e, example, probability) | _slice(e, example) for e in found]}
 
     @property
     def scorer(self) -> EntityScores:

@@ -130,7 +130,7 @@ class _Model:
             places = [chosen[i] for i in batch]
             collated = data.task.collate(members.examples, members.encoded, places).to(device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                again = data.task.decode(model(collated).logits, collated)
+                again = data.task.answers(model(collated), collated, model.model, final=False)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
                     yield f"the adapter predicts '{one['id']}' otherwise"

@@ -43,6 +43,7 @@ from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.sources import file_sha256
+from peftlab.tasks.heads import logits_of
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.training.predictions import Predictions
@@ -176,7 +177,7 @@ class FinishedRun:
 
         A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
         "text_pair": ...}``; its texts may be called as in the data that the run was trained on. Each answer has
-        ``text``, or ``words``, or what the object has, and beside it what the task's `predict` returns. Where an object
+        ``text``, or ``words``, or what the object has, and beside it what `Task.reply` returns. Where an object
         has a key that an answer has, its own value is kept as ``given_KEY``. Texts of any length will do: long ones are
         cut as in training; an answer to a text of which something is not seen says so, see `Task.lost`.
 
@@ -213,6 +214,7 @@ class FinishedRun:
                 examples.append(self.from_input(given, f"text:{number}"))
             except DataError as error:
                 raise DataError(f"texts[{number}]: {error}") from error
+        task.bind(self.processor)
         encoded = task.encode(examples, self.processor, limits)
         lost.update(task.all_lost(encoded))
         found: dict[int, dict[str, Any]] = {}
@@ -222,7 +224,8 @@ class FinishedRun:
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.spec.data.eval_batch_size):
                 batch = task.collate(examples, encoded, indices).to(device)
-                found |= zip(indices, task.predict(tuner(batch).logits, batch), strict=True)
+                answers = task.answers(tuner(batch), batch, tuner.model, final=True)
+                found |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         return [_beside(given, found[n] | task.lost(encoded, n)) for n, given in enumerate(inputs)]
 
     def from_input(self, given: Mapping[str, Any], id: str) -> Any:
@@ -381,7 +384,7 @@ class FinishedRun:
     def _logits(self, model: nn.Module, data: DataModule) -> Iterator[Tensor]:
         for batch in data.val_dataloader():
             with torch.inference_mode():
-                yield model(**batch.to(self._device).inputs).logits
+                yield from logits_of(model(**batch.to(self._device).inputs)).values()
 
     def _check_digests(self, data: DataModule, splits: Sequence[str]) -> None:
         for split in splits:

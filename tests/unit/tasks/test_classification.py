@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,6 +38,19 @@ def task() -> Classification:
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None):
     encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, "truncate"))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
+
+
+def answers(task, logits, batch, final=False):
+    return task.answers(SimpleNamespace(logits=logits), batch, None, final)
+
+
+def reply(task, logits, batch):
+    (example,), (answer,) = batch.examples, answers(task, logits, batch, final=True)
+    return task.reply(example, answer)
+
+
+def kept(task, logits, batch):
+    return list(map(task.kept, batch.examples, answers(task, logits, batch, final=True)))
 
 
 class TestCollate:
@@ -119,7 +133,7 @@ class TestDecode:
     def test_predictions(self, task, tokenizer):
         batch = batch_of(task, tokenizer)
         logits = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]).log()
-        predictions = task.decode(logits, batch)
+        predictions = answers(task, logits, batch)
         assert [p.pop("probability") for p in predictions] == pytest.approx([0.9, 0.8, 0.7])
         assert predictions == [
             {"id": "train:0", "input": "the rome", "gold": "neg", "predicted": "neg"},
@@ -137,24 +151,24 @@ class TestDecode:
             task, tokenizer, [Text("train:0", "rome", "neg", group="author"), Text("train:1", "in", "pos")]
         )
         logits = torch.tensor([[1 / 3, 2 / 3], [0.75, 0.25]]).log()
-        predictions = task.decode(logits, batch)
-        kept = task.kept(predictions, logits, batch)
+        predictions = answers(task, logits, batch)
+        found = kept(task, logits, batch)
         all_ = [{"neg": 0.3333333, "pos": 0.6666667}, {"neg": 0.75, "pos": 0.25}]
         best = [{"pos": 0.6666667}, {"neg": 0.75}]
         expected = [pytest.approx(of_one, abs=1e-7) for of_one in (best if top_k == 1 else all_)]
-        assert [one["probabilities"] for one in kept] == expected
-        assert kept[0]["probabilities"]["pos"] == 0.6666667
-        assert [one["group"] for one in kept] == ["author", None]
-        assert all(one.items() >= before.items() for one, before in zip(kept, predictions, strict=True))
+        assert [one["probabilities"] for one in found] == expected
+        assert found[0]["probabilities"]["pos"] == 0.6666667
+        assert [one["group"] for one in found] == ["author", None]
+        assert all(one.items() >= before.items() for one, before in zip(found, predictions, strict=True))
 
     def test_pairs_are_shown_as_pairs(self, task, tokenizer):
         batch = batch_of(task, tokenizer, [Text("train:0", "rome", "pos", "paris")])
-        (prediction,) = task.decode(torch.zeros(1, 2), batch)
+        (prediction,) = answers(task, torch.zeros(1, 2), batch)
         assert prediction["input"] == ["rome", "paris"]
 
     def test_what_is_found_in_a_text(self, task, tokenizer):
         batch = batch_of(task, tokenizer, [Text("text:0", "rome", None)])
-        (answer,) = task.predict(torch.tensor([[math.log(0.25), math.log(0.75)]]), batch)
+        answer = reply(task, torch.tensor([[math.log(0.25), math.log(0.75)]]), batch)
         assert answer["predicted"] == "pos"
         assert answer["probability"] == pytest.approx(0.75)
         assert answer["probabilities"] == pytest.approx({"neg": 0.25, "pos": 0.75})
