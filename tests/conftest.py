@@ -9,7 +9,7 @@ import runpy
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from peftlab.compose import conf_dir
 from peftlab.imports import without_collecting
+from peftlab.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 
@@ -40,6 +41,12 @@ TEMPLATES = [
 ]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Have a report that holds half a character, in what was logged, say, reach pytest-xdist's other process."""
+    return Door().value((yield))
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's."""
@@ -51,6 +58,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "wandb"))
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # where a run looks for packages of the user's
 
 
 @pytest.fixture(scope="session")

@@ -13,19 +13,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from peftlab.backbone import Pretrained, preferred_attention
+from peftlab.adapted_model import adapted_model
+from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.hardware import launcher, strategy_of
 from peftlab.runs.folder import RunFolder
-from peftlab.speed.dropout import cheapen
+from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
-from peftlab.speed.lora import fuse_lora
 from peftlab.terminal.signals import Signals
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
+from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.tuner import Tuner
@@ -34,27 +35,15 @@ log = logging.getLogger("peftlab")
 
 
 def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None) -> Tuner:
-    """Load the backbone with the task's head, apply the method, and wrap both for training.
+    """Wrap the model of `adapted_model` for training.
 
     Args:
         spec: of the run.
         pretrained: the model that it names.
         tell: is given what a user should know of the head that a training begins with.
     """
-    attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
-    model, context, notes = pretrained.load(spec.task, attention)
-    for note in notes:
-        tell(f"model: {note}")
-    if spec.trainer.gradient_checkpointing:
-        if not model.supports_gradient_checkpointing:
-            raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model = spec.peft.apply(model, context)
-    if spec.trainer.cheap_dropout is True:
-        cheapen(model)
-    if spec.trainer.fused_lora:
-        fuse_lora(model)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler)
+    model, context = adapted_model(spec, pretrained, tell)
+    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -143,7 +132,7 @@ def make_trainer(
         max_steps=spec.budget.max_steps or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
-        callbacks=[*callbacks, *chosen, *last],
+        callbacks=[Outputs(), *callbacks, *chosen, *last],
         plugins=plugins,
         logger=loggers,
         enable_checkpointing=False,
@@ -152,6 +141,5 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)
     return trainer

@@ -31,17 +31,20 @@ from peftlab.backbone import ModelSpec
 from peftlab.compose import explain_composition
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
+from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
 from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
+from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
+from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
 from peftlab.sources import folder_sha256
-from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 
@@ -53,11 +56,11 @@ KINDS = (*LATER, Callback)
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
 """What the name of a parameter looks like that says where something is written."""
 
-_LEADS_OUT = re.compile(r"[/\\~]|\w[\w+.-]*:[/\\:]|.*(\A|[/\\])\.\.([/\\]|\Z)|.*(::|\0)", re.DOTALL)
-"""What a text begins with or holds that, as a name within a folder, may lead out of it."""
-
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
+
+_LOGGED = ("loss", "lr", "head_lr", "grad_norm")
+"""What a training logs below ``train/`` by itself."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
@@ -84,6 +87,7 @@ class RunSpec:
     budget: BudgetSpec
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
+    regularizer: dict[str, Regularizer] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
@@ -95,6 +99,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         """Check that the folder is one below ``runs/`` and can be made, and what concerns several sections."""
         self._check_directions()
+        self._check_regularizers()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -115,6 +120,40 @@ class RunSpec:
                     f"better. Set callbacks.{name}.mode={direction}, or null where the key is there"
                 )
 
+    def _check_regularizers(self) -> None:
+        if len(steps := [name for name, each in self.regularizer.items() if isinstance(each, StepRule)]) > 1:
+            raise ConfigError(
+                f"regularizer: {' and '.join(steps)} each make the gradient of a step: choose one of them"
+            )
+        hardware = self.trainer
+        for name, each in self.regularizer.items():
+            key = f"regularizer.{name}"
+            if name in _LOGGED:
+                raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
+            perturbs = isinstance(each, Term) and each.from_embeddings
+            if perturbs and hardware.compile:
+                raise ConfigError(f"{key}: changes embeddings, and compiled code calls no hooks: trainer.compile=false")
+            if hardware.sharded and (perturbs or not isinstance(each, Term)):
+                raise ConfigError(
+                    f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"
+                )
+            if isinstance(each, Term) and each.couples and (hardware.accumulate > 1 or hardware.world_size > 1):
+                raise ConfigError(
+                    f"{key}: compares the examples of a batch with each other, and trainer.accumulate="
+                    f"{hardware.accumulate} on {hardware.world_size} devices divides it: use 1 and one device"
+                )
+
+    @property
+    def may_cut_batches(self) -> bool:
+        """Whether a batch that does not fit in memory is computed in pieces."""
+        couples = any(isinstance(each, Term) and each.couples for each in self.regularizer.values())
+        return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
+
+    @property
+    def changing_embeddings(self) -> list[str]:
+        """The names of the regularisers that change the output of the input embeddings."""
+        return [name for name, each in self.regularizer.items() if isinstance(each, Term) and each.from_embeddings]
+
     @property
     def run_name(self) -> str:
         """The folder of this run and its like: the experiment's name, or task-data-peft."""
@@ -125,7 +164,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
 
     Args:
-        cfg: as it is composed; or plain values, as a run has settled them, where ``${...}`` is a text like any other.
+        cfg: as it is composed, and then the packages that it allows are looked for in the current folder, too; or plain
+            values, as a run has settled them, where ``${...}`` is a text like any other.
 
     Raises:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
@@ -134,11 +174,11 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
+    if isinstance(cfg, DictConfig):  # from a command of the user's, whose own packages may lie where it was typed
+        find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
-    for group in ("callbacks", "logger"):  # what is switched off is as good as never chosen
-        chosen = resolved.get(group) or {}
-        if not isinstance(chosen, dict):
-            raise ConfigError(f"{group} = {chosen!r}: expected a section, a key for each; options are chosen as a list")
+    for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
+        chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
@@ -180,7 +220,8 @@ def _resolve_adapter(adapter: Any) -> dict[str, str]:
     known = {"path": adapter} if isinstance(adapter, str) else adapter
     if not isinstance(known, dict) or not isinstance(known.get("path"), str):
         raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(known["path"]).expanduser().absolute()
+    folder = Path(os.path.expanduser(known["path"])).absolute()
+    check_folder("adapter", folder)
     if not folder.is_dir():
         raise ConfigError(f"adapter = '{folder}': there is no such folder")
     found = {"path": str(folder), "sha256": folder_sha256(folder)}
@@ -242,7 +283,7 @@ def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
         if place is not None and value is not None and not _is_address(place, value):
             hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
             raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
-        if place is None and isinstance(value, str) and _LEADS_OUT.match(value):
+        if place is None and isinstance(value, str) and may_lead_out(value):
             raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")
 
 

@@ -134,7 +134,7 @@ def strategy_of(trainer: TrainerSpec) -> Strategy | str:
     """
     match trainer.strategy:
         case "ddp":
-            return DDPStrategy(find_unused_parameters=trainer.find_unused_parameters)
+            return DDPStrategy()
         case "fsdp":
             return FullyShard(data_parallel_size=trainer.world_size, tensor_parallel_size=1)
         case "deepspeed":

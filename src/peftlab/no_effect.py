@@ -18,7 +18,7 @@ from peftlab.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
-_OF_STRATEGY = {"find_unused_parameters": "ddp", "zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
+_OF_STRATEGY = {"zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
 """Keys of the trainer that act with one strategy alone."""
 
 
@@ -28,6 +28,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
+        *_of_regularizers(spec, tuner),
         *_of_hardware(spec.trainer, spec.data),
     ):
         log.warning("no effect: %s", line)
@@ -78,6 +79,13 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
 
 
+def _of_regularizers(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
+    """Yield which regularisers find nothing to act on."""
+    for name, regularizer in spec.regularizer.items():
+        if reason := regularizer.idle(tuner.model):
+            yield f"regularizer.{name}: {reason}"
+
+
 def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:
     """Yield which parts of a batch are empty, and what is set for a strategy that is not used."""
     parts = trainer.accumulate * trainer.world_size
@@ -87,6 +95,8 @@ def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:
             f"data.batch_size={data.batch_size} has no {parts} parts; "
             f"{parts - data.batch_size} of them are empty in every step"
         )
+    if trainer.find_unused_parameters:
+        yield "trainer.find_unused_parameters=true: a gradient that a device does not have counts as zero anyway"
     for key, strategy in _OF_STRATEGY.items():
         default = TrainerSpec.__dataclass_fields__[key].default
         if getattr(trainer, key) != default and trainer.strategy != strategy:

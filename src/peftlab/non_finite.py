@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.utils._pytree import tree_leaves
 
+from peftlab.errors import NonFiniteError
+from peftlab.seams.pytorch import leaves
 from peftlab.tasks.batch import Batch
+
+log = logging.getLogger("peftlab")
 
 SKIPS_IN_A_ROW = 10
 """Batches that `trainer.on_nan=skip_batch` leaves out one after another. A bad example comes now and then; so many in a
@@ -50,13 +54,68 @@ class Finding:
         return f"{'; '.join(parts)}; examples {_some(self.examples)}"
 
 
+class FiniteGuard:
+    """Ends a run at a step that is not finite, or leaves that step out.
+
+    Args:
+        on_nan: which of both.
+        note: called with an event and its details when a step is not finite.
+    """
+
+    def __init__(self, on_nan: Literal["stop", "skip_batch"], note: Callable[..., None]) -> None:
+        self.on_nan, self.note = on_nan, note
+        self._skipped = 0
+
+    def passed(self) -> None:
+        """Take up that a step is finite."""
+        self._skipped = 0
+
+    def failed(self, step: int, finding: Finding, scale: float | None = None) -> None:
+        """Take up what is not finite in a step.
+
+        fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
+
+        Args:
+            step: its number, from 1.
+            finding: what is not finite.
+            scale: of fp16, which leaves the step out by itself; None: there is none.
+
+        Raises:
+            NonFiniteError: the run ends.
+            StepSkippedError: the step is left out.
+        """
+        if scale is not None and finding.kind == "gradient" and scale > 1:
+            return
+        self._skipped += 1
+        skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
+        self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
+        if not skipping:
+            raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
+        log.warning("step %d left out: %s", step, finding)
+        if scale is None:
+            raise StepSkippedError
+
+    def _advice(self, kind: str) -> str:
+        if self.on_nan == "skip_batch" and kind != "weights":
+            return f"{SKIPS_IN_A_ROW} steps in a row had to be left out: it is not the examples. Lower optimizer.lr"
+        if kind == "weights":
+            return "The step before made them so: lower optimizer.lr, or set trainer.clip_norm"
+        return "Lower optimizer.lr, look at the examples, or leave such steps out with trainer.on_nan=skip_batch"
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Return whether `tensor` has neither NaN nor infinities, and nothing that is too large to be squared."""
     norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32))
     return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
 
 
-def find(model: nn.Module, parts: Sequence[Batch], loss: Tensor, loss_of: Callable[[Batch], Tensor]) -> Finding:
+def find(
+    model: nn.Module,
+    parts: Sequence[Batch],
+    loss: Tensor,
+    loss_of: Callable[[Batch], Tensor],
+    with_gradients: bool = False,
+) -> Finding:
     """Return what is not finite in a step that has been found out to hold such a thing.
 
     All ranks have to call it, and all get the same answer.
@@ -66,8 +125,9 @@ def find(model: nn.Module, parts: Sequence[Batch], loss: Tensor, loss_of: Callab
         parts: the batches of the step's forward passes, on this rank.
         loss: of the step, as it was computed.
         loss_of: makes a forward pass once more.
+        with_gradients: whether that pass takes gradients, as an adversarial term does.
     """
-    findings = [_find(model, parts, loss, loss_of)]
+    findings = [_find(model, parts, loss, loss_of, with_gradients)]
     if dist.is_initialized():
         everyones: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyones, findings[0])
@@ -79,12 +139,18 @@ def find(model: nn.Module, parts: Sequence[Batch], loss: Tensor, loss_of: Callab
     raise AssertionError("unreachable: there is no other kind")
 
 
-def _find(model: nn.Module, parts: Sequence[Batch], loss: Tensor, loss_of: Callable[[Batch], Tensor]) -> Finding:
+def _find(
+    model: nn.Module,
+    parts: Sequence[Batch],
+    loss: Tensor,
+    loss_of: Callable[[Batch], Tensor],
+    with_gradients: bool,
+) -> Finding:
     weights = _not_finite(model.named_parameters())
     gradients = _not_finite((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
     module, order, examples = None, list[str](), _ids(parts)
     for part in parts:  # all of them: where weights are shared out, the ranks need each other for a forward pass
-        bad, order = _forward(model, lambda part=part: loss_of(part))  # type: ignore[misc]
+        bad, order = _forward(model, lambda part=part: loss_of(part), with_gradients)  # type: ignore[misc]
         if bad is not None and module is None:
             module, examples = bad, _ids([part])
     if weights:
@@ -96,7 +162,7 @@ def _find(model: nn.Module, parts: Sequence[Batch], loss: Tensor, loss_of: Calla
     return Finding("gradient", last and _owner(last), gradients, examples)
 
 
-def _forward(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[str | None, list[str]]:
+def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bool) -> tuple[str | None, list[str]]:
     """Return the first module whose output is not finite, and the order in which the modules were done.
 
     A loss that is not finite although all modules' outputs are counts as the output of the module ``loss``.
@@ -107,14 +173,14 @@ def _forward(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[str | Non
     def watch(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             order.append(name)
-            if not first and not all(is_finite(leaf) for leaf in tree_leaves(output) if _is_float(leaf)):
+            if not first and not all(is_finite(leaf) for leaf in leaves(output) if _is_float(leaf)):
                 first.append(name)
 
         return hook
 
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.set_grad_enabled(with_gradients))
         stack.enter_context(torch.random.fork_rng(devices))  # what comes after must not depend on having looked
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code calls no hooks
         for name, module in model.named_modules():

@@ -32,6 +32,7 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
+from peftlab.seams.transformers import attention_of
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.streams import lasting_output
@@ -171,8 +172,8 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        border = choose_border(spec.trainer, tuner.model, data)
-        config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
+        border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
+        config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}
@@ -192,8 +193,7 @@ def run(
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            splits = spec.trainer.on_out_of_memory == "split" and not spec.trainer.sharded
-            tuner.guard(spec.trainer.on_nan, data.halves if splits else None, record.event)
+            tuner.guard(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
             memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
-from peftlab.errors import NonFiniteError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.micro_batches import Halve, MicroBatches, Note
-from peftlab.non_finite import SKIPS_IN_A_ROW, StepSkippedError, find
+from peftlab.non_finite import FiniteGuard, StepSkippedError, find
 from peftlab.optimization import OptimizerSpec
+from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightRule
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
 from peftlab.tasks.batch import Batch
@@ -32,14 +33,13 @@ from peftlab.tasks.task import Task
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.step import Step
 
-log = logging.getLogger("peftlab")
-
 
 class Tuner(L.LightningModule):
-    """Trains what `method` left trainable in `model` on the loss of `task`.
+    """Trains what `method` left trainable in `model` on the loss of `task`, with `regularizers` by name.
 
-    Logs ``train/loss``, ``train/lr`` (and ``train/head_lr`` where the head has a rate of its own), ``train/grad_norm``
-    (before clipping), and ``validation/...`` and ``test/...`` for the loss and every score.
+    Logs ``train/loss``, ``train/NAME`` for what each regulariser adds to it, ``train/lr`` (and ``train/head_lr`` where
+    the head has a rate of its own), ``train/grad_norm`` (before clipping), and ``validation/...`` and ``test/...`` for
+    the loss and every score.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Tuner(L.LightningModule):
         context: MethodContext,
         optimizer: OptimizerSpec,
         schedule: Schedule,
+        regularizers: Mapping[str, Regularizer] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.task, self.method, self.context = model, task, method, context
@@ -58,11 +59,13 @@ class Tuner(L.LightningModule):
         self.scores = nn.ModuleDict({split: ScorerMetric(task.scorer) for split in splits})
         # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
-        self.objective = Objective(task, method, model)
+        chosen = regularizers or {}
+        self.objective = Objective(task, method, model, {n: r for n, r in chosen.items() if isinstance(r, Term)})
+        self.weight_rules = {name: rule for name, rule in chosen.items() if isinstance(rule, WeightRule)}
+        self.step_rule = next((rule for rule in chosen.values() if isinstance(rule, StepRule)), None)
         self.strict_loading = False  # a checkpoint holds what is trained
         self._step: Step | None = None
         self._stand_in: Tensor | None = None
-        self._skipped = 0
         self.guard()
 
     def guard(
@@ -79,7 +82,7 @@ class Tuner(L.LightningModule):
                 sharded, the forward pass of a piece would wait for the other ranks: it has to be None.
             note: called with an event and its details when one of this has happened.
         """
-        self.on_nan, self.note = on_nan, note
+        self.finite = FiniteGuard(on_nan, note)
         self.training_pieces = MicroBatches("training", halve, note)
         self.evaluation_pieces = MicroBatches("evaluation", halve, note)
 
@@ -106,6 +109,8 @@ class Tuner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep of the weights what is trained, of which the rest follows."""
         checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
+        if self.weight_rules:
+            checkpoint["weight_rules"] = {name: rule.state() for name, rule in self.weight_rules.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint has all of it; DeepSpeed keeps the weights apart, and checks them itself.
@@ -113,6 +118,8 @@ class Tuner(L.LightningModule):
         Raises:
             ValueError: it has not, or more.
         """
+        for name, state in checkpoint.get("weight_rules", {}).items():
+            self.weight_rules[name].load_state(state)
         if "state_dict" not in checkpoint:
             return
         odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
@@ -136,7 +143,8 @@ class Tuner(L.LightningModule):
 
     def logged(self) -> list[str]:
         """Return the names of what a training logs and a callback may watch."""
-        return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm"]
+        terms = [f"train/{name}" for name in self.objective.terms]
+        return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm", *terms]
 
     @property
     def step_loss(self) -> Tensor:
@@ -167,7 +175,11 @@ class Tuner(L.LightningModule):
         assert self._step is not None
         assert self._stand_in is not None
         super().backward(loss)
-        self._step.gradient(self.losses_of, self._stand_in.grad)
+        ask = partial(self._step.gradient, self.losses_of, self._stand_in.grad)
+        if self.step_rule is None:
+            ask()
+        else:
+            self._step.loss = self.step_rule.gradient(ask, self._step.parameters)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Compute `batch` and return what a training minimises on it."""
@@ -179,6 +191,8 @@ class Tuner(L.LightningModule):
         with suppress(StepSkippedError):
             super().optimizer_step(*args, **kwargs)
             self.method.after_step(self.model, step, self.context)
+            for rule in self.weight_rules.values():
+                rule.after_step(*self._weights_and_rates())
 
     def configure_gradient_clipping(
         self,
@@ -204,41 +218,25 @@ class Tuner(L.LightningModule):
         with torch.no_grad():
             weights = nn.utils.get_total_norm(parameters)
         if torch.isfinite(_scalar(norm) + 0 * _scalar(weights)):
-            self._skipped = 0
+            self.finite.passed()
         else:
             self._went_wrong()
         if gradient_clip_val is not None:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def _went_wrong(self) -> None:
-        """Find out what is not finite, and end the run or leave the step out.
-
-        fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
-        """
+        """Find out what is not finite, and end the run or leave the step out."""
         assert self._step is not None
         with self.trainer.precision_plugin.forward_context():
             finding = find(
-                self.model, self._step.on_device(), self.step_loss, lambda piece: self.losses_of(piece).total
+                self.model,
+                self._step.on_device(),
+                self.step_loss,
+                lambda piece: self.losses_of(piece).total,
+                self.objective.differentiates,
             )
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None and finding.kind == "gradient" and scaler.get_scale() > 1:
-            return
-        step = self.trainer.global_step + 1
-        self._skipped += 1
-        skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
-        self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
-        if not skipping:
-            raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
-        log.warning("step %d left out: %s", step, finding)
-        if scaler is None:
-            raise StepSkippedError
-
-    def _advice(self, kind: str) -> str:
-        if self.on_nan == "skip_batch" and kind != "weights":
-            return f"{SKIPS_IN_A_ROW} steps in a row had to be left out: it is not the examples. Lower optimizer.lr"
-        if kind == "weights":
-            return "The step before made them so: lower optimizer.lr, or set trainer.clip_norm"
-        return "Lower optimizer.lr, look at the examples, or leave such steps out with trainer.on_nan=skip_batch"
+        self.finite.failed(self.trainer.global_step + 1, finding, scaler and scaler.get_scale())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions of one batch, which also count for the scores."""
@@ -256,6 +254,12 @@ class Tuner(L.LightningModule):
             wrapper.require_backward_grad_sync = False  # as within its `no_sync`: a step averages once, by itself
         if self.global_rank:  # the ranks have other examples: let dropout not hit the same places in all
             torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def on_train_start(self) -> None:
+        """Have the rules that act on the weights look at them, where the training begins."""
+        if self.trainer.global_step == 0:
+            for rule in self.weight_rules.values():
+                rule.begin(self._weights_and_rates()[0])
 
     def on_validation_epoch_start(self) -> None:
         """Begin the scores anew."""
@@ -285,12 +289,20 @@ class Tuner(L.LightningModule):
         """Where that is due, log the loss of the step and the learning rates."""
         if self._is_logged():
             self.log("train/loss", self.step_loss, reduce_fx="sum", sync_dist=True, batch_size=1)
+            for name, term in self._step.terms.items() if self._step else ():
+                self.log(f"train/{name}", term, reduce_fx="sum", sync_dist=True, batch_size=1)
             self.log_dict(self._learning_rates(), batch_size=1)
 
     def _is_logged(self) -> bool:
         """Return whether the loggers get a row of this step: logging costs more than a small step."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         return (self.trainer.global_step + 1) % every == 0
+
+    def _weights_and_rates(self) -> tuple[dict[str, nn.Parameter], dict[str, float]]:
+        """Return what the optimiser trains, by name, and the learning rate of each."""
+        rates = {id(p): group["lr"] for group in self.trainer.optimizers[0].param_groups for p in group["params"]}
+        weights = {name: p for name, p in self.model.named_parameters() if id(p) in rates}
+        return weights, {name: rates[id(p)] for name, p in weights.items()}
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}

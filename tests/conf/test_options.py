@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
@@ -25,8 +26,23 @@ OF_HYDRA, OF_SWEEPS = CONF / "hydra", CONF / "sweep"
 """What is no part of a run's configuration."""
 FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS} & set(file.parents))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
+ALONE = {"trainer", "regularizer"}
+"""Groups whose options refuse some of others."""
+CHOICES = [[(group, option)] for group, option in OPTIONS if group in ALONE]
+CHOICES += [
+    [pair for pair in column if pair is not None]
+    for column in itertools.zip_longest(
+        *(
+            [(group, option) for each, option in OPTIONS if each == group]
+            for group in sorted({group for group, _ in OPTIONS} - ALONE)
+        )
+    )
+]
+"""Each option once."""
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
+LISTS = ("callbacks", "logger", "regularizer")
+"""Groups of which several options are chosen, each under its name."""
 FROM_THE_RUN = {"self", "save_dir"}
 """Arguments that the run gives and that no file repeats."""
 
@@ -39,6 +55,8 @@ def read(group: str, option: str) -> dict[str, Any]:
             ((place, other),) = entry.items()
             source, _, key = place.removeprefix("/").partition("@")
             node[key] = read(source, other)
+        elif entry != "_self_":
+            node = read(group, entry) | node
     return node
 
 
@@ -93,45 +111,50 @@ def needed_keys(cls: Any) -> set[str]:
 
 
 def test_there_are_options_to_test():
-    assert {"peft", "model", "data", "callbacks", "logger"} <= {group for group, _ in OPTIONS}
+    assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_validates(compose_config, group, option):
-    cfg = compose_config(*choose(group, option))
-    node = cfg[group][option] if group in ("callbacks", "logger") else cfg[group]
-    assert set(node) == set(read(group, option))
-    if group == "trainer" and node.accelerator == "gpu" and not torch.cuda.is_available():
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: " ".join(f"{g}={o}" for g, o in choice))
+def test_every_option_composes_and_validates(compose_config, choice):
+    """One of each group at a time, since Hydra takes its time for a configuration."""
+    cfg = compose_config(*(override for group, option in choice for override in choose(group, option)))
+    for group, option in choice:
+        node = cfg[group][option] if group in LISTS else cfg[group]
+        assert set(node) == set(read(group, option)), (group, option)
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("composes; to validate it needs a CUDA device")
-    built = getattr(validate(resolve(cfg)), group)
-    if group in ("callbacks", "logger"):
-        assert list(built) == [option]
-        built = getattr(built[option], "func", type(built[option]))
-        assert built is located(read(group, option)["_target_"])
-    elif "_target_" in read(group, option):
-        assert type(built) is located(read(group, option)["_target_"])
-    else:
-        assert isinstance(built, get_type_hints(RunSpec)[group])
+    spec = validate(resolve(cfg))
+    for group, option in choice:
+        built = getattr(spec, group)
+        if group in LISTS:
+            assert list(built) == [option]
+            built = getattr(built[option], "func", type(built[option]))
+            assert built is located(read(group, option)["_target_"])
+        elif "_target_" in read(group, option):
+            assert type(built) is located(read(group, option)["_target_"]), (group, option)
+        else:
+            assert isinstance(built, get_type_hints(RunSpec)[group]), (group, option)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONF)))
-def test_every_target_is_a_class_that_a_configuration_may_name(file):
-    for target in targets(yaml.safe_load(file.read_text(encoding="utf-8"))):
-        cls = located(target)
-        assert target.startswith(tuple(f"{prefix}." for prefix in ALLOWED_PREFIXES))
-        assert inspect.isclass(cls)
-        assert is_pydantic_dataclass(cls) or issubclass(cls, KINDS)
+def test_every_target_is_a_class_that_a_configuration_may_name():
+    for file in FILES:
+        for target in targets(yaml.safe_load(file.read_text(encoding="utf-8"))):
+            cls = located(target)
+            assert target.startswith(tuple(f"{prefix}." for prefix in ALLOWED_PREFIXES)), file
+            assert inspect.isclass(cls), file
+            assert is_pydantic_dataclass(cls) or issubclass(cls, KINDS), file
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_the_keys_are_those_of_the_class(group, option):
+@pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS}))
+def test_the_keys_are_those_of_the_class(group):
     """A key too few cannot be overridden, since the composed configuration takes no new ones; one too many fails."""
-    found = list(nodes(read(group, option), get_type_hints(RunSpec)[group], group))
-    for key, node, cls in found:
-        given = set(node) - {"_target_"}
-        assert given <= known_keys(cls, node), key
-        assert needed_keys(cls) <= given, key
-    assert found
+    for option in (option for each, option in OPTIONS if each == group):
+        found = list(nodes(read(group, option), get_type_hints(RunSpec)[group], group))
+        for key, node, cls in found:
+            given = set(node) - {"_target_"}
+            assert given <= known_keys(cls, node), (option, key)
+            assert needed_keys(cls) <= given, (option, key)
+        assert found, option
 
 
 def test_the_defaults_are_the_groups_and_the_values_of_a_run():
@@ -179,3 +202,17 @@ def test_every_kind_of_sweep_composes_and_validates(compose_config, option):
     for field in fields(spec):
         if is_dataclass(getattr(spec, field.name)):
             assert set(cfg.sweep[field.name]) == {inner.name for inner in fields(getattr(spec, field.name))}
+
+
+def test_options_of_the_trainer_state_their_difference_only(compose_config):
+    """Every key comes from ``auto``, in its order; what an option repeats would not follow when that changes."""
+    plain = yaml.safe_load((CONF / "trainer" / "auto.yaml").read_text(encoding="utf-8"))
+    for file in sorted((CONF / "trainer").glob("*.yaml")):
+        node = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if file.stem != "auto":
+            assert node.pop("defaults") == ["auto", "_self_"]
+            assert node
+            assert not {key for key, value in node.items() if plain.get(key, ...) == value}
+        composed = compose_config(f"trainer={file.stem}").trainer
+        assert list(composed) == list(plain)
+        assert composed == plain | node

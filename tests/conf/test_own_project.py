@@ -55,14 +55,13 @@ def test_help_lists_its_options(command, tiny):
     assert all(option in out for option in ("my_ner", "my_bitfit", "my_sentences", "ner_lora"))
 
 
-@pytest.mark.parametrize("flag", [["--config-dir", "my_conf"], ["--config-dir=my_conf"], ["-cd", "my_conf"]])
 @pytest.mark.parametrize(
-    ("override", "part"),
+    ("flag", "override", "part"),
     [
-        ("peft.layer=mlp", "Did you mean 'peft.layers'?"),
-        ("peft.layers=mpl", "Did you mean 'mlp'?"),
-        ("peft=my_bitfitt", "Did you mean 'my_bitfit'?"),
-        ("allow=[]", "add a package of your own with allow=[my_package]"),
+        (["--config-dir", "my_conf"], "peft.layer=mlp", "Did you mean 'peft.layers'?"),
+        (["--config-dir=my_conf"], "peft.layers=mpl", "Did you mean 'mlp'?"),
+        (["-cd", "my_conf"], "peft=my_bitfitt", "Did you mean 'my_bitfit'?"),
+        (["--config-dir", "my_conf"], "allow=[]", "add a package of your own with allow=[my_package]"),
     ],
 )
 def test_mistakes_are_told_as_for_our_own(command, tiny, flag, override, part):

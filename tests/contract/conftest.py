@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from peftlab.compose import conf_dir
 
 
 @pytest.fixture(scope="session")
 def spec(compose_config, tiny_model: Path, tiny_data: Path):
-    """Return a maker of a validated configuration under some overrides, on the tiny model and data."""
+    """Return a maker of a validated configuration under some overrides, on the tiny model and data.
+
+    A method is put in the place of the default one, since Hydra takes its time for a whole configuration:
+    ``tests/conf/test_options.py`` composes each of them.
+    """
     from peftlab.config import resolve, validate
 
     @functools.cache
-    def resolved(overrides):
+    def composed(overrides):
         tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
         no_dropout = ["model.dropout=0.0", "model.attention_dropout=0.0", "model.head_dropout=0.0"]
-        return resolve(compose_config(*tiny, *no_dropout, *overrides))
+        return compose_config(*tiny, *no_dropout, *overrides)
+
+    @functools.cache
+    def method_of(name):
+        file = OmegaConf.load(conf_dir() / "peft" / f"{name}.yaml")
+        return composed((f"peft={name}",)).peft if "defaults" in file else file
+
+    @functools.cache
+    def resolved(overrides):
+        given = [override for override in overrides if not override.startswith("peft")]
+        cfg = copy.deepcopy(composed(tuple(given)))
+        for override in OverridesParser.create().parse_overrides([each for each in overrides if each not in given]):
+            if override.key_or_group == "peft":
+                cfg.peft = method_of(override.value())
+            else:
+                OmegaConf.update(cfg, override.key_or_group, override.value(), force_add=False)
+        return resolve(cfg)
 
     return lambda *overrides: validate(resolved(overrides))
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
@@ -40,7 +41,12 @@ RATES = {
 TEXTS, WORDS, VOCABULARY = 64, 8, 60
 FIRST_KEYS, SECOND_KEYS, OTHERS = 5, 8, 11
 """The ids of three words that each text has one of, of three more, and from where on are the others."""
-METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml") if path.stem != "head")
+FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
+ONE_OF_EACH_CLASS = {file._target_: name for name, file in FILES.items() if name != "head"}.values()
+ON_TASKS = [(name, "ner") for name in FILES if name != "head"]
+ON_TASKS += [(name, "classification") for name in ONE_OF_EACH_CLASS]
+
+pytestmark = pytest.mark.slow
 
 
 class Problem(NamedTuple):
@@ -140,7 +146,6 @@ def test_the_head_alone_cannot(spec, task):
     assert 0.3 * first < last < first
 
 
-@pytest.mark.parametrize("task", ["ner", pytest.param("classification", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "task"), ON_TASKS)
 def test_every_other_method_does(name, task, spec):
     assert learnt(spec(f"peft={name}").peft, task)[-1] < SHARE * head_alone(spec, task)[-1]

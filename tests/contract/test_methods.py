@@ -43,6 +43,7 @@ TARGETED = [name for name in LIBRARY if "target" in FILES[name]]
 LORA = [name for name in LIBRARY if FILES[name].peft_type == "LORA" and not FILES[name].get("use_dora")]
 ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}.values())
 """What is the class's doing is tested once a class."""
+MOSTLY_SLOW = [name if name in ONE_OF_EACH_CLASS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 ON_TASKS = [(name, "ner") for name in METHODS] + [(name, "classification") for name in ONE_OF_EACH_CLASS]
 
 REWRITES_ITS_BASE = {name for name in LORA if FILES[name].init_lora_weights in ("pissa", "olora")}
@@ -411,7 +412,7 @@ class TestEveryMethod:
         assert count["total_parameters"] == sum(sizes.values()) - spare
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", MOSTLY_SLOW)
 def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     """Of the outputs and gradients under autocast, whatever the method does with the weights."""
     found = []
@@ -427,7 +428,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", MOSTLY_SLOW)
 def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
     method = fitted.method
     backbone = plain()
@@ -604,11 +605,11 @@ class TestEveryMethodOfTheLibrary:
 
 
 @pytest.mark.parametrize("name", LORA)
-@pytest.mark.parametrize(("target", "layers"), [("all_linear", 12), ("attention", 8), ("mlp", 4), ("[query]", 2)])
-def test_groups_of_targets(name, target, layers, spec, tuned):
-    model, context = tuned(spec(f"peft={name}", f"peft.target={target}").peft)
-    adapters = trainable(model) - head_in(model, context)
-    assert len({key.split(".layer.")[1].split(".lora_")[0] for key in adapters}) == layers
+def test_groups_of_targets(name, spec, tuned):
+    for target, layers in {"all_linear": 12, "attention": 8, "mlp": 4, "[query]": 2}.items():
+        model, context = tuned(spec(f"peft={name}", f"peft.target={target}").peft)
+        adapters = trainable(model) - head_in(model, context)
+        assert len({key.split(".layer.")[1].split(".lora_")[0] for key in adapters}) == layers, target
 
 
 def test_a_target_that_matches_nothing(spec, tuned):
@@ -654,15 +655,14 @@ def test_almost_without_strength_it_stays_near_the_backbone(name, spec, plain, t
 
 
 @pytest.mark.parametrize("name", LORA)
-@pytest.mark.parametrize("target", ["all_linear", "attention", "mlp"])
-def test_lora_has_the_size_of_the_formula(name, target, spec, tuned, task):
-    method = spec(f"peft={name}", f"peft.target={target}", "peft.r=3").peft
+def test_lora_has_the_size_of_the_formula(name, spec, tuned, task):
     attention, mlp = [(32, 32)] * 4, [(32, 64), (64, 32)]
-    shapes = {"all_linear": attention + mlp, "attention": attention, "mlp": mlp}[target]
     layers, labels = 2, len(task.labels)
-    adapter = layers * sum(3 * (inputs + outputs) for inputs, outputs in shapes)
-    model, _ = tuned(method)
-    assert method.count(model)["trainable_parameters"] == adapter + 32 * labels + labels
+    for target, shapes in {"all_linear": attention + mlp, "attention": attention, "mlp": mlp}.items():
+        method = spec(f"peft={name}", f"peft.target={target}", "peft.r=3").peft
+        adapter = layers * sum(3 * (inputs + outputs) for inputs, outputs in shapes)
+        model, _ = tuned(method)
+        assert method.count(model)["trainable_parameters"] == adapter + 32 * labels + labels, target
 
 
 @pytest.mark.parametrize("name", SIZES)

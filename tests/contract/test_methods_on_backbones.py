@@ -88,10 +88,9 @@ def tuned(method, architecture, task, seed=0):
 LIBRARY = [name for name, file in FILES.items() if "library" in file._target_]
 OTHERS = [architecture for architecture in CONFIGS if architecture != "modernbert"]
 ALL = [
-    (name, architecture, task)
+    (name, architecture, list(TASKS)[number % 2])
     for name in FILES
-    for architecture in CONFIGS
-    for task in TASKS
+    for number, architecture in enumerate(CONFIGS)
     if name not in LIBRARY and (name, architecture) not in REFUSED
 ]
 # to the library a task is a head and no more, and an architecture the names and sizes of linear layers: the oddest, and
@@ -103,11 +102,10 @@ ALL += [
 ]
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("name", "architecture"), sorted(REFUSED))
-def test_what_cannot_work_says_what_it_needs(name, architecture, task, spec):
-    with pytest.raises(ConfigError, match="needs"):
-        tuned(spec(f"peft={name}").peft, architecture, task)
+def test_what_cannot_work_says_what_it_needs(spec):
+    for name, architecture in sorted(REFUSED):
+        with pytest.raises(ConfigError, match="needs"):
+            tuned(spec(f"peft={name}").peft, architecture, "TOKEN_CLS")
 
 
 @pytest.mark.parametrize(("name", "architecture", "task"), ALL)

@@ -80,9 +80,9 @@ def logits(folder):
     run = load(folder)
     data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, run.spec.seed)
     data.load()
+    batches = enumerate(data.test_dataloader())
     with torch.no_grad():
-        found = [run.tuner(batch).logits.contiguous() for batch in data.test_dataloader()]
-    return {str(number): logits for number, logits in enumerate(found)}
+        return {str(number): run.model(**batch.inputs).logits.contiguous() for number, batch in batches}
 
 
 if __name__ == "__main__":

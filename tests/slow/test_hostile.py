@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 RELIABILITY = Path(__file__).parents[2] / "experiments" / "reliability"
-COUNT = 5
+COUNT = 2
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +43,12 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 @pytest.fixture
 def jail(harness, tried: Path, tmp_path: Path) -> Any:
     return harness("jail").Jail(tmp_path / "case", tried / "base")
+
+
+@pytest.fixture
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that could be, in a folder that no jail has to do with."""
+    return tmp_path_factory.mktemp("outside") / "file"
 
 
 def outcomes(out: Path) -> list[dict[str, Any]]:
@@ -86,7 +92,7 @@ def _write(path: Path) -> Callable[[], object]:
         ("written elsewhere", lambda jail: _write(jail.elsewhere / "notes.txt")),
         ("written elsewhere", lambda jail: _write(jail.here / "evil.py")),
         ("written elsewhere", lambda jail: _write(jail.root / "home" / ".bashrc")),
-        ("written elsewhere", lambda jail: lambda: Path("/tmp/hostile-test").touch()),
+        ("written elsewhere", lambda jail: jail.outside.touch),
         ("written elsewhere", lambda jail: (jail.elsewhere / "metrics.csv").unlink),
         ("written elsewhere", lambda jail: lambda: os.rename(jail.elsewhere / "notes.txt", jail.root / "tmp" / "x")),
         ("hang", lambda jail: lambda: time.sleep(20)),
@@ -98,10 +104,10 @@ def _write(path: Path) -> Callable[[], object]:
         (None, lambda jail: (jail.here / "runs").mkdir),
     ],
 )
-def test_the_jail_notices(jail: Any, harness, monkeypatch, kind, work):
+def test_the_jail_notices(jail: Any, outside: Path, harness, monkeypatch, kind, work):
     monkeypatch.setattr(harness("jail"), "LIMIT", 1.0 if kind == "hang" else 60.0)
+    jail.outside = outside
     jail.run("work", work(jail))
-    Path("/tmp/hostile-test").unlink(missing_ok=True)
     assert {fault for fault, _ in jail.faults} == ({kind} if kind else set())
 
 

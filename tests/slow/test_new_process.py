@@ -141,10 +141,13 @@ RUNPY = {"importlib", "warnings", "contextlib", "collections", "keyword", "opera
 
 
 @pytest.mark.parametrize(
-    "start", [["-m", "peftlab"], ["-c", "import sys; from peftlab.cli import main; main(sys.argv[1:])"]]
-)
-@pytest.mark.parametrize(
-    "arguments", [["runs"], ["methods", "lora"], ["predict", "RUN", "A text."]], ids=lambda a: a[0]
+    ("start", "arguments"),
+    [
+        (["-m", "peftlab"], ["predict", "RUN", "A text."]),
+        (["-m", "peftlab"], ["methods", "lora"]),
+        (["-c", "import sys; from peftlab.cli import main; main(sys.argv[1:])"], ["predict", "RUN", "A text."]),
+    ],
+    ids=str,
 )
 def test_the_command_imports_nothing_from_the_current_folder(
     compose_config, tiny_overrides, tmp_path, start, arguments

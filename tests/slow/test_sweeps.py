@@ -159,13 +159,20 @@ def test_a_dry_run_says_how_much_it_would_be_and_leaves_nothing(sweep):
     assert not Path("sweeps").exists()
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Any]:
+    return {}
+
+
 @pytest.fixture
-def undisturbed(sweep, tmp_path_factory, monkeypatch):
-    """What the grid leaves when nothing happens."""
-    with monkeypatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
-        sweep.run(*GRID, *LONG)
-        return sweep.bits()
+def undisturbed(sweep, kept, tmp_path_factory, monkeypatch):
+    """What the grid leaves when nothing happens: made once."""
+    if not kept:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+            sweep.run(*GRID, *LONG)
+            kept |= sweep.bits()
+    return kept
 
 
 LONG = ["budget.max_steps=150", "trainer.checkpoint_every=5"]

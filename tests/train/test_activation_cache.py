@@ -79,9 +79,11 @@ def test_without_a_disk_to_write_to_the_run_goes_on(run_tiny):
     [
         (["peft=head"], "model.dropout=0 model.attention_dropout=0"),
         (["peft=head", *NO_DROPOUT, "trainer.activation_cache_gib=1e-5"], "trainer.activation_cache_gib=1e-05"),
-        (["peft=head", *NO_DROPOUT, "trainer.compile=true"], "trainer.compile=false"),
-        (["peft=head", *NO_DROPOUT, "trainer.devices=2"], "trainer.devices=1"),
-        (["peft=full"], "trained from the first layer on"),
+        pytest.param(
+            ["peft=head", *NO_DROPOUT, "trainer.compile=true"], "trainer.compile=false", marks=pytest.mark.slow
+        ),
+        pytest.param(["peft=head", *NO_DROPOUT, "trainer.devices=2"], "trainer.devices=1", marks=pytest.mark.slow),
+        pytest.param(["peft=full"], "trained from the first layer on", marks=pytest.mark.slow),
     ],
     ids=["dropout", "budget", "compiled", "devices", "full"],
 )

@@ -47,7 +47,7 @@ def test_one_of_the_peft_library(run_tiny, theirs):
     run = load("run")
     batch = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
     with torch.no_grad():
-        torch.testing.assert_close(run.tuner.model.eval()(**batch).logits, theirs.eval()(**batch).logits)
+        torch.testing.assert_close(run.model(**batch).logits, theirs.eval()(**batch).logits)
     assert record.data["status"] == "completed"
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_one_of_a_finished_run_is_told(finished, tmp_path, monkeypatch
     damage(folder / "adapter" / "adapter_model.safetensors")
     told = "it was changed after the run"
     if sealed:  # with new digests, that is
-        monkeypatch.setattr(finished_run, "_hold", lambda *_: None)
+        monkeypatch.setattr(finished_run, "check_unchanged", lambda *_: None)
         told = f"adapter is damaged, or not that of this run's config.yaml: .*{reason}"
     with pytest.raises(UserError, match=told):
         load(folder).predict(["Paris"])

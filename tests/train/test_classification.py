@@ -14,7 +14,8 @@ from sklearn.metrics import classification_report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from peftlab.errors import DataError
-from peftlab.use.finished import MERGE_TOLERANCE, load
+from peftlab.use.export import MERGE_TOLERANCE
+from peftlab.use.finished import load
 from peftlab.use.reproduce import reproduce
 
 LABELS = ["compare", "hire", "move", "nothing", "report"]

@@ -17,8 +17,9 @@ from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.selection import OwnWeights
 from peftlab.runs.folder import read_config
 from peftlab.runs.identity import identity
-from peftlab.use import finished as finished_run
-from peftlab.use.finished import MERGE_TOLERANCE, load
+from peftlab.use import evaluate
+from peftlab.use.export import MERGE_TOLERANCE
+from peftlab.use.finished import load
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +72,7 @@ class TestEvaluate:
 
     def test_it_computes_with_the_threads_of_the_run_and_gives_back_its_own(self, loaded, monkeypatch):
         seen = []
-        monkeypatch.setattr(finished_run, "score", lambda *args: seen.append(torch.get_num_threads()) or {})
+        monkeypatch.setattr(evaluate, "score", lambda *args: seen.append(torch.get_num_threads()) or {})
         before = torch.get_num_threads()
         loaded.evaluate()
         loaded.evaluate(threads=3)
@@ -310,8 +311,11 @@ class TestWhatIsLoaded:
         shutil.move("copy", "elsewhere")
         assert load("elsewhere").predict(["Marie saw Rome"]) == loaded.predict(["Marie saw Rome"])
 
-    def test_a_record_without_digests_is_told(self, copied, caplog):
+    def test_a_record_without_digests_is_refused_where_the_run_is_completed(self, copied, caplog):
         edit(copied, lambda r: r.update(files=[]))
+        with pytest.raises(UserError, match=r"the list of files in its record is not that of a completed run"):
+            load("copy")
+        edit(copied, lambda r: r.update(status="interrupted"))
         load("copy")
         assert "copy: its record has no digests of the adapter" in caplog.text
 

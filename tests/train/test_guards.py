@@ -78,7 +78,7 @@ def spoil(monkeypatch):
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_bad_loss_ends_the_run_before_the_step(command, spoil, accumulate):
     spoil("train:5")
     ended = command(f"trainer.accumulate={accumulate}", "budget.max_steps=6")
@@ -126,8 +126,7 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize(("where", "accumulate"), [pytest.param("forward", 1, marks=pytest.mark.slow), ("backward", 2)])
 def test_a_batch_in_pieces_makes_the_same_steps(run_tiny, small_memory, where, accumulate):
     whole = run_tiny(*SAME_STEPS)
     pieces = run_tiny(*SAME_STEPS, f"trainer.accumulate={accumulate}", "run_dir=pieces", *small_memory(where))
@@ -184,6 +183,7 @@ def test_pieces_find_the_room_that_a_whole_batch_has_taken(run_tiny, monkeypatch
     assert [event["examples"] for event in events(pieces.data, "out of memory")] == [16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["backward", "evaluation"])
 def test_what_a_run_has_learnt_of_the_memory_is_kept_when_it_is_resumed(run_tiny, small_memory, monkeypatch, where):
     options = [*SAME_STEPS, "data.eval_batch_size=16", "trainer.checkpoint_every=3", *small_memory(where)]

@@ -16,6 +16,7 @@ from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.runs.record import RunRecord
 from peftlab.tuner import Tuner
+from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 
 SECRETS = [f"Zq{number:02}xVb{number:02}WnT" for number in range(40)]
@@ -61,7 +62,7 @@ def test_what_is_logged_while_training(tracked):
 def test_what_may_be_watched_is_what_is_logged(tracked):
     _, folder = tracked
     columns = {column for row in rows_of(folder) for column in row if column.startswith(("train/", "validation/"))}
-    assert columns - {"train/lr", "train/head_lr"} == set(load(folder).tuner.logged())
+    assert columns - {"train/lr", "train/head_lr"} == set(tuner_of(load(folder)).logged())
 
 
 def test_wandb_holds_every_row_the_tables_and_the_artifact(tracked, read_wandb):

@@ -261,7 +261,7 @@ class TestVerdict:
         assert Cause("environment", "batches too large for memory", "training, 96 positions", None) in verdict.causes
 
     def test_pieces_of_both_explain_nothing(self, copy, run_tiny, small_memory):
-        record = run_tiny(*small_memory("backward"), "run_dir=pieces")
+        record = run_tiny("budget.max_steps=6", *small_memory("backward"), "run_dir=pieces")
         verdict = reproduce("pieces", allow=["small_memory"])
         assert [event for event in record.data["history"] if event["event"] == "out of memory"]
         assert (verdict.verdict, verdict.causes) == ("identical", [])

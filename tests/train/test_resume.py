@@ -74,12 +74,12 @@ def same_when_interrupted(run_tiny, users_callbacks):
             {5: "on_train_batch_start"},
             marks=pytest.mark.slow,
         ),
-        ([], {6: "on_validation_batch_start"}),
+        pytest.param([], {6: "on_validation_batch_start"}, marks=pytest.mark.slow),
         pytest.param([], {6: "on_validation_end"}, marks=pytest.mark.slow),
         pytest.param([], {12: "on_train_epoch_start"}, marks=pytest.mark.slow),
         pytest.param([], {18: "on_validation_start", 19: "on_train_batch_start"}, marks=pytest.mark.slow),
         pytest.param(["budget.max_steps=18"], {18: "on_validation_end"}, marks=pytest.mark.slow),
-        (["budget.max_steps=18"], {18: "on_validation_batch_start"}),
+        pytest.param(["budget.max_steps=18"], {18: "on_validation_batch_start"}, marks=pytest.mark.slow),
         pytest.param(["budget.max_steps=7"], {6: "on_validation_batch_start"}, marks=pytest.mark.slow),
         (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
         pytest.param(
@@ -101,7 +101,9 @@ def test_anywhere(same_when_interrupted, overrides, at):
     same_when_interrupted(*overrides, at=at)
 
 
-@pytest.mark.parametrize("wrong", ["the tree of another step", "none of what a checkpoint holds"])
+@pytest.mark.parametrize(
+    "wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.slow)]
+)
 def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interrupted, monkeypatch, wrong, capsys):
     """What lies there when the run goes on is not what it has written, though the digest beside it is right."""
     newest_whole = checkpoints.newest_whole
@@ -125,11 +127,11 @@ def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_n
 
     def of_old(folder: Path, *args: Any) -> Path | None:
         for file in checkpoints.files(folder)[:1]:
-            tree = checkpoints.read(file)
+            tree = trees.read(file)
             progress = tree["loops"]["fit_loop"]["epoch_loop.batch_progress"]
             for counter in (progress["total"], progress["current"]):
                 counter |= {name: 2 * count for name, count in counter.items()}
-            checkpoints.write(tree | {"accumulate": 2}, file)
+            trees.write(tree | {"accumulate": 2}, file)
             turned.append(progress["current"]["completed"])
         return newest_whole(folder, *args)
 
@@ -200,7 +202,14 @@ def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
         assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
 
 
-@pytest.mark.parametrize("damage", ["gone", "a flipped bit", "another run's"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("gone", marks=pytest.mark.slow),
+        "a flipped bit",
+        pytest.param("another run's", marks=pytest.mark.slow),
+    ],
+)
 def test_without_the_best_checkpoint_so_far_it_begins_anew(run_tiny, monkeypatch, damage):
     """Of a run that hardly learns the first validation is the best, and what comes after it cannot stand in for it."""
     flat = ["budget.max_steps=18", "optimizer.lr=1e-9"]

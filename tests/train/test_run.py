@@ -16,6 +16,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 
 from peftlab.data.module import DataModule
 from peftlab.runs.record import RunRecord
+from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 
 
@@ -203,7 +204,7 @@ def test_the_best_is_validated_once_more_unless_it_was_just_validated(
 def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder, allow=["users_callbacks"])
-    tuner, spec = run.tuner, run.spec
+    tuner, spec = tuner_of(run), run.spec
     data = DataModule(spec.data, tuner.task, run.processor, spec.budget, spec.seed)
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())

@@ -118,7 +118,7 @@ class TestEveryEntry:
                 monkeypatch.setattr(module, name, first_of(getattr(module, name)))
 
         once_(run_check, "code_state", "installed_packages", "surroundings")
-        once_(run_check.evidence, "gather")  # it takes nothing from the record
+        once_(run_check.evidence, "prepared", "gather")  # it takes nothing from the record
         return once_
 
     @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])

@@ -24,6 +24,11 @@ def f1(record: RunRecord, split: str) -> float:
     return value
 
 
+def loss(record: RunRecord, split: str) -> float:
+    (value,) = [m["value"] for m in record.data["metrics"] if (m["split"], m["name"]) == (split, "loss")]
+    return value
+
+
 def losses(record: RunRecord) -> list[float]:
     """Return the training loss of every step."""
     with (record.folder / "metrics.csv").open() as file:
@@ -43,7 +48,7 @@ def digests(record: RunRecord) -> dict[str, str]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["peft=full", "optimizer.lr=5e-3", "budget.max_steps=80"],
+        pytest.param(["peft=full", "optimizer.lr=5e-3", "budget.max_steps=80"], marks=pytest.mark.slow),
         ["peft=lora", "optimizer.lr=2e-2", "budget.max_steps=80"],
         pytest.param(
             ["peft=head", "optimizer.lr=1e-1", "budget.max_steps=240", "budget.validate_every=240"],
@@ -90,7 +95,24 @@ def test_callbacks_and_loggers_that_only_show_change_nothing(run_tiny):
     assert not (silent.folder / "metrics.csv").exists()
 
 
-@pytest.mark.parametrize("peft", ["full", "lora"])
+def test_dropout_acts_in_training_and_in_no_evaluation(run_tiny):
+    options = ["budget.max_steps=1", "budget.validate_every=1", "optimizer.lr=1e-9"]
+    without, dropped = (
+        run_tiny(*options, f"model.dropout={p}", f"model.attention_dropout={p}", f"run_dir=p{p}") for p in (0, 0.5)
+    )
+    assert losses(dropped)[0] != pytest.approx(losses(without)[0], rel=1e-3)
+    assert loss(dropped, "test") == pytest.approx(loss(without, "test"), rel=1e-6)
+
+
+def test_the_gradient_is_clipped(run_tiny):
+    """The update of LoRA begins as zero: after one step of SGD it is the gradient."""
+    options = ["budget.max_steps=1", "optimizer=sgd", "optimizer.lr=1", "scheduler=constant"]
+    options += ["scheduler.warmup_fraction=null", "trainer.clip_norm=1e-3"]
+    update = [tensor for name, tensor in weights(run_tiny(*options)).items() if "lora_B" in name]
+    assert 0 < torch.nn.utils.get_total_norm(update) < 1.001e-3
+
+
+@pytest.mark.parametrize("peft", [pytest.param("full", marks=pytest.mark.slow), "lora"])
 def test_gradient_checkpointing_changes_no_loss(run_tiny, peft):
     """Dropout included: the activations are computed again with the same masks."""
     plain = run_tiny(SHORT, f"peft={peft}", "model.dropout=0.2")
@@ -98,7 +120,7 @@ def test_gradient_checkpointing_changes_no_loss(run_tiny, peft):
     assert losses(saving) == pytest.approx(losses(plain), rel=1e-4)
 
 
-@pytest.mark.parametrize("accumulate", [2, 5])
+@pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_batch_in_parts_makes_the_same_steps(run_tiny, accumulate):
     """Five parts of a batch of eight are unlike in size, and their words unlike in number."""
     options = [SHORT, "model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]

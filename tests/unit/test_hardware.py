@@ -227,9 +227,8 @@ def test_a_wrong_type_is_left_for_the_validation(machine):
 
 
 def test_the_strategies_of_lightning():
-    ddp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, strategy="ddp", find_unused_parameters=True))
+    ddp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, strategy="ddp"))
     assert type(ddp).__name__ == "DDPStrategy"
-    assert ddp._ddp_kwargs == {"find_unused_parameters": True}
     fsdp = strategy_of(TrainerSpec(accelerator="cpu", devices=2, num_nodes=3, strategy="fsdp"))
     assert isinstance(fsdp, FullyShard)
     assert (fsdp._data_parallel_size, fsdp._tensor_parallel_size) == (6, 1)

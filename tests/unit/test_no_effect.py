@@ -68,7 +68,7 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
         ),
         (
             ["trainer.find_unused_parameters=true"],
-            "trainer.find_unused_parameters=True: it is for trainer=ddp, and this",
+            "trainer.find_unused_parameters=true: a gradient that a device does not have",
         ),
         (["trainer.zero_stage=1"], "trainer.zero_stage=1: it is for trainer=deepspeed, and this is single_device"),
         (["trainer.offload_optimizer=true"], "trainer.offload_optimizer=True: it is for trainer=deepspeed"),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,20 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
-from peftlab.data.batching import Division, TrainingBatches, generator_of, in_order_of_length, plan
+from peftlab.data.batches import Batches, Recall, Steps
+from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
 from peftlab.data.duplicates import repeated
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.held_out import hold_out
 from peftlab.data.spec import BudgetSpec, DataSpec, Format
 from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
-
-
-Recall = Callable[[Batch, Sequence[int]], None]
-"""Adds what has been computed before to the inputs of a batch, which was collated from these examples."""
 
 
 @dataclass(config=ConfigDict(arbitrary_types_allowed=True))
@@ -338,7 +334,7 @@ class DataModule(L.LightningDataModule):
         """Return the steps of the training, shuffled and length-bucketed: of each, this rank's parts."""
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers begin, which fetch ahead
-        return self._loader(_Steps(self._batches_of("train")), batches)
+        return self._loader(Steps(self._batches_of("train")), batches)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, the longest first."""
@@ -367,8 +363,9 @@ class DataModule(L.LightningDataModule):
         """Return the examples of each batch in which a model is scored on `split`."""
         return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
 
-    def _batches_of(self, split: str) -> _Batches:
-        return _Batches(self.task, self.splits[split], split, self.recall.get(split), self.seed)
+    def _batches_of(self, split: str) -> Batches:
+        members = self.splits[split]
+        return Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # The sampler yields whole batches of indices, so that Lightning finds its set_epoch
@@ -386,50 +383,6 @@ class DataModule(L.LightningDataModule):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-class _Batches(Dataset[Batch]):
-    """Maps a part of a step to what the model takes, with its share of the step."""
-
-    def __init__(self, task: Task, split: Split, name: str, recall: Recall | None, seed: int) -> None:
-        self.task, self.split, self.name, self.recall, self.seed = task, split, name, recall, seed
-
-    def __getitem__(self, part: Part) -> Batch:
-        indices = part.examples or part.batch[:1]
-        random = None if part.epoch is None else partial(generator_of, self.seed, part.epoch)
-        batch = self.task.collate(self.split.examples, self.split.encoded, indices, random)
-        if self.recall is not None:
-            self.recall(batch, indices)
-        batch.split, batch.part, batch.scale = self.name, part, self._share(part)
-        if not part.examples:
-            batch.examples, batch.tokens = [], 0
-        return batch
-
-    def _share(self, part: Part) -> float:
-        """Return the share of a part in its step: each rank knows it without asking the others."""
-        if len(part.examples) == len(part.batch):
-            return 1.0 if self._weight(part.batch) else 0.0
-        whole = self._weight(part.batch)
-        return self._weight(part.examples) / whole if whole else 0.0
-
-    def _weight(self, indices: list[int]) -> float:
-        return float(sum(self.task.weights(self.split.examples, self.split.encoded, indices).tolist()))
-
-    def __len__(self) -> int:
-        return self.split.rows
-
-
-class _Steps(Dataset[list[Batch]]):
-    """Maps the parts of a step to their batches."""
-
-    def __init__(self, batches: _Batches) -> None:
-        self.batches = batches
-
-    def __getitem__(self, parts: list[Part]) -> list[Batch]:
-        return [self.batches[part] for part in parts]
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def takes_folders(format: Format) -> bool:

@@ -28,7 +28,8 @@ class TrainerSpec:
     """How several devices work together: each with the whole model (ddp), with a share of it (fsdp), or of the
     optimiser's state (deepspeed); auto: ddp. One device is single_device, whatever is asked for."""
     find_unused_parameters: bool = False
-    """Of ddp: look in every step for parameters that the loss does not depend on; else there must be none."""
+    """Without effect: the ranks average their gradients once a step, and what a loss does not depend on counts as
+    zero. The key stays because configurations of older runs have it."""
     zero_stage: Literal[1, 2] = 2
     """Of deepspeed: what is shared out, the optimiser's state, or the gradients too."""
     offload_optimizer: bool = False

@@ -53,6 +53,7 @@ NOT_RESULT = (
 ADDED: dict[str, Any] = {
     "data.format.group": None,
     "task.class_weights": None,
+    "regularizer": {},
 }
 """By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
 a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""

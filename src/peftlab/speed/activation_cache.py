@@ -30,6 +30,7 @@ from peftlab.data.module import DataModule
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
 from peftlab.runs.record import RunRecord
+from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
 from peftlab.tasks.batch import Batch
@@ -47,8 +48,16 @@ TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 """What safetensors calls the types that activations have."""
 
 
-def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> Border | None:
+def choose_border(
+    trainer: TrainerSpec, model: nn.Module, data: DataModule, perturbing: Sequence[str] = ()
+) -> Border | None:
     """Return the border that training is to start from, None for none; tell the user where he could have one.
+
+    Args:
+        trainer: says whether one is wanted.
+        model: that is trained.
+        data: that it is trained on.
+        perturbing: the names of the regularisers that change embeddings.
 
     Raises:
         ConfigError: `trainer.cache_activations` is true, and it cannot be.
@@ -58,6 +67,8 @@ def choose_border(trainer: TrainerSpec, model: nn.Module, data: DataModule) -> B
     try:
         if trainer.world_size > 1:
             raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
+        if perturbing:
+            raise NoBorderError(f"regularizer.{perturbing[0]} changes the embeddings below; leave one of them out")
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))
@@ -220,7 +231,7 @@ class ActivationCache:
             self.border.sha256,
             [type(module).__name__ for module in self.border.below],
             config.to_json_string(),
-            config._attn_implementation,
+            attention_of(self.model),
             sha256_of({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
             self.data.spec.eval_batch_size,
             self.trainer.precision,

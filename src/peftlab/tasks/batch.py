@@ -62,6 +62,11 @@ class Batch:
             rows=self.rows.to(device),
         )
 
+    def mean(self, losses: Tensor) -> Tensor:
+        """Return the mean of `losses`, shape (examples,), by the weights of the examples, 0 where nothing counts."""
+        weight = self.weights.sum()
+        return losses.sum() / torch.where(weight > 0, weight, 1).to(losses.dtype)
+
     def by_example(self, of_rows: Tensor) -> Tensor:
         """Return the sums of `of_rows`, shape (rows,), over the rows of each example, shape (examples,)."""
         return of_rows.new_zeros(len(self.weights)).index_add(0, self.rows, of_rows)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.divergence import kullback_leibler
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
@@ -130,6 +131,10 @@ class Classification(LabelledTask):
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean cross-entropy over the texts, by their weights: the mean of `losses`, by one kernel."""
         return self._cross_entropy(outputs, batch, "mean")
+
+    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
+        """Return the divergence of each text, by its weight."""
+        return kullback_leibler(outputs.logits, others.logits) * batch.weights.float()
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
         """Return the cross-entropy of the logits, (texts, labels)."""

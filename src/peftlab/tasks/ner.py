@@ -17,6 +17,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
+from peftlab.tasks.divergence import kullback_leibler
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
@@ -179,6 +180,14 @@ class Ner(LabelledTask):
         if not any(batch.host["words"]):  # only emptied words: the mean of nothing would be NaN
             return outputs.logits.sum() * 0.0
         return self._cross_entropy(outputs, batch, "mean")
+
+    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
+        """Return the divergence of each sentence, summed over its labelled tokens, by their weights."""
+        labels = batch.targets["labels"]
+        labelled = (labels != IGNORED).float()
+        weights = self.label_weights(labels)
+        counted = labelled if weights is None else labelled * weights[labels.clamp(min=0)]
+        return batch.by_example((kullback_leibler(outputs.logits, others.logits) * counted).sum(-1))
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
         """Return the cross-entropy of the logits, (rows, tokens, labels), in their order where it is not reduced."""

@@ -9,7 +9,6 @@ from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -222,8 +221,17 @@ class Task(ABC):
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of the batch, a scalar: the sum of `losses` over that of the weights, 0 of nothing."""
-        losses, weight = self.losses(outputs, batch), batch.weights.sum()
-        return losses.sum() / torch.where(weight > 0, weight, 1).to(losses.dtype)
+        return batch.mean(self.losses(outputs, batch))
+
+    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
+        """Return how far the predictions in `others` are from those in `outputs`, for each example, shape (examples,).
+
+        It is the Kullback-Leibler divergence KL(outputs || others), summed over all that the loss of an example counts.
+
+        Raises:
+            ConfigError: the task does not predict distributions.
+        """
+        raise ConfigError(f"regularizer: task={self.name} does not say how far two of its predictions are apart")
 
     @abstractmethod
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:

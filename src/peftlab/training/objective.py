@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from peftlab.methods.method import Method
+from peftlab.regularizers.regularizer import Computed, Term
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
@@ -26,6 +27,8 @@ class Losses:
     """The mean loss of the task."""
     penalty: Tensor | None = None
     """What the method adds; None: nothing."""
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    """What each regulariser adds, by its name."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,25 @@ class Objective:
     task: Task
     method: Method
     model: nn.Module
+    terms: Mapping[str, Term] = field(default_factory=dict)
 
     def __call__(self, forward: Forward, batch: Batch) -> Losses:
         """Compute `batch` and return what a training minimises on it."""
-        loss = self.task.loss(forward(batch), batch)
+        outputs = forward(batch)
+        total = loss = self.task.loss(outputs, batch)
         penalty = self.method.penalty(self.model)
-        return Losses(loss if penalty is None else loss + penalty, loss, penalty)
+        if penalty is not None:
+            total = total + penalty
+        computed = Computed(self.task, self.model, forward, batch, outputs)
+        terms = {name: batch.mean(term.losses(computed)) for name, term in self.terms.items()}
+        for term in terms.values():
+            total = total + term
+        return Losses(total, loss, penalty, terms)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether computing it takes gradients, so that it cannot be done without."""
+        return any(term.from_embeddings for term in self.terms.values())
 
     def evaluated(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the loss that an evaluation reports.

@@ -40,6 +40,8 @@ class Step:
         self.device = parameters[0].device
         self.loss = torch.tensor(0.0)
         """This rank's part of the loss of the step; before clipping and scaling."""
+        self.terms: dict[str, Tensor] = {}
+        """Its part of what each regulariser has added to it, by name."""
 
     def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
         """Put the gradient of the step into the parameters, in place of what is there, and return `loss`.
@@ -74,7 +76,7 @@ class Step:
 
     def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
         """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
-        self.loss = torch.tensor(0.0)
+        self.loss, self.terms = torch.tensor(0.0), {}
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -94,7 +96,9 @@ class Step:
         ranks alike.
         """
         with self.autocast():
-            total = losses_of(piece.to(self.device)).total
-        value = total.detach()
+            losses = losses_of(piece.to(self.device))
+        value = losses.total.detach()
         self.loss = self.loss + value * piece.scale
-        return total * (piece.scale * len(self.parts) * self.world_size + 0 * value)
+        for name, term in losses.terms.items():
+            self.terms[name] = self.terms.get(name, 0) + term.detach() * piece.scale
+        return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

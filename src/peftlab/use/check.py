@@ -29,13 +29,14 @@ from peftlab.hardware import fit_to_this_machine
 from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
+from peftlab.process_state import restored
 from peftlab.runs.compare import differences, kept_packages, package_differences
 from peftlab.runs.environment import code_state, installed_packages
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
-from peftlab.runs.identity import deciding_part, identity, leaves, run_id_of, sha256_of
+from peftlab.runs.identity import deciding_part, leaves, run_id_of, sha256_of
 from peftlab.use import evidence
 from peftlab.use.claims import NOT_READABLE, Cause, Findings, hold
-from peftlab.use.evidence import File
+from peftlab.use.unchanged import File, changes, config_sha256, files
 
 NOT_COMPARABLE = {
     "status": "the run did not reach its end",
@@ -76,7 +77,7 @@ def _checked(folder: RunFolder) -> Findings:
     record = folder.record.data
     is_completed = record["status"] == "completed"
     causes = [] if is_completed else [Cause("status", "status", record["status"], None)]
-    present = evidence.files(folder.path, [file["path"] for file in record["files"]])
+    present = files(folder.path, [file["path"] for file in record["files"]])
     causes += _files(record["files"], present)
     causes += _identity(record["identity"], record["run_id"])
     try:
@@ -96,7 +97,9 @@ def _checked(folder: RunFolder) -> Findings:
     sources = [*_data(record, spec), *_weights(record, spec)]
     if sources or not is_completed:
         return Findings([*causes, *sources], _ALL_BUT_THE_IDENTITY)
-    held = hold(folder.record, spec, present, evidence.gather(folder, spec, config), same_code=not code)
+    with restored():
+        gathered = evidence.gather(folder, spec, config, *evidence.prepared(spec))
+    held = hold(folder.record, spec, present, gathered, same_code=not code)
     return Findings([*causes, *held.causes], held.unverified)
 
 
@@ -111,14 +114,16 @@ def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
 
 
 def _files(listed: Iterable[Mapping[str, Any]], present: Mapping[str, File]) -> Iterator[Cause]:
-    for file in listed:
-        path, here = file["path"], present.get(file["path"])
+    for change in changes(listed, present):
+        path, then, here = change.path, change.listed, change.here
+        if then is None:  # whether it may be here, the claims tell
+            continue
         if here is None:
-            yield Cause("gone", path, file["sha256"], None)
-        elif here.sha256 != file["sha256"]:
-            yield Cause("edited", path, file["sha256"], here.sha256)
-        elif here.bytes != file["bytes"]:
-            yield Cause("edited", f"record.json: bytes of {path}", file["bytes"], here.bytes)
+            yield Cause("gone", path, then["sha256"], None)
+        elif here.sha256 != then["sha256"]:
+            yield Cause("edited", path, then["sha256"], here.sha256)
+        else:
+            yield Cause("edited", f"record.json: bytes of {path}", then["bytes"], here.bytes)
 
 
 def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
@@ -132,7 +137,7 @@ def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
 def _config(folder: RunFolder, config: Mapping[str, Any], edited: bool) -> Iterator[Cause]:
     """Yield what differs from the configuration of the record's identity, key by key where that can be told."""
     record = folder.record.data
-    found = _config_digest(record, config)
+    found = config_sha256(record, config)
     same = found == record["identity"]["config_sha256"]
     if same and not edited:
         return
@@ -147,11 +152,6 @@ def _config(folder: RunFolder, config: Mapping[str, Any], edited: bool) -> Itera
             yield Cause("config", key, then, now)
 
 
-def _config_digest(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    recorded = record["identity"]
-    return str(identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"])
-
-
 def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the configuration that the run's overrides stand for, if its digest proves it to be that of the record."""
     record = folder.record.data
@@ -162,7 +162,7 @@ def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, A
         folder.check_allowed(composed)
         original = resolve(composed)
         _settle(original, config)
-        return original if _config_digest(record, original) == record["identity"]["config_sha256"] else None
+        return original if config_sha256(record, original) == record["identity"]["config_sha256"] else None
     except (UserError, OmegaConfBaseException):  # a folder of the user's own configuration, say, or other hardware
         return None
 

@@ -16,7 +16,8 @@ from peftlab.runs.identity import leaves
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.runs.record import RunRecord
-    from peftlab.use.evidence import Course, Evidence, File
+    from peftlab.use.evidence import Course, Evidence
+    from peftlab.use.unchanged import File
 
 Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", "packages", "environment", "result"]
 """What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;

@@ -15,9 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from peftlab import backbone, checkpoints
+from peftlab import backbone
 from peftlab.assembly import adopt, build_tuner, store_and_compile
-from peftlab.atomic_files import is_torn
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
@@ -28,9 +27,7 @@ from peftlab.masking.mask import mask
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.one_run import seed_everything
-from peftlab.process_state import restored
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
-from peftlab.sources import file_sha256
 from peftlab.tensor_files import load_into
 from peftlab.training import trail
 from peftlab.training.trail import TrailOf, hashes
@@ -43,20 +40,10 @@ _ONLY_SHOWS = "peftlab.callbacks.progress"
 SAMPLE = 32
 """How many predictions of each split are computed anew."""
 
-_OF_THE_RUN = ("adapter", "checkpoints", "predictions", "tables")
-"""Folders in which nothing lies that the run has not left."""
 _SAME_NUMBER = 1e-3
 """How far a probability may be from the recorded one: other batches and other machines round otherwise."""
 _SAME_NUMBER_IN_HALF = 0.1
 """The same where the run has computed in 16 bits."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of the run folder."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -137,47 +124,54 @@ class _Model:
                     return
 
 
-def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any]) -> Evidence:
+def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
+    """Return the data of a run, read, and its model as the training began with it, stored as the run had it.
+
+    Raises:
+        UserError: data or model cannot be read.
+    """
+    seed_everything(spec)
+    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
+    data.load()
+    tuner = build_tuner(spec, pretrained)
+    adopt(spec, tuner)
+    store_and_compile(tuner.model, replace(spec.trainer, compile=False))
+    return data, tuner
+
+
+def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: DataModule, tuner: Tuner) -> Evidence:
     """Return the evidence on the run in `folder`.
 
     Args:
         folder: of the run; of its record nothing is used.
         spec: of its configuration, for this machine.
         config: the configuration as the run had it.
-
-    Raises:
-        UserError: data or model cannot be read.
+        data: of the run.
+        tuner: its model; it gets the weights of the best checkpoint, where that is here, else those of the adapter.
     """
-    with restored():
-        seed_everything(spec)
-        pretrained = backbone.fetch(spec.model, spec.task.processor)
-        data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
-        data.load()
-        tuner = build_tuner(spec, pretrained)
-        adopt(spec, tuner)
-        store_and_compile(tuner.model, replace(spec.trainer, compile=False))
-        method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
-        adapter = list(_adapter(folder, spec, tuner))
-        in_half = config["trainer"]["precision"] != "32-true"
-        is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
-        model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
-        read, fault = _read_trail(folder.trail)
-        splits = [split for split in data.evaluated if split != "train"]
-        has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
-        return Evidence(
-            expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
-            data=data.describe(),
-            course=_course(data),
-            answers=[_answers(folder, data, split, model) for split in splits],
-            environment=_environment(config),
-            may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
-            method=method,
-            adapter=adapter,
-            trail=read,
-            broken_trail=fault,
-            best=None if read is None or spec.allow else _best(folder, read, config),
-            logged=_logged(folder.path / "metrics.csv") if has_csv else {},
-        )
+    method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
+    adapter = list(_adapter(folder, spec, tuner))
+    in_half = config["trainer"]["precision"] != "32-true"
+    is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
+    model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
+    read, fault = _read_trail(folder.trail)
+    splits = [split for split in data.evaluated if split != "train"]
+    has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
+    return Evidence(
+        expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
+        data=data.describe(),
+        course=_course(data),
+        answers=[_answers(folder, data, split, model) for split in splits],
+        environment=_environment(config),
+        may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
+        method=method,
+        adapter=adapter,
+        trail=read,
+        broken_trail=fault,
+        best=None if read is None or spec.allow else _best(folder, read, config),
+        logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+    )
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,17 +182,6 @@ def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
         "nondeterministic_parts": parts,
         "seeds": {"global": config["seed"]},
     }
-
-
-def files(folder: Path, listed: Sequence[str]) -> dict[str, File]:
-    """Return, by their names, those of the `listed` files that are here, and all that are the run's own."""
-    present = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        is_own = name.parts[0] in _OF_THE_RUN and not is_torn(path) and not checkpoints.belongs(path)
-        if path.is_file() and (name.as_posix() in listed or is_own):
-            present[name.as_posix()] = File(path.stat().st_size, file_sha256(path))
-    return present
 
 
 def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:

@@ -221,6 +221,25 @@ class TestTrail:
         callback.on_train_end(SimpleNamespace(global_step=1, is_global_zero=False), tuner)
         assert not list(tmp_path.iterdir())
 
+    def test_resumed_behind_its_points_every_rank_goes_on_with_the_same_step(self, tmp_path, monkeypatch):
+        """Else one of them waits for ever for the other's part of a loss."""
+        asked = []
+        monkeypatch.setattr(trail, "over_ranks", lambda numbers, how: asked.append(how) or numbers)
+        train(tmp_path / "trail.jsonl", 0, 11, every=8, ends=False)
+        due = []
+        for first in (True, False):
+            asked.clear()
+            path = tmp_path / "trail.jsonl" if first else tmp_path / "elsewhere" / "trail.jsonl"
+            rank = SimpleNamespace(global_step=11, is_global_zero=first, estimated_stepping_batches=LAST)
+            callback, tuner = Trail(path, 8), Weights()
+            callback.on_train_start(rank, tuner)
+            callback.on_train_end(rank, tuner)
+            due.append(len(asked))
+            rank.global_step = 12
+            callback.on_train_end(rank, tuner)
+            due.append(len(asked))
+        assert due == [0, 1, 0, 1]
+
     def test_there_is_none_where_there_is_none(self, tmp_path):
         assert read(tmp_path / "trail.jsonl") is None
         (tmp_path / "trail.jsonl").write_text('{"tensors": ["a"')

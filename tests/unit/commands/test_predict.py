@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab import cli
+from peftlab.commands import predict
 from peftlab.errors import DataError
 
-ANY = SimpleNamespace(from_input=lambda given, id: given)
-"""A task that takes all objects."""
+ANY = SimpleNamespace(example=lambda given, id: given)
+"""A predictor that takes all objects."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def stdin(monkeypatch):
 def test_stdin_has_the_lines_of_a_file(stdin, tmp_path, content, lines):
     stdin(content)
     (tmp_path / "texts").write_bytes(content)
-    assert list(cli._lines("-")) == list(cli._lines("texts")) == lines
+    assert list(predict.lines("-")) == list(predict.lines("texts")) == lines
 
 
 @pytest.mark.parametrize("content", [b"Oslo \xe9\n", b"Oslo \xe9", b"Oslo \xc3\n"])
@@ -51,7 +51,7 @@ def test_bytes_that_are_not_utf_8_are_told_alike(stdin, tmp_path, content):
     (tmp_path / "texts").write_bytes(b"Rome\n" + content)
     for name, shown in (("-", "stdin"), ("texts", "texts")):
         with pytest.raises(DataError, match=rf"^{shown}:2: byte 0x(e9|c3) is not UTF-8\. Save the file as UTF-8\.$"):
-            list(cli._lines(name))
+            list(predict.lines(name))
 
 
 def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_may(tmp_path):
@@ -59,20 +59,20 @@ def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_m
     Path("link").symlink_to("pipe")
     for name in ("pipe", "link"):
         with pytest.raises(DataError, match=f"^{name}: is a named pipe. Name a file, or - for stdin.$"):
-            list(cli._lines(name))
+            list(predict.lines(name))
     read, write = os.pipe()
     os.write(write, b"Oslo\n")
     os.close(write)
-    assert list(cli._lines(f"/dev/fd/{read}")) == ["Oslo"]
+    assert list(predict.lines(f"/dev/fd/{read}")) == ["Oslo"]
     os.close(read)
 
 
 def test_a_link_to_nowhere_and_a_folder(tmp_path):
     Path("gone").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"^gone: is a link to 'nowhere', where nothing is"):
-        list(cli._lines("gone"))
+        list(predict.lines("gone"))
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
-        list(cli._lines(str(tmp_path)))
+        list(predict.lines(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_a_link_to_nowhere_and_a_folder(tmp_path):
 def test_objects_are_read_as_those_of_data_are(stdin, content, message):
     stdin(f'\n{{"text": "before"}}\n{content}\n'.lstrip().encode())
     with pytest.raises(DataError) as error:
-        list(cli._objects("-", ANY))
+        list(predict.objects("-", ANY))
     assert str(error.value).startswith("stdin:2: ")
     assert message in str(error.value)

@@ -1,0 +1,234 @@
+"""The faults: what each is, the text that it replaces, and the tests that have to notice.
+
+The text is looked for in the whole of ``src/``, where it stands exactly once, so that a module may move. Tests are
+named from ``tests/`` on, or by their file alone where that has moved too; what follows goes to pytest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, sown by replacing `old` with `new`."""
+
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """Files, and options of pytest."""
+
+
+FAULTS = [
+    # The step, and what it minimises
+    Fault(
+        "the objective forgets the method's penalty",
+        "        if penalty is not None:\n            total = total + penalty\n",
+        "",
+        ("unit/training/test_objective.py",),
+    ),
+    Fault(
+        "a part counts for as much as the others, whatever its share of the step",
+        "losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)",
+        "losses.total * (1 + 0 * value)",
+        ("unit/training/test_step.py",),
+    ),
+    Fault(
+        "a step that begins anew keeps the gradient of the pieces before",
+        "        for parameter in self.parameters:\n            parameter.grad = None\n",
+        "",
+        ("unit/training/test_step.py",),
+    ),
+    Fault(
+        "the mean over ranks is a sum",
+        ".div_(dist.get_world_size())",
+        "",
+        ("unit/test_data_parallel.py",),
+    ),
+    Fault(
+        "dropout is off in training",
+        'in evaluation mode."""\n        self.train()',
+        'in evaluation mode."""\n        self.eval()',
+        ("train/test_training.py", "-k", "dropout_acts"),
+    ),
+    Fault(
+        "the gradient is not clipped",
+        "            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)",
+        "            pass",
+        ("train/test_training.py", "-k", "clipped"),
+    ),
+    Fault(
+        "NaN is no reason to stop",
+        "if torch.isfinite(_scalar(norm) + 0 * _scalar(weights)):",
+        "if True:",
+        ("train/test_guards.py", "-k", "bad_loss"),
+    ),
+    Fault(
+        "the mean loss of an evaluation counts every batch alike",
+        "self.mean_loss(split).update(loss, piece.weights.sum())",
+        "self.mean_loss(split).update(loss, 1)",
+        ("train/test_guards.py", "-k", "evaluation_in_pieces"),
+    ),
+    Fault(
+        "vectors are decayed",
+        "self.weight_decay if parameter.ndim > 1 else 0.0",
+        "self.weight_decay if parameter.ndim > 0 else 0.0",
+        ("unit/test_optimization.py",),
+    ),
+    Fault(
+        "the warm-up is a step longer",
+        "return round((self.warmup_fraction or 0.0) * total_steps)",
+        "return round((self.warmup_fraction or 0.0) * total_steps) + 1",
+        ("unit/test_schedules.py",),
+    ),
+    # Methods
+    Fault(
+        "an adapter is saved without its head",
+        "save(self.saved(model), folder / ADAPTER_WEIGHTS)",
+        'save({k: v for k, v in self.saved(model).items() if "classifier" not in k}, folder / ADAPTER_WEIGHTS)',
+        ("contract/test_methods.py", "-k", "saved and lora"),
+    ),
+    Fault(
+        "the whole model is trained where the head alone is to be",
+        "        model.requires_grad_(False)\n        for name in context.head:",
+        "        for name in context.head:",
+        ("contract/test_methods.py", "-k", "exact_rest and head"),
+    ),
+    Fault(
+        "BitFit trains weights, too",
+        'if name.endswith("bias")\n',
+        'if name.endswith(("bias", "LayerNorm.weight"))\n',
+        ("contract/test_methods.py", "-k", "exact_rest and bitfit"),
+    ),
+    Fault(
+        "the fused LoRA forgets its scaling forwards",
+        ".addmm_(reduced, up.T, alpha=scaling)",
+        ".addmm_(reduced, up.T)",
+        ("unit/speed/test_lora.py",),
+    ),
+    Fault(
+        "the fused LoRA forgets its scaling backwards",
+        "(grad_rows.T @ reduced).to(up_type).mul_(ctx.scaling)",
+        "(grad_rows.T @ reduced).to(up_type)",
+        ("unit/speed/test_lora.py",),
+    ),
+    # Data and tasks
+    Fault(
+        "an entity goes on into a tag of another type",
+        'continues = prefix in "IE" and type_ == inside',
+        'continues = prefix in "IE" and bool(inside)',
+        ("unit/tasks/test_bio.py",),
+    ),
+    Fault(
+        "a training that is resumed skips a batch",
+        "[done if self._epoch == epoch else 0 :]",
+        "[done + 1 if self._epoch == epoch else 0 :]",
+        ("unit/data/test_batching.py",),
+    ),
+    Fault(
+        "every epoch has the batches of the first",
+        "random = np.random.default_rng([seed, epoch])",
+        "random = np.random.default_rng([seed, 0])",
+        ("unit/data/test_batching.py",),
+    ),
+    Fault(
+        "a rank leaves out all but its first part",
+        "for n in range(self.rank, parts, self.world_size)]",
+        "for n in range(self.rank, self.world_size, self.world_size)]",
+        ("unit/data/test_batching.py",),
+    ),
+    Fault(
+        "of texts with different gold, the first stays",
+        "conflicts += [first[text], *others]",
+        "conflicts += others",
+        ("unit/data/test_duplicates.py",),
+    ),
+    Fault(
+        "balanced weights favour the frequent labels",
+        "total / (occurring * counts[label])",
+        "occurring * counts[label] / total",
+        ("unit/tasks/test_class_weights.py",),
+    ),
+    # Scores, costs and verdicts
+    Fault(
+        "of a loss, the highest is the best",
+        'return value > self.value if self.selection.mode == "max" else value < self.value',
+        "return value > self.value",
+        ("unit/training/test_keep_best.py",),
+    ),
+    Fault(
+        "padding is counted as tokens",
+        "self.tokens += sum(part.tokens for part in batch)",
+        "self.tokens += sum(part.positions for part in batch)",
+        ("unit/training/test_cost.py",),
+    ),
+    Fault(
+        "a key that changes the result is no part of the identity",
+        '    "trainer.activation_cache_gib",\n',
+        '    "trainer.activation_cache_gib",\n    "task.label_smoothing",\n',
+        ("unit/runs/test_record.py", "unit/runs/test_identity.py"),
+    ),
+    # What is kept, and what is read back
+    Fault(
+        "a file of a wheel is taken whatever its digest",
+        "                    if found != expected:\n",
+        "                    if False:\n",
+        ("unit/test_sources.py",),
+    ),
+    Fault(
+        "a checkpoint is taken whatever its digest",
+        "return None if file_sha256(path) == digest else",
+        "return None if digest else",
+        ("unit/test_checkpoints.py",),
+    ),
+    Fault(
+        "a file that was not written to its end takes the place of the old one",
+        "    finally:\n        temporary.unlink(missing_ok=True)\n    synchronise(path.parent)",
+        "    finally:\n        temporary.exists() and temporary.replace(path)\n    synchronise(path.parent)",
+        ("unit/test_atomic_files.py",),
+    ),
+    Fault(
+        "two processes lock one folder",
+        "fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))",
+        "pass",
+        ("unit/test_locks.py",),
+    ),
+    Fault(
+        "an interrupted run leaves no checkpoint",
+        'if (self.signals.pending is not None or pruned) and trainer.state.fn == "fit":',
+        'if pruned and trainer.state.fn == "fit":',
+        ("unit/training/test_interruption.py",),
+    ),
+    Fault(
+        "of a resumed run, the ranks disagree whether the trail wants a point",
+        "self._last = trainer.global_step  # on every rank",
+        'self._last = points[-1]["step"] if points else -1  #',
+        ("unit/training/test_trail.py",),
+    ),
+    Fault(
+        "a credential is no secret",
+        '"secret", "credential", "cred"',
+        '"secret"',
+        ("unit/masking/test_keys.py", "unit/masking/test_mask.py"),
+    ),
+    Fault(
+        "a class of any package may be named",
+        'any(name.startswith(prefix + ".") for prefix in prefixes)',
+        "True",
+        ("unit/test_config.py",),
+    ),
+    # Searches
+    Fault(
+        "the median rule stops the better half",
+        ">= statistics.median(averages)",
+        "<= statistics.median(averages)",
+        ("unit/sweep/test_pruning.py",),
+    ),
+    Fault(
+        "of a loss, a sweep shows the highest as the best",
+        '(max if mode == "max" else min)(done',
+        "max(done",
+        ("unit/sweep/test_board.py",),
+    ),
+]

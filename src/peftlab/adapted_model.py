@@ -1,0 +1,63 @@
+"""The model that a run trains, and that is used afterwards: pretrained weights, a head, a method. No Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from torch import nn
+
+from peftlab.backbone import Pretrained, preferred_attention
+from peftlab.data.spec import DataSpec
+from peftlab.devices.spec import TrainerSpec
+from peftlab.errors import ConfigError
+from peftlab.methods.method import Method, MethodContext
+from peftlab.speed.dropout import cheapen
+from peftlab.speed.lora import fuse_lora
+from peftlab.tasks.task import Task
+
+
+class Parts(Protocol):
+    """The sections of a run's configuration that its model is made of."""
+
+    data: DataSpec
+    task: Task
+    peft: Method
+    trainer: TrainerSpec
+
+
+class AdaptedModel(NamedTuple):
+    """A model to which a method has been applied."""
+
+    model: nn.Module
+    context: MethodContext
+    """What the method knows of it."""
+
+
+def adapted_model(
+    parts: Parts, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None
+) -> AdaptedModel:
+    """Load the pretrained model with the task's head, and apply the method.
+
+    Args:
+        parts: of the run; the task has learnt its labels.
+        pretrained: the model that it names.
+        tell: is given what a user should know of the head that a training begins with.
+
+    Raises:
+        UserError: the parts do not go together, or the weights do not fit.
+    """
+    attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
+    model, context, notes = pretrained.load(parts.task, attention)
+    for note in notes:
+        tell(f"model: {note}")
+    if parts.trainer.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    adapted = parts.peft.apply(model, context)
+    if parts.trainer.cheap_dropout is True:
+        cheapen(adapted)
+    if parts.trainer.fused_lora:
+        fuse_lora(adapted)
+    return AdaptedModel(adapted, context)

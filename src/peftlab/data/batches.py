@@ -1,0 +1,63 @@
+"""Parts of steps become batches: collated, each with its share of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from peftlab.data.batching import generator_of
+from peftlab.tasks.batch import Batch, Part
+from peftlab.tasks.task import Encoded, Task
+
+Recall = Callable[[Batch, Sequence[int]], None]
+"""Adds what has been computed before to the inputs of a batch, which was collated from these examples."""
+
+
+class Batches(Dataset[Batch]):
+    """Maps a part of a step to what the model takes, with its share of the step."""
+
+    def __init__(
+        self, task: Task, examples: Sequence[Any], encoded: Encoded, split: str, seed: int, recall: Recall | None
+    ) -> None:
+        self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
+        self.seed, self.recall = seed, recall
+
+    def __getitem__(self, part: Part) -> Batch:
+        indices = part.examples or part.batch[:1]
+        random = None if part.epoch is None else partial(generator_of, self.seed, part.epoch)
+        batch = self.task.collate(self.examples, self.encoded, indices, random)
+        if self.recall is not None:
+            self.recall(batch, indices)
+        batch.split, batch.part, batch.scale = self.split, part, self._share(part)
+        if not part.examples:
+            batch.examples, batch.tokens = [], 0
+        return batch
+
+    def _share(self, part: Part) -> float:
+        """Return the share of a part in its step: each rank knows it without asking the others."""
+        if len(part.examples) == len(part.batch):
+            return 1.0 if self._weight(part.batch) else 0.0
+        whole = self._weight(part.batch)
+        return self._weight(part.examples) / whole if whole else 0.0
+
+    def _weight(self, indices: list[int]) -> float:
+        return float(sum(self.task.weights(self.examples, self.encoded, indices).tolist()))
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+class Steps(Dataset[list[Batch]]):
+    """Maps the parts of a step to their batches."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, parts: list[Part]) -> list[Batch]:
+        return [self.batches[part] for part in parts]
+
+    def __len__(self) -> int:
+        return len(self.batches)

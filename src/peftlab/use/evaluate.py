@@ -1,0 +1,199 @@
+"""A finished run scored anew, as it scored itself: the same precision, batches and scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+
+from peftlab.assembly import build_tuner, store_and_compile
+from peftlab.backbone import check_length
+from peftlab.data.module import DataModule, takes_folders
+from peftlab.data.splits import file_of, named_for
+from peftlab.errors import ConfigError, DataError
+from peftlab.one_run import describe, score
+from peftlab.process_state import restored
+from peftlab.runs.folder import CONFIG
+from peftlab.training.predictions import Predictions
+from peftlab.tuner import Tuner
+
+if TYPE_CHECKING:
+    from peftlab.use.finished import FinishedRun
+
+SPLITS = ("validation", "test")
+"""The splits that a run is scored on."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score that was computed anew."""
+
+    name: str
+    split: str
+    scorer: str
+    value: float
+    recorded: float | None
+    """What the run's record says; None on other data, and where it says nothing."""
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether both are the same to the last digit."""
+        return None if self.recorded is None else self.value == self.recorded
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a finished run, computed anew."""
+
+    scores: list[Score]
+    lost: dict[str, dict[str, int]]
+    """What the model has not seen of a split: counts, by what they count; a split that was seen whole is not in it."""
+    elsewhere: dict[str, tuple[Any, Any]]
+    """What the run had of the environment and what is here, where they differ: it may change the last digits."""
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether all scores are those of the record; None where it has none of them."""
+        known = [score.equal for score in self.scores if score.equal is not None]
+        return all(known) if known else None
+
+
+@restored()
+def evaluate(
+    run: FinishedRun,
+    data: str | Path | None = None,
+    splits: Sequence[str] = (),
+    threads: int | None = None,
+    out: str | Path | None = None,
+) -> Evaluation:
+    """Score the model of `run` anew.
+
+    On the same machine, with as many threads, the scores are those of the record to the last digit. Nothing is
+    written into the run folder.
+
+    Args:
+        run: the run.
+        data: new labelled data in the format of the run's: a file, or a folder whose files are found by their names;
+            None: the run's own.
+        splits: of ``validation`` and ``test``; by default those that the run was scored on, of new data ``test``.
+        threads: of the CPU; None: as many as the run had.
+        out: the folder for predictions, ``<split>.jsonl``; None: they are not kept.
+
+    Raises:
+        UserError: the data is not what the run was scored on, or cannot be read; a label is none of the run's.
+    """
+    spec = run.spec
+    tuner = tuner_of(run)
+    known = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
+    if data is None:
+        chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
+        known.load()
+        _check_digests(run, known, chosen)
+    else:
+        chosen = list(splits) or ["test"]
+        options = {"max_tokens": run.max_tokens(tuner.model)}
+        known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+        files = _new_files(Path(data), chosen, takes_folders(spec.data.format))
+        with _of_the_form_of(run.folder.path):
+            known.load_new(files)
+    check_length(tuner.model, known.longest, spec.peft.virtual_tokens)
+    store_and_compile(tuner.model, spec.trainer)
+    trainer = L.Trainer(
+        accelerator=spec.trainer.accelerator,
+        devices=1,
+        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: the run has settled it
+        deterministic=spec.trainer.deterministic,
+        callbacks=[] if out is None else [Predictions(Path(out))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    recorded = {} if data is not None else _recorded(run)
+    scorer = spec.task.scorer.name
+    with _threads(threads or run.record.data["environment"]["threads"]):
+        found = [
+            Score(name, split, scorer, value, recorded.get((split, name, scorer)))
+            for split in chosen
+            for name, value in score(trainer, tuner, known, split).items()
+        ]
+        lost = {split: counts for split in chosen if (counts := known.lost(split))}
+        return Evaluation(found, lost, {} if data is not None else _elsewhere(run, known, tuner))
+
+
+def tuner_of(run: FinishedRun) -> Tuner:
+    """Return the fine-tuned model of `run`, made anew, in fp32 and in evaluation mode, as Lightning takes it.
+
+    Raises:
+        UserError: the adapter is damaged, or not that of this run's configuration.
+    """
+    tuner = build_tuner(run.spec, run.pretrained)
+    run.load_adapter(tuner.model)
+    return tuner.eval().to(run.device)
+
+
+def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
+    for split in splits:
+        if data.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
+            raise DataError(
+                f"{data.origin}: {file_of(data.files, split)} is not what the run was scored on any more; "
+                "score it as new data, --data FILE"
+            )
+
+
+def _recorded(run: FinishedRun) -> dict[tuple[str, str, str], float]:
+    return {
+        (score["split"], score["name"], score["scorer"]): score["value"]
+        for score in run.record.scores()
+        if score["checkpoint"] == "best"
+    }
+
+
+def _elsewhere(run: FinishedRun, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
+    then, now = run.record.data["environment"], describe(run.spec, data, tuner)["environment"]
+    return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
+
+
+def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:
+    """Return the file of each of `splits`, or its folder: `path` itself, or those in it whose names say so."""
+    if not path.exists():
+        raise DataError(f"'{path}': there is no such file or folder")
+    what = "folder" if folders else "file"
+    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SPLITS)):
+        if len(splits) > 1:
+            raise DataError(f"'{path}' is one {what}, and so one split: name one of {', '.join(splits)}")
+        return {splits[0]: path}
+    files = {}
+    for split in splits:
+        names = named_for(split, path, folders)
+        if len(names) != 1:
+            found = f"several could be ({', '.join(names)})" if names else f"no {what}'s name says so"
+            raise DataError(f"'{path}': which {what} is the {split} split? {found}; name the {what} itself")
+        files[split] = path / names[0]
+    return files
+
+
+@contextmanager
+def _of_the_form_of(run: Path) -> Iterator[None]:
+    """Around reading new data: a mistake in it is not mended by an option, which messages otherwise tell of."""
+    try:
+        yield
+    except (DataError, ConfigError) as error:
+        raise type(error)(
+            f"{error} (New data has the form and the labels of the run's own, see {run / CONFIG}.)"
+        ) from error
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,116 @@
+"""A finished run written as plain transformers has it, with processor and model card, and checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from peftlab.backbone import positions
+from peftlab.data.module import DataModule
+from peftlab.disk import writing
+from peftlab.errors import UserError
+from peftlab.process_state import restored
+from peftlab.runs.environment import code_state
+from peftlab.tasks.heads import logits_of
+from peftlab.tuner import Tuner
+from peftlab.use import evidence
+from peftlab.use.card import model_card
+from peftlab.use.claims import hold
+from peftlab.use.evaluate import tuner_of
+from peftlab.use.unchanged import files, not_of_the_record
+
+if TYPE_CHECKING:
+    from peftlab.use.finished import FinishedRun
+
+log = logging.getLogger("peftlab")
+
+MERGE_TOLERANCE = 1e-3
+"""The most that a logit of an exported model may differ from the run's, both in fp32: merging rounds weights."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A plain transformers model in a folder."""
+
+    folder: Path
+    largest_difference: float
+    """Between its logits and those of the run on the validation split, in fp32."""
+
+
+def export(run: FinishedRun, folder: str | Path) -> Exported:
+    """Write the model of `run` as plain transformers has it, with processor and model card, and check it.
+
+    What is written is read again with ``from_pretrained``, and its logits on the run's validation split are
+    compared with those of the run. The folder appears when it is whole.
+
+    Raises:
+        UserError: `folder` is there and not empty, the method cannot be merged, or the record contradicts the run.
+        RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
+    spec, tuner = run.spec, tuner_of(run)  # of its own: merging uses it up
+    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
+    data.load()
+    if doubt := _doubt(run, data, tuner):
+        log.warning("the model card has no scores: %s", doubt)
+    run.load_adapter(tuner.model)  # once more: the evidence is about the best checkpoint
+    expected = list(_logits(tuner.model, data, run.device))
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        merged = spec.peft.merge(tuner.model)
+        with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
+            merged.save_pretrained(temporary)
+            run.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
+        head = spec.task.head
+        plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
+        plain = plain.eval().to(run.device)
+        pairs = zip(_logits(plain, data, run.device), expected, strict=True)
+        difference = max(float((new - old).abs().max()) for new, old in pairs)
+        if not difference <= MERGE_TOLERANCE:
+            raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
+        licence = getattr(spec.model.source, "licence", None)
+        card = model_card(run.record, head.model, head.pipeline, run.pretrained.origin, licence, difference, doubt)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Exported(folder, difference)
+
+
+def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
+    """Return why the scores of the record cannot be held against the run; None: they have been.
+
+    Raises:
+        UserError: they contradict it.
+    """
+    record = run.record.data
+    if record["status"] != "completed":
+        return f"the run is {record['status']}"
+    if data.sha256 != record["identity"]["data_sha256"]:
+        return f"{data.origin} is not what the run was trained and scored on any more"
+    present = files(run.folder.path, [file["path"] for file in record["files"]])
+    with restored():
+        gathered = evidence.gather(run.folder, run.spec, run.config, data, tuner)
+    findings = hold(run.record, run.spec, present, gathered, same_code=record["code"] == code_state())
+    if findings.causes:
+        raise UserError(not_of_the_record(run.folder, findings.causes[0].what, "what its files and data say"))
+    gone = [file["path"] for file in record["files"] if file["path"] not in present]
+    return f"{gone[0]} is gone, by which they could be checked" if gone else None
+
+
+def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:
+    for batch in data.val_dataloader():
+        with torch.inference_mode():
+            yield from logits_of(model(**batch.to(device).inputs)).values()

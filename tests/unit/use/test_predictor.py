@@ -1,0 +1,93 @@
+"""A model that answers texts, without a run: every object has an answer or an error in its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import peftlab
+from peftlab.data.form import Form
+from peftlab.errors import DataError
+from peftlab.use.predictor import Predictor, Refused, beside
+
+
+@pytest.fixture
+def predictor(pretrained, tokenizer):
+    """Return a maker of predictors for a task."""
+
+    def make(task, **options):
+        options = {"max_tokens": 32, **options}
+        return Predictor(model=pretrained.backbone(task), task=task, tokenizer=tokenizer, **options)
+
+    return make
+
+
+def test_texts_words_and_objects_are_answered(predictor, ner):
+    answers = list(predictor(ner()).answers(["Paris", ["Marie", "Curie"], {"text": "Rome", "id": 3}]))
+    assert [answer.keys() for answer in answers] == [
+        {"text", "entities"},
+        {"words", "entities"},
+        {"text", "id", "entities"},
+    ]
+    assert (answers[0]["text"], answers[1]["words"], answers[2]["id"]) == ("Paris", ["Marie", "Curie"], 3)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_bad_object_is_an_error_in_its_place_and_the_others_have_their_answers(predictor, classification, at_once):
+    unread = DataError("in.jsonl:3: is no JSON")
+    objects = ["good", {"text": 1, "id": 7}, unread, 3, {"text": "bad", "text_pair": 2}, "fine"]
+    model = predictor(classification())
+    answers = list(model.answers(objects, at_once))
+    kinds = [isinstance(answer, Refused) for answer in answers]
+    assert kinds == [False, True, True, True, True, False]
+    assert answers[1].answer == {"text": 1, "id": 7, "error": str(answers[1].reason)}
+    assert "expected `text`, a string" in answers[1].answer["error"]
+    assert answers[2].answer == {"error": "in.jsonl:3: is no JSON"}
+    assert answers[3].answer == {"error": "is a int; expected a text, a list of words, or an object"}
+    alone = [answer["probability"] for answer in model.answers(["good", "fine"])]
+    assert [answers[0]["probability"], answers[-1]["probability"]] == pytest.approx(alone)
+
+
+def test_objects_that_do_not_go_together_are_answered_by_themselves(predictor, classification):
+    objects = [{"text": "one"}, {"text": "two", "text_pair": "texts"}, {"text": "x" * 2_000_000}]
+    single, pair, long = predictor(classification()).answers(objects)
+    assert single.keys() == {"text", "predicted", "probability", "probabilities"}
+    assert pair["predicted"] in ("neg", "pos")
+    assert isinstance(long, Refused)
+    assert "2,000,000 characters" in str(long.reason)
+
+
+def test_the_form_of_the_data_is_asked_for(predictor, classification):
+    pairs = predictor(classification(), form=Form(pair="reply", pairs=True))
+    single, pair = pairs.answers([{"text": "a"}, {"text": "a", "reply": "b"}])
+    assert "takes pairs of texts" in str(single.reason)
+    assert "predicted" in pair
+
+
+def test_what_is_not_seen_is_told_once_at_the_end(predictor, classification, caplog):
+    caplog.set_level("WARNING", "peftlab")
+    answers = predictor(classification(), max_tokens=8, long="truncate").answers(["a " * 40, "b", "c \ud83d " * 20], 1)
+    assert next(answers)["truncated"] is True
+    assert caplog.messages == []
+    list(answers)
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "not seen of what was given (data.max_tokens=8)",
+        "the texts have odd characters",
+    ]
+
+
+def test_keys_that_an_answer_has_too_are_kept_beside_it():
+    assert beside({"a": 1, "given_a": 2, "b": 3}, {"a": 4}) == {"given_given_a": 1, "given_a": 2, "b": 3, "a": 4}
+
+
+def test_neither_lightning_nor_a_run_is_needed():
+    """In a process of its own, as the command and a server use it."""
+    heavy = {"lightning", "wandb", "hydra", "peftlab.config", "peftlab.one_run", "peftlab.data.module"}
+    code = f"import sys, peftlab.use.finished, peftlab.use.predictor; print(sorted({heavy} & set(sys.modules)))"
+    environment = os.environ | {"PYTHONPATH": str(Path(peftlab.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert result.stdout == "[]\n"
