@@ -4,7 +4,14 @@
 imported on first use, so that the command line stays quick.
 """
 
-TYPE_CHECKING = False  # what is imported here may come from the current folder, as `__main__` has not run yet
+import sys  # built in: anything else may come from the current folder, as `__main__` has not run yet
+
+if sys.platform == "win32":
+    raise ImportError(
+        "peftlab runs on Linux and macOS; on Windows it runs in WSL: https://learn.microsoft.com/windows/wsl"
+    )
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from typing import Any

@@ -21,6 +21,7 @@ from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.hardware import launcher, strategy_of
 from peftlab.runs.folder import RunFolder
+from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.terminal.signals import Signals
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
@@ -140,6 +141,5 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Lightning's own handler would tell the other ranks within the signal handler, in the middle of a collective
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)
     return trainer

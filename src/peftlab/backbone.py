@@ -23,6 +23,7 @@ from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import deciding_files, has_safetensors
 from peftlab.runs.identity import sha256_of
+from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
 from peftlab.tasks.task import Task
 
@@ -268,7 +269,7 @@ class Pretrained:
 
     def _set_attention(self, model: PreTrainedModel, preferred: str) -> None:
         wanted = preferred if self.spec.attention == "auto" else self.spec.attention
-        if wanted == "sdpa" and model._supports_sdpa:
+        if wanted == "sdpa" and has_sdpa(model):
             model.set_attn_implementation("sdpa")
         elif self.spec.attention == "sdpa":
             raise ConfigError(
@@ -351,7 +352,7 @@ def output_of(model: PreTrainedModel, head: Collection[str]) -> str:
 def _begin_anew(model: PreTrainedModel, layer: Any) -> None:
     """Draw the weights of a linear `layer` as the architecture does where it has none."""
     fresh = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
-    model._init_weights(fresh)  # which leaves alone what has been loaded
+    draw_weights(model, fresh)
     layer.load_state_dict(fresh.state_dict())
 
 

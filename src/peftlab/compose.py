@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.own_hydra import own_hydra
+from peftlab.seams.hydra import section
 
 _NO_OPTION = "Config group override must be a string or a list"
 """How Hydra's ValueError about ``GROUP=null`` or ``GROUP=1`` begins."""
@@ -165,9 +166,8 @@ def composed_keys(overrides: list[str]) -> list[str]:
     def keys(node: DictConfig, prefix: str) -> Iterator[str]:
         for key in map(str, node):
             yield f"{prefix}{key}"
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-                yield from keys(child, f"{prefix}{key}.")
+            if (below := section(node, key)) is not None:
+                yield from keys(below, f"{prefix}{key}.")
 
     with own_hydra(conf_dir()):
         return list(keys(hydra_compose("config", overrides=choices), ""))

@@ -31,9 +31,11 @@ from peftlab.backbone import ModelSpec
 from peftlab.compose import explain_composition
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
+from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
 from peftlab.hardware import resolve_hardware
 from peftlab.hydra_gate import plain_values
+from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.names import check_folder
 from peftlab.optimization import OptimizerSpec
@@ -41,7 +43,7 @@ from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.sources import folder_sha256
-from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of
+from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.tasks.task import Direction, Task
 from peftlab.validation import checked, explain, unknown_key
 
@@ -52,9 +54,6 @@ KINDS = (*LATER, Callback)
 
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
 """What the name of a parameter looks like that says where something is written."""
-
-_LEADS_OUT = re.compile(r"[/\\~]|\w[\w+.-]*:[/\\:]|.*(\A|[/\\])\.\.([/\\]|\Z)|.*(::|\0)", re.DOTALL)
-"""What a text begins with or holds that, as a name within a folder, may lead out of it."""
 
 NORM = "train/grad_norm"
 """What is logged and has no direction."""
@@ -164,7 +163,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
 
     Args:
-        cfg: as it is composed; or plain values, as a run has settled them, where ``${...}`` is a text like any other.
+        cfg: as it is composed, and then the packages that it allows are looked for in the current folder, too; or plain
+            values, as a run has settled them, where ``${...}`` is a text like any other.
 
     Raises:
         ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
@@ -173,11 +173,11 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
+    if isinstance(cfg, DictConfig):  # from a command of the user's, whose own packages may lie where it was typed
+        find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
     for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
-        chosen = resolved.get(group) or {}
-        if not isinstance(chosen, dict):
-            raise ConfigError(f"{group} = {chosen!r}: expected a section, a key for each; options are chosen as a list")
+        chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
@@ -219,7 +219,8 @@ def _resolve_adapter(adapter: Any) -> dict[str, str]:
     known = {"path": adapter} if isinstance(adapter, str) else adapter
     if not isinstance(known, dict) or not isinstance(known.get("path"), str):
         raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(known["path"]).expanduser().absolute()
+    folder = Path(os.path.expanduser(known["path"])).absolute()
+    check_folder("adapter", folder)
     if not folder.is_dir():
         raise ConfigError(f"adapter = '{folder}': there is no such folder")
     found = {"path": str(folder), "sha256": folder_sha256(folder)}
@@ -281,7 +282,7 @@ def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
         if place is not None and value is not None and not _is_address(place, value):
             hint = "null or the address of a server, https://..." if place.endswith(("uri", "url")) else "null"
             raise ConfigError(f"{path}.{key} = {value!r}: must be {hint}; what a run writes lies in its folder")
-        if place is None and isinstance(value, str) and _LEADS_OUT.match(value):
+        if place is None and isinstance(value, str) and may_lead_out(value):
             raise ConfigError(f"{path}.{key} = {value!r}: must be a name within the run's folder, without '..'")
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from peftlab.disk import refusal, writing
 from peftlab.entries import taken_by
+from peftlab.errors import escaped
 from peftlab.masking.streams import MaskedLines, verbatim
 from peftlab.streams import Lasting, hold_descriptors
 
@@ -34,7 +35,7 @@ class LastingConsole(Console):
 
     @file.setter
     def file(self, stream: IO[str]) -> None:
-        self._file = stream
+        Console.file.fset(self, stream)  # type: ignore[attr-defined]  # a property
 
     def lose(self, stream: object, error: Exception) -> None:
         """Tell that `stream` has failed."""
@@ -62,7 +63,7 @@ class _Masked(logging.Formatter):
         self._lines = MaskedLines()
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = escaped(super().format(record))
         return text if getattr(record, "verbatim", False) else self._lines.next(text)
 
 

@@ -7,8 +7,9 @@ leads out of it, and only written where no link, pipe or device has taken the pl
 from __future__ import annotations
 
 import os
+import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from peftlab.errors import ConfigError, DiskError, UserError
 
@@ -100,6 +101,26 @@ def inside(folder: Path, path: Path) -> Path:
     if odd := taken_by(Path(real), stat.S_IFREG, stat.S_IFDIR):
         raise UserError(f"'{path}' is {odd}, and no file of a run. Remove it")
     return path
+
+
+def is_inner(path: str, portable: bool = False) -> bool:
+    """Return whether a relative `path`, with forward slashes, stays inside the folder that it starts from.
+
+    Args:
+        path: as text; nothing need be there.
+        portable: whether it is to do so on every system: no backslashes, drives or streams.
+    """
+    plain = PurePosixPath(path)
+    if "\0" in path or plain.is_absolute() or ".." in plain.parts:
+        return False
+    return not (portable and re.search(r"[\\:]", path))
+
+
+def may_lead_out(name: str) -> bool:
+    """Return whether a text that is to be a name within a folder may be taken for a place elsewhere, as an address."""
+    if name.startswith("~") or "::" in name or re.match(r"\w[\w+.-]*:[/\\]", name):
+        return True
+    return not is_inner(name.replace("\\", "/"))
 
 
 def _check(path: Path, *expected: int) -> None:

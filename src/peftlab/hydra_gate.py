@@ -14,16 +14,13 @@ from functools import wraps
 from pathlib import PurePosixPath
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import Container, DictConfig, Node, OmegaConf
-from omegaconf import _utils as omegaconf_reading
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
 from peftlab.errors import ConfigError
 from peftlab.plain_yaml import Loader, reading
+from peftlab.seams import hydra as seams
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 
@@ -49,22 +46,11 @@ _WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of
 def composing_only() -> Iterator[None]:
     """Check, in the block, every file that Hydra reads and every configuration that it composes before it goes on."""
     with (
-        _replaced(ConfigLoaderImpl, "load_configuration", _checked),
-        _replaced(ConfigRepository, "load_config", _read),
-        _replaced(omegaconf_reading, "get_yaml_loader", lambda _: lambda: Loader),
+        seams.changed_composition(_checked),
+        seams.changed_config_files(_read),
+        seams.reading_yaml_with(Loader),
     ):
         yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """Have what `change` makes of a function of Hydra's in its place in the block: Hydra has no place for it."""
-    original = getattr(owner, name)
-    setattr(owner, name, change(original))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 def plain_values(config: Container) -> Any:
@@ -83,12 +69,13 @@ def plain_values(config: Container) -> Any:
             if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
                 raise InterpolationResolutionError("interpolations that stand for others stand for too much")
             node: Node = resolve(*args, **kwargs)
-            characters += len(node._value()) if isinstance(node._value(), str) else 0
+            value = seams.raw_value(node)
+            characters += len(value) if isinstance(value, str) else 0
             return node
 
         return resolve_node_interpolation
 
-    with _replaced(Container, "_resolve_node_interpolation", counted):
+    with seams.changed_interpolation(counted):
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
 
@@ -104,13 +91,13 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
 
 def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
     @wraps(load)
-    def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+    def load_config(repository: Any, config_path: str) -> ConfigResult | None:
         parts = PurePosixPath(config_path.removesuffix(".yaml")).parts
         if ".." in parts:
             group, option = ("/".join(of) for of in (parts[: parts.index("..")], parts[parts.index("..") :]))
             raise ConfigError(f"{group}={option}: {_WHERE_OPTIONS_LIE}")
-        source = repository._find_object_source(config_path, ObjectType.CONFIG)
-        file = f"{source.path}/{'/'.join(parts)}.yaml" if source else config_path
+        folder = seams.folder_with(repository, config_path)
+        file = config_path if folder is None else f"{folder}/{'/'.join(parts)}.yaml"
         try:
             with reading(file):
                 result = load(repository, config_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -32,8 +34,9 @@ def without_collecting() -> Iterator[None]:
 
 def find_here(packages: Sequence[str]) -> None:
     """Have `packages` be imported from the current folder where they are not installed, and nothing else from there."""
-    if packages:
-        sys.meta_path.append(_Here(packages))
+    finder = _Here(packages)
+    if packages and finder not in sys.meta_path:
+        sys.meta_path.append(finder)
 
 
 def to_be_found_here() -> list[str]:
@@ -41,12 +44,18 @@ def to_be_found_here() -> list[str]:
     return [name for finder in sys.meta_path if isinstance(finder, _Here) for name in finder.packages]
 
 
+def imports_from_here() -> bool:
+    """Return whether any module may be imported from the current folder, as with ``python -m train``."""
+    return any(Path(entry).absolute() == Path.cwd() for entry in sys.path)
+
+
+@dataclass(frozen=True)
 class _Here(MetaPathFinder):
-    def __init__(self, packages: Sequence[str]) -> None:
-        self.packages, self._folder = packages, str(Path.cwd())
+    packages: Sequence[str]
+    folder: str = field(default_factory=os.getcwd)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return where a package lies; None: it is none of these."""
-        return PathFinder.find_spec(fullname, [self._folder], target) if fullname in self.packages else None
+        return PathFinder.find_spec(fullname, [self.folder], target) if fullname in self.packages else None

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from peftlab.entries import is_inner
+
 Form = str | list["Form"] | dict[str, "Form"]
 
 _MOST_LEVELS = 32
@@ -98,10 +100,7 @@ def _is_time(value: Any) -> bool:
 
 def _is_path(value: Any) -> bool:
     """Return whether `value` names something in the folder."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    path = PurePosixPath(value)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return isinstance(value, str) and is_inner(value) and bool(PurePosixPath(value).parts)
 
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {

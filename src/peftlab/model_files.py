@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from peftlab.entries import is_inner
 from peftlab.errors import SourceError
 
 MODEL_FILES: tuple[str, ...] = (
@@ -92,18 +92,12 @@ def named_files(folder: Path, pickled: bool = False) -> set[str]:
         ]:
             raise SourceError(f"{path}: {keys[0]} makes the tokenizer read a file by its path; remove the key")
         for name in _named_in(settings):
-            if not is_inner(name):
+            if not is_inner(name, portable=True):
                 raise SourceError(f"{path}: it names '{name}', which is outside the model's folder; put it inside")
             if name.endswith(".json") and name not in names:
                 waiting.append(name)
             names.add(name)
     return names
-
-
-def is_inner(path: str) -> bool:
-    """Return whether a relative `path`, with forward slashes, stays inside the folder that it starts from."""
-    plain = PurePosixPath(path)
-    return not plain.is_absolute() and ".." not in plain.parts and re.search(r"[\\:\0]", path) is None
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.utils._pytree import tree_leaves
 
 from peftlab.errors import NonFiniteError
+from peftlab.seams.pytorch import leaves
 from peftlab.tasks.batch import Batch
 
 log = logging.getLogger("peftlab")
@@ -173,7 +173,7 @@ def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bo
     def watch(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             order.append(name)
-            if not first and not all(is_finite(leaf) for leaf in tree_leaves(output) if _is_float(leaf)):
+            if not first and not all(is_finite(leaf) for leaf in leaves(output) if _is_float(leaf)):
                 first.append(name)
 
         return hook

@@ -32,6 +32,7 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
+from peftlab.seams.transformers import attention_of
 from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.streams import lasting_output
@@ -172,7 +173,7 @@ def run(
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
         border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
-        config["model"]["attention"] = tuner.model.config._attn_implementation  # type: ignore[union-attr]  # a config
+        config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         known = describe(spec, data, tuner)
         known |= {"command": command, "overrides": overrides}

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from peftlab.errors import ConfigError
 from peftlab.methods.method import is_of_head
+from peftlab.seams.pytorch import unscale_before_step
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -46,8 +47,7 @@ class OptimizerSpec:
             factor: by what the learning rate of a parameter is multiplied, by its name.
         """
         optimizer = self._make(self.param_groups(model, head, factor))
-        # a fused optimiser would undo fp16's loss scaling within its step, too late for the gradient's norm
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        unscale_before_step(optimizer)
         return optimizer
 
     def param_groups(

@@ -11,11 +11,11 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.version import VersionBase
 
 from peftlab.hydra_gate import composing_only
+from peftlab.seams.hydra import singletons
 
 _LOCK = threading.RLock()
 _OF_ONE_HYDRA = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
@@ -31,7 +31,7 @@ def own_hydra(config_dir: Path) -> Iterator[None]:
     Threads take turns. One that uses a Hydra of its own, without this, must not do so meanwhile.
     """
     with _LOCK:
-        theirs: dict[type, Any] = {kind: one for kind, one in Singleton._instances.items() if kind in _OF_ONE_HYDRA}
+        theirs: dict[type, Any] = {kind: one for kind, one in singletons().items() if kind in _OF_ONE_HYDRA}
         try:
             _put({})
             with composing_only(), initialize_config_dir(str(config_dir), version_base="1.3"):
@@ -43,5 +43,5 @@ def own_hydra(config_dir: Path) -> Iterator[None]:
 def _put(instances: dict[type, Any]) -> None:
     """Have `instances` be what is of one Hydra."""
     for kind in _OF_ONE_HYDRA:
-        Singleton._instances.pop(kind, None)
-    Singleton._instances.update(instances)
+        singletons().pop(kind, None)
+    singletons().update(instances)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf._utils import OmegaConfDumper, get_yaml_loader  # 1e-3 is a number, and a text "1e-3" is quoted
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from peftlab.errors import ConfigError
+from peftlab.seams.hydra import text_node, yaml_dumper, yaml_loader
 
 MOST_LEVELS = 40
 """How deep sections may be nested."""
@@ -36,10 +36,11 @@ _LARGEST_BITS = 10_000
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 """The tags that may be written; YAML's sets, dates and bytes are no values of a configuration."""
 
-_OmegaConfLoader: Any = get_yaml_loader()
+_OmegaConfLoader: Any = yaml_loader()
+_OmegaConfDumper: Any = yaml_dumper()
 
 
-class _Dumper(OmegaConfDumper):
+class _Dumper(_OmegaConfDumper):  # type: ignore[misc]  # OmegaConf's
     """Escapes the line end of IBM's mainframes, which a reader would make a line feed."""
 
     @staticmethod
@@ -47,7 +48,7 @@ class _Dumper(OmegaConfDumper):
         """Return the node of a text."""
         if "\x85" in text:
             return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
-        return OmegaConfDumper.str_representer(dumper, text)
+        return text_node(dumper, text)
 
 
 _Dumper.add_representer(str, _Dumper.text)

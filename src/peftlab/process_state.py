@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,8 +28,8 @@ def restored() -> Iterator[None]:
     These are put back: the states of Python's, NumPy's and torch's random generators; torch's number of threads, its
     deterministic algorithms and cuDNN's flags, default dtype and precision of products; environment variables; the
     filters of warnings; handlers and levels of the loggers; how much transformers says; the longest field of a CSV
-    file. `peftlab.terminal.signals.Signals` puts signal handlers back itself, and the working folder never changes.
-    What is imported stays, with the variables that it has read, and so does CUDA, once it has begun.
+    file; who finds modules. `peftlab.terminal.signals.Signals` puts signal handlers back itself, and the working folder
+    never changes. What is imported stays, with the variables that it has read, and so does CUDA, once it has begun.
     """
     with ExitStack() as after, warnings.catch_warnings():
         after.callback(random.setstate, random.getstate())
@@ -55,6 +56,7 @@ def restored() -> Iterator[None]:
         after.callback(transformers.logging.set_verbosity, transformers.logging.get_verbosity())
         if transformers.logging.is_progress_bar_enabled():
             after.callback(transformers.logging.enable_progress_bar)
+        after.callback(setattr, sys, "meta_path", list(sys.meta_path))
         after.callback(csv.field_size_limit, csv.field_size_limit())
         after.callback(_set_environment, dict(os.environ))
         yield

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.utilities.load import _METADATA_FILENAME
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
@@ -21,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from peftlab.seams.lightning import metadata_file
 from peftlab.tensor_files import load_into
 
 
@@ -50,7 +50,7 @@ class FullyShard(ModelParallelStrategy):
         It need not be as many ranks as when the checkpoint was made: a share may come out of several.
         """
         path = Path(self.broadcast(checkpoint_path))
-        rest = torch.load(path / _METADATA_FILENAME, map_location="cpu", weights_only=True)
+        rest = torch.load(path / metadata_file(), map_location="cpu", weights_only=True)
         weights = {f"model.{name}": tensor for name, tensor in self.lightning_module.trained().items()}  # type: ignore[union-attr, operator]
         load({"state_dict": weights}, checkpoint_id=path)
         assert self.model is not None

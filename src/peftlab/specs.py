@@ -32,6 +32,13 @@ ALLOWED_PREFIXES = (
 )
 
 
+SECTIONS = (
+    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
+    *("trainer", "budget", "callbacks", "logger"),
+)
+"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
+
+
 @dataclass(frozen=True)
 class Kinds:
     """Classes beside our specs that a configuration may name."""
@@ -119,6 +126,27 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
     if not _is_within(f"{cls.__module__}.{cls.__name__}", prefixes):
         raise ConfigError(f"{path}: '{target}' is {cls.__module__}.{cls.__name__}, which may not be named here")
     return cls
+
+
+def section(config: Mapping[str, Any], key: str, remedy: str, place: str = "") -> Mapping[str, Any]:
+    """Return the section of `config` at a dotted key, whose outer section is there.
+
+    Args:
+        config: resolved, or as it is composed.
+        key: of the section.
+        remedy: how to mend it where there is none, for the message.
+        place: what the message begins with, such as a file.
+
+    Raises:
+        ConfigError: there is no such section, or it has no keys.
+    """
+    outer, _, inner = key.partition(".")
+    node: Any = config.get(outer)
+    node = node.get(inner) if inner else node
+    if not isinstance(node, Mapping):
+        shown = "missing" if node is None else repr(node)[:80]
+        raise ConfigError(f"{place}{key} is {shown}; expected a section of keys and values. {remedy}")
+    return node
 
 
 def packages_of(config: Mapping[str, Any]) -> Sequence[str]:

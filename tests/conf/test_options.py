@@ -52,6 +52,8 @@ def read(group: str, option: str) -> dict[str, Any]:
             ((place, other),) = entry.items()
             source, _, key = place.removeprefix("/").partition("@")
             node[key] = read(source, other)
+        elif entry != "_self_":
+            node = read(group, entry) | node
     return node
 
 
@@ -208,3 +210,17 @@ def test_every_kind_of_sweep_composes_and_validates(compose_config, option):
     for field in fields(spec):
         if is_dataclass(getattr(spec, field.name)):
             assert set(cfg.sweep[field.name]) == {inner.name for inner in fields(getattr(spec, field.name))}
+
+
+def test_options_of_the_trainer_state_their_difference_only(compose_config):
+    """Every key comes from ``auto``, in its order; what an option repeats would not follow when that changes."""
+    plain = yaml.safe_load((CONF / "trainer" / "auto.yaml").read_text(encoding="utf-8"))
+    for file in sorted((CONF / "trainer").glob("*.yaml")):
+        node = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if file.stem != "auto":
+            assert node.pop("defaults") == ["auto", "_self_"]
+            assert node
+            assert not {key for key, value in node.items() if plain.get(key, ...) == value}
+        composed = compose_config(f"trainer={file.stem}").trainer
+        assert list(composed) == list(plain)
+        assert composed == plain | node

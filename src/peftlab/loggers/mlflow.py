@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow  # noqa: F401  # Lightning would miss it only once the run has begun
-from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from mlflow.entities import Param
@@ -29,6 +28,7 @@ from peftlab.masking.mask import mask
 from peftlab.names import shortened
 from peftlab.runs.identity import sha256_of
 from peftlab.runs.record import RunRecord
+from peftlab.seams.lightning import flat_parameters
 
 log = logging.getLogger("peftlab")
 
@@ -92,7 +92,7 @@ class MLflow(MLFlowLogger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Log a configuration as parameters; of a value that is longer than MLflow takes the end is lost, and told."""
-        flat = {key: str(value) for key, value in _flatten_dict(_convert_params(params)).items()}
+        flat = {key: str(value) for key, value in flat_parameters(params).items()}
         long = [key for key, value in flat.items() if len(value) > MAX_PARAM_VAL_LENGTH]
         if long:
             log.info("MLflow: of %s the first %d characters are kept", ", ".join(long), MAX_PARAM_VAL_LENGTH)

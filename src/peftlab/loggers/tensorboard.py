@@ -10,6 +10,7 @@ import tensorboard  # noqa: F401  # Lightning would miss it only once the run ha
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from peftlab.runs.record import RunRecord
+from peftlab.seams.lightning import purge_events_from
 
 
 class TensorBoard(TensorBoardLogger):
@@ -26,7 +27,7 @@ class TensorBoard(TensorBoardLogger):
 
     def begin(self, record: RunRecord) -> None:
         """Let what a run that is resumed will log again take the place of what it had logged."""
-        self._kwargs["purge_step"] = record.resumed_at
+        purge_events_from(self, record.resumed_at)
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Show a table as Markdown."""

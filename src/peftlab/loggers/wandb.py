@@ -31,13 +31,11 @@ import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
-from wandb.sdk.lib import wbauth
-from wandb.sdk.lib.runid import generate_id
-from wandb.sdk.lib.service.service_connection import WandbAttachFailedError
 
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
 from peftlab.runs.record import RunRecord
+from peftlab.seams.wandb import forget_wandb_run, is_logged_in, wandb_id
 
 log = logging.getLogger("peftlab")
 
@@ -156,7 +154,7 @@ class Wandb(Logger):
         if tracked:
             labels |= {"id": tracked[0], "resume": "allow"}
         else:  # known to the record from the beginning, so that a run that is killed goes on with it, too
-            labels |= {"id": os.environ.get("WANDB_RUN_ID") or generate_id()}
+            labels |= {"id": os.environ.get("WANDB_RUN_ID") or wandb_id()}
             record.event("tracking", logger="wandb", id=labels["id"])
             record.write()
         group = shortened(record.data["name"], MOST["group"])
@@ -175,7 +173,7 @@ class Wandb(Logger):
                 if mode != "online":
                     raise
                 log.warning("W&B: %s refuses the run (%s); it is kept offline", settings.base_url, _first_line(error))
-                _forget(labels["id"])
+                forget_wandb_run(labels["id"], LOCAL_SECONDS)
                 run = self._init("offline", labels)
             run.define_metric(STEP)
             run.define_metric("*", step_metric=STEP)
@@ -266,7 +264,7 @@ class Wandb(Logger):
         asked = self.mode or os.environ.get("WANDB_MODE")
         if (asked or settings.mode) not in ("online", "run"):
             return asked or settings.mode
-        if wbauth.authenticate_session(host=settings.base_url, source="peftlab", prompt=False, update_session=False):
+        if is_logged_in(settings.base_url):
             trouble = what_ails(settings.base_url, PROBE_SECONDS)
             if trouble is None:
                 return "online"
@@ -364,24 +362,6 @@ class _Turns:
                 act()
             except Exception as error:  # noqa: BLE001  # told by the thread that gives the next one
                 self.error = self.error or error
-
-
-def _forget(run_id: str) -> None:
-    """Have wandb's own process end a run that the server refused: until then no other can have its id.
-
-    ``wandb.init`` leaves it there, and gives no `wandb.Run` that could be finished.
-
-    Raises:
-        TimeoutError: that process does not end it within `LOCAL_SECONDS`.
-    """
-    service = wandb.setup().ensure_service()
-    try:
-        _, refused = service.inform_attach(run_id)
-    except WandbAttachFailedError:  # refused before that process heard of it
-        return
-    # told to forget a run that has not ended, it waits for the end and answers nobody meanwhile
-    refused.deliver_exit(1).wait_or(timeout=LOCAL_SECONDS)
-    service.inform_finish(run_id)
 
 
 def what_ails(base_url: str, seconds: float) -> str | None:

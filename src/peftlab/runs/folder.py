@@ -23,7 +23,7 @@ from peftlab.runs.identity import present_names
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
 from peftlab.sources import file_sha256
-from peftlab.specs import packages_of
+from peftlab.specs import SECTIONS, packages_of, section
 from peftlab.terminal.signals import Interrupted, Pruned
 
 log = logging.getLogger("peftlab")
@@ -36,12 +36,6 @@ VERDICTS = "reproduction.json"
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
 """What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
-
-_SECTIONS = (
-    *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
-    *("trainer", "budget", "callbacks", "logger"),
-)
-"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +122,8 @@ class RunFolder:
         Raises:
             ConfigError: a section is none, or a package is not allowed.
         """
-        for key in _SECTIONS:
-            section, _, inner = key.partition(".")
-            node: Any = config.get(section)
-            node = node.get(inner) if inner else node  # the outer section has been checked by then
-            if not isinstance(node, Mapping):
-                raise ConfigError(
-                    f"{self.path / CONFIG}: {key} is {'missing' if node is None else repr(node)[:80]}; expected a "
-                    "section of keys and values. Put back the file that the run has left there"
-                )
+        for key in SECTIONS:
+            section(config, key, "Put back the file that the run has left there", f"{self.path / CONFIG}: ")
         self.check_allowed(config)
 
     def check_allowed(self, config: Mapping[str, Any]) -> None:

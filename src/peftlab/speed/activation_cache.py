@@ -30,6 +30,7 @@ from peftlab.data.module import DataModule
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
 from peftlab.runs.record import RunRecord
+from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
 from peftlab.tasks.batch import Batch
@@ -230,7 +231,7 @@ class ActivationCache:
             self.border.sha256,
             [type(module).__name__ for module in self.border.below],
             config.to_json_string(),
-            config._attn_implementation,
+            attention_of(self.model),
             sha256_of({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
             self.data.spec.eval_batch_size,
             self.trainer.precision,

@@ -1,4 +1,4 @@
-"""The arguments of ``python -m train`` as Hydra is given them.
+"""The arguments of ``peftlab train`` and ``python -m train`` as Hydra is given them.
 
 Hydra composes once before it asks the sweeper, and leaves every swept choice out: what only the swept options of a
 group know is no key then. A choice of one value is a sweep to Hydra, too, so that what is below a swept group is
@@ -17,6 +17,9 @@ from hydra.errors import HydraException
 
 from peftlab.errors import ConfigError
 from peftlab.sweep.wandb_agent import read_arguments
+
+AS_COMMAND = "peftlab train"
+"""What ``sys.argv`` begins with where the command `peftlab` was called; else it is a file, as Python has it."""
 
 OF_THE_SWEEP = ("hydra", "sweep")
 """The groups that have one value for the whole sweep."""
@@ -66,9 +69,14 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
     return [plain[text] if text in plain and _is_below(plain[text], swept) else text for text in arguments]
 
 
+def called_as() -> list[str]:
+    """Return the words that the running command began with."""
+    return AS_COMMAND.split() if sys.argv[0] == AS_COMMAND else ["python", "-m", "train"]
+
+
 def command() -> list[str]:
     """Return the running command as it was typed."""
-    return ["python", "-m", "train", *as_typed(sys.argv[1:])]
+    return [*called_as(), *as_typed(sys.argv[1:])]
 
 
 def sweeps_all_groups(arguments: Sequence[str]) -> bool:

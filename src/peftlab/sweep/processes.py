@@ -10,7 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -19,22 +19,37 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import ConfigError
+from peftlab.imports import imports_from_here
 from peftlab.masking.streams import wait_until_written
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 from peftlab.terminal.signals import SIGNALS
 
 
 def fork_server() -> ForkServerContext:
-    """Return what makes children of the fork server, which starts with the first of them."""
+    """Return what makes children of the fork server, which imports what is heavy from now on.
+
+    It begins as ``python -c``, and so would import from the current folder before anything else: it does only where
+    this process does.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["peftlab.sweep.preload"])
+    with contextlib.nullcontext() if imports_from_here() else _safe_path():
+        forkserver.ensure_running()
     return context
 
 
-def start_fork_server() -> None:
-    """Have the fork server import what is heavy from now on, while this process has something else to do."""
-    fork_server()
-    forkserver.ensure_running()
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Have Pythons that are started in the block import nothing from the current folder."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @dataclass

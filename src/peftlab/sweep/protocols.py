@@ -13,7 +13,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
 from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
-from peftlab.sweep.search import Point, SearchPlan
+from peftlab.sweep.points import Point
+from peftlab.sweep.search import SearchPlan
 from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec
 
@@ -201,7 +202,7 @@ class EqualBudgetPlan(Plan):
         search, finals = self.searches[method], self._finals_of(method)
         best = search.best
         done = [outcome for final in finals if (outcome := self._told.get(final)) is not None]
-        about = {"validation": None if best is None else _value(best), "full_runs": search.full_runs}
+        about = {"validation": None if best is None else _value(best), "full_runs": search.spending.full_runs}
         choice = [] if best is None else _without(search.space.overrides_of(best.params), METHOD)
         found = (self._record_of(final, records) for final in finals)
         scores = [_tested(record) for record in found if record is not None]

@@ -31,7 +31,7 @@ from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
-from peftlab.sweep.processes import Looker, fork_server, start_fork_server
+from peftlab.sweep.processes import Looker, fork_server
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
@@ -71,7 +71,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     check_section(space, compose, config)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     with Signals() as signals:
-        start_fork_server()
+        fork_server()  # imports what is heavy, while this process has something else to do
         # what is said of the sweep is said by its trials: the configuration without choices is none of them
         slots = slots_of(launcher, accelerators(fixed, proposals, compose))
         with looking(slots) as looker:

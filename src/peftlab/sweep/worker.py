@@ -5,7 +5,6 @@ Only `Order` and the functions that a process begins in are imported by the cont
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from peftlab.errors import UserError
 from peftlab.exits import user_exits
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
+from peftlab.seams.python import run_exit_functions
 from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def work(order: Order, connection: Connection) -> None:
     except Pruned:
         sys.exit(PRUNED)
     finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves them out, and wandb ends its own process there
+        run_exit_functions()  # wandb ends its own process there
         connection.close()
 
 
@@ -155,7 +155,7 @@ def summarise(
             logger.log_table("results", list(results[0]), [list(map(_plain, row.values())) for row in results])
         print(logger.conclude(record))
     finally:
-        atexit._run_exitfuncs()
+        run_exit_functions()
 
 
 def _plain(value: Any) -> Any:

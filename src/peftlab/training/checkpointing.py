@@ -19,6 +19,7 @@ from torch import Tensor
 
 from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
 from peftlab.processes import gathered, over_ranks
+from peftlab.seams.lightning import count_steps_for_loggers
 from peftlab.storage import trees
 
 SECONDS = 30.0
@@ -92,8 +93,7 @@ class Checkpointing(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Make a checkpoint if it is time: the step before is over, and so is the validation after it."""
-        # Lightning counts the steps for the loggers, too, and one too many where it resumes after a validation
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        count_steps_for_loggers(trainer, trainer.global_step)
         if self._due(trainer.global_step):
             self.save(trainer)
 

@@ -272,7 +272,7 @@ class TestBudget:
         plan = plan_of(LR, prune=prune, budget={"full_runs": 10})
         done, _ = run_pruned(plan, workers)
         spent = sum(done.values()) / len(FRACTIONS)
-        assert spent == pytest.approx(plan.full_runs)
+        assert spent == pytest.approx(plan.spending.full_runs)
         dearest = 1.0 if prune in ("none", "median") else 2 / 3  # up to which a trial goes before it is judged again
         assert 10 - dearest < spent <= 10 + 1e-9
 
@@ -297,7 +297,7 @@ class TestBudget:
     def test_training_after_the_last_validation_counts(self, fractions):
         plan = plan_of(LR, budget={"full_runs": 2})
         plan.tell(plan.ask(), Outcome("completed", (0.5,), tuple(Evaluation(f, 0.5) for f in fractions)))
-        assert plan.full_runs == 1.0
+        assert plan.spending.full_runs == 1.0
 
     def test_without_one_an_interval_is_refused(self):
         with pytest.raises(ConfigError, match=r"sweep.budget.*never ends"):
@@ -394,7 +394,7 @@ class TestPruning:
         again.recall(past, [(trials[2], early)])
         assert again.ask() == trials[2]
         assert again.report(trials[2], Evaluation(2 / 3, 0.05))
-        assert again.full_runs == pytest.approx(whole.full_runs)
+        assert again.spending.full_runs == pytest.approx(whole.spending.full_runs)
 
     def test_what_was_stopped_goes_on_where_nothing_is_stopped_any_more(self):
         plan = plan_of(LR, budget={"trials": 1})

@@ -1,0 +1,71 @@
+"""``peftlab evaluate``: score a run anew, and compare with its record."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from peftlab.commands import loaded
+from peftlab.terminal.arguments import add_run
+from peftlab.terminal.output import print_json, table
+
+GROUP = "use"
+SUMMARY = "score a run anew, and compare with its record"
+DESCRIPTION = "The exit code is 1 where a score is not that of the record, to the last digit."
+EXAMPLES = (
+    "peftlab evaluate 3f9c2a                                   # the recorded scores, again",
+    "peftlab evaluate 3f9c2a --data new.conll --out answers    # new labelled data; keeps the answers",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the run, and what it is scored on."""
+    add_run(parser)
+    parser.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
+    parser.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        action="append",
+        default=[],
+        help="may be given twice; by default those of the record, of new data test",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; by default as many as the run had")
+    parser.add_argument("--out", metavar="DIR", help="keep predictions there, <split>.jsonl")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Score it, and print the scores beside the recorded ones."""
+    run = loaded(options)
+    found = run.evaluate(options.data, options.split, options.threads, options.out)
+    if options.json:
+        scores = [vars(score) | {"equal": score.equal} for score in found.scores]
+        elsewhere = {key: {"run": then, "here": here} for key, (then, here) in found.elsewhere.items()}
+        document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores}
+        print_json(document | {"lost": found.lost, "elsewhere": elsewhere})
+    else:
+        _print_scores(run, found)
+    if found.equal is False:
+        sys.exit(1)
+
+
+def _print_scores(run: Any, found: Any) -> None:
+    print(f"run: {run.folder.path}")
+    lines = [["split", "score", "recorded", "now", ""]]
+    for score in found.scores:
+        verdict = {True: "equal", False: "differs", None: ""}[score.equal]
+        lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
+    print(table(lines))
+    print(f"scorer: {run.spec.task.scorer}")
+    for split, counts in found.lost.items():
+        print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+    if found.equal is not None:
+        surroundings = ", and the surroundings are not those of the run: the last digits may differ"
+        differs = f"not equal to the record{surroundings if found.elsewhere else ''}"
+        print("equal to the record to the last digit" if found.equal else differs)
+    for key, (then, here) in found.elsewhere.items():
+        print(f"not as in the run: {key}: {here}, was {then}")
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else repr(value)

@@ -1,0 +1,29 @@
+"""``peftlab export``: write a plain transformers folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from peftlab.commands import loaded
+from peftlab.terminal.arguments import add_run
+from peftlab.terminal.output import print_json
+
+GROUP = "use"
+SUMMARY = "write a plain transformers folder"
+DESCRIPTION = ""
+EXAMPLES = ("peftlab export 3f9c2a my_model      # for AutoModel.from_pretrained, with a model card",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the run, and where its model goes."""
+    add_run(parser)
+    parser.add_argument("folder", metavar="DIR", help="new or empty")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Write the folder, and say how far its model agrees with the run's."""
+    found = loaded(options).export(options.folder)
+    if options.json:
+        print_json({"folder": str(found.folder), "largest_difference": found.largest_difference})
+    else:
+        print(f"{found.folder}: its logits on the validation split differ by at most {found.largest_difference:.2g}")

@@ -1,0 +1,52 @@
+"""``peftlab reproduce``: train a run again, with a verdict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+
+from peftlab.imports import without_collecting
+from peftlab.runs.find import find
+from peftlab.terminal.arguments import add_run
+from peftlab.terminal.output import print_json
+
+GROUP = "believe"
+SUMMARY = "train a run again: identical, equivalent, different, incomplete or not comparable, and why"
+DESCRIPTION = "The exit code is 0 only where the verdict is identical or equivalent."
+EXAMPLES = (
+    "peftlab reproduce 3f9c2a                   # trains, below reproductions/",
+    "peftlab reproduce 3f9c2a --check-only      # what can be told without training",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the run, and how it is trained and compared."""
+    add_run(parser)
+    parser.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
+    parser.add_argument("--out", metavar="DIR", help="train there; by default below reproductions/")
+    parser.add_argument(
+        "--spread",
+        type=float,
+        metavar="S",
+        help="how far scores may differ in another environment; by default the range over the runs beside it that "
+        "differ in the seed alone, if there are 3, else 0.01",
+    )
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Print the verdict."""
+    folder = find(options.run)
+    with without_collecting():
+        from peftlab.console import start_logging
+        from peftlab.use.reproduce import reproduce
+
+    start_logging(stderr=True)
+    with redirect_stdout(sys.stderr):  # where a run says things of its own
+        verdict = reproduce(folder, options.out, options.check_only, options.spread, options.allow)
+    if options.json:
+        print_json(verdict.document())
+    else:
+        print(verdict.text())
+    if not verdict.reproduced:
+        sys.exit(1)

@@ -1,0 +1,71 @@
+"""``peftlab train``: what ``python -m train`` does, which runs our ``train.py`` where the current folder has no other.
+
+Hydra reads the arguments. Nothing is imported from the current folder but packages that the configuration allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import peftlab
+from peftlab.imports import without_collecting
+from peftlab.sweep.arguments import AS_COMMAND, called_as, for_hydra
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+GROUP = "run"
+SUMMARY = "fine-tune a model, test it, and record the run; with -m a sweep"
+DESCRIPTION = ""
+EXAMPLES = (
+    "peftlab train +experiment=ner_lora                          # one run",
+    "peftlab train -m +experiment=ner_lora peft=lora,full        # a sweep",
+    "peftlab train --help                                        # every option",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare that all arguments are Hydra's."""
+    parser.add_argument("arguments", metavar="KEY=VALUE", nargs="*")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Do what ``python -m train`` does, by the ``train.py`` beside this package, whatever else is called so."""
+    sys.argv = [AS_COMMAND, *options.arguments]
+    spec = importlib.util.spec_from_file_location("train", Path(peftlab.__path__[0]).parent / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    start(module.train)
+
+
+def start(train: Callable[[], None]) -> None:
+    """Have Hydra compose what the command line asks for, and hand it to `train`, or to a sweep of it."""
+    from peftlab.exits import composition_exits, stdout_exits
+    from peftlab.hydra_gate import composing_only
+    from peftlab.masking.streams import mask_streams
+
+    with stdout_exits():
+        mask_streams()
+        with composition_exits(), composing_only():
+            sys.argv[1:] = for_hydra(sys.argv[1:], os.environ)
+            train()
+
+
+def run_composed(config: DictConfig) -> None:
+    """Train, test and record one configuration that Hydra has composed."""
+    from peftlab.compose import typed_overrides
+    from peftlab.exits import user_exits
+
+    with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
+        with without_collecting():
+            from peftlab.one_run import run
+
+        run(config, command=[*called_as(), *sys.argv[1:]], overrides=typed_overrides())

@@ -1,0 +1,90 @@
+"""Privates of Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.object_type import ObjectType
+from hydra.core.singleton import Singleton
+from omegaconf import Container, DictConfig, Node
+from omegaconf import _utils as omegaconf_utils
+
+Change = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Takes a function of a library's, and returns the one that stands in for it."""
+
+
+def yaml_loader() -> Any:
+    """Return OmegaConf's class of YAML loaders, to which ``1e-3`` is a number."""
+    return omegaconf_utils.get_yaml_loader()
+
+
+def yaml_dumper() -> Any:
+    """Return OmegaConf's class of YAML dumpers, which quotes a text that looks like a number to its loader."""
+    return omegaconf_utils.OmegaConfDumper
+
+
+def text_node(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
+    """Return what `dumper`, one of `yaml_dumper`, writes for a text."""
+    return omegaconf_utils.OmegaConfDumper.str_representer(dumper, text)
+
+
+def section(config: DictConfig, key: str) -> DictConfig | None:
+    """Return the section that `config` has at `key`, looked at without resolving anything; None where it has none."""
+    node = config._get_node(key)
+    return node if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() else None
+
+
+def raw_value(node: Node) -> Any:
+    """Return what a node of a configuration holds; of an interpolation, its text."""
+    return node._value()
+
+
+def reading_yaml_with(loader: type) -> AbstractContextManager[None]:
+    """Have OmegaConf read YAML with `loader` in the block."""
+    return _replaced(omegaconf_utils, "get_yaml_loader", lambda _: lambda: loader)
+
+
+def changed_interpolation(change: Change) -> AbstractContextManager[None]:
+    """Have what `change` makes of it resolve each interpolation in the block; it returns a `Node`."""
+    return _replaced(Container, "_resolve_node_interpolation", change)
+
+
+def changed_composition(change: Change) -> AbstractContextManager[None]:
+    """Have what `change` makes of it compose every configuration of Hydra's in the block; it returns a `DictConfig`."""
+    return _replaced(ConfigLoaderImpl, "load_configuration", change)
+
+
+def changed_config_files(change: Change) -> AbstractContextManager[None]:
+    """Have what `change` makes of it read every file of a configuration in the block.
+
+    It takes a `ConfigRepository` and the path of the file below the folders of configuration, and returns a
+    `ConfigResult`, or None where there is no such file.
+    """
+    return _replaced(ConfigRepository, "load_config", change)
+
+
+def folder_with(repository: ConfigRepository, config_path: str) -> str | None:
+    """Return the folder of configuration in which Hydra finds a file; None where none has it."""
+    source = repository._find_object_source(config_path, ObjectType.CONFIG)
+    return source.path if source else None
+
+
+def singletons() -> dict[type, Any]:
+    """Return the one object that Hydra keeps of each of some classes, in the dictionary in which it keeps them."""
+    return Singleton._instances
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Put what `change` makes of a function in its place in the block: its library offers no other way."""
+    original = getattr(owner, name)
+    setattr(owner, name, change(original))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)

@@ -1,0 +1,40 @@
+"""Privates of Lightning."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import Trainer
+from lightning.fabric.utilities.load import _METADATA_FILENAME
+from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Keep Lightning from handling signals: it would tell other ranks from within the signal handler.
+
+    That would be in the middle of a collective operation, for all that it knows.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def count_steps_for_loggers(trainer: Trainer, steps: int) -> None:
+    """Set the step that Lightning logs under: its own count is one too many where it resumes after a validation."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = steps
+
+
+def metadata_file() -> str:
+    """Return the name of the file in a sharded checkpoint of Lightning's that holds all but the shards."""
+    return _METADATA_FILENAME
+
+
+def flat_parameters(params: dict[str, Any] | Namespace) -> Mapping[str, Any]:
+    """Return a configuration with the names that Lightning's loggers give its values, ``section/key``."""
+    return _flatten_dict(_convert_params(params))
+
+
+def purge_events_from(logger: TensorBoardLogger, step: int | None) -> None:
+    """Have TensorBoard drop what was logged at `step` and later, before its first event is written."""
+    logger._kwargs["purge_step"] = step

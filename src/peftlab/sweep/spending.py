@@ -1,0 +1,75 @@
+"""What a search has spent of its budget, and what the rest is enough for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peftlab.sweep.points import TINY, Point, Trial, is_running
+from peftlab.sweep.spec import SweepBudgetSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """The account of a search."""
+
+    budget: SweepBudgetSpec
+    points: list[Point]
+    """Those that have been begun; the search adds to them."""
+    size: int | None
+    """How many points the space has; None: no end of them."""
+    seeds: int
+    """Trials of a point."""
+    devices: float
+    """For how many devices an hour of a trial counts."""
+    price: float
+    """Of an hour of a device."""
+
+    @property
+    def trials(self) -> Iterator[Trial]:
+        """All trials of all points."""
+        return (trial for point in self.points for trial in point.trials)
+
+    @property
+    def full_runs(self) -> float:
+        """What has been spent, in trainings from beginning to end."""
+        return math.fsum(trial.reached for trial in self.trials)
+
+    @property
+    def total(self) -> int | None:
+        """How many trials there will be, where that is known beforehand."""
+        limits = self.budget.limits
+        if any(limits[name] is not None for name in ("full_runs", "steps", "hours", "money")):
+            return None
+        counts = [self.budget.trials and self.budget.trials // self.seeds, self.size]
+        return min(count for count in counts if count is not None) * self.seeds
+
+    def trial(self, number: int) -> Trial:
+        """Return the trial with that number."""
+        return next(trial for trial in self.trials if trial.number == number)
+
+    def counts_one_more(self) -> bool:
+        """Return whether there is a further point in the space, and the number of trials allows for it."""
+        if self.size is not None and len(self.points) >= self.size:
+            return False
+        return self.budget.trials is None or (len(self.points) + 1) * self.seeds <= self.budget.trials
+
+    def fits(self, cost: float) -> bool:
+        """Return whether the budget of full runs has room for `cost`, running trials taken to come to their targets."""
+        if self.budget.full_runs is None:
+            return True
+        held = math.fsum(max(trial.reached, trial.target if is_running(trial) else 0.0) for trial in self.trials)
+        return held + cost <= self.budget.full_runs + TINY
+
+    def is_over(self) -> bool:
+        """Return whether what is known only afterwards has reached its limit."""
+        hours = math.fsum(trial.seconds for trial in self.trials) / 3600 * self.devices
+        spent = {
+            "full_runs": self.full_runs,
+            "steps": sum(trial.steps for trial in self.trials),
+            "hours": hours,
+            "money": hours * self.price,
+        }
+        limits = {name: limit for name, limit in self.budget.limits.items() if limit is not None}
+        return any(spent.get(name, 0.0) >= limit - TINY for name, limit in limits.items())

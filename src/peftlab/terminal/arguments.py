@@ -1,0 +1,70 @@
+"""How the command line is read: a parser whose options may stand anywhere, and the arguments that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from peftlab.seams.python import options_of
+
+_OPTION = re.compile(r"-(?!\d*\.?\d+$)[^\s=]+(=|$)")
+"""What an option looks like, as argparse sees it: no number, and no text with spaces."""
+
+
+class InAnyOrder(argparse.ArgumentParser):
+    """A parser whose options may stand before, between and after its arguments; after ``--`` all are arguments.
+
+    argparse itself gives an argument that takes any number all that stand before the first option, none maybe.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # an overload for every kind of namespace
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse the options first, and then all arguments together."""
+        options: list[str] = []
+        arguments: list[str] = []
+        todo = list(sys.argv[1:] if args is None else args)
+        while todo:
+            text = todo.pop(0)
+            if text == "--":
+                arguments += todo
+                break
+            is_option = _OPTION.match(text) is not None
+            (options if is_option else arguments).append(text)
+            if is_option and todo and self._takes_a_value(text):
+                options.append(todo.pop(0))
+        return super().parse_known_args([*options, *(["--", *arguments] if arguments else [])], namespace)
+
+    def _takes_a_value(self, text: str) -> bool:
+        """Return whether what follows an option belongs to it; an option may be cut short where only one begins so."""
+        known = options_of(self)
+        names = [text] if text in known else [name for name in known if name.startswith(text)]
+        return len(names) == 1 and known[names[0]].nargs != 0
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Declare the run that a command is about, and the packages that it may import."""
+    add_json(parser)
+    parser.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
+    parser.add_argument(
+        "--allow",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="a package of your own, installed or in the current folder, that the run's configuration names: its code "
+        "is run; may be given several times",
+    )
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Declare the sweep that a command is about."""
+    add_json(parser)
+    parser.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")

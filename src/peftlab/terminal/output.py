@@ -1,0 +1,26 @@
+"""What commands print as their result: JSON, or tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from peftlab.errors import escaped
+
+
+def print_json(document: Any) -> None:
+    """Print a document over several lines."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Return `rows` as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(indent + line.rstrip() for line in lines)
+
+
+def cell(value: Any) -> str:
+    """Return how a table shows `value`, whatever characters are in it."""
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else escaped(str(value))

@@ -1,0 +1,325 @@
+"""The privates of libraries: each does on a real object what it is used for, and stands in no other module."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import OmegaConf
+from torch import nn
+from transformers import AutoModel, BertConfig, BertModel
+from transformers.modeling_outputs import BaseModelOutput
+
+import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
+from peftlab import seams
+from peftlab.compose import conf_dir
+from peftlab.seams import hydra, lightning, python, pytorch, transformers, wandb
+
+ROOM = Path(seams.__file__).parent
+SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
+
+ALLOWED = {"os._exit", "part._replace"}
+"""Documented for everybody, whatever their names begin with: of `os`, and of named tuples."""
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def own_names() -> set[str]:
+    """Return every private name that something of ours has."""
+    names = set()
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    names.add(name)
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                    names.add(name)
+    return {name for name in names if is_private(name)}
+
+
+def privates_in(tree: ast.AST, own: set[str]) -> list[str]:
+    """Return what a module uses of others that they keep to themselves."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] != "peftlab":
+                parts = [*module.split("."), *(name.name for name in names)]
+                found += [f"{module} import {part}" for part in parts if is_private(part)]
+            case ast.Import(names=names):
+                found += [name.name for name in names if any(map(is_private, name.name.split(".")))]
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name) if is_private(name) and name not in own:
+                found.append(ast.unparse(node))
+            case ast.Attribute(value=value, attr=name) if is_private(name):
+                if not (isinstance(value, ast.Name) and value.id in ("self", "cls")):
+                    found.append(ast.unparse(node))
+            case ast.Call(
+                func=ast.Name(id="getattr" | "setattr" | "delattr"), args=[_, ast.Constant(value=str(name)), *_]
+            ):
+                found += [ast.unparse(node)] if is_private(name) else []
+    return [text for text in found if text not in ALLOWED]
+
+
+def test_no_other_module_uses_privates_of_a_library():
+    own = own_names()
+    found = {str(file): privates_in(ast.parse(file.read_text(encoding="utf-8")), own) for file in SOURCES}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from omegaconf._utils import get_yaml_loader",
+        "from lightning.fabric.utilities.load import _METADATA_FILENAME",
+        "import hydra._internal.utils",
+        "trainer._signal_connector",
+        "self._option_string_actions",
+        "getattr(model, '_init_weights')",
+    ],
+)
+def test_a_private_is_found(line):
+    assert len(privates_in(ast.parse(line), own_names())) == 1
+
+
+def test_every_function_is_called_here():
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    called |= {"python.run_exit_functions"}  # in a process of its own
+    for library in (hydra, lightning, python, pytorch, transformers, wandb):
+        name = library.__name__.rpartition(".")[2]
+        own = [
+            one.__name__
+            for one in vars(library).values()
+            if inspect.isfunction(one) and one.__module__ == library.__name__
+        ]
+        assert {f"{name}.{function}" for function in own if not is_private(function)} <= called
+
+
+# --- Python ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_options_of_a_parser():
+    parser = argparse.ArgumentParser(add_help=False)
+    action = parser.add_argument("--out", "-o")
+    assert python.options_of(parser) == {"--out": action, "-o": action}
+
+
+def test_exit_functions_run_once():
+    """In a process of its own, whose other ones are nobody's."""
+    code = (
+        "import atexit; from peftlab.seams import python; atexit.register(print, 'over'); python.run_exit_functions()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "over\n"
+
+
+# --- OmegaConf and Hydra ---------------------------------------------------------------------------------------------
+
+
+def test_yaml_is_read_and_written_as_omegaconf_does():
+    assert yaml.load("a: 1e-3", hydra.yaml_loader()) == {"a": 0.001}
+
+    class Dumper(hydra.yaml_dumper()):
+        pass
+
+    Dumper.add_representer(str, hydra.text_node)
+    assert yaml.dump({"a": "1e-3", "b": "one"}, Dumper=Dumper) == "a: '1e-3'\nb: one\n"
+
+
+def test_a_section_is_looked_at_without_resolving():
+    config = OmegaConf.create({"a": {"b": 1}, "none": None, "number": 1, "missing": "???", "elsewhere": "${gone}"})
+    assert hydra.section(config, "a") == {"b": 1}
+    assert [hydra.section(config, key) for key in ("none", "number", "missing", "elsewhere", "gone")] == [None] * 5
+
+
+def test_interpolations_pass_through_what_stands_in_for_their_resolution():
+    texts = []
+
+    def noting(resolve):
+        def stand_in(*args, **kwargs):
+            node = resolve(*args, **kwargs)
+            texts.append(hydra.raw_value(node))
+            return node
+
+        return stand_in
+
+    config = OmegaConf.create({"a": "text", "b": "${a}"})
+    with hydra.changed_interpolation(noting):
+        assert OmegaConf.to_container(config, resolve=True) == {"a": "text", "b": "text"}
+    assert texts == ["text"]
+    assert config.b == "text"
+    assert texts == ["text"]  # no longer
+
+
+def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
+    (tmp_path / "config.yaml").write_text("defaults: [group: one]\nseed: 1\n")
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "one.yaml").write_text("a: 1\n")
+    files, folders, composed, loaded = [], [], [], []
+
+    def reading(load):
+        def stand_in(repository, config_path):
+            files.append(config_path)
+            folders.append(hydra.folder_with(repository, config_path))
+            return load(repository, config_path)
+
+        return stand_in
+
+    def composing(load):
+        return lambda *args, **kwargs: composed.append(load(*args, **kwargs)) or composed[-1]
+
+    class Loader(hydra.yaml_loader()):
+        def __init__(self, stream):
+            loaded.append(stream)
+            super().__init__(stream)
+
+    with (
+        hydra.changed_config_files(reading),
+        hydra.changed_composition(composing),
+        hydra.reading_yaml_with(Loader),
+        initialize_config_dir(str(tmp_path), version_base="1.3"),
+    ):
+        assert GlobalHydra in hydra.singletons()
+        compose("config")
+    assert {"config", "group/one"} <= {path.removesuffix(".yaml") for path in files}
+    assert str(tmp_path) in folders
+    assert [dict(config.group) for config in composed] == [{"a": 1}]
+    assert len(loaded) >= 2
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        compose("config")
+    assert len(composed) == 1
+
+
+# --- Lightning -------------------------------------------------------------------------------------------------------
+
+
+QUIET = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+class Step(L.LightningModule):
+    """One weight, whose steps are logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def training_step(self, batch, batch_idx):
+        self.log("loss", self.weight)
+        return self.weight
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Noting(L.pytorch.loggers.CSVLogger):
+    """Notes under which step something is logged."""
+
+    steps: tuple[int | None, ...] = ()
+
+    def log_metrics(self, metrics, step=None):
+        self.steps += (step,)
+
+
+def test_steps_are_logged_under_the_number_that_was_set(tmp_path):
+    class Moved(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            lightning.count_steps_for_loggers(trainer, 100 + trainer.global_step)
+
+    logger = Noting(tmp_path)
+    trainer = L.Trainer(
+        max_steps=2, logger=logger, log_every_n_steps=1, callbacks=[Moved()], accelerator="cpu", **QUIET
+    )
+    trainer.fit(Step(), torch.utils.data.DataLoader([0, 1]))
+    assert logger.steps == (100, 101)
+
+
+@pytest.mark.parametrize("left_alone", [True, False])
+def test_lightning_registers_no_signal_handlers(left_alone):
+    """And would, else this test would say nothing."""
+    handlers = []
+
+    class Look(L.Callback):
+        def on_train_start(self, *_):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = L.Trainer(max_steps=1, logger=False, callbacks=[Look()], accelerator="cpu", **QUIET)
+    if left_alone:
+        lightning.leave_signals_alone(trainer)
+    trainer.fit(Step(), torch.utils.data.DataLoader([0]))
+    assert (handlers == [before]) == left_alone
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_file_of_a_sharded_checkpoint_has_a_name():
+    assert lightning.metadata_file() == "meta.pt"
+
+
+def test_parameters_are_named_by_their_sections():
+    assert lightning.flat_parameters({"a": {"b": 1, "c": None}}) == {"a/b": 1, "a/c": None}
+
+
+def test_events_are_dropped_from_a_step_on(tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    lightning.purge_events_from(logger, 7)
+    logger.experiment.close()
+    (file,) = tmp_path.glob("events.*")
+    assert [event.step for event in loader.EventFileLoader(str(file)).Load() if event.session_log.status] == [7]
+
+
+# --- PyTorch and Transformers ----------------------------------------------------------------------------------------
+
+
+def test_the_leaves_of_an_output():
+    one, two = torch.ones(1), torch.ones(2)
+    assert pytorch.leaves({"a": (one, [2]), "b": BaseModelOutput(last_hidden_state=two)}) == [one, 2, two]
+
+
+def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(2))], fused=True)
+    assert optimizer._step_supports_amp_scaling
+    pytorch.unscale_before_step(optimizer)
+    assert not optimizer._step_supports_amp_scaling
+
+
+def test_attention_and_weights_of_an_architecture():
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    model = BertModel(config)
+    assert transformers.has_sdpa(model)
+    for attention in ("eager", "sdpa"):
+        assert transformers.attention_of(AutoModel.from_config(config, attn_implementation=attention)) == attention
+    layer = nn.Linear(64, 64)
+    with torch.no_grad():
+        layer.weight.fill_(5.0)
+    transformers.draw_weights(model, layer)
+    assert layer.weight.detach().std() == pytest.approx(config.initializer_range, rel=0.1)
+    assert not layer.bias.any()
+
+
+# --- Weights & Biases ------------------------------------------------------------------------------------------------
+
+
+def test_wandb(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert wandb.wandb_id() != wandb.wandb_id()
+    wandb.forget_wandb_run("never-begun", 10.0)  # what it does to one that was: tests/slow/test_wandb_server.py
+
+
+def test_who_is_logged_in(monkeypatch):
+    assert not wandb.is_logged_in("https://api.wandb.ai")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert wandb.is_logged_in("https://api.wandb.ai")
