@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
+from peftlab.devices.process_state import restored
 from peftlab.one_run import run as run_composed
-from peftlab.process_state import restored
 from peftlab.runs.record import RunRecord
 from peftlab.use.finished import load
 
@@ -23,8 +23,8 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").score("validation", "loss")``. The plus may
     be left out.
 
-    The process is left as it was, see `peftlab.process_state.restored`, a Hydra of the caller's own included. Called in
-    several threads, runs are done one after another.
+    The process is left as it was, see `peftlab.devices.process_state.restored`, a Hydra of the caller's own included.
+    Called in several threads, runs are done one after another.
 
     Args:
         overrides: in Hydra's grammar, as on the command line.

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
+from peftlab.storage.entries import oddity
+from peftlab.storage.tensors import is_of_another_kind, load_into, save
 from peftlab.tasks.heads import Outputs
-from peftlab.tensor_files import is_of_another_kind, load_into, save
 
 log = logging.getLogger("peftlab")
 
