@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from peftlab.entries import oddity
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
-from peftlab.sources import oddity
 from peftlab.tasks.heads import Outputs
 from peftlab.tensor_files import is_of_another_kind, load_into, save
 
