@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric
 
 from peftlab.devices.sharding import load_everywhere, shard, whole
 from peftlab.methods.method import Method, MethodContext
@@ -27,11 +25,13 @@ from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
+from peftlab.training.evaluation import Evaluation
 from peftlab.training.micro_batches import Halve, MicroBatches, Note
 from peftlab.training.non_finite import FiniteGuard, StepSkippedError, find
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.step import Step
+from peftlab.training.weight_rules import WeightRules
 
 
 class Tuner(L.LightningModule):
@@ -55,13 +55,10 @@ class Tuner(L.LightningModule):
         super().__init__()
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
-        splits = ("validation", "test")
-        self.scores = nn.ModuleDict({split: ScorerMetric(task.scorer) for split in splits})
-        # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
-        self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
+        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
         chosen = regularizers or {}
         self.objective = Objective(task, method, model, {n: r for n, r in chosen.items() if isinstance(r, Term)})
-        self.weight_rules = {name: rule for name, rule in chosen.items() if isinstance(rule, WeightRule)}
+        self.weight_rules = WeightRules({n: r for n, r in chosen.items() if isinstance(r, WeightRule)}, model)
         self.step_rule = next((rule for rule in chosen.values() if isinstance(rule, StepRule)), None)
         self.strict_loading = False  # a checkpoint holds what is trained
         self._step: Step | None = None
@@ -109,8 +106,7 @@ class Tuner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep of the weights what is trained, of which the rest follows."""
         checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
-        if self.weight_rules:
-            checkpoint["weight_rules"] = {name: rule.state() for name, rule in self.weight_rules.items()}
+        checkpoint |= self.weight_rules.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint has all of it; DeepSpeed keeps the weights apart, and checks them itself.
@@ -118,8 +114,7 @@ class Tuner(L.LightningModule):
         Raises:
             ValueError: it has not, or more.
         """
-        for name, state in checkpoint.get("weight_rules", {}).items():
-            self.weight_rules[name].load_state(state)
+        self.weight_rules.load_state(checkpoint)
         if "state_dict" not in checkpoint:
             return
         odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
@@ -131,15 +126,15 @@ class Tuner(L.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
+    def evaluation(self, split: str) -> Evaluation:
+        """Return what the evaluation of ``validation`` or ``test`` has come to."""
+        evaluation = self.evaluations[split]
+        assert isinstance(evaluation, Evaluation)
+        return evaluation
+
     def metric(self, split: str) -> ScorerMetric:
         """Return the scores of ``validation`` or ``test``."""
-        metric = self.scores[split]
-        assert isinstance(metric, ScorerMetric)
-        return metric
-
-    def mean_loss(self, split: str) -> Metric:
-        """Return the mean of the losses of ``validation`` or ``test``, each counted by its weight."""
-        return self.losses[split]
+        return self.evaluation(split).metric
 
     def logged(self) -> list[str]:
         """Return the names of what a training logs and a callback may watch."""
@@ -195,8 +190,7 @@ class Tuner(L.LightningModule):
         with suppress(StepSkippedError):
             super().optimizer_step(*args, **kwargs)
             self.method.after_step(self.model, step, self.context)
-            for rule in self.weight_rules.values():
-                rule.after_step(*self._weights_and_rates())
+            self.weight_rules.after_step(self.trainer.optimizers[0])
 
     def configure_gradient_clipping(
         self,
@@ -262,16 +256,15 @@ class Tuner(L.LightningModule):
     def on_train_start(self) -> None:
         """Have the rules that act on the weights look at them, where the training begins."""
         if self.trainer.global_step == 0:
-            for rule in self.weight_rules.values():
-                rule.begin(self._weights_and_rates()[0])
+            self.weight_rules.begin(self.trainer.optimizers[0])
 
     def on_validation_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self._reset("validation")
+        self.evaluation("validation").reset()
 
     def on_test_epoch_start(self) -> None:
         """Begin the scores anew."""
-        self._reset("test")
+        self.evaluation("test").reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over the whole split."""
@@ -302,12 +295,6 @@ class Tuner(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         return (self.trainer.global_step + 1) % every == 0
 
-    def _weights_and_rates(self) -> tuple[dict[str, nn.Parameter], dict[str, float]]:
-        """Return what the optimiser trains, by name, and the learning rate of each."""
-        rates = {id(p): group["lr"] for group in self.trainer.optimizers[0].param_groups for p in group["params"]}
-        weights = {name: p for name, p in self.model.named_parameters() if id(p) in rates}
-        return weights, {name: rates[id(p)] for name, p in weights.items()}
-
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer_spec.head_lr: "train/head_lr", self.optimizer_spec.lr: "train/lr"}
         groups = self.trainer.optimizers[0].param_groups
@@ -315,20 +302,11 @@ class Tuner(L.LightningModule):
         return {peaks[group["initial_lr"]]: group["lr"] for group in groups if group["initial_lr"] in peaks}
 
     def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
-        predictions: list[dict[str, Any]] = []
-        for piece in self.evaluation_pieces.pieces(batch):
-            done = self.evaluation_pieces.attempt(self._predict, piece.to(self.device))
-            if done is None:
-                predictions += self._evaluate(piece, split)
-            elif piece.examples:
-                loss, found = done[0]
-                self.mean_loss(split).update(loss, piece.weights.sum())
-                self.metric(split).update(found)
-                predictions += found
-        return predictions
+        return self.evaluation(split).take(batch, self.evaluation_pieces, self._predict)
 
     def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
+        batch = batch.to(self.device)
         outputs = self(batch)
         answers: list[dict[str, Any]] = []
         if batch.examples:
@@ -338,13 +316,8 @@ class Tuner(L.LightningModule):
                 answers = [self.task.kept(*both) for both in zip(batch.examples, answers, strict=True)]
         return self.objective.evaluated(outputs, batch), answers
 
-    def _reset(self, split: str) -> None:
-        self.metric(split).reset()
-        self.mean_loss(split).reset()
-
     def _log_scores(self, split: str) -> None:
-        values = {"loss": self.mean_loss(split).compute(), **self.metric(split).compute()}
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+        self.log_dict({f"{split}/{name}": value for name, value in self.evaluation(split).values().items()})
 
 
 def is_last_validation(trainer: L.Trainer) -> bool:
