@@ -175,11 +175,15 @@ class Tuner(L.LightningModule):
         assert self._step is not None
         assert self._stand_in is not None
         super().backward(loss)
-        ask = partial(self._step.gradient, self.losses_of, self._stand_in.grad)
+        self.take_gradient(self._step, self._stand_in.grad)
+
+    def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
+        """Put the gradient of `step`, times `scale`, into the parameters, as the rule for steps has it."""
+        ask = partial(step.gradient, self.losses_of, scale)
         if self.step_rule is None:
             ask()
         else:
-            self._step.loss = self.step_rule.gradient(ask, self._step.parameters)
+            step.loss = self.step_rule.gradient(ask, step.parameters)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Compute `batch` and return what a training minimises on it."""

@@ -103,13 +103,20 @@ class TestRuns:
         assert first.keys() == second.keys()
         return [first[name] for name in first], [second[name] for name in first]
 
-    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory):
+    def compare(self, trained, divided):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
         whole = trained(*exact, "run_dir=whole")
-        for name, overrides in {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")}.items():
+        for name, overrides in divided.items():
             found = trained(*exact, *overrides, f"run_dir={name}")
             for one, other in zip(*self.both(found, whole), strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory):
+        self.compare(trained, {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")})
+
+    @pytest.mark.slow
+    def test_it_is_the_same_on_two_devices(self, trained):
+        self.compare(trained, {"ranks": ["trainer.devices=2"]})
 
     def test_a_run_that_is_resumed_is_the_run(self, trained, monkeypatch):
         whole = trained("run_dir=whole")

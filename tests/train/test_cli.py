@@ -150,11 +150,14 @@ class TestPredict:
         "line",
         ["Paris", '"Paris"', "{}", '{"text": 1}', '{"words": "Paris"}', '{"words": [1]}', '{"text": "a", "words": 1}'],
     )
-    def test_a_bad_line_is_named(self, peftlab, run_id, line):
-        Path("in.jsonl").write_text('{"text": "Paris"}\n' + line + "\n")
-        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        assert code == 2
-        assert err.startswith("error: in.jsonl:2: ")
+    def test_a_bad_line_is_an_error_in_its_place(self, peftlab, run_id, line):
+        Path("in.jsonl").write_text('{"text": "Paris"}\n' + line + '\n{"text": "Rome"}\n')
+        code, out, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        first, bad, last = [json.loads(line) for line in out.splitlines()]
+        assert (code, first["text"], last["text"]) == (1, "Paris", "Rome")
+        assert first.keys() == last.keys() == {"text", "entities"}
+        assert bad["error"].startswith("in.jsonl:2: ")
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
 
     @pytest.mark.parametrize("before", [[], ["--json"]])
     @pytest.mark.parametrize("between", [[], ["--json"]])
@@ -209,9 +212,20 @@ class TestPredict:
     )
     def test_another_form_than_that_of_the_run(self, peftlab, run_id, line):
         Path("in.jsonl").write_text('{"words": []}\n{"text": ""}\n' + line + "\n")
-        code, _, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
-        assert code == 2
-        assert err.startswith("error: in.jsonl:3: ")
+        code, out, err = peftlab("predict", run_id, "--jsonl", "in.jsonl")
+        answers = [json.loads(line) for line in out.splitlines()]
+        assert (code, [sorted(answer) for answer in answers[:2]]) == (1, [["entities", "words"], ["entities", "text"]])
+        assert answers[2] == json.loads(line) | {"error": answers[2]["error"]}
+        assert answers[2]["error"].startswith("in.jsonl:3: ")
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
+
+    def test_a_bad_line_of_texts(self, peftlab, run_id):
+        Path("texts.txt").write_bytes(b"Paris\n\xff\nRome\n")
+        code, out, err = peftlab("predict", run_id, "--file", "texts.txt")
+        lines = out.splitlines()
+        assert (code, lines[0], "Rome" in lines) == (1, "Paris", True)
+        assert "  error: texts.txt:2: byte 0xff is not UTF-8. Save the file as UTF-8." in lines
+        assert err == "error: 1 of 3 lines have no answer; each says why\n"
 
 
 class TestExport:

@@ -182,7 +182,7 @@ def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
     assert metric(finished, "validation", "entity_f1") == selection["value"]
 
 
-@pytest.mark.parametrize("last_is_best", [True, False])
+@pytest.mark.parametrize("last_is_best", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_best_is_validated_once_more_unless_it_was_just_validated(
     last_is_best, run_tiny, users_callbacks, monkeypatch
 ):
@@ -216,7 +216,7 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     return [one.logits for one in outputs], found
 
 
-@pytest.mark.parametrize("peft", ["lora", "full", "head"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_loaded_run_predicts_what_the_run_predicted(run_tiny, peft):
     record = run_tiny(f"peft={peft}", "budget.max_steps=12")
     assert record.data["method"]["name"] == peft

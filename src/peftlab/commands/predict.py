@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import re
 import sys
-from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from peftlab.commands import loaded
-from peftlab.errors import DataError, UserError
+from peftlab.errors import UserError
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import cell, table
 
 GROUP = "use"
 SUMMARY = "what a run's model finds in texts"
-DESCRIPTION = ""
+DESCRIPTION = "The exit code is 1 where a line of a file has no answer; the others have theirs."
 EXAMPLES = (
     'peftlab predict 3f9c2a "Marie Curie moved from Warsaw to Paris."',
     "peftlab predict 3f9c2a --file texts.txt --json        # a text a line; prints an answer a line",
@@ -46,58 +42,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Print an answer for each text, as they are there."""
+    """Print an answer for each text, as they are there; of a line that has none, why, in its place."""
     if bool(options.texts) == bool(options.file or options.jsonl):
         raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
     run = loaded(options)
-    texts = objects(options.jsonl, run.predictor) if options.jsonl else options.texts or lines(options.file)
-    for answer in run.answers(texts, CHUNK):
-        print(json.dumps(answer, ensure_ascii=False) if options.json or options.jsonl else _for_people(answer))
-
-
-def lines(name: str) -> Iterator[str]:
-    """Yield the lines of the file `name`, or of stdin where it is ``-``.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    from peftlab.data.text_files import lines_from
-    from peftlab.sources import oddity
-
-    if name == "-":  # bytes, whatever encoding the locale expects
-        yield from lines_from(getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode()), "stdin")
+    show = _as_json if options.json or options.jsonl else _for_people
+    if options.texts:
+        for answer in run.predict(options.texts):
+            print(show(answer))
         return
-    is_handed_over = re.fullmatch(r"/dev/(stdin|fd/\d+)", name)  # a pipe that somebody writes into, as in <(command)
-    if not is_handed_over and (odd := oddity(Path(name))):
-        raise DataError(f"{name}: is {odd}. Name a file, or - for stdin.")
-    try:
-        with Path(name).open("rb") as file:
-            yield from lines_from(file, name)
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}). Name a file that can be.") from error
+    from peftlab.use.inputs import lines, objects, source_of
+    from peftlab.use.predictor import Refused
+
+    source = source_of(options.jsonl or options.file)
+    count = refused = 0
+    texts = objects(options.jsonl) if options.jsonl else lines(options.file)
+    for count, found in enumerate(run.answers(texts, CHUNK), start=1):
+        refused += isinstance(found, Refused)
+        print(show(found.at(f"{source}:{count}") if isinstance(found, Refused) else found))
+    if refused:
+        print(f"error: {refused} of {count} lines have no answer; each says why", file=sys.stderr)
+        sys.exit(1)
 
 
-def objects(name: str, predictor: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in the file `name`, each of which `predictor` can take.
-
-    Raises:
-        DataError: a line holds no such object; names the line.
-    """
-    from peftlab.data.json_lines import read_object
-
-    left, source = lines(name), "stdin" if name == "-" else name
-    for number, line in enumerate(left, start=1):
-        one = read_object(line, f"{source}:{number}", 'such as {"text": ...}', left)
-        try:
-            predictor.example(one, "")
-        except DataError as error:
-            raise DataError(f"{source}:{number}: {error}") from error
-        yield one
+def _as_json(answer: dict[str, Any]) -> str:
+    return json.dumps(answer, ensure_ascii=False)
 
 
 def _for_people(answer: dict[str, Any]) -> str:
     """Return the text, and below it what was found, a line each; objects are left to JSON."""
-    text = answer.pop("text")
+    text = answer.pop("text", "")
+    if (error := answer.get("error")) is not None:
+        return f"{text}\n  error: {error}"
     notes = {key: value for key, value in answer.items() if isinstance(value, int)}
     others = [value for key, value in answer.items() if key not in notes]
     rows = [[cell(part) for part in one.values()] for one in chain(*(v for v in others if isinstance(v, list)))]

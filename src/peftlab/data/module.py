@@ -23,6 +23,7 @@ from peftlab.data.held_out import hold_out
 from peftlab.data.spec import BudgetSpec, DataSpec, Format
 from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
+from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
@@ -310,7 +311,7 @@ class DataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """Return how far the training has come: the epoch, and how many steps of its plan are done."""
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed  # type: ignore[union-attr]
+        done = batches_done(self.trainer)  # type: ignore[arg-type]
         return {"epoch": self.trainer.current_epoch, "batches": done}  # type: ignore[union-attr]
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

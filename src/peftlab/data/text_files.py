@@ -72,17 +72,21 @@ def lines_of(text: str) -> list[str]:
 
 
 def lines_from(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Yield the lines of a stream as they come, as `read_text` and `lines_of` find them in a file.
+    """Return the lines of a stream as they come, as `read_text` and `lines_of` find them in a file.
 
     Raises:
-        DataError: a line is not UTF-8; the message begins with `name` and the line.
+        DataError: a line is not UTF-8; the message begins with `name` and the line. Of a stream with several lines, the
+            next ones can be read all the same.
     """
     first = stream.readline()
     if not first.endswith(b"\n") or first.startswith(tuple(_MARKS)):
-        yield from lines_of(_decoded(first + stream.read(), name))
-        return
-    for number, line in enumerate(itertools.chain([first], stream), start=1):
-        yield _decoded(line, name, first_line=number).removesuffix("\n").removesuffix("\r")
+        return iter(lines_of(_decoded(first + stream.read(), name)))
+
+    def decoded(numbered: tuple[int, bytes]) -> str:
+        number, line = numbered
+        return _decoded(line, name, first_line=number).removesuffix("\n").removesuffix("\r")
+
+    return map(decoded, enumerate(itertools.chain([first], stream), start=1))
 
 
 def _decoded(content: bytes, name: str, *encodings: str, advice: str = _SAVE, first_line: int = 1) -> str:

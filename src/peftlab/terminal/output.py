@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from peftlab.errors import escaped
+
 
 def print_json(document: Any) -> None:
     """Print a document over several lines."""
@@ -20,5 +22,5 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 
 
 def cell(value: Any) -> str:
-    """Return how a table shows `value`."""
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    """Return how a table shows `value`, whatever characters are in it."""
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else escaped(str(value))

@@ -38,10 +38,10 @@ class Refused:
     """What it has; empty where it is no object."""
     reason: DataError
 
-    @property
-    def answer(self) -> Answer:
-        """What stands in the place of an answer: the ``error``, and what the object has."""
-        return beside(self.given, {"error": str(self.reason)})
+    def at(self, place: str) -> Answer:
+        """Return what stands in the place of an answer: the object, and the ``error``, which begins with `place`."""
+        reason = str(self.reason)
+        return beside(self.given, {"error": reason if reason.startswith(f"{place}: ") else f"{place}: {reason}"})
 
 
 @dataclass

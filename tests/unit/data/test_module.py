@@ -315,6 +315,39 @@ class TestLoaders:
         assert order(0) == order(0)
         assert order(0) != order(1)
 
+    def test_what_a_task_draws_for_an_example_depends_on_nothing_but_seed_epoch_and_example(self, module, monkeypatch):
+        """However batches are divided, and in a half that is collated anew; an evaluation draws nothing."""
+        collate, drawn = Ner.collate, {}
+
+        def drawing(self, examples, encoded, indices, random=None):
+            for i in indices:
+                drawn.setdefault(examples[i].id, set()).add(random and random(i).random())
+            return collate(self, examples, encoded, indices, random)
+
+        monkeypatch.setattr(Ner, "collate", drawing)
+
+        def draws(epoch, **options):
+            drawn.clear()
+            data = module(**options)
+            loader = data.train_dataloader()
+            loader.sampler.set_epoch(epoch)
+            for part in itertools.chain.from_iterable(loader):
+                data.halves(part)
+            return {id_: values for id_, values in drawn.items() if id_.startswith("train:")}
+
+        first = draws(0)
+        assert {len(values) for values in first.values()} == {1}
+        assert len(set.union(*first.values())) == len(first) == 48
+        assert draws(0, division=Division(accumulate=3)) == first
+        second = {rank: draws(0, division=Division(world_size=2, rank=rank)) for rank in range(2)}
+        assert all(first[id_] >= values for own in second.values() for id_, values in own.items())
+        assert first.keys() == second[0].keys() | second[1].keys()
+        others = [draws(1), draws(0, seed=1)]
+        assert not set.union(*first.values()) & set.union(*(set.union(*other.values()) for other in others))
+        drawn.clear()
+        list(module().val_dataloader())
+        assert set.union(*drawn.values()) == {None}
+
     def test_evaluation_begins_with_the_longest(self, module):
         lengths = [batch.inputs["input_ids"].shape[1] for batch in module().test_dataloader()]
         assert lengths == sorted(lengths, reverse=True)

@@ -44,10 +44,10 @@ def test_a_bad_object_is_an_error_in_its_place_and_the_others_have_their_answers
     answers = list(model.answers(objects, at_once))
     kinds = [isinstance(answer, Refused) for answer in answers]
     assert kinds == [False, True, True, True, True, False]
-    assert answers[1].answer == {"text": 1, "id": 7, "error": str(answers[1].reason)}
-    assert "expected `text`, a string" in answers[1].answer["error"]
-    assert answers[2].answer == {"error": "in.jsonl:3: is no JSON"}
-    assert answers[3].answer == {"error": "is a int; expected a text, a list of words, or an object"}
+    assert answers[1].at("in.jsonl:2") == {"text": 1, "id": 7, "error": f"in.jsonl:2: {answers[1].reason}"}
+    assert "expected `text`, a string" in str(answers[1].reason)
+    assert answers[2].at("in.jsonl:3") == {"error": "in.jsonl:3: is no JSON"}
+    assert str(answers[3].reason) == "is a int; expected a text, a list of words, or an object"
     alone = [answer["probability"] for answer in model.answers(["good", "fine"])]
     assert [answers[0]["probability"], answers[-1]["probability"]] == pytest.approx(alone)
 

@@ -1,20 +1,18 @@
-"""How the command reads texts and objects."""
+"""Texts and objects from files and streams: each line is one, or an error in its place."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from peftlab.commands import predict
 from peftlab.errors import DataError
-
-ANY = SimpleNamespace(example=lambda given, id: given)
-"""A predictor that takes all objects."""
+from peftlab.use.inputs import lines as lines_in
+from peftlab.use.inputs import objects
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ def stdin(monkeypatch):
 def test_stdin_has_the_lines_of_a_file(stdin, tmp_path, content, lines):
     stdin(content)
     (tmp_path / "texts").write_bytes(content)
-    assert list(predict.lines("-")) == list(predict.lines("texts")) == lines
+    assert list(lines_in("-")) == list(lines_in("texts")) == lines
 
 
 @pytest.mark.parametrize("content", [b"Oslo \xe9\n", b"Oslo \xe9", b"Oslo \xc3\n"])
@@ -50,8 +48,21 @@ def test_bytes_that_are_not_utf_8_are_told_alike(stdin, tmp_path, content):
     stdin(b"Rome\n" + content)
     (tmp_path / "texts").write_bytes(b"Rome\n" + content)
     for name, shown in (("-", "stdin"), ("texts", "texts")):
-        with pytest.raises(DataError, match=rf"^{shown}:2: byte 0x(e9|c3) is not UTF-8\. Save the file as UTF-8\.$"):
-            list(predict.lines(name))
+        first, second = lines_in(name)
+        assert first == "Rome"
+        assert re.match(rf"{shown}:2: byte 0x(e9|c3) is not UTF-8\. Save the file as UTF-8\.$", str(second))
+
+
+def test_the_lines_after_a_bad_one_are_read(tmp_path):
+    Path("texts").write_bytes(b"Rome\nOslo \xe9\nBern\n")
+    assert [str(line) for line in lines_in("texts")][::2] == ["Rome", "Bern"]
+    content = b'{"text": "a"}\n{\n"text": "b"\n}\n\xff\n{"text": "c"}\n'
+    Path("objects").write_bytes(content)
+    found = list(objects("objects"))
+    assert [isinstance(one, DataError) for one in found] == [False, True, True, True, True, False]
+    assert (found[0], found[-1]) == ({"text": "a"}, {"text": "c"})
+    assert "goes over 3 lines" in str(found[1])
+    assert [str(one).partition(": ")[0] for one in found[1:-1]] == [f"objects:{number}" for number in range(2, 6)]
 
 
 def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_may(tmp_path):
@@ -59,20 +70,20 @@ def test_a_pipe_is_read_where_somebody_writes_into_it_and_refused_where_nobody_m
     Path("link").symlink_to("pipe")
     for name in ("pipe", "link"):
         with pytest.raises(DataError, match=f"^{name}: is a named pipe. Name a file, or - for stdin.$"):
-            list(predict.lines(name))
+            list(lines_in(name))
     read, write = os.pipe()
     os.write(write, b"Oslo\n")
     os.close(write)
-    assert list(predict.lines(f"/dev/fd/{read}")) == ["Oslo"]
+    assert list(lines_in(f"/dev/fd/{read}")) == ["Oslo"]
     os.close(read)
 
 
 def test_a_link_to_nowhere_and_a_folder(tmp_path):
     Path("gone").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"^gone: is a link to 'nowhere', where nothing is"):
-        list(predict.lines("gone"))
+        list(lines_in("gone"))
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
-        list(predict.lines(str(tmp_path)))
+        list(lines_in(str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,6 @@ def test_a_link_to_nowhere_and_a_folder(tmp_path):
 )
 def test_objects_are_read_as_those_of_data_are(stdin, content, message):
     stdin(f'\n{{"text": "before"}}\n{content}\n'.lstrip().encode())
-    with pytest.raises(DataError) as error:
-        list(predict.objects("-", ANY))
-    assert str(error.value).startswith("stdin:2: ")
-    assert message in str(error.value)
+    error = list(objects("-"))[1]
+    assert str(error).startswith("stdin:2: ")
+    assert message in str(error)
