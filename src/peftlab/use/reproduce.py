@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 from peftlab.atomic_files import replacing
 from peftlab.config import validate
 from peftlab.errors import DiskError, UserError
-from peftlab.methods.method import ADAPTER_WEIGHTS
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.process_state import restored
 from peftlab.runs.compare import differences
