@@ -18,13 +18,14 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
+from peftlab.entries import oddity
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
-from peftlab.runs.identity import sha256_of
 from peftlab.seams.transformers import draw_weights, has_sdpa
-from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
+from peftlab.sources import FilesSource, HubSource, IndexSource
+from peftlab.storage.digests import sha256_of
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task
 

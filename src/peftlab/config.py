@@ -43,8 +43,8 @@ from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
-from peftlab.sources import folder_sha256
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
+from peftlab.storage.digests import folder_sha256
 from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 

@@ -17,7 +17,7 @@ from peftlab.plain_yaml import dump
 from peftlab.runs.folder import RunFolder, read_config
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.use import check as run_check
 from peftlab.use.check import check
 from peftlab.use.claims import NOT_READABLE, Findings

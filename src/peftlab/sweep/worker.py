@@ -189,7 +189,7 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.runs.identity import canonical_json
+        from peftlab.storage.digests import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
