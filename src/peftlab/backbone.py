@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
@@ -92,7 +92,8 @@ class Pretrained:
         """
         if kind == "tokenizer":
             return Processor(kind, self.tokenizer())
-        loader = {"image_processor": AutoImageProcessor, "feature_extractor": AutoFeatureExtractor}[kind]
+        loaders = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
+        loader = getattr(transformers, loaders[kind])  # imported on first use: it takes long, and texts want none
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
             return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))

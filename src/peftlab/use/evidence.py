@@ -24,8 +24,8 @@ from peftlab.devices.hardware import nondeterministic_parts
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
+from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
-from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.one_run import seed_everything
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into

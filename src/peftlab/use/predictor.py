@@ -136,6 +136,8 @@ class Predictor:
         Raises:
             DataError: one of them cannot be encoded.
         """
+        if not examples:
+            return []
         task = self.task
         encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
         found: dict[int, Answer] = {}

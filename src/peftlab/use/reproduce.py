@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 from peftlab.config import validate
 from peftlab.devices.process_state import restored
 from peftlab.errors import DiskError, UserError
-from peftlab.methods.method import ADAPTER_WEIGHTS
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.runs.compare import differences
 from peftlab.runs.find import find
