@@ -85,14 +85,18 @@ FAULTS = [
     # Methods
     Fault(
         "an adapter is saved without its head",
-        "save(self.saved(model), folder / ADAPTER_WEIGHTS)",
-        'save({k: v for k, v in self.saved(model).items() if "classifier" not in k}, folder / ADAPTER_WEIGHTS)',
+        'reads them."""\n        save(self.saved(model), folder / ADAPTER_WEIGHTS)',
+        'reads them."""\n        saved = self.saved(model)\n'
+        '        saved = {name: saved[name] for name in saved if "classifier" not in name}\n'
+        "        save(saved, folder / ADAPTER_WEIGHTS)",
         ("contract/test_methods.py", "-k", "saved and lora"),
     ),
     Fault(
         "the whole model is trained where the head alone is to be",
-        "        model.requires_grad_(False)\n        for name in context.head:",
-        "        for name in context.head:",
+        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
+        '        """See `Method.apply`."""\n        model.requires_grad_(False)\n',
+        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
+        '        """See `Method.apply`."""\n',
         ("contract/test_methods.py", "-k", "exact_rest and head"),
     ),
     Fault(

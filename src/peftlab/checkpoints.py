@@ -23,7 +23,7 @@ from peftlab.atomic_files import digest_file, replacing, synchronise
 from peftlab.disk import writing
 from peftlab.entries import is_plain_folder, taken_by
 from peftlab.errors import ConfigError
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 
 log = logging.getLogger("peftlab")
 

@@ -27,6 +27,9 @@ FILES = ("record.json", "config.yaml", "packages.txt", "trail.jsonl", "log.txt",
 FOLDERS = ("checkpoints", "predictions", "tables", "adapter", "tracking")
 """What a run writes in its folder. Other entries are the user's."""
 
+_KERNEL = "/proc"
+"""Where files look regular that never end."""
+
 _TRACKING = "tracking"
 """Holds what trackers keep for themselves, links among it; nobody else reads it."""
 
@@ -137,3 +140,16 @@ def _type(path: Path) -> int | None:
         return stat.S_IFMT(path.lstat().st_mode)
     except (OSError, ValueError):
         return None
+
+
+def oddity(path: Path) -> str | None:
+    """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (PermissionError, ValueError):  # whoever opens it tells
+        return None
+    except OSError:
+        return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
+    if stat.S_ISREG(mode):
+        return "a file of the kernel's" if path.resolve().is_relative_to(_KERNEL) else None
+    return None if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]

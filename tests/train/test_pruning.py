@@ -73,6 +73,7 @@ def test_a_validation_is_told_with_the_score_of_the_record(watched):
     assert watcher.told[-1][0] == 24
 
 
+@pytest.mark.slow
 def test_at_its_end_a_run_is_not_pruned_any_more(watched):
     _, whole = watched("whole", at=None)
     record, _ = watched("run", at=len(whole.told))

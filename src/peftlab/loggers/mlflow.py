@@ -26,9 +26,9 @@ from mlflow.utils.validation import (
 from peftlab.console import VERBATIM
 from peftlab.masking.mask import mask
 from peftlab.names import shortened
-from peftlab.runs.identity import sha256_of
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import flat_parameters
+from peftlab.storage.digests import sha256_of
 
 log = logging.getLogger("peftlab")
 

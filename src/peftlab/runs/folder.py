@@ -22,8 +22,8 @@ from peftlab.masking.mask import masked_in
 from peftlab.runs.identity import present_names
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
-from peftlab.sources import file_sha256
 from peftlab.specs import SECTIONS, packages_of, section
+from peftlab.storage.digests import file_sha256
 from peftlab.terminal.signals import Interrupted, Pruned
 
 log = logging.getLogger("peftlab")

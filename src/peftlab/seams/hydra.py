@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.singleton import Singleton
 from omegaconf import Container, DictConfig, Node
@@ -50,6 +51,23 @@ def changed_config_files(change: Change) -> AbstractContextManager[None]:
     `ConfigResult`, or None where there is no such file.
     """
     return _replaced(ConfigRepository, "load_config", change)
+
+
+@contextmanager
+def shared_config_store() -> Iterator[None]:
+    """Keep Hydra from copying its store of structured configurations in the block.
+
+    It copies all that it composes from for every question, a hundred times for a help page. What it loads from the
+    store it copies once more.
+    """
+    if "__deepcopy__" in vars(ConfigStore):  # within such a block
+        yield
+        return
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
 
 
 def folder_with(repository: ConfigRepository, config_path: str) -> str | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from peftlab.atomic_files import digest_file, replacing
 from peftlab.entries import own_folder
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 
 _PLAIN = (type(None), bool, int, float, str)
 

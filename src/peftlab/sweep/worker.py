@@ -189,7 +189,7 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.runs.identity import canonical_json
+        from peftlab.storage.digests import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
@@ -210,7 +210,7 @@ class _Looker:
             self._built.add(about_model)
             self._sources[about_data] = ready.sources
         metric = spec.task.selection.metric
-        return Fact(identity["sha256"], metric, spec.task.direction(metric))
+        return Fact(identity["sha256"], metric, spec.task.directions[metric])
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for some `seconds`, without a run folder, and tell what the whole trial is to take."""

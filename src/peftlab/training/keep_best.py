@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.entries import own_folder
 from peftlab.runs.record import RunRecord
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.tensor_files import save
 from peftlab.tuner import Tuner

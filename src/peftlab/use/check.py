@@ -33,7 +33,8 @@ from peftlab.process_state import restored
 from peftlab.runs.compare import differences, kept_packages, package_differences
 from peftlab.runs.environment import code_state, installed_packages
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
-from peftlab.runs.identity import deciding_part, leaves, run_id_of, sha256_of
+from peftlab.runs.identity import deciding_part, leaves, run_id_of
+from peftlab.storage.digests import sha256_of
 from peftlab.use import evidence
 from peftlab.use.claims import NOT_READABLE, Cause, Findings, hold
 from peftlab.use.unchanged import File, changes, config_sha256, files
@@ -201,7 +202,7 @@ def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
 def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     then = record["identity"]["weights_sha256"]
     try:
-        pretrained = backbone.fetch(spec.model)
+        pretrained = backbone.fetch(spec.model, spec.task.processor)
     except UserError as error:
         yield Cause("weights", spec.model.name, then, mask(str(error)))
         return

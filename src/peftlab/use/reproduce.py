@@ -33,11 +33,11 @@ from peftlab.process_state import restored
 from peftlab.runs.compare import differences
 from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
-from peftlab.runs.identity import deciding_part, sha256_of
+from peftlab.runs.identity import deciding_part
 from peftlab.runs.record import FILE_NAME as RECORD
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.training import trail
 from peftlab.training.trail import Fork
 from peftlab.use.check import NOT_COMPARABLE, SURROUNDINGS, check, here

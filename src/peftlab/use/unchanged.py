@@ -13,7 +13,7 @@ from peftlab.atomic_files import is_torn
 from peftlab.errors import UserError
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.identity import identity
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 
 log = logging.getLogger("peftlab")
 

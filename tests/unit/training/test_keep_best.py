@@ -14,7 +14,7 @@ from peftlab.methods.selection import Head
 from peftlab.optimization import OptimizerSpec
 from peftlab.runs.record import RunRecord
 from peftlab.schedules import Constant
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.training.keep_best import KeepBest
 from peftlab.tuner import Tuner
