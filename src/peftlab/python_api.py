@@ -1,4 +1,4 @@
-"""peftlab from Python: what ``python -m train`` and the command `peftlab` do, as functions."""
+"""A run from Python: what ``python -m train`` does, as a function."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from peftlab.composing.compose import compose
 from peftlab.devices.process_state import restored
 from peftlab.one_run import run as run_composed
 from peftlab.runs.record import RunRecord
-from peftlab.use.finished import load
 
-__all__ = ["load", "run"]
+__all__ = ["run"]
 
 _ONE_AT_A_TIME = threading.RLock()
 """Runs draw from generators that the whole process shares: at the same time none would be what its record says."""

@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
-from peftlab.storage.entries import oddity
 from peftlab.storage.tensors import is_of_another_kind, load_into, save
 from peftlab.tasks.heads import Outputs
 
