@@ -176,9 +176,9 @@ FAULTS = [
     # What is kept, and what is read back
     Fault(
         "a file of a wheel is taken whatever its digest",
-        "                    if found != expected:\n",
-        "                    if False:\n",
-        ("unit/test_sources.py",),
+        "if found != expected:\n",
+        "if False:\n",
+        ("unit/test_wheels.py", "unit/test_sources.py"),
     ),
     Fault(
         "a checkpoint is taken whatever its digest",
