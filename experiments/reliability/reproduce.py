@@ -436,10 +436,9 @@ def _rescore(folder: Folder) -> None:
     spec = validate(yaml.safe_load((folder.path / "config.yaml").read_text()))
     spec.task.learn_labels({"train": []}, spec.data.labels)
     for split in ("validation", "test"):
-        metric = spec.task.metric()
         lines = (folder.path / "predictions" / f"{split}.jsonl").read_text().splitlines()
-        spec.task.update(metric, [json.loads(line) for line in lines])
-        for name, value in spec.task.details(metric).items():
+        scorer = spec.task.scorer
+        for name, value in scorer.details(scorer.total(map(json.loads, lines))).items():
             folder.score(split, name, value)
 
 

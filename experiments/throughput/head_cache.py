@@ -66,7 +66,7 @@ def main() -> None:
         folder = RunFolder(RunRecord.start(temporary, run_id="", name="", command=[], overrides=[], identity={}))
         for cached in (False, True):
             trainer = replace(spec.trainer, cache_activations=cached)
-            data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+            data = DataModule(spec.data, spec.task, pretrained.processor("tokenizer"), spec.budget, spec.seed)
             data.load()
             tuner = build_tuner(spec, pretrained)
             if trainer.frozen_weights == "bf16":

@@ -42,9 +42,10 @@ from peftlab.optimization import OptimizerSpec
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
+from peftlab.scores.scorer import Direction
 from peftlab.sources import folder_sha256
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
-from peftlab.tasks.task import Direction, Task
+from peftlab.tasks.task import Task
 from peftlab.validation import checked, explain, unknown_key
 
 LATER = (Optimizer, Logger)
@@ -209,8 +210,8 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return whether more of what a callback watches is better; None where that is not known."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or (split in ("validation", "test") and score in task.scores):
-        return task.direction(score)
+    if score == "loss" or split in ("validation", "test"):
+        return task.directions.get(score)
     return None
 
 

@@ -49,6 +49,7 @@ def composing_only() -> Iterator[None]:
         seams.changed_composition(_checked),
         seams.changed_config_files(_read),
         seams.reading_yaml_with(Loader),
+        seams.shared_config_store(),
     ):
         yield
 

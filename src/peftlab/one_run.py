@@ -115,9 +115,9 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         UserError: a source or the data cannot be used.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model)
+    pretrained = backbone.fetch(spec.model, spec.task.processor)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
-    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
+    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed, division)
     data.load()
     sources = Sources(
         model=pretrained.resolved,
@@ -278,7 +278,7 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
     Args:
         validated: whether this very model is the one of the last validation, which is not done twice then.
     """
-    scorer = tuner.task.scorer
+    scorer = tuner.task.scorer.name
     for split in ("validation", "test") if data.budget.test else ("validation",):
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
@@ -292,11 +292,10 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known:
     if not known:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    metric = tuner.metric(split)
-    log_tables(trainer.loggers, split, tuner.task.tables(metric))
-    report = tuner.task.report(metric)
-    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, report, extra=VERBATIM)
-    return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    log_tables(trainer.loggers, split, scorer.tables(total))
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
+    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

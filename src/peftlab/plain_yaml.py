@@ -19,7 +19,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from peftlab.errors import ConfigError
-from peftlab.seams.hydra import text_node, yaml_dumper, yaml_loader
+from peftlab.seams.omegaconf import text_node, yaml_dumper, yaml_loader
 
 MOST_LEVELS = 40
 """How deep sections may be nested."""

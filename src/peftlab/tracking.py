@@ -15,7 +15,7 @@ from peftlab.errors import DiskError
 from peftlab.masking.mask import mask_settings
 from peftlab.processes import rank
 from peftlab.runs.record import RunRecord
-from peftlab.tasks.task import Table
+from peftlab.scores.scorer import Table
 
 log = logging.getLogger("peftlab")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +28,7 @@ from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, Weight
 from peftlab.schedules import Schedule
 from peftlab.sharding import load_everywhere, shard, whole
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.step import Step
@@ -56,7 +56,7 @@ class Tuner(L.LightningModule):
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
         splits = ("validation", "test")
-        self.scores = nn.ModuleDict({split: task.metric() for split in splits})
+        self.scores = nn.ModuleDict({split: ScorerMetric(task.scorer) for split in splits})
         # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
         self.losses = nn.ModuleDict({split: MeanMetric(nan_strategy=math.nan) for split in splits})
         chosen = regularizers or {}
@@ -131,9 +131,11 @@ class Tuner(L.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def metric(self, split: str) -> Metric:
+    def metric(self, split: str) -> ScorerMetric:
         """Return the scores of ``validation`` or ``test``."""
-        return self.scores[split]
+        metric = self.scores[split]
+        assert isinstance(metric, ScorerMetric)
+        return metric
 
     def mean_loss(self, split: str) -> Metric:
         """Return the mean of the losses of ``validation`` or ``test``, each counted by its weight."""
@@ -141,11 +143,8 @@ class Tuner(L.LightningModule):
 
     def logged(self) -> list[str]:
         """Return the names of what a training logs and a callback may watch."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
-            scores = self.task.metric().compute()
         terms = [f"train/{name}" for name in self.objective.terms]
-        return [*(f"validation/{name}" for name in (*scores, "loss")), "train/loss", "train/grad_norm", *terms]
+        return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm", *terms]
 
     @property
     def step_loss(self) -> Tensor:
@@ -324,17 +323,20 @@ class Tuner(L.LightningModule):
             elif piece.examples:
                 loss, found = done[0]
                 self.mean_loss(split).update(loss, piece.weights.sum())
-                self.task.update(self.metric(split), found)
+                self.metric(split).update(found)
                 predictions += found
         return predictions
 
     def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the loss of `batch` and the predictions; of a filler, nothing that counts."""
         outputs = self(batch)
-        predictions = self.task.decode(outputs.logits, batch) if batch.examples else []
-        if predictions and is_last_validation(self.trainer):
-            predictions = self.task.kept(predictions, outputs.logits, batch)
-        return self.objective.evaluated(outputs, batch), predictions
+        answers: list[dict[str, Any]] = []
+        if batch.examples:
+            final = is_last_validation(self.trainer)
+            answers = self.task.answers(outputs, batch, self.model, final)
+            if final:
+                answers = [self.task.kept(*both) for both in zip(batch.examples, answers, strict=True)]
+        return self.objective.evaluated(outputs, batch), answers
 
     def _reset(self, split: str) -> None:
         self.metric(split).reset()

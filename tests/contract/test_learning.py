@@ -112,7 +112,7 @@ def learnt(method, task: str) -> list[float]:
     """Return the loss of every step of training, and after the last."""
     given = problem(task)
     model = copy.deepcopy(given.model)
-    context = MethodContext(head_of(model), given.task_type, "made here")
+    context = MethodContext(head_of(model), given.task_type, "made here", "token" if task == "ner" else "text")
     torch.manual_seed(0)
     model = method.apply(model, context)
     method.calibrate(model, [given.inputs])

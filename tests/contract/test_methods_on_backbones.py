@@ -81,7 +81,7 @@ def tuned(method, architecture, task, seed=0):
         if key.endswith("bias"):  # which begin as zero, unlike pretrained ones
             torch.nn.init.normal_(parameter, std=0.1)
     torch.manual_seed(seed)
-    context = MethodContext(head_of(model), task, "made here")
+    context = MethodContext(head_of(model), task, "made here", {"TOKEN_CLS": "token", "SEQ_CLS": "text"}[task])
     return method.apply(model, context).eval(), context
 
 

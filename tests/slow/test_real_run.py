@@ -106,7 +106,7 @@ def test_topics_of_the_news(tmp_path):
 )
 def test_data_without_splits_is_divided_without_a_leak(data, rows, dropped):
     spec = validate(resolve(compose("task=classification", f"data={data}", "data.max_tokens=16")))
-    module = DataModule(spec.data, spec.task, backbone.fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    module = DataModule(spec.data, spec.task, backbone.fetch(spec.model).processor("tokenizer"), spec.budget, spec.seed)
     module.load()
     splits = module.describe()["splits"]
     left_out = {key: sum(split["dropped"].get(key, 0) for split in splits.values()) for key in dropped}

@@ -205,15 +205,15 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder, allow=["users_callbacks"])
     tuner, spec = tuner_of(run), run.spec
-    data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
+    data = DataModule(spec.data, tuner.task, run.processor, spec.budget, spec.seed)
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
-        logits = [tuner(batch).logits for batch in batches]
+        outputs = [tuner(batch) for batch in batches]
     found = []
-    for one, batch in zip(logits, batches, strict=True):
-        found += tuner.task.kept(tuner.task.decode(one, batch), one, batch)
-    return logits, found
+    for one, batch in zip(outputs, batches, strict=True):
+        found += map(tuner.task.kept, batch.examples, tuner.task.answers(one, batch, tuner.model, final=True))
+    return [one.logits for one in outputs], found
 
 
 @pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.slow)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import inspect
 import signal
 import subprocess
@@ -15,6 +16,9 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
@@ -25,7 +29,7 @@ from transformers.modeling_outputs import BaseModelOutput
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.compose import conf_dir
-from peftlab.seams import hydra, lightning, python, pytorch, transformers, wandb
+from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, transformers, wandb
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -98,7 +102,7 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (hydra, lightning, python, pytorch, transformers, wandb):
+    for library in (hydra, lightning, omegaconf, python, pytorch, transformers, wandb):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -130,12 +134,12 @@ def test_exit_functions_run_once():
 
 
 def test_yaml_is_read_and_written_as_omegaconf_does():
-    assert yaml.load("a: 1e-3", hydra.yaml_loader()) == {"a": 0.001}
+    assert yaml.load("a: 1e-3", omegaconf.yaml_loader()) == {"a": 0.001}
 
-    class Dumper(hydra.yaml_dumper()):
+    class Dumper(omegaconf.yaml_dumper()):
         pass
 
-    Dumper.add_representer(str, hydra.text_node)
+    Dumper.add_representer(str, omegaconf.text_node)
     assert yaml.dump({"a": "1e-3", "b": "one"}, Dumper=Dumper) == "a: '1e-3'\nb: one\n"
 
 
@@ -181,7 +185,7 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     def composing(load):
         return lambda *args, **kwargs: composed.append(load(*args, **kwargs)) or composed[-1]
 
-    class Loader(hydra.yaml_loader()):
+    class Loader(omegaconf.yaml_loader()):
         def __init__(self, stream):
             loaded.append(stream)
             super().__init__(stream)
@@ -203,6 +207,19 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     assert len(composed) == 1
 
 
+def test_what_hydra_has_in_store_is_shared_and_what_it_loads_is_not():
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is not store
+    with hydra.shared_config_store(), hydra.shared_config_store():
+        assert copy.deepcopy(store) is store
+        repository = ConfigRepository(ConfigSearchPathImpl())
+        assert CachingConfigRepository(repository).delegate is not repository
+        one, two = (store.load("hydra/config.yaml").node for _ in range(2))
+        assert one == two
+        assert one is not two
+    assert copy.deepcopy(store) is not store
+
+
 # --- Lightning -------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +236,9 @@ class Step(L.LightningModule):
     def training_step(self, batch, batch_idx):
         self.log("loss", self.weight)
         return self.weight
+
+    def validation_step(self, batch, batch_idx):
+        pass
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -244,6 +264,29 @@ def test_steps_are_logged_under_the_number_that_was_set(tmp_path):
     )
     trainer.fit(Step(), torch.utils.data.DataLoader([0, 1]))
     assert logger.steps == (100, 101)
+
+
+def test_progress_is_counted_and_prolonged(tmp_path):
+    """In an epoch of three batches that ends two steps later than it was to, with a validation after each."""
+
+    class Watch(L.Callback):
+        done: tuple[int, ...] = ()
+
+        def on_train_start(self, trainer, module):
+            lightning.allow_steps(trainer, 2)
+
+        def on_train_batch_end(self, trainer, *_):
+            self.done += (lightning.batches_done(trainer),)
+            trainer.save_checkpoint(tmp_path / "checkpoint")
+
+    watch, data = Watch(), torch.utils.data.DataLoader([0, 1, 2])
+    trainer = L.Trainer(max_steps=1, val_check_interval=1, logger=False, callbacks=[watch], accelerator="cpu", **QUIET)
+    trainer.fit(Step(), data, data)
+    assert (trainer.global_step, watch.done) == (3, (0, 1, 2))  # the batch that has just been trained on counts later
+    checkpoint = torch.load(tmp_path / "checkpoint", weights_only=True)
+    current = lightning.training_progress(checkpoint)["current"]
+    assert (current["ready"], current["completed"]) == (3, 2)
+    assert lightning.validation_progress(checkpoint)["total"]["completed"] == 6
 
 
 @pytest.mark.parametrize("left_alone", [True, False])

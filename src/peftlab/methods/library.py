@@ -34,6 +34,8 @@ from peftlab.runs.identity import leaves
 from peftlab.tensor_files import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
+DROPS_INPUTS = ("QUESTION_ANS",)
+"""Kinds of tasks whose models the library wraps in a class that does not hand on all inputs: it drops token types."""
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
 """Options of the library that name Python modules, which it would import."""
 SAVES_LESS = ("save_only_topk_weights",)
@@ -176,9 +178,9 @@ class LibraryMethod(Method):
         """
         targets = target_modules(model, self.target, context.not_adapted, self.layers)
         config = self._config_class(
-            task_type=context.task_type,
+            task_type=None if context.task_type in DROPS_INPUTS else context.task_type,
             target_modules=targets,
-            modules_to_save=list(context.head),
+            modules_to_save=list(context.head) or None,
             **self._options_for(model, context, targets),
         )
         try:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
 from peftlab.sources import oddity
+from peftlab.tasks.heads import Outputs
 from peftlab.tensor_files import is_of_another_kind, load_into, save
 
 log = logging.getLogger("peftlab")
@@ -44,11 +45,14 @@ class MethodContext:
     """What a method may know of the model it is applied to."""
 
     head: tuple[str, ...]
-    """Names of the modules of the task's head, e.g. ``classifier``, ``bert.pooler``; every method trains them."""
-    task_type: str
-    """In the peft library's terms, e.g. ``TOKEN_CLS``."""
+    """Names of the modules of the task's head, e.g. ``classifier``, ``bert.pooler``; every method trains them. None of
+    a language model's, which is pretrained."""
+    task_type: str | None
+    """In the peft library's terms, e.g. ``TOKEN_CLS``; None where it has none."""
     model_origin: str
     """Where the model came from, for the saved adapter."""
+    outputs: Outputs = "text"
+    """What the head gives numbers for."""
     added: tuple[str, ...] = ()
     """Names of modules that another method has put in."""
     steps: int | None = None

@@ -1,4 +1,4 @@
-"""Privates of Hydra and OmegaConf."""
+"""Privates of Hydra, and of OmegaConf where a configuration is composed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.singleton import Singleton
 from omegaconf import Container, DictConfig, Node
@@ -16,21 +16,6 @@ from omegaconf import _utils as omegaconf_utils
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Takes a function of a library's, and returns the one that stands in for it."""
-
-
-def yaml_loader() -> Any:
-    """Return OmegaConf's class of YAML loaders, to which ``1e-3`` is a number."""
-    return omegaconf_utils.get_yaml_loader()
-
-
-def yaml_dumper() -> Any:
-    """Return OmegaConf's class of YAML dumpers, which quotes a text that looks like a number to its loader."""
-    return omegaconf_utils.OmegaConfDumper
-
-
-def text_node(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
-    """Return what `dumper`, one of `yaml_dumper`, writes for a text."""
-    return omegaconf_utils.OmegaConfDumper.str_representer(dumper, text)
 
 
 def section(config: DictConfig, key: str) -> DictConfig | None:
@@ -66,6 +51,23 @@ def changed_config_files(change: Change) -> AbstractContextManager[None]:
     `ConfigResult`, or None where there is no such file.
     """
     return _replaced(ConfigRepository, "load_config", change)
+
+
+@contextmanager
+def shared_config_store() -> Iterator[None]:
+    """Keep Hydra from copying its store of structured configurations in the block.
+
+    It copies all that it composes from for every question, a hundred times for a help page. What it loads from the
+    store it copies once more.
+    """
+    if "__deepcopy__" in vars(ConfigStore):  # within such a block
+        yield
+        return
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del ConfigStore.__deepcopy__  # type: ignore[attr-defined]
 
 
 def folder_with(repository: ConfigRepository, config_path: str) -> str | None:

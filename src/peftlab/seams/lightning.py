@@ -25,6 +25,26 @@ def count_steps_for_loggers(trainer: Trainer, steps: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = steps
 
 
+def batches_done(trainer: Trainer) -> int:
+    """Return how many batches of the current epoch have been trained on."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def allow_steps(trainer: Trainer, more: int) -> None:
+    """Have the training end so many steps later than it was to; fewer where `more` is negative."""
+    trainer.fit_loop.epoch_loop.max_steps += more
+
+
+def training_progress(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a checkpoint that counts the batches trained on, ``current`` in the epoch and in ``total``."""
+    return checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+
+
+def validation_progress(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same of the validation within the training."""
+    return checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+
+
 def metadata_file() -> str:
     """Return the name of the file in a sharded checkpoint of Lightning's that holds all but the shards."""
     return _METADATA_FILENAME

@@ -210,7 +210,7 @@ class _Looker:
             self._built.add(about_model)
             self._sources[about_data] = ready.sources
         metric = spec.task.selection.metric
-        return Fact(identity["sha256"], metric, spec.task.direction(metric))
+        return Fact(identity["sha256"], metric, spec.task.directions[metric])
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for some `seconds`, without a run folder, and tell what the whole trial is to take."""

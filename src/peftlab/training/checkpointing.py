@@ -19,7 +19,7 @@ from torch import Tensor
 
 from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
 from peftlab.processes import gathered, over_ranks
-from peftlab.seams.lightning import count_steps_for_loggers
+from peftlab.seams.lightning import allow_steps, count_steps_for_loggers, training_progress, validation_progress
 from peftlab.storage import trees
 
 SECONDS = 30.0
@@ -73,12 +73,12 @@ class Checkpointing(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Have Lightning validate anew what was interrupted after the last step: it would take itself for done."""
         if self._reopen:
-            trainer.fit_loop.epoch_loop.max_steps += 1
+            allow_steps(trainer, 1)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take that back: the validation has begun."""
         if self._reopen:
-            trainer.fit_loop.epoch_loop.max_steps -= 1
+            allow_steps(trainer, -1)
             self._reopen = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -103,12 +103,12 @@ class Checkpointing(Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not save, and put its counters back to the last step boundary."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        progress = training_progress(checkpoint)
         progress["is_last_batch"] = False
         for counter in (progress["total"], progress["current"]):
             counter["ready"] = counter["completed"]  # the batch that has been fetched is fetched again
         if trainer.validating:  # interrupted within: so that Lightning begins it anew
-            validation = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            validation = validation_progress(checkpoint)
             validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             validation["current"] = dict.fromkeys(validation["total"], 0)
         checkpoint |= {
@@ -122,7 +122,7 @@ class Checkpointing(Callback):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` has added."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        progress = training_progress(checkpoint)
         for counter in (progress["total"], progress["current"]):
             for name in counter:
                 counter[name] //= checkpoint["accumulate"]

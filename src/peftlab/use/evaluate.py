@@ -89,7 +89,7 @@ def evaluate(
     """
     spec = run.spec
     tuner = tuner_of(run)
-    known = DataModule(spec.data, spec.task, run.tokenizer, spec.budget, spec.seed)
+    known = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     if data is None:
         chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
         known.load()
@@ -115,9 +115,10 @@ def evaluate(
         enable_model_summary=False,
     )
     recorded = {} if data is not None else _recorded(run)
+    scorer = spec.task.scorer.name
     with _threads(threads or run.record.data["environment"]["threads"]):
         found = [
-            Score(name, split, spec.task.scorer, value, recorded.get((split, name, spec.task.scorer)))
+            Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen
             for name, value in score(trainer, tuner, known, split).items()
         ]

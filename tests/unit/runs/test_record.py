@@ -687,9 +687,13 @@ class TestEnvironment:
         assert (section["isa"], section["threads"], section["seeds"]) == ("AVX2", 2, {"global": 0})
 
 
-def test_imports_nothing_heavy() -> None:
-    heavy = {"torch", "transformers", "hydra", "omegaconf", "lightning"}
-    code = f"import sys, peftlab.runs.record; print(sorted({heavy} & set(sys.modules)))"
+def test_the_room_imports_nothing_heavy() -> None:
+    """What lists and compares runs is there at once."""
+    heavy = {"torch", "transformers", "hydra", "lightning"}
+    code = (
+        "import sys, peftlab.runs.compare, peftlab.runs.environment, peftlab.runs.find, peftlab.runs.start\n"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(record.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"
