@@ -93,10 +93,8 @@ FAULTS = [
     ),
     Fault(
         "the whole model is trained where the head alone is to be",
-        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
-        '        """See `Method.apply`."""\n        model.requires_grad_(False)\n',
-        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
-        '        """See `Method.apply`."""\n',
+        '"train; choose another method"\n            )\n        model.requires_grad_(False)\n',
+        '"train; choose another method"\n            )\n',
         ("contract/test_methods.py", "-k", "exact_rest and head"),
     ),
     Fault(
