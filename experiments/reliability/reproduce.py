@@ -88,7 +88,7 @@ class Folder(NamedTuple):
     def seal(self) -> None:
         """Put right every digest in the record."""
         from peftlab.runs.identity import identity, run_id_of
-        from peftlab.sources import file_sha256
+        from peftlab.storage.digests import file_sha256
 
         record = json.loads((self.path / "record.json").read_text())
         for file in record["files"]:
@@ -436,10 +436,9 @@ def _rescore(folder: Folder) -> None:
     spec = validate(yaml.safe_load((folder.path / "config.yaml").read_text()))
     spec.task.learn_labels({"train": []}, spec.data.labels)
     for split in ("validation", "test"):
-        metric = spec.task.metric()
         lines = (folder.path / "predictions" / f"{split}.jsonl").read_text().splitlines()
-        spec.task.update(metric, [json.loads(line) for line in lines])
-        for name, value in spec.task.details(metric).items():
+        scorer = spec.task.scorer
+        for name, value in scorer.details(scorer.total(map(json.loads, lines))).items():
             folder.score(split, name, value)
 
 

@@ -66,8 +66,8 @@ FAULTS = [
     ),
     Fault(
         "the mean loss of an evaluation counts every batch alike",
-        "self.mean_loss(split).update(loss, piece.weights.sum())",
-        "self.mean_loss(split).update(loss, 1)",
+        "self.mean_loss.update(loss, piece.weights.sum().to(loss.device))",
+        "self.mean_loss.update(loss, 1)",
         ("train/test_guards.py", "-k", "evaluation_in_pieces"),
     ),
     Fault(
@@ -85,14 +85,16 @@ FAULTS = [
     # Methods
     Fault(
         "an adapter is saved without its head",
-        "save(self.saved(model), folder / ADAPTER_WEIGHTS)",
-        'save({k: v for k, v in self.saved(model).items() if "classifier" not in k}, folder / ADAPTER_WEIGHTS)',
+        'reads them."""\n        save(self.saved(model), folder / ADAPTER_WEIGHTS)',
+        'reads them."""\n        saved = self.saved(model)\n'
+        '        saved = {name: saved[name] for name in saved if "classifier" not in name}\n'
+        "        save(saved, folder / ADAPTER_WEIGHTS)",
         ("contract/test_methods.py", "-k", "saved and lora"),
     ),
     Fault(
         "the whole model is trained where the head alone is to be",
-        "        model.requires_grad_(False)\n        for name in context.head:",
-        "        for name in context.head:",
+        '"train; choose another method"\n            )\n        model.requires_grad_(False)\n',
+        '"train; choose another method"\n            )\n',
         ("contract/test_methods.py", "-k", "exact_rest and head"),
     ),
     Fault(
@@ -172,9 +174,9 @@ FAULTS = [
     # What is kept, and what is read back
     Fault(
         "a file of a wheel is taken whatever its digest",
-        "                    if found != expected:\n",
-        "                    if False:\n",
-        ("unit/test_sources.py",),
+        "if found != expected:\n",
+        "if False:\n",
+        ("unit/test_wheels.py", "unit/test_sources.py"),
     ),
     Fault(
         "a checkpoint is taken whatever its digest",

@@ -125,7 +125,7 @@ class Work:
         """Return our specification, data and tuner."""
         from peftlab import backbone
         from peftlab.assembly import build_tuner
-        from peftlab.compose import compose
+        from peftlab.composing.compose import compose
         from peftlab.config import resolve, validate
         from peftlab.data.module import DataModule
         from peftlab.one_run import seed_everything
@@ -134,7 +134,7 @@ class Work:
         spec = validate(resolve(compose(*self.overrides, *overrides)))
         seed_everything(spec)
         pretrained = backbone.fetch(spec.model)
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data = DataModule(spec.data, spec.task, pretrained.processor("tokenizer"), spec.budget, spec.seed)
         data.load()
         tuner = build_tuner(spec, pretrained)
         if spec.trainer.frozen_weights == "bf16":
@@ -331,12 +331,12 @@ def f1(model: Any, data: Any, precision: str) -> float:
     """Return the score that the task selects by, an F1 of either task."""
     import torch
 
-    metric = data.task.metric()
     model.eval()
+    task, answers = data.task, []
     with torch.inference_mode(), autocast(precision):
         for batch in data.val_dataloader():
-            data.task.update(metric, data.task.decode(model(**batch.inputs).logits, batch))
-    return float(metric.compute()[data.task.selection.metric])
+            answers += task.answers(model(**batch.inputs), batch, model, final=False)
+    return task.scorer.scores(task.scorer.total(answers))[task.selection.metric]
 
 
 def autocast(precision: str) -> Any:

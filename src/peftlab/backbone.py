@@ -1,4 +1,4 @@
-"""Load a pretrained model and its tokenizer for a task."""
+"""Load a pretrained model and its processor for a task."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from transformers.modeling_utils import PreTrainedModel
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
-from peftlab.model_files import deciding_files, has_safetensors
-from peftlab.runs.identity import sha256_of
+from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
 from peftlab.seams.transformers import draw_weights, has_sdpa
-from peftlab.sources import FilesSource, HubSource, IndexSource, oddity
+from peftlab.sources import FilesSource, HubSource, IndexSource
+from peftlab.storage.digests import sha256_of
+from peftlab.storage.entries import oddity
+from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task
 
 DROPOUT_KEYS = {
@@ -82,6 +84,20 @@ class Pretrained:
     weights_sha256: str
     """Over the digests of all files of the model."""
 
+    def processor(self, kind: ProcessorKind) -> Processor:
+        """Load what the model's inputs are made with.
+
+        Raises:
+            SourceError: there is none of this kind.
+        """
+        if kind == "tokenizer":
+            return Processor(kind, self.tokenizer())
+        loaders = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
+        loader = getattr(transformers, loaders[kind])  # imported on first use: it takes long, and texts want none
+        _quiet()
+        with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
+            return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer.
 
@@ -108,7 +124,7 @@ class Pretrained:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.
 
         A head of the same kind that the model comes with is taken; rows of its output layer are matched by the names
-        of their labels, and those of labels that it lacks begin anew.
+        of their labels, and those of labels that it lacks begin anew. The head of a language model has to be there.
 
         Args:
             task: whose head the model gets.
@@ -121,15 +137,10 @@ class Pretrained:
         """
         _quiet()
         theirs = self._config()
-        config = self._config(
-            num_labels=len(task.labels),
-            id2label=dict(enumerate(task.labels)),
-            label2id={label: n for n, label in enumerate(task.labels)},
-            problem_type=task.head.problem_type,
-        )
+        config = self._config(**task.head.settings(task.labels))
         self._set_dropout(config)
         model, report = self._load(task, config)
-        head = head_of(model)
+        head = head_of(model) if task.head.is_new else ()
         missing = sorted(key for key in report["missing_keys"] if not is_of_head(key, head))
         if missing:
             raise SourceError(
@@ -156,6 +167,7 @@ class Pretrained:
             head,
             task.head.task_type,
             self.origin,
+            outputs=task.head.outputs,
             labels=tuple(task.labels),
             output=output,
             fresh=frozenset(fresh),
@@ -291,8 +303,12 @@ def preferred_attention(accelerator: str, max_tokens: int) -> Literal["eager", "
     return "sdpa" if accelerator == "gpu" or max_tokens > LONG_ROWS else "eager"
 
 
-def fetch(spec: ModelSpec) -> Pretrained:
+def fetch(spec: ModelSpec, processor: ProcessorKind = "tokenizer") -> Pretrained:
     """Bring the files of the model to this machine's disk and check them.
+
+    Args:
+        spec: which model.
+        processor: what its inputs are made with.
 
     Raises:
         SourceError: a file cannot be had, has another digest, or weights are missing.
@@ -306,7 +322,10 @@ def fetch(spec: ModelSpec) -> Pretrained:
     for path in folder.iterdir():
         if path.exists() and (odd := oddity(path)):  # transformers would wait for what it holds
             raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
-    digests = {name: fetched.digest(name) for name in sorted(deciding_files(folder, fetched.allow_pickle))}
+    deciding = deciding_files(folder, fetched.allow_pickle)
+    if processor != "tokenizer":  # with a tokenizer, they are notes for others
+        deciding |= {name for name in PROCESSOR_FILES if (folder / name).is_file()}
+    digests = {name: fetched.digest(name) for name in sorted(deciding)}
     return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 
 

@@ -28,23 +28,24 @@ from torch.optim import Optimizer
 
 from peftlab import specs
 from peftlab.backbone import ModelSpec
-from peftlab.compose import explain_composition
+from peftlab.composing.compose import explain_composition
+from peftlab.composing.hydra_gate import plain_values
 from peftlab.data.spec import BudgetSpec, DataSpec
+from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
-from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
-from peftlab.hardware import resolve_hardware
-from peftlab.hydra_gate import plain_values
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
-from peftlab.names import check_folder
-from peftlab.optimization import OptimizerSpec
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
-from peftlab.sources import folder_sha256
+from peftlab.scores.scorer import Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
-from peftlab.tasks.task import Direction, Task
+from peftlab.storage.digests import folder_sha256
+from peftlab.storage.entries import may_lead_out
+from peftlab.storage.names import check_folder
+from peftlab.tasks.task import Task
+from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
 LATER = (Optimizer, Logger)
@@ -209,8 +210,8 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return whether more of what a callback watches is better; None where that is not known."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or (split in ("validation", "test") and score in task.scores):
-        return task.direction(score)
+    if score == "loss" or split in ("validation", "test"):
+        return task.directions.get(score)
     return None
 
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, BertConfig, PretrainedConfig
 
 from peftlab import backbone
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method, MethodContext
@@ -160,11 +160,11 @@ def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool
 
     Where the method computes with values, and `numbers` are not wanted, return None: nothing has spoken against it.
     """
-    labels = {n: f"LABEL_{n}" for n in range(LABELS)}
-    config = type(config).from_dict(config.to_dict() | {"id2label": labels, "label2id": {}})
+    settings = head.settings([f"LABEL_{n}" for n in range(LABELS)])
+    config = type(config).from_dict(config.to_dict() | settings)
     with torch.device("meta"):
         model = getattr(transformers, head.model).from_config(config)
-    context = MethodContext(head_of(model), head.task_type, "none")
+    context = MethodContext(head_of(model), head.task_type, "none", head.outputs)
     try:
         with torch.device("meta"):
             return method.apply(model, context)

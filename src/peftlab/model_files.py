@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from peftlab.entries import is_inner
 from peftlab.errors import SourceError
+from peftlab.storage.entries import is_inner
 
 MODEL_FILES: tuple[str, ...] = (
     "config.json",
@@ -25,9 +25,12 @@ MODEL_FILES: tuple[str, ...] = (
 )
 """What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
 
-MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", "preprocessor_config.json")
-"""What lies beside it and is fetched too, for whom the model is handed on to; a run reads none of it, and so none is
-part of its identity."""
+PROCESSOR_FILES: tuple[str, ...] = ("preprocessor_config.json", "processor_config.json")
+"""What makes pictures or sounds into a model's inputs: part of the identity of a run on these alone."""
+
+MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", *PROCESSOR_FILES)
+"""What lies beside it and is fetched too, for whom the model is handed on to; a run on texts reads none of it, and so
+none is part of its identity."""
 
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 """Weights as they were kept before safetensors."""

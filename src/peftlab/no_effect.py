@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator
 
 from lightning.pytorch.callbacks import EarlyStopping
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
@@ -26,6 +27,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
     for line in (
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
+        *_of_encoding(spec),
         *_of_regularizers(spec, tuner),
         *_of_hardware(spec.trainer, spec.data),
     ):
@@ -60,11 +62,21 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
     """Yield which learning rate is that of no parameter."""
     head = tuner.context.head
     names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
-    if spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
+    if spec.optimizer.head_lr is not None and not head:
+        yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: no head is trained, for that of the model is pretrained"
+    elif spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
         yield (
             f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "
             f"optimizer.head_lr={spec.optimizer.head_lr:g}"
         )
+
+
+def _of_encoding(spec: RunSpec) -> Iterator[str]:
+    """Yield what the encoding of the task does not obey."""
+    assert is_pydantic_dataclass(DataSpec)
+    for key, value in spec.data.limits._asdict().items():
+        if key not in spec.task.limited_by and value != DataSpec.__pydantic_fields__[key].get_default():
+            yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
 
 
 def _of_regularizers(spec: RunSpec, tuner: Tuner) -> Iterator[str]:

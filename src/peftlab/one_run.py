@@ -17,35 +17,35 @@ from peftlab import backbone, no_effect
 from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.console import VERBATIM, console, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
-from peftlab.disk import writing
-from peftlab.entries import is_plain_folder, own_folder
+from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
+from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
+from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
-from peftlab.hardware import describe_hardware, nondeterministic_parts
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
-from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
-from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
-from peftlab.streams import lasting_output
-from peftlab.tensor_files import load_into
+from peftlab.storage.disk import writing
+from peftlab.storage.entries import is_plain_folder, own_folder
+from peftlab.storage.tensors import load_into
+from peftlab.terminal.console import VERBATIM, console, start_logging
 from peftlab.terminal.signals import Signals
-from peftlab.tracking import Tracking, log_tables
+from peftlab.terminal.streams import lasting_output
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.reporting import Watcher
+from peftlab.training.tracking import Tracking, log_tables
 from peftlab.training.trail import Trail
-from peftlab.tuner import Tuner, is_last_validation
+from peftlab.training.tuner import Tuner, is_last_validation
 
 log = logging.getLogger("peftlab")
 
@@ -115,9 +115,9 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         UserError: a source or the data cannot be used.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model)
+    pretrained = backbone.fetch(spec.model, spec.task.processor)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
-    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed, division)
+    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed, division)
     data.load()
     sources = Sources(
         model=pretrained.resolved,
@@ -278,7 +278,7 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
     Args:
         validated: whether this very model is the one of the last validation, which is not done twice then.
     """
-    scorer = tuner.task.scorer
+    scorer = tuner.task.scorer.name
     for split in ("validation", "test") if data.budget.test else ("validation",):
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
@@ -292,11 +292,10 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known:
     if not known:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    metric = tuner.metric(split)
-    log_tables(trainer.loggers, split, tuner.task.tables(metric))
-    report = tuner.task.report(metric)
-    log.info("\n%s, best checkpoint (%s)\n%s\n", split, tuner.task.scorer, report, extra=VERBATIM)
-    return tuner.task.details(metric) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    log_tables(trainer.loggers, split, scorer.tables(total))
+    log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
+    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

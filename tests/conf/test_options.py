@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import itertools
@@ -12,10 +13,11 @@ from typing import Any, get_type_hints
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import KINDS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
 from peftlab.specs import ALLOWED_PREFIXES
@@ -28,17 +30,12 @@ FILES = sorted(file for file in CONF.rglob("*.yaml") if not {OF_HYDRA, OF_SWEEPS
 OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent not in (CONF, CONF / "experiment")]
 ALONE = {"trainer", "regularizer"}
 """Groups whose options refuse some of others."""
-CHOICES = [[(group, option)] for group, option in OPTIONS if group in ALONE]
-CHOICES += [
-    [pair for pair in column if pair is not None]
-    for column in itertools.zip_longest(
-        *(
-            [(group, option) for each, option in OPTIONS if each == group]
-            for group in sorted({group for group, _ in OPTIONS} - ALONE)
-        )
-    )
+TOGETHER = [
+    list(pairs) for group, pairs in itertools.groupby(OPTIONS, lambda pair: pair[0]) if group not in {*ALONE, "peft"}
 ]
-"""Each option once."""
+CHOICES = [[pair] for pair in OPTIONS if pair[0] in ALONE]
+CHOICES += [[pair for pair in pairs if pair is not None] for pairs in itertools.zip_longest(*TOGETHER)]
+"""Each option once, but the methods."""
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
 LISTS = ("callbacks", "logger", "regularizer")
@@ -134,6 +131,17 @@ def test_every_option_composes_and_validates(compose_config, choice):
             assert type(built) is located(read(group, option)["_target_"]), (group, option)
         else:
             assert isinstance(built, get_type_hints(RunSpec)[group]), (group, option)
+
+
+def test_every_method_composes_and_validates(compose_config):
+    """Each in the place of the default one, for the same reason."""
+    whole = compose_config()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for option in (option for group, option in OPTIONS if group == "peft"):
+            cfg = copy.deepcopy(whole)
+            cfg.peft = compose(f"peft/{option}").peft
+            assert set(cfg.peft) == set(read("peft", option)), option
+            assert type(validate(resolve(cfg)).peft) is located(read("peft", option)["_target_"]), option
 
 
 def test_every_target_is_a_class_that_a_configuration_may_name():

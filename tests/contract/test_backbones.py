@@ -23,17 +23,19 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
+from peftlab.devices.sharding import blocks_of
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import target_modules
 from peftlab.one_run import run
-from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
@@ -319,7 +321,7 @@ SENTENCES = [
 
 
 def batch_of(task, tokenizer):
-    encoded = task.encode(SENTENCES, tokenizer, max_tokens=80, long="split")
+    encoded = task.encode(SENTENCES, Processor("tokenizer", tokenizer), Limits(80, "split"))
     return task.collate(SENTENCES, encoded, range(len(SENTENCES)))
 
 
@@ -487,7 +489,7 @@ class TestTraining:
         def make(seed=0):
             torch.manual_seed(seed)
             model = pretrained.backbone(task)
-            context = MethodContext(head_of(model), "TOKEN_CLS", pretrained.origin)
+            context = MethodContext(head_of(model), "TOKEN_CLS", pretrained.origin, "token")
             return spec.peft.apply(model, context), spec.peft, context
 
         return make, batch_of(task, pretrained.tokenizer())
@@ -566,7 +568,7 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
     pretrained = fetch(spec.model)
     labels = ["neg", "pos", "neutral"]
     examples = [Text(f"train:{n}", text, labels[n], TEXT[0] if pairs else None) for n, text in enumerate(TEXT)]
-    encoded = classification.encode(examples, pretrained.tokenizer(), max_tokens=80, long="truncate")
+    encoded = classification.encode(examples, pretrained.processor("tokenizer"), Limits(80, "truncate"))
     batch = classification.collate(examples, encoded, range(len(examples)))
 
     def make(seed):

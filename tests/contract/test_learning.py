@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 
 STEPS = 40
@@ -112,7 +112,7 @@ def learnt(method, task: str) -> list[float]:
     """Return the loss of every step of training, and after the last."""
     given = problem(task)
     model = copy.deepcopy(given.model)
-    context = MethodContext(head_of(model), given.task_type, "made here")
+    context = MethodContext(head_of(model), given.task_type, "made here", "token" if task == "ner" else "text")
     torch.manual_seed(0)
     model = method.apply(model, context)
     method.calibrate(model, [given.inputs])

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapters import TwoAdapters
@@ -33,6 +33,7 @@ from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
 from peftlab.methods.targets import target_modules
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.limits import Limits
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 METHODS = list(FILES)
@@ -130,7 +131,7 @@ def learnt(request, spec, data_for):
     files = split_files(whole.data.splits, fetched, folders=False)
     examples = whole.data.format.read({"train": fetched.file(files["train"])})["train"]
     whole.task.learn_labels({"train": examples}, None)
-    return whole.task, examples[:8], {"max_tokens": 32, "long": whole.data.long}
+    return whole.task, examples[:8], Limits(32, whole.data.long)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,8 @@ def task(learnt):
 
 @pytest.fixture(scope="module")
 def batch(learnt, pretrained):
-    task, examples, options = learnt
-    encoded = task.encode(examples, pretrained.tokenizer(), **options)
+    task, examples, limits = learnt
+    encoded = task.encode(examples, pretrained.processor("tokenizer"), limits)
     return task.collate(examples, encoded, range(len(examples)))
 
 
@@ -177,7 +178,7 @@ def tuned(plain, pretrained, task):
 
     def make(method, seed=0, task=task, model=None):
         model = plain(seed, task) if model is None else model
-        context = MethodContext(head_of(model), task.head.task_type, pretrained.origin)
+        context = MethodContext(head_of(model), task.head.task_type, pretrained.origin, task.head.outputs)
         return method.apply(model, context).eval(), context
 
     return make

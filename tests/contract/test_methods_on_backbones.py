@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 
@@ -81,7 +81,7 @@ def tuned(method, architecture, task, seed=0):
         if key.endswith("bias"):  # which begin as zero, unlike pretrained ones
             torch.nn.init.normal_(parameter, std=0.1)
     torch.manual_seed(seed)
-    context = MethodContext(head_of(model), task, "made here")
+    context = MethodContext(head_of(model), task, "made here", {"TOKEN_CLS": "token", "SEQ_CLS": "text"}[task])
     return method.apply(model, context).eval(), context
 
 

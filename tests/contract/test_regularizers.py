@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.one_run import run
 from peftlab.regularizers.regularizer import Computed, StepRule, Term, WeightRule
+from peftlab.tasks.limits import Limits
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
@@ -50,7 +51,7 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         task.learn_labels({"train": examples}, None)
         torch.manual_seed(0)
         model, other = (pretrained.backbone(task).eval() for _ in range(2))
-        encoded = task.encode(examples, pretrained.tokenizer(), max_tokens=128, long="truncate")
+        encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
         passes = []
 
         def forward(batch, other=other, passes=passes):

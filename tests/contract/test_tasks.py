@@ -12,9 +12,10 @@ import torch
 import transformers
 from peft import TaskType
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import DataError
+from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
 
 TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
@@ -23,20 +24,23 @@ TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
 class Case:
     """A task that knows its labels, examples for it, and a model whose head fits."""
 
-    def __init__(self, spec, tokenizer, model, examples):
-        self.task, self.tokenizer, self.model, self.examples = spec.task, tokenizer, model, examples
-        self.options = {"max_tokens": spec.data.max_tokens, "long": spec.data.long}
+    def __init__(self, spec, processor, model, examples):
+        self.task, self.processor, self.model, self.examples = spec.task, processor, model, examples
+        self.limits = spec.data.limits
 
-    def batch(self, indices, **options):
-        encoded = self.task.encode(self.examples, self.tokenizer, **{**self.options, **options})
-        return self.task.collate(self.examples, encoded, indices)
+    def encoded(self, examples=None, **limits):
+        return self.task.encode(examples or self.examples, self.processor, self.limits._replace(**limits))
+
+    def batch(self, indices, **limits):
+        return self.task.collate(self.examples, self.encoded(**limits), indices)
 
     @torch.no_grad()
     def outputs(self, batch):
         return self.model(**batch.inputs)
 
-    def logits(self, batch):
-        return self.outputs(batch).logits
+    @torch.no_grad()
+    def answers(self, batch, final=False):
+        return self.task.answers(self.outputs(batch), batch, self.model, final)
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -48,19 +52,21 @@ def case(request, spec, data_for, pretrained):
     splits = whole.data.format.read({split: fetched.file(file) for split, file in files.items()})
     whole.task.learn_labels(splits, None)
     torch.manual_seed(0)
-    return Case(whole, pretrained.tokenizer(), pretrained.backbone(whole.task).eval(), splits["train"][:16])
+    return Case(
+        whole, pretrained.processor(whole.task.processor), pretrained.backbone(whole.task).eval(), splits["train"][:16]
+    )
 
 
 def scores(task, *batches):
-    metric = task.metric()
+    metric = ScorerMetric(task.scorer)
     for predictions in batches or [[]]:
-        task.update(metric, predictions)
+        metric.update(predictions)
     return {name: float(value) for name, value in metric.compute().items()}
 
 
 def test_its_head_is_known_to_transformers_and_to_the_library(case):
     assert hasattr(transformers, case.task.head.model)
-    assert case.task.head.task_type in {kind.value for kind in TaskType}
+    assert case.task.head.task_type in {None, *(kind.value for kind in TaskType)}
 
 
 def test_examples_are_of_its_kind(case):
@@ -78,7 +84,7 @@ def test_declared_labels_give_the_same_labels_again(case):
 
 
 def test_encoding_is_a_pure_function(case):
-    first, again = (case.task.encode(case.examples, case.tokenizer, **case.options) for _ in range(2))
+    first, again = (case.encoded() for _ in range(2))
     assert first.arrays.keys() == again.arrays.keys()
     assert all((first.arrays[name] == again.arrays[name]).all() for name in first.arrays)
     assert (first.lengths == again.lengths).all()
@@ -121,7 +127,7 @@ def test_weights_make_the_mean_over_batches_exact(case):
 
 
 def test_weights_are_known_without_a_batch(case):
-    encoded = case.task.encode(case.examples, case.tokenizer, **case.options)
+    encoded = case.encoded()
     for indices in ([5, 2, 9], [3], list(range(len(case.examples)))):
         batch = case.task.collate(case.examples, encoded, indices)
         assert (batch.weights.dtype, batch.weights.shape) == (torch.float64, (len(indices),))
@@ -133,12 +139,12 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
     """With several rows an example, too: the loss of an example is the same in any company, and alone."""
     fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
     changed = dict(options)
-    short = {"max_tokens": changed.pop("max_tokens")} if "max_tokens" in changed else {}
+    short = {key: changed.pop(key) for key in list(changed) if key in case.limits._fields}
     if changed.pop("class_weights", False):
         changed["class_weights"] = {label: 0.5 + n for n, label in enumerate(case.task.labels)}
     task = type(case.task)(**fields | changed)
     task.learn_labels({"train": []}, case.task.declared_labels)
-    encoded = task.encode(case.examples, case.tokenizer, **{**case.options, **short})
+    encoded = case.encoded(**short)
     batch = task.collate(case.examples, encoded, range(len(case.examples)))
     outputs = case.outputs(batch)
     losses = task.losses(outputs, batch)
@@ -155,7 +161,7 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
 def test_predictions_are_json_and_tell_of_every_example(case):
     indices = [3, 0, 7]
     batch = case.batch(indices)
-    predictions = case.task.decode(case.logits(batch), batch)
+    predictions = case.answers(batch)
     assert [prediction["id"] for prediction in predictions] == [case.examples[i].id for i in indices]
     assert all({"id", "input", "gold", "predicted", "probability"} <= prediction.keys() for prediction in predictions)
     assert json.loads(json.dumps(predictions, allow_nan=False)) == predictions
@@ -164,9 +170,9 @@ def test_predictions_are_json_and_tell_of_every_example(case):
 @pytest.mark.parametrize("text", ["Marie Curie moved to Paris.", "", " "])
 def test_a_text_without_gold_has_an_answer(case, text):
     example = case.task.from_input({"text": text, "number": 7}, "text:0")
-    encoded = case.task.encode([example], case.tokenizer, **case.options)
+    encoded = case.encoded([example])
     batch = case.task.collate([example], encoded, [0])
-    (answer,) = case.task.predict(case.logits(batch), batch)
+    answer = case.task.reply(example, case.answers(batch, final=True)[0])
     assert answer
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
 
@@ -179,9 +185,8 @@ def test_what_is_no_text_is_refused(case, given):
 
 def test_what_a_run_keeps_is_json_and_more_of_the_same(case):
     batch = case.batch([3, 0, 7])
-    logits = case.logits(batch)
-    predictions = case.task.decode(logits, batch)
-    kept = case.task.kept(predictions, logits, batch)
+    predictions = case.answers(batch)
+    kept = list(map(case.task.kept, batch.examples, case.answers(batch, final=True)))
     assert all(one.items() > before.items() for one, before in zip(kept, predictions, strict=True))
     assert all({"probabilities", "group"} <= one.keys() for one in kept)
     assert json.loads(json.dumps(kept, allow_nan=False)) == kept
@@ -189,8 +194,8 @@ def test_what_a_run_keeps_is_json_and_more_of_the_same(case):
 
 def test_what_is_not_seen_is_counted_by_example(case):
     long = "truncate"
-    whole = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 64})
-    short = case.task.encode(case.examples, case.tokenizer, **{**case.options, "long": long, "max_tokens": 4})
+    whole = case.encoded(long=long, max_tokens=64)
+    short = case.encoded(long=long, max_tokens=4)
     assert not any(case.task.all_lost(whole).values())
     assert all(case.task.lost(whole, n) == {} for n in range(len(case.examples)))
     assert any(case.task.all_lost(short).values())
@@ -210,10 +215,10 @@ def test_a_score_has_a_direction(case, metric):
 def test_an_example_is_predicted_alike_in_any_company(case):
     indices = range(len(case.examples))
     whole = case.batch(indices)
-    together = case.task.decode(case.logits(whole), whole)
+    together = case.answers(whole)
     for i in indices:
         batch = case.batch([i])
-        (alone,) = case.task.decode(case.logits(batch), batch)
+        (alone,) = case.answers(batch)
         assert alone["predicted"] == together[i]["predicted"]
         assert alone["probability"] == pytest.approx(together[i]["probability"], rel=1e-4)
 
@@ -221,7 +226,7 @@ def test_an_example_is_predicted_alike_in_any_company(case):
 class TestScores:
     def predictions(self, case):
         batch = case.batch(range(len(case.examples)))
-        return case.task.decode(case.logits(batch), batch)
+        return case.answers(batch)
 
     def test_what_selects_the_best_is_a_score(self, case):
         assert case.task.selection.metric in {*scores(case.task), "loss"}
@@ -242,20 +247,28 @@ class TestScores:
         assert scores(case.task, mixed) != scores(case.task, predictions)
 
     def test_a_reset_forgets(self, case):
-        metric = case.task.metric()
-        case.task.update(metric, self.predictions(case))
+        metric = ScorerMetric(case.task.scorer)
+        metric.update(self.predictions(case))
         metric.reset()
-        case.task.update(metric, [])
+        metric.update([])
         assert {name: float(value) for name, value in metric.compute().items()} == scores(case.task)
 
     def test_details_hold_the_scores_and_the_report_shows_them(self, case):
-        metric = case.task.metric()
-        case.task.update(metric, self.predictions(case))
-        details = case.task.details(metric)
-        assert details.items() >= {name: float(value) for name, value in metric.compute().items()}.items()
+        predictions, scorer = self.predictions(case), case.task.scorer
+        total = scorer.total(predictions)
+        details = scorer.details(total)
+        assert details.items() >= scores(case.task, predictions).items()
         assert all(isinstance(value, float) for value in details.values())
-        assert f"{details[case.task.selection.metric]:.4f}" in case.task.report(metric)
-        assert case.task.scorer
+        assert f"{details[case.task.selection.metric]:.4f}" in scorer.report(total)
+        assert scorer.name
+        for columns, rows in scorer.tables(total).values():
+            assert {len(row) for row in rows} <= {len(columns)}
+
+    def test_a_scorer_knows_its_scores_before_the_labels(self, case):
+        fields = {field.name: getattr(case.task, field.name) for field in dataclasses.fields(case.task) if field.init}
+        again = type(case.task)(**fields)
+        assert list(again.directions) == [*case.task.scorer.directions, "loss"]
+        assert list(case.task.scorer.scores(case.task.scorer.total([]))) == list(case.task.scorer.directions)
 
 
 def test_equal_texts_have_one_key(case):

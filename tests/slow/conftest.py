@@ -78,7 +78,7 @@ from peftlab.use.finished import load
 
 def logits(folder):
     run = load(folder)
-    data = DataModule(run.spec.data, run.spec.task, run.tokenizer, run.spec.budget, run.spec.seed)
+    data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, run.spec.seed)
     data.load()
     batches = enumerate(data.test_dataloader())
     with torch.no_grad():

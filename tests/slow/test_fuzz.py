@@ -75,7 +75,7 @@ class Spoilt:
     def evaluate_differs_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             "peftlab.use.evaluate._recorded",
-            lambda run: {(s, n, run.spec.task.scorer): 2.0 for s in ("test",) for n in SCORES},
+            lambda run: {(s, n, run.spec.task.scorer.name): 2.0 for s in ("test",) for n in SCORES},
         )
 
     @staticmethod

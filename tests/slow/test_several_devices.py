@@ -16,15 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab import checkpoints
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
+from peftlab.devices.processes import RankError
 from peftlab.one_run import run
-from peftlab.processes import RankError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 
@@ -106,21 +105,19 @@ def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_conf
     record = run(compose_config(*options, "budget.max_steps=60", "callbacks=[]"))
     tuner = tuner_of(load(record.folder))
     spec = validate(RunFolder(record).read_config())
-    data = DataModule(spec.data, tuner.task, fetch(spec.model).tokenizer(), spec.budget, spec.seed)
+    data = DataModule(spec.data, tuner.task, fetch(spec.model).processor("tokenizer"), spec.budget, spec.seed)
     data.load()
-    metric = tuner.task.metric()
-    expected = {}
+    expected, answers = {}, []
     for batch in data.test_dataloader():
         with torch.no_grad():
-            logits = tuner(batch).logits
-        decoded = tuner.task.decode(logits, batch)
-        tuner.task.update(metric, decoded)
-        expected |= {prediction["id"]: prediction for prediction in tuner.task.kept(decoded, logits, batch)}
+            found = tuner.task.answers(tuner(batch), batch, tuner.model, final=True)
+        answers += found
+        expected |= {one["id"]: one for one in map(tuner.task.kept, batch.examples, found)}
     found = predictions(record.folder, "test")
     assert [prediction["id"] for prediction in found] == [f"test:{n}" for n in range(16)]
     assert found == [expected[prediction["id"]] for prediction in found]
     scores = {m["name"]: m["value"] for m in record.data["metrics"] if m["split"] == "test" and m["name"] != "loss"}
-    assert scores == tuner.task.details(metric)
+    assert scores == tuner.task.scorer.details(tuner.task.scorer.total(answers))
     assert scores["entity_f1"] > 0
 
 

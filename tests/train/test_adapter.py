@@ -70,7 +70,7 @@ def score(record):
 OTHER_ORDER = "data.labels=[PER,ORG,LOC]"
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_labels_in_another_order(run_tiny, finished, old):
     """Runs that were made before adapters kept their labels have them in their record."""
     shutil.copytree(finished.folder, "first")

@@ -106,6 +106,7 @@ class TestRun:
         with (finished_texts.folder / "tables" / "test" / "classes.csv").open() as file:
             assert [row["label"] for row in csv.DictReader(file)] == LABELS
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("peft", ["full", "head"])
     def test_other_methods(self, run_texts, peft):
         record = run_texts(f"peft={peft}", "budget.max_steps=2")
@@ -114,6 +115,7 @@ class TestRun:
         if peft == "head":
             assert record.data["method"]["trainable_parameters"] == pooler + classifier
 
+    @pytest.mark.slow
     def test_the_same_seed_gives_the_same_bits(self, run_texts, finished_texts):
         again = run_texts(*LEARNING, "run_dir=again")
         weights = [record.folder / "adapter" / "adapter_model.safetensors" for record in (finished_texts, again)]

@@ -36,10 +36,17 @@ def predictions(folder: Path, split: str = "test") -> list[dict]:
 
 
 class TestEvaluate:
-    @pytest.mark.parametrize("overrides", [["peft=full"], ["peft=head"], ["peft=lora"]], ids=lambda o: o[0])
-    @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-    def test_the_scores_are_those_of_the_record_to_the_last_digit(self, run_tiny, overrides, precision):
-        record = run_tiny(*overrides, f"trainer.precision={precision}", "budget.max_steps=12", "run_dir=run")
+    @pytest.mark.parametrize(
+        ("peft", "precision"),
+        [
+            pytest.param("full", "32-true", marks=pytest.mark.slow),
+            pytest.param("head", "bf16-mixed", marks=pytest.mark.slow),
+            pytest.param("lora", "32-true", marks=pytest.mark.slow),
+            ("lora", "bf16-mixed"),
+        ],
+    )
+    def test_the_scores_are_those_of_the_record_to_the_last_digit(self, run_tiny, peft, precision):
+        record = run_tiny(f"peft={peft}", f"trainer.precision={precision}", "budget.max_steps=12", "run_dir=run")
         found = load("run").evaluate()
         assert found.equal is True
         assert [(s.split, s.name, s.value) for s in found.scores] == [
@@ -174,7 +181,7 @@ class TestPredict:
 
 
 class TestExport:
-    @pytest.mark.parametrize("peft", ["full", "head", "lora"])
+    @pytest.mark.parametrize("peft", [pytest.param("full", marks=pytest.mark.slow), "lora"])
     def test_transformers_reads_an_equal_model(self, run_tiny, tiny_data, peft):
         run_tiny(f"peft={peft}", "budget.max_steps=12", "run_dir=run")
         run = load("run")

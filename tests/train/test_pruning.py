@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import checkpoints
 from peftlab.runs.record import RunRecord
+from peftlab.storage import checkpoints
 from peftlab.terminal.signals import Pruned
 
 OPTIONS = ["budget.max_steps=24", "budget.validate_every=0.5", "trainer.checkpoint_every=1000", "model.dropout=0.1"]
@@ -73,6 +73,7 @@ def test_a_validation_is_told_with_the_score_of_the_record(watched):
     assert watcher.told[-1][0] == 24
 
 
+@pytest.mark.slow
 def test_at_its_end_a_run_is_not_pruned_any_more(watched):
     _, whole = watched("whole", at=None)
     record, _ = watched("run", at=len(whole.told))

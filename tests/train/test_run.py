@@ -182,7 +182,7 @@ def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
     assert metric(finished, "validation", "entity_f1") == selection["value"]
 
 
-@pytest.mark.parametrize("last_is_best", [True, False])
+@pytest.mark.parametrize("last_is_best", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_best_is_validated_once_more_unless_it_was_just_validated(
     last_is_best, run_tiny, users_callbacks, monkeypatch
 ):
@@ -205,18 +205,18 @@ def decoded(folder: Path, split: str = "test") -> tuple[list[torch.Tensor], list
     """Load a run; return its logits and its predictions on a split, as a run keeps them."""
     run = load(folder, allow=["users_callbacks"])
     tuner, spec = tuner_of(run), run.spec
-    data = DataModule(spec.data, tuner.task, run.tokenizer, spec.budget, spec.seed)
+    data = DataModule(spec.data, tuner.task, run.processor, spec.budget, spec.seed)
     data.load()
     batches = list({"validation": data.val_dataloader, "test": data.test_dataloader}[split]())
     with torch.no_grad():
-        logits = [tuner(batch).logits for batch in batches]
+        outputs = [tuner(batch) for batch in batches]
     found = []
-    for one, batch in zip(logits, batches, strict=True):
-        found += tuner.task.kept(tuner.task.decode(one, batch), one, batch)
-    return logits, found
+    for one, batch in zip(outputs, batches, strict=True):
+        found += map(tuner.task.kept, batch.examples, tuner.task.answers(one, batch, tuner.model, final=True))
+    return [one.logits for one in outputs], found
 
 
-@pytest.mark.parametrize("peft", ["lora", "full", "head"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_loaded_run_predicts_what_the_run_predicted(run_tiny, peft):
     record = run_tiny(f"peft={peft}", "budget.max_steps=12")
     assert record.data["method"]["name"] == peft

@@ -13,11 +13,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from peftlab.errors import UserError
-from peftlab.plain_yaml import dump
+from peftlab.reading.plain_yaml import dump
 from peftlab.runs.folder import RunFolder, read_config
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.use import check as run_check
 from peftlab.use.check import check
 from peftlab.use.claims import NOT_READABLE, Findings
@@ -83,9 +83,7 @@ def predicted(folder: Path, split: str, edit: Callable[[Record], object]) -> Non
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     spec = run_check.validate(read_config(folder))
     spec.task.learn_labels({"train": []}, spec.data.labels)
-    metric = spec.task.metric()
-    spec.task.update(metric, rows)
-    scores = spec.task.details(metric)
+    scores = spec.task.scorer.details(spec.task.scorer.total(rows))
     change(folder, lambda r: [score(r, split, name).update(value=value) for name, value in scores.items()])
     csv = folder / "metrics.csv"
     header, *lines = [line.split(",") for line in csv.read_text().splitlines()]

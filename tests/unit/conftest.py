@@ -28,6 +28,11 @@ def tokenizer(pretrained):
     return pretrained.tokenizer()
 
 
+@pytest.fixture(scope="session")
+def processor(pretrained):
+    return pretrained.processor("tokenizer")
+
+
 @pytest.fixture
 def ner():
     """Return a maker of NER tasks with the types LOC and PER."""

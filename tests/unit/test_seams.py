@@ -28,8 +28,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
-from peftlab.compose import conf_dir
-from peftlab.seams import hydra, lightning, python, pytorch, transformers, wandb
+from peftlab.composing.compose import conf_dir
+from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, transformers, wandb
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -102,7 +102,7 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (hydra, lightning, python, pytorch, transformers, wandb):
+    for library in (hydra, lightning, omegaconf, python, pytorch, transformers, wandb):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -134,12 +134,12 @@ def test_exit_functions_run_once():
 
 
 def test_yaml_is_read_and_written_as_omegaconf_does():
-    assert yaml.load("a: 1e-3", hydra.yaml_loader()) == {"a": 0.001}
+    assert yaml.load("a: 1e-3", omegaconf.yaml_loader()) == {"a": 0.001}
 
-    class Dumper(hydra.yaml_dumper()):
+    class Dumper(omegaconf.yaml_dumper()):
         pass
 
-    Dumper.add_representer(str, hydra.text_node)
+    Dumper.add_representer(str, omegaconf.text_node)
     assert yaml.dump({"a": "1e-3", "b": "one"}, Dumper=Dumper) == "a: '1e-3'\nb: one\n"
 
 
@@ -185,7 +185,7 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     def composing(load):
         return lambda *args, **kwargs: composed.append(load(*args, **kwargs)) or composed[-1]
 
-    class Loader(hydra.yaml_loader()):
+    class Loader(omegaconf.yaml_loader()):
         def __init__(self, stream):
             loaded.append(stream)
             super().__init__(stream)

@@ -56,7 +56,7 @@ def _print_scores(run: Any, found: Any) -> None:
         verdict = {True: "equal", False: "differs", None: ""}[score.equal]
         lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
     print(table(lines))
-    print(f"scorer: {run.spec.task.scorer}")
+    print(f"scorer: {run.spec.task.scorer.name}")
     for split, counts in found.lost.items():
         print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
     if found.equal is not None:

@@ -13,31 +13,33 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from transformers import PreTrainedTokenizerBase
 
-from peftlab.atomic_files import replacing
 from peftlab.errors import DiskError
 from peftlab.sources import ANOTHER_CACHE, cache_root
-from peftlab.tasks.task import Encoded
-from peftlab.tensor_files import sha256_of
+from peftlab.storage.atomic import replacing
+from peftlab.storage.tensors import sha256_of
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import Encoded, Task
 
 log = logging.getLogger("peftlab")
 
 _TOLD: set[Path] = set()
 """Folders that could not be written: told once, not once a split."""
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when the meaning of the stored arrays changes."""
 
 
-def fingerprint(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any], task: str, options: dict[str, Any]) -> str:
-    """Return a name for the encoding of `texts` (JSON values) by `tokenizer` under a task's `options`."""
+def fingerprint(task: Task, examples: Sequence[Any], processor: Processor, limits: Limits) -> str:
+    """Return a name for what `task` makes of `examples` with `processor` within `limits`."""
+    kind = type(task)
+    options = {key: getattr(task, key) for key in sorted(task.encoded_by)}
+    obeyed = {key: value for key, value in limits._asdict().items() if key in task.limited_by}
+    texts = [task.encoded_text(example) for example in examples]
     digest = hashlib.sha256()
-    for part in (FORMAT, task, sorted(options.items()), tokenizer.pad_token_id, texts):
+    for part in (FORMAT, f"{kind.__module__}.{kind.__qualname__}", options, obeyed, processor.fingerprint(), texts):
         digest.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
-    rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    rules |= {"truncation": None, "padding": None}  # no part of it: every call of the tokenizer sets them anew
-    digest.update(json.dumps(rules, ensure_ascii=False).encode())
     return digest.hexdigest()
 
 

@@ -14,7 +14,6 @@ import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
@@ -24,10 +23,11 @@ from peftlab.data.held_out import hold_out
 from peftlab.data.spec import BudgetSpec, DataSpec, Format
 from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
-from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -59,13 +59,13 @@ class DataModule(L.LightningDataModule):
         self,
         spec: DataSpec,
         task: Task,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Processor,
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
     ) -> None:
         super().__init__()
-        self.spec, self.task, self.tokenizer, self.budget, self.seed = spec, task, tokenizer, budget, seed
+        self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
         self.division = division or Division()
         self.splits: dict[str, Split] = {}
         self.files: Files = {}
@@ -84,6 +84,7 @@ class DataModule(L.LightningDataModule):
         Raises:
             SourceError, DataError, ConfigError: what is wrong with a source, a file or a name of a split.
         """
+        self.task.bind(self.processor)
         fetched = self.spec.source.fetch()
         self.origin, self.licence, self.source = fetched.origin, fetched.licence, fetched.resolved
         self.files = split_files(self.spec.splits, fetched, takes_folders(self.spec.format))
@@ -100,7 +101,7 @@ class DataModule(L.LightningDataModule):
             self._tell_what_is_lost(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
-        self.task.settle_weights(self.splits["train"].examples, self.splits["train"].encoded)
+        self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read, check and encode `files`, by split, in place of the data set: whole, under the labels of `spec`.
@@ -108,6 +109,7 @@ class DataModule(L.LightningDataModule):
         Raises:
             DataError: what is wrong with a file, or a label that is not among those.
         """
+        self.task.bind(self.processor)
         examples = self._read(files)
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
@@ -220,10 +222,9 @@ class DataModule(L.LightningDataModule):
             log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
     def _encode(self, examples: list[Any], dropped: dict[str, int] | None = None) -> Split:
-        options = {"max_tokens": self.spec.max_tokens, "long": self.spec.long}
-        texts = [self.task.text_key(example) for example in examples]
-        name = fingerprint(self.tokenizer, texts, self.task.name, options)
-        encoded = cached(name, lambda: self.task.encode(examples, self.tokenizer, **options))
+        limits = self.spec.limits
+        name = fingerprint(self.task, examples, self.processor, limits)
+        encoded = cached(name, lambda: self.task.encode(examples, self.processor, limits))
         return Split(examples, encoded, dropped or {})
 
     def _overfit(self, batches: int) -> None:
@@ -239,7 +240,7 @@ class DataModule(L.LightningDataModule):
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same of the section `task`."""
-        return {} if self.task.class_weights is None else {"class_weights": self.task.class_weights}
+        return self.task.settled()
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.splits import Splits
 from peftlab.sources import FilesSource, IndexSource
+from peftlab.tasks.limits import Limits
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -68,6 +69,11 @@ class DataSpec:
     """Batches that are drawn together and sorted by length; 1: no sorting."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Processes that load batches; 0: the main process."""
+
+    @property
+    def limits(self) -> Limits:
+        """How long a row is, as a task's encoding takes it."""
+        return Limits(self.max_tokens, self.long)
 
 
 @spec

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, MethodContext, read_tensors, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
-from peftlab.tasks.heads import TOKEN_CLASSIFICATION
-from peftlab.tensor_files import load_into, save
+from peftlab.storage.tensors import load_into, save
+from peftlab.tasks.heads import logits_of
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
 """What a network that makes prompts is trained to; the library's own file keeps only what comes out of it."""
@@ -42,6 +43,16 @@ class Prompts(Insertion):
         """See `Method.virtual_tokens`."""
         return self.num_virtual_tokens
 
+    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
+        """See `Insertion.apply`.
+
+        Raises:
+            ConfigError: also where the model generates: it would meet the virtual tokens anew before every word.
+        """
+        if context.outputs == "vocabulary":
+            raise ConfigError(f"peft={self.name}: does not go together with a task that generates; choose another")
+        return super().apply(model, context)
+
     @abstractmethod
     def library_config(self, model: Any) -> Any:
         """Return the library's configuration, without what all of these methods have in common."""
@@ -50,7 +61,7 @@ class Prompts(Insertion):
         config = self.library_config(model)
         config.task_type, config.num_virtual_tokens = context.task_type, self.num_virtual_tokens
         config.num_transformer_submodules = 1
-        config.modules_to_save = list(context.head)
+        config.modules_to_save = list(context.head) or None
         config.base_model_name_or_path = context.model_origin
         return config
 
@@ -136,8 +147,9 @@ def _network(model: nn.Module) -> dict[str, Tensor]:
 class InputPrompts(Prompts):
     """Virtual tokens among the embeddings of the input.
 
-    They come first, are attended to, are of the first token type, and take the first positions. A tagger gives no
-    logits for them; a classifier that reads the first token reads the first virtual one, as in the library.
+    They come first, are attended to, are of the first token type, and take the first positions. A head with outputs
+    for each token gives none for them; a classifier that reads the first token reads the first virtual one, as in the
+    library.
     """
 
     def insert(self, model: Any, context: MethodContext) -> None:
@@ -145,7 +157,7 @@ class InputPrompts(Prompts):
         encoder = self.library_encoder(self._config(model, context), model.get_input_embeddings())
         model.base_model.add_module("prompt_encoder", encoder)
         model.register_forward_pre_hook(_prepend, with_kwargs=True)
-        if context.task_type == TOKEN_CLASSIFICATION.task_type:
+        if context.outputs != "text":
             model.register_forward_hook(functools.partial(_cut, self.num_virtual_tokens))
 
     @abstractmethod
@@ -168,7 +180,8 @@ def _prepend(model: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[s
 
 
 def _cut(count: int, _: nn.Module, __: Any, output: Any) -> Any:
-    output.logits = output.logits[:, count:]
+    for name, logits in logits_of(output).items():
+        output[name] = logits[:, count:]
     return output
 
 

@@ -38,7 +38,16 @@ class Head(OwnWeights):
     """Only the head, on a frozen backbone: a linear probe (Alain & Bengio 2017)."""
 
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`."""
+        """See `Method.apply`.
+
+        Raises:
+            ConfigError: the model has no head of the task's own.
+        """
+        if not context.head:
+            raise ConfigError(
+                f"peft={self.name}: the head of {type(model).__name__} is pretrained, and there is no new one to "
+                "train; choose another method"
+            )
         model.requires_grad_(False)
         for name in context.head:
             model.get_submodule(name).requires_grad_(True)

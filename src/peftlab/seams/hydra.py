@@ -1,4 +1,4 @@
-"""Privates of Hydra and OmegaConf."""
+"""Privates of Hydra, and of OmegaConf where a configuration is composed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
@@ -17,21 +16,6 @@ from omegaconf import _utils as omegaconf_utils
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Takes a function of a library's, and returns the one that stands in for it."""
-
-
-def yaml_loader() -> Any:
-    """Return OmegaConf's class of YAML loaders, to which ``1e-3`` is a number."""
-    return omegaconf_utils.get_yaml_loader()
-
-
-def yaml_dumper() -> Any:
-    """Return OmegaConf's class of YAML dumpers, which quotes a text that looks like a number to its loader."""
-    return omegaconf_utils.OmegaConfDumper
-
-
-def text_node(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
-    """Return what `dumper`, one of `yaml_dumper`, writes for a text."""
-    return omegaconf_utils.OmegaConfDumper.str_representer(dumper, text)
 
 
 def section(config: DictConfig, key: str) -> DictConfig | None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.class_scores import ClassScores
-from peftlab.tasks.confusion import class_table, report_text
 from peftlab.tasks.divergence import kullback_leibler
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
+from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
-from peftlab.tasks.task import IGNORED, Encoded, Random, Table, Task, spec
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10
@@ -27,12 +28,11 @@ _SHOWN = 10
 
 
 @spec
-class Classification(Task):
+class Classification(LabelledTask):
     """One label a text, by cross-entropy over the head's logits (Devlin et al. 2019)."""
 
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
     example: ClassVar[type] = Text
-    scores: ClassVar[tuple[str, ...]] = ClassScores.SCORES
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; labels that are all whole numbers are sorted by their value."""
@@ -58,11 +58,6 @@ class Classification(Task):
                         "name them all with data.labels=[...]"
                     )
 
-    @property
-    def declared_labels(self) -> list[str]:
-        """Return the labels."""
-        return list(self.labels)
-
     def label_counts(self, examples: Sequence[Text], encoded: Encoded) -> Counter[str]:
         """Return how many texts have each label."""
         return Counter(text.label for text in examples if text.label is not None)
@@ -87,11 +82,11 @@ class Classification(Task):
         truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
         return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
-    def encode(self, examples: Sequence[Text], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+    def encode(self, examples: Sequence[Text], processor: Processor, limits: Limits) -> Encoded:
         """See `encode_texts`."""
-        if options.pop("long") == "split":
+        if limits.long == "split":
             raise ConfigError("data.long=split: a text with one label is one row; set data.long=truncate")
-        return encode_texts(examples, tokenizer, **options)
+        return encode_texts(examples, processor.tokenizer, limits.max_tokens)
 
     def collate(
         self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int], random: Random | None = None
@@ -109,17 +104,20 @@ class Classification(Task):
             for name, (values, _) in columns.items():
                 inputs[name][row, : encoded.lengths[i]] = values[span]
             mask[row, : encoded.lengths[i]] = 1
-        number = {label: n for n, label in enumerate(self.labels)}
         chosen = [examples[i] for i in indices]
-        gold = [IGNORED if text.label is None else number[text.label] for text in chosen]
         return Batch(
             inputs={name: torch.from_numpy(values) for name, values in (inputs | {"attention_mask": mask}).items()},
-            targets={"labels": torch.tensor(gold)},
+            targets={"labels": self.targets(chosen)},
             weights=torch.from_numpy(self.weights(examples, encoded, indices)),
             rows=torch.arange(len(chosen)),
             examples=chosen,
             tokens=int(mask.sum()),
         )
+
+    def targets(self, examples: Sequence[Text]) -> Tensor:
+        """Return the number of the label of each example, shape (examples,), `IGNORED` without gold."""
+        number = {label: n for n, label in enumerate(self.labels)}
+        return torch.tensor([IGNORED if one.label is None else number[one.label] for one in examples])
 
     def weights(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
         """Return 1 for each text, or the weight of its label; 0 without gold."""
@@ -149,73 +147,39 @@ class Classification(Task):
             label_smoothing=self.label_smoothing,
         )
 
-    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return one prediction a text; the probability is that of the predicted label."""
-        return [
-            {
-                "id": text.id,
-                "input": text.text if text.pair is None else [text.text, text.pair],
-                "gold": text.label,
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the most probable label of each text and its probability; final ones have ``probabilities`` of all."""
+        probabilities = outputs.logits.float().softmax(-1)
+        answers = []
+        for example, label, of_all in zip(
+            batch.examples, probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True
+        ):
+            answer = {
+                "id": example.id,
+                "input": self.input_of(example),
+                "gold": example.label,
                 "predicted": self.labels[label],
-                "probability": probabilities[label],
+                "probability": of_all[label],
             }
-            for text, label, probabilities in self._answers(logits, batch)
-        ]
+            answers.append(answer | {"probabilities": of_all} if final else answer)
+        return answers
 
-    def all_probabilities(self, logits: Tensor, batch: Batch) -> list[dict[str, float]]:
-        """Return the probabilities of each text's labels."""
-        return self.by_label(logits.float().softmax(-1))
+    def input_of(self, example: Text) -> Any:
+        """Return what an answer shows of the example: its text, or both of a pair."""
+        return example.text if example.pair is None else [example.text, example.pair]
 
-    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return the ``predicted`` label of each text, its ``probability``, and the ``probabilities`` of all labels."""
-        return [
-            {
-                "predicted": self.labels[label],
-                "probability": probabilities[label],
-                "probabilities": dict(zip(self.labels, probabilities, strict=True)),
-            }
-            for _, label, probabilities in self._answers(logits, batch)
-        ]
-
-    def _answers(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Text, int, list[float]]]:
-        """Yield each text with the index of its label and the probabilities of all."""
-        probabilities = logits.float().softmax(-1)
-        yield from zip(batch.examples, probabilities.argmax(-1).tolist(), probabilities.tolist(), strict=True)
-
-    def metric(self) -> ClassScores:
-        """Return accuracy and F1."""
-        return ClassScores(self.labels)
-
-    def update(self, metric: ClassScores, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """See `Task.update`."""
-        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
+    def reply(self, example: Text, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``predicted`` label, its ``probability``, and the ``probabilities`` of all labels."""
+        return {
+            "predicted": answer["predicted"],
+            "probability": answer["probability"],
+            "probabilities": dict(zip(self.labels, answer["probabilities"], strict=True)),
+        }
 
     @property
-    def scorer(self) -> str:
-        """See `Task.scorer`."""
-        return ClassScores.SCORER
-
-    def details(self, metric: ClassScores) -> dict[str, float]:
-        """Return the overall scores, and precision, recall and F1 of each label."""
-        scores = {name: float(value) for name, value in metric.compute().items()}
-        for row in metric.table():
-            scores |= {
-                f"precision/{row.name}": row.precision,
-                f"recall/{row.name}": row.recall,
-                f"f1/{row.name}": row.f1,
-            }
-        return scores
-
-    def report(self, metric: ClassScores) -> str:
-        """Return precision, recall, F1 and support of each label and the mean over them, and the accuracy."""
-        total = {name: float(value) for name, value in metric.compute().items()}
-        macro = (total["macro_precision"], total["macro_recall"], total["macro_f1"])
-        table = report_text(metric.table(), {"macro average": macro})
-        return f"{table}\naccuracy {total['accuracy']:.4f}, weighted F1 {total['weighted_f1']:.4f}"
-
-    def tables(self, metric: ClassScores) -> dict[str, Table]:
-        """Return the scores of each label, and how often each was taken for which."""
-        return {"classes": class_table(metric.table(), "label"), "confusion": metric.confusion_table()}
+    def scorer(self) -> ClassScores:
+        """Return the scorer of labels."""
+        return ClassScores(self.labels)
 
     def text_key(self, example: Text) -> str:
         """Return the text, or both of a pair."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 from itertools import pairwise
 from typing import Any, ClassVar, NoReturn
@@ -12,23 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.scores.bio import Entity, Repair, bio_labels, entities
+from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
-from peftlab.tasks.confusion import class_table, report_text
 from peftlab.tasks.divergence import kullback_leibler
-from peftlab.tasks.entity_scores import EntityScores
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Encoded, Random, Table, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 
 @spec
-class Ner(Task):
+class Ner(LabelledTask):
     """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored by whole entities."""
 
     repair: Repair = "conlleval"
@@ -37,7 +38,6 @@ class Ner(Task):
     """The entity types, in the order of `labels`."""
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
     example: ClassVar[type] = Sentence
-    scores: ClassVar[tuple[str, ...]] = EntityScores.SCORES
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """See `Task.learn_labels`; `declared` names entity types."""
@@ -116,9 +116,9 @@ class Ner(Task):
         counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
         return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
-    def encode(self, examples: Sequence[Sentence], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
+    def encode(self, examples: Sequence[Sentence], processor: Processor, limits: Limits) -> Encoded:
         """See `encode_words`."""
-        return encode_words(examples, tokenizer, **options)
+        return encode_words(examples, processor.tokenizer, *limits)
 
     def collate(
         self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int], random: Random | None = None
@@ -200,13 +200,25 @@ class Ner(Task):
             label_smoothing=self.label_smoothing,
         )
 
-    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return one prediction a sentence; a word without a token is predicted O with probability None.
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the tags of each sentence; a word without a token is predicted O with probability None.
 
-        An entity's probability is the product of its words' probabilities, as if they were independent.
+        An entity's probability is the product of its words' probabilities, as if they were independent. Final answers
+        have the ``probabilities`` of all tags of each word, None for a word without a token.
         """
-        return [
-            {
+        probabilities = outputs.logits[batch.targets["labels"] != IGNORED].float().softmax(-1)
+        best, tags = probabilities.max(-1)
+        of_all_tags = probabilities.tolist() if final else [None] * len(tags)
+        read = iter(zip(tags.tolist(), best.tolist(), of_all_tags, strict=True))
+        answers = []
+        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
+            predicted = ["O"] * len(sentence.words)
+            probability: list[float | None] = [None] * len(sentence.words)
+            of_all: list[list[float] | None] = [None] * len(sentence.words)
+            for word in words:
+                label, probability[word], of_all[word] = next(read)
+                predicted[word] = self.labels[label]
+            answer = {
                 "id": sentence.id,
                 "input": sentence.words,
                 "gold": sentence.tags,
@@ -215,72 +227,23 @@ class Ner(Task):
                 "gold_entities": [_entity(e, sentence) for e in entities(sentence.tags, self.repair)],
                 "predicted_entities": [_entity(e, sentence, probability) for e in entities(predicted, self.repair)],
             }
-            for sentence, predicted, probability in self._tagged(logits, batch)
-        ]
+            answers.append(answer | {"probabilities": of_all} if final else answer)
+        return answers
 
-    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return the ``entities`` of each sentence, as `decode` does; a word without a token does not end one.
+    def reply(self, example: Sentence, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``entities``; a word without a token does not end one.
 
         Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
         """
-        answers = []
-        for sentence, predicted, probability in self._tagged(logits, batch):
-            _bridge(predicted, probability)
-            found = entities(predicted, self.repair)
-            answers.append({"entities": [_entity(e, sentence, probability) | _slice(e, sentence) for e in found]})
-        return answers
-
-    def _tagged(self, logits: Tensor, batch: Batch) -> Iterator[tuple[Sentence, list[str], list[float | None]]]:
-        """Yield each sentence with the predicted tag of every word and its probability."""
-        probabilities, best = logits[batch.targets["labels"] != IGNORED].float().softmax(-1).max(-1)
-        tags = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
-        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
-            predicted = ["O"] * len(sentence.words)
-            probability: list[float | None] = [None] * len(sentence.words)
-            for word in words:
-                label, probability[word] = next(tags)
-                predicted[word] = self.labels[label]
-            yield sentence, predicted, probability
-
-    def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterator[list[dict[str, float] | None]]:
-        """Yield for each sentence the probabilities of the tags of every word, None for one without a token."""
-        rows = iter(self.by_label(logits[batch.targets["labels"] != IGNORED].float().softmax(-1)))
-        for sentence, words in zip(batch.examples, batch.host["words"], strict=True):
-            of_word: list[dict[str, float] | None] = [None] * len(sentence.words)
-            for word in words:
-                of_word[word] = next(rows)
-            yield of_word
-
-    def metric(self) -> EntityScores:
-        """Return entity-level precision, recall and F1."""
-        return EntityScores(self.types, self.repair)
-
-    def update(self, metric: EntityScores, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """See `Task.update`."""
-        metric.update([p["predicted"] for p in predictions], [p["gold"] for p in predictions])
+        predicted, probability = list(answer["predicted"]), answer["probability"]
+        _bridge(predicted, probability)
+        found = entities(predicted, self.repair)
+        return {"entities": [_entity(e, example, probability) | _slice(e, example) for e in found]}
 
     @property
-    def scorer(self) -> str:
-        """See `Task.scorer`."""
-        return self.metric().scorer
-
-    def details(self, metric: EntityScores) -> dict[str, float]:
-        """Return the overall scores, and precision, recall and F1 of each type."""
-        scores = {name: float(value) for name, value in metric.compute().items()}
-        for row in metric.table():
-            scores[f"entity_precision/{row.name}"] = row.precision
-            scores[f"entity_recall/{row.name}"] = row.recall
-            scores[f"entity_f1/{row.name}"] = row.f1
-        return scores
-
-    def report(self, metric: EntityScores) -> str:
-        """Return precision, recall, F1 and support of each type and of all."""
-        precision, recall, f1, _ = (float(value) for value in metric.compute().values())
-        return report_text(metric.table(), {"all entities": (precision, recall, f1)})
-
-    def tables(self, metric: EntityScores) -> dict[str, Table]:
-        """Return the scores of each entity type, and how often each gold type was predicted as which."""
-        return {"entity_types": class_table(metric.table(), "type"), "confusion": metric.confusion_table()}
+    def scorer(self) -> EntityScores:
+        """Return the scorer of entities."""
+        return EntityScores(self.types, self.repair)
 
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""

@@ -1,28 +1,24 @@
-"""What a task is: labels, encoding, loss, decoding and scores. Plain PyTorch, without Lightning or Hydra."""
+"""What a task is: encoding, loss, answers and their scorer. Plain PyTorch, without Lightning or Hydra."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torchmetrics import Metric
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
+from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.class_weights import ClassWeights, balanced, settled
 from peftlab.tasks.heads import Head
-
-log = logging.getLogger("peftlab")
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor, ProcessorKind
 
 IGNORED = -100
 """The label of what has no part in the loss."""
@@ -33,12 +29,6 @@ LONGEST_TEXT = 1_000_000
 Random = Callable[[int], np.random.Generator]
 """Gives the generator of the example at an index: a function of the seed, the epoch and the example, so that what is
 drawn from it does not depend on who else is in the batch, nor on how batches are divided."""
-
-Direction = Literal["max", "min"]
-"""Whether more of a score is better, or less."""
-
-Table = tuple[list[str], list[list[Any]]]
-"""The names of the columns, and the rows."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -87,43 +77,39 @@ def check_size(characters: int, place: str = "") -> None:
 
 @spec
 class Task(ABC):
-    """One kind of problem: from labelled examples to a loss, and from logits to scores.
+    """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
-    A task does no I/O. It learns its labels from `learn_labels`, before anything else is called.
+    A task does no I/O. Before anything else is asked of it, it is told its processor (`bind`) and its labels
+    (`learn_labels`).
     """
 
     name: str
     """Of the task, in the record and in the names of folders."""
     selection: Selection
     """Which checkpoint is the best."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
-    class_weights: ClassWeights | None = None
-    """What an example of each label counts for in the loss, 1 where nothing is said; ``balanced``: all labels together
-    count alike, over what is trained on. None: all examples count alike."""
-    top_k: int | None = Field(default=None, ge=1)
-    """Of how many labels, the most probable ones, a run keeps the probabilities; None: of all."""
     labels: list[str] = field(default_factory=list, init=False)
-    """The classes in the order of the logits; filled by `learn_labels`."""
+    """The classes in the order of the logits, as `learn_labels` finds them; none where the task has no classes."""
 
     head: ClassVar[Head]
     """Which head of transformers the backbone gets."""
     example: ClassVar[type]
     """What an example is; a data set's format has to give these."""
-    scores: ClassVar[tuple[str, ...]]
-    """What `metric` computes."""
-    less_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
-    """Scores, and the loss, of which less is better."""
+    processor: ClassVar[ProcessorKind] = "tokenizer"
+    """What the examples are encoded with."""
+    limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
+    """Which fields of `Limits` the encoding obeys."""
+    encoded_by: ClassVar[frozenset[str]] = frozenset()
+    """Which options of the task, its own fields, the encoding depends on."""
 
     def __post_init__(self) -> None:
         """Check what the selection names, and settle its direction."""
-        known = [*self.scores, "loss"]
+        known = list(self.directions)
         if self.selection.metric not in known:
             raise ConfigError(
                 f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
                 f"{did_you_mean(self.selection.metric, known)} Allowed: {', '.join(known)}"
             )
-        direction = self.direction(self.selection.metric)
+        direction = self.directions[self.selection.metric]
         if self.selection.mode not in (None, direction):
             raise ConfigError(
                 f"task.selection.mode = '{self.selection.mode}': of {self.selection.metric}, "
@@ -131,64 +117,44 @@ class Task(ABC):
             )
         self.selection = replace(self.selection, mode=direction)  # type: ignore[type-var]  # made by an alias of it
 
-    @classmethod
-    def direction(cls, score: str) -> Direction:
-        """Return whether more of a score, or of the loss, is better, or less."""
-        return "min" if score in cls.less_is_better else "max"
-
+    @property
     @abstractmethod
+    def scorer(self) -> Scorer:
+        """Return what scores the answers; before the labels are known, it knows its options and the scores' names."""
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """Return the names of the overall scores and of the loss, and which way each is better."""
+        return {**self.scorer.directions, "loss": "min"}
+
+    def bind(self, processor: Processor) -> None:  # noqa: B027
+        """Take what `answers` needs of the processor, a vocabulary for instance; before anything is encoded."""
+
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
         """Set `labels` from what the configuration declares, else from the training split.
 
         Raises:
+            ConfigError: labels are declared, and the task has none.
             DataError: an example of any split has a label that is not among them; names file and line.
         """
+        if declared:
+            raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
 
     @property
-    @abstractmethod
     def declared_labels(self) -> list[str]:
         """Return what `learn_labels` would have to be given to come to the same labels."""
+        return list(self.labels)
 
-    def settle_weights(self, examples: Sequence[Any], encoded: Encoded) -> None:
-        """Give `class_weights`, where there are any, a weight for every label; `examples` are those trained on.
-
-        Raises:
-            ConfigError: a key is no label.
-        """
-        if self.class_weights is None:
-            return
-        if self.class_weights == "balanced":
-            weights = balanced(self.label_counts(examples, encoded), self.labels)
-        else:
-            weights = settled(self.class_weights, self.labels, self.label_names)
-        if len(set(weights.values())) == 1:
-            log.info("task.class_weights: all labels have the same weight, as they have without it")
-        self.class_weights = weights
-
-    @property
-    def label_names(self) -> dict[str, list[str]]:
-        """What a user may call labels by: each label by itself; a task may have names for several together."""
-        return {label: [label] for label in self.labels}
-
-    def weight_of(self, label: str) -> float:
-        """Return what one example of `label` counts for in the loss: the integer 1 where there are no weights."""
-        assert self.class_weights != "balanced", "the weights are settled before anything is trained"
-        return 1 if self.class_weights is None else self.class_weights[label]
-
-    def label_weights(self, like: Tensor) -> Tensor | None:
-        """Return the weights in the order of the labels, shape (labels,), on the device of `like`; None: no weights."""
-        if self.class_weights is None:
-            return None
-        weights = [self.weight_of(label) for label in self.labels]
-        return torch.tensor(weights, dtype=torch.float32, device=like.device)
-
-    def label_counts(self, examples: Sequence[Any], encoded: Encoded) -> Mapping[str, int]:
-        """Return how often each label has a part in the loss of `examples`.
+    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:  # noqa: B027
+        """Settle the options that follow from the `examples` that are trained on, such as the weights of labels.
 
         Raises:
-            ConfigError: that cannot be said.
+            ConfigError: one does not go together with them.
         """
-        raise ConfigError(f"task.class_weights=balanced: {self.name} does not count its labels; give them by label")
+
+    def settled(self) -> dict[str, Any]:
+        """Return those options of the configuration, as they have been settled."""
+        return {}
 
     @abstractmethod
     def from_input(self, given: Mapping[str, Any], id: str) -> Any:
@@ -207,8 +173,19 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, **options: Any) -> Encoded:
-        """Turn `examples` into token ids; a pure function of its arguments, so that its result can be cached."""
+    def encode(self, examples: Sequence[Any], processor: Processor, limits: Limits) -> Encoded:
+        """Turn `examples` into arrays that batches are cut from, token ids for instance.
+
+        The result is kept on disk: it follows from what `encoded_text` returns for each example, the fields that
+        `encoded_by` names, `processor` and `limits` alone.
+
+        Raises:
+            DataError, ConfigError: an example cannot be encoded, or the limits do not suit the task.
+        """
+
+    def encoded_text(self, example: Any) -> Any:
+        """Return what `encode` reads of an example, as a JSON value."""
+        return self.text_key(example)
 
     @abstractmethod
     def collate(
@@ -257,69 +234,27 @@ class Task(ABC):
         raise ConfigError(f"regularizer: task={self.name} does not say how far two of its predictions are apart")
 
     @abstractmethod
-    def decode(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return one prediction an example: id, input, gold, predicted and its probability, as JSON values."""
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the answer to each example, as JSON values.
 
-    def kept(self, predictions: Sequence[dict[str, Any]], logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return `predictions`, as `decode` returned them, as a run keeps them.
+        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and what
+        else `kept` and `reply` make something of.
 
-        They have beside it the ``probabilities`` of all labels, or of the `top_k` most probable ones, and the ``group``
-        of the example. Validations on the way do without, for this takes longer than scoring.
+        Args:
+            outputs: of the model, as transformers returns them.
+            batch: that the model has computed; not a filler.
+            model: for a task that generates.
+            final: whether they are kept or handed on. Validations on the way only score them: what takes long and has
+                no part in the scores is left out.
         """
-        groups = [getattr(example, "group", None) for example in batch.examples]
-        of_each = self.all_probabilities(logits, batch)
-        return [
-            prediction | {"probabilities": probabilities, "group": group}
-            for prediction, probabilities, group in zip(predictions, of_each, groups, strict=True)
-        ]
 
-    def all_probabilities(self, logits: Tensor, batch: Batch) -> Iterable[Any]:
-        """Return for each example the probabilities of all labels, as JSON values; None where a task has none."""
-        return [None] * len(batch.examples)
-
-    def by_label(self, probabilities: Tensor) -> list[dict[str, float]]:
-        """Return each row of `probabilities`, shape (rows, labels), by label, with the seven digits that fp32 holds.
-
-        They come in the order of the labels; of the `top_k`, the most probable one first.
-        """
-        if self.top_k is None or self.top_k >= len(self.labels):
-            names, values = [self.labels] * len(probabilities), probabilities
-        else:
-            values, places = probabilities.topk(self.top_k)
-            names = [[self.labels[place] for place in row] for row in places.tolist()]
-        return [
-            {label: float(f"{p:.7g}") for label, p in zip(labels, row, strict=True)}
-            for labels, row in zip(names, values.tolist(), strict=True)
-        ]
+    def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a final answer as a run keeps it: with the ``group`` of the example."""
+        return {**answer, "group": getattr(example, "group", None)}
 
     @abstractmethod
-    def predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
-        """Return what is found in each example, whatever its gold, and how probable it is, as JSON values."""
-
-    @abstractmethod
-    def metric(self) -> Metric:
-        """Return the scores: updated with `predicted` and `gold` of predictions, computes a dict of scalars."""
-
-    @abstractmethod
-    def update(self, metric: Metric, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Add `predictions`, as `decode` returned them, to `metric`."""
-
-    @property
-    @abstractmethod
-    def scorer(self) -> str:
-        """Return the name of the scorer, options included: a score without it is no result."""
-
-    @abstractmethod
-    def details(self, metric: Metric) -> dict[str, float]:
-        """Return the scores that `metric` computes and finer ones, e.g. ``entity_f1/PER``."""
-
-    @abstractmethod
-    def report(self, metric: Metric) -> str:
-        """Return the scores as a plain-text table for people."""
-
-    @abstractmethod
-    def tables(self, metric: Metric) -> dict[str, Table]:
-        """Return by name what loggers show as tables: the scores by class, which class is taken for which."""
+    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a final answer says to whoever asks, whatever the gold, as JSON values."""
 
     @abstractmethod
     def text_key(self, example: Any) -> str:

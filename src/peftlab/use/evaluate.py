@@ -15,12 +15,12 @@ from peftlab.assembly import build_tuner, store_and_compile
 from peftlab.backbone import check_length
 from peftlab.data.module import DataModule, takes_folders
 from peftlab.data.splits import file_of, named_for
+from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
-from peftlab.process_state import restored
 from peftlab.runs.folder import CONFIG
 from peftlab.training.predictions import Predictions
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
@@ -89,7 +89,7 @@ def evaluate(
     """
     spec = run.spec
     tuner = tuner_of(run)
-    known = DataModule(spec.data, spec.task, run.tokenizer, spec.budget, spec.seed)
+    known = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     if data is None:
         chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
         known.load()
@@ -115,9 +115,10 @@ def evaluate(
         enable_model_summary=False,
     )
     recorded = {} if data is not None else _recorded(run)
+    scorer = spec.task.scorer.name
     with _threads(threads or run.record.data["environment"]["threads"]):
         found = [
-            Score(name, split, spec.task.scorer, value, recorded.get((split, name, spec.task.scorer)))
+            Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen
             for name, value in score(trainer, tuner, known, split).items()
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,18 +20,18 @@ from peftlab.assembly import adopt, build_tuner, store_and_compile
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
+from peftlab.devices.hardware import nondeterministic_parts
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
-from peftlab.hardware import nondeterministic_parts
 from peftlab.masking.mask import mask
+from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
-from peftlab.methods.method import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.one_run import seed_everything
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
-from peftlab.tensor_files import load_into
+from peftlab.storage.tensors import load_into
 from peftlab.training import trail
 from peftlab.training.trail import TrailOf, hashes
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 from peftlab.validation import checked
 
 _ONLY_SHOWS = "peftlab.callbacks.progress"
@@ -118,7 +117,7 @@ class _Model:
             places = [chosen[i] for i in batch]
             collated = data.task.collate(members.examples, members.encoded, places).to(device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                again = data.task.decode(model(collated).logits, collated)
+                again = data.task.answers(model(collated), collated, model.model, final=False)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
                     yield f"the adapter predicts '{one['id']}' otherwise"
@@ -132,8 +131,8 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
         UserError: data or model cannot be read.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model)
-    data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
     tuner = build_tuner(spec, pretrained)
     adopt(spec, tuner)
@@ -261,7 +260,8 @@ def _expected(splits: Sequence[str]) -> list[str]:
 
 
 def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:
-    tables = spec.task.tables(spec.task.metric())
+    scorer = spec.task.scorer
+    tables = scorer.tables(scorer.total([]))
     return ["metrics.csv", *(f"tables/{split}/{table}.csv" for split in splits for table in tables)]
 
 
@@ -291,17 +291,15 @@ def _course(data: DataModule) -> Course:
 def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | None) -> Answers:
     """Return what becomes of the predictions of `split`; without a model none are computed anew."""
     task, file = data.task, folder.predictions / f"{split}.jsonl"
-    metric = task.metric()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torchmetrics: nothing has been counted yet
-        names: dict[str, float | None] = dict.fromkeys(task.details(task.metric()))
+    scorer = task.scorer
+    names: dict[str, float | None] = dict.fromkeys(scorer.details(scorer.total([])))
     try:
         rows = read_predictions(file)
-        task.update(metric, rows)
+        scores = scorer.details(scorer.total(rows))
         faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
         if model is not None and not faults:
             faults += model.predicts_otherwise(rows, data, split)
-        return Answers(split, {**task.details(metric)}, [mask(fault) for fault in faults])
+        return Answers(split, {**scores}, [mask(fault) for fault in faults])
     except FileNotFoundError:
         return Answers(split, names, [])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""A finished run written as plain transformers has it, with tokenizer and model card, and checked."""
+"""A finished run written as plain transformers has it, with processor and model card, and checked."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.backbone import positions
 from peftlab.data.module import DataModule
-from peftlab.disk import writing
+from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
-from peftlab.process_state import restored
 from peftlab.runs.environment import code_state
-from peftlab.tuner import Tuner
+from peftlab.storage.disk import writing
+from peftlab.tasks.heads import logits_of
+from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
 from peftlab.use.card import model_card
 from peftlab.use.claims import hold
@@ -47,7 +47,7 @@ class Exported:
 
 
 def export(run: FinishedRun, folder: str | Path) -> Exported:
-    """Write the model of `run` as plain transformers has it, with tokenizer and model card, and check it.
+    """Write the model of `run` as plain transformers has it, with processor and model card, and check it.
 
     What is written is read again with ``from_pretrained``, and its logits on the run's validation split are
     compared with those of the run. The folder appears when it is whole.
@@ -60,7 +60,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
     spec, tuner = run.spec, tuner_of(run)  # of its own: merging uses it up
-    data = DataModule(spec.data, spec.task, run.tokenizer, spec.budget, spec.seed)
+    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     data.load()
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)
@@ -71,7 +71,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
         merged = spec.peft.merge(tuner.model)
         with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
             merged.save_pretrained(temporary)
-            _tokenizer(run, merged).save_pretrained(temporary)
+            run.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
         head = spec.task.head
         plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
         plain = plain.eval().to(run.device)
@@ -110,15 +110,7 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     return f"{gone[0]} is gone, by which they could be checked" if gone else None
 
 
-def _tokenizer(run: FinishedRun, model: nn.Module) -> PreTrainedTokenizerBase:
-    """Return the tokenizer, which knows how many tokens `model` takes: a pipeline that truncates asks it."""
-    tokenizer = run.pretrained.tokenizer()
-    if (most := positions(model)) is not None:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, most)
-    return tokenizer
-
-
 def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:
     for batch in data.val_dataloader():
         with torch.inference_mode():
-            yield model(**batch.to(device).inputs).logits
+            yield from logits_of(model(**batch.to(device).inputs)).values()

@@ -25,12 +25,14 @@ from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import DataError, SourceError, UserError
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
-from peftlab.methods.method import ADAPTER_WEIGHTS, Method
+from peftlab.methods.method import Method
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
 from peftlab.use.predictor import Answer, Predictor, Refused
 from peftlab.use.unchanged import check_unchanged, not_of_the_record
@@ -93,7 +95,7 @@ class FinishedRun:
         self.parts.task.learn_labels({"train": []}, self.parts.data.labels)
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
-        self.pretrained = backbone.fetch(self.parts.model)
+        self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
 
@@ -113,7 +115,7 @@ class FinishedRun:
         return Predictor(
             model=model,
             task=parts.task,
-            tokenizer=self.tokenizer,
+            processor=self.processor,
             form=form_of(parts.data.format),
             max_tokens=self.max_tokens(model),
             long=parts.data.long,
@@ -128,9 +130,14 @@ class FinishedRun:
         return self.predictor.model
 
     @cached_property
+    def processor(self) -> Processor:
+        """The backbone's processor."""
+        return self.pretrained.processor(self.parts.task.processor)
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The backbone's tokenizer."""
-        return self.pretrained.tokenizer()
+        """The backbone's tokenizer, of a run on texts."""
+        return self.processor.tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +149,7 @@ class FinishedRun:
 
         A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
         "text_pair": ...}``; its texts may be called as in the data that the run was trained on. Each answer has
-        ``text``, or ``words``, or what the object has, and beside it what the task's `predict` returns. Where an object
+        ``text``, or ``words``, or what the object has, and beside it what `Task.reply` returns. Where an object
         has a key that an answer has, its own value is kept as ``given_KEY``. Texts of any length will do: long ones are
         cut as in training; an answer to a text of which something is not seen says so, see `Task.lost`.
 

@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
-from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -48,9 +49,9 @@ class Predictor:
     """A fine-tuned model with all that it takes to answer texts.
 
     Args:
-        model: takes the inputs that `task` makes of texts, and gives logits.
+        model: takes the inputs that `task` makes of texts.
         task: has learnt its labels.
-        tokenizer: the model's.
+        processor: the model's.
         form: what the texts of an object are called, and whether there are two.
         max_tokens: the most tokens of a row.
         long: what becomes of a longer text: several rows, or its end is lost.
@@ -61,7 +62,7 @@ class Predictor:
 
     model: nn.Module
     task: Task
-    tokenizer: PreTrainedTokenizerBase
+    processor: Processor
     form: Form = field(default_factory=Form)
     max_tokens: int = 128
     long: Literal["split", "truncate"] = "truncate"
@@ -70,8 +71,9 @@ class Predictor:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        """Move the model to its device, and have it compute without dropout."""
+        """Move the model to its device, have it compute without dropout, and tell the task its processor."""
         self.model = self.model.eval().to(self.device)
+        self.task.bind(self.processor)
 
     def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
         """Yield the answer to each of `objects`, or why there is none, in their order.
@@ -134,14 +136,17 @@ class Predictor:
         Raises:
             DataError: one of them cannot be encoded.
         """
+        if not examples:
+            return []
         task = self.task
-        encoded = task.encode(examples, self.tokenizer, max_tokens=self.max_tokens, long=self.long)
+        encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
         found: dict[int, Answer] = {}
         dtype = AUTOCAST.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.batch_size):
                 batch = task.collate(examples, encoded, indices).to(self.device)
-                found |= zip(indices, task.predict(self.model(**batch.inputs).logits, batch), strict=True)
+                answers = task.answers(self.model(**batch.inputs), batch, self.model, final=True)
+                found |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))
         return [found[n] | task.lost(encoded, n) for n in range(len(examples))]
 

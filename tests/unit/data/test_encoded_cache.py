@@ -14,11 +14,20 @@ from transformers import AutoTokenizer
 
 from peftlab.data import encoded_cache
 from peftlab.data.encoded_cache import cached, fingerprint
+from peftlab.reading.unicode_text import Door
 from peftlab.sources import cache_root
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.ner import Ner
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
-from peftlab.unicode_text import Door
+from peftlab.tasks.texts import Text
+from peftlab.tasks.words import Sentence
 
-OPTIONS = {"max_tokens": 16, "long": "split"}
+LIMITS = Limits(16, "split")
+
+
+def sentences(*words: str) -> list[Sentence]:
+    return [Sentence(f"train:{n}", [word], ["O"]) for n, word in enumerate(words)]
 
 
 def encoded(seed=0) -> Encoded:
@@ -68,29 +77,34 @@ def load_tokenizer(tiny_model: Path, tmp_path: Path):
 
 
 class TestFingerprint:
-    def test_it_depends_on_texts_options_task_and_format(self, tokenizer, monkeypatch):
+    def test_it_depends_on_texts_limits_task_and_format(self, ner, classification, processor, monkeypatch):
         names = [
-            fingerprint(tokenizer, ["a", "b"], "ner", OPTIONS),
-            fingerprint(tokenizer, ["a", "c"], "ner", OPTIONS),
-            fingerprint(tokenizer, ["b", "a"], "ner", OPTIONS),
-            fingerprint(tokenizer, ["ab"], "ner", OPTIONS),
-            fingerprint(tokenizer, ["a", "b"], "pos", OPTIONS),
-            fingerprint(tokenizer, ["a", "b"], "ner", OPTIONS | {"max_tokens": 17}),
-            fingerprint(tokenizer, ["a", "b"], "ner", OPTIONS | {"long": "truncate"}),
+            fingerprint(ner(), sentences("a", "b"), processor, LIMITS),
+            fingerprint(ner(), sentences("a", "c"), processor, LIMITS),
+            fingerprint(ner(), sentences("b", "a"), processor, LIMITS),
+            fingerprint(ner(), sentences("ab"), processor, LIMITS),
+            fingerprint(classification(), [Text("train:0", "a", None), Text("train:1", "b", None)], processor, LIMITS),
+            fingerprint(ner(), sentences("a", "b"), processor, LIMITS._replace(max_tokens=17)),
+            fingerprint(ner(), sentences("a", "b"), processor, LIMITS._replace(long="truncate")),
         ]
         monkeypatch.setattr(encoded_cache, "FORMAT", encoded_cache.FORMAT + 1)
-        names.append(fingerprint(tokenizer, ["a", "b"], "ner", OPTIONS))
+        names.append(fingerprint(ner(), sentences("a", "b"), processor, LIMITS))
         assert len(set(names)) == len(names)
 
-    def test_the_order_of_options_does_not_matter(self, tokenizer):
-        turned = dict(reversed(OPTIONS.items()))
-        assert fingerprint(tokenizer, ["a"], "ner", turned) == fingerprint(tokenizer, ["a"], "ner", OPTIONS)
+    def test_it_depends_on_the_options_that_the_task_encodes_by_and_on_no_others(self, ner, processor, monkeypatch):
+        tasks = [ner(), ner(label_smoothing=0.5)]
+        assert len({fingerprint(task, sentences("a"), processor, LIMITS) for task in tasks}) == 1
+        monkeypatch.setattr(Ner, "encoded_by", frozenset({"label_smoothing"}))
+        monkeypatch.setattr(Ner, "limited_by", frozenset({"long"}))
+        assert len({fingerprint(task, sentences("a"), processor, LIMITS) for task in tasks}) == 2
+        assert len({fingerprint(ner(), sentences("a"), processor, LIMITS._replace(max_tokens=n)) for n in (7, 8)}) == 1
 
-    def test_it_depends_on_the_tokenizer(self, tokenizer, load_tokenizer):
-        same = load_tokenizer()
-        cased = load_tokenizer({"do_lower_case": False})
-        assert fingerprint(same, ["a"], "ner", OPTIONS) == fingerprint(tokenizer, ["a"], "ner", OPTIONS)
-        assert fingerprint(cased, ["a"], "ner", OPTIONS) != fingerprint(tokenizer, ["a"], "ner", OPTIONS)
+    def test_it_depends_on_the_tokenizer(self, ner, tokenizer, load_tokenizer):
+        own, same, cased = (
+            fingerprint(ner(), sentences("a"), Processor("tokenizer", one), LIMITS)
+            for one in (tokenizer, load_tokenizer(), load_tokenizer({"do_lower_case": False}))
+        )
+        assert own == same != cased
 
     def test_a_tokenizer_that_has_been_used_keeps_it(self, load_tokenizer):
         """Many a tokenizer.json asks for truncation and padding, which the first call switches off."""
@@ -105,9 +119,10 @@ class TestFingerprint:
                 "pad_token": "[PAD]",
             },
         )
-        before = fingerprint(tokenizer, ["a"], "ner", OPTIONS)
+        processor = Processor("tokenizer", tokenizer)
+        before = processor.fingerprint()
         tokenizer(["a"], add_special_tokens=False)
-        assert fingerprint(tokenizer, ["a"], "ner", OPTIONS) == before
+        assert processor.fingerprint() == before
 
 
 class TestCached:
@@ -195,7 +210,7 @@ class TestCached:
         assert_equal(cached("a", must_not_run), encoded())
 
 
-def test_whatever_has_passed_the_door_has_a_fingerprint(tokenizer):
+def test_whatever_has_passed_the_door_has_a_fingerprint(ner, processor):
     door = Door()
     texts = [door(text) for text in ("\ud83d", "a\0b", "\udcff\udc80", "\uffff\ufdd0", "\U0001f600", "")]
-    assert len({fingerprint(tokenizer, [text], "t", {}) for text in texts}) == len(texts)
+    assert len({fingerprint(ner(), sentences(text), processor, LIMITS) for text in texts}) == len(texts)

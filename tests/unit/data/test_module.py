@@ -35,13 +35,13 @@ def spec_of(folder: Path, splits=None, **options) -> DataSpec:
 
 
 @pytest.fixture
-def module(tiny_data: Path, tokenizer):
+def module(tiny_data: Path, processor):
     """Return a maker of loaded data modules."""
 
     def make(folder=tiny_data, seed=0, budget=None, division=None, **options) -> DataModule:
         task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
         budget = BudgetSpec(name="b", max_steps=1, **(budget or {}))
-        data = DataModule(spec_of(folder, **options), task, tokenizer, budget, seed, division)
+        data = DataModule(spec_of(folder, **options), task, processor, budget, seed, division)
         data.load()
         return data
 
@@ -69,9 +69,9 @@ class TestLoad:
         with pytest.raises(SourceError, match=r"tests\.txt'\. Did you mean 'test\.txt'\?"):
             module(folder_of("train.txt", "dev.txt", "test.txt"), splits=Splits(test="tests.txt"))
 
-    def test_a_task_on_other_examples_is_refused(self, tiny_data, tokenizer):
+    def test_a_task_on_other_examples_is_refused(self, tiny_data, processor):
         task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
-        data = DataModule(spec_of(tiny_data), task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        data = DataModule(spec_of(tiny_data), task, processor, BudgetSpec(name="b", max_steps=1), 0)
         with pytest.raises(ConfigError) as error:
             data.load()
         assert str(error.value) == (
@@ -406,7 +406,7 @@ def test_describe_names_the_file_that_overfitting_validates_on(module):
 
 
 @pytest.fixture
-def of_texts(tmp_path: Path, tokenizer):
+def of_texts(tmp_path: Path, processor):
     """Return a maker of data modules that have read JSON lines."""
 
     def make(lines: list[dict], splits=None, **options) -> DataModule:
@@ -416,7 +416,7 @@ def of_texts(tmp_path: Path, tokenizer):
         spec = replace(
             spec_of(path, splits or Splits(validation=0.3, test=0.2), long="truncate"), format=JsonLines(**options)
         )
-        data = DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        data = DataModule(spec, task, processor, BudgetSpec(name="b", max_steps=1), 0)
         data.load()
         return data
 
@@ -475,18 +475,18 @@ class TestText:
         folder = folder_of("train.txt", "dev.txt", "test.txt", content="Paris B-LOC\n\nRome B-LOC\n\nParis O\n")
         task = Ner(name="ner", selection=Selection(metric="entity_f1", mode="max"))
         data = DataModule(
-            replace(spec_of(folder), format=Halves()), task, module().tokenizer, BudgetSpec(name="b", max_steps=1), 0
+            replace(spec_of(folder), format=Halves()), task, module().processor, BudgetSpec(name="b", max_steps=1), 0
         )
         data.load()
         assert [e.words for e in data.splits["test"].examples] == [["Par\ufffd"], ["Rome"], ["Par\ufffd"]]
         assert {split["mended_characters"] for split in data.describe()["splits"].values()} == {2}
 
-    def test_odd_rows_are_counted_where_the_record_says_what_the_split_is(self, tmp_path, tokenizer):
+    def test_odd_rows_are_counted_where_the_record_says_what_the_split_is(self, tmp_path, processor):
         for name in ("train", "dev", "test"):
             (tmp_path / f"{name}.csv").write_text('text,label\n"a\nb",1\nc,2\n"d\n\ne",2\n')
         task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
         spec = replace(spec_of(tmp_path, long="truncate"), format=Delimited())
-        data = DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0)
+        data = DataModule(spec, task, processor, BudgetSpec(name="b", max_steps=1), 0)
         data.load()
         assert [split["rows_over_lines"] for split in data.describe()["splits"].values()] == [2, 2, 2]
 
@@ -498,13 +498,13 @@ class TestGroups:
         assert sum(map(len, groups)) == len(set().union(*groups)) == 50
         assert all(groups)
 
-    def test_files_that_share_them_are_told(self, tmp_path, tokenizer, caplog):
+    def test_files_that_share_them_are_told(self, tmp_path, processor, caplog):
         for name, groups in {"train": "aabc", "dev": "acde", "test": "ffgg"}.items():
             rows = "".join(f"text {name} {n},{n % 2},{group}\n" for n, group in enumerate(groups))
             (tmp_path / f"{name}.csv").write_text(f"text,label,doc\n{rows}")
         task = Classification(name="classification", selection=Selection(metric="macro_f1", mode="max"))
         spec = replace(spec_of(tmp_path, long="truncate"), format=Delimited(group="doc"))
-        DataModule(spec, task, tokenizer, BudgetSpec(name="b", max_steps=1), 0).load()
+        DataModule(spec, task, processor, BudgetSpec(name="b", max_steps=1), 0).load()
         assert [record.getMessage() for record in caplog.records] == [
             "2 of 4 groups of the validation split are in the training split too"
         ]

@@ -45,7 +45,7 @@ def make(config, kind=AutoModelForSequenceClassification, attention="eager"):
 
 
 def applied(method, model, task_type="SEQ_CLS"):
-    context = MethodContext(head_of(model), task_type, "here")
+    context = MethodContext(head_of(model), task_type, "here", "token" if task_type == "TOKEN_CLS" else "text")
     torch.manual_seed(1)
     model = method.apply(model, context).eval()
     for parameter in model.parameters():

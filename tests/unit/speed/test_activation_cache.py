@@ -26,7 +26,7 @@ def cache(compose_config, tiny_overrides, pretrained):
     def make(*overrides, change=lambda model: None):
         no_dropout = ["model.dropout=0.0", "model.attention_dropout=0.0"]
         spec = validate(resolve(compose_config(*tiny_overrides, *no_dropout, "peft=head", *overrides)))
-        data = DataModule(spec.data, spec.task, pretrained.tokenizer(), spec.budget, spec.seed)
+        data = DataModule(spec.data, spec.task, pretrained.processor("tokenizer"), spec.budget, spec.seed)
         data.load()
         torch.manual_seed(spec.seed)
         model = build_tuner(spec, replace(pretrained, spec=spec.model)).model

@@ -14,6 +14,8 @@ from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.class_weights import balanced, settled
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
@@ -34,12 +36,12 @@ def weighted(request, tokenizer, ner, classification):
 
     def task(weights, **options):
         made = make(class_weights=weights, **options)
-        made.settle_weights(examples, encoded(made))
+        made.settle(examples, encoded(made))
         return made
 
     def encoded(task):
         long = "truncate" if request.param == "classification" else "split"
-        return task.encode(examples, tokenizer, max_tokens=64, long=long)
+        return task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, long))
 
     return task, lambda task, indices: task.collate(examples, encoded(task), indices), len(examples)
 
@@ -63,12 +65,12 @@ class TestBalanced:
 
     def test_texts_are_counted_by_label(self, classification):
         task = classification(class_weights="balanced")
-        task.settle_weights(TEXTS, None)
+        task.settle(TEXTS, None)
         assert task.class_weights == {"neg": 7 / (2 * 5), "pos": 7 / (2 * 2)}
 
     def test_words_are_counted_by_tag_where_they_have_a_token(self, ner, tokenizer):
         task = ner(class_weights="balanced")
-        task.settle_weights(SENTENCES, task.encode(SENTENCES, tokenizer, max_tokens=64, long="split"))
+        task.settle(SENTENCES, task.encode(SENTENCES, Processor("tokenizer", tokenizer), Limits(64, "split")))
         each = 9 / 4
         assert task.class_weights == {
             "O": each / 4,
@@ -111,13 +113,13 @@ class TestSettled:
     @pytest.mark.parametrize(("key", "label"), [(0, "0"), (17, "17"), (True, "true"), ("yes", "yes")])
     def test_what_yaml_reads_as_a_number_is_a_label(self, classification, key, label):
         task = classification(labels=(label, "other"), class_weights={key: 2})
-        task.settle_weights([], None)
+        task.settle([], None)
         assert task.class_weights == {label: 2, "other": 1}
 
     @pytest.mark.parametrize(("weights", "told"), [({"neg": 2, "pos": 2}, True), ("balanced", False), ({}, True)])
     def test_that_all_weigh_the_same_is_told(self, classification, caplog, weights, told):
         with caplog.at_level("INFO", logger="peftlab"):
-            classification(class_weights=weights).settle_weights(TEXTS, None)
+            classification(class_weights=weights).settle(TEXTS, None)
         assert ["all labels have the same weight" in line for line in caplog.messages] == [True] * told
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.tasks.class_scores import ClassScores
+from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.classification import Classification
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
 from peftlab.tasks.texts import Text
 
@@ -33,8 +36,21 @@ def task() -> Classification:
 
 
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None):
-    encoded = task.encode(examples, tokenizer, max_tokens=64, long="truncate")
+    encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, "truncate"))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
+
+
+def answers(task, logits, batch, final=False):
+    return task.answers(SimpleNamespace(logits=logits), batch, None, final)
+
+
+def reply(task, logits, batch):
+    (example,), (answer,) = batch.examples, answers(task, logits, batch, final=True)
+    return task.reply(example, answer)
+
+
+def kept(task, logits, batch):
+    return list(map(task.kept, batch.examples, answers(task, logits, batch, final=True)))
 
 
 class TestCollate:
@@ -62,7 +78,7 @@ class TestCollate:
 
     def test_a_text_is_not_split(self, task, tokenizer):
         with pytest.raises(ConfigError, match=r"data\.long=split: .* is one row; set data\.long=truncate"):
-            task.encode(EXAMPLES, tokenizer, max_tokens=64, long="split")
+            task.encode(EXAMPLES, Processor("tokenizer", tokenizer), Limits(64, "split"))
 
 
 class TestLost:
@@ -78,7 +94,9 @@ class TestLost:
         ],
     )
     def test_it_is_counted_by_text(self, task, tokenizer, text, max_tokens, lost):
-        encoded = task.encode([Text("text:0", "in", None), text], tokenizer, max_tokens=max_tokens, long="truncate")
+        encoded = task.encode(
+            [Text("text:0", "in", None), text], Processor("tokenizer", tokenizer), Limits(max_tokens, "truncate")
+        )
         assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
         assert [n for n in task.all_lost(encoded).values() if n] == [1] * bool(lost) + [
             n for n in (lost.get("lost_tokens"),) if n
@@ -86,7 +104,7 @@ class TestLost:
 
     def test_of_a_pair(self, task, tokenizer):
         pairs = [Text("text:0", "rome in", None, "paris"), Text("text:1", "rome", None, "paris")]
-        encoded = task.encode(pairs, tokenizer, max_tokens=5, long="truncate")
+        encoded = task.encode(pairs, Processor("tokenizer", tokenizer), Limits(5, "truncate"))
         assert [task.lost(encoded, n) for n in range(2)] == [{"truncated": True, "lost_tokens": 1}, {}]
 
 
@@ -115,16 +133,15 @@ class TestDecode:
     def test_predictions(self, task, tokenizer):
         batch = batch_of(task, tokenizer)
         logits = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]).log()
-        predictions = task.decode(logits, batch)
+        predictions = answers(task, logits, batch)
         assert [p.pop("probability") for p in predictions] == pytest.approx([0.9, 0.8, 0.7])
         assert predictions == [
             {"id": "train:0", "input": "the rome", "gold": "neg", "predicted": "neg"},
             {"id": "train:1", "input": "paris", "gold": "pos", "predicted": "pos"},
             {"id": "train:2", "input": "nothing happened today .", "gold": "neg", "predicted": "pos"},
         ]
-        metric = task.metric()
-        task.update(metric, predictions)
-        assert metric.compute()["accuracy"].item() == pytest.approx(2 / 3)
+        scorer = task.scorer
+        assert scorer.scores(scorer.total(predictions))["accuracy"] == pytest.approx(2 / 3)
 
     @pytest.mark.parametrize("top_k", [None, 1, 2])
     def test_what_a_run_keeps(self, tokenizer, top_k):
@@ -134,24 +151,24 @@ class TestDecode:
             task, tokenizer, [Text("train:0", "rome", "neg", group="author"), Text("train:1", "in", "pos")]
         )
         logits = torch.tensor([[1 / 3, 2 / 3], [0.75, 0.25]]).log()
-        predictions = task.decode(logits, batch)
-        kept = task.kept(predictions, logits, batch)
+        predictions = answers(task, logits, batch)
+        found = kept(task, logits, batch)
         all_ = [{"neg": 0.3333333, "pos": 0.6666667}, {"neg": 0.75, "pos": 0.25}]
         best = [{"pos": 0.6666667}, {"neg": 0.75}]
         expected = [pytest.approx(of_one, abs=1e-7) for of_one in (best if top_k == 1 else all_)]
-        assert [one["probabilities"] for one in kept] == expected
-        assert kept[0]["probabilities"]["pos"] == 0.6666667
-        assert [one["group"] for one in kept] == ["author", None]
-        assert all(one.items() >= before.items() for one, before in zip(kept, predictions, strict=True))
+        assert [one["probabilities"] for one in found] == expected
+        assert found[0]["probabilities"]["pos"] == 0.6666667
+        assert [one["group"] for one in found] == ["author", None]
+        assert all(one.items() >= before.items() for one, before in zip(found, predictions, strict=True))
 
     def test_pairs_are_shown_as_pairs(self, task, tokenizer):
         batch = batch_of(task, tokenizer, [Text("train:0", "rome", "pos", "paris")])
-        (prediction,) = task.decode(torch.zeros(1, 2), batch)
+        (prediction,) = answers(task, torch.zeros(1, 2), batch)
         assert prediction["input"] == ["rome", "paris"]
 
     def test_what_is_found_in_a_text(self, task, tokenizer):
         batch = batch_of(task, tokenizer, [Text("text:0", "rome", None)])
-        (answer,) = task.predict(torch.tensor([[math.log(0.25), math.log(0.75)]]), batch)
+        answer = reply(task, torch.tensor([[math.log(0.25), math.log(0.75)]]), batch)
         assert answer["predicted"] == "pos"
         assert answer["probability"] == pytest.approx(0.75)
         assert answer["probabilities"] == pytest.approx({"neg": 0.25, "pos": 0.75})
@@ -223,28 +240,7 @@ class TestSelection:
             "Allowed: accuracy, macro_f1, micro_f1, weighted_f1, macro_precision, macro_recall, loss"
         )
 
-    @pytest.mark.parametrize("metric", [*ClassScores.SCORES, "loss"])
+    @pytest.mark.parametrize("metric", [*ClassScores.directions, "loss"])
     def test_every_score_can_be_selected_by(self, metric):
         selection = bare(metric=metric).selection
         assert (selection.metric, selection.mode) == (metric, "min" if metric == "loss" else "max")
-
-
-def test_details_report_and_tables_hold_every_label(task):
-    metric = task.metric()
-    task.update(metric, [{"predicted": p, "gold": g} for p, g in [("neg", "neg"), ("neg", "pos"), ("pos", "pos")]])
-    details = task.details(metric)
-    assert details["accuracy"] == pytest.approx(2 / 3)
-    assert (details["precision/neg"], details["recall/neg"]) == (0.5, 1.0)
-    assert details["f1/pos"] == pytest.approx(2 / 3)
-    assert task.report(metric).splitlines() == [
-        "               precision  recall      f1  support",
-        "neg               0.5000  1.0000  0.6667        1",
-        "pos               1.0000  0.5000  0.6667        2",
-        "macro average     0.7500  0.7500  0.6667        3",
-        "accuracy 0.6667, weighted F1 0.6667",
-    ]
-    assert task.tables(metric)["confusion"] == (["gold \\ predicted", "neg", "pos"], [["neg", 1, 0], ["pos", 1, 1]])
-    columns, rows = task.tables(metric)["classes"]
-    assert columns[0] == "label"
-    assert rows[1] == ["pos", 1.0, 0.5, pytest.approx(2 / 3), 2, 1]
-    assert task.scorer == ClassScores.SCORER

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import IGNORED, Ner
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Selection
 from peftlab.tasks.words import Sentence
 
@@ -33,7 +36,7 @@ EXAMPLES = [
 
 
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None, max_tokens=64, long="split"):
-    encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+    encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(max_tokens, long))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
 
 
@@ -46,10 +49,21 @@ def gold_logits(task, batch, sure=10.0):
     return logits
 
 
+def answers(task, logits, batch, final=False):
+    return task.answers(SimpleNamespace(logits=logits), batch, None, final)
+
+
+def reply(task, logits, batch):
+    (example,), (answer,) = batch.examples, answers(task, logits, batch, final=True)
+    return task.reply(example, answer)
+
+
+def kept(task, logits, batch):
+    return list(map(task.kept, batch.examples, answers(task, logits, batch, final=True)))
+
+
 def scores_of(task, predictions):
-    metric = task.metric()
-    task.update(metric, predictions)
-    return {name: value.item() for name, value in metric.compute().items()}
+    return task.scorer.scores(task.scorer.total(predictions))
 
 
 class TestCollate:
@@ -84,7 +98,7 @@ class TestDecode:
     def test_gold_logits_give_the_gold_tags(self, ner, tokenizer, max_tokens):
         task = ner()
         batch = batch_of(task, tokenizer, max_tokens=max_tokens)
-        predictions = task.decode(gold_logits(task, batch), batch)
+        predictions = answers(task, gold_logits(task, batch), batch)
         assert [p["id"] for p in predictions] == ["train:0", "train:1", "train:2"]
         for example, prediction in zip(EXAMPLES, predictions, strict=True):
             assert prediction["input"] == example.words
@@ -102,13 +116,13 @@ class TestDecode:
         batch = batch_of(task, tokenizer, [sentence("Marie/B-PER moved")])
         logits = gold_logits(task, batch)
         logits[0, 2] = torch.tensor([0.0, 9, 0, 0, 0])
-        assert task.decode(logits, batch)[0]["predicted"] == ["B-PER", "B-LOC"]
+        assert answers(task, logits, batch)[0]["predicted"] == ["B-PER", "B-LOC"]
 
     def test_words_without_a_token_are_o_and_lower_the_recall(self, ner, tokenizer):
         task = ner()
         example = sentence(f"{GAP}/B-PER moved to Rome/B-LOC and/B-LOC {GAP}/I-LOC")
         batch = batch_of(task, tokenizer, [example])
-        (prediction,) = task.decode(gold_logits(task, batch), batch)
+        (prediction,) = answers(task, gold_logits(task, batch), batch)
         assert prediction["gold"] == ["B-PER", "O", "O", "B-LOC", "B-LOC", "I-LOC"]
         assert prediction["predicted"] == ["O", "O", "O", "B-LOC", "B-LOC", "O"]
         assert [p is None for p in prediction["probability"]] == [True, False, False, False, False, True]
@@ -121,7 +135,7 @@ class TestDecode:
         task = ner()
         example = sentence("Paris/B-LOC moved Rome/B-LOC curie/B-PER york/B-LOC")
         batch = batch_of(task, tokenizer, [example], max_tokens=5, long="truncate")
-        (prediction,) = task.decode(gold_logits(task, batch), batch)
+        (prediction,) = answers(task, gold_logits(task, batch), batch)
         assert prediction["predicted"] == ["B-LOC", "O", "B-LOC", "O", "O"]
         scores = scores_of(task, [prediction])
         assert scores["entity_recall"] == pytest.approx(2 / 4)
@@ -139,7 +153,7 @@ class TestDecode:
             labelled = batch.targets["labels"] != IGNORED
             logits = torch.randn(*labelled.shape, len(task.labels))
             logits[labelled] = of_word[: labelled.sum()]
-            decoded.append(task.decode(logits, batch))
+            decoded.append(answers(task, logits, batch))
         assert len(batch.targets["labels"]) > len(EXAMPLES)
         assert all(each == decoded[0] for each in decoded)
 
@@ -154,7 +168,7 @@ class TestDecode:
         ):
             logits[0, place] = math.log((1 - p) / 4)
             logits[0, place, task.labels.index(label)] = math.log(p)
-        (prediction,) = task.decode(logits, batch)
+        (prediction,) = answers(task, logits, batch)
         assert prediction["predicted"] == [label for label, _ in wanted.values()]
         assert prediction["probability"] == pytest.approx([0.8, 0.5, 0.9, 0.6])
         assert prediction["gold_entities"] == [{"type": "PER", "start": 0, "end": 2, "text": "Marie Curie"}]
@@ -171,13 +185,12 @@ class TestDecode:
         batch = batch_of(task, tokenizer, [sentence("moved rome")])
         logits = torch.zeros(*batch.targets["labels"].shape, len(task.labels))
         logits[0, 2, task.labels.index("I-LOC")] = 9
-        predictions = task.decode(logits, batch)
+        predictions = answers(task, logits, batch)
         assert predictions[0]["predicted"] == ["O", "I-LOC"]
         assert [entity["type"] for entity in predictions[0]["predicted_entities"]] == found
-        metric = task.metric()
-        task.update(metric, predictions)
-        assert metric.predicted.sum() == len(found)
-        assert repair in task.scorer
+        _, predicted, _ = task.scorer.of_classes(task.scorer.total(predictions))
+        assert predicted.sum() == len(found)
+        assert repair in task.scorer.name
 
 
 class TestLoss:
@@ -232,7 +245,7 @@ class TestLoss:
         assert loss.item() == 0
         assert not logits.grad.any()
         assert batch.weights.tolist() == [0]
-        assert task.decode(logits, batch)[0]["predicted"] == ["O", "O"]
+        assert answers(task, logits, batch)[0]["predicted"] == ["O", "O"]
 
     @pytest.mark.parametrize("smoothing", [-0.1, 1.0])
     def test_label_smoothing_is_a_share(self, ner, smoothing):
@@ -300,9 +313,9 @@ class TestEmptiedWords:
         example = Sentence("text:0", words, ["O" if tag == "-" else tag for tag in tags])
         batch = batch_of(task, tokenizer, [example])
         logits = gold_logits(task, batch)
-        (answer,) = task.predict(logits, batch)
+        answer = reply(task, logits, batch)
         assert [(entity["start"], entity["end"]) for entity in answer["entities"]] == found
-        (scored,) = task.decode(logits, batch)  # at an evaluation it counts as missed
+        (scored,) = answers(task, logits, batch)  # at an evaluation it counts as missed
         assert [tag for tag, mark in zip(scored["predicted"], tags, strict=True) if mark == "-"] == ["O"] * tags.count(
             "-"
         )
@@ -310,7 +323,7 @@ class TestEmptiedWords:
     def test_what_is_truncated_ends_it(self, ner, tokenizer):
         task = ner()
         batch = batch_of(task, tokenizer, [sentence("rome/B-LOC rome/I-LOC rome/I-LOC")], max_tokens=4, long="truncate")
-        (answer,) = task.predict(gold_logits(task, batch), batch)
+        answer = reply(task, gold_logits(task, batch), batch)
         assert [(entity["start"], entity["end"]) for entity in answer["entities"]] == [(0, 2)]
 
 
@@ -335,7 +348,7 @@ class TestLost:
     def test_it_is_counted_by_sentence(self, ner, tokenizer, words, max_tokens, long, lost, total):
         task = ner()
         examples = [Sentence("text:0", ["paris"], ["O"]), Sentence("text:1", words, ["O"] * len(words))]
-        encoded = task.encode(examples, tokenizer, max_tokens=max_tokens, long=long)
+        encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(max_tokens, long))
         assert [task.lost(encoded, n) for n in range(2)] == [{}, lost]
         assert {what: n for what, n in task.all_lost(encoded).items() if n} == total
 
@@ -344,10 +357,10 @@ class TestKept:
     def kept(self, task, tokenizer, example):
         batch = batch_of(task, tokenizer, [example])
         logits = gold_logits(task, batch, sure=1.0)
-        predictions = task.decode(logits, batch)
-        (kept,) = task.kept(predictions, logits, batch)
-        assert kept.items() >= predictions[0].items()
-        return kept
+        predictions = answers(task, logits, batch)
+        (found,) = kept(task, logits, batch)
+        assert found.items() >= predictions[0].items()
+        return found
 
     def test_the_probabilities_of_all_tags(self, ner, tokenizer):
         task = ner()
@@ -402,22 +415,6 @@ class TestSelection:
             Ner(name="ner", selection=Selection(metric=metric, mode=mode))
         other = {"max": "min", "min": "max"}[mode]
         assert Ner(name="ner", selection=Selection(metric=metric, mode=other)).selection.mode == other
-
-
-def test_details_and_report_hold_every_type(ner):
-    task = ner(["LOC", "ORG", "PER"])
-    metric = task.metric()
-    gold = ["B-LOC", "B-LOC", "B-PER"]
-    task.update(metric, [{"predicted": ["B-LOC", "O", "B-LOC"], "gold": gold}])
-    details = task.details(metric)
-    assert details["entity_f1"] == pytest.approx(2 / 5)
-    assert (details["entity_precision/LOC"], details["entity_recall/LOC"]) == (0.5, 0.5)
-    assert details["entity_f1/LOC"] == 0.5
-    assert details["entity_f1/PER"] == details["entity_f1/ORG"] == 0
-    lines = task.report(metric).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["LOC", "ORG", "PER", "all"]
-    assert lines[1].split() == ["LOC", "0.5000", "0.5000", "0.5000", "2"]
-    assert lines[-1].split() == ["all", "entities", "0.5000", "0.3333", "0.4000", "3"]
 
 
 def test_the_text_of_an_example_is_its_words(ner):

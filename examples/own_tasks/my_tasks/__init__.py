@@ -1,0 +1,1 @@
+"""Tasks of one's own on top of peftlab, one file each."""

@@ -1,0 +1,173 @@
+"""YAML of plain values: how a configuration is read, a user's or a run's, and how a settled one is written.
+
+A file that is passed around makes no object, and costs no more than its length: `Loader` knows no tags beside those of
+plain values, and limits what aliases repeat, how deep sections are nested and how long a key is.
+
+In a settled configuration every value is what it says. A label, a path or a text may look like one of OmegaConf's
+interpolations (``${price}``, half of one, ``${``); there it has to stay what it is, so that none is looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from peftlab.errors import ConfigError
+from peftlab.seams.omegaconf import text_node, yaml_dumper, yaml_loader
+
+MOST_LEVELS = 40
+"""How deep sections may be nested."""
+
+MOST_REPEATED = 100_000
+"""How many values the aliases of a file may repeat, all together."""
+
+LONGEST_KEY = 1_000
+"""Characters."""
+
+_LARGEST_BITS = 10_000
+"""Of an integer: Python refuses to show a much larger one."""
+
+_PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
+"""The tags that may be written; YAML's sets, dates and bytes are no values of a configuration."""
+
+_OmegaConfLoader: Any = yaml_loader()
+_OmegaConfDumper: Any = yaml_dumper()
+
+
+class _Dumper(_OmegaConfDumper):  # type: ignore[misc]  # OmegaConf's
+    """Escapes the line end of IBM's mainframes, which a reader would make a line feed."""
+
+    @staticmethod
+    def text(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
+        """Return the node of a text."""
+        if "\x85" in text:
+            return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+        return text_node(dumper, text)
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """Return `config`, plain values, as YAML in its own order."""
+    return yaml.dump(dict(config), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+def load(text: str) -> Any:
+    """Return the plain values in `text`.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, has a key twice, or what `Loader` refuses.
+    """
+    return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe one
+
+
+@contextmanager
+def reading(file: str | Path) -> Iterator[None]:
+    """Around the reading of `file`: what is wrong with it becomes a ConfigError that names the line."""
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = file if mark is None else f"{file}:{mark.line + 1}"
+        raise ConfigError(f"{place}: cannot be read: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+    except OSError as error:  # OmegaConf's own, too, where a file holds a single value
+        raise ConfigError(
+            f"{file}: cannot be read: {error.strerror or f'{error}; expected keys and values'}"
+        ) from error
+
+
+class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf makes
+    """Reads YAML as OmegaConf does, without objects; its size in memory stays in proportion to the file's."""
+
+    yaml_constructors = {  # noqa: RUF012  # PyYAML's own way
+        tag: make for tag, make in _OmegaConfLoader.yaml_constructors.items() if tag in _PLAIN
+    }
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._level = 0
+        self._values = self._repeated = 0
+        self._sizes: dict[int, int] = {}
+        """How many values a node stands for, by its place in memory; those that are still being read are missing."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node, and count the values that it stands for.
+
+        Raises:
+            ComposerError: it is nested too deep, refers to itself, or repeats too much.
+        """
+        event = self.peek_event()
+        mark: Any = event.start_mark
+        before = self._values
+        self._level += 1
+        if self._level > MOST_LEVELS:
+            raise ComposerError(None, None, f"more than {MOST_LEVELS} levels of sections", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._level -= 1
+        if not isinstance(event, yaml.AliasEvent):
+            self._values += 1
+            self._sizes[id(node)] = self._values - before
+            return node
+        if id(node) not in self._sizes:
+            raise ComposerError(None, None, f"*{event.anchor} stands within what it refers to", mark)
+        self._values += self._sizes[id(node)]
+        self._repeated += self._sizes[id(node)]
+        if self._repeated > MOST_REPEATED:
+            raise ComposerError(None, None, f"aliases repeat more than {MOST_REPEATED:,} values", mark)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        """Return the keys and values of a section.
+
+        Raises:
+            ConstructorError: a key is no plain value, too long, or there twice.
+        """
+        keys = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a key must be a name", key.start_mark)
+            if len(key.value) > LONGEST_KEY:
+                problem = f"a key of {len(key.value):,} characters; at most {LONGEST_KEY:,} are taken"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            if (key.tag, key.value) in keys:
+                raise ConstructorError(None, None, f"the key {key.value} is there twice", key.start_mark)
+            keys.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+    def construct_plain(self, node: yaml.ScalarNode) -> Any:
+        """Return the value of a scalar that has a tag of its own.
+
+        Raises:
+            ConstructorError: the text is no such value.
+        """
+        try:
+            value = _OmegaConfLoader.yaml_constructors[node.tag](self, node)
+        except (ValueError, LookupError) as error:
+            raise ConstructorError(None, None, f"no {node.tag.rpartition(':')[2]}: {error}", node.start_mark) from error
+        if isinstance(value, int) and value.bit_length() > _LARGEST_BITS:
+            raise ConstructorError(None, None, "an integer that is too large", node.start_mark)
+        return value
+
+    def refuse_tag(self, node: yaml.Node) -> Any:
+        """Refuse to make what a tag asks for.
+
+        Raises:
+            ConstructorError: always.
+        """
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        problem = f"the tag {tag} makes an object; a configuration holds plain values only"
+        raise ConstructorError(None, None, problem, node.start_mark)
+
+
+for _kind in ("bool", "int", "float"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", Loader.construct_plain)
+Loader.add_constructor(None, Loader.refuse_tag)

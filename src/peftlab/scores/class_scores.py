@@ -1,0 +1,74 @@
+"""Accuracy and F1 of examples with one label each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from peftlab.scores.confusion import Confusion, by_class, class_table, macro, ratio, report_text, summed
+from peftlab.scores.scorer import Direction, Table
+
+
+class ClassScores(Confusion):
+    """Scores of single-label classification, as scikit-learn's ``precision_recall_fscore_support`` computes them.
+
+    Macro scores are means over the classes that occur in the gold or are predicted; weighted F1 weighs the classes by
+    their share of the gold. Micro precision, recall and F1 are all the accuracy where every example has one label.
+    """
+
+    directions: ClassVar[Mapping[str, Direction]] = dict.fromkeys(
+        ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall"), "max"
+    )
+
+    @property
+    def name(self) -> str:
+        """Return how the scores are counted."""
+        return "single label, exact counts; macro over the classes in gold or predicted"
+
+    def counts(self, answer: Mapping[str, Any]) -> dict[int, int]:
+        """Return the one cell of the answer's two labels.
+
+        Raises:
+            ValueError: a label is none of `classes`.
+        """
+        return {self.cell(answer["gold"], answer["predicted"]): 1}
+
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """Return the overall scores, 0 where undefined."""
+        correct, predicted, gold = self.of_classes(total)
+        precision, recall, f1 = by_class(correct, predicted, gold)
+        occurring = predicted + gold > 0
+        accuracy = ratio(correct.sum(), gold.sum())
+        scores = {
+            "accuracy": accuracy,
+            "macro_f1": macro(f1, occurring),
+            "micro_f1": accuracy,
+            "weighted_f1": ratio(summed(f1 * gold.astype(np.float32)), gold.sum()),
+            "macro_precision": macro(precision, occurring),
+            "macro_recall": macro(recall, occurring),
+        }
+        return {name: float(value) for name, value in scores.items()}
+
+    def details(self, total: np.ndarray) -> dict[str, float]:
+        """Return the overall scores, and precision, recall and F1 of each label."""
+        scores = self.scores(total)
+        for row in self.rows(total):
+            scores |= {
+                f"precision/{row.name}": row.precision,
+                f"recall/{row.name}": row.recall,
+                f"f1/{row.name}": row.f1,
+            }
+        return scores
+
+    def tables(self, total: np.ndarray) -> dict[str, Table]:
+        """Return the scores of each label, and how often each is taken for which."""
+        return {"classes": class_table(self.rows(total), "label"), "confusion": self.confusion_table(total)}
+
+    def report(self, total: np.ndarray) -> str:
+        """Return precision, recall, F1 and support of each label and the mean over them, and the accuracy."""
+        scores = self.scores(total)
+        average = (scores["macro_precision"], scores["macro_recall"], scores["macro_f1"])
+        table = report_text(self.rows(total), {"macro average": average})
+        return f"{table}\naccuracy {scores['accuracy']:.4f}, weighted F1 {scores['weighted_f1']:.4f}"

@@ -1,0 +1,156 @@
+"""Scores that follow from how often each class is taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from peftlab.scores.scorer import Scorer, Table
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The scores of one class."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    """How often the class is in the gold."""
+    predicted: int
+    """How often it is predicted."""
+
+
+class Confusion(Scorer):
+    """Counts pairs of a gold class (row) and a predicted class (column) of a confusion matrix."""
+
+    OUTSIDE: ClassVar[tuple[str, str] | None] = None
+    """What the last row and the last column are called where they hold what is in no class; None: there are none."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = list(classes)
+        self._index = {name: index for index, name in enumerate(self.classes)}
+        self._size = len(self.classes) + (self.OUTSIDE is not None)
+
+    @property
+    def width(self) -> int:
+        """Return the number of cells."""
+        return self._size**2
+
+    def cell(self, gold: str | None, predicted: str | None) -> int:
+        """Return the place of the count of a gold class that is taken for another; None is outside of all classes.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        return self._row_of(gold) * self._size + self._row_of(predicted)
+
+    def _row_of(self, name: str | None) -> int:
+        if name is None and self.OUTSIDE is not None:
+            return len(self.classes)
+        if name not in self._index:
+            raise ValueError(f"unknown class {name!r}; the classes are {', '.join(self.classes)}")
+        return self._index[name]
+
+    def matrix(self, total: np.ndarray) -> np.ndarray:
+        """Return the confusion matrix, shape (rows, columns)."""
+        return total.reshape(self._size, self._size)
+
+    def of_classes(self, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how often each class is found, is predicted, and is in the gold, shape (classes,) each."""
+        matrix, number = self.matrix(total), len(self.classes)
+        return matrix.diagonal()[:number], matrix.sum(0)[:number], matrix.sum(1)[:number]
+
+    def rows(self, total: np.ndarray) -> list[ClassRow]:
+        """Return the scores of each class in double precision, 0 where undefined, sorted by name."""
+        states = (counts.tolist() for counts in self.of_classes(total))
+        return [
+            ClassRow(
+                name=name,
+                precision=correct / predicted if predicted else 0.0,
+                recall=correct / gold if gold else 0.0,
+                f1=2 * correct / (predicted + gold) if predicted + gold else 0.0,
+                support=gold,
+                predicted=predicted,
+            )
+            for name, correct, predicted, gold in sorted(zip(self.classes, *states, strict=True))
+        ]
+
+    def confusion_table(self, total: np.ndarray) -> Table:
+        """Return the confusion matrix with the names of its classes, sorted."""
+        counts = self.matrix(total).tolist()
+        order = sorted(range(len(self.classes)), key=self.classes.__getitem__)
+        rows = columns = [self.classes[n] for n in order]
+        if self.OUTSIDE is not None:
+            rows, columns = [*rows, self.OUTSIDE[0]], [*columns, self.OUTSIDE[1]]
+            order.append(len(self.classes))
+        cells = [[name, *(counts[row][column] for column in order)] for name, row in zip(rows, order, strict=True)]
+        return ["gold \\ predicted", *columns], cells
+
+
+# Overall scores are computed in single precision and added in one order, so that the last digit of a recorded score is
+# the same on every machine. The order is that of `torch.sum` on a CPU with AVX2, which has made the earlier records.
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return the quotient in single precision, 0 where the denominator is 0: the numerator then is, too."""
+    return np.asarray(numerator, np.float32) / np.maximum(denominator, 1).astype(np.float32)
+
+
+def summed(values: np.ndarray) -> np.ndarray:
+    """Return the sum of `values`, float32 of shape (classes,): in eight lanes where there are as many, else in one."""
+    lanes = 8 if len(values) >= 8 else 1
+    in_lanes = len(values) // lanes * lanes
+    total = np.zeros((), np.float32)
+    for value in (*values[in_lanes:], *_sum_of_rows(values[:in_lanes].reshape(-1, lanes))):
+        total = total + value
+    return total
+
+
+def _sum_of_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of `rows`, shape (number, lanes), in four streams, the first of which takes what is left over."""
+    in_streams = len(rows) // 4 * 4
+    streams = np.zeros((4, rows.shape[1]), np.float32)
+    for group in rows[:in_streams].reshape(-1, 4, rows.shape[1]):
+        streams = streams + group
+    total, *others = streams
+    for row in (*rows[in_streams:], *others):
+        total = total + row
+    return total
+
+
+def macro(scores: np.ndarray, occurring: np.ndarray) -> np.ndarray:
+    """Return the mean of `scores`, shape (classes,), over the classes that are `occurring`."""
+    return ratio(summed(scores), occurring.sum())
+
+
+def by_class(correct: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall and F1 of each class in single precision, shape (classes,), 0 where undefined."""
+    return ratio(correct, predicted), ratio(correct, gold), ratio(2 * correct, predicted + gold)
+
+
+def class_table(rows: Sequence[ClassRow], called: str) -> Table:
+    """Return the columns and rows of a table for loggers; `called` is what a class is called."""
+    cells = [list(asdict(row).values()) for row in rows]
+    return [called, "precision", "recall", "f1", "support", "predicted"], cells
+
+
+def report_text(rows: Sequence[ClassRow], totals: Mapping[str, tuple[float, float, float]]) -> str:
+    """Return precision, recall, F1 and support of each class, and below them of all classes, as plain text.
+
+    Args:
+        rows: of the classes.
+        totals: by name, precision, recall and F1.
+    """
+    support = sum(row.support for row in rows)
+    lines: list[tuple[Any, ...]] = [(row.name, row.precision, row.recall, row.f1, row.support) for row in rows]
+    lines += [(name, *scores, support) for name, scores in totals.items()]
+    width = max(len(name) for name, *_ in lines)
+    return "\n".join(
+        [f"{'':{width}}  precision  recall      f1  support"]
+        + [f"{name:{width}}  {p:9.4f}  {r:6.4f}  {f1:6.4f}  {number:7d}" for name, p, r, f1, number in lines]
+    )

@@ -1,0 +1,84 @@
+"""Entity-level precision, recall and F1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from peftlab.scores.bio import Repair, entities
+from peftlab.scores.confusion import Confusion, by_class, class_table, macro, ratio, report_text
+from peftlab.scores.scorer import Direction, Table
+
+
+class EntityScores(Confusion):
+    """Entity-level scores as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder 2003).
+
+    A predicted entity is correct if a gold entity has its type, first and last word. The confusion matrix, shape
+    ``(types + 1, types + 1)``, counts spans by gold type (row) and predicted type (column); the last row holds spans
+    that are no gold entity (spurious), the last column gold entities whose span is not predicted (missed).
+    """
+
+    OUTSIDE = ("spurious", "missed")
+    directions: ClassVar[Mapping[str, Direction]] = dict.fromkeys(
+        ("entity_precision", "entity_recall", "entity_f1", "entity_f1_macro"), "max"
+    )
+
+    def __init__(self, types: Sequence[str], repair: Repair = "conlleval") -> None:
+        super().__init__(types)
+        self.repair: Repair = repair
+
+    @property
+    def name(self) -> str:
+        """Return how the scores are counted."""
+        return f"conll entity-level, repair={self.repair}"
+
+    def counts(self, answer: Mapping[str, Any]) -> Counter[int]:
+        """Return a cell for every span that is an entity of the gold or the predicted BIO tags.
+
+        Raises:
+            ValueError: ``predicted`` and ``gold`` differ in length, a tag is not BIO, or a type is none of `classes`.
+        """
+        gold_tags, predicted_tags = answer["gold"], answer["predicted"]
+        if len(predicted_tags) != len(gold_tags):
+            raise ValueError(f"{len(predicted_tags)} predicted tags for {len(gold_tags)} gold tags")
+        predicted = {(entity.start, entity.end): entity.type for entity in entities(predicted_tags, self.repair)}
+        gold = {(entity.start, entity.end): entity.type for entity in entities(gold_tags, self.repair)}
+        return Counter(self.cell(gold.get(span), predicted.get(span)) for span in predicted.keys() | gold.keys())
+
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """Return ``entity_precision``, ``entity_recall``, ``entity_f1`` (micro) and ``entity_f1_macro``, 0 where
+        undefined.
+
+        The macro score is the mean over the types that occur in the gold or the predicted tags.
+        """
+        correct, predicted, gold = self.of_classes(total)
+        _, _, f1 = by_class(correct, predicted, gold)
+        scores = {
+            "entity_precision": ratio(correct.sum(), predicted.sum()),
+            "entity_recall": ratio(correct.sum(), gold.sum()),
+            "entity_f1": ratio(2 * correct.sum(), predicted.sum() + gold.sum()),
+            "entity_f1_macro": macro(f1, predicted + gold > 0),
+        }
+        return {name: float(value) for name, value in scores.items()}
+
+    def details(self, total: np.ndarray) -> dict[str, float]:
+        """Return the overall scores, and precision, recall and F1 of each type."""
+        scores = self.scores(total)
+        for row in self.rows(total):
+            scores[f"entity_precision/{row.name}"] = row.precision
+            scores[f"entity_recall/{row.name}"] = row.recall
+            scores[f"entity_f1/{row.name}"] = row.f1
+        return scores
+
+    def tables(self, total: np.ndarray) -> dict[str, Table]:
+        """Return the scores of each entity type, and how often each gold type is predicted as which."""
+        return {"entity_types": class_table(self.rows(total), "type"), "confusion": self.confusion_table(total)}
+
+    def report(self, total: np.ndarray) -> str:
+        """Return precision, recall, F1 and support of each type and of all."""
+        scores = self.scores(total)
+        overall = (scores["entity_precision"], scores["entity_recall"], scores["entity_f1"])
+        return report_text(self.rows(total), {"all entities": overall})

@@ -1,0 +1,82 @@
+"""What a scorer is: it counts per example, and every score follows from the sum of the counts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Direction = Literal["max", "min"]
+"""Whether a higher score is better, or a lower one."""
+
+Table = tuple[list[str], list[list[Any]]]
+"""The names of the columns, and the rows."""
+
+
+class Scorer(ABC):
+    """Scores the answers of a task.
+
+    Counts add up over batches, processes and any choice of examples, so that the scores of a split are exact however it
+    is divided, and a bootstrap resamples examples by adding their counts again. A score such as F1 is not linear in
+    them: a mean of batch F1s is another number, which changes with the batch size.
+
+    A scorer works with NumPy alone, so that predictions can be scored where there is no torch.
+    """
+
+    directions: ClassVar[Mapping[str, Direction]]
+    """The names of the overall scores, and which way each is better."""
+    dtype: ClassVar[type[np.number[Any]]] = np.int64
+    """Of the counts; ``float64`` where a scorer adds up measures, such as squared errors."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Return the name of the scorer, options included: a score without it is no result."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Return how many counts there are."""
+
+    @abstractmethod
+    def counts(self, answer: Mapping[str, Any]) -> Mapping[int, int | float]:
+        """Return what one answer adds, by the place of the count, from 0 to `width`; what it leaves out is 0.
+
+        Args:
+            answer: what `Task.answers` returns for an example; scorers read ``predicted`` and ``gold``.
+
+        Raises:
+            ValueError: the answer cannot be scored.
+        """
+
+    def total(self, answers: Iterable[Mapping[str, Any]]) -> np.ndarray:
+        """Return the sum of the counts of `answers`, shape (width,).
+
+        Raises:
+            ValueError: one of them cannot be scored.
+        """
+        total = np.zeros(self.width, self.dtype)
+        for answer in answers:
+            for place, count in self.counts(answer).items():
+                total[place] += count
+        return total
+
+    @abstractmethod
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        """Return the overall scores that follow from a sum of counts, in the order of `directions`."""
+
+    def details(self, total: np.ndarray) -> dict[str, float]:
+        """Return the overall scores and finer ones, such as ``entity_f1/PER``."""
+        return self.scores(total)
+
+    def tables(self, total: np.ndarray) -> dict[str, Table]:
+        """Return by name what loggers show as tables: scores by class, which class is taken for which."""
+        return {}
+
+    def report(self, total: np.ndarray) -> str:
+        """Return the scores as a plain-text table for people."""
+        scores = self.scores(total)
+        width = max(map(len, scores))
+        return "\n".join(f"{name:{width}}  {value:.4f}" for name, value in scores.items())

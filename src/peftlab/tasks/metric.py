@@ -1,0 +1,47 @@
+"""The one torchmetrics class: it adds the counts of a scorer over batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from peftlab.scores.scorer import Scorer
+
+
+class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchmetrics
+    """Computes the scores of `scorer` over everything it is updated with, on all processes together."""
+
+    is_differentiable = False
+    full_state_update = False
+
+    counts: Tensor
+
+    def __init__(self, scorer: Scorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.add_state("counts", torch.from_numpy(scorer.total([])), dist_reduce_fx="sum")
+
+    def update(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Count `answers`, in one transfer to the device.
+
+        Raises:
+            ValueError: one of them cannot be scored; then none is counted.
+        """
+        self.counts = self.counts + torch.from_numpy(self.scorer.total(answers)).to(self.counts.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the overall scores, float32 scalars."""
+        # float32 by name: the default dtype is bfloat16 inside a bf16-true step
+        scores = self.scorer.scores(self.counts.cpu().numpy()).items()
+        return {name: torch.tensor(value, dtype=torch.float32, device=self.counts.device) for name, value in scores}
+
+    def total(self) -> np.ndarray:
+        """Return the sum of the counts of all processes, shape (width,); all of them have to call it, as `compute`."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            total: np.ndarray = self.counts.cpu().numpy()
+        return total

@@ -1,0 +1,193 @@
+"""Tasks of a user's own, a file and an option each: the package knows nothing of spans, generation and pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import peftlab
+from peftlab.composing.compose import conf_dir
+from peftlab.errors import DataError
+
+EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
+WORDS = ["paris", "rome", "warsaw", "is", "larger", "than", "moved", "from", "to", "the", "in", "said"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Stand in a copy of the example, as the user would; return a maker of tiny finished runs."""
+    folder = tmp_path / "own_tasks"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # as python -m does
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # my_tasks of this test only
+
+    def make(task, model, *overrides):
+        given = [f"task={task}", f"data={task}", f"data.path={tmp_path / 'data'}", "allow=[my_tasks]"]
+        given += ["model=folder", f"model.path={model}", "trainer=cpu", "trainer.precision=32-true"]
+        given += ["data.batch_size=4", "budget=smoke", "budget.max_steps=2", "run_dir=run", *overrides]
+        record = peftlab.run(*given, config_dir="my_conf")
+        assert record.data["status"] == "completed"
+        return record.data, peftlab.load("run", allow=["my_tasks"])
+
+    return make
+
+
+def write(folder: Path, rows: list[dict]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in ("train", "dev", "test"):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def predictions() -> list[dict]:
+    return [json.loads(line) for line in Path("run/predictions/test.jsonl").read_text().splitlines()]
+
+
+def check(record, run, task: str) -> None:
+    """A run's scores are those of its predictions, and the loaded model has them again."""
+    again = run.evaluate()
+    assert again.equal is True
+    scorer, rows = run.spec.task.scorer, predictions()
+    scores = {one["name"]: one["value"] for one in record["metrics"] if one["split"] == "test"}
+    assert scorer.details(scorer.total(rows)).items() <= scores.items()
+    assert np.isfinite(scores["loss"])
+    assert record["name"].startswith(task)
+    assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
+
+
+@pytest.mark.parametrize("peft", ["lora", "houlsby", "prompt_tuning"])
+def test_spans(run, tiny_model, tmp_path, peft):
+    context = "paris is larger than rome and the warsaw report"
+    pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]
+    rows = [{"question": q, "context": context, "answer": a, "start": context.index(a)} for q, a in pairs * 3]
+    write(tmp_path / "data", rows)
+    record, done = run("questions", tiny_model, f"peft={peft}")
+    check(record, done, "questions")
+    assert {row["gold"] for row in predictions()} == {"paris", "rome", "warsaw report"}
+    (answer,) = done.predict([{"question": "than what ?", "context": context}])
+    assert context.startswith(answer["answer"], answer["start"])
+    assert 0 <= answer["probability"] <= 1
+    with pytest.raises(DataError, match="expected `question` and `context`"):
+        done.predict(["paris"])
+
+
+def test_the_command_of_the_readme(run, command, tiny_model):
+    (line,) = re.findall(r"^python -m train (.*)", Path("README.md").read_text(), re.MULTILINE)
+    tiny = ["model=folder", f"model.path={tiny_model}", "trainer=cpu", "budget=smoke", "budget.max_steps=2"]
+    tiny += ["data.max_tokens=64"]
+    assert command(*shlex.split(line), *tiny, "run_dir=run").code == 0
+    assert peftlab.load("run", allow=["my_tasks"]).record.data["data"]["splits"]["train"]["rows"] == 6
+
+
+@pytest.mark.parametrize(("task", "model"), [("questions", "tiny_model"), ("pictures", "tiny_vit")])
+def test_they_are_exported(run, request, tmp_path, task, model):
+    if task == "questions":
+        write(
+            tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4
+        )
+    else:
+        draw_pictures(tmp_path / "data")
+    _, done = run(task, request.getfixturevalue(model))
+    assert done.export("exported").largest_difference < 1e-5
+    assert done.spec.task.head.model in Path("exported/README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def tiny_t5(tmp_path_factory):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("t5")
+    vocabulary = {word: n for n, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(vocabulary),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("peft", ["lora", "full"])
+def test_generation(run, tiny_t5, tmp_path, peft):
+    sources = ["paris is larger than rome", "the rome moved", "paris said"]
+    write(tmp_path / "data", [{"source": text, "target": text.split()[0]} for text in sources * 3])
+    record, done = run("rewriting", tiny_t5, f"peft={peft}", "task.longest=4")
+    check(record, done, "rewriting")
+    assert record["method"]["trainable_parameters"] > 0
+    texts = [row["predicted"] for row in predictions()]
+    answers = done.predict(sources)
+    assert [answer["written"] for answer in answers] == texts[:3]
+    assert all(len(text.split()) <= 4 for text in texts)
+
+
+def test_a_pretrained_head_is_no_new_one_to_train(run, tiny_t5, tmp_path):
+    write(tmp_path / "data", [{"source": "paris", "target": "rome"}] * 4)
+    for peft, message in (("head", "is pretrained"), ("prompt_tuning", "a task that generates")):
+        with pytest.raises(peftlab.errors.ConfigError, match=message):
+            run("rewriting", tiny_t5, f"peft={peft}")
+        assert not Path("run").exists()
+
+
+@pytest.fixture(scope="module")
+def tiny_vit(tmp_path_factory):
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    folder = tmp_path_factory.mktemp("vit")
+    sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 16, "intermediate_size": 32}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTModel(ViTConfig(**sizes, num_hidden_layers=2, num_attention_heads=2)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
+    return folder
+
+
+def draw_pictures(data: Path) -> None:
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for split in ("train", "dev", "test"):
+        for label, channel in (("red", 0), ("green", 1)):
+            folder = data / split / label
+            folder.mkdir(parents=True)
+            for n in range(6):
+                pixels = draw.integers(0, 60, (10, 12, 3), dtype=np.uint8)
+                pixels[..., channel] += 150
+                Image.fromarray(pixels).save(folder / f"{n}.png")
+
+
+@pytest.mark.parametrize("peft", ["lora", "head", "houlsby"])
+def test_pictures(run, tiny_vit, tmp_path, capsys, peft):
+    draw_pictures(tmp_path / "data")
+    record, done = run("pictures", tiny_vit, f"peft={peft}", "data.long=truncate")
+    told = capsys.readouterr().out
+    assert "no effect: data.long=truncate: task=pictures does not encode its examples by it" in told
+    assert "max_tokens" not in told
+    check(record, done, "pictures")
+    assert record["data"]["labels"] == ["green", "red"]
+    assert {row["input"] for row in predictions()} == {f"{n}.png" for n in range(6)}
+    (answer,) = done.predict([{"path": str(tmp_path / "data/test/red/0.png")}])
+    assert answer["predicted"] in ("green", "red")
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert done.record.data["identity"]["weights_sha256"] == done.pretrained.weights_sha256
