@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
