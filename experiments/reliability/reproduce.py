@@ -88,7 +88,7 @@ class Folder(NamedTuple):
     def seal(self) -> None:
         """Put right every digest in the record."""
         from peftlab.runs.identity import identity, run_id_of
-        from peftlab.sources import file_sha256
+        from peftlab.storage.digests import file_sha256
 
         record = json.loads((self.path / "record.json").read_text())
         for file in record["files"]:

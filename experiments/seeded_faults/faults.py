@@ -66,8 +66,8 @@ FAULTS = [
     ),
     Fault(
         "the mean loss of an evaluation counts every batch alike",
-        "self.mean_loss(split).update(loss, piece.weights.sum())",
-        "self.mean_loss(split).update(loss, 1)",
+        "self.mean_loss.update(loss, piece.weights.sum().to(loss.device))",
+        "self.mean_loss.update(loss, 1)",
         ("train/test_guards.py", "-k", "evaluation_in_pieces"),
     ),
     Fault(

@@ -12,11 +12,10 @@ import json
 import logging
 import os
 import re
-import stat
 import tempfile
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 import platformdirs
@@ -24,12 +23,13 @@ from filelock import FileLock
 from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
-from peftlab.atomic_files import remove_abandoned
-from peftlab.disk import refusal
-from peftlab.entries import KINDS
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking.mask import mask
 from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
+from peftlab.storage.atomic import remove_abandoned
+from peftlab.storage.digests import file_sha256, folder_sha256
+from peftlab.storage.disk import refusal
+from peftlab.storage.entries import oddity
 from peftlab.wheels import download, extract, inner_path
 
 logger = logging.getLogger("peftlab")
@@ -300,7 +300,7 @@ class FilesSource:
 
 
 ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="
-"""What to do where the disk of `cache_root` is full, see `peftlab.disk`."""
+"""What to do where the disk of `cache_root` is full, see `peftlab.storage.disk`."""
 
 Source: TypeAlias = IndexSource | HubSource | FilesSource
 
@@ -308,47 +308,6 @@ Source: TypeAlias = IndexSource | HubSource | FilesSource
 def cache_root() -> Path:
     """Return the folder that everything fetched is cached in: `$PEFTLAB_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("PEFTLAB_CACHE") or platformdirs.user_cache_dir("peftlab")).expanduser().absolute()
-
-
-_KERNEL = "/proc"
-"""Where files look regular that never end."""
-
-
-def oddity(path: Path) -> str | None:
-    """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
-    try:
-        mode = path.stat().st_mode
-    except (PermissionError, ValueError):  # whoever opens it tells
-        return None
-    except OSError:
-        return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None
-    if stat.S_ISREG(mode):
-        return "a file of the kernel's" if path.resolve().is_relative_to(_KERNEL) else None
-    return None if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file as hex digits, reading it piece by piece.
-
-    Raises SourceError where it is no regular file, or one that cannot be read.
-    """
-    if odd := oddity(Path(path)):
-        raise SourceError(f"'{path}' is {odd}. Name a file.")
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"'{path}' cannot be read ({error.strerror}). Name a file that can be.") from error
-
-
-def folder_sha256(folder: Path) -> str:
-    """Return the sha256 over the names and digests of all files below `folder`, hidden ones left aside."""
-    files = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
-    whole = hashlib.sha256()
-    for name in files:
-        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            whole.update(f"{file_sha256(folder / name)}  {name}\n".encode(errors="surrogateescape"))
-    return whole.hexdigest()
 
 
 def _digest_of(path: Path, is_folder: bool) -> str | None:

@@ -14,7 +14,7 @@ import torch
 from peftlab.errors import UserError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.use import check as run_check
 from peftlab.use.check import check
 from peftlab.use.claims import Cause, Findings

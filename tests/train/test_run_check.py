@@ -13,11 +13,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from peftlab.errors import UserError
-from peftlab.plain_yaml import dump
+from peftlab.reading.plain_yaml import dump
 from peftlab.runs.folder import RunFolder, read_config
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
-from peftlab.sources import file_sha256
+from peftlab.storage.digests import file_sha256
 from peftlab.use import check as run_check
 from peftlab.use.check import check
 from peftlab.use.claims import NOT_READABLE, Findings

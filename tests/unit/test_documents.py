@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 ROOT = conf_dir().parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.examples import Examples
 from peftlab.data.text_files import Encoding, read_text
 from peftlab.errors import DataError
-from peftlab.sources import oddity
+from peftlab.storage.entries import oddity
 from peftlab.tasks.texts import Text
 
 log = logging.getLogger("peftlab")

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 from pydantic import AfterValidator
 
 from peftlab.errors import DataError, did_you_mean
-from peftlab.sources import oddity
+from peftlab.storage.entries import oddity
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, which it begins with

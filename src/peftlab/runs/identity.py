@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from peftlab.errors import ConfigError
+from peftlab.storage.digests import sha256_of
 
 NOT_RESULT = (
     "logger",  # where metrics are shown
@@ -62,19 +61,6 @@ RENAMED: dict[str, str] = {}
 """By dotted key of the configuration, or path of a class that it names: what runs first called it. The identity is
 hashed under the first names, so that runs of before and after a change of names are the same runs; `present_names`
 gives the configuration of an older run the present ones."""
-
-
-def canonical_json(value: Any) -> str:
-    """Return the one JSON text of `value`: sorted keys, no spaces, floats as `repr` writes them.
-
-    Raises ValueError for nan and infinities, which JSON lacks, and TypeError for what is no JSON value.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256_of(value: Any) -> str:
-    """Return the sha256 of the canonical JSON of `value`, as hex digits; raises what `canonical_json` raises."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_sha256: str) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
-from peftlab.exits import user_exits
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
 from peftlab.seams.python import run_exit_functions
+from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BEGAN = ("began",)
 """What a trial tells first: from now on a signal ends it as it should."""
 
 PRUNED = 4
-"""The exit code of a trial that has been pruned; see `peftlab.exits` for the others."""
+"""The exit code of a trial that has been pruned; see `peftlab.terminal.exits` for the others."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.runs.identity import canonical_json
+        from peftlab.storage.digests import canonical_json
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}

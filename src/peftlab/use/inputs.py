@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from peftlab.data.json_lines import read_object
 from peftlab.data.text_files import lines_from
 from peftlab.errors import DataError
-from peftlab.sources import oddity
+from peftlab.storage.entries import oddity
 
 
 def source_of(name: str) -> str:

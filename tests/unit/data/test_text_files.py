@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from peftlab.data.text_files import Encoding, lines_from, lines_of, read_text
 from peftlab.errors import DataError, SourceError
-from peftlab.sources import Fetched, file_sha256
+from peftlab.sources import Fetched
+from peftlab.storage.digests import file_sha256
 
 
 @pytest.fixture

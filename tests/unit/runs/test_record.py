@@ -25,6 +25,7 @@ from peftlab.runs.environment import code_state
 from peftlab.runs.identity import NOT_RESULT, deciding_part, identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
+from peftlab.storage.digests import canonical_json, sha256_of
 
 CONFIG: dict[str, Any] = {
     "name": "ner_lora",
@@ -113,16 +114,16 @@ def start(folder: Path, **sections: Any) -> RunRecord:
 
 class TestCanonicalJson:
     def test_one_text_for_equal_values(self) -> None:
-        assert identities.canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
-        assert identities.canonical_json(0.1 + 0.2) == "0.30000000000000004"
+        assert canonical_json({"b": [1, 2.5e-5], "a": None}) == '{"a":null,"b":[1,2.5e-05]}'
+        assert canonical_json(0.1 + 0.2) == "0.30000000000000004"
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_refuses_what_json_lacks(self, value: float) -> None:
         with pytest.raises(ValueError):
-            identities.canonical_json({"a": [value]})
+            canonical_json({"a": [value]})
 
     def test_digest(self) -> None:
-        assert identities.sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+        assert sha256_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
 
 
 class TestMasking:

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.json_form import parsed
+from peftlab.reading.json_form import parsed
 from peftlab.runs.find import runs_below
-from peftlab.runs.identity import identity, run_id_of, sha256_of
+from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import MOST_BYTES, RunRecord
 from peftlab.runs.record_form import check
+from peftlab.storage.digests import sha256_of
 
 COMMITTED = Path(__file__).parents[3] / "experiments" / "method_axis" / "records.tar.xz"
 
