@@ -15,10 +15,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
@@ -26,6 +25,7 @@ from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
 from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import FilesSource, HubSource, IndexSource
 from peftlab.storage.digests import sha256_of
+from peftlab.storage.entries import oddity
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task
 
@@ -92,7 +92,8 @@ class Pretrained:
         """
         if kind == "tokenizer":
             return Processor(kind, self.tokenizer())
-        loader = {"image_processor": AutoImageProcessor, "feature_extractor": AutoFeatureExtractor}[kind]
+        loaders = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
+        loader = getattr(transformers, loaders[kind])  # imported on first use: it takes long, and texts want none
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
             return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))

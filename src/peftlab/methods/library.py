@@ -20,18 +20,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.methods.method import (
-    ADAPTER_WEIGHTS,
-    BESIDE_THE_FUNCTION,
-    LARGEST,
-    Method,
-    MethodContext,
-    as_json,
-    is_of_head,
-)
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json, is_of_head
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.runs.identity import leaves
-from peftlab.tensor_files import save
+from peftlab.storage.tensors import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 DROPS_INPUTS = ("QUESTION_ANS",)
@@ -244,7 +237,7 @@ class LibraryMethod(Method):
         Raises:
             ConfigError: it cannot be merged.
         """
-        self._check_targets(model, stored, description)
+        _check_targets(model, stored, description)
         heads = {name: _spare(model, name) for name in context.head}
         layers = [
             f"{head}.{name}".rstrip(".")
@@ -306,21 +299,6 @@ class LibraryMethod(Method):
             for kind, parameter in plain.get_submodule(layer).named_parameters()
         }
 
-    def _check_targets(self, model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-        """Check which modules an adapter adapts, where the names of its tensors do not say so.
-
-        Raises:
-            ConfigError: others than in `model`.
-        """
-        own = sorted(model.targeted_module_names)
-        theirs = description.get("target_modules")
-        if any(is_of_head(name, own) for name in stored) or not isinstance(theirs, list):
-            return
-        names = {name.removeprefix(_INSIDE) for name, _ in model.named_modules()}
-        meant = sorted(name for name in names if any(f".{name}".endswith(f".{end}") for end in theirs))
-        if meant != own:
-            raise ConfigError(f"adapter: it adapts other modules; set 'peft.target=[{','.join(map(str, theirs))}]'")
-
     def unknown_options(self, description: Mapping[str, Any]) -> list[str]:
         """See `Method.unknown_options`; a newer version of the library may have written the file."""
         known = inspect.signature(self._config_class).parameters
@@ -342,6 +320,22 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library says that a method has no merge
             return super().merge(model)
+
+
+def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Check which modules an adapter adapts, where the names of its tensors do not say so.
+
+    Raises:
+        ConfigError: others than in `model`.
+    """
+    own = sorted(model.targeted_module_names)
+    theirs = description.get("target_modules")
+    if any(is_of_head(name, own) for name in stored) or not isinstance(theirs, list):
+        return
+    names = {name.removeprefix(_INSIDE) for name, _ in model.named_modules()}
+    meant = sorted(name for name in names if any(f".{name}".endswith(f".{end}") for end in theirs))
+    if meant != own:
+        raise ConfigError(f"adapter: it adapts other modules; set 'peft.target=[{','.join(map(str, theirs))}]'")
 
 
 def _spare(model: nn.Module, name: str) -> nn.Module:

@@ -14,15 +14,14 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from pydantic.fields import FieldInfo
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError, UserError
+from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
+from peftlab.storage.tensors import is_of_another_kind, load_into, save
 from peftlab.tasks.heads import Outputs
-from peftlab.tensor_files import is_of_another_kind, load_into, save
 
 log = logging.getLogger("peftlab")
 
@@ -35,9 +34,6 @@ tensors' names and shapes say. An adapter only fits a method that agrees with it
 LARGEST = 2**16
 """Of a rank, a bottleneck, a number of virtual tokens: wider than any layer of the models that are fine-tuned here. A
 slip of the keyboard beyond it would take all memory before anything could be said."""
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @plain_dataclass(frozen=True)
@@ -417,47 +413,6 @@ def _plain_origin(origin: Any) -> str:
     """Return where a model came from as other programs write it: its folder, or the repository without a commit."""
     kind, _, name = str(origin).partition(":")
     return {"hub": name.partition("@")[0], "files": name}.get(kind, str(origin))
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Return what an adapter says of itself.
-
-    Raises:
-        ConfigError: there is none in `folder`, or it is damaged.
-    """
-    try:
-        if odd := oddity(folder / ADAPTER_CONFIG):
-            raise ValueError(f"{ADAPTER_CONFIG} is {odd}")
-        description = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(description, dict):
-            raise ValueError(f"{ADAPTER_CONFIG} holds no JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        below = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
-        mend = f"; there is one in {', '.join(map(repr, below))} below it" if below else ""
-        raise ConfigError(
-            f"adapter = '{folder}': no adapter can be read there ({error}){mend}. It is a folder with {ADAPTER_CONFIG} "
-            f"and {ADAPTER_WEIGHTS}, as the peft library's save_pretrained writes it, or a run has it below adapter/"
-        ) from error
-    return description
-
-
-def read_tensors(folder: Path, name: str = ADAPTER_WEIGHTS) -> dict[str, Tensor]:
-    """Return the tensors of an adapter, in its file `name`.
-
-    Raises:
-        ConfigError: there is no such file, or it is damaged.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise ConfigError(f"adapter = '{folder}': there is no {name}; other formats are not read")
-    try:
-        stored = load_file(path)
-        if odd := [key for key in stored if not key.isprintable()]:
-            raise ValueError(f"the name {odd[0]!r}")
-    except Exception as error:  # what is wrong with a file may show as any exception
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(f"adapter = '{folder}': {name} is damaged: {reason}") from error
-    return stored
 
 
 def _without_copies(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

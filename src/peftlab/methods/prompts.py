@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
 from peftlab.methods.insertion import Insertion
-from peftlab.methods.method import ADAPTER_WEIGHTS, BESIDE_THE_FUNCTION, LARGEST, MethodContext, read_tensors, spec
+from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
+from peftlab.storage.tensors import load_into, save
 from peftlab.tasks.heads import logits_of
-from peftlab.tensor_files import load_into, save
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
 """What a network that makes prompts is trained to; the library's own file keeps only what comes out of it."""

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from peftlab.micro_batches import MicroBatches
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
+from peftlab.training.micro_batches import MicroBatches
 
 Answers = list[dict[str, Any]]
 

@@ -25,8 +25,9 @@ from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import DataError, SourceError, UserError
+from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
-from peftlab.methods.method import ADAPTER_WEIGHTS, Method
+from peftlab.methods.method import Method
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.record import RunRecord

@@ -19,10 +19,10 @@ from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
-from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 
@@ -136,6 +136,8 @@ class Predictor:
         Raises:
             DataError: one of them cannot be encoded.
         """
+        if not examples:
+            return []
         task = self.task
         encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
         found: dict[int, Answer] = {}

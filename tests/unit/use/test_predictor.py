@@ -16,12 +16,12 @@ from peftlab.use.predictor import Predictor, Refused, beside
 
 
 @pytest.fixture
-def predictor(pretrained, tokenizer):
+def predictor(pretrained, processor):
     """Return a maker of predictors for a task."""
 
     def make(task, **options):
         options = {"max_tokens": 32, **options}
-        return Predictor(model=pretrained.backbone(task), task=task, tokenizer=tokenizer, **options)
+        return Predictor(model=pretrained.backbone(task), task=task, processor=processor, **options)
 
     return make
 

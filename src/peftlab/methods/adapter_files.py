@@ -1,0 +1,57 @@
+"""The files of an adapter, as the peft library names them, read from folders that may come from anybody."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from peftlab.errors import ConfigError
+from peftlab.storage.entries import oddity
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what an adapter says of itself.
+
+    Raises:
+        ConfigError: there is none in `folder`, or it is damaged.
+    """
+    try:
+        if odd := oddity(folder / ADAPTER_CONFIG):
+            raise ValueError(f"{ADAPTER_CONFIG} is {odd}")
+        description = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(description, dict):
+            raise ValueError(f"{ADAPTER_CONFIG} holds no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        below = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
+        mend = f"; there is one in {', '.join(map(repr, below))} below it" if below else ""
+        raise ConfigError(
+            f"adapter = '{folder}': no adapter can be read there ({error}){mend}. It is a folder with {ADAPTER_CONFIG} "
+            f"and {ADAPTER_WEIGHTS}, as the peft library's save_pretrained writes it, or a run has it below adapter/"
+        ) from error
+    return description
+
+
+def read_tensors(folder: Path, name: str = ADAPTER_WEIGHTS) -> dict[str, Tensor]:
+    """Return the tensors of an adapter, in its file `name`.
+
+    Raises:
+        ConfigError: there is no such file, or it is damaged.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ConfigError(f"adapter = '{folder}': there is no {name}; other formats are not read")
+    try:
+        stored = load_file(path)
+        if odd := [key for key in stored if not key.isprintable()]:
+            raise ValueError(f"the name {odd[0]!r}")
+    except Exception as error:  # what is wrong with a file may show as any exception
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(f"adapter = '{folder}': {name} is damaged: {reason}") from error
+    return stored
