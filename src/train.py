@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from peftlab.commands.train import run_composed, start
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

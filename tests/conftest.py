@@ -18,9 +18,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.imports import without_collecting
-from peftlab.unicode_text import Door
+from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 

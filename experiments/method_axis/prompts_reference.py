@@ -20,7 +20,7 @@ import peft
 from torch import nn
 
 from peftlab.assembly import build_tuner
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 from peftlab.one_run import Prepared, prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "throughput"))

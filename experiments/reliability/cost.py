@@ -27,14 +27,14 @@ import numpy as np
 from torch import nn
 
 from peftlab.callbacks.progress import Progress
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 from peftlab.data import batching
 from peftlab.one_run import run
 from peftlab.tasks.batch import Batch
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.interruption import Interruption
 from peftlab.training.trail import Trail
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 STEPS = 4
 RUN = ["+experiment=ner_lora", "logger=[csv]", "trainer=cpu", "trainer.threads=1", "budget.eval_examples=50"]

@@ -28,8 +28,8 @@ from forked import forked
 from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
-from peftlab.compose import compose
-from peftlab.locks import LOCK
+from peftlab.composing.compose import compose
+from peftlab.storage.locks import LOCK
 
 KIB = 1024
 DISK_KIB = 16 * KIB

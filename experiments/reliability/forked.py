@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from peftlab.exits import user_exits
+from peftlab.terminal.exits import user_exits
 
 
 def forked(work: Callable[[], object], said: Path) -> int:

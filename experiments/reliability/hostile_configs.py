@@ -99,7 +99,7 @@ def _payload(draw: random.Random, jail: Jail) -> dict[str, Any]:
         ("evil_package.Evil", [], {}),
         ("torch.utils.cpp_extension.load", [], {"name": "x", "sources": [mark]}),
         ("functools.partial", [{"_target_": "os.mkdir", "_partial_": True}, mark], {}),
-        ("peftlab.atomic_files.write_text", [mark, "x"], {}),
+        ("peftlab.storage.atomic.write_text", [mark, "x"], {}),
         ("peftlab.config.importlib.import_module", ["evil"], {}),
         ("peftlab.sources.subprocess.run", [touch], {}),
         ("peftlab.callbacks.evil.Evil", [], {}),

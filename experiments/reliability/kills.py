@@ -37,11 +37,10 @@ from forked import start  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
-from peftlab import checkpoints  # noqa: E402
-from peftlab.compose import compose  # noqa: E402
+from peftlab.composing.compose import compose  # noqa: E402
 from peftlab.one_run import run  # noqa: E402
 from peftlab.runs.record import RunRecord  # noqa: E402
-from peftlab.storage import trees  # noqa: E402
+from peftlab.storage import checkpoints, trees  # noqa: E402
 
 TINY = ["model=folder", "data=files", "data.batch_size=8", "run_dir=run"]
 TINY += ["trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "trainer.checkpoint_every=3"]

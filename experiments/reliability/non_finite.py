@@ -25,7 +25,7 @@ from forked import forked
 from tiny import make_data, make_model, overrides
 
 import peftlab.one_run as story
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 
 STEPS = 12
 

@@ -66,8 +66,8 @@ FAULTS = [
     ),
     Fault(
         "the mean loss of an evaluation counts every batch alike",
-        "self.mean_loss(split).update(loss, piece.weights.sum())",
-        "self.mean_loss(split).update(loss, 1)",
+        "self.mean_loss.update(loss, piece.weights.sum().to(loss.device))",
+        "self.mean_loss.update(loss, 1)",
         ("train/test_guards.py", "-k", "evaluation_in_pieces"),
     ),
     Fault(
@@ -93,10 +93,8 @@ FAULTS = [
     ),
     Fault(
         "the whole model is trained where the head alone is to be",
-        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
-        '        """See `Method.apply`."""\n        model.requires_grad_(False)\n',
-        '(Alain & Bengio 2017)."""\n\n    def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:\n'
-        '        """See `Method.apply`."""\n',
+        '"train; choose another method"\n            )\n        model.requires_grad_(False)\n',
+        '"train; choose another method"\n            )\n',
         ("contract/test_methods.py", "-k", "exact_rest and head"),
     ),
     Fault(
@@ -176,9 +174,9 @@ FAULTS = [
     # What is kept, and what is read back
     Fault(
         "a file of a wheel is taken whatever its digest",
-        "                    if found != expected:\n",
-        "                    if False:\n",
-        ("unit/test_sources.py",),
+        "if found != expected:\n",
+        "if False:\n",
+        ("unit/test_wheels.py", "unit/test_sources.py"),
     ),
     Fault(
         "a checkpoint is taken whatever its digest",

@@ -2,7 +2,8 @@
 
     python experiments/seeded_faults/run.py [WORD ...] [--root FOLDER]
 
-WORD chooses the faults that have it in their names. The exit code is 1 where a fault is missed or cannot be sown.
+WORD chooses the faults that have it, or another WORD, in their names. The exit code is 1 where a fault is missed or
+cannot be sown.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ def copy_of(root: Path, folder: Path) -> Path:
     return folder
 
 
-def sow(fault: Fault, copy: Path) -> Path:
-    """Put the fault into the copy; return the file that holds it."""
+def sow(fault: Fault, copy: Path) -> tuple[Path, str]:
+    """Put the fault into the copy; return the file that holds it, and what it held before."""
     holding = [path for path in sorted((copy / "src").rglob("*.py")) if fault.old in path.read_text(encoding="utf-8")]
     count = sum(path.read_text(encoding="utf-8").count(fault.old) for path in holding)
     if count != 1:
         raise NotSownError(f"its text is there {count} times, not once")
     text = holding[0].read_text(encoding="utf-8")
     holding[0].write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-    return holding[0]
+    return holding[0], text
 
 
 def tests_of(fault: Fault, copy: Path) -> list[str]:
@@ -66,8 +67,8 @@ def tests_of(fault: Fault, copy: Path) -> list[str]:
     return arguments
 
 
-def passes(copy: Path, arguments: Sequence[str], log: Path) -> bool:
-    """Run tests on the copy, in a fork, up to the first that fails."""
+def outcome(copy: Path, arguments: Sequence[str], log: Path) -> str:
+    """Run tests on the copy, in a fork, up to the first that fails; return what became of the fault."""
     process = os.fork()
     if process == 0:
         code = 70
@@ -82,9 +83,7 @@ def passes(copy: Path, arguments: Sequence[str], log: Path) -> bool:
             code = int(sys.modules["pytest"].main(["-x", "-q", "-p", "no:cacheprovider", "--tb=short", *arguments]))
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    if code not in (0, 1):
-        raise NotSownError(f"pytest ended with code {code}, see {log}")
-    return code == 0
+    return {0: "missed", 1: "caught"}.get(code, f"not tested, pytest ended with code {code}, see {log}")
 
 
 def main() -> int:
@@ -97,23 +96,23 @@ def main() -> int:
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     for name in HEAVY:
         importlib.import_module(name)
-    chosen = [fault for fault in FAULTS if all(word in fault.name for word in options.words)]
+    chosen = [fault for fault in FAULTS if not options.words or any(word in fault.name for word in options.words)]
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of(options.root, Path(folder, "copy"))
         log = Path(tempfile.gettempdir(), "seeded_faults.log")
         for fault in chosen:
-            began, sown = time.perf_counter(), None
+            began = time.perf_counter()
             try:
                 arguments = tests_of(fault, copy)
-                sown = sow(fault, copy)
-                if options.sound:
-                    shutil.copy2(options.root / sown.relative_to(copy), sown)
-                said = "missed" if passes(copy, arguments, log) else "caught"
+                file, before = sow(fault, copy)
             except NotSownError as error:
                 said = f"not sown, {error}"
-            if sown:
-                shutil.copy2(options.root / sown.relative_to(copy), sown)
+            else:
+                if options.sound:
+                    file.write_text(before, encoding="utf-8")
+                said = outcome(copy, arguments, log)
+                file.write_text(before, encoding="utf-8")
             outcomes[said.partition(",")[0]] += 1
             print(f"{said}: {fault.name} ({time.perf_counter() - began:.0f} s)", flush=True)
     print(f"{len(chosen)} faults: {', '.join(f'{count} {said}' for said, count in outcomes.items())}")

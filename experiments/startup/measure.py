@@ -64,7 +64,7 @@ def within(overrides: list[str]) -> None:
         from lightning.pytorch.callbacks import Callback
 
         import peftlab.one_run as story
-        from peftlab.compose import compose
+        from peftlab.composing.compose import compose
 
         note("import the rest")
     cfg = compose(*overrides)

@@ -23,15 +23,15 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab import backbone
 from peftlab.assembly import build_tuner, make_trainer
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 from peftlab.config import resolve, validate
-from peftlab.console import start_logging
 from peftlab.data.module import DataModule
 from peftlab.one_run import seed_everything
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.terminal.console import start_logging
 from peftlab.terminal.signals import Signals
 from peftlab.training.cost import Cost
 

@@ -125,7 +125,7 @@ class Work:
         """Return our specification, data and tuner."""
         from peftlab import backbone
         from peftlab.assembly import build_tuner
-        from peftlab.compose import compose
+        from peftlab.composing.compose import compose
         from peftlab.config import resolve, validate
         from peftlab.data.module import DataModule
         from peftlab.one_run import seed_everything

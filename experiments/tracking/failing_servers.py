@@ -39,7 +39,7 @@ from tiny import make_data, make_model, overrides  # noqa: E402
 
 import peftlab.loggers.wandb  # noqa: E402, F401
 import peftlab.one_run as story  # noqa: E402
-from peftlab.compose import compose  # noqa: E402
+from peftlab.composing.compose import compose  # noqa: E402
 
 STEP_SECONDS = 0.5
 STAGGER_SECONDS = 2

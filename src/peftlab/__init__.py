@@ -16,14 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from peftlab.python_api import load, run
+    from peftlab.python_api import run
+    from peftlab.use.finished import load
 
 __all__ = ["load", "run"]
 
 
 def __getattr__(name: str) -> "Any":
-    if name in __all__:
-        from peftlab import python_api
+    if name == "run":
+        from peftlab.python_api import run
 
-        return getattr(python_api, name)
+        return run
+    if name == "load":  # which imports no Lightning, as `run` does
+        from peftlab.use.finished import load
+
+        return load
     raise AttributeError(f"module 'peftlab' has no attribute '{name}'")

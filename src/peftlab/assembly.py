@@ -17,9 +17,9 @@ from peftlab.adapted_model import adapted_model
 from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
+from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.hardware import launcher, strategy_of
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
@@ -29,7 +29,7 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reporting import Reporting, Watcher
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 

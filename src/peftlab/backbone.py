@@ -18,7 +18,6 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
@@ -26,6 +25,7 @@ from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
 from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import FilesSource, HubSource, IndexSource
 from peftlab.storage.digests import sha256_of
+from peftlab.storage.entries import oddity
 from peftlab.tasks.processor import Processor, ProcessorKind
 from peftlab.tasks.task import Task
 

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from peftlab.commands import GROUPS, Command, commands
-from peftlab.exits import stdout_exits, user_exits
 from peftlab.imports import find_here
 from peftlab.masking.streams import mask_streams
 from peftlab.terminal.arguments import InAnyOrder
+from peftlab.terminal.exits import stdout_exits, user_exits
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (by default those of the process) name; return the exit code 0.
 
-    Other ends are SystemExit, see `peftlab.exits`; a failure while running is raised as it is.
+    Other ends are SystemExit, see `peftlab.terminal.exits`; a failure while running is raised as it is.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if typed[:1] == ["train"]:  # Hydra reads the rest, --help included

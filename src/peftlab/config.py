@@ -28,24 +28,24 @@ from torch.optim import Optimizer
 
 from peftlab import specs
 from peftlab.backbone import ModelSpec
-from peftlab.compose import explain_composition
+from peftlab.composing.compose import explain_composition
+from peftlab.composing.hydra_gate import plain_values
 from peftlab.data.spec import BudgetSpec, DataSpec
+from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
-from peftlab.entries import may_lead_out
 from peftlab.errors import ConfigError, UserError
-from peftlab.hardware import resolve_hardware
-from peftlab.hydra_gate import plain_values
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
-from peftlab.names import check_folder
-from peftlab.optimization import OptimizerSpec
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.storage.digests import folder_sha256
+from peftlab.storage.entries import may_lead_out
+from peftlab.storage.names import check_folder
 from peftlab.tasks.task import Task
+from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
 LATER = (Optimizer, Logger)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, BertConfig, PretrainedConfig
 
 from peftlab import backbone
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method, MethodContext

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from peftlab.entries import is_inner
 from peftlab.errors import SourceError
+from peftlab.storage.entries import is_inner
 
 MODEL_FILES: tuple[str, ...] = (
     "config.json",

@@ -14,7 +14,7 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 

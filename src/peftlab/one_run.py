@@ -17,35 +17,35 @@ from peftlab import backbone, no_effect
 from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.console import VERBATIM, console, start_logging
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
-from peftlab.disk import writing
-from peftlab.entries import is_plain_folder, own_folder
+from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
+from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
+from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
-from peftlab.hardware import describe_hardware, nondeterministic_parts
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
-from peftlab.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
-from peftlab.sharding import is_sharded
 from peftlab.speed.activation_cache import choose_border, from_activations
-from peftlab.streams import lasting_output
-from peftlab.tensor_files import load_into
+from peftlab.storage.disk import writing
+from peftlab.storage.entries import is_plain_folder, own_folder
+from peftlab.storage.tensors import load_into
+from peftlab.terminal.console import VERBATIM, console, start_logging
 from peftlab.terminal.signals import Signals
-from peftlab.tracking import Tracking, log_tables
+from peftlab.terminal.streams import lasting_output
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.reporting import Watcher
+from peftlab.training.tracking import Tracking, log_tables
 from peftlab.training.trail import Trail
-from peftlab.tuner import Tuner, is_last_validation
+from peftlab.training.tuner import Tuner, is_last_validation
 
 log = logging.getLogger("peftlab")
 

@@ -1,17 +1,16 @@
-"""peftlab from Python: what ``python -m train`` and the command `peftlab` do, as functions."""
+"""A run from Python: what ``python -m train`` does, as a function."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
+from peftlab.devices.process_state import restored
 from peftlab.one_run import run as run_composed
-from peftlab.process_state import restored
 from peftlab.runs.record import RunRecord
-from peftlab.use.finished import load
 
-__all__ = ["load", "run"]
+__all__ = ["run"]
 
 _ONE_AT_A_TIME = threading.RLock()
 """Runs draw from generators that the whole process shares: at the same time none would be what its record says."""
@@ -23,8 +22,8 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> RunRecord:
     Example: ``peftlab.run("+experiment=ner_lora", "budget=smoke", "seed=1").score("validation", "loss")``. The plus may
     be left out.
 
-    The process is left as it was, see `peftlab.process_state.restored`, a Hydra of the caller's own included. Called in
-    several threads, runs are done one after another.
+    The process is left as it was, see `peftlab.devices.process_state.restored`, a Hydra of the caller's own included.
+    Called in several threads, runs are done one after another.
 
     Args:
         overrides: in Hydra's grammar, as on the command line.

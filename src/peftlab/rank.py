@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 
 from peftlab.errors import RunError
-from peftlab.exits import user_exits
 from peftlab.imports import find_here, without_collecting
+from peftlab.terminal.exits import user_exits
 
 with without_collecting():
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record

@@ -23,13 +23,13 @@ from filelock import FileLock
 from pydantic import ConfigDict, field_validator
 from pydantic.dataclasses import dataclass
 
-from peftlab.atomic_files import remove_abandoned
-from peftlab.disk import refusal
-from peftlab.entries import oddity
 from peftlab.errors import SourceError, did_you_mean
 from peftlab.masking.mask import mask
 from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
+from peftlab.storage.atomic import remove_abandoned
 from peftlab.storage.digests import file_sha256, folder_sha256
+from peftlab.storage.disk import refusal
+from peftlab.storage.entries import oddity
 from peftlab.wheels import download, extract, inner_path
 
 logger = logging.getLogger("peftlab")
@@ -300,7 +300,7 @@ class FilesSource:
 
 
 ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="
-"""What to do where the disk of `cache_root` is full, see `peftlab.disk`."""
+"""What to do where the disk of `cache_root` is full, see `peftlab.storage.disk`."""
 
 Source: TypeAlias = IndexSource | HubSource | FilesSource
 

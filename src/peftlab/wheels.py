@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from peftlab.entries import is_inner
 from peftlab.errors import SourceError
 from peftlab.masking.mask import mask
+from peftlab.storage.entries import is_inner
 
 _CHUNK_BYTES = 1 << 20
 _MOST_INFLATION = 200

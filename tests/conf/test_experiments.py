@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hydra.utils import get_class
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve
 from peftlab.one_run import run
 

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import KINDS, RunSpec, resolve, validate
 from peftlab.methods.library import LibraryMethod
 from peftlab.specs import ALLOWED_PREFIXES

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import peftlab
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 from peftlab.runs.record import RunRecord
 

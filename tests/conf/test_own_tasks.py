@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import peftlab
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import DataError
 
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"

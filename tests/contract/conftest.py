@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
+from peftlab.devices.sharding import blocks_of
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import target_modules
 from peftlab.one_run import run
-from peftlab.sharding import blocks_of
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 
 STEPS = 40

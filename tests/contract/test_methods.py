@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapters import TwoAdapters

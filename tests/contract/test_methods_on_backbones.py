@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 OPTIMIZERS = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
 

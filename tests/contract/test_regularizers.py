@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.one_run import run
 from peftlab.regularizers.regularizer import Computed, StepRule, Term, WeightRule

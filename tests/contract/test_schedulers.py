@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 
 FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "scheduler").glob("*.yaml"))}

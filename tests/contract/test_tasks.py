@@ -12,7 +12,7 @@ import torch
 import transformers
 from peft import TaskType
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import DataError
 from peftlab.tasks.metric import ScorerMetric

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 
-from peftlab.compose import compose, conf_dir
+from peftlab.composing.compose import compose, conf_dir
 from peftlab.runs.record import RunRecord
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.slow.conftest import logits_here_and_elsewhere
 
 import peftlab
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.trail import Trail
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import checkpoints
 from peftlab.runs.record import RunRecord
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from peftlab import backbone
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 from peftlab.config import resolve, validate
 from peftlab.data.duplicates import near_duplicates
 from peftlab.data.module import DataModule
@@ -154,7 +154,7 @@ def test_the_wheel_holds_the_configuration(tmp_path):
             command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert python("-c", "import peftlab.compose as c; print(c.conf_dir())").strip() == str(
+    assert python("-c", "import peftlab.composing.compose as c; print(c.conf_dir())").strip() == str(
         installed / "peftlab" / "conf"
     )
     shown = yaml.safe_load(python("-m", "train", "--cfg", "job", "+experiment=ner_lora"))

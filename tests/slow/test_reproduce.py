@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 pytestmark = pytest.mark.slow
 

@@ -16,15 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from peftlab import checkpoints
 from peftlab.backbone import fetch
 from peftlab.config import validate
 from peftlab.data.module import DataModule
+from peftlab.devices.processes import RankError
 from peftlab.one_run import run
-from peftlab.processes import RankError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.slow.conftest import SweepCommand
 
-from peftlab.locks import is_locked
+from peftlab.storage.locks import is_locked
 from peftlab.sweep.worker import PATIENCE
 
 pytestmark = pytest.mark.slow

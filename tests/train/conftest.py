@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
-from peftlab import cli, plain_yaml
+from peftlab import cli
 from peftlab.one_run import run
+from peftlab.reading import plain_yaml
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 

@@ -14,7 +14,7 @@ import pytest
 
 from peftlab import cli
 from peftlab.commands import predict
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.sweep.board import Board
 from peftlab.use import finished as finished_run
 

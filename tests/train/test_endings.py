@@ -13,8 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.utilities import combined_loader
 
-from peftlab import checkpoints
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 
 
 def only_record() -> dict[str, Any]:

@@ -21,14 +21,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from peftlab import one_run, tensor_files
+from peftlab import one_run
 from peftlab.errors import NonFiniteError, OutOfMemoryError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
+from peftlab.storage import tensors as tensor_files
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 from peftlab.use.check import check
 
 SAME_STEPS = [

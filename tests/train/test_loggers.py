@@ -15,7 +15,7 @@ import pytest
 from peftlab.config import resolve, validate
 from peftlab.errors import ConfigError
 from peftlab.runs.record import RunRecord
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 from peftlab.use.evaluate import tuner_of
 from peftlab.use.finished import load
 

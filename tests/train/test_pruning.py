@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import checkpoints
 from peftlab.runs.record import RunRecord
+from peftlab.storage import checkpoints
 from peftlab.terminal.signals import Pruned
 
 OPTIONS = ["budget.max_steps=24", "budget.validate_every=0.5", "trainer.checkpoint_every=1000", "model.dropout=0.1"]

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftlab import checkpoints, cli
+from peftlab import cli
 from peftlab.errors import DamagedError
 from peftlab.runs.folder import RunFolder
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.keep_best import KeepBest

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from peftlab.errors import UserError
-from peftlab.plain_yaml import dump
+from peftlab.reading.plain_yaml import dump
 from peftlab.runs.folder import RunFolder, read_config
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from peftlab import one_run, plain_yaml
+from peftlab import one_run
 from peftlab.errors import ConfigError, UserError
+from peftlab.reading import plain_yaml
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.use import check as run_check

@@ -16,14 +16,14 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
 import peftlab.training
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import build, resolve, validate
 from peftlab.errors import ConfigError
-from peftlab.exits import user_exits
 from peftlab.loggers.metrics_csv import MetricsCsv
 from peftlab.methods.method import Method
 from peftlab.runs.identity import deciding_part
 from peftlab.specs import ALLOWED_PREFIXES
+from peftlab.terminal.exits import user_exits
 
 OWN_FILES = ["model=folder", "model.path=somewhere", "data=files", "data.path=somewhere"]
 
@@ -72,7 +72,7 @@ def test_the_resolved_configuration_is_plain(compose_config):
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_auto_becomes_what_it_means_here(compose_config, monkeypatch, native, precision):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("peftlab.hardware.cpu_is_faster_in_bf16", lambda: native)
+    monkeypatch.setattr("peftlab.devices.hardware.cpu_is_faster_in_bf16", lambda: native)
     trainer = resolve(compose_config("trainer=auto"))["trainer"]
     assert (trainer["accelerator"], trainer["precision"]) == ("cpu", precision)
     # whether there are activations to keep depends on the model: the run settles it
@@ -219,8 +219,8 @@ peftlab..sources.FilesSource torch.optim./../canary.Canary torch.optim.C:canary.
 REFUSED_BY_KIND = """
 peftlab.run peftlab.one_run.run peftlab.one_run.Tuner peftlab.errors.UserError peftlab.record.RunRecord.load
 peftlab.sources.Path peftlab.sources.subprocess peftlab.sources.subprocess.Popen peftlab.sources.zipfile.ZipFile
-peftlab.exits.os peftlab.exits.os.system peftlab.config.importlib peftlab.config.importlib.import_module
-peftlab.config.functools.partial torch.optim.Nothing
+peftlab.terminal.exits.os peftlab.terminal.exits.os.system peftlab.config.importlib
+peftlab.config.importlib.import_module peftlab.config.functools.partial torch.optim.Nothing
 torch.optim.nothing.Thing torch.optim.adamw.adamw torch.optim.Optimizer.load_state_dict
 torch.optim.lr_scheduler.warnings torch.optim.lr_scheduler.warnings.catch_warnings torch.optim.lr_scheduler.partial
 torch.optim.lr_scheduler.LambdaLR torch.optim.swa_utils.AveragedModel lightning.pytorch.callbacks.ModelCheckpoint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 
 ROOT = conf_dir().parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

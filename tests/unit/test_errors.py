@@ -36,7 +36,7 @@ def test_a_message_of_any_length_has_its_beginning_and_its_end(kind):
 
 
 def test_lines_of_the_log_too(capsys):
-    from peftlab.console import start_logging
+    from peftlab.terminal.console import start_logging
 
     start_logging(stderr=True)
     logging.getLogger("peftlab").warning("the label %s", "\x1b]0;gone\x07")

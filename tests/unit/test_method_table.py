@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from peftlab import cli, method_table
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 
 PAGE = conf_dir().parent / "docs" / "methods.md"

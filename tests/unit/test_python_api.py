@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import peftlab
-from peftlab.compose import compose, composed_keys
+from peftlab.composing.compose import compose, composed_keys
 from peftlab.errors import ConfigError
 from peftlab.runs.record import RunRecord
 

@@ -28,7 +28,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, transformers, wandb
 
 ROOM = Path(seams.__file__).parent

@@ -34,8 +34,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the trials that a sweeper of Hydra's own, or of somebody else's, has chosen."""
-        from peftlab.exits import user_exits
         from peftlab.sweep.sweep import launch_batch
+        from peftlab.terminal.exits import user_exits
 
         with user_exits():
             return launch_batch(self, job_overrides)

@@ -15,9 +15,9 @@ class PeftlabSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take up what Hydra knows; a trial of ours takes the place of `task_function`."""
-        from peftlab.exits import user_exits
         from peftlab.sweep.arguments import command
         from peftlab.sweep.batch import RemoteTrial
+        from peftlab.terminal.exits import user_exits
 
         self.hydra_context, self.config = hydra_context, config
         with user_exits():
@@ -29,8 +29,8 @@ class PeftlabSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Do it; `arguments` are the overrides of the command line."""
-        from peftlab.exits import user_exits
         from peftlab.sweep.sweep import sweep
+        from peftlab.terminal.exits import user_exits
 
         assert self.launcher is not None
         assert self.config is not None

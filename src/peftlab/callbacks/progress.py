@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from peftlab.console import VERBATIM, clock, console, log
 from peftlab.tasks.batch import Batch
+from peftlab.terminal.console import VERBATIM, clock, console, log
 
 
 class Progress(Callback):

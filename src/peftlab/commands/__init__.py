@@ -50,7 +50,7 @@ def loaded(options: argparse.Namespace) -> Any:
 
     folder = find(options.run)
     with without_collecting():
-        from peftlab.console import start_logging
+        from peftlab.terminal.console import start_logging
         from peftlab.use.finished import load
 
     start_logging(stderr=True)

@@ -33,7 +33,7 @@ def execute(options: argparse.Namespace) -> None:
     """Print the table."""
     with without_collecting():
         from peftlab import method_table
-        from peftlab.console import start_logging
+        from peftlab.terminal.console import start_logging
 
     start_logging(stderr=True)
     found = list(method_table.rows([options.method] if options.method else [], options.model))

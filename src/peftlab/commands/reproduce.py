@@ -38,7 +38,7 @@ def execute(options: argparse.Namespace) -> None:
     """Print the verdict."""
     folder = find(options.run)
     with without_collecting():
-        from peftlab.console import start_logging
+        from peftlab.terminal.console import start_logging
         from peftlab.use.reproduce import reproduce
 
     start_logging(stderr=True)

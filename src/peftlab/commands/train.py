@@ -48,9 +48,9 @@ def execute(options: argparse.Namespace) -> None:
 
 def start(train: Callable[[], None]) -> None:
     """Have Hydra compose what the command line asks for, and hand it to `train`, or to a sweep of it."""
-    from peftlab.exits import composition_exits, stdout_exits
-    from peftlab.hydra_gate import composing_only
+    from peftlab.composing.hydra_gate import composing_only
     from peftlab.masking.streams import mask_streams
+    from peftlab.terminal.exits import composition_exits, stdout_exits
 
     with stdout_exits():
         mask_streams()
@@ -61,8 +61,8 @@ def start(train: Callable[[], None]) -> None:
 
 def run_composed(config: DictConfig) -> None:
     """Train, test and record one configuration that Hydra has composed."""
-    from peftlab.compose import typed_overrides
-    from peftlab.exits import user_exits
+    from peftlab.composing.compose import typed_overrides
+    from peftlab.terminal.exits import user_exits
 
     with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
         with without_collecting():

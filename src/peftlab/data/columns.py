@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.separators import Separator, setting
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
-from peftlab.tasks.bio import Scheme, TagError, detect_scheme, explain, is_tag, repaired_bio, respelt, to_bio
+from peftlab.scores.bio import Scheme, TagError, detect_scheme, explain, is_tag, repaired_bio, respelt, to_bio
 from peftlab.tasks.words import Sentence
 
 log = logging.getLogger("peftlab")

@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from peftlab.atomic_files import replacing
 from peftlab.errors import DiskError
 from peftlab.sources import ANOTHER_CACHE, cache_root
+from peftlab.storage.atomic import replacing
+from peftlab.storage.tensors import sha256_of
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
-from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
 

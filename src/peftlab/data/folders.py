@@ -14,8 +14,8 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.examples import Examples
 from peftlab.data.text_files import Encoding, read_text
-from peftlab.entries import oddity
 from peftlab.errors import DataError
+from peftlab.storage.entries import oddity
 from peftlab.tasks.texts import Text
 
 log = logging.getLogger("peftlab")

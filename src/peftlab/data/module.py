@@ -23,11 +23,11 @@ from peftlab.data.held_out import hold_out
 from peftlab.data.spec import BudgetSpec, DataSpec, Format
 from peftlab.data.splits import SPLITS, Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
-from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 

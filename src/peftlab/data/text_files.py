@@ -10,8 +10,8 @@ from typing import Annotated, BinaryIO
 
 from pydantic import AfterValidator
 
-from peftlab.entries import oddity
 from peftlab.errors import DataError, did_you_mean
+from peftlab.storage.entries import oddity
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, which it begins with

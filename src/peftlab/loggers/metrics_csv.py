@@ -10,8 +10,8 @@ from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 
-from peftlab.atomic_files import append, replacing
-from peftlab.entries import own_folder
+from peftlab.storage.atomic import append, replacing
+from peftlab.storage.entries import own_folder
 
 
 class MetricsCsv(Logger):

@@ -23,12 +23,12 @@ from mlflow.utils.validation import (
     MAX_PARAMS_TAGS_PER_BATCH,
 )
 
-from peftlab.console import VERBATIM
 from peftlab.masking.mask import mask
-from peftlab.names import shortened
 from peftlab.runs.record import RunRecord
 from peftlab.seams.lightning import flat_parameters
 from peftlab.storage.digests import sha256_of
+from peftlab.storage.names import shortened
+from peftlab.terminal.console import VERBATIM
 
 log = logging.getLogger("peftlab")
 

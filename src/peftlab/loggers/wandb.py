@@ -33,9 +33,9 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from peftlab.masking.mask import mask
-from peftlab.names import shortened
 from peftlab.runs.record import RunRecord
 from peftlab.seams.wandb import forget_wandb_run, is_logged_in, wandb_id
+from peftlab.storage.names import shortened
 
 log = logging.getLogger("peftlab")
 

@@ -24,7 +24,7 @@ from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, Method, MethodContext, as_json, is_of_head
 from peftlab.methods.targets import Layers, check_layers, target_modules
 from peftlab.runs.identity import leaves
-from peftlab.tensor_files import save
+from peftlab.storage.tensors import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 DROPS_INPUTS = ("QUESTION_ANS",)

@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
+from peftlab.storage.tensors import is_of_another_kind, load_into, save
 from peftlab.tasks.heads import Outputs
-from peftlab.tensor_files import is_of_another_kind, load_into, save
 
 log = logging.getLogger("peftlab")
 

@@ -24,8 +24,8 @@ from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past
+from peftlab.storage.tensors import load_into, save
 from peftlab.tasks.heads import logits_of
-from peftlab.tensor_files import load_into, save
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
 """What a network that makes prompts is trained to; the library's own file keeps only what comes out of it."""

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from peftlab.entries import inside
 from peftlab.errors import ConfigError, UserError
 from peftlab.masking.mask import mask_settings
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, PACKAGES, read_config
 from peftlab.runs.identity import deciding_part, leaves
 from peftlab.runs.record import RunRecord
+from peftlab.storage.entries import inside
 
 Differences = dict[str, tuple[Any, Any]]
 """What the two have under a name, where that is not the same; None: nothing."""

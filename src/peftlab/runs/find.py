@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from peftlab.entries import check_readable
 from peftlab.errors import UserError, did_you_mean
 from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.storage.entries import check_readable
 
 log = logging.getLogger("peftlab")
 

@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftlab import checkpoints, plain_yaml
-from peftlab.atomic_files import remove_torn
-from peftlab.console import VERBATIM, log_file
-from peftlab.entries import FOLDERS, inside, is_plain_folder, taken_by
 from peftlab.errors import ConfigError, DiskError
-from peftlab.locks import LOCK
 from peftlab.masking.mask import masked_in
+from peftlab.reading import plain_yaml
 from peftlab.runs.identity import present_names
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
 from peftlab.specs import SECTIONS, packages_of, section
+from peftlab.storage import checkpoints
+from peftlab.storage.atomic import remove_torn
 from peftlab.storage.digests import file_sha256
+from peftlab.storage.entries import FOLDERS, inside, is_plain_folder, taken_by
+from peftlab.storage.locks import LOCK
+from peftlab.terminal.console import VERBATIM, log_file
 from peftlab.terminal.signals import Interrupted, Pruned
 
 log = logging.getLogger("peftlab")

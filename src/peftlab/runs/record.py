@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from peftlab.atomic_files import replacing
-from peftlab.entries import inside
 from peftlab.errors import UserError
-from peftlab.json_form import parsed
 from peftlab.masking.mask import mask
+from peftlab.reading.json_form import parsed
 from peftlab.runs.record_form import Status, check
+from peftlab.storage.atomic import replacing
+from peftlab.storage.entries import inside
 
 SCHEMA_VERSION = 1
 

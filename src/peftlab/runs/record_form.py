@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from peftlab import json_form
-from peftlab.json_form import Form
+from peftlab.reading import json_form
+from peftlab.reading.json_form import Form
 
 Status = Literal["running", "completed", "failed", "interrupted", "pruned"]
 """How a run stands."""

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftlab import plain_yaml
-from peftlab.atomic_files import is_torn, remove, remove_torn, replacing
-from peftlab.disk import writing
-from peftlab.entries import check_own
 from peftlab.errors import ConfigError, DiskError, UserError
-from peftlab.locks import LOCK, alone, lock
 from peftlab.masking.mask import mask_settings
+from peftlab.reading import plain_yaml
 from peftlab.runs.compare import differing_parts
 from peftlab.runs.environment import packages_text
 from peftlab.runs.find import readable_records
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
 from peftlab.runs.identity import run_id_of
 from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.storage.atomic import is_torn, remove, remove_torn, replacing
+from peftlab.storage.disk import writing
+from peftlab.storage.entries import check_own
+from peftlab.storage.locks import LOCK, alone, lock
 
 log = logging.getLogger("peftlab")
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from peftlab.scores.bio import Repair, entities
 from peftlab.scores.confusion import Confusion, by_class, class_table, macro, ratio, report_text
 from peftlab.scores.scorer import Direction, Table
-from peftlab.tasks.bio import Repair, entities
 
 
 class EntityScores(Confusion):

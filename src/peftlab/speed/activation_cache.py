@@ -25,7 +25,6 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from peftlab.atomic_files import replacing
 from peftlab.data.module import DataModule
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, DiskError
@@ -33,8 +32,9 @@ from peftlab.runs.record import RunRecord
 from peftlab.seams.transformers import attention_of
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.speed.border import STATES, Border, NoBorderError, find_border, starting_from, watching
+from peftlab.storage.atomic import replacing
+from peftlab.storage.tensors import sha256_of
 from peftlab.tasks.batch import Batch
-from peftlab.tensor_files import sha256_of
 
 log = logging.getLogger("peftlab")
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from peftlab.sharding import blocks_of
-from peftlab.tensor_files import sha256_of
+from peftlab.devices.sharding import blocks_of
+from peftlab.storage.tensors import sha256_of
 
 STATES = "border_states"
 """Among the inputs of a model: the hidden states at its border, (rows, tokens, hidden)."""

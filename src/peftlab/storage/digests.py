@@ -7,8 +7,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from peftlab.entries import oddity
 from peftlab.errors import SourceError
+from peftlab.storage.entries import oddity
 
 
 def file_sha256(path: str | Path) -> str:

@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from peftlab.atomic_files import digest_file, replacing
-from peftlab.entries import own_folder
+from peftlab.storage.atomic import digest_file, replacing
 from peftlab.storage.digests import file_sha256
+from peftlab.storage.entries import own_folder
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -34,7 +34,7 @@ def write(tree: Any, path: Path) -> None:
     Args:
         tree: dicts (with keys of str or int), lists, tuples, tensors, NumPy arrays, str, bytes, numbers, bools and
             None, nested in any way.
-        path: is replaced in one step, see `peftlab.atomic_files.replacing`.
+        path: is replaced in one step, see `peftlab.storage.atomic.replacing`.
 
     Raises:
         TypeError: something else is in the tree; says where.

@@ -24,10 +24,10 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.compose import typed_overrides
+from peftlab.composing.compose import typed_overrides
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.locks import is_locked
 from peftlab.runs.record import RunRecord
+from peftlab.storage.locks import is_locked
 from peftlab.sweep.board import Trial
 from peftlab.sweep.cells import is_of_the_sweep
 from peftlab.sweep.controller import TICK_SECONDS

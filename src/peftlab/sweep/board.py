@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peftlab.atomic_files import replacing
-from peftlab.entries import inside
 from peftlab.errors import UserError
-from peftlab.json_form import Form, check, parsed
-from peftlab.locks import is_locked
 from peftlab.masking.mask import mask
+from peftlab.reading.json_form import Form, check, parsed
+from peftlab.storage.atomic import replacing
+from peftlab.storage.entries import inside
+from peftlab.storage.locks import is_locked
 from peftlab.sweep.ledger import SELECTION
 
 SWEEP, TRIALS = "sweep.json", "trials.csv"

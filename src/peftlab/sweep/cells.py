@@ -12,9 +12,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from peftlab.compose import explain_composition, is_no_option
+from peftlab.composing.compose import explain_composition, is_no_option
+from peftlab.composing.hydra_gate import plain_values
 from peftlab.errors import ConfigError, UserError
-from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal

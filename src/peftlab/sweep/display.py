@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peftlab.console import LastingConsole, clock, console
 from peftlab.sweep.board import Board
+from peftlab.terminal.console import LastingConsole, clock, console
 
 log = logging.getLogger("peftlab")
 

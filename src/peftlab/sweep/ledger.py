@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.locks import is_locked, lock
 from peftlab.runs.environment import code_state
 from peftlab.runs.find import readable_records
 from peftlab.runs.identity import run_id_of
 from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.storage.locks import is_locked, lock
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"

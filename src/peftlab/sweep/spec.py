@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.names import check_folder
+from peftlab.storage.names import check_folder
 from peftlab.sweep.ledger import SELECTION
 from peftlab.validation import checked
 

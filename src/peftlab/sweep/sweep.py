@@ -18,10 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.console import VERBATIM, clock, start_logging
 from peftlab.errors import ConfigError, RunError, UserError
-from peftlab.names import check_folder, shortened, utf8_bytes
 from peftlab.runs.compare import differences
+from peftlab.storage.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
 from peftlab.sweep.board import Board, tracked
@@ -38,6 +37,7 @@ from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Estimate, Machine, summarise
+from peftlab.terminal.console import VERBATIM, clock, start_logging
 from peftlab.terminal.signals import Signals
 
 log = logging.getLogger("peftlab")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftlab.errors import UserError
-from peftlab.exits import user_exits
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
 from peftlab.seams.python import run_exit_functions
+from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BEGAN = ("began",)
 """What a trial tells first: from now on a signal ends it as it should."""
 
 PRUNED = 4
-"""The exit code of a trial that has been pruned; see `peftlab.exits` for the others."""
+"""The exit code of a trial that has been pruned; see `peftlab.terminal.exits` for the others."""
 
 
 @dataclass(frozen=True)

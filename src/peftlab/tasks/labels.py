@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.unicode_text import code_points, has_controls, is_valid
+from peftlab.reading.unicode_text import code_points, has_controls, is_valid
 
 log = logging.getLogger("peftlab")
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.bio import Entity, Repair, bio_labels, entities
 from peftlab.tasks.divergence import kullback_leibler
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask

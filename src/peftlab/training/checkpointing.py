@@ -17,10 +17,10 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError
 from torch import Tensor
 
-from peftlab.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
-from peftlab.processes import gathered, over_ranks
+from peftlab.devices.processes import gathered, over_ranks
 from peftlab.seams.lightning import allow_steps, count_steps_for_loggers, training_progress, validation_progress
 from peftlab.storage import trees
+from peftlab.storage.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
 
 SECONDS = 30.0
 """Between two checkpoints, where nothing else is asked for."""
@@ -216,7 +216,7 @@ def _lacking(value: Any, form: Any, where: str) -> str | None:
 
 
 class _KeepsState(Protocol):
-    """A logger of `peftlab.tracking`."""
+    """A logger of `peftlab.training.tracking`."""
 
     label: str
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
-from peftlab.processes import over_ranks
+from peftlab.devices.processes import over_ranks
 from peftlab.tasks.batch import Batch
 
 

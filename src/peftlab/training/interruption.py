@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.processes import over_ranks
+from peftlab.devices.processes import over_ranks
 from peftlab.terminal.signals import Pruned, Signals
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.entries import own_folder
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
+from peftlab.storage.entries import own_folder
+from peftlab.storage.tensors import save
 from peftlab.tasks.task import Selection
-from peftlab.tensor_files import save
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 

@@ -8,9 +8,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.micro_batches import MicroBatches
-from peftlab.processes import gathered, rank
+from peftlab.devices.processes import gathered, rank
 from peftlab.runs.record import RunRecord
+from peftlab.training.micro_batches import MicroBatches
 
 
 class Memory(Callback):

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 
 class Outputs(Callback):

@@ -9,11 +9,11 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.atomic_files import replacing
-from peftlab.entries import own_folder
-from peftlab.processes import gathered
+from peftlab.devices.processes import gathered
+from peftlab.storage.atomic import replacing
+from peftlab.storage.entries import own_folder
 from peftlab.tasks.batch import Batch
-from peftlab.tuner import is_last_validation
+from peftlab.training.tuner import is_last_validation
 
 
 class Predictions(Callback):

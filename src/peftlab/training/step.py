@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from peftlab.data_parallel import average_gradients
-from peftlab.micro_batches import MicroBatches
+from peftlab.devices.data_parallel import average_gradients
 from peftlab.tasks.batch import Batch
+from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
 
 

@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from peftlab.atomic_files import append, replacing
-from peftlab.processes import over_ranks
-from peftlab.tuner import Tuner
+from peftlab.devices.processes import over_ranks
+from peftlab.storage.atomic import append, replacing
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 

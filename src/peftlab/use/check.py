@@ -20,16 +20,16 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from peftlab import backbone
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
+from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.module import takes_folders
 from peftlab.data.splits import file_of, split_files
+from peftlab.devices.hardware import fit_to_this_machine
+from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
-from peftlab.hardware import fit_to_this_machine
-from peftlab.hydra_gate import plain_values
 from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
-from peftlab.process_state import restored
 from peftlab.runs.compare import differences, kept_packages, package_differences
 from peftlab.runs.environment import code_state, installed_packages
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder

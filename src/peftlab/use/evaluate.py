@@ -15,12 +15,12 @@ from peftlab.assembly import build_tuner, store_and_compile
 from peftlab.backbone import check_length
 from peftlab.data.module import DataModule, takes_folders
 from peftlab.data.splits import file_of, named_for
+from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
-from peftlab.process_state import restored
 from peftlab.runs.folder import CONFIG
 from peftlab.training.predictions import Predictions
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun

@@ -20,18 +20,18 @@ from peftlab.assembly import adopt, build_tuner, store_and_compile
 from peftlab.config import RunSpec
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
+from peftlab.devices.hardware import nondeterministic_parts
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
-from peftlab.hardware import nondeterministic_parts
 from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
-from peftlab.tensor_files import load_into
+from peftlab.storage.tensors import load_into
 from peftlab.training import trail
 from peftlab.training.trail import TrailOf, hashes
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 from peftlab.validation import checked
 
 _ONLY_SHOWS = "peftlab.callbacks.progress"

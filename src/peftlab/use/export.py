@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from peftlab.backbone import positions
 from peftlab.data.module import DataModule
-from peftlab.disk import writing
+from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
-from peftlab.process_state import restored
 from peftlab.runs.environment import code_state
+from peftlab.storage.disk import writing
 from peftlab.tasks.heads import logits_of
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
 from peftlab.use.card import model_card
 from peftlab.use.claims import hold

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from peftlab.data.json_lines import read_object
 from peftlab.data.text_files import lines_from
-from peftlab.entries import oddity
 from peftlab.errors import DataError
+from peftlab.storage.entries import oddity
 
 
 def source_of(name: str) -> str:

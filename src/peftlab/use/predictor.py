@@ -19,10 +19,10 @@ from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
-from peftlab.unicode_text import Door
 
 log = logging.getLogger("peftlab")
 

@@ -24,12 +24,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from peftlab.atomic_files import replacing
 from peftlab.config import validate
+from peftlab.devices.process_state import restored
 from peftlab.errors import DiskError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
-from peftlab.process_state import restored
 from peftlab.runs.compare import differences
 from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
@@ -37,6 +36,7 @@ from peftlab.runs.identity import deciding_part
 from peftlab.runs.record import FILE_NAME as RECORD
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
+from peftlab.storage.atomic import replacing
 from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.training import trail
 from peftlab.training.trail import Fork

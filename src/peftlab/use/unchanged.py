@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftlab import checkpoints
-from peftlab.atomic_files import is_torn
 from peftlab.errors import UserError
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.identity import identity
+from peftlab.storage import checkpoints
+from peftlab.storage.atomic import is_torn
 from peftlab.storage.digests import file_sha256
 
 log = logging.getLogger("peftlab")

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from peftlab.data import encoded_cache
 from peftlab.data.encoded_cache import cached, fingerprint
+from peftlab.reading.unicode_text import Door
 from peftlab.sources import cache_root
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.ner import Ner
@@ -21,7 +22,6 @@ from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
-from peftlab.unicode_text import Door
 
 LIMITS = Limits(16, "split")
 

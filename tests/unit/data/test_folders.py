@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from peftlab.data.folders import Folders
 from peftlab.data.module import takes_folders
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import folder_sha256
-from peftlab.unicode_text import Door
 
 
 @pytest.fixture

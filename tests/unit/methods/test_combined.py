@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from peftlab.backbone import head_of
-from peftlab.compose import conf_dir
+from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.combined import Combined

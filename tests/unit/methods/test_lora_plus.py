@@ -6,7 +6,7 @@ import torch
 from peftlab.backbone import head_of
 from peftlab.methods.lora_plus import LoraPlus
 from peftlab.methods.method import MethodContext
-from peftlab.optimization import OptimizerSpec
+from peftlab.training.optimizers import OptimizerSpec
 
 
 @pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"init_lora_weights": "orthogonal"}])

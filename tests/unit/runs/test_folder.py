@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from peftlab import checkpoints
-from peftlab.console import start_logging
 from peftlab.errors import ConfigError, UserError
 from peftlab.runs import start as starting
 from peftlab.runs.folder import RunFolder, read_config
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
+from peftlab.terminal.console import start_logging
 from peftlab.terminal.signals import Interrupted
 
 COST = {"steps": 3, "wall_seconds": 1.5}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from peftlab.errors import UserError
-from peftlab.json_form import parsed
+from peftlab.reading.json_form import parsed
 from peftlab.runs.find import runs_below
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import MOST_BYTES, RunRecord

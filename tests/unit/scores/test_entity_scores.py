@@ -4,9 +4,9 @@ import pytest
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
+from peftlab.scores.bio import bio_labels
 from peftlab.scores.confusion import ClassRow
 from peftlab.scores.entity_scores import EntityScores
-from peftlab.tasks.bio import bio_labels
 
 TYPES = ["PER", "LOC", "creative-work"]
 

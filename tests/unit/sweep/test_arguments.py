@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from peftlab.compose import conf_dir, explain_composition
+from peftlab.composing.compose import conf_dir, explain_composition
 from peftlab.errors import ConfigError, UserError
 from peftlab.sweep.arguments import as_typed, command, for_hydra
 from peftlab.sweep.cells import Cells, composer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from peftlab.console import console
 from peftlab.sweep.board import Trial
 from peftlab.sweep.display import drawing, line, print_status
+from peftlab.terminal.console import console
 
 
 @pytest.fixture

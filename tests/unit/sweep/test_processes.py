@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from peftlab.compose import compose
+from peftlab.composing.compose import compose
 from peftlab.sweep import processes
 from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
 from peftlab.sweep.worker import BEGAN, Order

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from peftlab.scores.bio import bio_labels
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.scores.scorer import Scorer
-from peftlab.tasks.bio import bio_labels
 from peftlab.tasks.metric import ScorerMetric
 
 TYPES = ["PER", "LOC"]

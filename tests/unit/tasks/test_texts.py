@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.tasks.texts import Text, encode_texts
-from peftlab.unicode_text import Door
 
 TEXTS = [
     Text("train:0", "Marie Curie moved from Warsaw to Paris .", "a", file="f.csv", line=2),

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftlab.errors import DataError
+from peftlab.reading.unicode_text import Door
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
-from peftlab.unicode_text import Door
 
 EMPTIED = ["\u200b", "\x00", "\ufeff", "\u00ad", "\u0301", "\u00a0", "\u2028", "\ufeff\u200b"]
 """Words of which the tokenizer leaves nothing."""

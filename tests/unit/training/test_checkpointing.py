@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftlab import checkpoints
-from peftlab.storage import trees
+from peftlab.storage import checkpoints, trees
 from peftlab.training import checkpointing
 from peftlab.training.checkpointing import Checkpointing, TreeFiles, unfit
 

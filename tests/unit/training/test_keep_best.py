@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from peftlab.methods.method import MethodContext
 from peftlab.methods.selection import Head
-from peftlab.optimization import OptimizerSpec
 from peftlab.runs.record import RunRecord
 from peftlab.schedules import Constant
 from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Selection
 from peftlab.training.keep_best import KeepBest
-from peftlab.tuner import Tuner
+from peftlab.training.optimizers import OptimizerSpec
+from peftlab.training.tuner import Tuner
 
 
 @pytest.fixture

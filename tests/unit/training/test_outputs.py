@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from peftlab.training.outputs import Outputs
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 
 def test_callbacks_get_the_loss_of_the_step():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from peftlab.micro_batches import MicroBatches
 from peftlab.tasks.batch import Batch
+from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
 from peftlab.training.step import Step
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from peftlab.training import trail
 from peftlab.training.trail import Fork, Trail, TrailOf, fork, hashes, read
-from peftlab.tuner import Tuner
+from peftlab.training.tuner import Tuner
 
 LAST = 75
 """The last step of the budget."""

@@ -1,0 +1,1 @@
+"""What configuration do options and overrides stand for? Hydra composes it, and does nothing else. No torch."""

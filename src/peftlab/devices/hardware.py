@@ -1,0 +1,194 @@
+"""The hardware of a run: which devices, in which precision, and how a step is put together from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
+
+from peftlab.devices.sharding import FullyShard
+from peftlab.devices.spec import Precision, TrainerSpec
+from peftlab.errors import ConfigError
+
+CPU_PROCESSES = max(8, os.cpu_count() or 1)
+"""The most processes that train on the CPU of one machine."""
+
+
+def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return the `trainer` section with every ``auto`` replaced by what it means on this machine.
+
+    Raises:
+        ConfigError: what is asked for is not here (a GPU, fp16 on the CPU, a package), or does not go together.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    accelerator = trainer.get("accelerator")
+    if accelerator == "auto":
+        accelerator = "gpu" if gpus else "cpu"
+    if accelerator == "gpu" and not gpus:
+        raise ConfigError("trainer.accelerator=gpu: no CUDA device is visible here; use trainer=cpu or trainer=auto")
+    devices, strategy = _devices_and_strategy(trainer, str(accelerator), gpus)
+    precision = trainer.get("precision")
+    if accelerator == "cpu" and precision == "16-mixed":  # Lightning would compute in another precision than recorded
+        raise ConfigError("trainer.precision=16-mixed: the CPU has no such mode; use bf16-mixed or 32-true")
+    if precision == "auto":
+        precision = _best_precision(str(accelerator))
+    if strategy == "fsdp" and precision == "16-mixed":
+        raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
+    cheap = trainer.get("cheap_dropout")
+    frozen = trainer.get("frozen_weights")
+    if frozen == "bf16" and precision != "bf16-mixed":
+        raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
+    return {
+        **trainer,
+        "accelerator": accelerator,
+        "devices": devices,
+        "strategy": strategy,
+        "precision": precision,
+        "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
+        "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
+    }
+
+
+def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved `trainer` section of a run made elsewhere with as much of its hardware as is here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    fitted = dict(trainer)
+    if trainer["accelerator"] == "gpu" and not gpus:
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+    if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
+        fitted |= {"devices": max(1, gpus), "num_nodes": 1}
+    return fitted
+
+
+def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
+    """Check the processes that are to be started without a launcher: one a device, on this machine."""
+    if nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
+            "with torchrun or srun"
+        )
+    if accelerator == "cpu" and devices > CPU_PROCESSES:
+        raise ConfigError(
+            f"trainer.devices={devices}: each device of the CPU is a process with a model of its own, and this machine "
+            f"has {os.cpu_count()} cores; at most {CPU_PROCESSES} are started"
+        )
+
+
+def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
+    """Return both without ``auto``, checked against this machine and the launcher; wrong types are left as they are."""
+    devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
+    environment = launcher()
+    if not isinstance(nodes, int) or not (isinstance(devices, int) or devices == "auto"):
+        return devices, strategy
+    if devices == "auto":
+        devices = environment.world_size() // nodes if environment else gpus if accelerator == "gpu" else 1
+    if accelerator == "gpu" and devices > gpus:
+        raise ConfigError(f"trainer.devices={devices}: {gpus} CUDA devices are visible here; use trainer.devices=auto")
+    if environment is None:
+        _check_what_is_started(devices, nodes, accelerator)
+    elif (started := environment.world_size()) != devices * nodes:
+        raise ConfigError(
+            f"trainer.devices={devices}, trainer.num_nodes={nodes}: the launcher has started {started} processes; "
+            "set trainer.num_nodes to the number of machines and trainer.devices to the processes on each"
+        )
+    several = devices * nodes > 1
+    if strategy == "deepspeed" and several:
+        if accelerator != "gpu":
+            raise ConfigError("trainer.strategy=deepspeed: wants a CUDA device; use trainer=ddp or trainer=fsdp")
+        if importlib.util.find_spec("deepspeed") is None:
+            raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
+        if trainer.get("accumulate", 1) != 1:
+            raise ConfigError("trainer.accumulate: deepspeed weighs the parts of a batch alike; use 1, or trainer=fsdp")
+        if trainer.get("on_nan") == "skip_batch":
+            raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself, leaving none out; use stop")
+    if strategy == "single_device" and several:
+        raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
+    if not several:  # whatever the strategy, there is nothing to share out
+        return devices, "single_device"
+    return devices, "ddp" if strategy == "auto" else strategy
+
+
+def launcher() -> ClusterEnvironment | None:
+    """Return what has started this process as one of several, and knows their number and addresses."""
+    kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+    kind = next((kind for kind in kinds if kind.detect()), None)
+    # the same command goes on where it was interrupted: it is for the user to say whether the job is queued again
+    return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
+
+
+def strategy_of(trainer: TrainerSpec) -> Strategy | str:
+    """Return Lightning's strategy for several devices.
+
+    ``fsdp`` is torch's ``fully_shard`` (FSDP2): it shards parameter by parameter, so that frozen weights and trained
+    ones, of different types too, need no arrangement among each other.
+    """
+    match trainer.strategy:
+        case "ddp":
+            return DDPStrategy()
+        case "fsdp":
+            return FullyShard(data_parallel_size=trainer.world_size, tensor_parallel_size=1)
+        case "deepspeed":
+            return DeepSpeedStrategy(stage=trainer.zero_stage, offload_optimizer=trainer.offload_optimizer)
+    return "auto"
+
+
+def _best_precision(accelerator: str) -> Precision:
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if cpu_is_faster_in_bf16() else "32-true"
+
+
+def cpu_is_faster_in_bf16() -> bool:
+    """Return whether this CPU multiplies bf16 matrices faster than fp32 ones.
+
+    AMX does, and AVX512-BF16 on AMD's processors, twice as fast. On Intel's the same instructions take twice the
+    time of fp32 products, which matters where a virtual machine hides AMX; elsewhere bf16 is emulated.
+    """
+    try:
+        known = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "amx_bf16" in known or ("avx512_bf16" in known and "AuthenticAMD" in known)
+
+
+def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
+    """Return what may give other bits when the same run is repeated on the same machine with as many threads.
+
+    With ``deterministic`` PyTorch refuses every operation that it knows to be nondeterministic, its attention kernels
+    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: what is left is beyond
+    that switch.
+    """
+    parts = []
+    if not trainer.deterministic:
+        where = "scattered gradients on the CPU" if trainer.accelerator == "cpu" else "atomic additions, cuBLAS, cuDNN"
+        parts.append(f"trainer.deterministic=false: PyTorch may add in any order ({where})")
+    if trainer.compile and trainer.accelerator == "gpu":
+        parts.append("trainer.compile=true: kernels are chosen by how fast they were on trial")
+    if trainer.world_size > 2:  # of two numbers there is one sum
+        parts.append(f"{trainer.world_size} devices: the order of sums over them is that of the communication library")
+    if trainer.strategy == "deepspeed":
+        parts.append("deepspeed: its own kernels, and communication that overlaps with them")
+    return parts
+
+
+def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:
+    """Return what only torch knows of the machine, for the record."""
+    gpus = range(trainer.world_size // trainer.num_nodes) if trainer.accelerator == "gpu" else ()
+    return {
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "accelerators": [torch.cuda.get_device_name(i) for i in gpus],
+        "devices": trainer.devices,
+        "num_nodes": trainer.num_nodes,
+        "world_size": trainer.world_size,
+        "strategy": trainer.strategy,
+    }

@@ -1,0 +1,1 @@
+"""Can what comes from outside be believed? Text, YAML and JSON, doubted as they are read."""

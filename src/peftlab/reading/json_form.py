@@ -1,0 +1,134 @@
+"""The form of JSON that is read back: which keys it has, and what may stand under each.
+
+A form is the name of a kind of value (see `KINDS`), a list with the form of each item, or the keys of an object with
+theirs. ``?`` behind a kind allows null, behind a key its absence; the key ``*`` stands for all keys that are not named,
+which may hold anything where there is no such key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from peftlab.storage.entries import is_inner
+
+Form = str | list["Form"] | dict[str, "Form"]
+
+_MOST_LEVELS = 32
+"""How deep a document may be nested: some readers go down level by level."""
+_SHOWN = 40
+"""How many characters of a value a message has."""
+
+
+def parsed(text: str) -> Any:
+    """Return the value that `text` is the JSON of.
+
+    Raises:
+        ValueError: it is no JSON, holds a key twice or a number that JSON lacks, or is nested too deeply.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _check_levels(value)
+    return value
+
+
+def check(value: Any, form: Form, where: str = "") -> None:
+    """Check that parsed JSON has a form.
+
+    Args:
+        value: that JSON.
+        form: what is expected.
+        where: of `value`, dotted, for the message.
+
+    Raises:
+        ValueError: it has another; says where, what is expected and what stands there.
+    """
+    if isinstance(form, dict):
+        _check_object(value, form, where)
+    elif isinstance(form, list):
+        if not isinstance(value, list):
+            raise _unexpected(value, "a list", where)
+        for number, item in enumerate(value):
+            check(item, form[0], f"{where}.{number}")
+    elif not (form.endswith("?") and value is None):
+        what, holds = KINDS[form.removesuffix("?")]
+        if not holds(value):
+            raise _unexpected(value, what, where)
+
+
+def _check_object(value: Any, form: dict[str, Form], where: str) -> None:
+    if not isinstance(value, dict):
+        raise _unexpected(value, "keys and values", where)
+    within = f"{where}." if where else ""
+    inner = {key.removesuffix("?"): one for key, one in form.items()}
+    if (missing := next((key for key in form if key not in value and key != "*" and key in inner), None)) is not None:
+        raise ValueError(f"{within}{missing} is missing")
+    for key, item in value.items():
+        if (one := inner.get(key, inner.get("*"))) is not None:
+            check(item, one, f"{within}{key}")
+
+
+def _check_levels(value: Any) -> None:
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            item
+            for node in level
+            for item in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        ]
+    if level:
+        raise ValueError("it is nested too deeply")
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether `value` is a number that a float can be."""
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value).astimezone()
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_path(value: Any) -> bool:
+    """Return whether `value` names something in the folder."""
+    return isinstance(value, str) and is_inner(value) and bool(PurePosixPath(value).parts)
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "text": ("a text", lambda value: isinstance(value, str)),
+    "count": ("a whole number", lambda value: type(value) is int and abs(value) < 2**63),
+    "number": ("a number", _is_number),
+    "flag": ("true or false", lambda value: isinstance(value, bool)),
+    "time": ("a time such as 2026-01-31T12:00:00+00:00", _is_time),
+    "path": ("a path within the run folder", _is_path),
+    "scalar": ("a text, a number, true or false", lambda value: isinstance(value, str | bool) or _is_number(value)),
+    "anything": ("anything", lambda value: True),
+}
+"""What each kind of value is called, and what tells it."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands there twice")
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _unexpected(value: Any, expected: str, where: str) -> ValueError:
+    text = json.dumps(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return ValueError(f"{f'{where}: ' if where else ''}expected {expected}, not {shown}")

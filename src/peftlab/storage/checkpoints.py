@@ -1,0 +1,168 @@
+"""Checkpoints that a run goes on from: ``step-<optimiser steps>.safetensors``, each with its sha256 beside it.
+
+A file holds a tree of plain values and tensors, see `peftlab.storage.trees`. It is put in place in one step, and its
+digest only after it: what has no digest, or another one, is not whole, and `newest_whole` passes it over.
+
+Of a model that is shared out among ranks (FSDP, DeepSpeed) it is a folder, ``step-<optimiser steps>.sharded``, in the
+format of Lightning's strategy, to which every rank writes its share; the digests of its files lie within. It is written
+beside, and gets its name when it is whole. These formats keep pickles: go on only from folders of your own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from peftlab.errors import ConfigError
+from peftlab.storage.atomic import digest_file, replacing, synchronise
+from peftlab.storage.digests import file_sha256
+from peftlab.storage.disk import writing
+from peftlab.storage.entries import is_plain_folder, taken_by
+
+log = logging.getLogger("peftlab")
+
+LAST = 2
+"""How many of the newest are kept while a run goes on: the one before the last is there where the last is damaged."""
+
+_IN_ONE_PIECE, _SHARDED = ".safetensors", ".sharded"
+_DIGESTS = "sha256"
+
+
+def path_of(folder: Path, step: int, sharded: bool = False) -> Path:
+    """Return the file, or the folder, of the checkpoint after `step` optimiser steps."""
+    return folder / f"step-{step}{_SHARDED if sharded else _IN_ONE_PIECE}"
+
+
+def step_of(path: Path) -> int | None:
+    """Return after how many optimiser steps the checkpoint `path` was made; None for any other file."""
+    match = re.fullmatch(r"step-(\d+)(\.safetensors|\.sharded)", path.name)
+    return int(match[1]) if match else None
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, whole or not, the newest first."""
+    entries = folder.glob("step-*") if is_plain_folder(folder) else ()
+    found = [(step, path) for path in entries if (step := step_of(path)) is not None]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def newest_whole(folder: Path, sharded: bool = False, unfit: Callable[[Path], str | None] | None = None) -> Path | None:
+    """Return the newest checkpoint in `folder` that is whole, or None; warns of each newer one, and says why.
+
+    Args:
+        folder: of the checkpoints.
+        sharded: whether the model is shared out, so that only such checkpoints can be read; or only others.
+        unfit: returns what else keeps the run from going on from a file; None where nothing does.
+
+    Raises:
+        ConfigError: it is of the other kind.
+    """
+    for path in files(folder):
+        damage = damage_of(path) or (None if path.is_dir() or unfit is None else unfit(path))
+        if damage is not None:
+            log.warning("%s is damaged and passed over: %s", path, damage)
+        elif path.is_dir() == sharded:
+            return path
+        else:
+            of_which = "is not" if sharded else "is"
+            raise ConfigError(
+                f"{path} {of_which} of trainer.strategy=fsdp or deepspeed, which read their own only, as the "
+                "others do: go on with the strategy that it was made with, or begin anew with existing=rerun"
+            )
+    return None
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with the checkpoint `path`; None where it is whole."""
+    if odd := taken_by(path, stat.S_IFREG, stat.S_IFDIR):
+        return f"it is {odd}"
+    if path.is_dir():
+        return _damage_of_folder(path)
+    try:
+        digest = digest_file(path).read_text(encoding="utf-8").partition(" ")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        return f"its digest cannot be read, so that it may not have been written to its end ({error})"
+    bytes_, expected = path.stat().st_size, _expected_bytes(path)
+    if expected is not None and bytes_ < expected:
+        return f"truncated, {bytes_} of {expected} bytes are there"
+    return None if file_sha256(path) == digest else "its sha256 is not the one that was noted when it was written"
+
+
+def prune(folder: Path, last: int, every: int | None) -> None:
+    """Remove all checkpoints in `folder` but the `last` newest and those at multiples of `every` optimiser steps."""
+    for path in files(folder)[last:]:
+        if every is None or (step_of(path) or 0) % every:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove the checkpoint `path` and its digest."""
+    if path.is_dir():
+        # first another name, so that no half of it ever bears this one
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.{os.getpid()}")))
+        return
+    digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without one is still found, and removed later
+    path.unlink()
+
+
+def belongs(file: Path) -> bool:
+    """Return whether `file` is such a checkpoint, part of one, or the digest of one."""
+    names = (file, *file.parents, file.with_name(file.name.removesuffix(".sha256")))
+    return any(step_of(name) is not None for name in names)
+
+
+def beside(path: Path) -> Path:
+    """Return where the checkpoint `path` of a model that is shared out is written: rank 0 tells it to the others."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def put_in_place(path: Path) -> None:
+    """Give what all ranks have written to `beside(path)` its digests and its name; it is on the disk then.
+
+    Raises:
+        DiskError: the disk does not take it.
+    """
+    temporary = beside(path)
+    with writing(path):
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
+        for file in written:
+            synchronise(file)
+        lines = [f"{file_sha256(file)}  {file.relative_to(temporary).as_posix()}\n" for file in written]
+        with replacing(temporary / _DIGESTS) as digests:
+            digests.write_text("".join(lines), encoding="utf-8")
+        for folder in [*(folder for folder in temporary.rglob("*") if folder.is_dir()), temporary]:
+            synchronise(folder)
+        if path.exists():
+            remove(path)
+        temporary.rename(path)
+        synchronise(path.parent)
+
+
+def _damage_of_folder(path: Path) -> str | None:
+    try:
+        lines = (path / _DIGESTS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"its digests cannot be read ({error})"
+    for digest, _, name in (line.partition("  ") for line in lines):
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if file_sha256(path / name) != digest:
+            return f"the sha256 of {name} is not the one that was noted when it was written"
+    return None
+
+
+def _expected_bytes(path: Path) -> int | None:
+    """Return how long the file says that it is: its header (length, JSON) tells where each tensor ends."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+            return 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name[0] != "_"))
+        except (ValueError, LookupError, TypeError, AttributeError):  # the header itself is damaged
+            return None

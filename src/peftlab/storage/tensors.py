@@ -1,0 +1,79 @@
+"""Named tensors in safetensors files, put in place in one step: checkpoints and adapters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from peftlab.errors import NonFiniteError
+from peftlab.storage.atomic import replacing
+
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Types of numbers that are read as one another, rounded where they must be."""
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one.
+
+    Raises:
+        NonFiniteError: one of them holds NaN or an infinity; no such file is ever written.
+        DiskError: the disk does not take it.
+    """
+    whole: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if not _is_finite(own):
+            raise NonFiniteError(f"{path}: not written, for {name} is not finite. Lower optimizer.lr, or clip more")
+        whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
+        memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+    with replacing(path, needed=sum(tensor.nbytes for tensor in whole.values())) as temporary:
+        save_file(whole, temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # safetensors lets only the owner read
+
+
+def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy what `save` wrote to `path` into `tensors`, which must have the same names, shapes and kinds of numbers.
+
+    Raises:
+        ValueError: they differ; nothing has been copied.
+    """
+    saved = load_file(path)
+    if saved.keys() != tensors.keys():
+        odd = sorted(saved.keys() ^ tensors.keys())
+        raise ValueError(f"{path}: {len(odd)} tensors are only in the file or only in the model, first {odd[0]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != saved[name].shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(saved[name].shape)}, the model {tuple(tensor.shape)}")
+        if is_of_another_kind(saved[name].dtype, tensor.dtype):
+            raise ValueError(f"{path}: {name} is of the type {saved[name].dtype}, the model's {tensor.dtype}")
+    for name, tensor in tensors.items():
+        tensor.data.copy_(saved[name])
+
+
+def is_of_another_kind(stored: torch.dtype, wanted: torch.dtype) -> bool:
+    """Return whether numbers of the type `stored` would be others as `wanted`, beside being rounded."""
+    return stored != wanted and not (stored in FLOATING and wanted in FLOATING)
+
+
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over the names, types, shapes and bits of `tensors`, as hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether `tensor` has neither NaN nor infinities; the norm tells so in a fraction of the time."""
+    return (
+        not tensor.is_floating_point()
+        or bool(torch.linalg.vector_norm(tensor).isfinite())
+        or bool(torch.isfinite(tensor).all())
+    )

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from peftlab.tasks.batch import Batch
+from peftlab.training.non_finite import find
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Tanh(), nn.Linear(3, 3)), nn.Linear(3, 1))
+
+
+def part(*numbers: float, id: str = "train:0") -> Batch:
+    example = SimpleNamespace(id=id)
+    return Batch(
+        {"x": torch.tensor([numbers])}, {}, torch.ones(1), torch.zeros(1, dtype=torch.long), [example], tokens=1
+    )
+
+
+GOOD = part(1.0, 2.0, id="train:7")
+
+
+def found(model, *parts, loss=1.0):
+    return find(model, list(parts), torch.tensor(loss), lambda each: model(each.inputs["x"]).sum())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_bad_weights_are_named_with_the_first_module_that_they_spoil(model, value):
+    with torch.no_grad():
+        model[1][1].weight[0, 0] = value
+    finding = found(model, GOOD)
+    assert (finding.kind, finding.module, finding.parameters) == ("weights", "1.1", ["1.1.weight"])
+
+
+def test_of_a_bad_loss_the_part_is_named(model):
+    finding = found(model, GOOD, part(math.inf, 0.0, id="train:3"), GOOD)
+    assert (finding.kind, finding.module, finding.examples) == ("loss", "0", ["train:3"])
+    assert "the loss is not finite" in str(finding)
+    assert "train:3" in str(finding)
+
+
+def test_a_loss_that_is_bad_by_itself_is_told_from_the_outputs(model):
+    finding = find(model, [GOOD], torch.tensor(math.nan), lambda each: model(each.inputs["x"]).sum() * math.nan)
+    assert (finding.kind, finding.module) == ("loss", "loss")
+
+
+def test_a_loss_that_is_bad_only_once_is_told_as_such(model):
+    finding = found(model, GOOD, loss=math.nan)
+    assert (finding.kind, finding.module, finding.examples) == ("loss", None, ["train:7"])
+
+
+def test_of_a_bad_gradient_the_parameters_are_named_and_the_module_it_comes_from(model):
+    model(GOOD.inputs["x"]).sum().backward()
+    model[0].weight.grad[0, 0] = math.nan
+    model[1][1].bias.grad[0] = math.inf
+    finding = found(model, GOOD)
+    assert (finding.kind, finding.module, finding.parameters) == ("gradient", "1.1", ["0.weight", "1.1.bias"])
+
+
+def test_looking_leaves_no_trace(model):
+    model.insert(1, nn.Dropout())
+    before = torch.get_rng_state()
+    found(model, part(math.nan, 0.0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
