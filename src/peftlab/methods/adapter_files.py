@@ -9,8 +9,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from peftlab.entries import oddity
 from peftlab.errors import ConfigError
+from peftlab.storage.entries import oddity
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
