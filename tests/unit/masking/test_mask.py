@@ -117,19 +117,19 @@ HARMLESS_KEYS = {
 }
 
 
-@pytest.mark.parametrize("text", SECRET_TEXTS)
-def test_a_secret_in_a_text_is_masked(text):
-    for shown in (mask(text), mask({"message": text})["message"], mask([text])[0], json.dumps(mask({"a": [text]}))):
-        assert "Xq7v" not in shown
-        assert "Lm2p" not in shown
-        assert "****" in shown
+def test_a_secret_in_a_text_is_masked():
+    for text in SECRET_TEXTS:
+        for shown in (mask(text), mask({"message": text})["message"], mask([text])[0], json.dumps(mask({"a": [text]}))):
+            assert "Xq7v" not in shown, text
+            assert "Lm2p" not in shown, text
+            assert "****" in shown, text
 
 
-@pytest.mark.parametrize(("key", "value"), HARMLESS_KEYS.items())
-def test_a_harmless_key_keeps_its_value(key, value):
-    assert mask({key: value}) == {key: value}
-    for text in (f"{key}={value}", f"{key}: {value}", json.dumps({key: value})):
-        assert mask(text) == text
+def test_a_harmless_key_keeps_its_value():
+    for key, value in HARMLESS_KEYS.items():
+        assert mask({key: value}) == {key: value}
+        for text in (f"{key}={value}", f"{key}: {value}", json.dumps({key: value})):
+            assert mask(text) == text
 
 
 @pytest.mark.parametrize(
@@ -247,12 +247,12 @@ READ_BACK = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value"), READ_BACK, ids=str)
-def test_a_setting_that_is_read_back_stays_as_it_is(key, value, monkeypatch):
+def test_a_setting_that_is_read_back_stays_as_it_is(monkeypatch):
     monkeypatch.setenv("POSTGRES_PASSWORD", "held-by-the-environment")
-    config = nested(key, value)
-    assert mask_settings(config) == config
-    assert masked_in(config) is None
+    for key, value in READ_BACK:
+        config = nested(key, value)
+        assert mask_settings(config) == config
+        assert masked_in(config) is None, key
 
 
 @pytest.mark.parametrize(

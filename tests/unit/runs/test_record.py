@@ -162,10 +162,11 @@ class TestIdentity:
         config = {key: CONFIG[key] for key in reversed(CONFIG)}
         assert identity(config, dict(reversed(DATA.items())), WEIGHTS) == identity(CONFIG, DATA, WEIGHTS)
 
-    @pytest.mark.parametrize("path", list(paths_to_leaves(CONFIG)), ids=lambda path: ".".join(map(str, path)))
-    def test_every_key_counts_but_those_that_cannot_change_a_result(self, path: tuple[Any, ...]) -> None:
-        same = identity(changed(path), DATA, WEIGHTS) == identity(CONFIG, DATA, WEIGHTS)
-        assert same == cannot_change_a_result(path)
+    def test_every_key_counts_but_those_that_cannot_change_a_result(self) -> None:
+        before = identity(CONFIG, DATA, WEIGHTS)
+        for path in paths_to_leaves(CONFIG):
+            same = identity(changed(path), DATA, WEIGHTS) == before
+            assert same == cannot_change_a_result(path), path
 
     def test_the_same_run_elsewhere_and_shown_otherwise(self) -> None:
         here = {"name": "a", "run_dir": "a", "existing": "rerun", "allow": ["a"]}
