@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab.errors import ConfigError
-from peftlab.sources import oddity
+from peftlab.storage.entries import oddity
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

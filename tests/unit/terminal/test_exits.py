@@ -138,7 +138,7 @@ def test_help_lists_every_group_and_every_option(command, tmp_path):
     assert listed == {
         group: sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")) for group in config_groups()
     }
-    assert "python -m train +experiment=" in ended.out
+    assert "peftlab train +experiment=" in ended.out
     assert list(tmp_path.iterdir()) == []
 
 
