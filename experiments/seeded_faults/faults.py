@@ -44,7 +44,7 @@ FAULTS = [
         "the mean over ranks is a sum",
         ".div_(dist.get_world_size())",
         "",
-        ("unit/test_data_parallel.py",),
+        ("unit/devices/test_data_parallel.py",),
     ),
     Fault(
         "dropout is off in training",
@@ -74,7 +74,7 @@ FAULTS = [
         "vectors are decayed",
         "self.weight_decay if parameter.ndim > 1 else 0.0",
         "self.weight_decay if parameter.ndim > 0 else 0.0",
-        ("unit/test_optimization.py",),
+        ("unit/training/test_optimizers.py",),
     ),
     Fault(
         "the warm-up is a step longer",
@@ -120,7 +120,7 @@ FAULTS = [
         "an entity goes on into a tag of another type",
         'continues = prefix in "IE" and type_ == inside',
         'continues = prefix in "IE" and bool(inside)',
-        ("unit/tasks/test_bio.py",),
+        ("unit/scores/test_bio.py",),
     ),
     Fault(
         "a training that is resumed skips a batch",
@@ -169,7 +169,7 @@ FAULTS = [
         "a key that changes the result is no part of the identity",
         '    "trainer.activation_cache_gib",\n',
         '    "trainer.activation_cache_gib",\n    "task.label_smoothing",\n',
-        ("unit/runs/test_record.py", "unit/runs/test_identity.py"),
+        ("unit/runs/test_record.py"),
     ),
     # What is kept, and what is read back
     Fault(
@@ -182,19 +182,19 @@ FAULTS = [
         "a checkpoint is taken whatever its digest",
         "return None if file_sha256(path) == digest else",
         "return None if digest else",
-        ("unit/test_checkpoints.py",),
+        ("unit/storage/test_checkpoints.py",),
     ),
     Fault(
         "a file that was not written to its end takes the place of the old one",
         "    finally:\n        temporary.unlink(missing_ok=True)\n    synchronise(path.parent)",
         "    finally:\n        temporary.exists() and temporary.replace(path)\n    synchronise(path.parent)",
-        ("unit/test_atomic_files.py",),
+        ("unit/storage/test_atomic.py",),
     ),
     Fault(
         "two processes lock one folder",
         "fcntl.lockf(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))",
         "pass",
-        ("unit/test_locks.py",),
+        ("unit/storage/test_locks.py",),
     ),
     Fault(
         "an interrupted run leaves no checkpoint",

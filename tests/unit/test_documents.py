@@ -27,7 +27,7 @@ def test_set_up_is_exactly_two_commands():
     for command in (first, second):
         assert command.count("\n") == 1
         assert "-c requirements.lock" in command
-    assert first.strip().endswith("python -m train +experiment=ner_lora")
+    assert first.strip().endswith(".venv/bin/peftlab train +experiment=ner_lora")
     assert second.strip().endswith("python -m pytest -n 2")
     assert "venv" in first
     assert "venv" in second

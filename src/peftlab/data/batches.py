@@ -31,15 +31,15 @@ class Batches(Dataset[Batch]):
         batch = self.task.collate(self.examples, self.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
-        batch.split, batch.part, batch.scale = self.split, part, self._share(part)
+        batch.split, batch.part, batch.scale = self.split, part, self._share(part, batch)
         if not part.examples:
             batch.examples, batch.tokens = [], 0
         return batch
 
-    def _share(self, part: Part) -> float:
+    def _share(self, part: Part, batch: Batch) -> float:
         """Return the share of a part in its step: each rank knows it without asking the others."""
         if len(part.examples) == len(part.batch):
-            return 1.0 if self._weight(part.batch) else 0.0
+            return 1.0 if batch.weights.any() else 0.0
         whole = self._weight(part.batch)
         return self._weight(part.examples) / whole if whole else 0.0
 
