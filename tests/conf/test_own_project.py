@@ -33,7 +33,9 @@ def tiny(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS.splitlines() if "--help" not in line])
 def test_every_command_of_its_readme_runs(command, tiny, line):
-    ended = command(*shlex.split(line)[3:], *tiny)
+    words = shlex.split(line)
+    assert words[:2] == ["peftlab", "train"]
+    ended = command(*words[2:], *tiny)
     assert ended.code == 0, ended.err
     record = RunRecord.load(Path("run")).data
     assert (record["status"], record["name"], record["data"]["name"]) == ("completed", "my_ner", "my_sentences")

@@ -80,7 +80,7 @@ def test_spans(run, tiny_model, tmp_path, peft):
 
 
 def test_the_command_of_the_readme(run, command, tiny_model):
-    (line,) = re.findall(r"^python -m train (.*)", Path("README.md").read_text(), re.MULTILINE)
+    (line,) = re.findall(r"^peftlab train (.*)", Path("README.md").read_text(), re.MULTILINE)
     tiny = ["model=folder", f"model.path={tiny_model}", "trainer=cpu", "budget=smoke", "budget.max_steps=2"]
     tiny += ["data.max_tokens=64"]
     assert command(*shlex.split(line), *tiny, "run_dir=run").code == 0

@@ -306,9 +306,13 @@ class TestCommandLine:
         answer = json.loads(out)
         assert (code, answer["label"], answer["n"]) == (0, "kept", 1)
         Path("in.jsonl").write_text('{"text": "Rome"}\n{"words": ["Rome"]}\n')
-        code, _, err = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
-        assert code == 2
-        assert err == "error: in.jsonl:2: expected `text`, a string, and of pairs `text_pair`, a string too\n"
+        code, out, err = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
+        answer, refused = map(json.loads, out.splitlines())
+        assert code == 1
+        assert answer["text"] == "Rome"
+        assert refused["error"].endswith("expected `text`, a string, and of pairs `text_pair`, a string too")
+        assert refused["words"] == ["Rome"]
+        assert "1 of 2" in err
 
 
 class TestMistakes:
