@@ -1,1 +1,1 @@
-"""Hydra finds its launchers and sweepers here; what they do is in `peftlab.sweep`."""
+"""Where does Hydra find our launchers and sweeper? The work is in `peftlab.sweep`."""

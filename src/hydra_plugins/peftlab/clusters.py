@@ -1,4 +1,4 @@
-"""Hydra's way to Ray and SLURM: ``hydra/launcher=ray``, ``slurm``, and ``submitit_local`` to try the latter."""
+"""Launchers for Ray and SLURM: ``hydra/launcher=ray``, ``slurm``, and ``submitit_local`` to try the latter."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+from typing_extensions import override
 
 
 class ClusterLauncher(Launcher):
-    """What is common to launchers that hand a batch to a library, and wait for all of it."""
+    """Base of launchers that hand a batch to a library and wait for all of it."""
 
     package: str
-    """What it wants installed."""
+    """The required package."""
 
+    @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take up what Hydra knows.
+        """Store Hydra's context.
 
         Raises:
             ConfigError: the library is not installed.
@@ -38,13 +40,13 @@ class ClusterLauncher(Launcher):
         """Return a `peftlab.sweep.clusters.Job` for each list of overrides."""
         from peftlab.sweep.clusters import Job
 
-        found = []
+        jobs = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(composed):
                 composed.hydra.job.id, composed.hydra.job.num = f"job_id_for_{number}", number
-            found.append(Job(self.hydra_context, self.task_function, composed, Singleton.get_state()))
-        return found
+            jobs.append(Job(self.hydra_context, self.task_function, composed, Singleton.get_state()))
+        return jobs
 
 
 class RayLauncher(ClusterLauncher):
@@ -55,26 +57,26 @@ class RayLauncher(ClusterLauncher):
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
         self.init, self.remote = init, remote
 
+    @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all, and return how each has ended."""
         from peftlab.sweep.clusters import on_ray
 
         return on_ray(self.jobs(job_overrides, initial_job_idx), _plain(self.init), _plain(self.remote))
 
 
 class SubmititLauncher(ClusterLauncher):
-    """Runs a batch as an array of jobs, see `peftlab.sweep.clusters.by_submitit`."""
+    """Runs a batch as a job array, see `peftlab.sweep.clusters.by_submitit`."""
 
     package = "submitit"
     cluster: str
-    """As submitit calls it."""
+    """Submitit's executor."""
 
     def __init__(self, folder: str, max_num_timeout: int, **parameters: Any) -> None:
         self.folder, self.max_num_timeout = folder, max_num_timeout
         self.parameters = {key: _plain(value) for key, value in parameters.items()}
 
+    @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all, and return how each has ended."""
         from peftlab.sweep.clusters import by_submitit
 
         jobs = self.jobs(job_overrides, initial_job_idx)
@@ -82,7 +84,7 @@ class SubmititLauncher(ClusterLauncher):
 
 
 class SlurmLauncher(SubmititLauncher):
-    """Runs a batch on SLURM; the parameters are those of submitit, which are those of ``sbatch``."""
+    """Runs a batch on SLURM; the parameters are submitit's, named after those of ``sbatch``."""
 
     cluster = "slurm"
 
@@ -106,12 +108,12 @@ class SlurmLauncher(SubmititLauncher):
         setup: list[str] | None,
         additional_parameters: dict[str, Any],
     ) -> None:
-        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        super().__init__(**given)
+        parameters = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        super().__init__(**parameters)
 
 
 class LocalSubmititLauncher(SubmititLauncher):
-    """Runs a batch as processes of this machine, all at once."""
+    """Runs a batch as concurrent processes on this machine."""
 
     cluster = "local"
 

@@ -1,4 +1,4 @@
-"""Hydra's way to the local launcher: ``hydra/launcher=peftlab``, the default."""
+"""The local Hydra launcher: ``hydra/launcher=peftlab``, the default."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from typing_extensions import override
 
 
 class LocalLauncher(Launcher):
-    """Runs trials on this machine, each in a process of its own, as many at a time as there is room for.
+    """Runs trials on this machine, each in its own process, as many at a time as fit.
 
     Args:
-        gpus_per_trial: 0.5, 1, 2, ...; without a GPU it does not matter.
-        trials_at_once: at most; None: as many as the GPUs have room for, one on a CPU.
-        threads_per_trial: of the CPU; None: shared out evenly.
+        gpus_per_trial: 0.5, 1, 2, ...; ignored without a GPU.
+        trials_at_once: maximum; None: as many as fit on the GPUs, one on a CPU.
+        threads_per_trial: CPU threads; None: split evenly.
     """
 
     def __init__(
@@ -28,12 +29,13 @@ class LocalLauncher(Launcher):
         self.gpus_per_trial, self.trials_at_once = gpus_per_trial, trials_at_once
         self.threads_per_trial = threads_per_trial
 
+    @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take up what Hydra knows."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
+    @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the trials that a sweeper of Hydra's own, or of somebody else's, has chosen."""
+        """Run the trials that Hydra's own or a third-party sweeper chose."""
         from peftlab.sweep.sweep import launch_batch
         from peftlab.terminal.exits import user_exits
 

@@ -1,4 +1,4 @@
-"""Hydra's way to sweeps: ``hydra/sweeper=peftlab``, the default."""
+"""The Hydra sweeper: ``hydra/sweeper=peftlab``, the default."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from typing_extensions import override
 
 
 class PeftlabSweeper(Sweeper):
-    """Runs the grid that the command line spans, or searches it; see ``conf/sweep``."""
+    """Runs or searches the grid that the command line spans; see ``conf/sweep``."""
 
+    @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take up what Hydra knows; a trial of ours takes the place of `task_function`."""
+        """Instantiate the launcher with a `RemoteTrial` in place of `task_function`."""
         from peftlab.sweep.arguments import command
         from peftlab.sweep.batch import RemoteTrial
         from peftlab.terminal.exits import user_exits
@@ -27,8 +29,9 @@ class PeftlabSweeper(Sweeper):
                 config=config,
             )
 
+    @override
     def sweep(self, arguments: list[str]) -> Any:
-        """Do it; `arguments` are the overrides of the command line."""
+        """Run the sweep; `arguments` are the command-line overrides."""
         from peftlab.sweep.sweep import sweep
         from peftlab.terminal.exits import user_exits
 

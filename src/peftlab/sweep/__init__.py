@@ -1,1 +1,1 @@
-"""Sweeps: many runs by one command, by plan, in slots, with nothing lost."""
+"""How does one command plan many runs, run them in parallel and resume them?"""

@@ -1,8 +1,8 @@
-"""The arguments of ``peftlab train`` and ``python -m train`` as Hydra is given them.
+"""Converts the arguments of ``peftlab train`` and ``python -m train`` for Hydra.
 
-Hydra composes once before it asks the sweeper, and leaves every swept choice out: what only the swept options of a
-group know is no key then. A choice of one value is a sweep to Hydra, too, so that what is below a swept group is
-written as one, is left out likewise, and counts for the cells alone. `Space.parse` reads it as what was typed.
+Hydra composes once before it calls the sweeper, without the swept choices: a key that only the swept options of a
+group define does not exist then. A choice of one value is a sweep to Hydra, too, so an override below a swept group is
+written as one: it is left out likewise and applies only to the cells. `Space.parse` restores what was typed.
 """
 
 from __future__ import annotations
@@ -19,68 +19,68 @@ from peftlab.errors import ConfigError
 from peftlab.sweep.wandb_agent import read_arguments
 
 AS_COMMAND = "peftlab train"
-"""What ``sys.argv`` begins with where the command `peftlab` was called; else it is a file, as Python has it."""
+"""``sys.argv[0]`` under the command `peftlab`; otherwise Python sets it to a file."""
 
 OF_THE_SWEEP = ("hydra", "sweep")
-"""The groups that have one value for the whole sweep."""
+"""The groups that hold for the whole sweep."""
 
 _WITH_A_VALUE = {
     *("--cfg", "-c", "--package", "-p", "--info", "-i"),
     *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
 }
-"""The options of Hydra's that the next argument belongs to."""
+"""Hydra options that take the next argument as their value."""
 
 _UNPICKLES = "--experimental-rerun"
-"""An option of Hydra's; argparse takes any beginning of it."""
+"""A Hydra option; argparse accepts any prefix of it."""
 
 _CHOICE = re.compile(r"^(?P<key>[^=]+)=(?:choice\((?P<value>.*)\)|null,null)\Z", re.DOTALL)
 
 
 def for_hydra(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return the arguments of a command as Hydra has to have them; `environment` says whether an agent has started it.
+    """Return the arguments of a command for Hydra; `environment` shows whether a W&B agent started it.
 
-    Options come before overrides, for between them Hydra does not know what follows. With ``--cfg``, which shows one
-    configuration, a sweep is its first trial.
+    Options come first, because Hydra does not recognise overrides after an option among them. With ``--cfg``, which
+    shows one configuration, a sweep is reduced to its first trial.
 
     Raises:
-        ConfigError: an option would run what stands in a file.
+        ConfigError: an option would run code from a file.
     """
-    read = _options_first(read_arguments(arguments, environment))
-    for text in read:
+    ordered = _options_first(read_arguments(arguments, environment))
+    for text in ordered:
         if len(text) > len("--") and text.startswith("--") and _UNPICKLES.startswith(text.partition("=")[0]):
             raise ConfigError(
                 f"{text}: unpickles a file, which may run any code; `peftlab reproduce RUN` does a run again"
             )
-    if not ({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(read)):
-        return read
-    if any(text in ("--cfg", "-c") or text.startswith("--cfg=") for text in read):
-        return [_first(text) for text in read if text not in ("-m", "--multirun", "hydra.mode=MULTIRUN")]
-    swept = _swept_groups(read)
-    return [_as_choice(text) if _is_below(text, swept) else text for text in read]
+    if not ({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(ordered)):
+        return ordered
+    if any(text in ("--cfg", "-c") or text.startswith("--cfg=") for text in ordered):
+        return [_first(text) for text in ordered if text not in ("-m", "--multirun", "hydra.mode=MULTIRUN")]
+    swept = _swept_groups(ordered)
+    return [_as_choice(text) if _is_below(text, swept) else text for text in ordered]
 
 
 def as_typed(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a sweep as they were before `for_hydra`."""
+    """Return the arguments of a sweep as typed: undo `for_hydra`."""
     swept = _swept_groups(arguments)
     plain = {
         text: f"{match['key']}={match['value'] or 'null'}" for text in arguments if (match := _CHOICE.fullmatch(text))
     }
-    # of several, it is no plain value
+    # keep real choices of several values
     return [plain[text] if text in plain and _is_below(plain[text], swept) else text for text in arguments]
 
 
 def called_as() -> list[str]:
-    """Return the words that the running command began with."""
+    """Return the leading words of the running command."""
     return AS_COMMAND.split() if sys.argv[0] == AS_COMMAND else ["python", "-m", "train"]
 
 
 def command() -> list[str]:
-    """Return the running command as it was typed."""
+    """Return the running command as typed."""
     return [*called_as(), *as_typed(sys.argv[1:])]
 
 
 def sweeps_all_groups(arguments: Sequence[str]) -> bool:
-    """Return whether a group is swept that may change any key, as an experiment does."""
+    """Return whether a swept group, such as an experiment, may change any key."""
     return any(group.startswith("+") for group in _swept_groups(arguments))
 
 
@@ -102,7 +102,7 @@ def _swept_groups(arguments: Sequence[str]) -> set[str]:
 
 
 def _swept_group(argument: str) -> str | None:
-    """Return the group that an override sweeps, with its plus; None where it sweeps none."""
+    """Return the group that an override sweeps, with its plus; None if it sweeps none."""
     override = _read(argument)
     if override is None or not override.is_sweep_override() or "." in override.key_or_group:
         return None
@@ -111,7 +111,7 @@ def _swept_group(argument: str) -> str | None:
 
 
 def _is_below(argument: str, swept: set[str]) -> bool:
-    """Return whether an override sets one value at a key that the choices of a `swept` group may bring."""
+    """Return whether an override sets one value at a key that a `swept` group may define."""
     override = _read(argument)
     if override is None or override.is_sweep_override() or override.is_delete() or "." not in override.key_or_group:
         return False
@@ -123,7 +123,7 @@ def _is_below(argument: str, swept: set[str]) -> bool:
 
 def _as_choice(argument: str) -> str:
     key, _, value = argument.partition("=")
-    if value.strip().lower() == "null":  # which Hydra's choice does not take
+    if value.strip().lower() == "null":  # Hydra's choice does not accept null
         return f"{key}=null,null"
     return f"{key}=choice({value or repr('')})"
 
@@ -139,7 +139,7 @@ def _first(argument: str) -> str:
 
 
 def _read(argument: str) -> Override | None:
-    """Return an argument as an override; None where it is none, or none that Hydra can read: it will say so."""
+    """Return an argument as an override; None if it is none or Hydra, which will report it, cannot parse it."""
     if "=" not in argument or argument.startswith("-"):
         return None
     try:

@@ -1,7 +1,7 @@
-"""Sweeps whose trials another of Hydra's launchers runs, such as those for Ray and SLURM.
+"""Sweeps whose trials run under another Hydra launcher, such as those for Ray and SLURM.
 
-Such a launcher takes a batch and is back when all of it is over. Between controller and trial there is nothing but
-the file system that both see: the records in the folder of the sweep are what the controller goes by, before and after.
+Such a launcher takes a batch and returns when all of it is over. Controller and trials share only a file system: the
+controller relies on the records in the sweep folder, before and after.
 """
 
 from __future__ import annotations
@@ -41,49 +41,49 @@ from peftlab.terminal.signals import SIGNALS, Interrupted
 log = logging.getLogger("peftlab")
 
 INTERRUPTED = "interrupted"
-"""How a trial has ended that a signal has asked to, with a checkpoint."""
+"""The result of a trial that a signal ended, with a checkpoint."""
 
 LOOK_SECONDS = 5.0
-"""Between looks at the records of trials while a launcher is at work."""
+"""Polling interval for the trial records while a launcher is working."""
 
 _IN_ONE_BATCH = ("grid", "random", "qmc")
-"""The searches that need to know of no trial how it went before they propose the next."""
+"""The searches whose proposals do not depend on earlier outcomes."""
 
 
 def check_plan(spec: SweepSpec, launcher: str) -> None:
-    """Check that a sweep can be done without hearing of a trial before it is over.
+    """Check that a sweep works without reports from running trials.
 
     Args:
         spec: the sweep.
         launcher: its name, for messages.
 
     Raises:
-        ConfigError: it cannot; says what can.
+        ConfigError: it does not; names the alternatives.
     """
-    what = f"hydra/launcher={launcher} runs whole batches, and hears of no trial before all are over: "
+    reason = f"hydra/launcher={launcher} runs whole batches, and learns nothing of a trial before all are over: "
     allowed = "hydra/launcher=peftlab takes them all"
     if spec.prune != "none":
-        raise ConfigError(f"sweep.prune={spec.prune}: {what}nothing can be pruned. Set sweep.prune=none; {allowed}")
+        raise ConfigError(f"sweep.prune={spec.prune}: {reason}nothing can be pruned. Set sweep.prune=none; {allowed}")
     if spec.search not in _IN_ONE_BATCH:
-        raise ConfigError(f"sweep.search={spec.search}: {what}set {', '.join(_IN_ONE_BATCH)}; {allowed}")
+        raise ConfigError(f"sweep.search={spec.search}: {reason}set {', '.join(_IN_ONE_BATCH)}; {allowed}")
     if limit := next((key for key in ("steps", "hours", "money") if getattr(spec.budget, key) is not None), None):
-        raise ConfigError(f"sweep.budget.{limit}: {what}set sweep.budget.trials; {allowed}")
+        raise ConfigError(f"sweep.budget.{limit}: {reason}set sweep.budget.trials; {allowed}")
 
 
 @dataclass(kw_only=True)
 class Batch(Trials):
-    """Hands the trials of a plan to a launcher of Hydra's: all that the plan proposes before it has to hear of any."""
+    """Hands the trials of a plan to a Hydra launcher, in batches of all that the plan proposes at once."""
 
     launcher: Launcher
     """Set up with a `RemoteTrial`."""
     _jobs: list[tuple[Cell, Trial]] = field(default_factory=list, init=False)
 
     def run(self) -> None:
-        """Run until the plan has nothing more; what processes of the past still write is left to them.
+        """Run until the plan is over; trials that earlier processes still write are left to them.
 
         Raises:
-            Interrupted: a signal asks for an end; a cluster may go on with what it has.
-            RunError: the launcher itself has failed.
+            Interrupted: a signal arrived; a cluster may continue what was submitted.
+            RunError: the launcher itself failed.
         """
         try:
             while self._collect():
@@ -99,7 +99,7 @@ class Batch(Trials):
         self._conclude()
 
     def _conclude(self, interrupted: bool = False) -> None:
-        """Say on the board how the sweep has ended."""
+        """Set the final status on the board."""
         states = {trial.state for trial in self.board.trials}
         if interrupted or states & {"interrupted", "running"}:
             self.board.status = "interrupted"
@@ -107,7 +107,7 @@ class Batch(Trials):
             self.board.status = "failed" if "failed" in states else "completed"
 
     def _collect(self) -> bool:
-        """Take up what the plan proposes; return whether there is anything to be run."""
+        """Collect the proposals of the plan; return whether any trial is to run."""
         while self._take_up_next():
             pass
         return bool(self._jobs)
@@ -115,12 +115,12 @@ class Batch(Trials):
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
         row.attempts += 1
         row.state, row.error, row.other_code = "running", None, False
-        if existing == "rerun":  # only once, although a cluster may begin a job several times
+        if existing == "rerun":  # here, only once: a cluster may start a job several times
             shutil.rmtree(self.ledger.path(cell))
         self._jobs.append((cell, row))
 
     def _launch(self) -> None:
-        """Have the launcher run what has been collected, and take up how it went."""
+        """Launch the collected trials and process their results."""
         jobs, self._jobs = self._jobs, []
         self._write(now=True)
         ways: Sequence[str | None]
@@ -132,28 +132,28 @@ class Batch(Trials):
             for cell, row in jobs:
                 row.state = "interrupted"
                 self._read(cell, row)
-            log.info("interrupted: what has been submitted to a cluster may go on there")
+            log.info("interrupted: jobs submitted to a cluster may go on there")
             raise
         except Exception as error:
-            what = f"the launcher has failed: {type(error).__name__}: {error}"
+            message = f"the launcher has failed: {type(error).__name__}: {error}"
             for cell, row in jobs:
-                row.attempts = self.retries + 1  # no trial's fault
-                self._over(cell, row, what)
-            log.error("%s", what, exc_info=True)  # whose mistake it is cannot be told here
-            raise RunError(f"{what}; what it has begun may go on without it") from error
+                row.attempts = self.retries + 1  # not the trial's fault: no retry
+                self._over(cell, row, message)
+            log.error("%s", message, exc_info=True)  # it may be anyone's mistake
+            raise RunError(f"{message}; the trials it has started may go on without it") from error
         for (cell, row), how in zip(jobs, ways, strict=True):
             self._over(cell, row, how)
         self._write(now=True)
 
     @contextlib.contextmanager
     def _following(self, jobs: Sequence[tuple[Cell, Trial]]) -> Iterator[None]:
-        """Keep the board current meanwhile, by what the records say: the launcher itself tells nothing."""
+        """Keep the board current from the records meanwhile: the launcher reports nothing."""
         over = threading.Event()
 
         def follow() -> None:
             while not over.wait(LOOK_SECONDS):
                 for cell, row in jobs:
-                    with contextlib.suppress(OSError, UserError):  # what that means is found when the trial is over
+                    with contextlib.suppress(OSError, UserError):  # handled when the trial is over
                         self._look(cell, row)
                 self._write(now=True)
 
@@ -166,24 +166,24 @@ class Batch(Trials):
             follower.join()
 
     def _look(self, cell: Cell, row: Trial) -> None:
-        """Write into the row of a trial how far it has come."""
+        """Update the row of a running trial from its record."""
         record = self.ledger.record(cell)
         if record is None:
             return
-        found = outcome(record, list(self.board.objectives))
-        if found.status == "completed":
-            fill_in(row, record, found)
+        result = outcome(record, list(self.board.objectives))
+        if result.status == "completed":
+            fill_in(row, record, result)
         else:
-            progress(row, record, found)
+            progress(row, record, result)
 
     def _overrides(self, cell: Cell) -> list[str]:
-        """Return what the launcher composes a trial from."""
+        """Return the overrides that compose a trial."""
         folder = str(self.ledger.folder.absolute()).replace("'", "\\'")
         of_the_run = [f"sweep_dir='{folder}'", "run_dir=null", "existing=auto"]
         return [*cell.overrides, *of_the_run, f"hydra.job.name={cell.run_id}"]
 
     def _over(self, cell: Cell, row: Trial, how: str | None) -> None:
-        """Take up a trial that is over as the launcher says, and `how`, where not well."""
+        """Process a trial that the launcher reports as over; `how` describes a failure."""
         if self.ledger.is_busy(cell):
             row.state, row.error = "running", how
             return
@@ -202,34 +202,34 @@ class Batch(Trials):
             self._failed(cell, row, how or "has left no record", record)
 
     def _read(self, cell: Cell, row: Trial) -> None:
-        """Write into the row of a trial that is not over what its record says."""
+        """Update the duration of an unfinished trial from its record."""
         record: RunRecord | None = self.ledger.record(cell)
         if record is not None:
             row.seconds = record.data["cost"]["wall_seconds"] or 0.0
 
 
 def way(done: JobReturn) -> str | None:
-    """Return how a trial has ended by what a launcher says of it, where not well."""
+    """Return how a trial failed according to the launcher; None if it succeeded."""
     try:
         return done.return_value
-    except Exception as error:  # noqa: BLE001  # whatever there was
+    except Exception as error:  # noqa: BLE001  # raises any error of the trial
         return f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)
 class RemoteTrial:
-    """What a launcher runs in place of ``train``: one trial, in a process of its own that may die or exit.
+    """Hydra's task function in place of ``train``: runs one trial in its own process, which may die or exit.
 
-    The launcher's own process, which may hold other trials or answer to a scheduler, only waits, and passes signals on.
+    The launcher's process, which may hold other trials or answer to a scheduler, only waits and forwards signals.
     """
 
     command: list[str]
-    """Of the sweep."""
+    """The sweep's command."""
     working_directory: str = field(default_factory=os.getcwd)
-    """In which relative paths are meant."""
+    """Base of relative paths."""
 
     def __call__(self, cfg: DictConfig) -> str | None:
-        """Run a trial to its end; return how it has ended, where not well."""
+        """Run a trial to its end; return how it failed, or None."""
         if Path(self.working_directory).is_dir():
             os.chdir(self.working_directory)
         plain = OmegaConf.to_container(cfg, resolve=True)
@@ -248,14 +248,14 @@ class RemoteTrial:
                 wait_for([trial], TICK_SECONDS)
         code = trial.process.exitcode
         if passing.received is not None and code in SIGNALS.values():
-            # now that the checkpoint is there, whoever else listens may act on it, as submitit does by a new submission
+            # the checkpoint exists: let other handlers act on the signal, as submitit does by resubmitting
             signal.raise_signal(passing.received)
             return INTERRUPTED
         return None if code == 0 else trial.how
 
 
 class Passing:
-    """A context in which the signals that ask a process to end are passed on to its trial."""
+    """A context manager that forwards termination signals to a trial."""
 
     def __init__(self) -> None:
         self.trial: TrialProcess | None = None
@@ -263,7 +263,7 @@ class Passing:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Passing:
-        for number in (*SIGNALS, signal.SIGUSR2):  # the last is submitit's
+        for number in (*SIGNALS, signal.SIGUSR2):  # submitit sends the last
             self._before[number] = signal.signal(number, self._pass_on)
         return self
 
@@ -272,7 +272,7 @@ class Passing:
             signal.signal(number, handler)
 
     def again(self) -> None:
-        """Pass on what was received before there was a trial."""
+        """Forward a signal that arrived before the trial started."""
         if self.trial is not None and self.received is not None:
             self.trial.ask_to_end()
 
@@ -282,7 +282,7 @@ class Passing:
 
 
 def _wait_for_predecessor(folder: Path) -> None:
-    """Wait while a process whose launcher has died still ends the trial in `folder`."""
+    """Wait while an orphaned process is still finishing the trial in `folder`."""
     until = time.monotonic() + PATIENCE
     while is_locked(folder) and time.monotonic() < until:
         time.sleep(TICK_SECONDS)

@@ -1,7 +1,7 @@
-"""How a sweep stands: one row a trial, kept in ``sweep.json`` and ``trials.csv``. No torch.
+"""The state of a sweep, one row per trial, kept in ``sweep.json`` and ``trials.csv``. No torch.
 
-Both files are views of the run records, for people and other programs; of them a sweep that goes on reads nothing but
-under which id W&B knows it.
+Both files are views of the run records, for people and other programs; a resumed sweep reads only its W&B id from
+them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FORM: Form = {
         }
     ],
 }
-"""What of ``sweep.json`` is read."""
+"""The fields of ``sweep.json`` read."""
 
 
 def _now() -> str:
@@ -71,7 +71,7 @@ def _now() -> str:
 
 @dataclass
 class Trial:
-    """One row."""
+    """One trial."""
 
     overrides: list[str]
     labels: dict[str, str]
@@ -80,51 +80,51 @@ class Trial:
     state: State = "waiting"
     metric: str = ""
     score: float | None = None
-    """Of the best checkpoint on validation."""
+    """Validation score of the best checkpoint."""
     test: float | None = None
-    """The same score on test, where that has been evaluated."""
+    """The same score on test, if evaluated."""
     values: list[float] = field(default_factory=list)
-    """Of the sweep's objectives."""
+    """The sweep's objectives."""
     step: int = 0
     steps: int | None = None
     seconds: float = 0.0
-    """With a device, all attempts together."""
+    """Device time, over all attempts."""
     devices: float = 1.0
     attempts: int = 0
     kept: bool = False
-    """Whether it had been completed before this command began."""
+    """Whether an earlier command completed it."""
     other_code: bool = False
-    """Whether another version of the code than the present one made it."""
+    """Whether another version of the code made it."""
     error: str | None = None
 
 
 @dataclass
 class Board:
-    """The trials of a sweep, and what can be told of all of them."""
+    """The trials of a sweep and their summary."""
 
     name: str
     folder: Path
     command: list[str]
     objectives: dict[str, str]
-    """What is compared, dotted in the record, and ``max`` or ``min``."""
+    """``max`` or ``min``, by dotted key of the record."""
     slots: int
-    """How many trials run at the same time; 0: that is a launcher's affair."""
+    """Concurrent trials; 0: the launcher decides."""
     price_per_device_hour: float | None = None
     total: int | None = None
-    """How many trials there will be; None: it is not known yet."""
+    """Number of trials; None: not known yet."""
     estimate_seconds: float | None = None
-    """What a trial was expected to take before any had ended."""
+    """Expected duration of a trial, used until one has ended."""
     status: Literal["running", "completed", "failed", "interrupted"] = "running"
     started_at: str = field(default_factory=_now)
     ended_at: str | None = None
     tracked: str | None = None
-    """The id of the W&B run that sums the sweep up."""
+    """The id of the W&B run that summarises the sweep."""
     results: list[dict[str, Any]] = field(default_factory=list)
-    """What a protocol has found, one row a method."""
+    """The results of a protocol, one row per method."""
     trials: list[Trial] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts by state, the best trial so far, device hours, money, and the seconds that are left."""
+        """Return counts by state, the best trial so far, device hours, money and the seconds left."""
         counts: dict[str, int] = {}
         for trial in self.trials:
             counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -140,7 +140,7 @@ class Board:
         }
 
     def document(self) -> dict[str, Any]:
-        """Return what ``sweep.json`` holds."""
+        """Return the contents of ``sweep.json``."""
         about = {**vars(self), "folder": str(self.folder), "command": [_masked(word) for word in self.command]}
         del about["trials"]
         trials = [
@@ -162,20 +162,20 @@ class Board:
         self.write()
 
     def _best(self) -> dict[str, Any] | None:
-        """Return the best completed trial, where there is one objective."""
+        """Return the best completed trial if there is one objective."""
         if len(self.objectives) != 1:
             return None
         (mode,) = self.objectives.values()
         done = [trial for trial in self.trials if trial.state == "completed" and trial.values]
         if not done:
             return None
-        if SELECTION in self.objectives and len({trial.metric for trial in done if trial.metric}) > 1:  # no one score
+        if SELECTION in self.objectives and len({trial.metric for trial in done if trial.metric}) > 1:  # not comparable
             return None
         best = (max if mode == "max" else min)(done, key=lambda trial: trial.values[0])
         return {"run_id": best.run_id, "value": best.values[0], "overrides": [_masked(text) for text in best.overrides]}
 
     def _eta(self) -> float | None:
-        """Return the seconds until all trials are over, by how long those that are over took on average."""
+        """Return the seconds until all trials are over, from the mean duration of completed trials."""
         if self.total is None or not self.slots:
             return None
         took = [trial.seconds for trial in self.trials if trial.state == "completed" and not trial.kept]
@@ -187,10 +187,10 @@ class Board:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the document of the sweep in `folder`; its status is ``gone`` where its controller has died.
+    """Return the document of the sweep in `folder`; its status is ``gone`` if the controller has died.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: the document is missing or cannot be read.
     """
     document = _read(folder)
     if document["status"] == "running" and not is_locked(folder):
@@ -199,7 +199,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def tracked(folder: Path) -> str | None:
-    """Return the id under which W&B knows the sweep in `folder`, where it does."""
+    """Return the W&B id of the sweep in `folder`; None if it has none."""
     try:
         tracked: str | None = _read(folder)["tracked"]
     except UserError:
@@ -216,7 +216,7 @@ def _read(folder: Path) -> dict[str, Any]:
             check(document["summary"]["best"], {"run_id": "text", "value": "number", "overrides": ["text"]}, "best")
         if odd := {trial["state"] for trial in document["trials"]} - set(get_args(State)):
             raise ValueError(f"trials: {odd.pop()} is no state of a trial")
-        for row in document["results"]:  # the first names the columns, and scores have a spread
+        for row in document["results"]:  # the first row names the columns; scores have a spread
             scores = [name for name in row if f"{name} SD" in row]
             columns: dict[str, Form] = dict.fromkeys(document["results"][0], "scalar?")
             columns |= {f"{name}{end}": "number?" for name in scores for end in ("", " SD", " from?", " to?")}
@@ -229,30 +229,30 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def find(sweep: str, root: Path = Path("sweeps")) -> Path:
-    """Return the folder of `sweep`: a folder, or the name of one below ``sweeps/``.
+    """Return the folder of `sweep`, given as a folder or a name below ``sweeps/``.
 
     Raises:
-        UserError: there is no such sweep; names those that there are.
+        UserError: there is no such sweep; lists the existing ones.
     """
     for folder in (Path(sweep), root / sweep):
         if (folder / SWEEP).is_file():
             return folder
-    known = sorted(str(file.parent.relative_to(root)) for file in root.rglob(SWEEP))
+    existing = sorted(str(file.parent.relative_to(root)) for file in root.rglob(SWEEP))
     none = f"There is none below {root}/; `python -m train -m ...` makes one."
-    there = f"Those below {root}/: {', '.join(known)}." if known else none
-    raise UserError(f"'{sweep}' is no sweep. {there}")
+    hint = f"Those below {root}/: {', '.join(existing)}." if existing else none
+    raise UserError(f"'{sweep}' is no sweep. {hint}")
 
 
 def _csv(trials: Sequence[Trial]) -> str:
-    """Return a table of the trials: one column for each key that any of them overrides."""
-    given = [_pairs(trial.overrides) for trial in trials]
-    keys = list(dict.fromkeys(key for pairs in given for key in pairs))
+    """Return the trials as CSV, with one column per overridden key."""
+    settings = [_pairs(trial.overrides) for trial in trials]
+    keys = list(dict.fromkeys(key for pairs in settings for key in pairs))
     labels = list(dict.fromkeys(label for trial in trials for label in trial.labels))
     facts = ("metric", "score", "test", "step", "steps", "seconds", "attempts", "kept", "other_code", "error")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["run_id", "state", *labels, *keys, *facts])
-    for trial, pairs in zip(trials, given, strict=True):
+    for trial, pairs in zip(trials, settings, strict=True):
         about = vars(trial) | {"error": _masked(trial.error)}
         row = [trial.run_id, trial.state, *(trial.labels.get(label, "") for label in labels)]
         writer.writerow([*row, *(pairs.get(key, "") for key in keys), *(about[name] for name in facts)])
@@ -260,11 +260,11 @@ def _csv(trials: Sequence[Trial]) -> str:
 
 
 def _pairs(overrides: Iterable[str]) -> Mapping[str, str]:
-    pairs = (_masked(text).partition("=") for text in overrides)  # a secret is known by its key
+    pairs = (_masked(text).partition("=") for text in overrides)  # its key identifies a secret
     return {key.lstrip("+"): value for key, _, value in pairs}
 
 
 @cache
 def _masked(text: Any) -> Any:
-    """Return a text without its secrets; the same ones are looked through again and again."""
+    """Return a text without its secrets; cached, as the same texts recur."""
     return None if text is None else str(mask(text))

@@ -1,4 +1,4 @@
-"""From proposals to cells: composed by Hydra, checked and identified by the looker, nothing trained."""
+"""Turns proposals into cells: Hydra composes them, the looker checks and identifies them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from peftlab.sweep.space import NOT_SWEPT
 from peftlab.sweep.worker import Fact
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
-"""Returns the configuration under some overrides, as plain values."""
+"""Returns the configuration for given overrides, as plain values."""
 
 
 def composer(context: HydraContext, config: DictConfig) -> Compose:
-    """Return what composes a trial of the sweep whose own configuration is `config`, and each but once."""
+    """Return a cached function that composes trials of the sweep configured by `config`."""
 
     @cache
     def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -48,12 +48,12 @@ def composer(context: HydraContext, config: DictConfig) -> Compose:
 
 
 class Cells:
-    """Makes a cell of each proposal; the same proposal gives the same cell, and is looked at once.
+    """Maps proposals to cells; each proposal is checked once.
 
     Args:
         compose: see `composer`.
-        fixed: the overrides that all trials share, as they were typed.
-        looker: checks and identifies.
+        fixed: the overrides that all trials share, as typed.
+        looker: checks and identifies cells.
     """
 
     def __init__(self, compose: Compose, fixed: Sequence[str], looker: Looker) -> None:
@@ -65,7 +65,7 @@ class Cells:
         """Return the cell of a proposal.
 
         Raises:
-            ConfigError: it cannot be run.
+            ConfigError: the cell cannot run.
         """
         cell = self._cells.get(proposal.overrides)
         if cell is None:
@@ -80,7 +80,7 @@ class Cells:
         """Return the cells of all the proposals.
 
         Raises:
-            ConfigError: some cannot be run, or are one and the same run; lists all of them.
+            ConfigError: some cannot run, or several are the same run; lists them all.
         """
         cells: list[Cell] = []
         wrong: dict[str, list[str]] = {}
@@ -103,12 +103,12 @@ class Cells:
         if twins := [trials for trials in same.values() if len(trials) > 1]:
             listed = "".join(f"\n  {' and '.join(trials)}" for trials in twins)
             raise ConfigError(
-                f"these trials are one and the same run, for what they differ in decides no result; keep one:{listed}"
+                f"these trials are one and the same run: their differences affect no result; keep one:{listed}"
             )
         return cells
 
     def default_of(self, key: str, overrides: Sequence[str]) -> Any:
-        """Return the value at a dotted key of the configuration under some overrides.
+        """Return the configuration value at a dotted key under the overrides.
 
         Raises:
             ConfigError: there is no such key.
@@ -119,19 +119,17 @@ class Cells:
             raise ConfigError(f"there is no key '{key}' in the configuration under {' '.join(overrides)}") from error
 
     def settings(self, key: str) -> dict[str, Any] | None:
-        """Return the section at a dotted key of the first cell that was made; None where it has none."""
+        """Return the section at a dotted key of the first cell; None if it has none."""
         try:
-            found: dict[str, Any] | None = _at(next(iter(self._cells.values())).config, key)
+            section: dict[str, Any] | None = _at(next(iter(self._cells.values())).config, key)
         except (StopIteration, LookupError):
             return None
-        return found
+        return section
 
     def proposal_of(self, overrides: Sequence[str]) -> Proposal | None:
-        """Return the proposal that a run with these recorded overrides may have come from; None: from none of this
-        sweep's.
-        """
+        """Return the proposal behind a run with these recorded overrides; None if they are not of this sweep."""
         own = list(overrides)
-        for text in mask(self.fixed):  # as records have them
+        for text in mask(self.fixed):  # as in the records
             if text not in own:
                 return None
             own.remove(text)
@@ -139,7 +137,7 @@ class Cells:
 
 
 def _at(config: dict[str, Any], key: str) -> Any:
-    """Return the value at a dotted key; raises LookupError where there is none."""
+    """Return the value at a dotted key; raises LookupError if there is none."""
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, dict):
@@ -149,6 +147,6 @@ def _at(config: dict[str, Any], key: str) -> Any:
 
 
 def is_of_the_sweep(override: str) -> bool:
-    """Return whether an override says how the sweep is done, and nothing of a trial."""
+    """Return whether an override configures the sweep rather than its trials."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0]
     return key.replace("/", ".").partition(".")[0] in NOT_SWEPT

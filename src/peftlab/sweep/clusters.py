@@ -1,6 +1,6 @@
-"""Calls of Hydra's task function on Ray and by submitit.
+"""Calls Hydra's task function on Ray and by submitit.
 
-A job that fails, or whose machine is lost, stops no other: what is returned for it says so.
+A job that fails, or whose machine is lost, stops no other: its result says so.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _SHARED = (
     "tasks_per_node",
     "stderr_to_stdout",
 )
-"""Parameters of all submitit's executors; those of one bear its name before their own."""
+"""Parameters common to all submitit executors; others have the executor's name as prefix."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a task function as it travels to another machine; being called, it is done there."""
+    """A picklable call of the task function, executed on another machine."""
 
     context: HydraContext
     task_function: TaskFunction
     config: DictConfig
-    """Composed, Hydra's own part included."""
+    """Composed, including Hydra's own section."""
     state: Any
-    """Of Hydra's singletons."""
+    """State of Hydra's singletons."""
 
     def __call__(self) -> JobReturn:
-        """Do it."""
+        """Run the job."""
         mask_streams()
         setup_globals()
         Singleton.set_state(self.state)
@@ -57,19 +57,19 @@ class Job:
         )
 
     def checkpoint(self) -> Any:
-        """Return what submitit queues again when the job was preempted or ran out of its time: the same."""
+        """Return the same job, which submitit requeues after preemption or a timeout."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def on_ray(jobs: Sequence[Job], init: Mapping[str, Any], remote: Mapping[str, Any]) -> list[JobReturn]:
-    """Run all jobs on Ray, and return how each has ended.
+    """Run all jobs on Ray and return their results.
 
     Args:
-        jobs: what is to be done.
+        jobs: the jobs to run.
         init: options of ``ray.init``.
-        remote: options of ``ray.remote``; where `num_gpus` is None, one is set aside if the cluster has any.
+        remote: options of ``ray.remote``; if `num_gpus` is None, a job gets one GPU where the cluster has any.
     """
     import ray
 
@@ -86,20 +86,22 @@ def on_ray(jobs: Sequence[Job], init: Mapping[str, Any], remote: Mapping[str, An
 def by_submitit(
     jobs: Sequence[Job], cluster: str, folder: str, max_num_timeout: int, parameters: Mapping[str, Any]
 ) -> list[JobReturn]:
-    """Run all jobs as an array of submitit's, and return how each has ended.
+    """Run all jobs as a submitit array and return their results.
 
     Args:
-        jobs: what is to be done.
-        cluster: ``slurm``, or ``local``: processes on this machine.
-        folder: for scripts and logs; ``%j`` is the id of a job.
-        max_num_timeout: how often a job that ran out of its time is queued again.
-        parameters: of submitit's executor, those that all of its kinds share and those of this one; None: its default.
+        jobs: the jobs to run.
+        cluster: ``slurm``, or ``local`` for processes on this machine.
+        folder: for scripts and logs; ``%j`` stands for the job id.
+        max_num_timeout: how often a job is requeued after a timeout.
+        parameters: of the submitit executor, common ones and those of `cluster`; None: its default.
     """
     import submitit
 
     executor = submitit.AutoExecutor(folder, cluster=cluster, **{f"{cluster}_max_num_timeout": max_num_timeout})
-    given = {key: value for key, value in parameters.items() if value is not None}
-    executor.update_parameters(**{key if key in _SHARED else f"{cluster}_{key}": value for key, value in given.items()})
+    options = {key: value for key, value in parameters.items() if value is not None}
+    executor.update_parameters(
+        **{key if key in _SHARED else f"{cluster}_{key}": value for key, value in options.items()}
+    )
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     return [_returned(one.result) for one in submitted]
@@ -110,10 +112,10 @@ def _call(job: Job) -> JobReturn:
 
 
 def _returned(wait: Callable[[], JobReturn]) -> JobReturn:
-    """Return what a job has returned, or that it has failed."""
+    """Return the result of a job, or a failed one."""
     try:
         return wait()
-    except Exception as error:  # noqa: BLE001  # whatever has become of it; the others go on
+    except Exception as error:  # noqa: BLE001  # any failure; the other jobs go on
         failed = JobReturn(status=JobStatus.FAILED)
         failed.return_value = error
         return failed

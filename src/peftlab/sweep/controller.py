@@ -1,4 +1,4 @@
-"""The controller of a sweep: asks the plan, fills the slots, and tells plan and board how each trial went."""
+"""The controller of a sweep: it asks the plan, fills the slots, and reports each outcome to plan and board."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from peftlab.terminal.signals import Signals
 log = logging.getLogger("peftlab")
 
 TICK_SECONDS = 0.5
-"""Between looks at what no process tells: signals, trials of a controller that has died."""
+"""Polling interval for what no process reports: signals, and trials of a dead controller."""
 
 
 @dataclass
@@ -32,12 +32,12 @@ class _Running:
     trial: TrialProcess
     began: float
     spent_before: float
-    """Seconds that the row had when this attempt began."""
+    """Seconds of earlier attempts."""
 
 
 @dataclass(kw_only=True)
 class Controller(Trials):
-    """Runs each trial in a process of its own, as many at once as there are slots."""
+    """Runs each trial in its own process, one per slot."""
 
     slots: Sequence[Slot]
     context: ForkServerContext
@@ -49,16 +49,16 @@ class Controller(Trials):
 
     @property
     def devices(self) -> float:
-        """How many devices a trial has."""
+        """Devices per trial."""
         return self.slots[0].share
 
     def _is_running(self, cell: Cell) -> bool:
         return any(one.cell.sha256 == cell.sha256 for one in self.running)
 
     def run(self) -> None:
-        """Run until the plan is over, or a signal asks for an end.
+        """Run until the plan is over or a signal arrives.
 
-        Whatever else ends it, such as a process that checks trials and has died, lets the running trials end first.
+        On any other error, such as the death of the process that checks trials, the running trials end first.
         """
         self._free = list(self.slots)
         try:
@@ -84,7 +84,7 @@ class Controller(Trials):
             self._listen()
 
     def _fill(self) -> None:
-        """Start trials as long as there are free slots and something to run."""
+        """Start trials while slots are free and the plan has any."""
         for cell in [cell for cell in self.delayed if not self.ledger.is_busy(cell)]:
             if self._free:
                 self.delayed.remove(cell)
@@ -105,13 +105,13 @@ class Controller(Trials):
         self._write(now=True)
 
     def _listen(self) -> None:
-        """Take up what the running trials tell, and which of them have ended."""
+        """Process the messages of running trials, and the trials that have ended."""
         for one in list(self.running):
             ended = one.trial.ended()
-            for kind, *what in [] if ended else one.trial.messages():
-                one.row.step, one.row.steps = what[:2]
+            for kind, *values in [] if ended else one.trial.messages():
+                one.row.step, one.row.steps = values[:2]
                 if kind == "validated":
-                    self._validated(one, *what)
+                    self._validated(one, *values)
             one.row.seconds = one.spent_before + time.monotonic() - one.began
             if ended:
                 self.running.remove(one)
@@ -140,7 +140,7 @@ class Controller(Trials):
         self._write(now=True)
 
     def _interrupt(self) -> None:
-        """Have the running trials end with their checkpoints, and wait for them."""
+        """Ask the running trials to checkpoint and end, and wait for them."""
         for one in self.running:
             one.trial.ask_to_end()
         log.info("interrupted: %d running trials end with a checkpoint; again to end at once", len(self.running))
@@ -150,7 +150,7 @@ class Controller(Trials):
             self.show(self.board)
 
     def _leave(self) -> None:
-        """Have the running trials end with their checkpoints; nothing is told of them any more."""
+        """Ask the running trials to checkpoint and end, and wait without processing their messages."""
         left = [one.trial for one in self.running]
         for trial in left:
             trial.ask_to_end()

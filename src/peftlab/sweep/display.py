@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a table that is drawn anew on a terminal, plain lines elsewhere; and its status."""
+"""Displays a sweep: a live table on a terminal, plain lines elsewhere; and prints its status."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from peftlab.terminal.console import LastingConsole, clock, console
 log = logging.getLogger("peftlab")
 
 LINE_SECONDS = 20.0
-"""Between plain lines while nothing ends."""
+"""Interval of plain lines while no trial ends."""
 ROWS = 20
-"""Trials that the table shows: those that run, then the best."""
+"""Trials in the live table: running ones first, then the best."""
 
 _WIDTH = 140
-"""Characters of a line where the output is no terminal."""
+"""Line width if the output is not a terminal."""
 _ORDER = ("running", "completed", "pruned", "interrupted", "failed", "waiting")
 
 
 @contextmanager
 def drawing() -> Iterator[Display]:
-    """Around a sweep: gives what draws its board."""
+    """Yield the display of a sweep's board."""
     display = Display()
     if console.is_terminal:
         display.live = Live(console=console, auto_refresh=False, transient=True)
@@ -39,7 +39,7 @@ def drawing() -> Iterator[Display]:
 
 
 class Display:
-    """Draws a board as often as it is called, where it is time."""
+    """Draws a board at a limited rate."""
 
     def __init__(self) -> None:
         self.live: Live | None = None
@@ -47,7 +47,7 @@ class Display:
         self._over = -1
 
     def __call__(self, board: Board) -> None:
-        """Draw, if it is time."""
+        """Draw the board if it is due."""
         now = time.monotonic()
         if self.live is not None:
             if now - self._drawn >= 0.5:
@@ -60,12 +60,12 @@ class Display:
             log.info("%s", line(board.document()))
 
     def close(self, board: Board) -> None:
-        """Print how the sweep has ended: the best trials, and what a protocol has found."""
+        """Print the final status: the best trials and the results of a protocol."""
         print_status(board.document(), ROWS, LastingConsole().file)
 
 
 def print_status(document: Mapping[str, Any], rows: int | None = None, file: IO[str] | None = None) -> None:
-    """Print how a sweep stands, with at most so many trials, to `file`, by default stdout."""
+    """Print the status of a sweep with at most `rows` trials to `file`, by default stdout."""
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = _WIDTH
@@ -77,7 +77,7 @@ def print_status(document: Mapping[str, Any], rows: int | None = None, file: IO[
 
 
 def line(document: Mapping[str, Any]) -> str:
-    """Return how a sweep stands, in one line."""
+    """Return the status of a sweep in one line."""
     summary = document["summary"]
     counts = ", ".join(f"{summary['counts'][state]} {state}" for state in _ORDER if summary["counts"].get(state))
     total = summary["total"]
@@ -93,7 +93,7 @@ def line(document: Mapping[str, Any]) -> str:
 
 
 def rendered(document: Mapping[str, Any], rows: int | None = None) -> Group:
-    """Return the table of a sweep for rich, with at most so many trials, and the line below it."""
+    """Return a rich table of at most `rows` trials, and the status line below it."""
     table = Table(box=None, pad_edge=False)
     for name in ("id", "state", "trial", "progress", "validation", "test", "time", ""):
         table.add_column(name, overflow="fold" if name in ("trial", "") else "ellipsis")
@@ -116,7 +116,7 @@ def rendered(document: Mapping[str, Any], rows: int | None = None) -> Group:
 
 
 def results(rows: list[dict[str, Any]]) -> Table:
-    """Return what a protocol has found as a table for rich: of the scores the first, the others are in the file."""
+    """Return a rich table of a protocol's results with the first score; the file has the others."""
     table = Table(box=None, pad_edge=False)
     names = list(rows[0])
     scores = [name for name in names if f"{name} SD" in names]

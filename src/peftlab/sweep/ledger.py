@@ -1,4 +1,4 @@
-"""The ledger of a sweep: what its run records say of each trial. They are the only truth, and one controller writes."""
+"""The ledger of a sweep: the run records of its trials, the only source of truth, with one controller at a time."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from peftlab.storage.locks import is_locked, lock
 from peftlab.sweep.plan import Evaluation, Outcome, Proposal
 
 SELECTION = "selection.value"
-"""The objective of a sweep that names none: the score that each run's best checkpoint is selected by."""
+"""The default objective of a sweep: the score that selects each run's best checkpoint."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A trial as it is to be run."""
+    """A trial, composed and checked."""
 
     proposal: Proposal
     config: dict[str, Any]
     """Composed, as plain values."""
     overrides: list[str]
-    """All that a user would type to run it alone."""
+    """Everything a user would type to run it alone."""
     sha256: str
-    """Of its identity."""
+    """Digest of the run identity."""
     metric: str
     mode: str
-    """``max`` or ``min``: of that metric."""
+    """``max`` or ``min``, for the metric."""
 
     @property
     def run_id(self) -> str:
-        """The start of the identity, which names the folder."""
+        """The start of the digest; names the run folder."""
         return run_id_of({"sha256": self.sha256})
 
 
 class Ledger:
-    """The run folders below the folder of a sweep; used as a context, in which it is locked for this process.
+    """The run folders of a sweep; as a context manager, it holds the lock on the sweep folder.
 
     Args:
-        folder: is made where there is none.
-        look_only: nothing is made and locked.
+        folder: created if missing.
+        look_only: neither create nor lock the folder.
 
     Raises:
-        ConfigError: another controller is at work here, or the folder cannot be made.
+        ConfigError: another controller holds the lock, or the folder cannot be created.
     """
 
     def __init__(self, folder: Path, look_only: bool = False) -> None:
@@ -74,18 +74,18 @@ class Ledger:
             os.close(self._lock)
 
     def path(self, cell: Cell) -> Path:
-        """Return the folder of the trial."""
+        """Return the run folder of the trial."""
         return self.folder / cell.run_id
 
     def output(self, run_id: str) -> Path:
-        """Return the file that takes what the trial prints."""
+        """Return the file that receives the trial's output."""
         return output_of(self.folder, run_id)
 
     def record(self, cell: Cell) -> RunRecord | None:
-        """Return the record of the trial; None where it has not begun.
+        """Return the record of the trial; None before it begins.
 
         Raises:
-            UserError: something else is there.
+            UserError: the folder holds another run.
         """
         if not (self.path(cell) / FILE_NAME).is_file():
             return None
@@ -95,31 +95,31 @@ class Ledger:
         return record
 
     def is_busy(self, cell: Cell) -> bool:
-        """Return whether a process writes the trial, be it one of a controller that has died."""
+        """Return whether a process, perhaps one of a dead controller, is writing the trial."""
         return is_locked(self.path(cell))
 
     def end_dead(self, record: RunRecord, how: str) -> None:
-        """Have the record of a run whose process is no more say so."""
+        """Mark the record of a dead run as failed."""
         if record.data["status"] == "running":
             record.finish("failed", {"type": "Died", "message": how})
 
     def by_other_code(self, record: RunRecord) -> bool:
-        """Return whether another version of the code than the present one made the run."""
+        """Return whether another version of the code made the run."""
         return bool(record.data["code"] != self._code)
 
     def records(self) -> Iterator[RunRecord]:
-        """Yield every record that there is and can be read, the oldest first."""
+        """Yield every readable record, oldest first."""
         folders = (file.parent for file in self.folder.glob(f"*/{FILE_NAME}"))
         yield from sorted(readable_records(folders), key=lambda record: str(record.data["started_at"]))
 
 
 def output_of(folder: Path, run_id: str) -> Path:
-    """Return the file that takes what a trial of the sweep in `folder` prints."""
+    """Return the file for the output of a trial of the sweep in `folder`."""
     return folder / "output" / f"{run_id}.txt"
 
 
 def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
-    """Return how the run in `record` has ended."""
+    """Return the outcome of a run."""
     data = record.data
     values = tuple(value_at(data, key) for key in objectives)
     status: Literal["completed", "failed", "pruned"] = "failed"
@@ -132,17 +132,17 @@ def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
 
 
 def evaluations(record: RunRecord) -> tuple[Evaluation, ...]:
-    """Return the validations within the training that a record tells of; one that was repeated counts once."""
-    found = {
+    """Return the validations during training in step order; a repeated one counts once."""
+    by_step = {
         event["step"]: Evaluation(event["step"] / event["of"], _number(event.get(record.data["selection"]["metric"])))
         for event in record.events("validated")
         if event.get("of")
     }
-    return tuple(found[step] for step in sorted(found))
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def value_at(data: Mapping[str, Any], key: str) -> float:
-    """Return the number at a dotted key of a record; nan where there is none."""
+    """Return the number at a dotted key of a record; nan if there is none."""
     try:
         return _number(reduce(lambda node, part: node[part], key.split("."), data))
     except (LookupError, TypeError):

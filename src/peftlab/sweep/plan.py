@@ -1,7 +1,7 @@
-"""What a sweep runs next: the plan that the controller asks, and that it tells how each trial went.
+"""Plans decide what a sweep runs next: the controller asks for proposals and reports their outcomes.
 
-A plan knows nothing of processes, folders and devices. It proposes, in one thread, and everything it ever learnt can be
-told to it again from the records: a sweep that is resumed makes a new plan and recalls the past.
+A plan knows nothing of processes, folders or devices, and runs in one thread. Its whole state can be rebuilt from the
+records: a resumed sweep makes a new plan and has it recall the past.
 """
 
 from __future__ import annotations
@@ -16,87 +16,87 @@ from peftlab.runs.record import RunRecord
 
 @dataclass(frozen=True)
 class Proposal:
-    """One trial to be run: what it changes in the configuration that all trials of a sweep share."""
+    """A trial to run: its changes to the configuration that all trials of the sweep share."""
 
     overrides: tuple[str, ...]
-    """In Hydra's grammar, one value each: what a user would type to run this trial alone."""
+    """In Hydra's grammar, one value each, as a user would type them to run this trial alone."""
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What tables show of it beside its overrides, such as the phase of a protocol."""
+    """Shown in tables next to the overrides, such as the phase of a protocol."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One validation within a trial."""
+    """One validation of a trial."""
 
     fraction: float
-    """Of the trial's whole training that is behind it, above 0 and at most 1."""
+    """Fraction of the trial's training that is done, above 0 and at most 1."""
     value: float
-    """Of the score that the run's best checkpoint is selected by; nan where there was none."""
+    """The score that selects the run's best checkpoint; nan if missing."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial has ended, or how far it had come where it was stopped."""
+    """How a trial ended, or how far it got before it was stopped."""
 
     status: Literal["completed", "failed", "pruned"]
     values: tuple[float, ...]
-    """Of the sweep's objectives, in their order; empty where the trial failed."""
+    """The sweep's objectives in order; empty if the trial failed."""
     evaluations: tuple[Evaluation, ...] = ()
-    """Those within the training, in order."""
+    """Validations during training, in order."""
     steps: int = 0
-    """Optimiser steps that have been taken."""
+    """Optimiser steps taken."""
     seconds: float = 0.0
-    """By the clock, while a device was occupied."""
+    """Wall-clock time on a device."""
 
 
 Begun = tuple[Proposal, Sequence[Evaluation]]
-"""A trial that goes on, and its validations so far."""
+"""An unfinished trial and its validations so far."""
 
 
 class Plan(ABC):
     """Proposes the trials of a sweep."""
 
     total: int | None = None
-    """How many trials there will be, where that is known from the beginning."""
+    """Number of trials, if known in advance."""
     proposals: Sequence[Proposal] = ()
-    """Those that are known from the beginning: all of them are checked before the first starts."""
+    """The trials known in advance; all are checked before the first starts."""
 
     @property
     def examples(self) -> Sequence[Proposal]:
-        """Some in which every option that there is occurs; checked, too, where not all is known from the beginning."""
+        """Trials that cover every option; checked in advance if `proposals` is empty."""
         return self.proposals
 
     @abstractmethod
     def ask(self) -> Proposal | None:
-        """Return what to run next; None: nothing now, until a running trial ends or, where `over`, at all.
+        """Return the next trial; None: nothing until a running trial ends or, if `over`, nothing more at all.
 
-        What had been pruned may be proposed again: the trial then goes on from its checkpoint.
+        A pruned trial may be proposed again: it then resumes from its checkpoint.
         """
 
     @property
     @abstractmethod
     def over(self) -> bool:
-        """Whether nothing will be proposed any more, whatever the running trials bring."""
+        """Whether no trial will be proposed again, whatever the running ones yield."""
 
     @abstractmethod
     def tell(self, proposal: Proposal, outcome: Outcome) -> None:
-        """Take up how a trial that was proposed has ended."""
+        """Record the outcome of a proposed trial."""
 
     def report(self, proposal: Proposal, evaluation: Evaluation) -> bool:
-        """Take up a validation within a running trial; return whether the trial is to go on."""
+        """Record a validation of a running trial; return whether the trial should go on."""
         return True
 
     @abstractmethod
     def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
-        """Take up what a sweep by the same plan had come to before it was interrupted; called once, before `ask`.
+        """Restore the state of an interrupted sweep by the same plan; called once, before `ask`.
 
         Args:
-            past: trials that are over, or paused, in the order in which they began.
-            unfinished: trials that had been interrupted; the next ones that `ask` returns.
+            past: finished or paused trials, in the order in which they began.
+            unfinished: interrupted trials; `ask` returns them first.
         """
 
     def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
-        """Return the labels with which this plan would propose it; None where it would not."""
+        """Return the labels that this plan gives the proposal; None if it would not propose it."""
         return next((one.labels for one in self.proposals if one == proposal), None)
 
     def covers(self, proposal: Proposal) -> bool:
@@ -104,5 +104,5 @@ class Plan(ABC):
         return self.labels_of(proposal) is not None
 
     def results(self, records: Iterable[RunRecord]) -> list[dict[str, Any]]:
-        """Return what has been found, one row of a table each, from the records of all trials."""
+        """Return the result table, as rows, from the records of all trials."""
         return []

@@ -1,7 +1,7 @@
-"""What the fork server of a sweep imports, once for all trials. It computes nothing: a child of it must start afresh.
+"""The imports of a sweep's fork server, done once for all trials. It must not compute: its children start afresh.
 
-A parallel operation here would leave every child waiting for threads that it does not have, and a look at CUDA would
-keep it from every GPU.
+A parallel operation here would make every child wait for threads that it does not have; initialising CUDA would lock
+every child out of the GPUs.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 from peftlab.imports import without_collecting
 
 with contextlib.suppress(PermissionError):
-    os.setpgid(0, 0)  # what ends the controller's group must not end the server, without which no trial can be heard of
+    os.setpgid(0, 0)  # killing the controller's group must spare the server, which reports how trials end
 
 with without_collecting():
     import hydra  # noqa: F401

@@ -1,4 +1,4 @@
-"""What a trial is going to take: some of its steps and batches of its evaluation are tried, and nothing is kept."""
+"""Estimates the cost of a trial from a few training steps and evaluation batches; keeps nothing."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from peftlab.tasks.batch import Batch
 from peftlab.training.step import Step
 
 START_SECONDS = 2.0
-"""What a trial takes besides training and evaluating: reading, building, writing."""
+"""Time besides training and evaluation: reading, building, writing."""
 
 _BYTES_A_PREDICTION = 2_000
 _STATE = 3
-"""Numbers that a checkpoint holds for each trained one: itself and two moments."""
+"""Numbers in a checkpoint per trained parameter: itself and two moments."""
 _KEPT = 2
-"""Checkpoints at a time."""
+"""Checkpoints on disk at a time."""
 _TRIED = 24
-"""Batches at most, from all over the data."""
+"""Maximum number of batches, spread over the data."""
 
 
 def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
-    """Return the seconds that the run of `cfg` is expected to take, and the bytes it keeps and occupies meanwhile.
+    """Return the expected seconds of the run of `cfg`, the bytes that it keeps, and those that it needs meanwhile.
 
-    Steps and batches of the evaluation are tried for `seconds` together; what a token takes is what counts, for batches
-    differ in length.
+    Training steps and evaluation batches run for `seconds` in total. Time is measured per token, because batches differ
+    in length.
     """
     ready = prepare(cfg)
     tuner, spec, data = build(ready), ready.spec, ready.data
@@ -70,14 +70,14 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
 
 
 def _seconds_a_token(work: Callable[[Any], None], loader: DataLoader[Any], limit: float, device: torch.device) -> float:
-    """Return how long `work` takes for a token, having tried some batches of the loader for `limit` seconds."""
+    """Return the seconds per token of `work`, measured on batches of the loader for `limit` seconds."""
     tokens, spent = 0, 0.0
     for number, batch in enumerate(islice(loader, 0, None, max(1, len(loader) // _TRIED))):
         began = time.perf_counter()
         work(batch)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if number or len(loader) == 1:  # the first one pays for what is done once
+        if number or len(loader) == 1:  # the first includes one-time costs
             spent += time.perf_counter() - began
             tokens += sum(part.tokens for part in batch) if isinstance(batch, list) else batch.tokens
         if spent > limit:

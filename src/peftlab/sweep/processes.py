@@ -1,7 +1,7 @@
-"""Starting and ending the processes of a sweep, by a fork server that has imported all that is heavy.
+"""Starts and ends the processes of a sweep with a fork server that has the heavy imports loaded.
 
-That server is Python's own. It is one for a process, and only imports (see `preload`): each child begins as if it had
-just imported them itself, in a few hundredths of a second.
+This is Python's own fork server, one per process. It only imports (see `preload`), so that a child starts in a few
+hundredths of a second as if it had just done so itself.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from peftlab.terminal.signals import SIGNALS
 
 
 def fork_server() -> ForkServerContext:
-    """Return what makes children of the fork server, which imports what is heavy from now on.
+    """Return the context of the fork server, which loads the heavy imports in the background.
 
-    It begins as ``python -c``, and so would import from the current folder before anything else: it does only where
-    this process does.
+    It starts as ``python -c``, which would import from the current folder first; here only if this process does.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["peftlab.sweep.preload"])
@@ -40,7 +39,7 @@ def fork_server() -> ForkServerContext:
 
 @contextlib.contextmanager
 def _safe_path() -> Iterator[None]:
-    """Have Pythons that are started in the block import nothing from the current folder."""
+    """Keep Python processes started in the block from importing from the current folder."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
@@ -54,13 +53,13 @@ def _safe_path() -> Iterator[None]:
 
 @dataclass
 class TrialProcess:
-    """A trial that is running, or has just ended."""
+    """A running or just ended trial."""
 
     process: ForkServerProcess
     connection: Connection
     asked_to_end: bool = field(default=False, init=False)
     _listens: bool = field(default=False, init=False)
-    """Whether it can be asked: before, a signal is lost, or ends it like a failure."""
+    """Whether it handles signals: before, a signal is lost or kills it."""
 
     @classmethod
     def start(cls, context: ForkServerContext, order: Order) -> TrialProcess:
@@ -72,20 +71,20 @@ class TrialProcess:
         return cls(process, ours)
 
     def messages(self) -> list[tuple[Any, ...]]:
-        """Return what the trial has told and has not been read yet."""
-        found = []
+        """Return the unread messages of the trial."""
+        messages = []
         with contextlib.suppress(EOFError, OSError):
             while self.connection.poll():
-                found.append(self.connection.recv())
-        if BEGAN in found:
-            found.remove(BEGAN)
+                messages.append(self.connection.recv())
+        if BEGAN in messages:
+            messages.remove(BEGAN)
             self._listens = True
             if self.asked_to_end:
                 self._signal(signal.SIGINT)
-        return found
+        return messages
 
     def keep_going(self) -> None:
-        """Have it go on after every validation that it tells of."""
+        """Answer every reported validation with "go on"."""
         for kind, *_ in self.messages():
             if kind == "validated":
                 self.answer(True)
@@ -96,9 +95,9 @@ class TrialProcess:
             self.connection.send(goes_on)
 
     def ask_to_end(self) -> None:
-        """Have it end at its next step, with a checkpoint; a second time, at once.
+        """Ask it to checkpoint and end at its next step; the second time, at once.
 
-        If it has only just been started, it is told by `messages`, as soon as it listens.
+        If it does not handle signals yet, `messages` sends the signal once it does.
         """
         again, self.asked_to_end = self.asked_to_end, True
         if self._listens:
@@ -107,10 +106,10 @@ class TrialProcess:
             self._signal(signal.SIGKILL)
 
     def ended(self) -> bool:
-        """Return whether it has ended; what it had started itself then is ended, too."""
+        """Return whether it has ended; if so, kill its process group."""
         if self.process.exitcode is None:
             return False
-        for end in (os.killpg, os.kill):  # a server that was killed cannot tell whether its children live on
+        for end in (os.killpg, os.kill):  # a killed server does not know whether its children are alive
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 end(self._pid, signal.SIGKILL)
         self.connection.close()
@@ -118,7 +117,7 @@ class TrialProcess:
 
     @property
     def how(self) -> str:
-        """Say how a process has ended that did not say so itself."""
+        """How the process ended, from its exit code."""
         code = self.process.exitcode
         if code is not None and code < 0:
             hint = ": is memory short?" if -code == signal.SIGKILL else ""
@@ -138,12 +137,12 @@ class TrialProcess:
 
 
 def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
-    """Return when one of the trials tells something or ends, or after some seconds."""
+    """Return when a trial sends a message or ends, or after `seconds`."""
     wait([*(trial.process.sentinel for trial in trials), *(trial.connection for trial in trials)], seconds)
 
 
 class Looker:
-    """Finds out about cells in a process of its own, see `peftlab.sweep.worker.look`."""
+    """Checks cells in a separate process, see `peftlab.sweep.worker.look`."""
 
     def __init__(self, context: ForkServerContext, environment: Mapping[str, str], output: Path) -> None:
         self.context = context
@@ -157,12 +156,12 @@ class Looker:
         """Return the answer of a method of `peftlab.sweep.worker._Looker`.
 
         Raises:
-            ConfigError: the cell cannot be run.
+            ConfigError: the cell cannot run.
             RuntimeError: the process has died.
         """
         try:
             self._connection.send((name, *arguments))
-            well, answer = self._connection.recv()
+            succeeded, answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self._process.join()
             if self._output.exists():
@@ -170,7 +169,7 @@ class Looker:
             tail = self._output.read_text(encoding="utf-8", errors="replace")[-2000:] if self._output.exists() else ""
             code = self._process.exitcode
             raise RuntimeError(f"the process that checks trials has died, exit code {code}\n{tail}") from error
-        if not well:
+        if not succeeded:
             raise ConfigError(answer)
         return answer
 

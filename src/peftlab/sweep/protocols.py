@@ -1,4 +1,4 @@
-"""What a sweep is to do, from its section of the configuration: a grid, a search, or a comparison at equal budgets."""
+"""Builds the plan of a sweep from its configuration: a grid, a search, or a comparison at equal budgets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.runs.record import RunRecord
@@ -19,11 +21,11 @@ from peftlab.sweep.space import METHOD, Choice, Dimension, Space, grid, is_metho
 from peftlab.sweep.spec import SweepSpec
 
 DefaultOf = Callable[[str, Sequence[str]], Any]
-"""Returns the value of the configuration at a dotted key, under some overrides."""
+"""Returns the configuration value at a dotted key under given overrides."""
 
 LEARNING_RATE = "optimizer.lr"
 FACTORS = (1 / 3, 1.0, 3.0)
-"""Of a method's own learning rate: its space where it has no other."""
+"""Factors of a method's own learning rate: its default space."""
 UNTESTED = "budget.test=false"
 
 
@@ -37,14 +39,14 @@ def make_plan(
     """Return the plan of a sweep.
 
     Args:
-        spec: what is to be done.
-        space: what there is to choose from.
-        objectives: by dotted key of the record, ``max`` or ``min``.
-        default_of: for what depends on the configuration of a method.
-        devices_per_trial: for how many devices an hour of a trial counts.
+        spec: the settings of the sweep.
+        space: the points to try.
+        objectives: ``max`` or ``min``, by dotted key of the record.
+        default_of: looks up values that depend on the method.
+        devices_per_trial: device hours per hour of a trial.
 
     Raises:
-        ConfigError: that cannot be done over this space.
+        ConfigError: the settings do not suit the space.
     """
     if spec.protocol == "equal_budget":
         return EqualBudgetPlan(spec, space, objectives, default_of, devices_per_trial)
@@ -55,27 +57,27 @@ def make_plan(
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a method: its choice, and what the runs with it scored."""
+    """The result of a method: its choice, and the scores of the runs with it."""
 
     method: str
     choice: Sequence[str]
     """The overrides of the best point."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What else is to stand in the table."""
+    """Further columns of the table."""
     scores: Sequence[Mapping[str, float]] = ()
-    """Of each run, by metric."""
+    """The scores of each run, by metric."""
     note: str = ""
 
 
 class EqualBudgetPlan(Plan):
-    """Tunes every method over its own space at the same cost, without looking at the test split; then tests its choice.
+    """Tunes every method over its own space at equal cost, without the test split; then tests its choice.
 
-    The cost is counted in full-run equivalents, failed trials included. Once a method's search is over, its best point
-    is run with each of `SweepSpec.final_seeds`, and tested. A method without a space has its own learning rate, a third
-    of it, and three times as much.
+    The cost counts full-run equivalents, including failed trials. Once a method's search is over, its best point is
+    trained and tested with each of `SweepSpec.final_seeds`. A method without a space gets its own learning rate times
+    1/3, 1 and 3.
 
     Raises:
-        ConfigError: there is no method to choose, or the space of one holds fewer points than the budget wants.
+        ConfigError: no method is swept or named, or the space of one is smaller than the budget.
     """
 
     def __init__(
@@ -106,78 +108,81 @@ class EqualBudgetPlan(Plan):
             )
         self._searching: dict[Proposal, SearchPlan] = {}
         self._finals: dict[str, list[Proposal]] = {}
-        """By method whose search is over."""
+        """Final runs of each method whose search is over."""
         self._asked: set[Proposal] = set()
-        """Of the finals."""
-        self._told: dict[Proposal, Outcome] = {}
-        """Of the finals."""
+        """Final runs proposed."""
+        self._outcomes: dict[Proposal, Outcome] = {}
+        """Outcomes of final runs."""
 
+    @override
     def ask(self) -> Proposal | None:
-        """See `Plan.ask`: method by method, the final runs of each as soon as its search is over."""
+        """Propose method by method, the final runs of each as soon as its search is over."""
         for method, search in self.searches.items():
             proposal = search.ask()
             if proposal is not None:
                 self._searching[proposal] = search
                 return proposal
             for final in self._finals_of(method):
-                if final not in self._asked and final not in self._told:
+                if final not in self._asked and final not in self._outcomes:
                     self._asked.add(final)
                     return final
         return None
 
     @property
+    @override
     def over(self) -> bool:
-        """See `Plan.over`."""
         for method, search in self.searches.items():
             if not (search.over and search.is_idle):
                 return False
-            if not self._asked.union(self._told).issuperset(self._finals_of(method)):
+            if not self._asked.union(self._outcomes).issuperset(self._finals_of(method)):
                 return False
         return True
 
+    @override
     def report(self, proposal: Proposal, evaluation: Evaluation) -> bool:
-        """See `Plan.report`; final runs are not stopped."""
+        """Record a validation; final runs are never stopped."""
         search = self._searching.get(proposal)
         return search is None or search.report(proposal, evaluation)
 
+    @override
     def tell(self, proposal: Proposal, outcome: Outcome) -> None:
-        """See `Plan.tell`."""
         if proposal in self._searching:
             self._searching[proposal].tell(proposal, outcome)
         else:
-            self._told[proposal] = outcome
+            self._outcomes[proposal] = outcome
 
+    @override
     def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
-        """See `Plan.recall`."""
         for search in self.searches.values():
             begun = [one for one in unfinished if search.covers(one[0])]
             search.recall([(proposal, outcome) for proposal, outcome in past if search.covers(proposal)], begun)
         for proposal, outcome in past:
             final = self._final(proposal)
             if final is not None and outcome.status == "completed":
-                self._told[final] = outcome
+                self._outcomes[final] = outcome
 
     @property
+    @override
     def examples(self) -> Sequence[Proposal]:
-        """See `Plan.examples`: those of all methods."""
         return [proposal for search in self.searches.values() for proposal in search.examples]
 
+    @override
     def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
-        """See `Plan.labels_of`."""
         for search in self.searches.values():
             if (labels := search.labels_of(proposal)) is not None:
                 return labels
         final = self._final(proposal)
         return None if final is None else final.labels
 
+    @override
     def results(self, records: Iterable[RunRecord]) -> list[dict[str, Any]]:
-        """See `Plan.results`: one row a method, see `result_table`."""
-        there = [record for record in records if record.data["status"] == "completed"]
-        first = next((record.data["selection"]["metric"] for record in there), None)
-        return result_table([self._finding(method, there) for method in self.searches], first)
+        """Return one row per method, see `result_table`."""
+        completed = [record for record in records if record.data["status"] == "completed"]
+        first = next((record.data["selection"]["metric"] for record in completed), None)
+        return result_table([self._finding(method, completed) for method in self.searches], first)
 
     def _finals_of(self, method: str) -> list[Proposal]:
-        """Return the final runs of a method; none while its search goes on, or where it found nothing."""
+        """Return the final runs of a method; none while its search runs or if it has no best point."""
         search = self.searches[method]
         if method not in self._finals:
             if not (search.over and search.is_idle) or search.best is None:
@@ -188,7 +193,7 @@ class EqualBudgetPlan(Plan):
         return self._finals[method]
 
     def _final(self, proposal: Proposal) -> Proposal | None:
-        """Return the proposal if it might be a final run: of any point, for the choice may not be known yet."""
+        """Return the proposal as a final run of any point, as the choice may be open; None if it is not one."""
         *overrides, seed = proposal.overrides or ("",)
         if seed not in {f"seed={one}" for one in self._spec.final_seeds}:
             return None
@@ -201,32 +206,32 @@ class EqualBudgetPlan(Plan):
     def _finding(self, method: str, records: Sequence[RunRecord]) -> Finding:
         search, finals = self.searches[method], self._finals_of(method)
         best = search.best
-        done = [outcome for final in finals if (outcome := self._told.get(final)) is not None]
+        done = [outcome for final in finals if (outcome := self._outcomes.get(final)) is not None]
         about = {"validation": None if best is None else _value(best), "full_runs": search.spending.full_runs}
         choice = [] if best is None else _without(search.space.overrides_of(best.params), METHOD)
-        found = (self._record_of(final, records) for final in finals)
-        scores = [_tested(record) for record in found if record is not None]
+        tested = (self._record_of(final, records) for final in finals)
+        scores = [_tested(record) for record in tested if record is not None]
         return Finding(method, choice, about, scores, _note(search, done, finals))
 
     def _record_of(self, final: Proposal, records: Sequence[RunRecord]) -> RunRecord | None:
-        outcome = self._told.get(final)
+        outcome = self._outcomes.get(final)
         if outcome is None or outcome.status != "completed":
             return None
         key = next(iter(self._objectives))
         for record in records:
-            given = set(record.data["overrides"])
-            same = given.issuperset(final.overrides) and UNTESTED not in given
+            overrides = set(record.data["overrides"])
+            same = overrides.issuperset(final.overrides) and UNTESTED not in overrides
             if same and value_at(record.data, key) == outcome.values[0]:
                 return record
         return None
 
 
 def result_table(findings: Sequence[Finding], first: str | None = None) -> list[dict[str, Any]]:
-    """Return a row for each method: its choice, how many runs there are, and the mean and SD of each metric.
+    """Return a row per method: its choice, the number of runs, and the mean and SD of each metric.
 
-    The metric `first` comes first, with the 95 % interval of its mean by Student's t, which takes the runs for a random
-    sample of those that other seeds would give. Scores of single classes (``entity_f1/LOC``) are left out. What cannot
-    be told is None: the spread of one run.
+    The metric `first` comes first, with the 95 % interval of its mean by Student's t, which treats the runs as a random
+    sample over seeds. Scores of single classes (``entity_f1/LOC``) are left out. Undefined values are None, such as the
+    spread of one run.
     """
     names = dict.fromkeys(name for finding in findings for scores in finding.scores for name in scores)
     shown = sorted((name for name in names if "/" not in name), key=lambda name: name != first)
@@ -246,7 +251,7 @@ def _row(finding: Finding, metrics: Sequence[str], first: str | None) -> dict[st
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of the mean by Student's t; nothing where there are fewer than two values."""
+    """Return the 95 % interval of the mean by Student's t; None for fewer than two values."""
     if len(values) < 2:
         return None, None
     from scipy import stats
@@ -261,7 +266,7 @@ def _labels(phase: str, method: str) -> dict[str, str]:
 
 
 def _space_of(space: Space, method: str, default_of: DefaultOf) -> Space:
-    """Return the space in which a method is tuned."""
+    """Return the tuning space of a method."""
     own = space.within(method)
     if not all(is_method(one.key) for one in own.dimensions) or _fixes(space.fixed, LEARNING_RATE):
         return own
@@ -278,10 +283,10 @@ def _space_of(space: Space, method: str, default_of: DefaultOf) -> Space:
 
 def _check_size(space: Space, method: str, spec: SweepSpec) -> None:
     runs = None if space.size is None else space.size * len(space.seeds or (None,))
-    wanted = spec.budget.full_runs
-    if runs is not None and wanted is not None and runs < math.floor(wanted):
+    budget = spec.budget.full_runs
+    if runs is not None and budget is not None and runs < math.floor(budget):
         raise ConfigError(
-            f"sweep.budget.full_runs = {wanted:g}: the space of {METHOD}={method} has room for {runs} only, and the "
+            f"sweep.budget.full_runs = {budget:g}: the space of {METHOD}={method} has room for {runs} only, and the "
             f"methods would not be tuned at equal cost. Widen sweep.methods.{method}, or lower the budget"
         )
 
@@ -300,7 +305,7 @@ def _note(search: SearchPlan, done: Sequence[Outcome], finals: Sequence[Proposal
 
 
 def _value(point: Point) -> float | None:
-    """Return what a point was chosen for."""
+    """Return the score for which a point was chosen."""
     if point.state == "completed":
         return point.values[0]
     return next(reversed(point.trials[0].evaluations.values()), None)

@@ -1,9 +1,8 @@
-"""Which point a search tries next: at random, evenly spread, or by what has been found.
+"""Samplers choose the next point of a search: at random, evenly spread, or from earlier scores.
 
-The order of random and evenly spread points depends on nothing but the seed of the search, however often the sweep is
-interrupted. What goes by what has been found asks Optuna, in a study that is made anew of all that is known whenever a
-point is wanted: so a sweep that is resumed knows what it had known, and a trial that was stopped and then went on is
-known by how it ended.
+The order of random and evenly spread points depends only on the seed of the search, however often the sweep is
+interrupted. Model-based samplers ask Optuna, in a study that is rebuilt from all trials for each new point: so a
+resumed sweep has all its knowledge, and a trial that was stopped and then resumed counts by its final outcome.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ if TYPE_CHECKING:
     import optuna
 
 TRIES = 20
-"""How often a sampler is asked again that names a point which has been tried."""
+"""How often a sampler is asked again after it returns a tried point."""
 
 
 class Tried(Protocol):
-    """What a search has tried."""
+    """The points that a search has tried."""
 
     points: list[Point]
 
     def is_new(self, params: Params) -> bool:
-        """Return whether a point has not been tried."""
+        """Return whether a point is untried."""
 
 
 def make_sampler(spec: SweepSpec, space: Space, objectives: Mapping[str, str]) -> Sampler:
     """Return the sampler that `spec` asks for.
 
     Raises:
-        ConfigError: it cannot search such a space, or for so many objectives.
+        ConfigError: the sampler does not support the space or several objectives.
     """
     width = len(_named(space))
     if spec.search == "qmc":
@@ -52,15 +51,15 @@ def make_sampler(spec: SweepSpec, space: Space, objectives: Mapping[str, str]) -
 
 
 class Sampler(ABC):
-    """Names the next point that has not been tried; None: there is none."""
+    """Chooses the points of a search."""
 
     @abstractmethod
     def next(self, tried: Tried) -> Params | None:
-        """Return it."""
+        """Return the next untried point; None if there is none."""
 
 
 class _Sequence(Sampler):
-    """A sequence of points without repetition that depends on nothing but a seed."""
+    """A sequence of distinct points that depends only on a seed."""
 
     def __init__(self, space: Space, shares: Iterator[Sequence[float]]) -> None:
         self._points = _distinct(space, shares)
@@ -70,7 +69,7 @@ class _Sequence(Sampler):
 
 
 class _Model(Sampler):
-    """Asks a sampler of Optuna's what is promising after all that is known."""
+    """Asks an Optuna sampler for the most promising point."""
 
     def __init__(self, spec: SweepSpec, space: Space, objectives: Mapping[str, str]) -> None:
         self._spec, self._space = spec, space
@@ -80,17 +79,17 @@ class _Model(Sampler):
         ]
         if spec.search == "cmaes":
             if len(objectives) > 1:
-                raise ConfigError("sweep.search = 'cmaes': knows one objective only. Allowed: random, qmc, tpe, gp")
+                raise ConfigError("sweep.search = 'cmaes': supports one objective only. Allowed: random, qmc, tpe, gp")
             if not any(_is_numeric(one) for one in space.dimensions_of(None)):
                 raise ConfigError(
-                    "sweep.search = 'cmaes': wants a dimension of numbers that all points have, an interval or values "
+                    "sweep.search = 'cmaes': needs a dimension of numbers that all points have, an interval or values "
                     "that rise. Allowed for others: random, qmc, tpe, gp"
                 )
 
     def next(self, tried: Tried) -> Params | None:
         number = len(tried.points)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that this or that is experimental
+            warnings.simplefilter("ignore")  # about experimental features
             study = self._study(tried.points, number)
             for _ in range(TRIES):
                 trial = study.ask()
@@ -102,7 +101,7 @@ class _Model(Sampler):
         return next(filter(tried.is_new, _distinct(self._space, shares)), None)
 
     def _study(self, points: Sequence[Point], number: int) -> optuna.Study:
-        """Return a study that knows the points."""
+        """Return a study of the points so far."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -112,7 +111,7 @@ class _Model(Sampler):
         if self._spec.search == "cmaes":
             pruned = self._spec.prune != "none"
             sampler = samplers.CmaEsSampler(
-                seed=self._spec.seed,  # the same: it draws for the points of the past, too
+                seed=self._spec.seed,  # constant: it draws again for past points, too
                 independent_sampler=samplers.RandomSampler(seed=seed),
                 consider_pruned_trials=pruned,
                 warn_independent_sampling=False,
@@ -132,18 +131,18 @@ class _Model(Sampler):
     def _frozen(self, point: Point) -> optuna.trial.FrozenTrial:
         import optuna
 
-        known = self._known(point.params)
+        values = self._study_values(point.params)
         return optuna.trial.create_trial(
             state=_state(point.state),
             values=point.values if point.state == "completed" else None,
-            params={name: value for name, (_, value) in known.items()},
-            distributions={name: _distribution(one) for name, (one, _) in known.items()},
+            params={name: value for name, (_, value) in values.items()},
+            distributions={name: _distribution(one) for name, (one, _) in values.items()},
             intermediate_values=self._intermediate(point) if point.state == "paused" else None,
         )
 
     def _replay(self, study: optuna.Study, point: Point) -> None:
-        """Have the sampler see a point in its turn: its state is that of the generations that it has seen."""
-        study.enqueue_trial({name: value for name, (_, value) in self._known(point.params).items()})
+        """Replay a point: the state of the sampler depends on the generations that it has seen."""
+        study.enqueue_trial({name: value for name, (_, value) in self._study_values(point.params).items()})
         trial = study.ask()
         self._suggested(trial)
         if point.state == "completed":
@@ -156,28 +155,28 @@ class _Model(Sampler):
             study.tell(trial, state=_state("failed"))
 
     def _intermediate(self, point: Point) -> dict[int, float]:
-        """Return the best score so far of a point by thousandths of its training."""
+        """Return the running best score of a point by thousandths of its training."""
         better = max if self._directions[0] == "maximize" else min
         evaluations = sorted(point.trials[0].evaluations.items())
-        known = [(fraction, value) for fraction, value in evaluations if not math.isnan(value)]
-        best = itertools.accumulate((value for _, value in known), better)
-        return {round(1000 * fraction): value for (fraction, _), value in zip(known, best, strict=True)}
+        finite = [(fraction, value) for fraction, value in evaluations if not math.isnan(value)]
+        best = itertools.accumulate((value for _, value in finite), better)
+        return {round(1000 * fraction): value for (fraction, _), value in zip(finite, best, strict=True)}
 
-    def _known(self, params: Params) -> dict[str, tuple[Dimension, int | float]]:
-        """Return by name in the study the dimensions of a point, and its values as the study has them."""
+    def _study_values(self, params: Params) -> dict[str, tuple[Dimension, int | float]]:
+        """Return each dimension of a point with its value in the study, by its name there."""
         method = self._space.method_of(params)
-        found = {}
+        values = {}
         for name, (only, one) in self._dimensions.items():
             if only in (None, method) and one.key in params and self._is_of(one, method):
                 value = params[one.key]
-                found[name] = (one, one.texts.index(str(value)) if isinstance(one, Choice) else value)
-        return found  # type: ignore[return-value]
+                values[name] = (one, one.texts.index(str(value)) if isinstance(one, Choice) else value)
+        return values  # type: ignore[return-value]
 
     def _is_of(self, one: Dimension, method: str | None) -> bool:
         return is_method(one.key) or one in self._space.dimensions_of(method)
 
     def _suggested(self, trial: optuna.Trial) -> Params:
-        """Return the point that a trial of the study stands for."""
+        """Return the point that a trial of the study suggests."""
         chosen: dict[str, Any] = {}
         method = self._space.method
         ordered = sorted(self._dimensions.items(), key=lambda item: not is_method(item[1][1].key))
@@ -191,7 +190,7 @@ class _Model(Sampler):
 
 
 def _named(space: Space) -> dict[str, tuple[str | None, Dimension]]:
-    """Return all dimensions by a name of their own, with the option of `METHOD` that has them, None where all may."""
+    """Return all dimensions by unique name, each with its option of `METHOD`, or None if all share it."""
     named: dict[str, tuple[str | None, Dimension]] = {one.key: (None, one) for one in space.dimensions}
     for method, own in space.conditional.items():
         named |= {f"{method}: {one.key}": (method, one) for one in own}
@@ -199,7 +198,7 @@ def _named(space: Space) -> dict[str, tuple[str | None, Dimension]]:
 
 
 def _distinct(space: Space, shares: Iterator[Sequence[float]]) -> Iterator[Params]:
-    """Yield points at the shares of their dimensions, each once; where they only repeat themselves, the others."""
+    """Yield distinct points at the given shares; once these only repeat, the rest in order."""
     seen: set[tuple[tuple[str, Any], ...]] = set()
     size, in_vain = space.size, 0
     names = list(_named(space).values())
@@ -229,7 +228,7 @@ def _random_shares(seed: str, width: int) -> Iterator[Sequence[float]]:
 
 
 def _even_shares(seed: int, width: int) -> Iterator[Sequence[float]]:
-    """Yield a scrambled Sobol sequence, which is balanced whenever their number is a power of two (Owen 1998)."""
+    """Yield a scrambled Sobol sequence, balanced at every power of two (Owen 1998)."""
     from scipy.stats import qmc
 
     engine = qmc.Sobol(max(width, 1), rng=seed)

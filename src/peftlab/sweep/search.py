@@ -1,4 +1,4 @@
-"""A plan that searches a space within a budget, with what is pruned on the way."""
+"""A plan that searches a space within a budget and prunes weak trials."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.sweep.plan import Begun, Evaluation, Outcome, Plan, Proposal
@@ -19,7 +21,7 @@ from peftlab.sweep.spending import Spending
 log = logging.getLogger("peftlab")
 
 IN_VAIN = 20
-"""So many failures in a row end a search that has nothing else to end it."""
+"""Failures in a row that end a search."""
 
 
 class SearchPlan(Plan):
@@ -27,15 +29,15 @@ class SearchPlan(Plan):
 
     Args:
         spec: how to search.
-        space: where.
-        objectives: by dotted key of the record, ``max`` or ``min``.
-        budget: in place of that of `spec`.
-        extra: overrides that its trials have beside those of their point.
+        space: the points to search.
+        objectives: ``max`` or ``min``, by dotted key of the record.
+        budget: replaces that of `spec`.
+        extra: overrides of every trial besides those of its point.
         labels: of its trials.
-        devices_per_trial: for how many devices an hour of a trial counts.
+        devices_per_trial: device hours per hour of a trial.
 
     Raises:
-        ConfigError: such a search of such a space cannot be made.
+        ConfigError: the settings do not suit the space.
     """
 
     def __init__(
@@ -58,11 +60,11 @@ class SearchPlan(Plan):
         self._trials: dict[Proposal, Trial] = {}
         self._point_of: dict[tuple[tuple[str, Any], ...], Point] = {}
         self._queue: list[Trial] = []
-        """Trials that had been begun, or that belong to a point of which others have."""
+        """Waiting trials: interrupted ones, and further seeds of begun points."""
         self._begun: set[Trial] = set()
-        """Those in the queue that had been begun."""
+        """The interrupted trials in the queue."""
         self._in_vain = 0
-        """How many of the last trials have failed, one after another."""
+        """Failures in a row up to now."""
         self._sampler = make_sampler(spec, space, self.objectives)
         self.spending = Spending(
             budget=self.budget,
@@ -74,8 +76,9 @@ class SearchPlan(Plan):
         )
         self.total = self.spending.total
 
+    @override
     def ask(self) -> Proposal | None:
-        """See `Plan.ask`: what was interrupted, then what is to be promoted, then a new point."""
+        """Return an interrupted trial, else one to promote, else the first of a new point."""
         if (waiting := self._next_waiting()) is not None:
             self._queue.remove(waiting)
             return self._start(waiting)
@@ -92,8 +95,8 @@ class SearchPlan(Plan):
         return self._start(self._queue.pop(0))
 
     @property
+    @override
     def over(self) -> bool:
-        """See `Plan.over`."""
         if self._next_waiting() is not None:
             return False
         if self._is_spent():
@@ -104,22 +107,22 @@ class SearchPlan(Plan):
 
     @property
     def is_idle(self) -> bool:
-        """Whether none of its trials is running or waiting."""
+        """Whether no trial is running or waiting."""
         return not any(trial.state in ("running", "waiting") for trial in self.spending.trials)
 
+    @override
     def report(self, proposal: Proposal, evaluation: Evaluation) -> bool:
-        """See `Plan.report`."""
         trial = self._trials[proposal]
         trial.evaluations[evaluation.fraction] = evaluation.value
         goes_on = self._pruner.report(trial.number, evaluation.fraction, self._score(evaluation.value))
         if goes_on and evaluation.fraction < 1 and evaluation.fraction > trial.target - TINY:
-            further = self._pruner.target(trial.number)
-            goes_on = self.spending.fits(further - trial.reached)
-            trial.target = further if goes_on else trial.target
+            next_target = self._pruner.target(trial.number)
+            goes_on = self.spending.fits(next_target - trial.reached)
+            trial.target = next_target if goes_on else trial.target
         return goes_on
 
+    @override
     def tell(self, proposal: Proposal, outcome: Outcome) -> None:
-        """See `Plan.tell`."""
         trial = self._trials[proposal]
         self._see(trial, outcome.evaluations)
         trial.steps, trial.seconds = max(trial.steps, outcome.steps), max(trial.seconds, outcome.seconds)
@@ -133,8 +136,8 @@ class SearchPlan(Plan):
         else:
             self._pruner.end(trial.number, completed=outcome.status == "completed")
 
+    @override
     def recall(self, past: Sequence[tuple[Proposal, Outcome]], unfinished: Sequence[Begun] = ()) -> None:
-        """See `Plan.recall`."""
         for proposal, outcome in past:
             trial = self._recalled(proposal)
             if trial is not None and trial.state == "waiting":
@@ -143,7 +146,7 @@ class SearchPlan(Plan):
         for proposal, evaluations in unfinished:
             if (trial := self._recalled(proposal)) is not None:
                 self._see(trial, evaluations)
-                self._pruner.let_pass(trial.number)  # else it had been pruned
+                self._pruner.let_pass(trial.number)  # an unfinished trial was not pruned here
                 self._begun.add(trial)
         self._queue = [trial for trial in self._queue if trial.state == "waiting"]
         self._queue.sort(key=lambda trial: trial not in self._begun)
@@ -154,18 +157,18 @@ class SearchPlan(Plan):
             self._pruner.see(trial.number, one.fraction, self._score(one.value))
 
     @property
+    @override
     def examples(self) -> Sequence[Proposal]:
-        """See `Plan.examples`."""
         seed = self._seeds[0]
         return [self._proposal(params, seed) for params in self.space.examples()]
 
+    @override
     def labels_of(self, proposal: Proposal) -> Mapping[str, str] | None:
-        """See `Plan.labels_of`."""
         return None if self._parsed(proposal) is None else self._labels
 
     @property
     def best(self) -> Point | None:
-        """The best point, where there is one objective: of the completed ones, else of those that came furthest."""
+        """The best point by one objective: a completed one, else the best of those that got furthest."""
         completed = [point for point in self.points if point.state == "completed"]
         if completed:
             return max(completed, key=lambda point: self._score(point.values[0]))
@@ -177,7 +180,7 @@ class SearchPlan(Plan):
         return max(evaluations), max(map(self._score, evaluations.values()))
 
     def _score(self, value: float) -> float:
-        """Return a score of which the higher is the better; nan is worse than all."""
+        """Return the score with its sign set so that higher is better; nan is worst."""
         if math.isnan(value):
             return -math.inf
         return value if self._higher_is_better else -value
@@ -191,7 +194,7 @@ class SearchPlan(Plan):
         return self.space.params_of(own)
 
     def _recalled(self, proposal: Proposal) -> Trial | None:
-        """Return the trial that had been proposed, under just these overrides from now on."""
+        """Return the trial of an earlier proposal, now under exactly these overrides."""
         parsed = self._parsed(proposal)
         if parsed is None:
             return None
@@ -211,7 +214,7 @@ class SearchPlan(Plan):
         return Proposal((*self.space.overrides_of(params, seed), *self._extra), self._labels)
 
     def _begin(self, params: Params) -> Point:
-        """Take up a new point; its trials wait."""
+        """Add a point and queue its trials."""
         point = Point(params)
         self.points.append(point)
         self._point_of[key_of(params)] = point
@@ -233,7 +236,7 @@ class SearchPlan(Plan):
         return max(self._pruner.target(trial.number), trial.target)
 
     def _next_waiting(self) -> Trial | None:
-        """Return the next in the queue; where one seed of a point has failed, the others are not begun any more."""
+        """Return the next queued trial; drop unbegun seeds of a point of which one has failed."""
         for trial in list(self._queue):
             if trial.point.state != "failed" or trial in self._begun:
                 return trial
@@ -242,16 +245,16 @@ class SearchPlan(Plan):
         return None
 
     def _promotable(self) -> Trial | None:
-        """Return the best paused trial that deserves to go on, and for which the budget has room."""
+        """Return the best paused trial that may go on and fits in the budget."""
         paused = map(self.spending.trial, self._pruner.candidates())
         return next((t for t in paused if self.spending.fits(self._target_of(t) - t.reached)), None)
 
     def is_new(self, params: Params) -> bool:
-        """Return whether a point has not been tried."""
+        """Return whether a point is untried."""
         return key_of(params) not in self._point_of
 
     def _may_begin_or_close(self) -> bool:
-        """Return whether budget and space have room for one more point, now; if not, nor later, the pruner is told."""
+        """Return whether another point fits in budget and space now; if it never will, close the pruner."""
         cost = len(self._seeds) * self._pruner.target(None)
         may_begin = self.spending.counts_one_more() and self.spending.fits(cost)
         if not may_begin and not self._may_yet_begin():
@@ -259,11 +262,11 @@ class SearchPlan(Plan):
         return may_begin
 
     def _is_spent(self) -> bool:
-        """Return whether the budget has reached a limit, or nothing comes of spending it."""
+        """Return whether the budget is spent, or too many trials failed in a row."""
         return self._in_vain >= IN_VAIN or self.spending.is_over()
 
     def _may_yet_begin(self) -> bool:
-        """Return whether running trials may leave more of the budget than they are allowed, for one more point."""
+        """Return whether running trials may leave enough of their share of the budget for another point."""
         return (
             self.spending.counts_one_more() and any(map(is_running, self.spending.trials)) and self.spending.fits(0.0)
         )
@@ -272,17 +275,17 @@ class SearchPlan(Plan):
 def _check(
     spec: SweepSpec, space: Space, budget: SweepBudgetSpec, objectives: Mapping[str, str], seeds: Sequence[int | None]
 ) -> None:
-    """Check that there can be such a search.
+    """Check that the settings of a search agree.
 
     Raises:
-        ConfigError: there cannot; says what can be.
+        ConfigError: they do not; names the alternatives.
     """
     if spec.prune != "none" and len(objectives) > 1:
         raise ConfigError("sweep.prune: with several objectives nothing is pruned; sweep.prune=none")
     if spec.prune != "none" and len(seeds) > 1:
         raise ConfigError(
             f"sweep.prune = '{spec.prune}': a point with several seeds is not stopped early. Search with one seed, "
-            "then repeat what was chosen with several, or set sweep.prune=none"
+            "then repeat the choice with several, or set sweep.prune=none"
         )
     if space.size is None and not budget.limited:
         raise ConfigError(

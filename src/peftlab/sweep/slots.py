@@ -1,4 +1,4 @@
-"""Where trials run: the machine's devices and threads, divided among those that run at the same time."""
+"""Slots: the machine's devices and CPU threads, divided among concurrent trials."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from peftlab.errors import ConfigError
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one trial."""
+    """Devices and threads of a trial."""
 
     gpus: tuple[str, ...]
-    """What ``CUDA_VISIBLE_DEVICES`` calls them; several slots may share one."""
+    """Names for ``CUDA_VISIBLE_DEVICES``; several slots may share a GPU."""
     threads: int
-    """Of the CPU."""
+    """CPU threads."""
     share: float
-    """Devices that are occupied by it: GPUs, or the one CPU and its part."""
+    """Devices that it occupies: GPUs, or a fraction of the CPU."""
 
     def within(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration of a trial with the slot's threads, where it has none of its own."""
+        """Return a trial's configuration; `trainer.threads` defaults to those of the slot."""
         trainer = config["trainer"]
         threads = self.threads if trainer.get("threads") is None else trainer["threads"]
         return {**config, "trainer": {**trainer, "threads": threads}}
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that keep a trial within the slot."""
+        """Return the variables that confine a trial to the slot."""
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         return threads | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
@@ -42,12 +42,12 @@ def divide(
 ) -> list[Slot]:
     """Return the slots of a machine with these `gpus` and CPU `cores`.
 
-    With GPUs there are as many as `gpus_per_trial` gives room for, at most `trials_at_once`; without, `trials_at_once`
-    (None: one). Threads are shared out evenly unless `threads_per_trial` fixes them: results depend on them in their
-    last digits.
+    With GPUs, `gpus_per_trial` sets the number of slots, up to `trials_at_once`; without, there are `trials_at_once`
+    (None: one). Threads are split evenly unless `threads_per_trial` fixes them: the last digits of results depend on
+    them.
 
     Raises:
-        ConfigError: a number that cannot be, a share of a GPU that does not divide one, more GPUs than there are.
+        ConfigError: a number is invalid, a GPU share does not divide one, or a trial needs more GPUs than exist.
     """
     for key, count in (("trials_at_once", trials_at_once), ("threads_per_trial", threads_per_trial)):
         if count is not None and (not isinstance(count, int) or count < 1):
@@ -66,7 +66,7 @@ def divide(
     if not gpus:
         groups = [()] * (trials_at_once or 1)
     elif gpus_per_trial < 1:
-        groups = [(gpu,) for _ in range(round(1 / gpus_per_trial)) for gpu in gpus]  # every GPU once before any twice
+        groups = [(gpu,) for _ in range(round(1 / gpus_per_trial)) for gpu in gpus]  # each GPU once before any twice
     else:
         each = int(gpus_per_trial)
         groups = [tuple(gpus[n : n + each]) for n in range(0, len(gpus) - each + 1, each)]

@@ -1,10 +1,10 @@
-"""What a sweep chooses from: dimensions in Hydra's override grammar, from the command line and from `sweep.space`.
+"""The search space of a sweep: dimensions in Hydra's override grammar, from the command line and `sweep.space`.
 
 ``a=1,2``, ``a=choice(1,2)``, ``a=range(1,9)`` and ``a=glob(*)`` are choices; ``a=interval(1e-5,1e-2)`` is continuous,
-and of whole numbers where both ends are written as such; ``tag(log, interval(1e-5, 1e-2))`` goes by the logarithm.
-``seed=0,1,2`` is no dimension: every point is repeated with each of these seeds.
+or integer if both ends are written as integers; ``tag(log, interval(1e-5, 1e-2))`` is logarithmic. ``seed=0,1,2`` is
+no dimension: every point is repeated with each seed.
 
-The command line goes before `sweep.methods`, which goes before `sweep.space`, where they give the same key.
+For the same key, the command line overrides `sweep.methods`, which overrides `sweep.space`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LIST_SEEDS = "To repeat every point, list seeds: seed=0,1,2 or seed=range(0,3)"
 NOT_SWEPT = ("hydra", "sweep", "sweep_dir", "run_dir", "existing")
 
 Params = Mapping[str, str | int | float]
-"""A point: by key a number of an interval, or of a choice the text as it stands in an override."""
+"""A point: the value of each key, a number for an interval, the text of the override for a choice."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +44,31 @@ class Choice:
     """One of several values."""
 
     key: str
-    """As in an override, with what stands before it (``+experiment``)."""
+    """As in an override, with its prefix (``+experiment``)."""
     texts: tuple[str, ...]
-    """The values as they are written in overrides."""
+    """The values as written in overrides."""
     ordered: bool = False
-    """Whether they are numbers that rise or fall, so that what lies near is alike."""
+    """Whether the values are rising or falling numbers, so that neighbours are similar."""
 
     @property
     def size(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return len(self.texts)
 
     def values(self) -> Iterable[str]:
-        """Return them."""
+        """Return all values."""
         return self.texts
 
     def at(self, share: float) -> str:
-        """Return the value at a share of the way through them, which is at least 0 and below 1."""
+        """Return the value at the relative position `share`, in [0, 1)."""
         return self.texts[int(share * len(self.texts))]
 
     def text(self, value: str | int | float) -> str:
-        """Return the value as it is written in an override."""
+        """Return the value as written in an override."""
         return str(value)
 
     def value(self, text: str) -> str | None:
-        """Return the value that an override gives; None where it is not one of these."""
+        """Return the value of an override's text; None if it is not a choice."""
         if text not in self.texts:
             text = _canonical(text)
         return text if text in self.texts else None
@@ -76,40 +76,40 @@ class Choice:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number from `low` to `high`, both included."""
+    """A number from `low` to `high`, inclusive."""
 
     key: str
     low: float
     high: float
     log: bool = False
-    """Whether equal factors are equal steps."""
+    """Whether the scale is logarithmic."""
     integer: bool = False
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None where they are not counted."""
+        """Number of values; None if continuous."""
         if self.integer:
             return int(self.high) - int(self.low) + 1
         return 1 if self.low == self.high else None
 
     def values(self) -> Iterable[int | float]:
-        """Return them, where they can be counted."""
+        """Return all values of a countable interval."""
         return range(int(self.low), int(self.high) + 1) if self.integer else (self.low,)
 
     def at(self, share: float) -> int | float:
-        """Return the number at a share of the way from end to end, which is at least 0 and below 1."""
-        margin = 0.5 if self.integer else 0.0  # so that the ends are as likely as the others
+        """Return the number at the relative position `share`, in [0, 1)."""
+        margin = 0.5 if self.integer else 0.0  # makes the ends as likely as other values
         low, high = self.low - margin, self.high + margin
         value = math.exp(_between(math.log(low), math.log(high), share)) if self.log else _between(low, high, share)
         inside = min(max(value, self.low), self.high)
         return round(inside) if self.integer else inside
 
     def text(self, value: str | int | float) -> str:
-        """Return the value as it is written in an override, from which Hydra reads the very same number."""
+        """Return the value as written in an override; Hydra parses it to the same number."""
         return repr(int(value) if self.integer else float(value))
 
     def value(self, text: str) -> int | float | None:
-        """Return the value that an override gives; None where it does not lie in here."""
+        """Return the value of an override's text; None if it is outside the interval."""
         try:
             number = int(text) if self.integer else float(text)
         except ValueError:
@@ -125,15 +125,15 @@ class Space:
     """The points that a sweep may try."""
 
     fixed: tuple[str, ...] = ()
-    """The overrides that are no dimension, as typed."""
+    """The overrides that are not dimensions, as typed."""
     dimensions: tuple[Dimension, ...] = ()
-    """Those of every point."""
+    """The dimensions of every point."""
     conditional: Mapping[str, tuple[Dimension, ...]] = field(default_factory=dict)
-    """Further ones, and others in their place, by the option of `METHOD` that has them."""
+    """Additional or replacing dimensions, by option of `METHOD`."""
     seeds: tuple[int, ...] = ()
-    """With which every point is repeated; empty where the seed is none of the sweep's."""
+    """The seeds of every point; empty if the seed is not swept."""
     method: str | None = None
-    """The option of `METHOD` that all points share, where it is no dimension and known."""
+    """The option of `METHOD` that all points share, if known and not a dimension."""
 
     @classmethod
     def parse(
@@ -143,23 +143,23 @@ class Space:
         config_loader: ConfigLoader | None = None,
         method: str | None = None,
     ) -> Self:
-        """Read the overrides of a command line, and what `spec` adds.
+        """Parse the overrides of a command line and the dimensions of `spec`.
 
         Args:
-            arguments: as typed.
-            spec: for `space` and `methods`, and the seed that a shuffled choice is shuffled with.
-            config_loader: Hydra's, which knows the options that ``glob`` chooses from.
-            method: the option of `METHOD` that holds where the arguments give none.
+            arguments: the overrides as typed.
+            spec: for `space`, `methods` and the seed of shuffled choices.
+            config_loader: Hydra's, which resolves ``glob``.
+            method: the default option of `METHOD`.
 
         Raises:
-            ConfigError: names the key and what is allowed.
+            ConfigError: names the key and the allowed values.
         """
         reader = _Reader(_parser(config_loader), spec.seed)
         arguments = as_typed(arguments)
         swept = Counter(reader.key_of(argument) for argument in arguments if reader.sweeps(argument))
         for key in (key for key, times in swept.items() if times > 1):
             raise ConfigError(f"{key} is swept more than once: write all its values in one list, {key}=A,B,C")
-        # as everywhere in Hydra, the last one counts; what takes a key away and what puts it back are two things
+        # as everywhere in Hydra, the last override wins; deleting a key and setting it are separate
         last = {(reader.key_of(argument), argument.startswith("~")): argument for argument in arguments}
         fixed = tuple(argument for argument in last.values() if not reader.takes(argument))
         for key, text in spec.space.items():
@@ -170,11 +170,11 @@ class Space:
         options = among.texts if isinstance(among, Choice) else (method,)
         if spec.methods and options == (None,):
             raise ConfigError(f"sweep.methods: which of them? Name the method, {METHOD}={','.join(spec.methods)}")
-        known = config_loader.get_group_options(METHOD) if config_loader is not None else ()
+        existing = config_loader.get_group_options(METHOD) if config_loader is not None else ()
         conditional: dict[str, tuple[Dimension, ...]] = {}
         for option, space in spec.methods.items():
-            if known and option not in known:
-                hint = did_you_mean(option, known)
+            if existing and option not in existing:
+                hint = did_you_mean(option, existing)
                 raise ConfigError(f"sweep.methods.{option}: there is no {METHOD}={option}.{hint}")
             if METHOD in space:
                 raise ConfigError(f"sweep.methods.{option}.{METHOD}: the space of a method cannot choose the method")
@@ -187,24 +187,24 @@ class Space:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The options of `METHOD` that there are to choose from; none where it is no dimension."""
+        """The swept options of `METHOD`; empty if it is not a dimension."""
         among = next((one for one in self.dimensions if is_method(one.key)), None)
         return among.texts if isinstance(among, Choice) else ()
 
     def dimensions_of(self, method: str | None) -> tuple[Dimension, ...]:
-        """Return the dimensions of points with this option of `METHOD`, which then is the only one."""
+        """Return the dimensions of points with this option of `METHOD`, fixed to it."""
         own = self.conditional.get(method or self.method or "", ())
         instead = {_bare(one.key) for one in own}
         common = (one for one in self.dimensions if _bare(one.key) not in instead)
         return (*(Choice(one.key, (method,)) if method and is_method(one.key) else one for one in common), *own)
 
     def within(self, method: str) -> Space:
-        """Return the space of the points with this option of `METHOD` alone."""
+        """Return the subspace with this option of `METHOD`."""
         return Space(self.fixed, self.dimensions_of(method), {}, self.seeds, method)
 
     @property
     def size(self) -> int | None:
-        """How many points there are; None where they are not counted."""
+        """Number of points; None if a dimension is continuous."""
         total = 0
         for method in self.methods or (None,):
             sizes = [one.size for one in self.dimensions_of(method)]
@@ -215,23 +215,23 @@ class Space:
         return total
 
     def points(self) -> Iterator[Params]:
-        """Yield every point, method by method, the last dimension changing first; all must be countable."""
+        """Yield every point, method by method, the last dimension varying fastest; all must be countable."""
         for method in self.methods or (None,):
             dimensions = self.dimensions_of(method)
             for values in itertools.product(*(one.values() for one in dimensions)):
                 yield {one.key: value for one, value in zip(dimensions, values, strict=True)}
 
     def method_of(self, params: Params) -> str | None:
-        """Return the option of `METHOD` at a point; None where it is not known."""
+        """Return the option of `METHOD` at a point; None if unknown."""
         return next((str(value) for key, value in params.items() if is_method(key)), self.method)
 
     def overrides_of(self, params: Params, seed: int | None = None) -> tuple[str, ...]:
-        """Return the overrides that give a point, and the seed."""
+        """Return the overrides of a point and seed."""
         texts = [f"{one.key}={one.text(params[one.key])}" for one in self.dimensions_of(self.method_of(params))]
         return (*texts, *([] if seed is None else [f"{SEED}={seed}"]))
 
     def params_of(self, overrides: Sequence[str]) -> tuple[dict[str, str | int | float], int | None] | None:
-        """Return the point and the seed that overrides give; None where they are not of this space."""
+        """Return the point and seed of overrides; None if they are not of this space."""
         texts = dict(override.partition("=")[::2] for override in overrides)
         if len(texts) < len(overrides):
             return None
@@ -256,11 +256,11 @@ class Space:
         return params, seed
 
     def example(self) -> tuple[str, ...]:
-        """Return the overrides of one point, with one seed."""
+        """Return the overrides of one point and seed."""
         return self.overrides_of(next(self.examples()), self.seeds[0] if self.seeds else None)
 
     def examples(self) -> Iterator[Params]:
-        """Yield points in which every option occurs, and both ends of every interval, one at a time."""
+        """Yield points that cover every option and both ends of every interval, varied one at a time."""
         for method in self.methods or (None,):
             dimensions = self.dimensions_of(method)
             options = {one.key: one.texts if isinstance(one, Choice) else (one.low, one.high) for one in dimensions}
@@ -271,7 +271,7 @@ class Space:
 
 
 def grid(space: Space) -> list[Proposal]:
-    """Return a trial for every point and seed, the seed changing first, then the last dimension.
+    """Return a trial for every point and seed, the seed varying fastest, then the last dimension.
 
     Raises:
         ConfigError: an interval has no cells.
@@ -291,7 +291,7 @@ def _between(low: float, high: float, share: float) -> float:
 
 
 def is_method(key: str) -> bool:
-    """Return whether the key of a dimension, with what stands before it in an override, is `METHOD`."""
+    """Return whether the key of a dimension, without its prefix, is `METHOD`."""
     return _bare(key) == METHOD
 
 
@@ -300,7 +300,7 @@ def _bare(key: str) -> str:
 
 
 def _parser(config_loader: ConfigLoader | None) -> OverridesParser:
-    """Return Hydra's parser, with an ``interval`` that keeps whole numbers as they are written."""
+    """Return Hydra's parser with an ``interval`` that keeps integers."""
     functions = create_functions()
     functions.functions["interval"] = _interval
     functions.definitions["interval"] = inspect.signature(_interval, eval_str=True)
@@ -313,29 +313,29 @@ def _interval(start: int | float, end: int | float) -> IntervalSweep:
 
 
 class _Reader:
-    """Reads overrides one by one, those of the command line first."""
+    """Reads overrides one by one, the command line first."""
 
     def __init__(self, parser: OverridesParser, shuffled_by: int) -> None:
         self.dimensions: dict[str, Dimension] = {}
         self.seeds: tuple[int, ...] = ()
         self.method: str | None = None
         self._parser, self._shuffled_by = parser, shuffled_by
-        self._given: set[str] = set()
-        """The keys of the command line."""
+        self._typed: set[str] = set()
+        """Keys on the command line."""
 
     def key_of(self, argument: str) -> str:
-        """Return the key of one of the command line."""
+        """Return the key of a command-line argument."""
         return str(self._parsed(argument, argument).key_or_group)
 
     def sweeps(self, argument: str) -> bool:
-        """Return whether one of the command line gives several values."""
+        """Return whether a command-line argument has several values."""
         return bool(self._parsed(argument, argument).is_sweep_override())
 
     def takes(self, argument: str) -> bool:
-        """Take up one of the command line; return whether it is a dimension, or lists seeds."""
+        """Read a command-line argument; return whether it is a dimension or a list of seeds."""
         override = self._parsed(argument, argument)
         key = override.key_or_group
-        self._given.add(key)
+        self._typed.add(key)
         if not override.is_sweep_override():
             if key == METHOD and not override.is_delete():
                 self.method = str(override.value())
@@ -348,18 +348,18 @@ class _Reader:
         return True
 
     def add(self, key: str, text: str, where: str, to: dict[str, Dimension]) -> None:
-        """Take up an entry of the configuration, which stands at `where`, unless the command line has its key."""
+        """Read the configuration entry at `where`, unless the command line has its key."""
         override = self._parsed(f"{key}={text}", f"{where}={text}")
         bare = override.key_or_group
         if bare == SEED:
             raise ConfigError(f"{where}: the seed is not searched over. {_LIST_SEEDS}")
         self._refuse_what_is_of_the_sweep(bare, where)
-        if bare not in self._given:
+        if bare not in self._typed:
             to[bare] = _dimension(override, f"{where}={text}", self._shuffled_by)
 
     def _refuse_what_is_of_the_sweep(self, key: str, where: str) -> None:
         if key.replace("/", ".").partition(".")[0] in NOT_SWEPT:
-            raise ConfigError(f"{where}: '{key}' is of the sweep as a whole, which has one value of it")
+            raise ConfigError(f"{where}: '{key}' is a setting of the sweep as a whole, which has one value of it")
 
     def _parsed(self, text: str, where: str) -> Override:
         try:
@@ -394,7 +394,7 @@ def _dimension(override: Override, where: str, shuffled_by: int) -> Dimension:
     try:
         values = _in_order(override)
     except HydraException as error:
-        raise ConfigError(f"{where}: what there is to choose from is not known here; list it, {key}=a,b") from error
+        raise ConfigError(f"{where}: the choices are not known here; list them, {key}=a,b") from error
     texts = tuple(dict.fromkeys(values))
     if not texts:
         raise ConfigError(f"{where}: holds no value")
@@ -405,7 +405,7 @@ def _dimension(override: Override, where: str, shuffled_by: int) -> Dimension:
 
 
 def _in_order(override: Override) -> list[str]:
-    """Return the values of a choice or a range as texts, unshuffled."""
+    """Return the texts of a choice or a range, unshuffled."""
     swept: Any = override.value()
     shuffled = getattr(swept, "shuffle", False)
     try:
@@ -441,7 +441,7 @@ def _is_ordered(texts: Sequence[str]) -> bool:
 
 
 def _canonical(text: str) -> str:
-    """Return the value in an override as this module writes it; an empty text where Hydra cannot read it."""
+    """Return the value of an override as this module writes it; an empty text if Hydra cannot parse it."""
     try:
         override = OverridesParser.create().parse_override(f"key={text}")
         return "" if override.is_sweep_override() else override.get_value_element_as_str()

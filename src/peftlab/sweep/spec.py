@@ -1,4 +1,4 @@
-"""The section `sweep` of the configuration: what a sweep tries, how it chooses, and when it stops."""
+"""The configuration section `sweep`: what a sweep tries, how it chooses, and when it stops."""
 
 from __future__ import annotations
 
@@ -25,89 +25,88 @@ Prune = Literal["none", "successive_halving", "asha", "hyperband", "median"]
 
 @spec
 class PruningSpec:
-    """How early trials are compared, and how many of them go on."""
+    """When trials are compared, and how many of them go on."""
 
     eta: int = Field(default=3, ge=2)
-    """Of successive_halving, asha and hyperband: one in so many goes on at each rung, to so many times the training."""
+    """successive_halving, asha, hyperband: one trial in `eta` passes a rung, to be trained `eta` times as long."""
     min_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """Of a trial's whole training: no trial is stopped before that much of it."""
+    """No trial is stopped before this fraction of its training."""
     warmup_trials: int = Field(default=5, ge=1)
-    """Of median: so many trials are completed before any is stopped."""
+    """median: completed trials needed before any is stopped."""
 
 
 @spec
 class SweepBudgetSpec:
-    """What a search may spend; the first of these that is spent ends it. With equal_budget, what each method may."""
+    """The limits of a search, which ends at the first one reached; with equal_budget, of each method's search."""
 
     trials: int | None = Field(default=None, ge=1)
-    """Runs that are begun; each seed of a point is one."""
+    """Runs started; each seed of a point is one."""
     full_runs: float | None = Field(default=None, gt=0)
-    """Trainings from beginning to end, to which those that were stopped add the fraction that they reached."""
+    """Complete trainings; a stopped trial counts by the fraction that it reached."""
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps."""
     hours: float | None = Field(default=None, gt=0)
     """Device hours."""
     money: float | None = Field(default=None, gt=0)
-    """In the currency of price_per_device_hour."""
+    """In the currency of `price_per_device_hour`."""
 
     @property
     def limits(self) -> dict[str, float | None]:
-        """All of them by name."""
+        """All limits by name."""
         limits = {"trials": self.trials, "full_runs": self.full_runs, "steps": self.steps}
         return {**limits, "hours": self.hours, "money": self.money}
 
     @property
     def limited(self) -> bool:
-        """Whether there is any limit."""
+        """Whether any limit is set."""
         return any(limit is not None for limit in self.limits.values())
 
 
 @spec
 class SweepSpec:
-    """Everything about a sweep that is not about its single trials; see ``conf/sweep``."""
+    """The settings of a sweep as a whole; see ``conf/sweep``."""
 
     protocol: Literal["none", "equal_budget"] = "none"
-    """equal_budget: tune each method over its own space at the same cost, then test its choice with final_seeds."""
+    """equal_budget: tune each method over its own space at equal cost, then test its choice with `final_seeds`."""
     search: Search = "grid"
-    """grid: every cell; else the points are chosen: at random, evenly spread (qmc; best a power of two of them), or by
-    what has been found."""
+    """grid: every cell; random; qmc: evenly spread, best a power of two; tpe, cmaes, gp: guided by earlier scores."""
     space: dict[str, str] = field(default_factory=dict)
-    """By key, what there is to choose from, in Hydra's grammar; the command line may add dimensions and fix these."""
+    """The values of each key in Hydra's grammar; the command line may add dimensions and fix these."""
     methods: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By option of peft: a space that holds only there."""
+    """By option of `peft`: a space for that method alone."""
     objectives: dict[str, str] | None = None
-    """By dotted key of the run record: max or min; null: the score that the best checkpoint is selected by."""
+    """max or min, by dotted key of the run record; null: the score that selects the best checkpoint."""
     prune: Prune = "none"
-    """By which rule trials are stopped early; those that turn out to be among the best go on later."""
+    """The rule that stops trials early; those that later rank among the best resume."""
     pruning: PruningSpec = field(default_factory=PruningSpec)
     """The settings of that rule."""
     budget: SweepBudgetSpec = field(default_factory=SweepBudgetSpec)
     """When the search ends."""
     price_per_device_hour: float | None = Field(default=None, ge=0)
-    """In any currency, for what a sweep costs."""
+    """In any currency; for the cost of the sweep."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of the search itself; the seeds of the trials are another matter."""
+    """Seed of the search, not of the trials."""
     final_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
-    """Of equal_budget: what each method's choice is trained with and tested; better not those of the search."""
+    """equal_budget: seeds of the tested runs of each method's choice; should differ from those of the search."""
     name: str | None = None
-    """Of the sweep's folder; null: the name of its trials, or their names joined; may refer to their settings."""
+    """Name of the sweep's folder, which may refer to trial settings; null: the trials' name, or names joined."""
     reuse: Reuse = "always"
-    """Which finished trials are kept: all, those by this very code, or none."""
+    """Which finished trials are kept: all, those made by the same code, or none."""
     retries: int = Field(default=0, ge=0)
-    """How often a trial that died without an error of its own is started again at once."""
+    """Immediate restarts of a trial that died without reporting an error."""
     dry_run: bool = False
-    """Check every trial that is known beforehand, estimate what it takes, and stop."""
+    """Check every trial known in advance, estimate the cost, and stop."""
     probe_seconds: float = Field(default=3.0, ge=0)
-    """For how long the first trial is tried for that estimate; 0: there is none."""
+    """Duration of the trial run for the estimate; 0: no estimate."""
 
     def __post_init__(self) -> None:
-        """Check what concerns several keys, or what their type does not say."""
+        """Check constraints across keys and beyond their types."""
         if self.name is not None and (Path(self.name).is_absolute() or ".." in Path(self.name).parts):
             raise ConfigError(f"sweep.name = '{self.name}': must name a folder below sweeps/; sweep_dir takes any path")
         if self.name is not None:
             check_folder("sweep.name", Path(self.name))
         if self.objectives == {}:
-            raise ConfigError(f"sweep.objectives is empty: null is {{{SELECTION}: max or min, as the task has it}}")
+            raise ConfigError(f"sweep.objectives is empty: null means {{{SELECTION}: max or min, as the task sets it}}")
         for key, mode in (self.objectives or {}).items():
             if mode not in ("max", "min"):
                 hint = did_you_mean(mode, ["max", "min"])
@@ -115,7 +114,7 @@ class SweepSpec:
         if not self.final_seeds or len(set(self.final_seeds)) < len(self.final_seeds):
             raise ConfigError(f"sweep.final_seeds = {self.final_seeds}: list different seeds, at least one")
         if self.budget.money is not None and not self.price_per_device_hour:
-            raise ConfigError("sweep.budget.money wants to know what an hour costs: sweep.price_per_device_hour=...")
+            raise ConfigError("sweep.budget.money needs the price of an hour: sweep.price_per_device_hour=...")
         if self.protocol == "equal_budget":
             self._check_equal_budget()
         elif self.search == "grid":
@@ -128,14 +127,14 @@ class SweepSpec:
         if chosen:
             raise ConfigError(
                 f"{chosen}: a grid runs all its cells to the end. Choose a search, sweep.search=random, qmc, tpe, "
-                "cmaes or gp, or take it away: sweep=grid has neither pruning nor a budget"
+                "cmaes or gp, or remove it: sweep=grid has neither pruning nor a budget"
             )
 
     def _check_equal_budget(self) -> None:
         others = [name for name, limit in self.budget.limits.items() if name != "full_runs" and limit is not None]
         if self.budget.full_runs is None or others:
-            found = f"sweep.budget.{others[0]} is set" if others else "sweep.budget.full_runs is null"
-            raise ConfigError(f"{found}: methods are given an equal number of full_runs, and nothing but that")
+            problem = f"sweep.budget.{others[0]} is set" if others else "sweep.budget.full_runs is null"
+            raise ConfigError(f"{problem}: methods get an equal number of full_runs, and no other limit")
         if self.search == "grid":
             raise ConfigError(
                 "sweep.search = 'grid': methods have grids of different sizes, which is no equal budget. Allowed: "
@@ -158,10 +157,10 @@ class SweepSpec:
 
 
 def sweep_spec(config: DictConfig) -> SweepSpec:
-    """Return the section `sweep` of a composed configuration, checked.
+    """Return the checked section `sweep` of a composed configuration.
 
     Raises:
-        ConfigError: names the key, what is allowed and the nearest match.
+        ConfigError: names the key, the allowed values and the nearest match.
     """
     try:
         section = OmegaConf.to_container(config.sweep, resolve=True, throw_on_missing=True)
@@ -179,7 +178,7 @@ def sweep_spec(config: DictConfig) -> SweepSpec:
 
 def _check_keys(where: str, node: Any, example: str) -> None:
     if not isinstance(node, dict):
-        raise ConfigError(f"{where} = {node!r}: must be keys with what there is to choose from, {example}")
+        raise ConfigError(f"{where} = {node!r}: must map keys to values to choose from, {example}")
 
 
 def _check_texts(where: str, space: Any) -> None:

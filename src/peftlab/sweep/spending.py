@@ -1,4 +1,4 @@
-"""What a search has spent of its budget, and what the rest is enough for."""
+"""How much of its budget a search has spent, and what the rest allows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from peftlab.sweep.spec import SweepBudgetSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """The account of a search."""
+    """The budget account of a search."""
 
     budget: SweepBudgetSpec
     points: list[Point]
-    """Those that have been begun; the search adds to them."""
+    """The points begun so far; the search appends to them."""
     size: int | None
-    """How many points the space has; None: no end of them."""
+    """Number of points in the space; None: unlimited."""
     seeds: int
-    """Trials of a point."""
+    """Trials per point."""
     devices: float
-    """For how many devices an hour of a trial counts."""
+    """Device hours per hour of a trial."""
     price: float
-    """Of an hour of a device."""
+    """Per device hour."""
 
     @property
     def trials(self) -> Iterator[Trial]:
@@ -33,12 +33,12 @@ class Spending:
 
     @property
     def full_runs(self) -> float:
-        """What has been spent, in trainings from beginning to end."""
+        """The cost so far, in complete trainings."""
         return math.fsum(trial.reached for trial in self.trials)
 
     @property
     def total(self) -> int | None:
-        """How many trials there will be, where that is known beforehand."""
+        """Number of trials, if known in advance."""
         limits = self.budget.limits
         if any(limits[name] is not None for name in ("full_runs", "steps", "hours", "money")):
             return None
@@ -50,20 +50,20 @@ class Spending:
         return next(trial for trial in self.trials if trial.number == number)
 
     def counts_one_more(self) -> bool:
-        """Return whether there is a further point in the space, and the number of trials allows for it."""
+        """Return whether space and trial limit allow another point."""
         if self.size is not None and len(self.points) >= self.size:
             return False
         return self.budget.trials is None or (len(self.points) + 1) * self.seeds <= self.budget.trials
 
     def fits(self, cost: float) -> bool:
-        """Return whether the budget of full runs has room for `cost`, running trials taken to come to their targets."""
+        """Return whether `cost` fits in the full-run budget once running trials reach their targets."""
         if self.budget.full_runs is None:
             return True
-        held = math.fsum(max(trial.reached, trial.target if is_running(trial) else 0.0) for trial in self.trials)
-        return held + cost <= self.budget.full_runs + TINY
+        committed = math.fsum(max(trial.reached, trial.target if is_running(trial) else 0.0) for trial in self.trials)
+        return committed + cost <= self.budget.full_runs + TINY
 
     def is_over(self) -> bool:
-        """Return whether what is known only afterwards has reached its limit."""
+        """Return whether the measured cost has reached a limit."""
         hours = math.fsum(trial.seconds for trial in self.trials) / 3600 * self.devices
         spent = {
             "full_runs": self.full_runs,

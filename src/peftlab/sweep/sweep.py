@@ -1,4 +1,4 @@
-"""The story of a sweep: a command goes in, trials come out, each with a record of its own."""
+"""Runs a sweep from the command to the finished trials, each with its own record."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ from peftlab.terminal.signals import Signals
 log = logging.getLogger("peftlab")
 
 _LONGEST_NAME = 120
-"""Bytes of the name of a sweep that the names of its trials make."""
+"""Maximum bytes of a sweep name that joins trial names."""
 
 
 def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Board:
-    """Do the sweep that the `overrides` of a command describe, or what is left of it.
+    """Run or resume the sweep that `overrides` describe.
 
     Args:
-        launcher: the local one, or another of Hydra's, which gets batches.
-        context: composes.
-        config: what all trials share, Hydra's own part included.
+        launcher: the local one, or another Hydra launcher, which gets batches.
+        context: composes the configurations.
+        config: shared by all trials; includes Hydra's own section.
         overrides: of the command line, see `peftlab.sweep.arguments`.
 
     Raises:
-        ConfigError: something cannot be run; nothing has been started then.
-        RunError: trials have failed.
-        Interrupted: a signal has asked for an end.
+        ConfigError: a trial cannot run; none is started.
+        RunError: trials failed.
+        Interrupted: a signal arrived.
     """
     start_logging()
     spec = sweep_spec(config)
@@ -71,8 +71,8 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     check_section(space, compose, config)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     with Signals() as signals:
-        fork_server()  # imports what is heavy, while this process has something else to do
-        # what is said of the sweep is said by its trials: the configuration without choices is none of them
+        fork_server()  # loads the heavy imports in the background
+        # ask the trials, not `config`: the configuration without the choices is not a trial
         slots = slots_of(launcher, accelerators(fixed, proposals, compose))
         with looking(slots) as looker:
             cells = Cells(compose, fixed, looker)
@@ -88,7 +88,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
 
 
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """Run the trials that another sweeper has chosen, and return what it wants to know of each."""
+    """Run the trials that another sweeper chose, and return their results."""
     start_logging()
     spec = sweep_spec(local.config)
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
@@ -99,7 +99,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
         with looking(slots) as looker:
             cells = Cells(compose, fixed, looker)
             objectives = _objectives(spec, cells(proposals[0]))
-            once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat itself
+            once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat trials
             plan = GridPlan(list(once.values()))
             board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config)
             trials = {trial.run_id: trial for trial in board.trials}
@@ -114,19 +114,19 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
 
 
 def _objectives(spec: SweepSpec, example: Cell) -> dict[str, str]:
-    """Return what the sweep optimises, and in which direction.
+    """Return the objectives of the sweep with their directions.
 
     Raises:
-        ConfigError: the direction of the score that selects checkpoints is not the one that is asked for.
+        ConfigError: the configured direction of the selection score is wrong.
     """
-    asked = dict(spec.objectives or {SELECTION: example.mode})
-    if asked.get(SELECTION, example.mode) != example.mode:
+    objectives = dict(spec.objectives or {SELECTION: example.mode})
+    if objectives.get(SELECTION, example.mode) != example.mode:
         raise ConfigError(
-            f"sweep.objectives.{SELECTION} = '{asked[SELECTION]}': that is the {example.metric}, of which "
+            f"sweep.objectives.{SELECTION} = '{objectives[SELECTION]}': that is the {example.metric}, of which "
             f"{'less' if example.mode == 'min' else 'more'} is better. Set it to {example.mode}, or leave the "
             "objectives out"
         )
-    return asked
+    return objectives
 
 
 def _run(
@@ -165,7 +165,7 @@ def _run(
         board.estimate_seconds = announce(board, examples, slots, spec)
         if spec.dry_run:
             return board
-        signals.hold = bool(slots)  # another one waits within a library, which has to be left at once
+        signals.hold = bool(slots)  # other launchers wait inside a library: interrupt them at once
         trials.run()
         board.results = plan.results(books.records())
         board.end()
@@ -179,10 +179,7 @@ def _run(
 
 @contextmanager
 def looking(slots: Sequence[Slot] = ()) -> Iterator[Looker]:
-    """Around what asks about cells: the process that knows, and whose server makes the trials, too.
-
-    Where it is known in which slots they run, it sees of the machine what they do.
-    """
+    """Yield a looker, the process that checks cells; with `slots`, it sees the same devices as the trials."""
     with tempfile.TemporaryDirectory() as folder:
         looker = Looker(fork_server(), slots[0].environment() if slots else {}, Path(folder) / "output.txt")
         try:
@@ -192,14 +189,14 @@ def looking(slots: Sequence[Slot] = ()) -> Iterator[Looker]:
 
 
 def is_local(launcher: Any) -> bool:
-    """Return whether the trials are processes of our own, rather than a batch for another of Hydra's launchers."""
+    """Return whether peftlab runs the trials itself, not another Hydra launcher."""
     from hydra_plugins.peftlab.launcher import LocalLauncher
 
     return isinstance(launcher, LocalLauncher)
 
 
 def first_of(spec: SweepSpec, space: Space) -> list[Proposal]:
-    """Return the trials of a grid, or else some in which every option occurs."""
+    """Return the trials of a grid; for a search, trials that cover every option."""
     if spec.search == "grid" and spec.protocol == "none":
         return grid(space)
     seed = space.seeds[0] if space.seeds else None
@@ -207,23 +204,23 @@ def first_of(spec: SweepSpec, space: Space) -> list[Proposal]:
 
 
 def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence[str]) -> Any:
-    """Return the value at a dotted key under some overrides, and the groups that `example` chooses besides."""
+    """Return the value at a dotted key under `overrides` and the other group choices of `example`."""
     chosen = {text.partition("=")[0] for text in overrides}
     groups = [text for text in example.overrides if "." not in (name := text.partition("=")[0]) and name not in chosen]
     return cells.default_of(key, [*(text for text in groups if not is_method(text.partition("=")[0])), *overrides])
 
 
 def accelerators(fixed: Sequence[str], proposals: Sequence[Proposal], compose: Compose) -> set[str]:
-    """Return what trials ask to run on; those that cannot be composed are told of when they are checked."""
-    found = set()
+    """Return the accelerators of the trials; those that cannot be composed are reported by the later check."""
+    names = set()
     for proposal in proposals:
         with suppress(ConfigError):
-            found.add(compose([*fixed, *proposal.overrides])["trainer"]["accelerator"])
-    return found
+            names.add(compose([*fixed, *proposal.overrides])["trainer"]["accelerator"])
+    return names
 
 
 def check_section(space: Space, compose: Compose, config: DictConfig) -> None:
-    """Check that nothing that is swept, such as an experiment, says how the sweep itself is done.
+    """Check that no swept group, such as an experiment, configures the sweep itself.
 
     Raises:
         ConfigError: names the key.
@@ -233,20 +230,20 @@ def check_section(space: Space, compose: Compose, config: DictConfig) -> None:
     section: Any = OmegaConf.to_container(config.sweep, resolve=True)
     for params in space.examples():
         overrides = space.overrides_of(params)
-        with suppress(ConfigError):  # told of when the trials are checked
+        with suppress(ConfigError):  # reported when the trials are checked
             own = compose([*space.fixed, *overrides])["sweep"]
             for key, (_, value) in differences(section | {"name": None}, own | {"name": None}).items():
                 raise UserError(
-                    f"sweep.{key} = {value} under {' '.join(overrides)}: a sweep is done in one way, which what is "
-                    f"swept cannot say. Write it in the command, sweep.{key}={value}"
+                    f"sweep.{key} = {value} under {' '.join(overrides)}: a swept group cannot configure the sweep "
+                    f"itself. Write it in the command, sweep.{key}={value}"
                 )
 
 
 def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence[Cell]) -> None:
-    """Check that a search compares trials by one and the same score; say so where a grid has several.
+    """Check that a search compares trials by one score; warn if a grid has several.
 
     Raises:
-        ConfigError: names them.
+        ConfigError: lists the scores.
     """
     scores = sorted({f"{cell.metric} ({cell.mode})" for cell in cells})
     if SELECTION not in objectives or len(scores) == 1:
@@ -258,18 +255,18 @@ def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence
 
 
 def slots_of(launcher: Any, accelerators: Set[str]) -> list[Slot]:
-    """Return where the local launcher has room for trials on these; another one sees to that itself: none."""
+    """Return the slots of the local launcher on these accelerators; none for other launchers."""
     if not is_local(launcher):
         return []
     with looking() as looker:
         machine: Machine = looker.ask("machine")
     gpus = [] if accelerators == {"cpu"} else machine.gpus
-    given = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
-    return divide(gpus, machine.cores, *given)
+    limits = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
+    return divide(gpus, machine.cores, *limits)
 
 
 def folder_of(config: DictConfig, cells: Sequence[Cell]) -> Path:
-    """Return the folder of the sweep that is named by its cells: by the name that they share, or by all names."""
+    """Return the folder of the sweep, named after its cells: their common name, or all names joined."""
     if config.sweep_dir is not None:
         check_folder("sweep_dir", Path(config.sweep_dir))
         return Path(config.sweep_dir)
@@ -281,7 +278,7 @@ def folder_of(config: DictConfig, cells: Sequence[Cell]) -> Path:
 
 
 def _name_of(config: Mapping[str, Any], name: str | None) -> str:
-    """Return the name of the sweep in the eyes of a cell; `name` may refer to its configuration."""
+    """Return the sweep name that a cell implies; `name` may refer to its configuration."""
     own = OmegaConf.create({**config, "sweep": {"name": name}}).sweep.name
     return str(own or config["name"] or f"{config['task']['name']}-{config['data']['name']}")
 
@@ -294,12 +291,12 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def group(folder: Path) -> dict[str, str]:
-    """Return the variables by which W&B shows the trials of a sweep together."""
+    """Return the environment variables that group the trials of a sweep in W&B."""
     return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": shortened(folder.name, 128)}
 
 
 def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContext, environment: dict[str, str]) -> None:
-    """Make the W&B run that sums the sweep up, in a process of its own, under the `settings` of the trials' logger."""
+    """Create the W&B run that summarises the sweep, in a new process, with the `settings` of the trials' logger."""
     board.tracked = board.tracked or secrets.token_hex(4)
     board.write()
     options = {key: value for key, value in settings.items() if key != "_target_"}
@@ -312,14 +309,14 @@ def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContex
 
 
 def recall(trials: Trials, grid: Sequence[Cell]) -> None:
-    """Tell plan and board what there is already: of a grid its cells, of a search what it might have proposed."""
-    known = {cell.sha256: cell for cell in grid}
+    """Restore plan and board from the records of this sweep: cells of `grid`, or proposals of a search."""
+    planned = {cell.sha256: cell for cell in grid}
     for one in grid:
         trials.register(one)
     past: list[tuple[Proposal, Outcome]] = []
     unfinished: list[Begun] = []
     for record in trials.ledger.records():
-        cell: Cell | None = known.get(record.data["identity"]["sha256"]) or trials.cell_of_record(record)
+        cell: Cell | None = planned.get(record.data["identity"]["sha256"]) or trials.cell_of_record(record)
         if cell is None:  # of another sweep in the same folder
             continue
         repeated = trials.is_to_be_repeated(record)
@@ -331,12 +328,12 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
 
 
 def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> float | None:
-    """Say how many trials there are and what they are going to take; return the seconds for one, where known.
+    """Log the number of trials and their estimated cost; return the seconds per trial, if known.
 
     Args:
         board: of the sweep.
-        cells: those of a grid, or examples; the first that is not done is tried.
-        slots: those that the trials run in; none where another launcher sees to that.
+        cells: of a grid, or examples; the first unfinished one is probed.
+        slots: of the trials; none under another launcher.
         spec: of the sweep.
     """
     kept = sum(trial.kept for trial in board.trials)
@@ -344,29 +341,29 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
     at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
-    if not slots:  # what this machine needs tells nothing of others
+    if not slots:  # an estimate here says nothing about other machines
         return None
     kept_ones = {trial.run_id for trial in board.trials if trial.kept}
     first = next((cell for cell in cells if cell.run_id not in kept_ones), None)
     if first is None or not spec.probe_seconds:
         return None
-    try:  # in a process of its own, whose memory on the device is free again when the trials begin
+    try:  # in a separate process, which frees its device memory before the trials begin
         with looking(slots) as looker:
             config = slots[0].within(first.config)
-            found: Estimate = looker.ask("estimate", config, spec.probe_seconds)
+            estimate: Estimate = looker.ask("estimate", config, spec.probe_seconds)
     except (UserError, RuntimeError) as error:
-        log.warning("what they take could not be estimated: %s", str(error).strip().splitlines()[-1])
+        log.warning("the cost of a trial could not be estimated: %s", str(error).strip().splitlines()[-1])
         return None
     mib = 2**20
-    in_all = "" if left is None else f", {clock(found.seconds * left / board.slots)} in all"
+    in_all = "" if left is None else f", {clock(estimate.seconds * left / board.slots)} in all"
     differ = [key for key in ("model", "data", "task", "budget") if len({str(cell.config[key]) for cell in cells}) > 1]
     others = f" as the first; others differ in {', '.join(differ)}" if differ else ""
     log.info(
         "about %s each%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",
-        clock(found.seconds),
+        clock(estimate.seconds),
         others,
         in_all,
-        (left or 1) * found.bytes_kept / mib,
-        board.slots * found.bytes_at_work / mib,
+        (left or 1) * estimate.bytes_kept / mib,
+        board.slots * estimate.bytes_at_work / mib,
     )
-    return found.seconds
+    return estimate.seconds

@@ -1,4 +1,4 @@
-"""The trials of a plan, in the records and on the board; how they are run is another matter."""
+"""Tracks the trials of a plan in the records and on the board; subclasses run them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from peftlab.sweep.spec import Reuse
 log = logging.getLogger("peftlab")
 
 WRITE_SECONDS = 2.0
-"""Between writings of the board while nothing but progress changes."""
+"""Interval of board writes while only progress changes."""
 
 
 @dataclass(kw_only=True)
 class Trials(ABC):
-    """Runs the trials of a plan to the end; the folders of trials, and the ledger over them, are all that lasts."""
+    """Runs the trials of a plan; only the run folders, read through the ledger, persist."""
 
     plan: Plan
     cells: Cells
     ledger: Ledger
     board: Board
     show: Callable[[Board], None]
-    """Draws the board, whenever something may have changed."""
+    """Draws the board; called whenever it may have changed."""
     reuse: Reuse = "always"
     retries: int = 0
-    """How often a trial that died is started again at once."""
+    """Immediate restarts of a trial that died."""
     delayed: list[Cell] = field(default_factory=list, init=False)
-    """Trials that a process of an earlier command still writes."""
+    """Trials that a process of an earlier command is still writing."""
     _rows: dict[str, Trial] = field(default_factory=dict, init=False)
     _written: float = field(default=0.0, init=False)
     _refused: bool = field(default=False, init=False)
-    """Whether the board could not be written the last time."""
+    """Whether the last write of the board failed."""
 
     @abstractmethod
     def run(self) -> None:
@@ -48,19 +48,19 @@ class Trials(ABC):
 
     @abstractmethod
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
-        """Have a trial run, with what becomes of an earlier attempt (`existing`)."""
+        """Start a trial; `existing` says how to treat an earlier attempt."""
 
     def _is_running(self, cell: Cell) -> bool:
-        """Return whether a trial is being run here."""
+        """Return whether this controller is running a trial."""
         return False
 
     @property
     def devices(self) -> float:
-        """How many devices a trial has."""
+        """Devices per trial."""
         return 1.0
 
     def register(self, cell: Cell) -> Trial:
-        """Return the row of a trial, which is made where there is none yet."""
+        """Return the row of a trial, created if missing."""
         row = self._rows.get(cell.sha256)
         if row is None:
             row = Trial(list(cell.proposal.overrides), {}, cell.run_id, str(self.ledger.path(cell)), metric=cell.metric)
@@ -71,7 +71,7 @@ class Trials(ABC):
         return row
 
     def cell_of_record(self, record: RunRecord) -> Cell | None:
-        """Return the cell that a run was, where the plan might propose it."""
+        """Return the cell of a recorded run; None if the plan would not propose it."""
         proposal = self.cells.proposal_of(record.data["overrides"])
         labels = None if proposal is None else self.plan.labels_of(proposal)
         if proposal is None or labels is None:
@@ -83,21 +83,21 @@ class Trials(ABC):
         return cell if cell.sha256 == record.data["identity"]["sha256"] else None
 
     def is_to_be_repeated(self, record: RunRecord) -> bool:
-        """Return whether a run of an earlier command is made once more from its beginning."""
+        """Return whether to repeat a run of an earlier command from the start."""
         if self.reuse == "never":
             return record.data["status"] in ("completed", "pruned")
         return self.reuse == "same_code" and self.ledger.by_other_code(record)
 
     def keep(self, cell: Cell, record: RunRecord) -> Outcome:
-        """Take up a trial of the past, and return how it had ended."""
+        """Add the row of an earlier trial, and return its outcome."""
         row = self.register(cell)
-        found = outcome(record, list(self.board.objectives))
-        fill_in(row, record, found)
-        row.kept, row.other_code = found.status == "completed", self.ledger.by_other_code(record)
-        return found
+        past = outcome(record, list(self.board.objectives))
+        fill_in(row, record, past)
+        row.kept, row.other_code = past.status == "completed", self.ledger.by_other_code(record)
+        return past
 
     def _take_up_next(self) -> bool:
-        """Take up what the plan proposes; return whether it proposes anything."""
+        """Process the next proposal of the plan; return whether there was one."""
         proposal = self.plan.ask()
         if proposal is None:
             return False
@@ -110,7 +110,7 @@ class Trials(ABC):
         return True
 
     def _take_up(self, cell: Cell) -> None:
-        """Settle a trial: it is done already, waits for a process of the past, or starts."""
+        """Settle a completed trial, delay one that another process is writing, or start it."""
         row = self.register(cell)
         try:
             record = self.ledger.record(cell)
@@ -129,25 +129,25 @@ class Trials(ABC):
             self._start(cell, row, "auto")
 
     def _failed(self, cell: Cell, row: Trial, how: str, record: RunRecord | None) -> None:
-        """Take up a trial that has failed, and has ended as `how` says where its record says nothing."""
+        """Report a failed trial; `how` is the reason if its record has none."""
         if record is not None:
             self.ledger.end_dead(record, how)
         row.state, row.error = "failed", self._reason(cell, how, record)
         log.warning("%s failed (%s): %s", row.run_id, " ".join(row.overrides), row.error)
-        found = Outcome("failed", ()) if record is None else outcome(record, list(self.board.objectives))
-        # what died has not said how long it took; a budget of hours is to come to its end all the same
-        self.plan.tell(cell.proposal, replace(found, seconds=max(found.seconds, row.seconds)))
+        result = Outcome("failed", ()) if record is None else outcome(record, list(self.board.objectives))
+        # a dead run recorded no duration, but it must count towards a budget of hours
+        self.plan.tell(cell.proposal, replace(result, seconds=max(result.seconds, row.seconds)))
 
     def _settle(self, cell: Cell, row: Trial, record: RunRecord) -> None:
-        """Take up a trial that is completed or pruned."""
-        found = outcome(record, list(self.board.objectives))
-        fill_in(row, record, found)
-        if found.status == "failed":
+        """Report a completed or pruned trial."""
+        result = outcome(record, list(self.board.objectives))
+        fill_in(row, record, result)
+        if result.status == "failed":
             row.error = f"no finite {', '.join(self.board.objectives)} in the record"
-        self.plan.tell(cell.proposal, found)
+        self.plan.tell(cell.proposal, result)
 
     def _refuse(self, proposal: Proposal, error: UserError, row: Trial | None = None) -> None:
-        """Take up a trial that cannot be begun."""
+        """Report a trial that cannot start."""
         if row is None:
             row = Trial(list(proposal.overrides), dict(proposal.labels), "-", "")
             self.board.trials.append(row)
@@ -164,7 +164,7 @@ class Trials(ABC):
         return f"{how}; {lines[-1]}" if lines else how
 
     def _write(self, now: bool) -> None:
-        """Write the board, and show it; no trial is lost where a full disk refuses it, nor is what was known."""
+        """Write and show the board; a full disk costs no trial and keeps the last version."""
         if now or time.monotonic() - self._written > WRITE_SECONDS:
             try:
                 self.board.write()
@@ -178,15 +178,15 @@ class Trials(ABC):
         self.show(self.board)
 
 
-def fill_in(row: Trial, record: RunRecord, found: Outcome) -> None:
-    """Write into the row of a trial what its record says."""
-    row.state, row.values, row.error = found.status, list(found.values), None
-    row.seconds = found.seconds
-    progress(row, record, found)
+def fill_in(row: Trial, record: RunRecord, result: Outcome) -> None:
+    """Fill the row of a finished trial from its record."""
+    row.state, row.values, row.error = result.status, list(result.values), None
+    row.seconds = result.seconds
+    progress(row, record, result)
     row.test = record.score("test", record.data["selection"]["metric"])
 
 
-def progress(row: Trial, record: RunRecord, found: Outcome) -> None:
-    """Write into the row of a trial how far its record says that it has come."""
-    row.score, row.step = record.data["selection"]["value"], found.steps
+def progress(row: Trial, record: RunRecord, result: Outcome) -> None:
+    """Update score and steps in the row of a trial from its record."""
+    row.score, row.step = record.data["selection"]["value"], result.steps
     row.steps = next((event["of"] for event in reversed(record.events()) if "of" in event), row.steps)

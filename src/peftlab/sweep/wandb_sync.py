@@ -1,4 +1,4 @@
-"""Sending to the W&B server what the trials of a sweep, and its summary, have kept offline, by wandb's own command."""
+"""Uploads the offline W&B runs of a sweep, summary included, with ``wandb sync``."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pathlib import Path
 from peftlab.masking.mask import mask
 
 LIMIT_SECONDS = 900.0
-"""For one run to be sent; where the server stops to answer, wandb would try for hours."""
+"""Time limit per run: if the server stops answering, wandb retries for hours."""
 
 
 def sync(folder: Path) -> dict[str, list[str]]:
-    """Send every offline run below the folder of a sweep, oldest first, and return the folders by how it went.
+    """Upload every offline run below the folder of a sweep, oldest first; failures are explained on stderr.
 
     Returns:
-        ``sent``, ``already`` (sent before) and ``failed``; what is to be said of a failure goes to stderr.
+        The run folders by result: ``sent``, ``already`` (sent before) and ``failed``.
     """
-    found: dict[str, list[str]] = {"sent": [], "already": [], "failed": []}
-    there = list(offline_runs(folder))
-    found["already"] = [str(run) for run in there if _is_sent(run)]
-    left = [run for run in there if not _is_sent(run)]
-    if left and (why := _silence()):
-        sys.stderr.write(f"error: {why}\n")
-        return found | {"failed": list(map(str, left))}
-    for run in left:
-        said = _send(run)
-        if said is not None:
-            sys.stderr.write(f"{mask(said)}\n")
-        found["sent" if said is None else "failed"].append(str(run))
-    return found
+    results: dict[str, list[str]] = {"sent": [], "already": [], "failed": []}
+    runs = list(offline_runs(folder))
+    results["already"] = [str(run) for run in runs if _is_sent(run)]
+    unsent = [run for run in runs if not _is_sent(run)]
+    if unsent and (reason := _unreachable()):
+        sys.stderr.write(f"error: {reason}\n")
+        return results | {"failed": list(map(str, unsent))}
+    for run in unsent:
+        message = _send(run)
+        if message is not None:
+            sys.stderr.write(f"{mask(message)}\n")
+        results["sent" if message is None else "failed"].append(str(run))
+    return results
 
 
 def offline_runs(folder: Path) -> Iterable[Path]:
-    """Return the folders of offline W&B runs, those of one run in the order in which they were made."""
-    found = {file.parent for file in folder.glob("**/tracking/wandb/offline-run-*/*.wandb")}
-    return sorted(found, key=lambda run: run.name)
+    """Return the folders of offline W&B runs, oldest first."""
+    runs = {file.parent for file in folder.glob("**/tracking/wandb/offline-run-*/*.wandb")}
+    return sorted(runs, key=lambda run: run.name)
 
 
 def _is_sent(run: Path) -> bool:
@@ -45,7 +45,7 @@ def _is_sent(run: Path) -> bool:
 
 
 def _send(run: Path) -> str | None:
-    """Send a run; return what wandb says where that does not succeed."""
+    """Upload a run; return the output of wandb on failure, else None."""
     command = [sys.executable, "-P", "-m", "wandb", "sync", str(run)]
     try:
         done = subprocess.run(
@@ -56,12 +56,12 @@ def _send(run: Path) -> str | None:
     return None if done.returncode == 0 and _is_sent(run) else done.stdout.decode(errors="replace")
 
 
-def _silence() -> str | None:
-    """Return why the server is not there, or None where it answers."""
+def _unreachable() -> str | None:
+    """Return why the server does not answer; None if it does."""
     import wandb
 
     from peftlab.loggers.wandb import PROBE_SECONDS, what_ails
 
     url = wandb.setup().settings.base_url
-    found = what_ails(url, PROBE_SECONDS)
-    return found and f"W&B: no answer from {mask(url)} ({mask(found)})"
+    reason = what_ails(url, PROBE_SECONDS)
+    return reason and f"W&B: no answer from {mask(url)} ({mask(reason)})"

@@ -1,6 +1,6 @@
-"""The processes of a sweep that do its heavy work, each a child of the fork server: trials, and what looks at cells.
+"""The worker processes of a sweep, children of the fork server: trials, and the looker that checks cells.
 
-Only `Order` and the functions that a process begins in are imported by the controller, which stays free of torch.
+The controller imports only `Order` and the entry points from here, so it stays free of torch.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from peftlab.one_run import Prepared, Sources
 
 PATIENCE = 60.0
-"""Seconds in which a trial whose controller has gone must come to the end of its step or batch."""
+"""Seconds that a trial has to finish its step or batch once its controller is gone."""
 
 BEGAN = ("began",)
-"""What a trial tells first: from now on a signal ends it as it should."""
+"""A trial's first message: from now on it handles signals."""
 
 PRUNED = 4
-"""The exit code of a trial that has been pruned; see `peftlab.terminal.exits` for the others."""
+"""The exit code of a pruned trial; see `peftlab.terminal.exits` for the others."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One trial."""
+    """A trial to run."""
 
     config: dict[str, Any]
     """Composed, as plain values."""
@@ -47,22 +47,22 @@ class Order:
     overrides: list[str]
     environment: Mapping[str, str]
     output: Path
-    """Takes what is printed."""
+    """Receives stdout and stderr."""
 
 
 def work(order: Order, connection: Connection) -> None:
-    """Run a trial; `connection` is told how far it has come, and answers every validation with whether it goes on."""
+    """Run a trial; report progress on `connection`, which answers each validation with whether to go on."""
     _begin(order.environment, order.output, order.config)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     from omegaconf import OmegaConf
 
     from peftlab.one_run import run
 
     try:
         with user_exits():
-            teller = _Teller(connection)
-            teller.began()
-            run(OmegaConf.create(order.config), order.command, order.overrides, teller)
+            reporter = _Reporter(connection)
+            reporter.began()
+            run(OmegaConf.create(order.config), order.command, order.overrides, reporter)
     except Pruned:
         sys.exit(PRUNED)
     finally:
@@ -72,19 +72,19 @@ def work(order: Order, connection: Connection) -> None:
 
 @dataclass(frozen=True)
 class Fact:
-    """What is known of a cell without running it."""
+    """The identity and score of a cell."""
 
     sha256: str
-    """Of its identity."""
+    """Digest of the run identity."""
     metric: str
-    """The score that its best checkpoint is selected by."""
+    """The score that selects its best checkpoint."""
     mode: str
     """``max`` or ``min``."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is here to run trials on."""
+    """GPUs and cores to run trials on."""
 
     gpus: list[str]
     cores: int
@@ -92,19 +92,19 @@ class Machine:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a trial is expected to take."""
+    """The expected cost of a trial."""
 
     seconds: float
     bytes_kept: int
-    """When it is over."""
+    """On disk after the trial."""
     bytes_at_work: int
-    """More, while it runs."""
+    """Additional, while it runs."""
 
 
 def look(environment: Mapping[str, str], output: Path, connection: Connection) -> None:
-    """Answer questions about cells until the connection ends: ``(name of a method of `_Looker`, arguments)``.
+    """Answer requests, ``(name of a method of `_Looker`, *arguments)``, until the connection closes.
 
-    An answer is ``(True, value)``, or ``(False, message)`` where the user has made a mistake.
+    An answer is ``(True, value)``, or ``(False, message)`` for a UserError.
     """
     _begin(environment, output)
     looker = _Looker()
@@ -123,14 +123,14 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
 def summarise(
     environment: Mapping[str, str], output: Path, folder: Path, document: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    """Make the W&B run that sums a sweep up, or go on with it: the table of its trials, in the group of theirs.
+    """Create or resume the W&B run that summarises a sweep: a table of its trials, in their group.
 
     Args:
-        environment: variables to be set.
-        output: takes what is printed.
+        environment: variables to set.
+        output: receives stdout and stderr.
         folder: of the sweep.
-        document: what its ``sweep.json`` holds.
-        options: of the trials' own W&B logger, such as the project.
+        document: the contents of its ``sweep.json``.
+        options: of the trials' W&B logger, such as the project.
     """
     _begin(environment, output)
     from peftlab.loggers.wandb import Wandb
@@ -163,16 +163,16 @@ def _plain(value: Any) -> Any:
 
 
 class _Looker:
-    """Finds out about cells; what several have in common is read once."""
+    """Checks cells; data and models that cells share are read once."""
 
     def __init__(self) -> None:
         self._sources: dict[str, Sources] = {}
         self._built: set[str] = set()
         self._ready: tuple[str, Prepared] | None = None
-        """What was read last."""
+        """The data read last, by its key."""
 
     def machine(self) -> Machine:
-        """Return what is here, as far as ``CUDA_VISIBLE_DEVICES`` shows it."""
+        """Return the devices that ``CUDA_VISIBLE_DEVICES`` exposes."""
         import torch
 
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -181,10 +181,10 @@ class _Looker:
         return Machine(names[:count], torch.get_num_threads())
 
     def fact(self, config: dict[str, Any]) -> Fact:
-        """Return what is known of a cell, having checked it; all but its training is tried.
+        """Check all of a cell but its training, and return its identity and score.
 
         Raises:
-            UserError: it cannot be run.
+            UserError: the cell cannot run.
         """
         from omegaconf import OmegaConf
 
@@ -193,7 +193,7 @@ class _Looker:
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
-        # the seed draws batches, and decides on nothing that is read but where only some of them are
+        # the seed affects the data only if overfit_batches draws a subset
         seed = resolved["seed"] if budget["overfit_batches"] else None
         about_data = canonical_json([*(resolved[key] for key in ("model", "data", "task", "allow")), budget, seed])
         of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
@@ -205,7 +205,7 @@ class _Looker:
                 self._ready = (about_data, read(resolved, spec))
             ready = self._ready[1]
             identity = ready.sources.complete(resolved)
-            spec = replace(spec, task=ready.spec.task)  # which has learnt the labels
+            spec = replace(spec, task=ready.spec.task)  # with the labels from the data
             build(replace(ready, config=resolved, spec=spec, identity=identity))
             self._built.add(about_model)
             self._sources[about_data] = ready.sources
@@ -213,7 +213,7 @@ class _Looker:
         return Fact(identity["sha256"], metric, spec.task.directions[metric])
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
-        """Train and evaluate for some `seconds`, without a run folder, and tell what the whole trial is to take."""
+        """Train and evaluate for `seconds` without a run folder; return the estimate for the whole trial."""
         from omegaconf import OmegaConf
 
         from peftlab.sweep.probe import probe
@@ -222,22 +222,22 @@ class _Looker:
         return Estimate(took, kept, at_work)
 
 
-class _Teller:
-    """The watcher of a run that tells the controller; where it has gone, the run goes on until a signal ends it."""
+class _Reporter:
+    """Reports a run's progress to the controller; if that is gone, the run goes on until a signal ends it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def began(self) -> None:
-        self._tell(BEGAN)
+        self._send(BEGAN)
 
     def stepped(self, step: int, steps: int) -> None:
-        self._tell(("stepped", step, steps))
+        self._send(("stepped", step, steps))
 
     def validated(self, step: int, steps: int, value: float) -> bool:
-        return self._tell(("validated", step, steps, value), self._connection.recv) is not False
+        return self._send(("validated", step, steps, value), self._connection.recv) is not False
 
-    def _tell(self, message: tuple[Any, ...], answer: Callable[[], Any] | None = None) -> Any:
+    def _send(self, message: tuple[Any, ...], answer: Callable[[], Any] | None = None) -> Any:
         try:
             self._connection.send(message)
             return answer and answer()
@@ -246,16 +246,16 @@ class _Teller:
 
 
 def _begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
-    """Become a process of its own: group, variables, output; end with the controller.
+    """Set up the process: group, environment, output; make it end with the controller.
 
-    Secrets in the output are masked, those of `config` included.
+    Secrets in the output are masked, including those of `config`.
     """
-    os.setpgid(0, 0)  # so that Ctrl-C reaches the controller alone, and what this starts can be ended with it
+    os.setpgid(0, 0)  # Ctrl-C reaches only the controller, and the group can be killed
     os.environ.update(environment)
-    os.environ.pop("WANDB_RUN_ID", None)  # it names one run, and this is one of many
+    os.environ.pop("WANDB_RUN_ID", None)  # it names a single run
     remember(config or {})
     write_masked(output)
-    mask_streams()  # of the configurations that it reads later, only this process knows the secrets
+    mask_streams()  # only this process knows the secrets in configurations that it reads later
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -265,7 +265,7 @@ def _end_with_parent() -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     end = time.monotonic() + PATIENCE
-    # where the controller's SIGINT was still to be taken, this was the second signal, and Python has dropped it
+    # if the controller's SIGINT was still pending, this was the second signal, and Python dropped it
     while time.monotonic() < end and Signals.taken != signal.SIGINT:
         time.sleep(0.1)
     os.killpg(0, signal.SIGKILL)

@@ -94,7 +94,7 @@ class TestCommandLine:
             ("a=range(1,1)", ["a=range(1,1)", "no value"]),
             ("a=intervall(1,2)", ["a=intervall(1,2)", "grammar", "Unknown function"]),
             ("a=choice(", ["a=choice(", "grammar"]),
-            ("a=glob(*)", ["a=glob(*)", "list it"]),
+            ("a=glob(*)", ["a=glob(*)", "list them"]),
             ("sweep.search=random,tpe", ["'sweep.search'", "as a whole"]),
             ("sweep=grid,search", ["'sweep'", "as a whole"]),
             ("hydra/launcher=a,b", ["'hydra/launcher'"]),
