@@ -197,7 +197,7 @@ class LibraryMethod(Method):
         return {**counts, "total_parameters": counts["total_parameters"] - spare}
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """Write the adapter and the head in the library's format, which ``PeftModel.from_pretrained`` reads."""
+        """Write the adapter and the head so that ``PeftModel.from_pretrained`` reads them."""
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
         config: Any = copy.copy(model.peft_config["default"])  # type: ignore[index]
         config.inference_mode = True
