@@ -276,10 +276,7 @@ class LibraryMethod(Method):
         adapted: Mapping[str, list[str]],
         stored: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Return weights and biases of the layers in `adapted` with their adapters merged.
-
-        The library itself merges them, in a copy of `heads`.
-        """
+        """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
         alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
         with torch.random.fork_rng(devices=()):
             wrapped = peft.get_peft_model(alone, config)

@@ -90,7 +90,7 @@ class Method(ABC):
 
     @abstractmethod
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """Change `model` in place or wrap it, and freeze the other weights; the forward's signature stays the same."""
+        """Change `model` in place or wrap it, and freeze untrained weights; the forward's signature stays the same."""
 
     def learning_rate_factor(self, name: str) -> float:
         """Return the factor on the learning rate of the parameter `name`."""
@@ -322,7 +322,7 @@ class _Fitting:
         return f"{tuple(self.stored[name].shape)} in the file, {tuple(self.wanted[name].shape)} in the model"
 
     def notes(self) -> list[str]:
-        """Return one sentence for each kind of tensor that is dropped or rounded."""
+        """Return a sentence on each group of tensors that are dropped or rounded."""
         spare = sorted(name for name in self.stored.keys() - self.wanted.keys() if is_of_head(name, self.context.head))
         others = [
             name for name in self.wanted.keys() & self.stored.keys() if not (self._fits(name) or name in self.output)
