@@ -1,4 +1,4 @@
-"""The model that a run trains, and that is used afterwards: pretrained weights, a head, a method. No Lightning."""
+"""Builds the model that a run trains and later uses: pretrained weights, a head, a method. No Lightning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peftlab.tasks.task import Task
 
 
 class Parts(Protocol):
-    """The sections of a run's configuration that its model is made of."""
+    """The sections of a run's configuration that define its model."""
 
     data: DataSpec
     task: Task
@@ -31,7 +31,7 @@ class AdaptedModel(NamedTuple):
 
     model: nn.Module
     context: MethodContext
-    """What the method knows of it."""
+    """What the method knows about the model."""
 
 
 def adapted_model(
@@ -40,12 +40,12 @@ def adapted_model(
     """Load the pretrained model with the task's head, and apply the method.
 
     Args:
-        parts: of the run; the task has learnt its labels.
-        pretrained: the model that it names.
-        tell: is given what a user should know of the head that a training begins with.
+        parts: the run's sections; the task has learnt its labels.
+        pretrained: the model that they name.
+        tell: called with notes for the user on the head that training starts from.
 
     Raises:
-        UserError: the parts do not go together, or the weights do not fit.
+        UserError: the parts cannot be combined, or the weights do not fit.
     """
     attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
     model, context, notes = pretrained.load(parts.task, attention)

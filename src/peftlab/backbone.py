@@ -33,10 +33,10 @@ DROPOUT_KEYS = {
     "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
 }
-"""What architectures call our dropout keys; every one that a model's configuration has is set."""
+"""The names of our dropout keys in the architectures; all that a model's configuration has are set."""
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
-"""Types in safetensors that become fp32, rounded where they must be."""
+"""Dtypes in safetensors that are converted to fp32, with rounding if needed."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
@@ -46,13 +46,13 @@ class ModelSpec:
     """A pretrained model, and how it computes."""
 
     name: str
-    """Of the model, in the record."""
+    """The model's name in the record."""
     path: str | None = None
     """The folder of `model=folder`."""
     source: IndexSource | HubSource | FilesSource
-    """Where the files come from."""
+    """The source of the files."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """The implementation of attention, see `preferred_attention`; auto: the better one that the architecture has."""
+    """The implementation of attention; auto: the preferred one (`preferred_attention`) if the architecture has it."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout after every sub-layer and the embeddings; None: as pretrained."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -66,26 +66,26 @@ class Backbone(NamedTuple):
 
     model: PreTrainedModel
     context: MethodContext
-    """What a method may know of it."""
+    """What a method may know about the model."""
     notes: list[str]
-    """What became of a head that the pretrained model came with, a sentence each, where that is not all of it."""
+    """One sentence for each part of the pretrained model's own head that was not taken."""
 
 
 @plain_dataclass(frozen=True)
 class Pretrained:
-    """A pretrained model on this machine's disk, checked but not loaded."""
+    """A pretrained model on the local disk, checked but not loaded."""
 
     spec: ModelSpec
     folder: Path
     origin: str
-    """Where it came from, e.g. ``index:NAME==VERSION``."""
+    """The source, e.g. ``index:NAME==VERSION``."""
     resolved: dict[str, str]
-    """Settings of the source that have been made definite, see `Fetched`."""
+    """Settings of the source that the fetch has made definite, see `Fetched`."""
     weights_sha256: str
-    """Over the digests of all files of the model."""
+    """The digest of the digests of all files of the model."""
 
     def processor(self, kind: ProcessorKind) -> Processor:
-        """Load what the model's inputs are made with.
+        """Load the processor that makes the model's inputs.
 
         Raises:
             SourceError: there is none of this kind.
@@ -93,7 +93,7 @@ class Pretrained:
         if kind == "tokenizer":
             return Processor(kind, self.tokenizer())
         loaders = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
-        loader = getattr(transformers, loaders[kind])  # imported on first use: it takes long, and texts want none
+        loader = getattr(transformers, loaders[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
             return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))
@@ -102,17 +102,17 @@ class Pretrained:
         """Load the tokenizer.
 
         Raises:
-            SourceError: there is none, it encodes nothing, or it is not a fast one, without which words cannot be found
-                again in the tokens.
+            SourceError: there is none, it cannot encode text, or it is not a fast one, which is needed to map tokens to
+                words.
         """
         _quiet()
         with _loading(f"{self.folder}: no tokenizer can be loaded"):
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # the result of loading no files
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
         if not tokenizer.is_fast:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
-        with _loading(f"{self.folder}: the tokenizer encodes no text"):  # one may lack the token for what it lacks
+        with _loading(f"{self.folder}: the tokenizer encodes no text"):  # there may be no token for unknown characters
             tokenizer("a \N{SNOWMAN}")
         return tokenizer
 
@@ -123,17 +123,17 @@ class Pretrained:
     def load(self, task: Task, attention: str = "eager") -> Backbone:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.
 
-        A head of the same kind that the model comes with is taken; rows of its output layer are matched by the names
-        of their labels, and those of labels that it lacks begin anew. The head of a language model has to be there.
+        A head of the same kind in the weights is used: rows of its output layer are matched by label name, and rows
+        for other labels are initialised. The head of a language model must be in the weights.
 
         Args:
-            task: whose head the model gets.
-            attention: the implementation that ``auto`` stands for, where the architecture has it.
+            task: the task whose head the model gets.
+            attention: the implementation that ``auto`` stands for, if the architecture has it.
 
         Raises:
             SourceError: the weights do not fit the architecture that config.json names.
-            ConfigError: the architecture lacks a dropout or the implementation of attention that is asked for, or has
-                no head of labels.
+            ConfigError: the architecture lacks a head with labels, or a configured dropout or implementation of
+                attention.
         """
         _quiet()
         theirs = self._config()
@@ -179,7 +179,7 @@ class Pretrained:
             return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **changes)
 
     def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
-        """Return the model, and what transformers reports of its loading."""
+        """Return the model and transformers' report on loading it."""
         with _loading(f"{self.folder}: the model cannot be loaded"):
             return getattr(transformers, task.head.model).from_pretrained(
                 self.folder,
@@ -191,11 +191,11 @@ class Pretrained:
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # we check what differs, and transformers would not say which it is
+                ignore_mismatched_sizes=True,  # we check these; transformers would not name them
             )
 
     def _check_types(self, model: PreTrainedModel) -> None:
-        """Refuse weights that transformers has made other numbers of than those that are stored."""
+        """Raise a SourceError for weights in dtypes whose conversion would change the numbers."""
         prefix = f"{model.base_model_prefix}."
         own = {
             name.removeprefix(prefix) for name, parameter in model.named_parameters() if parameter.is_floating_point()
@@ -221,18 +221,18 @@ class Pretrained:
         missing: Collection[str],
         other: Mapping[str, Any],
     ) -> tuple[set[str], list[str]]:
-        """Give the output layer of `model`, which transformers loads by its size, the rows stored for its labels.
+        """Give the output layer of `model`, which transformers loads by size alone, the rows stored for its labels.
 
         Args:
             model: as transformers has loaded it.
             theirs: the configuration in the folder.
-            task: the one of the run.
+            task: the run's task.
             output: the name of the layer.
-            missing: names of the tensors that are not in the weights.
-            other: names of those of another shape there, with that shape and their own.
+            missing: names of the tensors that the weights lack.
+            other: names of the tensors with another shape in the weights, with that shape and their own.
 
         Returns:
-            the names of the layer's tensors that begin anew as a whole, and what a user should know, a sentence each.
+            the names of the layer's tensors that are newly initialised, and notes for the user, one sentence each.
         """
         layer = model.get_submodule(output)
         names = {f"{output}.{kind}" for kind, _ in layer.named_parameters()} if output else set()
@@ -252,7 +252,7 @@ class Pretrained:
             return set(), notes
         stored = layer if weight not in other or not matched.rows else self._load(task, theirs)[0].get_submodule(output)
         rows = {kind: parameter.detach().clone() for kind, parameter in stored.named_parameters()}
-        if weight not in other:  # else transformers has begun it anew
+        if weight not in other:  # else transformers has initialised it
             _begin_anew(model, layer)
         for kind, parameter in layer.named_parameters():
             matched.fill(parameter, rows[kind])
@@ -261,22 +261,22 @@ class Pretrained:
     def _set_dropout(self, config: transformers.PretrainedConfig) -> None:
         for key, names in DROPOUT_KEYS.items():
             value = getattr(self.spec, key)
-            known = [name for name in names if hasattr(config, name)]
-            if value is not None and not known:
+            present = [name for name in names if hasattr(config, name)]
+            if value is not None and not present:
                 raise ConfigError(f"model.{key}={value}: {config.model_type} has no such dropout; leave it null")
             if value is not None:
-                for name in known:
+                for name in present:
                     setattr(config, name, value)
 
     def _set_head_dropout(self, model: PreTrainedModel) -> None:
-        """Set it in the modules: architectures have keys for it that their heads do not all look at."""
+        """Set it in the modules, since not all heads read their architecture's key for it."""
         value = self.spec.head_dropout
-        beside = [child for name, child in model.named_children() if name != model.base_model_prefix]
-        found = [module for child in beside for module in child.modules() if isinstance(module, nn.Dropout)]
-        if value is not None and not found:
+        outside = [child for name, child in model.named_children() if name != model.base_model_prefix]
+        dropouts = [module for child in outside for module in child.modules() if isinstance(module, nn.Dropout)]
+        if value is not None and not dropouts:
             raise ConfigError(f"model.head_dropout={value}: {type(model).__name__} has no such dropout; leave it null")
         if value is not None:
-            for module in found:
+            for module in dropouts:
                 module.p = value
 
     def _set_attention(self, model: PreTrainedModel, preferred: str) -> None:
@@ -291,53 +291,53 @@ class Pretrained:
 
 
 LONG_ROWS = 128
-"""Tokens up to which attention weights are few beside everything else."""
+"""Tokens per row up to which attention weights take little memory compared with the rest."""
 
 
 def preferred_attention(accelerator: str, max_tokens: int) -> Literal["eager", "sdpa"]:
-    """Return which implementation of attention to take on this kind of device for rows of at most `max_tokens`.
+    """Return the better implementation of attention on this kind of device for rows of at most `max_tokens`.
 
-    ``sdpa`` never holds the weights of all pairs of tokens at once: the faster one on GPUs, and less memory for long
-    rows anywhere. On a CPU both take about as long, and short rows took longer with ``sdpa`` on some.
+    ``sdpa`` never holds the weights of all pairs of tokens at once: it is faster on GPUs, and needs less memory for
+    long rows anywhere. On a CPU both take about as long, and ``sdpa`` was slower for short rows on some.
     """
     return "sdpa" if accelerator == "gpu" or max_tokens > LONG_ROWS else "eager"
 
 
 def fetch(spec: ModelSpec, processor: ProcessorKind = "tokenizer") -> Pretrained:
-    """Bring the files of the model to this machine's disk and check them.
+    """Fetch the files of the model to the local disk and check them.
 
     Args:
-        spec: which model.
-        processor: what its inputs are made with.
+        spec: the model.
+        processor: the kind of processor that makes its inputs.
 
     Raises:
-        SourceError: a file cannot be had, has another digest, or weights are missing.
+        SourceError: a file cannot be fetched, has another digest, or weights are missing.
     """
     fetched = spec.source.fetch()
     folder = fetched.folder
     if not (folder / "config.json").is_file():
         raise SourceError(f"{folder}: no config.json in the model's folder; save_pretrained writes it")
-    if (folder / "adapter_config.json").exists():  # transformers would load it on top, from wherever it says
+    if (folder / "adapter_config.json").exists():  # transformers would load it too, from wherever it points
         raise SourceError(f"{folder}: an adapter lies in the model's folder; merge it into the model, or take it away")
     for path in folder.iterdir():
-        if path.exists() and (odd := oddity(path)):  # transformers would wait for what it holds
+        if path.exists() and (odd := oddity(path)):  # transformers would wait to read it
             raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
     deciding = deciding_files(folder, fetched.allow_pickle)
-    if processor != "tokenizer":  # with a tokenizer, they are notes for others
+    if processor != "tokenizer":  # for a tokenizer, they are metadata
         deciding |= {name for name in PROCESSOR_FILES if (folder / name).is_file()}
     digests = {name: fetched.digest(name) for name in sorted(deciding)}
     return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 
 
 def head_of(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the names of the modules that make up the task's head: all that comes after the encoder's last layer.
+    """Return the names of the modules that make up the task's head: everything after the encoder's last layer.
 
-    That is what is beside the encoder, and its pooler where it has one. BERT and ALBERT keep in the pooler what other
-    architectures have in their heads, and published weights of it are often random (MiniLM) or missing: left frozen, it
-    would hide the encoder from the head.
+    These are the modules outside the encoder, and its pooler if it has one. The pooler of BERT and ALBERT corresponds
+    to a layer in the heads of other architectures, and its published weights are often random (MiniLM) or missing: left
+    frozen, it would hide the encoder from the head.
 
     Raises:
-        ConfigError: the model has the pretrained head of a language model, or none.
+        ConfigError: the model has the pretrained head of a language model, or no head.
     """
     if model.get_output_embeddings() is not None:
         raise ConfigError(
@@ -355,9 +355,9 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def output_of(model: PreTrainedModel, head: Collection[str]) -> str:
-    """Return the name of the head's output layer, the last of its linear ones; empty where none has the labels' size.
+    """Return the name of the head's output layer, its last linear one; empty where its size is not that of the labels.
 
-    The modules of `head` are those that `head_of` names.
+    `head` is the result of `head_of`.
     """
     linear = [
         (name, module)
@@ -369,24 +369,24 @@ def output_of(model: PreTrainedModel, head: Collection[str]) -> str:
 
 
 def _begin_anew(model: PreTrainedModel, layer: Any) -> None:
-    """Draw the weights of a linear `layer` as the architecture does where it has none."""
+    """Initialise a linear `layer` as the architecture does for missing weights."""
     fresh = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
     draw_weights(model, fresh)
     layer.load_state_dict(fresh.state_dict())
 
 
 def _kind(architecture: str) -> str:
-    """Return of a class of transformers what its head is for, e.g. ``ForTokenClassification``."""
+    """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``."""
     kind = re.search(r"For\w+$", architecture)
     return kind[0] if kind else ""
 
 
 POSITIONS = ("position_embeddings", "wpe", "embed_positions")
-"""What architectures call their embeddings of positions."""
+"""The names of position embeddings in the architectures."""
 
 
 def positions(model: nn.Module) -> int | None:
-    """Return the most tokens that a row may have; None for models with relative positions, which have no such limit."""
+    """Return the maximum number of tokens in a row; None for models with relative positions, which have no limit."""
     tables = [
         module
         for name, module in model.named_modules()
@@ -396,13 +396,13 @@ def positions(model: nn.Module) -> int | None:
 
 
 def _unused(table: nn.Embedding) -> int:
-    """Return how many of the first positions no token has: RoBERTa and BART count from after some."""
+    """Return how many leading positions are unused: RoBERTa and BART start counting after them."""
     offset: int = getattr(table, "offset", 0)
     return offset or (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> None:
-    """Check that `model` has a position for every token of a row of `longest` tokens, `virtual_tokens` before them.
+    """Check that `model` has enough positions for a row of `longest` tokens after `virtual_tokens`.
 
     Raises:
         ConfigError: it was pretrained with fewer.
@@ -418,10 +418,10 @@ def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> Non
 
 @contextmanager
 def _loading(trouble: str) -> Iterator[None]:
-    """Around transformers' own loading, and nothing else: what is wrong with a folder may show as any exception.
+    """Wrap only transformers' own loading, in which a faulty folder may raise any exception.
 
     Raises:
-        SourceError: it fails; begins with `trouble`.
+        SourceError: loading fails; the message begins with `trouble`.
     """
     try:
         yield
@@ -430,7 +430,7 @@ def _loading(trouble: str) -> Iterator[None]:
 
 
 def _quiet() -> None:
-    """Keep transformers from printing progress bars and reports: we check what it loads."""
+    """Stop transformers from printing progress bars and reports; our own checks replace them."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 

@@ -1,4 +1,4 @@
-"""A table of all methods: what each is, and what it would train of a model, without the model's weights."""
+"""A table of all methods: their sources, and what each would train of a model, computed without its weights."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, H
 
 TASKS = {"ner": TOKEN_CLASSIFICATION, "classification": SEQUENCE_CLASSIFICATION}
 LABELS = 9
-"""Of the heads: BIO tags of four types, as CoNLL-2003 has them."""
+"""Number of labels of the heads: BIO tags of four types, as in CoNLL-2003."""
 
 
 @dataclass(frozen=True)
 class About:
-    """A method, as the comment at the top of its file describes it."""
+    """A method as described by the comment at the top of its file."""
 
     name: str
     family: str
     title: str
-    """Of its paper, or what it does."""
+    """The title of its paper, or a summary of the method."""
     authors: str | None
-    """The first one and the year, e.g. ``Hu et al. 2021``."""
+    """First author and year, e.g. ``Hu et al. 2021``."""
     url: str | None
     note: str
-    """What the comment says beside the paper."""
+    """The rest of the comment."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class Row:
 
     about: About
     trainable_parameters: int | None
-    """Head included, as a tagger; None where it does not work on the model."""
+    """Head included, as a tagger; None where the method does not work on the model."""
     share: float | None
-    """Of all parameters."""
+    """The share of all parameters that is trainable."""
     megabytes: float | None
-    """10^6 bytes of what is saved."""
+    """Size of the saved tensors in 10^6 bytes."""
     mergeable: bool
     tasks: list[str]
-    """For which it works on the model."""
+    """The tasks for which it works on the model."""
     learning_rate: float
     problem: str | None
     """Why it does not work on the model."""
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the row as JSON values."""
         document = asdict(self)
         return document.pop("about") | document
 
@@ -73,29 +73,29 @@ def method_names() -> list[str]:
 
 
 def about(name: str) -> About:
-    """Return what the file of the method `name` says it is."""
+    """Return the description in the file of the method `name`."""
     lines = _file(name).read_text(encoding="utf-8").splitlines()
     header = [line.removeprefix("#").strip() for line in lines[: [line.startswith("#") for line in lines].index(False)]]
     text = " ".join(line for line in header if not line.startswith("Family:"))
     family = next((line for line in header if line.startswith("Family:")), "Family: -").removeprefix("Family:")
-    found = re.match(r"(.+?) \((?:([^()]*?\d{4}), )?(https?://[^\s)]+)\)[:.]? ?(.*)", text)
-    if found is None:
+    match = re.match(r"(.+?) \((?:([^()]*?\d{4}), )?(https?://[^\s)]+)\)[:.]? ?(.*)", text)
+    if match is None:
         title, _, note = text.partition(". ")
         return About(name, family.strip(" ."), title.removesuffix(".") + ".", None, None, note)
-    title, authors, url, note = found.groups()
+    title, authors, url, note = match.groups()
     return About(name, family.strip(" ."), title, authors, url, note)
 
 
 def _file(name: str) -> Path:
     path = conf_dir() / "peft" / f"{name}.yaml"
-    known = method_names()
-    if name not in known:
-        raise ConfigError(f"there is no method '{name}'.{did_you_mean(name, known)} Allowed: {', '.join(known)}")
+    names = method_names()
+    if name not in names:
+        raise ConfigError(f"there is no method '{name}'.{did_you_mean(name, names)} Allowed: {', '.join(names)}")
     return path
 
 
 def _composed(name: str) -> Any:
-    """Return the configuration of the method `name`; only one that is made of others takes Hydra to compose."""
+    """Return the configuration of the method `name`; only one with ``defaults`` needs Hydra to compose."""
     config = yaml.safe_load(_file(name).read_text(encoding="utf-8"))
     if "defaults" not in config:
         return config
@@ -104,8 +104,8 @@ def _composed(name: str) -> Any:
 
 
 def rows(names: Sequence[str] = (), model: str | None = None) -> Iterator[Row]:
-    """Yield the methods `names` (by default all) on `model`: a name in ``conf/model/``, a folder, or None for the sizes
-    of BERT-base.
+    """Yield a row for each method in `names` (by default all) on `model`: a name in ``conf/model/``, a folder, or None
+    for the sizes of BERT-base.
 
     Raises:
         UserError: there is no such method or model.
@@ -119,15 +119,15 @@ def model_config(model: str) -> PretrainedConfig:
     """Return the configuration of `model`, a name in ``conf/model/`` or a folder with a ``config.json``.
 
     Raises:
-        UserError: there is no such model, or it cannot be had.
+        UserError: there is no such model, or it cannot be fetched.
     """
     folder = Path(model)
     if not (folder / "config.json").is_file():
-        known = sorted({path.stem for path in (conf_dir() / "model").glob("*.yaml")} - {"folder"})
-        if model not in known:
+        names = sorted({path.stem for path in (conf_dir() / "model").glob("*.yaml")} - {"folder"})
+        if model not in names:
             raise ConfigError(
-                f"--model {model}: there is neither such a folder nor such a model.{did_you_mean(model, known)} "
-                f"Allowed: a folder with a config.json, {', '.join(known)}"
+                f"--model {model}: there is neither such a folder nor such a model.{did_you_mean(model, names)} "
+                f"Allowed: a folder with a config.json, {', '.join(names)}"
             )
         text = (conf_dir() / "model" / f"{model}.yaml").read_text(encoding="utf-8")
         folder = backbone.fetch(backbone.ModelSpec(**build(yaml.safe_load(text), "model"))).folder
@@ -156,9 +156,9 @@ def _row(name: str, config: PretrainedConfig) -> Row:
 
 
 def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool) -> torch.nn.Module | None:
-    """Return a model with the method applied, of tensors that have a shape and no values where that will do.
+    """Return a model with the method applied, on the meta device if possible.
 
-    Where the method computes with values, and `numbers` are not wanted, return None: nothing has spoken against it.
+    If the method needs values and `numbers` is false, return None: the method is assumed to work.
     """
     settings = head.settings([f"LABEL_{n}" for n in range(LABELS)])
     config = type(config).from_dict(config.to_dict() | settings)
@@ -174,11 +174,11 @@ def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool
     return method.apply(getattr(transformers, head.model).from_config(config), context) if numbers else None
 
 
-def markdown(found: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """Return a table in Markdown."""
     head = ["`peft=`", "family", "paper", "trainable", "share", "adapter MB", "merges", "learning rate"]
     lines = [head, ["---"] * len(head)]
-    for row in found:
+    for row in rows:
         paper = f"[{row.about.authors or row.about.title}]({row.about.url})" if row.about.url else row.about.title
         trainable, share, size, merges, _, rate = cells(row)
         lines.append([f"`{row.about.name}`", row.about.family, paper, trainable, share, size, merges, rate])
@@ -186,7 +186,7 @@ def markdown(found: Sequence[Row]) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """Return what a table says of a method on a model: parameters, share, MB, merging, tasks, learning rate."""
+    """Return the cells of a row: parameters, share, MB, merging, tasks, learning rate."""
     merges = "yes" if row.mergeable else "no"
     rate = f"{row.learning_rate:g}"
     if row.trainable_parameters is None or row.share is None:
@@ -196,9 +196,9 @@ def cells(row: Row) -> list[str]:
 
 
 def details(row: Row) -> dict[str, str]:
-    """Return all that is known of a method on a model, by what it is."""
+    """Return all facts about a method on a model, by their labels."""
     names = ["trainable parameters", "share of all", "adapter MB", "merges", "tasks", "learning rate"]
-    known = {"method": row.about.name, "family": row.about.family, "paper": row.about.title}
-    known |= {"authors": row.about.authors or "", "at": row.about.url or "", "note": row.about.note}
-    known |= dict(zip(names, cells(row), strict=True)) | {"not on this model": row.problem or ""}
-    return {key: value for key, value in known.items() if value}
+    facts = {"method": row.about.name, "family": row.about.family, "paper": row.about.title}
+    facts |= {"authors": row.about.authors or "", "at": row.about.url or "", "note": row.about.note}
+    facts |= dict(zip(names, cells(row), strict=True)) | {"not on this model": row.problem or ""}
+    return {key: value for key, value in facts.items() if value}

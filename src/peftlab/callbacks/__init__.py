@@ -1,1 +1,1 @@
-"""Callbacks that a configuration may choose, one file each."""
+"""What else happens as training proceeds? Lightning callbacks that a configuration may choose, one per file."""

@@ -1,4 +1,4 @@
-"""How training shows itself: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of training: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from peftlab.terminal.console import VERBATIM, clock, console, log
 
 
 class Progress(Callback):
-    """Loss, learning rate, samples a second and the time left; after each validation, its scores.
+    """Shows loss, learning rate, samples per second and time left; after each validation, its scores.
 
     Args:
-        every_seconds: between plain lines, where the output is not a terminal.
+        every_seconds: interval between plain lines, where the output is not a terminal.
     """
 
     def __init__(self, every_seconds: float = 20.0) -> None:
@@ -31,7 +31,7 @@ class Progress(Callback):
         self._since: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin to count, and draw the bar on a terminal."""
+        """Start the clock; on a terminal, draw the bar."""
         self._since = self._last_line = time.perf_counter()
         self._first_step = trainer.global_step
         if console.is_terminal and trainer.is_global_zero:
@@ -49,7 +49,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
     ) -> None:
-        """Show the step."""
+        """Show the step: always in the bar, every so often as a line."""
         now = time.perf_counter()
         self._samples += sum(len(part.examples) for part in batch) * trainer.world_size
         due = self._bar is not None or now - self._last_line >= self.every_seconds
@@ -70,7 +70,7 @@ class Progress(Callback):
             self._since = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the scores, and start the clock again."""
+        """Show the scores and restart the clock."""
         if trainer.state.fn != "fit":
             return
         self._since = self._last_line = time.perf_counter()
@@ -82,13 +82,13 @@ class Progress(Callback):
         log.info("step %d  validation: %s", trainer.global_step, scores, extra=VERBATIM)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.on_train_end(trainer, pl_module)
 
     def _describe(self, trainer: L.Trainer) -> str:
@@ -96,7 +96,7 @@ class Progress(Callback):
         rate = self._samples / self._seconds if self._seconds else 0.0
         done = step - self._first_step
         left = (steps - step) * self._seconds / done if done else 0.0
-        loss = trainer.callback_metrics.get("train/loss")  # as logged: of the whole batch, over all ranks
+        loss = trainer.callback_metrics.get("train/loss")  # the logged one: of the whole batch, over all ranks
         shown = "" if loss is None else f"loss {float(loss):.4f}  "
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         return f"step {step}/{steps}  {shown}lr {lr:.2e}  {rate:.0f} samples/s  ETA {clock(left)}"

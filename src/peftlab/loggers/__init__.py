@@ -1,7 +1,7 @@
-"""Where metrics are shown, one file a logger; the package that a logger needs is imported with it and only then.
+"""Where do metrics go? One file per logger, imported with the package that it needs only where it is chosen.
 
-A Lightning logger works as it is. It may have more: ``begin(record)`` is called before anything is logged,
-``log_table(key, columns, data)`` with the tables of each evaluation, and ``conclude(record)`` when the record has been
-finished, whatever the outcome. What `conclude` returns is told to the user. The class method ``refuse(options)`` is
-asked before there is a run: it returns the option that cannot be used, and why, or None.
+Any Lightning logger works. It may also have ``begin(record)``, called before anything is logged,
+``log_table(key, columns, data)``, called with the tables of each evaluation, and ``conclude(record)``, called once the
+record is finished, whatever the outcome; its result is shown to the user. The class method ``refuse(options)`` is
+called before the run exists: it returns the option that cannot be used, with the reason, or None.
 """

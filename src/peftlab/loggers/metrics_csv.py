@@ -17,8 +17,8 @@ from peftlab.storage.entries import own_folder
 class MetricsCsv(Logger):
     """``metrics.csv`` in the run folder: a row for every logged step, a column for every metric.
 
-    A row is on its way to the disk as soon as it is logged. Lightning's own CSV logger loses rows when it is killed
-    while it adds a column, and cannot go on with a file.
+    Every row is written as soon as it is logged. Lightning's own CSV logger loses rows when it is killed while adding
+    a column, and cannot continue a file.
     """
 
     def __init__(self, save_dir: str | Path) -> None:
@@ -29,7 +29,7 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """None of its own: there is one file."""
+        """Empty: there is only one file."""
         return ""
 
     version = name
@@ -41,15 +41,15 @@ class MetricsCsv(Logger):
 
     @property
     def path(self) -> Path:
-        """The file of the metrics."""
+        """The path of ``metrics.csv``."""
         return self.folder / "metrics.csv"
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return {"rows": len(self._rows)}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Go on with the first rows of the file that is there: those that came later will come again."""
+        """Continue after the first rows of the existing file; later rows will be logged again."""
         with self.path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             self._rows = list(reader)[: state_dict["rows"]]
@@ -67,7 +67,7 @@ class MetricsCsv(Logger):
             self._rewrite()
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Write nothing: the configuration is beside ``metrics.csv`` already."""
+        """Write nothing: the configuration is in the run folder already."""
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
         """Write ``tables/<key>.csv``."""

@@ -1,4 +1,4 @@
-"""MLflow, in files of the run folder or on a tracking server."""
+"""Logs to MLflow: to files in the run folder, or to a tracking server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow  # noqa: F401  # Lightning would miss it only once the run has begun
+import mlflow  # noqa: F401  # else Lightning fails only after the run has begun
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from mlflow.entities import Param
@@ -33,13 +33,13 @@ from peftlab.terminal.console import VERBATIM
 log = logging.getLogger("peftlab")
 
 _LONGEST_PART = 200
-"""Characters of a part of a name, which is a folder or a file where MLflow keeps files."""
+"""Maximum length of one part of a name, which is a folder or file name in MLflow's file store."""
 
 _SERVERS = re.compile(r"(https?|databricks|databricks-uc|postgresql|mysql|mssql)(\+\w+)?(://|\Z)")
-"""How the address of a server begins; others are files, wherever they lie."""
+"""Matches the start of a server's address; any other address is a path."""
 
 STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
-"""MLflow's word for how a run ended; any other way is FAILED."""
+"""MLflow's status for that of a run; any other is FAILED."""
 
 
 class MLflow(MLFlowLogger):
@@ -47,10 +47,10 @@ class MLflow(MLFlowLogger):
 
     Args:
         save_dir: the run folder.
-        tracking_uri: a server, of MLflow's or of a database; None: the store that MLFLOW_TRACKING_URI names, of
-            any kind, or files in ``tracking/mlflow``.
-        experiment: what MLflow groups runs by.
-        run_name: None: the name of the run folder.
+        tracking_uri: an MLflow or database server; None: the store of any kind that MLFLOW_TRACKING_URI names, else
+            files in ``tracking/mlflow``.
+        experiment: the MLflow experiment that groups the runs.
+        run_name: the run's name; None: that of the run folder.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class MLflow(MLFlowLogger):
         folder = Path(save_dir).absolute() / "tracking" / "mlflow"
         tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         if tracking_uri is None:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 wants a database
-        # a new store has no experiment yet, and Lightning warns of that
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow 3 requires a database
+        # Lightning warns that a new store has no experiment yet
         logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
         name = mask(run_name) if run_name else Path(save_dir).name
         self._keys: dict[str, str] = {}
@@ -72,53 +72,54 @@ class MLflow(MLFlowLogger):
 
     @classmethod
     def refuse(cls, options: Mapping[str, Any]) -> str | None:
-        """Return which of `options` MLflow does not take, and why; None: all are fine."""
+        """Return the option that MLflow does not accept, with the reason; None: all are valid."""
         text = options.get("experiment", "peftlab")
         if not text or len(text) > MAX_EXPERIMENT_NAME_LENGTH:
             most = f"MLflow takes 1 to {MAX_EXPERIMENT_NAME_LENGTH}"
             return f"experiment = '{text[:80]}' has {len(text)} characters: {most}. Shorten it"
         if (uri := options.get("tracking_uri")) and not _SERVERS.match(uri):
             return (
-                f"tracking_uri = '{uri}' is no server, and a configuration chooses no other place to write to than the "
-                "run's folder. Set MLFLOW_TRACKING_URI in the environment, or leave it null"
+                f"tracking_uri = '{uri}' is not a server, and a configuration may write only to the run's folder. "
+                "Set MLFLOW_TRACKING_URI in the environment, or leave it null"
             )
         return None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a row; a name that MLflow does not take is changed, which is told once."""
+        """Log a row; a name that MLflow does not accept is changed, which is logged once."""
         super().log_metrics({self._key(name): value for name, value in metrics.items()}, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Log a configuration as parameters; of a value that is longer than MLflow takes the end is lost, and told."""
+        """Log a configuration as parameters; values too long for MLflow are truncated, which is logged."""
         flat = {key: str(value) for key, value in flat_parameters(params).items()}
         long = [key for key, value in flat.items() if len(value) > MAX_PARAM_VAL_LENGTH]
         if long:
-            log.info("MLflow: of %s the first %d characters are kept", ", ".join(long), MAX_PARAM_VAL_LENGTH)
-        given = [Param(self._key(key), value[:MAX_PARAM_VAL_LENGTH]) for key, value in flat.items()]
-        for start in range(0, len(given), MAX_PARAMS_TAGS_PER_BATCH):
-            self.experiment.log_batch(run_id=self.run_id, params=given[start : start + MAX_PARAMS_TAGS_PER_BATCH])
+            log.info("MLflow: only the first %d characters of %s are kept", MAX_PARAM_VAL_LENGTH, ", ".join(long))
+        parameters = [Param(self._key(key), value[:MAX_PARAM_VAL_LENGTH]) for key, value in flat.items()]
+        for start in range(0, len(parameters), MAX_PARAMS_TAGS_PER_BATCH):
+            batch = parameters[start : start + MAX_PARAMS_TAGS_PER_BATCH]
+            self.experiment.log_batch(run_id=self.run_id, params=batch)
 
     def _key(self, name: str) -> str:
-        """Return `name`, or what stands for it in MLflow, which knows no other than letters, digits and ``_/. -``."""
+        """Return `name`, or its replacement in MLflow, which accepts only letters, digits and ``_/. -``."""
         if name not in self._keys:
             clean = re.sub(r"[^\w/. -]", "_", name, flags=re.ASCII)
             parts = [shortened(part, _LONGEST_PART) for part in clean.split("/") if part not in ("", ".", "..")]
             key = "/".join(parts)
-            if key != name:  # two names must not become one
+            if key != name:  # two names must stay distinct
                 key = f"{shortened(key, MAX_ENTITY_KEY_LENGTH - 9)}-{sha256_of(name)[:8]}"
                 log.info("MLflow: '%s' is called '%s' there", name, key, extra=VERBATIM)
             self._keys[name] = key
         return self._keys[name]
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
-        """Keep a table as ``tables/<key>.csv`` among the artifacts."""
+        """Log a table as the artifact ``tables/<key>.csv``."""
         text = io.StringIO()
         csv.writer(text).writerows([columns, *data])
         self.experiment.log_text(self.run_id, text.getvalue(), f"tables/{key}.csv")
 
     def conclude(self, record: RunRecord) -> None:
-        """End the run as the record says."""
+        """End the run with the status in the record."""
         self.experiment.set_tag(self.run_id, "peftlab.status", record.data["status"])
         self.experiment.set_terminated(self.run_id, STATUS.get(record.data["status"], "FAILED"))

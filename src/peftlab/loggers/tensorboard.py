@@ -1,4 +1,4 @@
-"""TensorBoard: ``tensorboard --logdir <run folder>/tracking``."""
+"""Logs for TensorBoard; view with ``tensorboard --logdir <run folder>/tracking``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorboard  # noqa: F401  # Lightning would miss it only once the run has begun
+import tensorboard  # noqa: F401  # else Lightning fails only after the run has begun
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from peftlab.runs.record import RunRecord
@@ -14,11 +14,11 @@ from peftlab.seams.lightning import purge_events_from
 
 
 class TensorBoard(TensorBoardLogger):
-    """Event files in ``tracking/tensorboard``; tables are shown as text.
+    """Event files in ``tracking/tensorboard``, with tables as text.
 
     Args:
         save_dir: the run folder.
-        flush_seconds: how often what was logged is written.
+        flush_seconds: interval between writes to disk.
     """
 
     def __init__(self, save_dir: str | Path, flush_seconds: int = 30) -> None:
@@ -26,11 +26,11 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(folder, name="", version="", default_hp_metric=False, flush_secs=flush_seconds)
 
     def begin(self, record: RunRecord) -> None:
-        """Let what a run that is resumed will log again take the place of what it had logged."""
+        """Drop the entries that a resumed run will log again."""
         purge_events_from(self, record.resumed_at)
 
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
-        """Show a table as Markdown."""
+        """Log a table as Markdown."""
         rows = [columns, ["---"] * len(columns), *data]
         text = "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
         self.experiment.add_text(key, text)

@@ -1,10 +1,10 @@
-"""Weights & Biases: every run is kept in its own folder, and sent to the server where there is one that answers.
+"""Logs to Weights & Biases: keeps every run in its own folder, and sends it to the server if one answers.
 
-Nothing that goes wrong at the server may cost a run more than `finish_share` of its time. A thread of its own tells
-wandb all there is to tell, and the run goes on meanwhile. Before a run is made online, the server has `PROBE_SECONDS`
-to answer a question; one that does not answer, or fails, leaves the run offline. At the end it is asked again, and
-where it answers it has `finish_seconds` for the last rows, the tables and the artifact. What has not arrived by then
-is in the run folder, for ``wandb sync``.
+No failure of the server may cost a run more than `finish_share` of its time. A separate thread makes all calls to
+wandb while the run continues. Before a run starts online, the server has `PROBE_SECONDS` to answer a request; if it
+fails or does not answer, the run stays offline. At the end the server is asked again; if it answers, it has
+`finish_seconds` for the last rows, the tables and the artifact. Anything that has not arrived by then is in the run
+folder, for ``wandb sync``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-# wandb reports errors of its own to the server too, and waits a quarter of a minute for that when the process ends
+# wandb also reports its own errors to the server, and waits a quarter of a minute for that as the process ends
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import requests
@@ -40,45 +40,46 @@ from peftlab.storage.names import shortened
 log = logging.getLogger("peftlab")
 
 PROBE_SECONDS = 3.0
-"""For the server to say that it is there."""
+"""Limit for the server's first answer."""
 INIT_SECONDS = 5.0
-"""For the server to take a new run."""
+"""Limit for the server to accept a new run."""
 LOCAL_SECONDS = 30.0
-"""For what no server has to do with, on a machine that is busy: that the W&B run has begun, that it has all rows."""
+"""Limit for steps without a server, on a busy machine: that the W&B run has begun, that it has all rows."""
 ASK_SECONDS = 0.5
-"""For the server to say at the end that it is still there, at least."""
+"""Minimum limit for the server's answer at the end."""
 CLOSE_SECONDS = 1.5
-"""For the end of the W&B run itself; wandb wants to know it at the beginning."""
+"""Limit for finishing the W&B run itself, which wandb needs at the start."""
 MOST = {"tags": 64, "job_type": 64, "name": 128, "group": 128, "project": 128, "id": 128, "artifact": 128}
-"""Characters of labels. wandb itself checks tags, project and artifacts, the server all, that of an offline run too."""
+"""Maximum lengths of labels. wandb itself checks tags, project and artifacts; the server checks all, even of offline
+runs."""
 ODD = {"project": "/\\#?%:", "id": ":;,#?/'"}
-"""Characters that wandb takes nowhere in them."""
+"""Characters that wandb rejects in these labels."""
 ROUTING = ("entity", "project", "id", "resume")
-"""Labels that say where a run belongs: with another value it would not arrive."""
+"""Labels that decide where a run goes, and so must not be masked."""
 STEP = "trainer/global_step"
-"""The metric that the others are drawn over; Lightning's own logger names it so."""
+"""The metric on the x-axis of the others, named as in Lightning's own logger."""
 
 
 class Wandb(Logger):
-    """A W&B run of its own, also beside other runs of the same process.
+    """A separate W&B run, even next to other runs of the same process.
 
-    A run that is resumed goes on with its W&B run. Rows that it had logged after the checkpoint stay there beside the
-    same ones logged again: W&B takes none back. Offline, each part is a folder of its own, under the same id.
+    A resumed run continues its W&B run. Rows logged after the checkpoint stay there next to the same rows logged
+    again, since W&B cannot remove any. Offline, each part has its own folder, under the same id.
 
     Args:
         save_dir: the run folder; wandb's files go to ``tracking/wandb`` in it.
-        project: None: ``WANDB_PROJECT``, else peftlab.
+        project: the W&B project; None: ``WANDB_PROJECT``, else peftlab.
         entity: the user or team; None: wandb's default.
-        group: None: ``WANDB_RUN_GROUP``, else the run's name.
-        job_type: what kind of job it is.
-        name: None: the run's name and id.
-        tags: words to find it by; None: `names`.
-        names: what the run is made of; cut to be tags.
-        notes: a text.
+        group: the W&B group; None: ``WANDB_RUN_GROUP``, else the run's name.
+        job_type: the kind of job.
+        name: the W&B run's name; None: the run's name and id.
+        tags: search tags; None: `names`.
+        names: names of the run's parts, cut to the length of tags.
+        notes: a free text.
         mode: None: ``WANDB_MODE``, else online where a user is logged in and the server answers, else offline.
-        finish_seconds: for a server that answers to take the last rows, tables and artifact when the run has ended.
-        finish_share: the same for any server, as a share of the run's time, from 0 to 1; at least `ASK_SECONDS` and
-            `CLOSE_SECONDS`.
+        finish_seconds: limit for a server that answers to accept the last rows, tables and artifact after the run.
+        finish_share: the same limit for any server, as a share of the run's time, from 0 to 1; at least the sum of
+            `ASK_SECONDS` and `CLOSE_SECONDS`.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Wandb(Logger):
 
     @classmethod
     def refuse(cls, options: Mapping[str, Any]) -> str | None:
-        """Return which of `options`, or of the variables in their place, W&B does not take, and why; else None."""
+        """Return the option, or the variable in its place, that W&B does not accept, with the reason; else None."""
         for key, variable in (("project", "WANDB_PROJECT"), ("id", "WANDB_RUN_ID"), ("group", "WANDB_RUN_GROUP")):
             where = key if options.get(key) else f"{key} (from {variable})"
             if refused := _refused(key, where, options.get(key) or os.environ.get(variable)):
@@ -120,7 +121,7 @@ class Wandb(Logger):
 
     @property
     def save_dir(self) -> str:
-        """The folder that holds wandb's."""
+        """The folder that contains wandb's."""
         return str(self.folder)
 
     @property
@@ -136,14 +137,14 @@ class Wandb(Logger):
     @property
     @rank_zero_experiment
     def experiment(self) -> wandb.Run | _Begun:
-        """The W&B run, for callbacks that log what is theirs; it is waited for when something of it is wanted.
+        """The W&B run, for callbacks that log to it; accessing its attributes waits for it.
 
-        Lightning asks for it before the first step of every run, and wants nothing of it.
+        Lightning gets it before the first step of every run without accessing any.
         """
         return _Begun(self._run)
 
     def begin(self, record: RunRecord) -> None:
-        """Have the W&B run started, beside the training."""
+        """Start the W&B run in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {section: record.data[section] for section in ("run_id", "identity", "code", "environment")}
         labels = self.labels | {
@@ -153,7 +154,7 @@ class Wandb(Logger):
         tracked = [event["id"] for event in record.events("tracking", "tracked") if event["logger"] == "wandb"]
         if tracked:
             labels |= {"id": tracked[0], "resume": "allow"}
-        else:  # known to the record from the beginning, so that a run that is killed goes on with it, too
+        else:  # the record has it from the start, so that a killed run can continue its W&B run
             labels |= {"id": os.environ.get("WANDB_RUN_ID") or wandb_id()}
             record.event("tracking", logger="wandb", id=labels["id"])
             record.write()
@@ -161,7 +162,7 @@ class Wandb(Logger):
         self._turns.take(lambda: self._start(labels, group))
 
     def _start(self, labels: Mapping[str, Any], group: str) -> None:
-        """Start the W&B run, online where the server takes it; in `group` where nothing else is asked for."""
+        """Start the W&B run, online if the server accepts it; `group` is the default group."""
         try:
             settings = wandb.setup().settings
             self.project = self.project or settings.project or "peftlab"
@@ -177,7 +178,7 @@ class Wandb(Logger):
                 run = self._init("offline", labels)
             run.define_metric(STEP)
             run.define_metric("*", step_metric=STEP)
-        except Exception as error:  # noqa: BLE001  # told by what wants the run
+        except Exception as error:  # noqa: BLE001  # raised where the run is used
             self._run.set_exception(error)
         else:
             self._run.set_result(run)
@@ -195,13 +196,13 @@ class Wandb(Logger):
 
     @rank_zero_only
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
-        """Keep a table for the end: to log it, wandb asks the server, and waits for the answer."""
+        """Keep a table until the end, since wandb waits for the server to log it."""
         self._tables[key] = (list(columns), [list(row) for row in data])
 
     def conclude(self, record: RunRecord) -> str | None:
         """Log the tables, and the adapter with the finished record as an artifact; end the W&B run.
 
-        Notes its id in the history of the record. Returns where the run can be seen, or how it is sent later.
+        Adds its id to the record's history. Returns the address of the run, or the command that sends it later.
         """
         run = self._run.result(LOCAL_SECONDS)
         record.event("tracked", logger="wandb", id=run.id, project=self.project, offline=run.offline)
@@ -225,7 +226,7 @@ class Wandb(Logger):
         )
 
     def _send(self, run: wandb.Run, record: RunRecord, arrived: threading.Event) -> None:
-        """Log what comes at the end, and say so when the server has it."""
+        """Log the summary, the tables and the artifact; set `arrived` once the server has them."""
         run.summary.update({"status": record.data["status"], "cost": record.data["cost"]})
         try:
             with self._staging():
@@ -235,20 +236,20 @@ class Wandb(Logger):
             if run.settings.mode == "online":
                 artifact.wait()
             arrived.set()
-        except Exception as error:  # noqa: BLE001  # the run still has to be ended
+        except Exception as error:  # noqa: BLE001  # the run must still be ended
             log.debug("W&B: the tables or the artifact have not arrived: %s", error)
 
     def _init(self, mode: str, labels: Mapping[str, Any]) -> wandb.Run:
         return wandb.init(
             **{key: label if key in ROUTING else mask(label) for key, label in labels.items()},
-            dir=self.folder.absolute(),  # wandb's own process may stand in another folder
+            dir=self.folder.absolute(),  # wandb's own process may have another current folder
             mode=mode,  # type: ignore[arg-type]
-            reinit="create_new",  # a run that the user has open is theirs
+            reinit="create_new",  # leave alone a run that the user has open
             save_code=False,
             settings=wandb.Settings(
                 silent=True,
-                console="off",  # what the user's own code prints is not ours to send
-                # the command line and the user's changes to the code may hold secrets; the record tells of both
+                console="off",  # output of the user's own code is not ours to send
+                # the command line and uncommitted changes may contain secrets; the record describes both
                 x_disable_meta=True,
                 disable_git=True,
                 x_save_requirements=False,
@@ -260,7 +261,7 @@ class Wandb(Logger):
         )
 
     def _mode(self, settings: wandb.Settings) -> str:
-        """Return the mode in which a run can be had now."""
+        """Return the mode in which a run can start now."""
         asked = self.mode or os.environ.get("WANDB_MODE")
         if (asked or settings.mode) not in ("online", "run"):
             return asked or settings.mode
@@ -274,7 +275,7 @@ class Wandb(Logger):
         return "offline"
 
     def _patience(self, record: RunRecord, run: wandb.Run) -> float:
-        """Return for how many seconds more what comes at the end is waited for, before the W&B run is closed."""
+        """Return how many seconds to wait for the last uploads before closing the W&B run."""
         if run.settings.mode != "online":
             return LOCAL_SECONDS
         began = time.monotonic()
@@ -290,7 +291,7 @@ class Wandb(Logger):
         artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="model")
         for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
             if file.is_file():
-                # the files stay as they are: wandb need not copy them
+                # the files never change, so wandb need not copy them
                 artifact.add_file(
                     str(file), name=file.relative_to(record.folder).as_posix(), policy="immutable", skip_cache=True
                 )
@@ -298,7 +299,7 @@ class Wandb(Logger):
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
-        """Have wandb keep what waits to be sent in our folder instead of the user's home."""
+        """Make wandb stage uploads in our folder instead of the user's home."""
         before = os.environ.get("WANDB_DATA_DIR")
         os.environ["WANDB_DATA_DIR"] = str(self.folder.absolute() / "wandb")
         try:
@@ -311,7 +312,7 @@ class Wandb(Logger):
 
 
 def _refused(key: str, where: str, text: str | None) -> str | None:
-    """Return what is wrong with `text`, which `where` gives for `key`; None: nothing."""
+    """Return the problem with `text`, the value of `key` from `where`, or None."""
     if text is None:
         return None
     if not text or len(text) > MOST[key]:
@@ -327,7 +328,7 @@ def _run_name(record: RunRecord) -> str:
 
 
 class _Begun:
-    """A W&B run, waited for until it has begun."""
+    """A W&B run that may not have begun; accessing an attribute waits for it."""
 
     def __init__(self, run: Future[wandb.Run]) -> None:
         self._run = run
@@ -337,7 +338,7 @@ class _Begun:
 
 
 class _Turns:
-    """Does what it is given one after another, in a thread of its own that the end of the process does not wait for."""
+    """Runs functions one after another in a thread that the end of the process does not wait for."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -346,13 +347,13 @@ class _Turns:
         self._thread.start()
 
     def take(self, act: Callable[[], object]) -> None:
-        """Have `act` done in its turn; raises what went wrong before."""
+        """Queue `act`; raises the first error of earlier ones."""
         if self.error is not None:
             raise self.error
         self._waiting.put(act)
 
     def end(self, seconds: float) -> None:
-        """Wait until all is done, at most some seconds."""
+        """Wait until all queued functions have run, at most `seconds`."""
         self._waiting.put(None)
         self._thread.join(max(0.0, seconds))
 
@@ -360,28 +361,28 @@ class _Turns:
         while (act := self._waiting.get()) is not None:
             try:
                 act()
-            except Exception as error:  # noqa: BLE001  # told by the thread that gives the next one
+            except Exception as error:  # noqa: BLE001  # raised by the next `take`
                 self.error = self.error or error
 
 
 def what_ails(base_url: str, seconds: float) -> str | None:
-    """Return why the server at `base_url` cannot take a run, or None where it answers within some seconds."""
-    found = [f"no answer within {seconds:g} s"]
+    """Return why the server at `base_url` cannot accept a run, or None if it answers within `seconds`."""
+    trouble = [f"no answer within {seconds:g} s"]
 
     def ask() -> None:
         try:
             answer = requests.post(f"{base_url}/graphql", json={"query": "{__typename}"}, timeout=seconds)
-            found[0] = f"HTTP {answer.status_code}" if answer.status_code >= 500 else ""
+            trouble[0] = f"HTTP {answer.status_code}" if answer.status_code >= 500 else ""
         except requests.Timeout:
-            return  # as said
+            return  # `trouble` says so already
         except requests.RequestException as error:
-            found[0] = type(error).__name__
+            trouble[0] = type(error).__name__
 
-    # its own time limit holds for every part of the answer, and not for finding the address
+    # requests' own limit applies to each part of the answer, and not to resolving the address
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)
-    return found[0] or None
+    return trouble[0] or None
 
 
 def _first_line(error: Exception) -> str:

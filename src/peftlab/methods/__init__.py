@@ -1,1 +1,1 @@
-"""Ways to fine-tune, one file a family."""
+"""Which weights of a model are trained, and how are they saved? One file per family of fine-tuning methods."""

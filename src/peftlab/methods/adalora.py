@@ -1,4 +1,4 @@
-"""AdaLoRA: updates in the form of a singular value decomposition, whose ranks are pruned while they are trained."""
+"""AdaLoRA: updates in the form of a singular value decomposition, with ranks pruned during training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
@@ -18,14 +19,14 @@ from peftlab.methods.method import BESIDE_THE_FUNCTION, MethodContext
 class AdaLora(LibraryMethod):
     """The library's AdaLoRA, driven by our steps (Zhang et al. 2023, algorithm 1 and equation 4).
 
-    The library keeps what the schedule needs in a running process only, and adds the penalty to a loss that the model
-    computes itself; here both are part of the training, so that it can be resumed.
+    The library keeps the schedule's state only in the running process, and adds the penalty to a loss that the model
+    computes itself; here both belong to the training, so that it can resume.
     """
 
     initial_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.1, ge=0, lt=1)
-    """Of the training before the first pruning (the paper's t_i)."""
+    """The share of training before the first pruning (the paper's t_i)."""
     final_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.3, ge=0, lt=1)
-    """Of the training after the last one (the paper's t_f)."""
+    """The share of training after the last pruning (the paper's t_f)."""
 
     def __post_init__(self) -> None:
         """Check the shares and the ranks."""
@@ -36,24 +37,25 @@ class AdaLora(LibraryMethod):
             raise ConfigError("peft.init_r must be larger than peft.target_r, which it is pruned to")
 
     @property
+    @override
     def options(self) -> dict[str, Any]:
-        """See `LibraryMethod.options`; the steps are known when the training begins."""
+        """The library's options, with a placeholder for the steps, which are known only when training begins."""
         return super().options | {"total_step": 1}
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`."""
         wrapped = super().apply(model, context)
         wrapped.add_module("rank_schedule", RankSchedule(wrapped))
         return wrapped
 
+    @override
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.trained`."""
         return super().trained(model) | {
             name: buffer for name, buffer in model.named_buffers() if name.startswith("rank_schedule.")
         }
 
     def penalty(self, model: Any) -> Tensor:
-        """Return how far the singular vectors are from orthonormal, the mean over matrices, times its weight."""
+        """Return the weighted distance of the singular vectors from orthonormality, a mean over matrices."""
         distances = [
             torch.linalg.matrix_norm(matrix @ matrix.T - torch.eye(len(matrix), device=matrix.device))
             for matrix in _singular_vectors(model)
@@ -62,7 +64,7 @@ class AdaLora(LibraryMethod):
         return weight * torch.stack(distances).mean()
 
     def after_step(self, model: Any, step: int, context: MethodContext) -> None:
-        """Weigh every singular value, and prune to the budget that is due."""
+        """Update the importance of every singular value, and prune to the budget for this step."""
         assert context.steps is not None
         config, tuner = model.peft_config["default"], model.base_model
         config.total_step = context.steps
@@ -72,7 +74,7 @@ class AdaLora(LibraryMethod):
         config.rank_pattern = schedule.into(tuner.rankallocator)
         tuner.update_and_allocate(step)
         schedule.take(tuner.rankallocator, config.rank_pattern)
-        config.rank_pattern = None  # with it the library would save matrices of other shapes
+        config.rank_pattern = None  # else the library would save matrices of other shapes
         if step == context.steps - config.tfinal:
             assert sum(ranks(model).values()) == tuner.rankallocator.target_bgt
 
@@ -86,7 +88,7 @@ def _singular_vectors(model: Any) -> list[Tensor]:
 
 
 def ranks(model: Any) -> dict[str, int]:
-    """Return how many singular values of each layer are in use."""
+    """Return the current rank of each layer."""
     return {
         name.removesuffix(".lora_E.default"): int(parameter.count_nonzero())
         for name, parameter in model.base_model.model.named_parameters()
@@ -95,7 +97,7 @@ def ranks(model: Any) -> dict[str, int]:
 
 
 class RankSchedule(nn.Module):
-    """What the library's allocator knows, in buffers: the smoothed importance of every entry, and what is kept."""
+    """The state of the library's allocator in buffers: smoothed importances, and which singular values remain."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ class RankSchedule(nn.Module):
                 self.register_buffer(f"kept_{n}", torch.ones(len(like), dtype=torch.bool))
 
     def into(self, allocator: Any) -> dict[str, list[bool]]:
-        """Give it all to the allocator; return what is kept, as the library has it."""
+        """Load the state into the allocator; return which singular values remain, in the library's format."""
         for n, name in enumerate(self.names):
             allocator.exp_avg_ipt[name] = self.get_buffer(f"importance_{n}")
             allocator.exp_avg_unc[name] = self.get_buffer(f"uncertainty_{n}")
@@ -116,11 +118,11 @@ class RankSchedule(nn.Module):
         return {name: self.get_buffer(f"kept_{n}").tolist() for n, name in enumerate(self.names) if ".lora_E." in name}
 
     def take(self, allocator: Any, kept: dict[str, list[bool]]) -> None:
-        """Keep what the allocator has made of it; after the last pruning it has forgotten the importance."""
+        """Store the allocator's new state; after the last pruning it drops the importances."""
         for n, name in enumerate(self.names):
-            for key, known in (("importance", allocator.exp_avg_ipt), ("uncertainty", allocator.exp_avg_unc)):
+            for key, averages in (("importance", allocator.exp_avg_ipt), ("uncertainty", allocator.exp_avg_unc)):
                 buffer = self.get_buffer(f"{key}_{n}")
-                buffer.copy_(known.get(name, torch.zeros_like(buffer)))
+                buffer.copy_(averages.get(name, torch.zeros_like(buffer)))
             if name in kept:
                 buffer = self.get_buffer(f"kept_{n}")
                 buffer.copy_(torch.tensor(kept[name]))

@@ -1,4 +1,4 @@
-"""The files of an adapter, as the peft library names them, read from folders that may come from anybody."""
+"""Reads the files of an adapter, named as in the peft library, from folders that may come from anybody."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Return what an adapter says of itself.
+    """Return an adapter's description.
 
     Raises:
-        ConfigError: there is none in `folder`, or it is damaged.
+        ConfigError: `folder` has none, or it is damaged.
     """
     try:
         if odd := oddity(folder / ADAPTER_CONFIG):
@@ -51,7 +51,7 @@ def read_tensors(folder: Path, name: str = ADAPTER_WEIGHTS) -> dict[str, Tensor]
         stored = load_file(path)
         if odd := [key for key in stored if not key.isprintable()]:
             raise ValueError(f"the name {odd[0]!r}")
-    except Exception as error:  # what is wrong with a file may show as any exception
+    except Exception as error:  # a damaged file may raise any exception
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"adapter = '{folder}': {name} is damaged: {reason}") from error
     return stored

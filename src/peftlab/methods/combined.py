@@ -1,4 +1,4 @@
-"""Two methods at once on one model."""
+"""Combines two methods on one model."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head, spec
 
 _COUNTS = 1e-6
-"""Beside the largest gradient of all, another one is none if it is smaller by this factor."""
+"""Gradients smaller than this share of the largest one count as zero."""
 
 
 @spec
 class Combined(Method):
-    """What either method trains is trained, the head once; both see the same learning rate.
+    """Trains the parameters of both methods, with the head once and one learning rate.
 
-    The second is applied to the model as the first has left it, and does not adapt what the first has put in. A method
-    of the peft library wraps the whole model: there is at most one of those, and it is the second.
+    The second is applied to the model that the first returns, and does not adapt the first one's modules. A method of
+    the peft library wraps the whole model, so only the second can be one.
     """
 
     first: Method
-    """One of peftlab's own."""
+    """One of peftlab's own methods."""
     second: Method
-    """Any other one."""
+    """Any other method."""
 
     def __post_init__(self) -> None:
-        """Check that the two go together."""
+        """Check that the two methods can be combined."""
         if any(isinstance(method, Combined) for method in self.methods):
             raise ConfigError("peft=combined: takes two methods, neither of them combined itself")
         if isinstance(self.first, LibraryMethod):
@@ -48,29 +49,30 @@ class Combined(Method):
 
     @property
     def methods(self) -> tuple[Method, Method]:
-        """Both, in the order in which they are applied."""
+        """Both methods, in the order in which they are applied."""
         return self.first, self.second
 
     @property
     def both(self) -> tuple[tuple[str, Method], tuple[str, Method]]:
-        """The same, under their keys."""
+        """Both methods with their keys."""
         return ("first", self.first), ("second", self.second)
 
     @property
     def mergeable(self) -> bool:  # type: ignore[override]
-        """See `Method.mergeable`: where both are."""
+        """Whether both methods are mergeable."""
         return all(method.mergeable for method in self.methods)
 
     @property
+    @override
     def virtual_tokens(self) -> int:
-        """See `Method.virtual_tokens`."""
         return sum(method.virtual_tokens for method in self.methods)
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`.
+        """Apply both methods.
 
         Raises:
-            ConfigError: the model cannot have one of the two, or what the first trains has no effect under the second.
+            ConfigError: one cannot be applied, or the second leaves the first one's parameters without effect.
         """
         before = {name for name, _ in model.named_modules()}
         model = self.first.apply(model, context)
@@ -82,22 +84,22 @@ class Combined(Method):
         }
         had = self._gradients(model)
         model = self.second.apply(model, dataclasses.replace(context, added=added))
-        for parameter in first.values():  # which the second has frozen
+        for parameter in first.values():  # the second has frozen them
             parameter.requires_grad_(True)
         has = self._gradients(model)
-        counts = _COUNTS * max(had.values(), default=0.0)  # what is less may be rounding, as for the biases of keys
+        counts = _COUNTS * max(had.values(), default=0.0)  # smaller ones may be rounding, as for key biases
         if lost := [name for name, p in first.items() if had.get(id(p), 0.0) > counts and not has.get(id(p))]:
             raise ConfigError(
-                f"peft=combined: {self.second.name} computes past what {self.first.name} trains, {len(lost)} tensors, "
-                f"first {lost[0]}; combine methods that do not adapt the same places, or set their targets so"
+                f"peft=combined: {self.second.name} bypasses {len(lost)} tensors that {self.first.name} trains, first "
+                f"{lost[0]}; combine methods that do not adapt the same places, or set their targets so"
             )
         return model
 
     def _gradients(self, model: Any) -> dict[int, float]:
-        """Return how large, at most, the gradient of the trainable parameters is that there are, by their ids.
+        """Return the largest absolute gradient of each trainable parameter that has one, by id.
 
         Raises:
-            ConfigError: there is none, for the methods get into each other's way.
+            ConfigError: the gradients cannot be computed, because the methods conflict.
         """
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device, training = parameters[0].device, model.training
@@ -117,63 +119,64 @@ class Combined(Method):
             ) from error
         finally:
             model.train(training)
-        found = zip(parameters, gradients, strict=True)
-        return {id(one): float(gradient.abs().max()) for one, gradient in found if gradient is not None}
+        pairs = zip(parameters, gradients, strict=True)
+        return {id(one): float(gradient.abs().max()) for one, gradient in pairs if gradient is not None}
 
+    @override
     def learning_rate_factor(self, name: str) -> float:
-        """See `Method.learning_rate_factor`."""
         return self.first.learning_rate_factor(name) * self.second.learning_rate_factor(name)
 
+    @override
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """See `Method.calibrate`."""
         for method in self.methods:
             method.calibrate(model, batches)
 
+    @override
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """See `Method.penalty`; the sum."""
-        found = [penalty for method in self.methods if (penalty := method.penalty(model)) is not None]
-        return sum(found[1:], found[0]) if found else None
+        penalties = [penalty for method in self.methods if (penalty := method.penalty(model)) is not None]
+        return sum(penalties[1:], penalties[0]) if penalties else None
 
+    @override
     def after_step(self, model: nn.Module, step: int, context: MethodContext) -> None:
-        """See `Method.after_step`."""
         for method in self.methods:
             method.after_step(model, step, context)
 
+    @override
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.trained`."""
         return self.first.trained(model) | self.second.trained(model)
 
+    @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.saved`; what is the library's under the names that the library gives it."""
+        """Return the tensors of both methods, those of the peft library under its own names."""
         trained = super().trained(model)
         if not isinstance(self.second, LibraryMethod):
             return trained
         library = self.second.saved(model)
         return library | {name: p for name, p in trained.items() if _in_the_library(name) not in library}
 
+    @override
     def count(self, model: nn.Module) -> dict[str, int]:
-        """See `Method.count`."""
         return self.second.count(model)
 
+    @override
     def description(self, context: MethodContext) -> dict[str, Any]:
-        """See `Method.description`; the two methods are named, too."""
         return super().description(context) | {"methods": [method.name for method in self.methods]}
 
     @property
+    @override
     def settings(self) -> dict[str, Any]:
-        """See `Method.settings`; those of both."""
         return {f"{which}.{key}": value for which, method in self.both for key, value in method.settings.items()}
 
+    @override
     def differing(self, options: Mapping[str, Any], path: str = "peft.") -> list[str]:
-        """See `Method.differing`; of both."""
         return [
             override
             for which, method in self.both
             for override in method.differing(_below(options, f"{which}."), f"{path}{which}.")
         ]
 
+    @override
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """See `Method.merge`."""
         if not self.mergeable:
             super().merge(model)
         return self.first.merge(self.second.merge(model))
@@ -184,5 +187,5 @@ def _below(options: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _in_the_library(name: str) -> str:
-    """Return under which name the library saves what is called `name` in a model that it has wrapped."""
+    """Return the name under which the library saves the tensor `name` of a model that it has wrapped."""
     return re.sub(r"\.(modules_to_save\.)?default\b", "", name)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Adapters, Bottleneck, TwoAdapters
@@ -18,7 +19,7 @@ from peftlab.methods.method import LARGEST, spec
 class PHMLinear(nn.Module):
     """x W^T + b with W = sum_i A_i (x) s_i t_i^T, of rank 1 (Mahabadi et al. 2021, equations 5 and 6).
 
-    The A_i are those of all layers of the model, and given; s_i and t_i are this layer's own.
+    All layers of the model share the A_i; s_i and t_i are this layer's own.
     """
 
     def __init__(self, inputs: int, outputs: int, rules: nn.Parameter, zero: bool) -> None:
@@ -28,7 +29,7 @@ class PHMLinear(nn.Module):
         """The A_i, shape (n, n, n)."""
         self.left, self.right = (nn.Parameter(torch.empty(n, size // n)) for size in (outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        # so that a weight varies as Glorot's would, given the variance 1 / n of the rules
+        # gives the weight the variance of Glorot's initialisation: the rules have variance 1 / n
         nn.init.normal_(self.right, std=(2 / (inputs + outputs)) ** 0.25)
         nn.init.zeros_(self.left) if zero else nn.init.normal_(self.left, std=(2 / (inputs + outputs)) ** 0.25)
 
@@ -44,7 +45,7 @@ class PHMLinear(nn.Module):
 
 
 class PHMBottleneck(Bottleneck):
-    """A bottleneck adapter of two such layers; it begins as nothing."""
+    """A bottleneck adapter of two such layers; its output is zero at first."""
 
     def __init__(self, hidden: int, adapters: Adapters, rules: nn.Parameter) -> None:
         super().__init__(hidden, adapters.bottleneck, adapters.activation)
@@ -54,13 +55,14 @@ class PHMBottleneck(Bottleneck):
 
 @spec
 class Compacter(TwoAdapters):
-    """Adapters where Houlsby et al. have theirs; the normalisations are trained there, too (section 4, figure 2)."""
+    """Adapters in the places of Houlsby et al., with trained normalisations (section 4, figure 2)."""
 
     n: int = Field(gt=0, le=LARGEST)
-    """Of Kronecker products in a sum, and the size of their first factors; must divide bottleneck and hidden size."""
+    """Number of Kronecker products per sum, and size of their first factors; must divide bottleneck and hidden size."""
 
+    @override
     def maker(self, blocks: list[Block]) -> Callable[[Block], nn.Module]:
-        """See `TwoAdapters.maker`; they share their rules.
+        """Return a function that makes an adapter; all adapters share their rules.
 
         Raises:
             ConfigError: `n` does not divide the sizes.

@@ -1,4 +1,4 @@
-"""EVA: LoRA that begins with the directions in which the training data varies."""
+"""EVA: LoRA initialised with the directions of greatest variance in the training data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import peft
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import BESIDE_THE_FUNCTION
@@ -17,7 +18,7 @@ from peftlab.methods.method import BESIDE_THE_FUNCTION
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
 class Eva(LibraryMethod):
-    """A begins as the first right singular vectors of the layers' inputs (Paischer et al. 2024, section 3.2).
+    """A is initialised to the first right singular vectors of the layer's inputs (Paischer et al. 2024, section 3.2).
 
     Every layer keeps the rank r; the paper's redistribution of ranks over layers (rho > 1) would make the shapes of a
     saved run depend on its data.
@@ -26,17 +27,17 @@ class Eva(LibraryMethod):
     initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
 
     batches: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=32, gt=0)
-    """Training batches that are looked at, over and over until the vectors are settled."""
+    """Number of training batches, repeated until the vectors converge."""
     tau: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.99, gt=0, lt=1)
-    """The cosine between a vector and what it was before from which on it counts as settled."""
+    """The cosine similarity to its last value at which a vector counts as converged."""
 
     @property
+    @override
     def options(self) -> dict[str, Any]:
-        """See `LibraryMethod.options`."""
         return super().options | {"eva_config": peft.EvaConfig(rho=1.0, tau=self.tau)}
 
+    @override
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """See `Method.calibrate`."""
         inputs = [dict(batch) for batch in islice(batches, self.batches)]
         peft.initialize_lora_eva_weights(
             model,
@@ -49,15 +50,15 @@ class Eva(LibraryMethod):
 
 
 def _real(batch: Mapping[str, Tensor], _config: Any) -> Tensor:
-    """Return which tokens of a batch are of a text, (batch, tokens)."""
+    """Return which tokens of a batch are not padding, (batch, tokens)."""
     return batch["attention_mask"].bool()
 
 
 def _rows(inputs: Tensor | tuple[Tensor, ...], real: Tensor, _name: str) -> Tensor:
-    """Return the inputs of a layer as rows, (rows, size), padding left out, and virtual tokens, which come first.
+    """Return the inputs of a layer as rows, (rows, size), without padding and the leading virtual tokens.
 
     Args:
-        inputs: of the layer, (batch, tokens, size), or for all texts alike, such as DeBERTa's relative positions.
+        inputs: of the layer, (batch, tokens, size), or shared by all texts, such as DeBERTa's relative positions.
         real: see `_real`.
     """
     states = inputs if isinstance(inputs, Tensor) else inputs[0]

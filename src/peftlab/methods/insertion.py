@@ -1,4 +1,4 @@
-"""Puts small trained modules into a frozen model, at places that are found from the model itself."""
+"""Inserts small trainable modules into a frozen model, at places found in the model itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, spec
@@ -18,11 +19,11 @@ class Block(NamedTuple):
 
     module: nn.Module
     attention_output: nn.Linear
-    """What makes the attention's output, of the hidden size, before it is added to the residual stream."""
+    """The attention's output projection, to the hidden size, before the residual connection."""
     feed_forward_input: nn.Linear
-    """The first layer of the feed-forward network; its input is of the hidden size."""
+    """The first layer of the feed-forward network, with inputs of the hidden size."""
     feed_forward_output: nn.Linear
-    """The last one; so is its output."""
+    """The last layer of the feed-forward network, with outputs of the hidden size."""
 
     @property
     def hidden(self) -> int:
@@ -31,14 +32,14 @@ class Block(NamedTuple):
 
 
 def encoder_blocks(model: nn.Module, context: MethodContext, layers: Layers = None) -> list[Block]:
-    """Return the blocks of `model` that `layers` means, in their order.
+    """Return the blocks of `model` that `layers` selects, in order.
 
     Raises:
-        ConfigError: they are not blocks of attention and a feed-forward network with one hidden size.
+        ConfigError: they do not consist of attention and a feed-forward network with one hidden size.
     """
     attention = _by_block(model, target_modules(model, "attention", context.not_adapted, layers))
     feed_forward = _by_block(model, target_modules(model, "mlp", context.not_adapted, layers))
-    found = []
+    blocks = []
     for name in attention:
         linear = [attention[name][-1], feed_forward.get(name, [None])[0], feed_forward.get(name, [None])[-1]]
         block = Block(model.get_submodule(name), *linear)
@@ -49,30 +50,30 @@ def encoder_blocks(model: nn.Module, context: MethodContext, layers: Layers = No
                 f"peft: {name} of {type(model).__name__} is no block of attention and a feed-forward network; this "
                 "method needs a transformer encoder, such as BERT, RoBERTa, DeBERTa, DistilBERT or ModernBERT"
             )
-        found.append(block)
-    return found
+        blocks.append(block)
+    return blocks
 
 
 def _by_block(model: nn.Module, names: list[str]) -> dict[str, list[Any]]:
-    """Sort the modules called `names` by the innermost repeated block that they are in."""
-    found: dict[str, list[Any]] = {}
+    """Group the modules called `names` by the innermost repeated block that holds them."""
+    modules: dict[str, list[Any]] = {}
     for name in names:
         parts = name.split(".")
         last = max(n for n, part in enumerate(parts) if part.isdigit())
-        found.setdefault(".".join(parts[: last + 1]), []).append(model.get_submodule(name))
-    return found
+        modules.setdefault(".".join(parts[: last + 1]), []).append(model.get_submodule(name))
+    return modules
 
 
 def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
-    """From now on `place`, whose child `name` is `added`, returns its hidden states h as h + added(h).
+    """Make `added` the child `name` of `place`, whose hidden states h become h + added(h).
 
     Raises:
-        ConfigError: another method has put its own there.
+        ConfigError: another method has already done so.
     """
     if name in dict(place.named_children()):
         raise ConfigError(
-            f"peft: another method already has its {name} in a {type(place).__name__}, where this one is to have its "
-            "own; combine methods that do not adapt the same places"
+            f"peft: another method already has its {name} in a {type(place).__name__}, where this one needs its own; "
+            "combine methods that do not adapt the same places"
         )
     place.add_module(name, added)
     place.register_forward_hook(functools.partial(_plus_own, name))
@@ -86,13 +87,14 @@ def _plus_own(name: str, place: nn.Module, _: Any, output: Any) -> Any:
 
 @spec
 class Insertion(Method):
-    """A method that trains modules of its own in a frozen model, and the head beside them."""
+    """A method that inserts modules into a frozen model and trains them with the head."""
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`.
+        """Freeze all but the head, and insert the method's modules.
 
         Raises:
-            ConfigError: the model has no such places.
+            ConfigError: the model has no place for them.
         """
         model.requires_grad_(False)
         for name in context.head:
@@ -102,24 +104,24 @@ class Insertion(Method):
 
     @abstractmethod
     def insert(self, model: nn.Module, context: MethodContext) -> None:
-        """Put the method's modules into `model`."""
+        """Insert the method's modules into `model`."""
 
 
 @spec
 class BlockInsertion(Insertion):
-    """The like, in the blocks that are chosen."""
+    """A method that inserts its modules into selected blocks."""
 
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
-    """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
+    """The repeated blocks to adapt: ``last:N``, ``first:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
-        """Check the form of `layers`."""
+        """Check that `layers` is well-formed."""
         check_layers(self.layers)
 
+    @override
     def insert(self, model: nn.Module, context: MethodContext) -> None:
-        """See `Insertion.insert`."""
         self.insert_into(encoder_blocks(model, context, self.layers))
 
     @abstractmethod
     def insert_into(self, blocks: list[Block]) -> None:
-        """Put the method's modules into the chosen blocks."""
+        """Insert the method's modules into the selected `blocks`."""

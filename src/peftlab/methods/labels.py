@@ -1,4 +1,4 @@
-"""The labels of a head's rows: an adapter or a pretrained model may have them in another order than a run."""
+"""Matches the rows of a stored head to a run's labels, which may be in another order."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from peftlab.errors import ConfigError
 
 LABELS = "labels.json"
-"""The labels of an adapter, in the order of its head's rows; beside its configuration, for the peft library warns of
-keys that are not its own."""
+"""The labels of an adapter, in the order of its head's rows. They have their own file because the peft library warns
+about unknown keys in its configuration."""
 _RECORD = "record.json"
 _MODEL_CONFIG = "config.json"
 _SHOWN = 10
@@ -23,22 +23,22 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Matched:
-    """Which row of a stored output layer belongs to which row of a run's."""
+    """How the rows of a stored output layer map to those of a run."""
 
     rows: Mapping[int, int]
-    """The stored row of each row of the run that has one."""
+    """The stored row for each row of the run that has one."""
     new: Sequence[str]
-    """Labels of the run that nothing is stored for."""
+    """Labels of the run without a stored row."""
     left_out: Sequence[str]
     """Stored labels that the run lacks."""
 
     @property
     def in_order(self) -> bool:
-        """Whether the rows stay as they are."""
+        """Whether all rows stay in place."""
         return not self.new and not self.left_out and all(row == stored for row, stored in self.rows.items())
 
     def fill(self, layer: Tensor, stored: Tensor) -> None:
-        """Copy the rows that match into `layer`, the weight or the bias of the run's output layer."""
+        """Copy the matching rows into `layer`, the weight or the bias of the run's output layer."""
         layer.data[list(self.rows)] = stored.to(layer)[list(self.rows.values())]
 
 
@@ -46,12 +46,12 @@ def match(labels: Sequence[str], stored: Sequence[str] | None, count: int) -> tu
     """Match the labels of a run with those of a stored output layer, by name.
 
     Args:
-        labels: of the run; none where they are not known.
-        stored: one for each of its rows; None where nothing names them.
-        count: how many rows it has.
+        labels: of the run; empty where unknown.
+        stored: one label for each stored row; None where nothing names them.
+        count: the number of stored rows.
 
     Returns:
-        the rows, and what a user should know, a sentence each: nothing where both have the same labels in some order.
+        the rows, and notes for the user, one sentence each: none where both have the same labels in any order.
     """
     if stored is None or not labels:
         if labels and count != len(labels):
@@ -71,13 +71,13 @@ def match(labels: Sequence[str], stored: Sequence[str] | None, count: int) -> tu
 
 
 def shown(labels: Sequence[str]) -> str:
-    """Return labels for a message, the first ones where there are many."""
+    """Return labels for a message, only the first of many."""
     rest = len(labels) - _SHOWN
     return ", ".join(labels[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def labels_of_config(config: Mapping[str, Any]) -> list[str] | None:
-    """Return the labels that a model's configuration names, in their order; None where these are placeholders."""
+    """Return the labels in a model's configuration, in order; None where they are placeholders."""
     names = config.get("id2label")
     if not isinstance(names, Mapping) or sorted(map(str, names)) != sorted(map(str, range(len(names)))):
         return None
@@ -87,23 +87,22 @@ def labels_of_config(config: Mapping[str, Any]) -> list[str] | None:
 
 
 def save_labels(labels: Sequence[str], folder: Path) -> None:
-    """Write the labels of an adapter beside it."""
+    """Write the labels of an adapter to its folder."""
     (folder / LABELS).write_text(json.dumps(list(labels), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def adapter_labels(folder: Path) -> list[str] | None:
-    """Return the labels of the adapter in `folder`, None where nothing says which they are.
+    """Return the labels of the adapter in `folder`, or None where nothing names them.
 
-    They are in a file beside it, in the record of the run that it is of, or in the configuration of the model that
-    was saved with it.
+    They come from its labels file, the record of its run, or the configuration of the model that was saved with it.
 
     Raises:
-        ConfigError: the file beside it is damaged.
+        ConfigError: the labels file is damaged.
     """
     if (folder / LABELS).is_file():
         labels = _json(folder / LABELS)
         if not _are_labels(labels):
-            raise ConfigError(f"adapter = '{folder}': {LABELS} is damaged: it is no list of different labels")
+            raise ConfigError(f"adapter = '{folder}': {LABELS} is damaged: it is not a list of distinct labels")
         return labels
     record, config = _json(folder.absolute().parent / _RECORD), _json(folder / _MODEL_CONFIG)
     labels = record["data"].get("labels") if isinstance(record, dict) and isinstance(record.get("data"), dict) else None
@@ -117,7 +116,7 @@ def _are_labels(value: Any) -> TypeGuard[list[str]]:
 
 
 def _json(path: Path) -> Any:
-    """Return what the JSON file at `path` holds, None where it is none."""
+    """Return the content of the JSON file at `path`, or None where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Every method of Hugging Face's peft library: its configuration class is found by ``peft_type``."""
+"""Every method of Hugging Face's peft library, whose configuration class is looked up by ``peft_type``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
@@ -28,26 +29,26 @@ from peftlab.storage.tensors import save
 
 GIVEN_BY_THE_RUN = ("task_type", "target_modules", "modules_to_save", "base_model_name_or_path", "inference_mode")
 DROPS_INPUTS = ("QUESTION_ANS",)
-"""Kinds of tasks whose models the library wraps in a class that does not hand on all inputs: it drops token types."""
+"""Task types for which the library wraps the model in a class that drops inputs, namely token types."""
 IMPORTS_CODE = ("auto_mapping", "megatron_config", "megatron_core")
-"""Options of the library that name Python modules, which it would import."""
+"""Options that name Python modules, which the library would import."""
 SAVES_LESS = ("save_only_topk_weights",)
-"""Options of the library by which an adapter's file holds no more what a training goes on from."""
+"""Options under which an adapter's file lacks what training needs to resume."""
 WHERE = (
     *("target_modules", "exclude_modules", "feedforward_modules", "modules_to_save", "layers_to_transform"),
     "layers_pattern",
 )
-"""Options that say where an adapter is: the names of its tensors say so."""
+"""Options for the places of an adapter, which the names of its tensors show."""
 ABOUT = (
     *("task_type", "peft_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),
     *("peft_version", "runtime_config"),
 )
-"""Options that say what an adapter is for, and what has written it."""
+"""Options that describe the adapter's purpose and the program that wrote it."""
 BEGINNING = (
     *("init_weights", "init_lora_weights", "init_ia3_weights", "init_logits_std", "init_r", "init_scale"),
     *("init_theta_d_bound", "init_v_bound", "init_vector_bank_bound", "d_initial", "eva_config"),
 )
-"""Options that say how an adapter began; see `_MORE_THAN_BEGINS`."""
+"""Options for an adapter's initialisation; see `_MORE_THAN_BEGINS`."""
 TRAINING = (
     *("lora_dropout", "boft_dropout", "deft_dropout", "frod_dropout", "gralora_dropout", "hira_dropout"),
     *("miss_dropout", "module_dropout", "psoft_dropout", "pvera_dropout", "randlora_dropout", "rank_dropout"),
@@ -56,48 +57,48 @@ TRAINING = (
     *("init_warmup", "final_warmup", "mask_interval", "asa_target_subspaces", "asa_importance_beta"),
     *("asa_uncertainty_beta", "asa_schedule_exponent", "progressbar"),
 )
-"""Options that say how an adapter was trained."""
+"""Options for an adapter's training."""
 BESIDE = frozenset({*WHERE, *ABOUT, *BEGINNING, *TRAINING})
-"""Options in an adapter's file that do not say what it computes beside what its tensors' names and shapes say."""
+"""Options in an adapter's file that do not affect what it computes, or whose effect its tensors show."""
 _MORE_THAN_BEGINS = re.compile(r"pissa|olora|corda|loftq|lora_ga|bat$|mini$")
-"""Values of options that say how an adapter begins which do more: they take a part out of the frozen weights, or say
-how its update is computed."""
+"""Values of initialisation options that do more: they subtract a part from the frozen weights, or choose how the update
+is computed."""
 _INSIDE = "base_model.model."
-"""What the library puts before the names of a model's tensors."""
+"""The library's prefix to the names of a model's tensors."""
 VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
-"""Options that count the numbers of a vector, and the most of them; others are sizes of matrices, see `LARGEST`."""
+"""Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
 SEED = re.compile("seed|prng")
-"""What the name of an option has that seeds something."""
+"""Matches the names of options that are seeds."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
-"""Options that seed what all layers of a method share; it depends on which layers these are."""
+"""Seeds of tensors that all adapted layers share, and that depend on which layers are adapted."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="allow"))
 class LibraryMethod(Method):
-    """A method of the peft library. Options beside these fields are those of the library's configuration class."""
+    """A method of the peft library. All further options are those of the library's configuration class."""
 
     mergeable: ClassVar[bool] = True
     initialisations: ClassVar[Sequence[bool | str]] = (True, False, "gaussian", "orthogonal", "olora", "pissa", "mica")
-    """Of LoRA: not those that look at data or quantise, nor that draw what they take out of the frozen weights."""
+    """LoRA's, except those that need data, quantise, or subtract random parts from the frozen weights."""
 
     peft_type: Annotated[str, BESIDE_THE_FUNCTION]
-    """The library's name of the method, e.g. ``LORA``."""
+    """The library's name for the method, e.g. ``LORA``."""
     target: Annotated[str | list[str], BESIDE_THE_FUNCTION] = "all_linear"
-    """Which modules are adapted: a name in `targets.GROUPS`, or names of modules, whole or their ends."""
+    """The modules to adapt: a name in `targets.GROUPS`, or names of modules, whole or as a suffix."""
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
-    """Of which of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
+    """The repeated blocks to adapt: ``first:N``, ``last:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
         """Check the options against the library's configuration class."""
         check_layers(self.layers)
         if self.peft_type not in PEFT_TYPE_TO_CONFIG_MAPPING:
-            known = [str(getattr(name, "value", name)) for name in PEFT_TYPE_TO_CONFIG_MAPPING]
+            types = [str(getattr(name, "value", name)) for name in PEFT_TYPE_TO_CONFIG_MAPPING]
             raise ConfigError(
                 f"peft.peft_type = '{self.peft_type}' is no method of peft {peft.__version__}."
-                f"{did_you_mean(self.peft_type, known)} Allowed: {', '.join(sorted(known))}"
+                f"{did_you_mean(self.peft_type, types)} Allowed: {', '.join(sorted(types))}"
             )
-        known = list(inspect.signature(self._config_class).parameters)
-        if not {"target_modules", "modules_to_save"} <= set(known):
+        parameters = list(inspect.signature(self._config_class).parameters)
+        if not {"target_modules", "modules_to_save"} <= set(parameters):
             raise ConfigError(
                 f"peft.peft_type = '{self.peft_type}' is of a kind that is not supported: "
                 f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
@@ -106,18 +107,18 @@ class LibraryMethod(Method):
             if key in GIVEN_BY_THE_RUN:
                 raise ConfigError(f"peft.{key} is no option: the run sets it; which layers are adapted is peft.target")
             if key in IMPORTS_CODE:
-                raise ConfigError(f"peft.{key} is no option: it has the library import what it names")
+                raise ConfigError(f"peft.{key} is no option: the library would import the code that it names")
             if key in SAVES_LESS:
-                raise ConfigError(f"peft.{key} is no option: what it saves is too little to go on from")
+                raise ConfigError(f"peft.{key} is no option: its adapters hold too little to resume training")
             if key == "init_lora_weights" and self.options[key] not in self.initialisations:
                 raise ConfigError(
                     f"peft.{key} = {self.options[key]!r}: allowed with peft={self.name} are "
                     f"{', '.join(str(one).lower() for one in self.initialisations)}"
                 )
-            if key not in known:
+            if key not in parameters:
                 raise ConfigError(
                     f"there is no key 'peft.{key}': {self._config_class.__name__} has no such option."
-                    f"{did_you_mean(key, known)}"
+                    f"{did_you_mean(key, parameters)}"
                 )
         for key, value in leaves(self.options):
             most = LONGEST if key in VECTORS else LARGEST
@@ -132,7 +133,7 @@ class LibraryMethod(Method):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What goes to the library's configuration class: every key beside the fields of this class."""
+        """The options for the library's configuration class: every key that is not a field of this class."""
         return {key: value for key, value in vars(self).items() if key not in self.__dataclass_fields__}
 
     @property
@@ -140,14 +141,13 @@ class LibraryMethod(Method):
         return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type]
 
     def _options_for(self, model: nn.Module, context: MethodContext, targets: list[str]) -> dict[str, Any]:
-        """Return the options; those that name modules (IA3's ``feedforward_modules``) say which of `targets`, as
-        `target` does.
+        """Return the options; those that name modules (IA3's ``feedforward_modules``) select from `targets`.
 
         Raises:
-            ConfigError: one gives modules a value of their own (LoRA's ``rank_pattern``), and none is called so.
+            ConfigError: an option sets values for named modules (LoRA's ``rank_pattern``), and no such module exists.
         """
         options = self.options
-        # those of the head, too: an adapter that such a training begins with may adapt them
+        # the head counts too: an adapter to start from may adapt its modules
         names = [*targets, *(name for name, _ in model.named_modules() if is_of_head(name, context.head))]
         for key, value in options.items():
             if key.endswith("_modules") and value:
@@ -164,7 +164,7 @@ class LibraryMethod(Method):
         return options
 
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """Wrap `model` in the library's model; the head is trained whole, beside the adapter.
+        """Wrap `model` in the library's model; the whole head is trained with the adapter.
 
         Raises:
             ConfigError: the target matches nothing, or the library refuses an option.
@@ -178,47 +178,51 @@ class LibraryMethod(Method):
         )
         try:
             wrapped = peft.get_peft_model(model, config)
-        except (TypeError, ValueError, NotImplementedError) as error:  # checked only where the layers are made
+        except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
             raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
 
+    @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.saved`; these are the model's own tensors, under the names that the library gives them."""
+        """Return the adapter's tensors under the library's names for them."""
         tensors: dict[str, Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         return tensors
 
+    @override
     def count(self, model: nn.Module) -> dict[str, int]:
-        """See `Method.count`; the library's spare copy of the untrained head is no part of the model."""
+        """Return the numbers of parameters without the library's untrained copy of the head."""
         spare = sum(p.numel() for name, p in model.named_parameters() if ".original_module." in name)
         counts = super().count(model)
         return {**counts, "total_parameters": counts["total_parameters"] - spare}
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """Write the adapter and the head as the library does, so that ``PeftModel.from_pretrained`` reads them."""
+        """Write the adapter and the head so that ``PeftModel.from_pretrained`` reads them."""
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
         config: Any = copy.copy(model.peft_config["default"])  # type: ignore[index]
         config.inference_mode = True
         for key, value in vars(config).items():
-            if isinstance(value, set):  # in no order, and in another one in every process
+            if isinstance(value, set):  # its order differs between processes
                 setattr(config, key, sorted(value))
         config.save_pretrained(folder)
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
+    @override
     def decides(self, option: str, value: Any) -> bool:
-        """See `Method.decides`; how an adapter began, or was regularised, makes it no other."""
+        """Return whether an option affects what an adapter computes; initialisation and regularisation do not."""
         beside = option in BESIDE or not super().decides(option, value)
         return not beside or (option in BEGINNING and bool(_MORE_THAN_BEGINS.match(str(value))))
 
     @property
+    @override
     def defaults(self) -> dict[str, Any]:
-        """See `Method.defaults`; and off, for what the library can do since some version."""
-        known = inspect.signature(self._config_class).parameters
-        off = {key: known[key].default for key in self.options if not known[key].default}
+        """The default values, including library options that are off, which older versions may lack."""
+        parameters = inspect.signature(self._config_class).parameters
+        off = {key: parameters[key].default for key in self.options if not parameters[key].default}
         return super().defaults | off
 
+    @override
     def other_options(self, description: Mapping[str, Any], model: nn.Module) -> list[str]:
-        """See `Method.other_options`."""
         own: dict[str, Any] = as_json(model.peft_config["default"].to_dict())  # type: ignore[index, union-attr]
         theirs = {key: value for key, value in {**as_json(self.defaults), **description}.items() if key in own}
         drawn_is_saved = description.get("save_projection", False)
@@ -229,13 +233,14 @@ class LibraryMethod(Method):
             if not (key in _DRAWN_FOR_ALL and drawn_is_saved)
         ]
 
+    @override
     def with_plain_head(
         self, model: Any, stored: dict[str, Tensor], description: Mapping[str, Any], context: MethodContext
     ) -> dict[str, Tensor]:
-        """See `Method.with_plain_head`; what the file adapts in the head is merged, since a run trains the head whole.
+        """Merge the adapters of head layers in `stored` into their weights, since a run trains the whole head.
 
         Raises:
-            ConfigError: it cannot be merged.
+            ConfigError: they cannot be merged.
         """
         _check_targets(model, stored, description)
         heads = {name: _spare(model, name) for name in context.head}
@@ -258,7 +263,7 @@ class LibraryMethod(Method):
         config = copy.deepcopy(model.peft_config["default"])
         config.target_modules, config.modules_to_save, config.exclude_modules = set(adapted), None, None
         config.layers_to_transform, config.task_type, config.inference_mode = None, None, False
-        if hasattr(config, "feedforward_modules"):  # of which IA3 scales the input
+        if hasattr(config, "feedforward_modules"):  # IA3 scales the inputs of these
             config.feedforward_modules = description.get("feedforward_modules")
         merged = self._merged(config, heads, adapted, stored)
         taken = {name for names in adapted.values() for name in names}
@@ -271,24 +276,21 @@ class LibraryMethod(Method):
         adapted: Mapping[str, list[str]],
         stored: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Return weights and biases of the layers in `adapted`, with what the tensors of these names add to them.
-
-        The library itself merges them, in a copy of `heads`.
-        """
+        """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
         alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
         with torch.random.fork_rng(devices=()):
             wrapped = peft.get_peft_model(alone, config)
         saved = self.saved(wrapped)
         own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
-        names = {name for found in adapted.values() for name in found}
+        names = {name for keys in adapted.values() for name in keys}
         drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
         shared = drawn or not all(is_of_head(name, heads) for name in saved)
         if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
             layer, (name, *_) = next(iter(adapted.items()))
             raise ConfigError(
-                f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: what "
-                f"peft={self.name} adds to a layer does not follow from that layer's tensors alone. Merge the adapter "
-                "with the library (merge_and_unload), and begin with that model: model=folder"
+                f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: the update of "
+                f"peft={self.name} to a layer does not follow from that layer's tensors alone. Merge the adapter with "
+                "the library (merge_and_unload), and start from that model: model=folder"
             )
         for name in names:
             own[name].data.copy_(stored[name])
@@ -299,34 +301,36 @@ class LibraryMethod(Method):
             for kind, parameter in plain.get_submodule(layer).named_parameters()
         }
 
+    @override
     def unknown_options(self, description: Mapping[str, Any]) -> list[str]:
-        """See `Method.unknown_options`; a newer version of the library may have written the file."""
-        known = inspect.signature(self._config_class).parameters
-        return sorted(f"{key}={json.dumps(value)}" for key, value in description.items() if value and key not in known)
+        """Return the options that this version of the library lacks; a newer one may have written the file."""
+        names = inspect.signature(self._config_class).parameters
+        return sorted(f"{key}={json.dumps(value)}" for key, value in description.items() if value and key not in names)
 
+    @override
     def kind(self, model: nn.Module) -> str:
-        """See `Method.kind`."""
         return self.peft_type
 
+    @override
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """See `Method.merge`; adding an update to a weight rounds it, and so the last bits of the outputs differ."""
+        """Return the merged model; adding the updates rounds them, so the last bits of its outputs may differ."""
         assert isinstance(model, peft.PeftModel)
         plain = model.get_base_model()
         for name, wrapper in list(plain.named_modules()):
-            if isinstance(wrapper, ModulesToSaveWrapper):  # which most methods fail to unwrap where a head has layers
+            if isinstance(wrapper, ModulesToSaveWrapper):  # most methods fail to unwrap a head with several layers
                 parent, _, child = name.rpartition(".")
                 setattr(plain.get_submodule(parent), child, wrapper.modules_to_save["default"])
         try:
             return model.merge_and_unload()
-        except (NotImplementedError, ValueError):  # how the library says that a method has no merge
+        except (NotImplementedError, ValueError):  # how the library reports that a method cannot be merged
             return super().merge(model)
 
 
 def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Check which modules an adapter adapts, where the names of its tensors do not say so.
+    """Check which modules an adapter adapts, where the names of its tensors do not show it.
 
     Raises:
-        ConfigError: others than in `model`.
+        ConfigError: they are not those adapted in `model`.
     """
     own = sorted(model.targeted_module_names)
     theirs = description.get("target_modules")
@@ -339,28 +343,28 @@ def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mappin
 
 
 def _spare(model: nn.Module, name: str) -> nn.Module:
-    """Return the module `name` of the head as the plain model has it: the library's untrained copy."""
+    """Return the library's untrained copy of the head's module `name`, which is that of the plain model."""
     wrapper = model.get_submodule(f"{_INSIDE}{name}")
     assert isinstance(wrapper, ModulesToSaveWrapper)
     return wrapper.original_module
 
 
 def _adapts(name: str, layer: str, prefix: str) -> bool:
-    """Return whether a tensor is of what a method, whose names begin with `prefix`, has made of `layer`."""
+    """Return whether the tensor `name` adapts `layer`; the method's own names begin with `prefix`."""
     return name.startswith((f"{_INSIDE}{layer}.{prefix}", f"{_INSIDE}{layer}.base_layer."))
 
 
 def _not_mergeable(layer: str, context: MethodContext) -> str | None:
-    """Say why nothing can be merged into a `layer` of the head, if so."""
+    """Return why nothing can be merged into a `layer` of the head, or None."""
     if layer == context.output:
         return "its rows are for labels; save it whole, with modules_to_save"
     if f"{layer}.weight" in context.fresh:
-        return "the pretrained model lacks it, so that it is another one here than the one that was adapted"
+        return "the pretrained model lacks it, so its values here are not those that were adapted"
     return None
 
 
 def _tree(modules: Mapping[str, nn.Module]) -> nn.Module:
-    """Return a module that has `modules` under their dotted names."""
+    """Return a module that contains `modules` under their dotted names."""
     root = nn.Module()
     for name, module in modules.items():
         *path, last = name.split(".")

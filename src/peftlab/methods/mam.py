@@ -1,10 +1,11 @@
-"""The mix-and-match adapter: a prefix in attention, and an adapter beside the feed-forward network."""
+"""The mix-and-match adapter: a prefix in attention, and an adapter parallel to the feed-forward network."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pydantic import Field
+from typing_extensions import override
 
 from peftlab.methods.adapters import add_parallel
 from peftlab.methods.insertion import encoder_blocks
@@ -16,19 +17,19 @@ from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, atte
 class MixAndMatch(PrefixAndAdapter):
     """He et al. 2022, section 4.6: a short prefix, and most of the parameters in a scaled parallel adapter.
 
-    The prefix is trained as it is, where the paper's comes out of a network.
+    The prefix is trained directly; in the paper, a network generates it.
     """
 
     scaling: float = Field(default=4.0, gt=0)
-    """Of what the adapter adds (the paper's s)."""
+    """The factor on the adapter's output (the paper's s)."""
 
+    @override
     def insert(self, model: Any, context: MethodContext) -> None:
-        """See `Insertion.insert`."""
         places = attention_with_past(model, context, self.name)
-        found = encoder_blocks(model, context)
-        prefixes = [OwnPrefix(block.hidden, self.prefix, self.prefix_std) for block in found]
+        blocks = encoder_blocks(model, context)
+        prefixes = [OwnPrefix(block.hidden, self.prefix, self.prefix_std) for block in blocks]
         for place, prefix in zip(places, prefixes, strict=True):
             place.add_module("prefix", prefix)
         add_prefix(model.base_model, list(zip(places, prefixes, strict=True)), self.prefix)
-        for block in found:
+        for block in blocks:
             add_parallel(block, self.bottleneck, self.activation, self.scaling)

@@ -1,4 +1,4 @@
-"""What a fine-tuning method is: which weights are trained, and how they are saved. Plain PyTorch."""
+"""The interface of a fine-tuning method: which weights it trains, and how it saves them. Plain PyTorch."""
 
 from __future__ import annotations
 
@@ -28,100 +28,100 @@ log = logging.getLogger("peftlab")
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 BESIDE_THE_FUNCTION = "beside the function"
-"""Marks a field, ``Annotated[float, BESIDE_THE_FUNCTION]``, that does not say what an adapter computes beside what its
-tensors' names and shapes say. An adapter only fits a method that agrees with it in all the other fields."""
+"""Marks a field, ``Annotated[float, BESIDE_THE_FUNCTION]``, that does not change what an adapter computes, or whose
+effect its tensors' names and shapes show. An adapter only fits a method that agrees with it in all other fields."""
 
 LARGEST = 2**16
-"""Of a rank, a bottleneck, a number of virtual tokens: wider than any layer of the models that are fine-tuned here. A
-slip of the keyboard beyond it would take all memory before anything could be said."""
+"""The largest rank, bottleneck or number of virtual tokens: wider than any layer of the models fine-tuned here. A typo
+beyond it would exhaust memory before any error could be raised."""
 
 
 @plain_dataclass(frozen=True)
 class MethodContext:
-    """What a method may know of the model it is applied to."""
+    """What a method may know about the model it is applied to."""
 
     head: tuple[str, ...]
-    """Names of the modules of the task's head, e.g. ``classifier``, ``bert.pooler``; every method trains them. None of
-    a language model's, which is pretrained."""
+    """Names of the modules of the task's head, e.g. ``classifier``, ``bert.pooler``; every method trains them. Empty
+    for a language model, whose head is pretrained."""
     task_type: str | None
-    """In the peft library's terms, e.g. ``TOKEN_CLS``; None where it has none."""
+    """In the peft library's terms, e.g. ``TOKEN_CLS``; None where it has no term."""
     model_origin: str
-    """Where the model came from, for the saved adapter."""
+    """Where the model came from, as the saved adapter states it."""
     outputs: Outputs = "text"
-    """What the head gives numbers for."""
+    """What the head computes outputs for."""
     added: tuple[str, ...] = ()
-    """Names of modules that another method has put in."""
+    """Names of modules that another method has inserted."""
     steps: int | None = None
-    """How many optimiser steps the training takes; None before it is known."""
+    """Number of optimiser steps of the training; None before it is known."""
     labels: tuple[str, ...] = ()
-    """Of the task, in the order of the rows of the head's output layer; none where they are not known."""
+    """The task's labels, in the order of the rows of the head's output layer; empty where unknown."""
     output: str = ""
-    """Name of the head's output layer, e.g. ``classifier.out_proj``; empty where the head has no linear one."""
+    """Name of the head's output layer, e.g. ``classifier.out_proj``; empty where it has no linear one."""
     fresh: frozenset[str] = frozenset()
     """Names of the head's parameters that the pretrained weights lack."""
 
     @property
     def not_adapted(self) -> tuple[str, ...]:
-        """Names of the modules that are not the backbone's own."""
+        """Names of the modules that do not belong to the backbone."""
         return self.head + self.added
 
 
 def is_of_head(name: str, head: Iterable[str]) -> bool:
-    """Return whether a module or parameter is one of the head's, whatever a method has wrapped around either."""
+    """Return whether a module or parameter belongs to the head, whatever a method has wrapped around it."""
     return any(f".{module}." in f".{name}." for module in head)
 
 
 @spec
 class Method(ABC):
-    """A way to fine-tune: `apply` it, and ``requires_grad`` says what is trained, counted and saved."""
+    """A way to fine-tune: after `apply`, ``requires_grad`` marks the parameters that are trained, counted and saved."""
 
     name: Annotated[str, BESIDE_THE_FUNCTION]
-    """Of the method, in the record and in the names of folders."""
+    """The method's name in the record and in folder names."""
     learning_rate: Annotated[float, BESIDE_THE_FUNCTION] = Field(gt=0)
-    """A good highest learning rate for AdamW; the default of ``optimizer.lr``."""
+    """A good peak learning rate for AdamW; the default of ``optimizer.lr``."""
 
     mergeable: ClassVar[bool] = False
-    """Whether `merge` gives a plain model."""
+    """Whether `merge` returns a plain model."""
 
     @property
     def virtual_tokens(self) -> int:
-        """How many positions of the model the method takes before those of a text."""
+        """Number of positions that the method occupies before those of a text."""
         return 0
 
     @abstractmethod
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """Change `model` in place or wrap it; freeze what is not trained. Its forward keeps its signature."""
+        """Change `model` in place or wrap it, and freeze untrained weights; the forward's signature stays the same."""
 
     def learning_rate_factor(self, name: str) -> float:
-        """Return by what the learning rate of the parameter `name` is multiplied."""
+        """Return the factor on the learning rate of the parameter `name`."""
         return 1.0
 
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> None:  # noqa: B027
-        """Look at training `batches`, inputs of `model`, before a training begins; not when it is resumed.
+        """Look at training `batches`, inputs of `model`, before training begins; not called when it resumes.
 
-        `batches` are made as they are asked for.
+        `batches` are collated lazily.
         """
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """Return what is added to the loss of a training step, a scalar."""
+        """Return a scalar to add to the loss of a training step, or None."""
         return None
 
     def after_step(self, model: nn.Module, step: int, context: MethodContext) -> None:  # noqa: B027
-        """Do what is due after optimiser step `step`, the first being 1; gradients are still there.
+        """Act after optimiser step `step`, counted from 1; gradients are still set.
 
-        What it keeps for the next step must be among `trained`, so that a training can be resumed.
+        State that the next step needs must be among `trained`, so that training can resume.
         """
 
     def trained(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return what a checkpoint of `model` must hold: every trainable parameter, and buffers that change."""
+        """Return the tensors that a checkpoint of `model` must hold: trainable parameters and changing buffers."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return what the adapter of `model` is saved as: tensors of the model, by their names in the file."""
+        """Return the tensors of `model` that make up its adapter, by their names in the file."""
         return self.trained(model)
 
     def written(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return all the tensors that `save` writes."""
+        """Return all tensors that `save` writes."""
         return self.saved(model)
 
     def count(self, model: nn.Module) -> dict[str, int]:
@@ -133,10 +133,10 @@ class Method(ABC):
         }
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """Write what was trained, head included, to `folder`: safetensors, and a JSON file that says what it is.
+        """Write the trained tensors, head included, to `folder`: safetensors, and a JSON file that describes them.
 
         Returns:
-            the size of the tensors' files in bytes.
+            the size of the tensor files in bytes.
         """
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
         description = json.dumps(self.description(context), indent=2, default=str)
@@ -144,28 +144,28 @@ class Method(ABC):
         return (folder / ADAPTER_WEIGHTS).stat().st_size
 
     def description(self, context: MethodContext) -> dict[str, Any]:
-        """Return what an adapter says of itself in its JSON file."""
+        """Return the content of an adapter's JSON file."""
         about = {"method": self.name, "base_model": context.model_origin, "head": list(context.head)}
         return {**about, "task_type": context.task_type, "options": self.settings}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options, by name, that say what an adapter computes beside what its tensors' names and shapes say."""
+        """The options, by name, that affect what an adapter computes and that its tensors do not show."""
         return {key: value for key, value in vars(self).items() if self.decides(key, value)}
 
     def decides(self, option: str, value: Any) -> bool:
-        """Return whether the `value` of an option says what an adapter computes."""
+        """Return whether the `value` of an option affects what an adapter computes."""
         field = _fields(type(self)).get(option)
         return field is None or BESIDE_THE_FUNCTION not in field.metadata
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What the options are where nobody sets them, of those that have a default."""
-        known = _fields(type(self))
-        return {name: f.get_default(call_default_factory=True) for name, f in known.items() if not f.is_required()}
+        """The default values of the options that have one."""
+        fields = _fields(type(self))
+        return {name: f.get_default(call_default_factory=True) for name, f in fields.items() if not f.is_required()}
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
-        """Return a plain transformers model that computes what `model` does; `model` itself may be used up.
+        """Return a plain transformers model that computes the same as `model`, which may be consumed.
 
         Raises:
             UserError: no plain model can do that.
@@ -173,7 +173,7 @@ class Method(ABC):
         raise UserError(f"peft={self.name}: this method cannot be merged into a plain model; use the run as it is")
 
     def load(self, model: nn.Module, folder: Path) -> None:
-        """Put what `save` wrote into `model`, to which the method has been applied.
+        """Load the tensors that `save` wrote into `model`, to which the method has been applied.
 
         Raises:
             ValueError: the tensors in `folder` are not exactly those that this model trains.
@@ -181,16 +181,16 @@ class Method(ABC):
         load_into(self.saved(model), folder / ADAPTER_WEIGHTS)
 
     def adopt(self, model: nn.Module, folder: Path, context: MethodContext) -> list[str]:
-        """Begin with an adapter that was trained elsewhere, by a run or by another program, and lies in `folder`.
+        """Start from the adapter in `folder`, which another run or another program has trained.
 
-        Rows of the head's output layer are matched by the names of their labels, as far as those are known. What of
-        the file is not taken, and what is taken on trust, is logged.
+        Rows of the head's output layer are matched by label name where the labels are known. Tensors that are not
+        taken, and those taken on trust, are logged.
 
         Returns:
-            the names of the head's tensors that `folder` lacks, or has for other labels: these stay as they are.
+            the names of the head's tensors that `folder` lacks, or has for other labels: these stay unchanged.
 
         Raises:
-            ConfigError: there is none, or none of this method with these options; nothing has been changed.
+            ConfigError: no adapter of this method with these options is there; nothing has been changed.
         """
         description = read_description(folder)
         self.check_description(description, model)
@@ -211,7 +211,7 @@ class Method(ABC):
             )
         notes = [*_notes_on_the_base(description, context), *fitting.notes()]
         if unknown := self.unknown_options(description):
-            notes.append(f"options of it are not known here, and not taken: {', '.join(unknown)}")
+            notes.append(f"some of its options are not known here, and not taken: {', '.join(unknown)}")
         notes += fitting.take_output(adapter_labels(folder), description, folder)
         fitting.take_the_rest()
         for note in notes:
@@ -221,37 +221,37 @@ class Method(ABC):
     def with_plain_head(
         self, model: nn.Module, stored: dict[str, Tensor], description: Mapping[str, Any], context: MethodContext
     ) -> dict[str, Tensor]:
-        """Return the tensors of an adapter's file, in which the head is as the plain model has it.
+        """Return the tensors of an adapter's file with the head in the form of the plain model.
 
         Raises:
-            ConfigError: the file has it in another form, and it cannot be turned into this one.
+            ConfigError: the file has the head in a form that cannot be converted.
         """
         return stored
 
     def check_description(self, description: Mapping[str, Any], model: nn.Module) -> None:
-        """Check what an adapter says of itself in its JSON file.
+        """Check the description in an adapter's JSON file.
 
         Raises:
-            ConfigError: it is none of this method with these options.
+            ConfigError: it is not of this method with these options.
         """
-        found, kind = description.get("method") or description.get("peft_type"), self.kind(model)
-        if found != kind:
+        theirs, kind = description.get("method") or description.get("peft_type"), self.kind(model)
+        if theirs != kind:
             mine = f"this is peft={self.name}" if kind == self.name else f"peft={self.name} is {kind}"
-            raise ConfigError(f"adapter: it is of the method {found}, and {mine}")
+            raise ConfigError(f"adapter: it is of the method {theirs}, and {mine}")
         if differ := self.other_options(description, model):
             raise ConfigError(f"adapter: it was trained with other options; set {' '.join(differ)}")
 
     def other_options(self, description: Mapping[str, Any], model: nn.Module) -> list[str]:
-        """Return the overrides that make of this method the one that an adapter says it is of."""
+        """Return the overrides that give this method the options in an adapter's description."""
         options = description.get("options", {})
         if not isinstance(options, dict):
-            raise ConfigError(f"adapter: its {ADAPTER_CONFIG} is damaged: its options are no mapping")
+            raise ConfigError(f"adapter: its {ADAPTER_CONFIG} is damaged: its options are not a mapping")
         return self.differing(options)
 
     def differing(self, options: Mapping[str, Any], path: str = "peft.") -> list[str]:
-        """Return the overrides, of keys that begin with `path`, that give this method the `options` of an adapter.
+        """Return the overrides, with keys that begin with `path`, that give this method the `options` of an adapter.
 
-        An option that these lack was not there yet when the adapter was made, and has its default.
+        An option missing from them did not exist when the adapter was made, and has its default.
         """
         own, theirs = as_json(vars(self)), {**as_json(self.defaults), **options}
         return [
@@ -265,7 +265,7 @@ class Method(ABC):
         return []
 
     def kind(self, model: nn.Module) -> str:
-        """Return what an adapter of `model` calls the method in its JSON file."""
+        """Return the name of the method in the JSON file of an adapter of `model`."""
         return self.name
 
 
@@ -275,7 +275,7 @@ def _fields(cls: type) -> Mapping[str, FieldInfo]:
 
 
 def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as a JSON file has them."""
+    """Return options as they read back from a JSON file."""
     plain: dict[str, Any] = json.loads(
         json.dumps(dict(options), default=lambda value: sorted(value) if isinstance(value, set) else str(value))
     )
@@ -283,21 +283,21 @@ def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Fitting:
-    """The tensors of an adapter's file beside those of a model."""
+    """The tensors of an adapter's file, compared with those of a model."""
 
     def __init__(self, stored: dict[str, Tensor], wanted: dict[str, Tensor], context: MethodContext) -> None:
         self.stored, self.wanted, self.context = stored, wanted, context
         self.output = [name for name in wanted if name in stored and context.output and self._is_output(name)]
         """Names of the output layer's tensors that are in both."""
         self.filled: set[str] = set()
-        """Names of those whose rows have been taken."""
+        """Names of the output tensors whose rows have been taken."""
         self.kept: list[str] = []
-        """Names of the head's tensors that stay as they are."""
+        """Names of the head's tensors that stay unchanged."""
 
     def odd(self, parameters: Mapping[str, Tensor]) -> list[str]:
-        """Return the names of the tensors beside the head that are not in both with one shape.
+        """Return the names of the tensors outside the head that are not in both with the same shape.
 
-        A frozen weight of the model may be in the file as well, where it is the same.
+        The file may also hold a frozen weight of the model with the same values.
         """
         return sorted(
             name
@@ -307,14 +307,14 @@ class _Fitting:
         )
 
     def cast(self) -> list[str]:
-        """Return the names of the tensors that would be other numbers in the type of the model's."""
+        """Return the names of the tensors whose values would change in the dtype of the model's."""
         types = {
             name: (self.stored[name].dtype, self.wanted[name].dtype) for name in self.wanted if name in self.stored
         }
         return sorted(name for name, (stored, wanted) in types.items() if is_of_another_kind(stored, wanted))
 
     def where(self, name: str) -> str:
-        """Say in what the tensor `name` does not fit."""
+        """Describe how the tensor `name` does not fit."""
         if name not in self.stored:
             return "only in the model"
         if name not in self.wanted:
@@ -322,7 +322,7 @@ class _Fitting:
         return f"{tuple(self.stored[name].shape)} in the file, {tuple(self.wanted[name].shape)} in the model"
 
     def notes(self) -> list[str]:
-        """Return what is not taken as it is, a sentence each."""
+        """Return a sentence on each group of tensors that are dropped or rounded."""
         spare = sorted(name for name in self.stored.keys() - self.wanted.keys() if is_of_head(name, self.context.head))
         others = [
             name for name in self.wanted.keys() & self.stored.keys() if not (self._fits(name) or name in self.output)
@@ -333,10 +333,10 @@ class _Fitting:
         return notes + ([f"{len(rounded)} of its tensors are in double precision, and are rounded"] if rounded else [])
 
     def take_output(self, labels: list[str] | None, description: Mapping[str, Any], folder: Path) -> list[str]:
-        """Take the rows of the output layer whose labels are those of the run; return what the user should know.
+        """Take the rows of the output layer for the run's labels; return notes for the user.
 
         Raises:
-            ConfigError: the labels are not as many as the rows; nothing has been changed.
+            ConfigError: the numbers of labels and rows differ; nothing has been changed.
         """
         if not self.output:
             return []
@@ -361,7 +361,7 @@ class _Fitting:
         return notes
 
     def take_the_rest(self) -> None:
-        """Take all that fits and has not been taken."""
+        """Take every remaining tensor that fits."""
         rest = self.wanted.keys() - self.filled - {*self.kept}
         for name in rest:
             if self._fits(name):
@@ -373,7 +373,7 @@ class _Fitting:
         return stored is not None and wanted is not None and stored.shape == wanted.shape
 
     def _is_output(self, name: str) -> bool:
-        """Return whether `name` is of the output layer, and the file's differs in the number of rows at most."""
+        """Return whether `name` is of the output layer and at most the number of rows differs in the file."""
         same_rows = self.stored[name].shape[1:] == self.wanted[name].shape[1:] and self.stored[name].ndim > 0
         return is_of_head(name, (self.context.output,)) and same_rows
 
@@ -383,9 +383,9 @@ def _is_same(stored: Tensor, own: Tensor | None) -> bool:
 
 
 def _once(name: str) -> str:
-    """Return the first name of a tensor that the peft library saves under several.
+    """Return the canonical name of a tensor that the peft library saves under several names.
 
-    With ``bias=all`` it saves the biases of the head three times: those of its spare, untrained copy of it, too.
+    With ``bias=all`` it saves the head's biases three times, including those of its untrained copy of the head.
     """
     return (
         name.replace(".original_module.", ".")
@@ -395,7 +395,7 @@ def _once(name: str) -> str:
 
 
 def _is_of_another_kind(description: Mapping[str, Any], context: MethodContext) -> bool:
-    """Return whether the head of an adapter is for another kind of task, such as labels of texts for those of words."""
+    """Return whether the head of an adapter is for another kind of task, such as labels of texts instead of words."""
     return description.get("task_type") not in (None, context.task_type)
 
 
@@ -405,16 +405,16 @@ def _notes_on_the_base(description: Mapping[str, Any], context: MethodContext) -
         return []
     return [
         f"it was trained on the model '{theirs}', and this run's is '{context.model_origin}': unless their weights are "
-        "the same, it does not compute what it did"
+        "the same, it computes something else"
     ]
 
 
 def _plain_origin(origin: Any) -> str:
-    """Return where a model came from as other programs write it: its folder, or the repository without a commit."""
+    """Return a model's origin as other programs write it: its folder, or the repository without a commit."""
     kind, _, name = str(origin).partition(":")
     return {"hub": name.partition("@")[0], "files": name}.get(kind, str(origin))
 
 
 def _without_copies(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an adapter without the library's second copies of some."""
+    """Return the tensors of an adapter without the copies that the library saves of some."""
     return {name: tensor for name, tensor in stored.items() if _once(name) == name or _once(name) not in stored}

@@ -1,4 +1,4 @@
-"""Prefixes of keys and values before those of every token, in attention that knows of earlier keys and values."""
+"""Trained keys and values before those of the tokens, in attention that accepts past keys and values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation
@@ -17,28 +18,28 @@ from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, is_of_head, spec
 
 KeysValues = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Makes of the hidden states that attention sees, (batch, tokens, hidden), its prefix's keys and values: each
+"""Maps the hidden states that attention sees, (batch, tokens, hidden), to its prefix's keys and values: each
 (length, hidden), or (batch, length, hidden)."""
 
 
 class Prefix(NamedTuple):
-    """What attention takes as ``past_key_values``: it is not changed by being used, so that it can be used again."""
+    """The ``past_key_values`` of attention; use leaves it unchanged, so it can be used again."""
 
     keys: Tensor
     values: Tensor
 
     def update(self, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-        """Return the prefix before keys and values of shape (batch, heads, tokens, size)."""
+        """Return keys and values of shape (batch, heads, tokens, size) with the prefix prepended."""
         return _before(self.keys, keys), _before(self.values, values)
 
 
 class PrefixLength(NamedTuple):
-    """What an encoder takes as ``past_key_values`` to count its positions from after the prefix."""
+    """The ``past_key_values`` of an encoder, which make it count positions from the end of the prefix."""
 
     length: int
 
     def get_seq_length(self, *_: Any) -> int:
-        """Return the number of tokens before the first."""
+        """Return the length of the prefix."""
         return self.length
 
 
@@ -49,23 +50,23 @@ def _before(prefix: Tensor, states: Tensor) -> Tensor:
 
 
 def attention_with_past(model: nn.Module, context: MethodContext, method: str) -> list[nn.Module]:
-    """Return the attention modules of `model` that take ``past_key_values``, in the order of the blocks.
+    """Return the attention modules of `model` that accept ``past_key_values``, in the order of the blocks.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the model has none.
     """
     taking = [
         (name, module)
         for name, module in model.named_modules()
         if not is_of_head(name, context.head) and "attention" in name.lower() and _takes_past(module)
     ]
-    found = [module for name, module in taking if not any(other.startswith(f"{name}.") for other, _ in taking)]
-    if not found:
+    innermost = [module for name, module in taking if not any(other.startswith(f"{name}.") for other, _ in taking)]
+    if not innermost:
         raise ConfigError(
             f"peft={method}: the attention of {type(model).__name__} takes no earlier keys and values; it needs BERT, "
-            "RoBERTa, XLM-RoBERTa, ELECTRA or another model whose does"
+            "RoBERTa, XLM-RoBERTa, ELECTRA or another model whose attention does"
         )
-    return found
+    return innermost
 
 
 def _takes_past(module: nn.Module) -> bool:
@@ -73,11 +74,11 @@ def _takes_past(module: nn.Module) -> bool:
 
 
 def add_prefix(encoder: nn.Module, attention: Sequence[tuple[nn.Module, KeysValues]], length: int) -> None:
-    """From now on every module of `attention` sees its prefix of `length` tokens before those of the text.
+    """Hook every module of `attention` so that its prefix of `length` tokens precedes the text.
 
-    No token's hidden state is added: the outputs of `encoder` keep their shapes. Positions count from after the prefix,
-    as in the peft library. Gradient checkpointing takes ``past_key_values`` away from the blocks; attention is given
-    its own in any case.
+    No hidden states are added: the outputs of `encoder` keep their shapes. Positions count from the end of the prefix,
+    as in the peft library. Gradient checkpointing drops ``past_key_values`` from the blocks, so attention gets its own
+    in any case.
     """
     encoder.register_forward_pre_hook(functools.partial(_lengthen, length), with_kwargs=True)
     for module, keys_values in attention:
@@ -97,7 +98,7 @@ def _give(keys_values: KeysValues, _: nn.Module, args: Any, kwargs: dict[str, An
 
 
 class OwnPrefix(nn.Module):
-    """The keys and values of one attention module (Li and Liang 2021, section 4.1), without a reparametrisation."""
+    """The keys and values of one attention module (Li and Liang 2021, section 4.1), without reparametrisation."""
 
     def __init__(self, hidden: int, length: int, std: float) -> None:
         super().__init__()
@@ -110,18 +111,18 @@ class OwnPrefix(nn.Module):
 
 @spec
 class PrefixAndAdapter(Insertion):
-    """What methods that put both of these into every block have in common."""
+    """The common options of methods with a prefix and an adapter in every block."""
 
     prefix: int = Field(gt=0, le=LARGEST)
     """The length of the prefix, in tokens."""
     prefix_std: Annotated[float, BESIDE_THE_FUNCTION] = Field(gt=0)
-    """The standard deviation with which its keys and values begin."""
+    """The standard deviation of its initial keys and values."""
     bottleneck: int = Field(gt=0, le=LARGEST)
     """The size between the adapter's two projections."""
     activation: Activation = "relu"
-    """The non-linearity there."""
+    """The non-linearity between the projections."""
 
     @property
+    @override
     def virtual_tokens(self) -> int:
-        """See `Method.virtual_tokens`."""
         return self.prefix

@@ -1,7 +1,8 @@
-"""Prompt methods: trained tokens before those of a text, or keys and values before theirs; the model itself is frozen.
+"""Prompt methods: trained tokens before a text, or keys and values before its own, on a frozen model.
 
-The networks that make them and the files that keep them are the peft library's. How they reach the model is ours: the
-library leaves virtual tokens in a tagger's logits, drops a prefix under gradient checkpointing, and trains no pooler.
+The networks that generate them and the file formats are the peft library's. Their insertion into the model is ours:
+the library leaves virtual tokens in a tagger's logits, drops a prefix under gradient checkpointing, and trains no
+pooler.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from peft import PromptTuningConfig as PromptEmbeddingConfig
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
@@ -28,26 +30,27 @@ from peftlab.storage.tensors import load_into, save
 from peftlab.tasks.heads import logits_of
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
-"""What a network that makes prompts is trained to; the library's own file keeps only what comes out of it."""
+"""The file for the network that generates the prompts; the library's own file holds only its output."""
 
 
 @spec
 class Prompts(Insertion):
-    """What prompt methods have in common; the network is the encoder's child ``prompt_encoder``."""
+    """The base of prompt methods; the network is the encoder's child ``prompt_encoder``."""
 
     num_virtual_tokens: int = Field(gt=0, le=LARGEST)
-    """How many are put before every text."""
+    """Number of virtual tokens before every text."""
 
     @property
+    @override
     def virtual_tokens(self) -> int:
-        """See `Method.virtual_tokens`."""
         return self.num_virtual_tokens
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Insertion.apply`.
+        """Freeze all but the head, and insert the prompts.
 
         Raises:
-            ConfigError: also where the model generates: it would meet the virtual tokens anew before every word.
+            ConfigError: the model generates text, and would see the virtual tokens again before every word.
         """
         if context.outputs == "vocabulary":
             raise ConfigError(f"peft={self.name}: does not go together with a task that generates; choose another")
@@ -55,7 +58,7 @@ class Prompts(Insertion):
 
     @abstractmethod
     def library_config(self, model: Any) -> Any:
-        """Return the library's configuration, without what all of these methods have in common."""
+        """Return the library's configuration without the options that all prompt methods share."""
 
     def _config(self, model: Any, context: MethodContext) -> Any:
         config = self.library_config(model)
@@ -65,20 +68,21 @@ class Prompts(Insertion):
         config.base_model_name_or_path = context.model_origin
         return config
 
+    @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.saved`; under the names that the library gives them."""
+        """Return the prompts and the head under the library's names."""
         encoder = _encoder(model)
         made = _virtual_tokens(encoder).detach() if _network(model) else encoder.embedding.weight
         own = {id(parameter) for parameter in encoder.parameters()}
         head = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in own}
         return {"prompt_embeddings": made, **{f"base_model.{name}": parameter for name, parameter in head.items()}}
 
+    @override
     def written(self, model: nn.Module) -> dict[str, Tensor]:
-        """See `Method.written`."""
         return self.saved(model) | _network(model)
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """Write what the library writes, so that ``PeftModel.from_pretrained`` reads it, and the network beside it."""
+        """Write the library's files, which ``PeftModel.from_pretrained`` reads, and one for the network."""
         config = self._config(model, context)
         config.inference_mode = True
         save(self.saved(model), folder / ADAPTER_WEIGHTS)
@@ -87,17 +91,18 @@ class Prompts(Insertion):
         config.save_pretrained(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
+    @override
     def load(self, model: nn.Module, folder: Path) -> None:
-        """See `Method.load`."""
         super().load(model, folder)
         if network := _network(model):
             load_into(network, folder / REPARAMETRISATION)
 
+    @override
     def adopt(self, model: nn.Module, folder: Path, context: MethodContext) -> list[str]:
-        """See `Method.adopt`.
+        """Start from the adapter in `folder`.
 
         Raises:
-            ConfigError: also where only what a network makes has been saved, and not the network, as the library does.
+            ConfigError: it does not fit, or holds only the output of a network, as the library saves it.
         """
         network = _network(model)
         if network and not (folder / REPARAMETRISATION).is_file():
@@ -109,7 +114,7 @@ class Prompts(Insertion):
             stored = read_tensors(folder, REPARAMETRISATION)
             if _shapes(stored) != _shapes(network):
                 raise ConfigError(
-                    f"adapter = '{folder}': the network in its {REPARAMETRISATION} is another than that of "
+                    f"adapter = '{folder}': the network in its {REPARAMETRISATION} differs from that of "
                     f"peft={self.name}; set the options of peft that begin with encoder_ as it was trained with"
                 )
         new = super().adopt(model, folder, context)
@@ -117,8 +122,8 @@ class Prompts(Insertion):
             load_into(network, folder / REPARAMETRISATION)
         return new
 
+    @override
     def kind(self, model: nn.Module) -> str:
-        """See `Method.kind`."""
         kind: str = self.library_config(model).peft_type.value
         return kind
 
@@ -132,28 +137,27 @@ def _encoder(model: Any) -> Any:
 
 
 def _virtual_tokens(encoder: Any) -> Tensor:
-    """Return what `encoder` makes, (tokens, size)."""
+    """Return the embeddings that `encoder` generates, (tokens, size)."""
     made: Tensor = encoder(torch.arange(encoder.embedding.num_embeddings, device=encoder.embedding.weight.device)[None])
     return made[0]
 
 
 def _network(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of the network, none where prompts are trained as they are."""
+    """Return the tensors of the network; empty where the prompts are trained directly."""
     tensors = dict(_encoder(model).named_parameters())
     return tensors if len(tensors) > 1 else {}
 
 
 @spec
 class InputPrompts(Prompts):
-    """Virtual tokens among the embeddings of the input.
+    """Virtual tokens before the input embeddings.
 
-    They come first, are attended to, are of the first token type, and take the first positions. A head with outputs
-    for each token gives none for them; a classifier that reads the first token reads the first virtual one, as in the
-    library.
+    They are attended to, have the first token type, and take the first positions. A head with outputs for each token
+    returns none for them; a classifier that reads the first token reads the first virtual one, as in the library.
     """
 
+    @override
     def insert(self, model: Any, context: MethodContext) -> None:
-        """See `Insertion.insert`."""
         encoder = self.library_encoder(self._config(model, context), model.get_input_embeddings())
         model.base_model.add_module("prompt_encoder", encoder)
         model.register_forward_pre_hook(_prepend, with_kwargs=True)
@@ -162,11 +166,11 @@ class InputPrompts(Prompts):
 
     @abstractmethod
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
-        """Return the library's network for a model with these embeddings of words."""
+        """Return the library's network for a model with these word embeddings."""
 
 
 def _prepend(model: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Put the virtual tokens before `inputs`, the named arguments of a forward pass."""
+    """Prepend the virtual tokens to `inputs`, the keyword arguments of a forward pass."""
     inputs = dict(inputs)
     ids = inputs.pop("input_ids", None)
     words = model.get_input_embeddings()(ids) if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
@@ -187,36 +191,36 @@ def _cut(count: int, _: nn.Module, __: Any, output: Any) -> Any:
 
 @spec
 class PromptTuning(InputPrompts):
-    """The virtual tokens' embeddings themselves are trained (Lester et al. 2021, section 2)."""
+    """Trains the embeddings of the virtual tokens directly (Lester et al. 2021, section 2)."""
 
     init: Annotated[Literal["vocabulary", "random"], BESIDE_THE_FUNCTION] = "vocabulary"
-    """Whether they begin as embeddings of words, drawn from the whole vocabulary, or as normal numbers."""
+    """Their initialisation: random word embeddings from the whole vocabulary, or normal values."""
 
+    @override
     def library_config(self, model: Any) -> PromptEmbeddingConfig:
-        """See `Prompts.library_config`."""
         kind = {"vocabulary": "SAMPLE_VOCAB", "random": "RANDOM"}[self.init]
         return PromptEmbeddingConfig(prompt_tuning_init=kind, **_sizes(model))
 
+    @override
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
-        """See `InputPrompts.library_encoder`."""
         return PromptEmbedding(config, embeddings)
 
 
 @spec
 class PTuning(InputPrompts):
-    """The virtual tokens come out of a network, which is trained (Liu et al. 2021, section 3.2)."""
+    """Trains a network that generates the virtual tokens (Liu et al. 2021, section 3.2)."""
 
     encoder_reparameterization_type: Annotated[Literal["MLP", "LSTM"], BESIDE_THE_FUNCTION] = "MLP"
-    """The network."""
+    """The architecture of the network."""
     encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0, le=LARGEST)
-    """Of the network; None: that of the embeddings."""
+    """The network's hidden size; None: that of the embeddings."""
     encoder_num_layers: Annotated[int, BESIDE_THE_FUNCTION] = Field(default=2, gt=0, le=100)
-    """Of an LSTM; an MLP has two."""
+    """Number of layers of an LSTM; an MLP has two."""
     encoder_dropout: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.0, ge=0, lt=1)
-    """Between the layers of an LSTM."""
+    """Dropout between the layers of an LSTM."""
 
+    @override
     def library_config(self, model: Any) -> PromptEncoderConfig:
-        """See `Prompts.library_config`."""
         sizes = _sizes(model)
         return PromptEncoderConfig(
             encoder_reparameterization_type=self.encoder_reparameterization_type,
@@ -226,24 +230,24 @@ class PTuning(InputPrompts):
             **sizes,
         )
 
+    @override
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
-        """See `InputPrompts.library_encoder`."""
         return PromptEncoder(config)
 
 
 @spec
 class PrefixTuning(Prompts):
-    """Keys and values before those of the text, in the attention of every block (Li and Liang 2021, section 4)."""
+    """Trains keys and values before those of the text in every block (Li and Liang 2021, section 4)."""
 
     prefix_projection: Annotated[bool, BESIDE_THE_FUNCTION] = False
-    """Whether they come out of a network of two layers, which is trained in their place (the paper's section 4.3)."""
+    """Whether a trained network of two layers generates them (the paper's section 4.3)."""
     encoder_hidden_size: Annotated[int | None, BESIDE_THE_FUNCTION] = Field(default=None, gt=0, le=LARGEST)
-    """Of the network; None: that of the model."""
+    """The network's hidden size; None: that of the model."""
     init_weights: Annotated[Literal["zero"] | None, BESIDE_THE_FUNCTION] = None
-    """zero: keys and values begin as zero; None: as normal numbers."""
+    """Initial keys and values; zero: all zero; None: normal values."""
 
+    @override
     def library_config(self, model: Any) -> PrefixTuningConfig:
-        """See `Prompts.library_config`."""
         hidden = model.config.hidden_size
         return PrefixTuningConfig(
             prefix_projection=self.prefix_projection,
@@ -252,8 +256,9 @@ class PrefixTuning(Prompts):
             **(_sizes(model) | {"token_dim": hidden}),
         )
 
+    @override
     def insert(self, model: Any, context: MethodContext) -> None:
-        """See `Insertion.insert`.
+        """Insert the prefix into the attention of every block.
 
         Raises:
             ConfigError: the model's attention takes no earlier keys and values.
@@ -267,7 +272,7 @@ class PrefixTuning(Prompts):
 
 
 class LayerOfPrefix:
-    """The keys and values that the library's network makes for one block; no more of it is computed."""
+    """The keys and values that the library's network generates for one block, computed alone."""
 
     def __init__(self, encoder: Any, layer: int, hidden: int) -> None:
         self.encoder, self.hidden = encoder, hidden

@@ -1,10 +1,11 @@
-"""Representation fine-tuning: hidden states are edited in a subspace; the weights stay."""
+"""Representation fine-tuning: edits hidden states in a subspace and leaves the weights unchanged."""
 
 from __future__ import annotations
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.insertion import Block, BlockInsertion, add_after
@@ -14,8 +15,8 @@ from peftlab.methods.method import LARGEST, spec
 class LowRankIntervention(nn.Module):
     """R^T (W h + b - R h), with orthonormal rows of R (Wu et al. 2024, equation 2).
 
-    R is the Q of the QR decomposition of a free matrix. W begins as R and b as zero, so that the model begins as it
-    was; the paper's code begins with another W.
+    R is the Q of the QR decomposition of a free matrix. W is initialised to R and b to zero, so the model starts
+    unchanged; the paper's code initialises W otherwise.
     """
 
     def __init__(self, hidden: int, rank: int, tokens: int | None) -> None:
@@ -33,7 +34,7 @@ class LowRankIntervention(nn.Module):
         return torch.linalg.qr(self.basis.float())[0].T
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return what is added to hidden states of shape (batch, tokens, hidden)."""
+        """Return the update to hidden states of shape (batch, tokens, hidden)."""
         rotation = self.rotation
         chosen = states if self.tokens is None else states[:, : self.tokens]
         edit = (self.source(chosen) - nn.functional.linear(chosen, rotation)) @ rotation
@@ -42,18 +43,19 @@ class LowRankIntervention(nn.Module):
 
 @spec
 class LoReFT(BlockInsertion):
-    """An intervention after every block, on all tokens or the first ones, the same for each of these tokens."""
+    """An intervention after every block, shared by all tokens or by the first ones."""
 
     rank: int = Field(gt=0, le=LARGEST)
     """The size of the subspace."""
     tokens: int | None = Field(default=None, gt=0, le=LARGEST)
-    """How many, from the first on; None: all of them, which tagging words wants."""
+    """The number of leading tokens to edit; None: all of them, as tagging words needs."""
 
+    @override
     def insert_into(self, blocks: list[Block]) -> None:
-        """See `BlockInsertion.insert_into`.
+        """Insert an intervention after each of `blocks`.
 
         Raises:
-            ConfigError: the subspace is larger than the space.
+            ConfigError: the rank is larger than the hidden size.
         """
         for block in blocks:
             if self.rank > block.hidden:

@@ -1,4 +1,4 @@
-"""Methods that add nothing and choose which of the model's own weights are trained."""
+"""Methods that add no parameters and choose which of the model's own weights are trained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, is_of_head, spec
@@ -14,7 +15,7 @@ from peftlab.methods.targets import Layers, block_of, blocks, check_layers
 
 @spec
 class OwnWeights(Method):
-    """A method whose model is the plain one all along."""
+    """A method that leaves the model's architecture unchanged."""
 
     mergeable: ClassVar[bool] = True
 
@@ -26,22 +27,23 @@ class OwnWeights(Method):
 
 @spec
 class Full(OwnWeights):
-    """Every weight: the reference that all others are compared with."""
+    """Train every weight: the reference for all other methods."""
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`."""
         return model.requires_grad_(True)
 
 
 @spec
 class Head(OwnWeights):
-    """Only the head, on a frozen backbone: a linear probe (Alain & Bengio 2017)."""
+    """Train only the head, on a frozen backbone: a linear probe (Alain & Bengio 2017)."""
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`.
+        """Freeze all but the head.
 
         Raises:
-            ConfigError: the model has no head of the task's own.
+            ConfigError: the model has no new head.
         """
         if not context.head:
             raise ConfigError(
@@ -56,17 +58,18 @@ class Head(OwnWeights):
 
 @spec
 class TopLayers(OwnWeights):
-    """Whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
+    """Train whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
 
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = "last:2"
-    """Which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for all."""
+    """The repeated blocks to train: ``last:N``, ``first:N``, numbers from 0, or None for all."""
 
     def __post_init__(self) -> None:
-        """Check the form of `layers`."""
+        """Check that `layers` is well-formed."""
         check_layers(self.layers)
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`.
+        """Freeze all but the selected blocks and the head.
 
         Raises:
             ConfigError: the model has no such blocks.
@@ -79,17 +82,18 @@ class TopLayers(OwnWeights):
 
 @spec
 class BitFit(OwnWeights):
-    """Every bias of the backbone, those of normalisations too, and the head (Ben Zaken et al. 2021, section 3)."""
+    """Train all biases of the backbone, including normalisations, and the head (Ben Zaken et al. 2021, section 3)."""
 
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = None
-    """Of which of the repeated blocks: ``last:N``, ``first:N``, numbers from 0, or None for the whole backbone."""
+    """The repeated blocks to train: ``last:N``, ``first:N``, numbers from 0, or None for the whole backbone."""
 
     def __post_init__(self) -> None:
-        """Check the form of `layers`."""
+        """Check that `layers` is well-formed."""
         check_layers(self.layers)
 
+    @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        """See `Method.apply`.
+        """Freeze all but the biases and the head.
 
         Raises:
             ConfigError: the model has no biases, or no such blocks.

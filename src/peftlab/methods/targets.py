@@ -1,4 +1,4 @@
-"""Which modules of a model a method is applied to, resolved from the model itself."""
+"""Finds the modules that a method is applied to in the model itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import is_of_head
 
 GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
-"""Names for sets of modules, the same in every architecture."""
+"""Names of groups of modules that hold for every architecture."""
 
 Layers = str | list[int] | None
-"""Which of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
+"""A selection of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
 
 
 def check_layers(layers: Layers) -> None:
-    """Raise a ConfigError unless `layers` is of the right form."""
+    """Raise a ConfigError unless `layers` is well-formed."""
     if isinstance(layers, str) and not re.fullmatch(r"(first|last):[1-9]\d*", layers):
         raise ConfigError(
             f"peft.layers={layers}: allowed are first:N, last:N, a list of numbers from 0, or null for all"
@@ -28,19 +28,19 @@ def check_layers(layers: Layers) -> None:
 
 
 def block_of(name: str) -> tuple[str, int] | None:
-    """Return the stack and the number of the repeated block that a module or parameter is in, None outside of them.
+    """Return the stack and the number of the repeated block that holds a module or parameter; None outside blocks.
 
     The stack is the name of the list of blocks, e.g. ``bert.encoder.layer``.
     """
-    found = re.match(r"(.*?)\.(\d+)\.", name)
-    return (found[1], int(found[2])) if found else None
+    match = re.match(r"(.*?)\.(\d+)\.", name)
+    return (match[1], int(match[2])) if match else None
 
 
 def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[str, int]]:
-    """Return the repeated blocks that `layers` means, as `block_of` names them; of several stacks, those of each.
+    """Return the repeated blocks that `layers` selects, as `block_of` names them, in every stack.
 
     Raises:
-        ConfigError: the model has no blocks, or not those; the message says which it has.
+        ConfigError: the model has no such blocks; the message says which it has.
     """
     stacks: dict[str, set[int]] = {}
     for name, module in model.named_modules():
@@ -51,16 +51,18 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
         raise ConfigError(f"peft.layers={layers}: {type(model).__name__} has no repeated blocks")
     chosen = set()
     for stack, numbers in stacks.items():
-        there = sorted(numbers)
+        existing = sorted(numbers)
         if isinstance(layers, str):
             end, _, count = layers.partition(":")
-            wanted = there[: int(count)] if end == "first" else there[-int(count) :]
-            missing = int(count) > len(there)
+            wanted = existing[: int(count)] if end == "first" else existing[-int(count) :]
+            missing = int(count) > len(existing)
         else:
-            wanted = there if layers is None else layers
+            wanted = existing if layers is None else layers
             missing = not set(wanted) <= numbers
         if missing:
-            raise ConfigError(f"peft.layers={layers}: {stack} of this model has {len(there)} blocks, 0 to {there[-1]}")
+            raise ConfigError(
+                f"peft.layers={layers}: {stack} of this model has {len(existing)} blocks, 0 to {existing[-1]}"
+            )
         chosen |= {(stack, number) for number in wanted}
     return chosen
 
@@ -68,14 +70,14 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
 def target_modules(
     model: nn.Module, target: str | list[str], head: tuple[str, ...], layers: Layers = None, key: str = "target"
 ) -> list[str]:
-    """Return the full names of the modules that `target` means, never those of the head.
+    """Return the full names of the modules that `target` selects, never those of the head.
 
-    A group takes modules of the repeated blocks only (not the pooler, not embedding projections): ``attention`` are the
-    linear layers below a module whose name says so, ``mlp`` the others; ``layer_norms`` are the normalisations. Names
-    are those of linear layers and normalisations, whole or their ends. `key` is the setting, for messages.
+    A group selects modules of the repeated blocks only (no pooler, no embedding projections): ``attention`` is the
+    linear layers below a module of that name, ``mlp`` the other linear layers, ``layer_norms`` the normalisations.
+    Names of linear layers and normalisations match whole or as a suffix. `key` is the setting, for messages.
 
     Raises:
-        ConfigError: nothing matches; the message says what there is.
+        ConfigError: nothing matches; the message lists the names.
     """
     inside = [(name, module) for name, module in model.named_modules() if not is_of_head(name, head)]
     linear = [name for name, module in inside if isinstance(module, nn.Linear)]
@@ -94,9 +96,9 @@ def target_modules(
             "mlp": [name for name in in_blocks if name not in set(attention)],
             "layer_norms": [name for name in norms if block_of(name)],
         }
-        found = [name for name in groups[target] if is_chosen(name)]
+        selected = [name for name in groups[target] if is_chosen(name)]
     else:
-        found = []
+        selected = []
         for suffix in [target] if isinstance(target, str) else target:
             matches = [name for name in [*linear, *norms] if name == suffix or name.endswith("." + suffix)]
             if not matches:
@@ -109,7 +111,7 @@ def target_modules(
                 )
             if not any(is_chosen(name) for name in matches):
                 raise ConfigError(f"peft.{key}: '{suffix}' is in none of the blocks that peft.layers={layers} names")
-            found += [name for name in matches if is_chosen(name)]
-    if not found:
+            selected += [name for name in matches if is_chosen(name)]
+    if not selected:
         raise ConfigError(f"peft.{key}={target} matches nothing in {type(model).__name__}")
-    return found
+    return selected

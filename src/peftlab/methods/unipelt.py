@@ -1,4 +1,4 @@
-"""UniPELT: LoRA, a prefix and an adapter in every block, each behind a gate."""
+"""UniPELT: LoRA, a prefix and an adapter in every block, each scaled by a gate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.methods.adapters import Activation, Bottleneck
 from peftlab.methods.insertion import add_after, encoder_blocks
@@ -14,20 +15,20 @@ from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, atte
 
 
 class RealTokens:
-    """Which tokens of the batch that is computed are no padding; a hook before the encoder."""
+    """Keeps which tokens of the current batch are not padding; its hook runs before the encoder."""
 
     mask: Tensor | None = None
-    """(batch, tokens), None where all are real."""
+    """(batch, tokens); None where no token is padding."""
 
     def note(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
-        """Keep the mask that the encoder is called with."""
+        """Keep the encoder's attention mask."""
         self.mask = kwargs.get("attention_mask")
 
 
 class Gate(nn.Linear):
-    """One number between 0 and 1 a text: the sigmoid of a projection, meant over its tokens (Mao et al. 2022, 3.2).
+    """A number in (0, 1) per text: the sigmoid of a projection, averaged over its tokens (Mao et al. 2022, 3.2).
 
-    The mean is over real tokens, so that padding changes nothing; in the paper's code it is over all.
+    The mean excludes padding, so padding changes nothing; the paper's code includes it.
     """
 
     def __init__(self, hidden: int, tokens: RealTokens) -> None:
@@ -45,7 +46,7 @@ class Gate(nn.Linear):
 
 
 class GatedLora(nn.Module):
-    """G B A x, beside a linear layer: the gate takes the place of LoRA's scaling."""
+    """G B A x, added to a linear layer's output: the gate replaces LoRA's scaling."""
 
     def __init__(self, layer: Any, rank: int, gate: Gate) -> None:
         super().__init__()
@@ -54,11 +55,11 @@ class GatedLora(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def take(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Keep the layer's input for the call that follows; a hook before the layer."""
+        """Keep the layer's input for the call that follows; a pre-hook of the layer."""
         self._input = inputs[0]
 
     def forward(self, _: Tensor) -> Tensor:
-        """Return what is added to the layer's output."""
+        """Return the update to the layer's output."""
         states = self._input
         del self._input
         return self.gate(states) * self.up(self.down(states))
@@ -78,14 +79,14 @@ class GatedPrefix(OwnPrefix):
 
 
 class GatedBottleneck(Bottleneck):
-    """An adapter behind the gate of what it sees."""
+    """An adapter scaled by a gate on its input."""
 
     def __init__(self, hidden: int, bottleneck: int, activation: Activation, gate: Gate) -> None:
         super().__init__(hidden, bottleneck, activation)
         self.gate = gate
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return what is added to the hidden states."""
+        """Return the update to the hidden states."""
         return self.gate(states) * super().forward(states)
 
 
@@ -93,21 +94,21 @@ class GatedBottleneck(Bottleneck):
 class UniPELT(PrefixAndAdapter):
     """LoRA on queries and values, a prefix, and an adapter at the end of the feed-forward network (Mao et al. 2022).
 
-    A gate each and block; the two LoRA of a block share theirs. The prefix is trained as it is, where the paper's comes
-    out of a network.
+    Each has its own gate per block; the two LoRA of a block share one. The prefix is trained directly; in the paper, a
+    network generates it.
     """
 
     rank: int = Field(gt=0, le=LARGEST)
-    """Of LoRA."""
+    """The rank of LoRA."""
 
+    @override
     def insert(self, model: Any, context: MethodContext) -> None:
-        """See `Insertion.insert`."""
         places = attention_with_past(model, context, self.name)
-        found = encoder_blocks(model, context)
+        blocks = encoder_blocks(model, context)
         tokens = RealTokens()
         model.base_model.register_forward_pre_hook(tokens.note, with_kwargs=True)
         prefixes = []
-        for place, block in zip(places, found, strict=True):
+        for place, block in zip(places, blocks, strict=True):
             prefix = GatedPrefix(block.hidden, self.prefix, self.prefix_std, Gate(block.hidden, tokens))
             place.add_module("prefix", prefix)
             prefixes.append((place, prefix))

@@ -1,1 +1,1 @@
-"""Faster ways to the same result, or ones that say how they differ."""
+"""How does the same training run faster? Each module says whether its results differ, and how."""

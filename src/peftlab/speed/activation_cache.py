@@ -1,7 +1,7 @@
-"""Activations of frozen layers: computed once, kept on disk, and trained from.
+"""Computes the activations of frozen layers once, keeps them on disk, and trains from them.
 
-Where nothing is trained and nothing random is drawn up to some layer, its output is the same in every epoch, and in
-every run that differs only above it: in the seed, the learning rate, the head.
+If no layer up to some point is trained or random, its output is the same in every epoch, and in every run that
+differs only above it: in the seed, the learning rate, the head.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ FORMAT = 2
 """Raise it when the meaning of the stored tensors changes."""
 
 _NO_DIGEST = "0" * 64
-"""Stands in a header for the digest until that is known."""
+"""The placeholder for the digest in a header."""
 
 TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
-"""What safetensors calls the types that activations have."""
+"""The names in safetensors for the dtypes of activations."""
 
 
 def choose_border(
     trainer: TrainerSpec, model: nn.Module, data: DataModule, perturbing: Sequence[str] = ()
 ) -> Border | None:
-    """Return the border that training is to start from, None for none; tell the user where he could have one.
+    """Return the border that training starts from, or None; log the settings that would allow one.
 
     Args:
-        trainer: says whether one is wanted.
-        model: that is trained.
-        data: that it is trained on.
-        perturbing: the names of the regularisers that change embeddings.
+        trainer: says whether a border is wanted.
+        model: the model to train.
+        data: its training data.
+        perturbing: names of the regularisers that change embeddings.
 
     Raises:
-        ConfigError: `trainer.cache_activations` is true, and it cannot be.
+        ConfigError: `trainer.cache_activations` is true, and there is no border.
     """
     if trainer.cache_activations is False:
         return None
@@ -97,12 +97,12 @@ def from_activations(
     record: RunRecord,
     let_through: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Within, `data` gives every batch its activations at `border`, and `model` starts from them.
+    """In this context, `data` adds activations at `border` to every batch, and `model` starts from them.
 
-    They are taken from disk, or computed and put there; the record's ``cost`` says so. Where the disk cannot be
-    written, the record's history says that, and everything is as without a border.
+    They are read from disk, or computed and written there, as the record's ``cost`` states. If the disk cannot be
+    written, the record's history says so, and training runs without a border.
 
-    `let_through` is called again and again meanwhile, and may raise what ends the run.
+    `let_through` is called repeatedly meanwhile, and may raise to end the run.
     """
     if border is None:
         yield
@@ -110,7 +110,7 @@ def from_activations(
     began = time.perf_counter()
     cache = ActivationCache(border, model, data, trainer, let_through)
     try:
-        found = {split: cache.recall(split) for split in data.evaluated}
+        recalls = {split: cache.recall(split) for split in data.evaluated}
     except (DiskError, OSError) as error:
         log.warning("going on without keeping activations: %s", error)
         record.event("activations_not_cached", reason=str(error))
@@ -119,7 +119,7 @@ def from_activations(
     about = {
         "layers": border.layers,
         "of_layers": border.of_layers,
-        "gib": round(sum(recall.states.nbytes for recall in found.values()) / 2**30, 4),
+        "gib": round(sum(recall.states.nbytes for recall in recalls.values()) / 2**30, 4),
         "computed": cache.computed,
         "seconds": round(time.perf_counter() - began, 3),
     }
@@ -127,10 +127,10 @@ def from_activations(
     log.info(
         "training starts above %d of %d layers, from %.2f GiB of activations on disk (%s; %.0f s)",
         *(about["layers"], about["of_layers"], about["gib"]),
-        f"computed: {', '.join(cache.computed)}" if cache.computed else "all there",
+        f"computed: {', '.join(cache.computed)}" if cache.computed else "all cached",
         about["seconds"],
     )
-    data.recall = found
+    data.recall = recalls
     try:
         with starting_from(border, model):
             yield
@@ -139,14 +139,14 @@ def from_activations(
 
 
 class Recall:
-    """The activations of a split: a file mapped into memory, of which a batch reads only its own part."""
+    """The activations of a split, in a memory-mapped file of which a batch reads only its own part."""
 
     def __init__(self, path: Path, tokens: np.ndarray) -> None:
-        """Open `path` and check that it holds what was written under this name.
+        """Open `path` and check its content.
 
         Args:
-            path: the file, called by the fingerprint of its split.
-            tokens: of each example, over all its rows, shape (examples,).
+            path: the file, named after the fingerprint of its split.
+            tokens: number of tokens of each example, over all its rows, shape (examples,).
 
         Raises:
             ValueError: its bits have changed, or it belongs to another split.
@@ -164,7 +164,7 @@ class Recall:
             raise ValueError(f"{len(self.states)} tokens, and the split has {self.ends[-1]}")
 
     def __call__(self, batch: Batch, examples: Sequence[int]) -> None:
-        """Add `STATES` to the inputs of `batch`, which was collated from `examples`; the padding gets zeros."""
+        """Add `STATES` to the inputs of `batch`, which was collated from `examples`; padding gets zeros."""
         real = batch.inputs["attention_mask"].bool()
         states = self.states.new_zeros(*real.shape, self.states.shape[1])
         states[real] = torch.cat([self.states[self.starts[i] : self.ends[i]] for i in examples])
@@ -172,7 +172,7 @@ class Recall:
 
 
 class ActivationCache:
-    """The files of one border, one a split, in safetensors."""
+    """The safetensors files of one border, one per split."""
 
     def __init__(
         self,
@@ -185,15 +185,15 @@ class ActivationCache:
         self.border, self.model, self.data, self.trainer, self.let_through = border, model, data, trainer, let_through
         self.device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
         self.computed: list[str] = []
-        """The splits that were not there."""
+        """The splits that had to be computed."""
 
     def recall(self, split: str) -> Recall:
-        """Return the activations of `split`, computed where they are not on disk.
+        """Return the activations of `split`, from disk where they are there, else computed.
 
-        Of runs that ask for the same at once one computes, and the others wait for it.
+        If several runs ask for the same ones at once, one computes them and the others wait.
 
         Raises:
-            DiskError, OSError: they cannot be written.
+            DiskError, OSError: the file cannot be written.
         """
         path = folder() / f"{self.fingerprint(split)}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,14 +216,14 @@ class ActivationCache:
             return Recall(path, tokens)
 
     def _alone(self, path: Path) -> AbstractContextManager[Any]:
-        """Return the lock `path`, to be left in the end, as soon as no other run has it."""
+        """Wait for the lock `path` and return it; leaving its context releases it."""
         while True:
             self.let_through()
             with suppress(Timeout):
                 return FileLock(path).acquire(timeout=1)
 
     def fingerprint(self, split: str) -> str:
-        """Return a name for everything that the bits of the activations depend on."""
+        """Return a digest of everything that the bits of the activations depend on."""
         encoded = self.data.splits[split].encoded
         config: Any = self.model.config
         parts = [
@@ -242,9 +242,9 @@ class ActivationCache:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _write(self, split: str, tokens: np.ndarray, file: BinaryIO, name: str) -> None:
-        """Write the file piece by piece: a split need not fit into memory.
+        """Write the file in pieces, since a split may not fit in memory.
 
-        The batches are those of an evaluation, which then gets the very bits that it would compute itself.
+        The batches are those of an evaluation, which then gets the same bits as it would compute itself.
         """
         task, members = self.data.task, self.data.splits[split]
         starts = np.cumsum(tokens) - tokens
@@ -259,7 +259,7 @@ class ActivationCache:
                 inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
                 self.model(**inputs)
                 states = seen[-1][inputs["attention_mask"].bool()].cpu()
-                seen.clear()  # a block that is called several times, as ALBERT's, has left as many
+                seen.clear()  # a block that is called several times, as in ALBERT, adds as many
                 if not base:
                     base = file.write(_header(name, states.dtype, (int(tokens.sum()), states.shape[1])))
                 for i, piece in zip(examples, torch.split(states, tokens[examples].tolist()), strict=True):
@@ -268,7 +268,7 @@ class ActivationCache:
 
 
 def _note_digest(path: Path) -> None:
-    """Note the digest of the ``states`` in `path` in its header: they are written in pieces, in no order."""
+    """Write the digest of the ``states`` into the header of `path`; they were written in pieces, in any order."""
     with safe_open(path, framework="pt") as file:
         digest = sha256_of({"states": file.get_tensor("states")})
     with path.open("r+b") as file:
@@ -283,14 +283,14 @@ def folder() -> Path:
 
 
 def make_room(size: int, gib: float) -> None:
-    """Remove the files that were used the longest ago, until `size` bytes more are within `gib` GiB."""
+    """Remove the least recently used files until `size` more bytes fit within `gib` GiB."""
     files = sorted(folder().glob("*.safetensors*"), key=lambda path: path.stat().st_mtime)
     room = gib * 2**30 - size - sum(path.stat().st_size for path in files)
     while room < 0 and files:
         oldest = files.pop(0)
         room += oldest.stat().st_size
         log.info("trainer.activation_cache_gib=%g: removing %s", gib, oldest)
-        oldest.unlink()  # a run that has it mapped keeps it
+        oldest.unlink()  # runs that have it mapped keep it
 
 
 def _bytes(border: Border, tokens: np.ndarray) -> int:
@@ -298,7 +298,7 @@ def _bytes(border: Border, tokens: np.ndarray) -> int:
 
 
 def _header(name: str, dtype: torch.dtype, shape: tuple[int, int]) -> bytes:
-    """Return how a safetensors file begins that holds one tensor, ``states``, whose digest is noted later."""
+    """Return the header of a safetensors file with one tensor, ``states``, and a placeholder for its digest."""
     tensor = {"dtype": TYPES[dtype], "shape": shape, "data_offsets": [0, math.prod(shape) * dtype.itemsize]}
     text = json.dumps({"__metadata__": {"sha256": _NO_DIGEST, "name": name}, "states": tensor}).encode()
     text += b" " * (-len(text) % 8)

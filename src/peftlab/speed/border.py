@@ -1,6 +1,6 @@
-"""The border of a model: the layers below it are frozen and deterministic, and training can start from their output.
+"""Finds the border of a model: layers below it are frozen and deterministic, so training can start from their output.
 
-It is found by watching the model compute, so that any architecture of repeated layers will do. Plain PyTorch.
+It is found by observing a forward pass, which works for any architecture of repeated layers. Plain PyTorch.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from peftlab.devices.sharding import blocks_of
 from peftlab.storage.tensors import sha256_of
 
 STATES = "border_states"
-"""Among the inputs of a model: the hidden states at its border, (rows, tokens, hidden)."""
+"""The model input that holds the hidden states at its border, (rows, tokens, hidden)."""
 
 
 class NoBorderError(Exception):
-    """Why no layer computes the same every time."""
+    """The model has no border; the message says why."""
 
     def __init__(self, reason: str, avoidable: bool = False) -> None:
         super().__init__(reason)
         self.avoidable = avoidable
-        """Whether other settings would have given the same method a border."""
+        """Whether other settings would give the same method a border."""
 
 
 @dataclass(frozen=True)
 class Border:
-    """Where training can start."""
+    """The point that training can start from."""
 
     below: list[nn.Module]
-    """What is skipped: the layers below it in the order of their calls, or the whole encoder, under a head."""
+    """The skipped modules: the layers below in the order of their calls, or the whole encoder below a head."""
     layers: int
-    """How many layers that are."""
+    """Number of skipped layers."""
     of_layers: int
-    """How many layers the model has."""
+    """Number of layers of the model."""
     handing_on: Callable[[Tensor], Any]
-    """Makes of hidden states what the last module below returns."""
+    """Turns hidden states into the output of the last skipped module."""
     hidden: int
     """The size of a token's activations."""
     dtype: torch.dtype
-    """Of the activations."""
+    """The dtype of the activations."""
     sha256: str
-    """Of every tensor that is used below."""
+    """Digest of every tensor that is used below."""
 
 
 def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Border:
-    """Watch `model`, on the CPU, compute `inputs` in training mode, and return its highest border.
+    """Observe a forward pass of `model` in training mode on the CPU, and return its highest border.
 
-    A tensor counts as used when the innermost module around it that is called at all is called first, since some are
-    used without a call of their own. Then the border is tried out: started from there, the model must compute the very
+    A tensor counts as used at the first call of the innermost module around it that is called at all, since some
+    modules are used without a call. Then the border is checked: started from there, the model must compute exactly the
     same bits, whatever the padding holds.
 
     Args:
-        model: with the method applied, ``requires_grad`` says what is trained.
-        inputs: what its forward takes: two rows of unequal lengths, with their ``attention_mask``.
-        dtype: of the autocast that the model is trained under; None: none.
+        model: a model with the method applied; ``requires_grad`` marks the trained parameters.
+        inputs: of its forward: two rows of unequal lengths, with their ``attention_mask``.
+        dtype: of autocast in training; None: no autocast.
 
     Raises:
-        NoBorderError: weights are trained, or random numbers drawn, before the first layer is over; or layers hand on
-            more than hidden states, or none of tokens.
+        NoBorderError: weights are trained or random numbers drawn before the first layer ends, layers pass on more
+            than hidden states, or the inputs are not tokens.
     """
     if "attention_mask" not in inputs:
         raise NoBorderError(f"the inputs of {type(model).__name__} are no tokens, by which activations are kept")
@@ -83,12 +83,12 @@ def find_border(model: nn.Module, inputs: Mapping[str, Tensor], dtype: torch.dty
 class _Ended(NamedTuple):
     time: int
     random: bool
-    """Whether a random number had been drawn by then."""
+    """Whether a random number had been drawn before."""
     output: Any
 
 
 def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[nn.Module, _Ended]]:
-    """Return when each module is called first, and how each layer, and the encoder under the head, ends last."""
+    """Return when each module is first called, and how each layer and the encoder below the head last end."""
     clock = itertools.count()
     called: dict[str, int] = {}
     ended: dict[nn.Module, _Ended] = {}
@@ -106,7 +106,7 @@ def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
             hooks.callback(hook.remove)
         for module in [*blocks_of(model), getattr(model, "base_model", model)]:
             hooks.callback(module.register_forward_hook(note_end).remove)
-        # that a method does without the call of a layer is what these hooks are to find out
+        # torch warns when a layer is bypassed in spite of its hooks, which is what these detect
         hooks.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message=".*hooks set which will be ignored.*")
         model(**inputs)
@@ -116,7 +116,7 @@ def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
 def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Module, _Ended]) -> Border:
     layers = set(blocks_of(model)) & ended.keys()
     first_trained = min(_first_use(name, called) for name, p in model.named_parameters() if p.requires_grad)
-    # an encoder that hands on more, such as a pooled state, is not skipped as a whole
+    # an encoder that returns more, such as a pooled state, is not skipped as a whole
     alone = [module for module, end in ended.items() if module in layers or len(end.output) == 1]
     frozen = sorted((module for module in alone if ended[module].time < first_trained), key=lambda m: ended[m].time)
     below = [module for module in frozen if not ended[module].random]
@@ -143,13 +143,13 @@ def _highest(model: nn.Module, called: Mapping[str, int], ended: Mapping[nn.Modu
 
 
 def hidden_states(output: Any) -> Tensor:
-    """Return the hidden states of what a layer or an encoder returns: they come first."""
+    """Return the hidden states in the output of a layer or an encoder: its first item."""
     states: Tensor = output if isinstance(output, Tensor) else output[0]
     return states
 
 
 def _like(output: Any) -> Callable[[Tensor], Any]:
-    """Return what makes the like of `output` of other hidden states, and nothing else."""
+    """Return a function that builds an output like `output` from other hidden states alone."""
     if isinstance(output, Tensor):
         return lambda states: states
     if isinstance(output, tuple):
@@ -168,20 +168,20 @@ def _first_use(tensor: str, called: Mapping[str, int]) -> int:
 
 
 def _is_the_same(model: nn.Module, border: Border, inputs: Mapping[str, Tensor]) -> bool:
-    """Return whether `model`, started from `border`, computes the same bits wherever `inputs` has a token."""
+    """Return whether `model`, started from `border`, computes the same bits for every token of `inputs`."""
     real = inputs["attention_mask"].bool()
     with watching(border) as seen:
         expected = model(**inputs)[0]
     with starting_from(border, model):
-        found = model(**inputs, **{STATES: seen[-1] * real.unsqueeze(-1)})[0]
+        actual = model(**inputs, **{STATES: seen[-1] * real.unsqueeze(-1)})[0]
     if expected.shape[:2] == real.shape:
-        expected, found = expected[real], found[real]
-    return torch.equal(expected, found)
+        expected, actual = expected[real], actual[real]
+    return torch.equal(expected, actual)
 
 
 @contextmanager
 def watching(border: Border) -> Iterator[list[Tensor]]:
-    """Yield a list to which every pass through the last module below `border` adds the states it hands on."""
+    """Yield a list to which every pass through the last module below `border` appends its hidden states."""
     seen: list[Tensor] = []
     hook = border.below[-1].register_forward_hook(lambda _, __, output: seen.append(hidden_states(output)))
     try:
@@ -192,20 +192,20 @@ def watching(border: Border) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
-    """Let `model` skip what is below `border` where `STATES` is among its inputs, else compute as ever.
+    """Let `model` skip the modules below `border` where `STATES` is among its inputs.
 
-    Under layers that are not skipped, what comes before the first (embeddings, positions, masks) is still computed: it
-    costs little, and they may take some of it.
+    Unless the whole encoder is skipped, everything before its first layer (embeddings, positions, masks) is still
+    computed: it costs little, and the remaining layers may need some of it.
     """
-    given: list[Tensor] = []
+    replacement: list[Tensor] = []
 
     def take(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        given[:] = [kwargs.pop(STATES)] if STATES in kwargs else []
+        replacement[:] = [kwargs.pop(STATES)] if STATES in kwargs else []
         return args, kwargs
 
     def skipping(forward: Any) -> Any:
         def hand_on(*args: Any, **kwargs: Any) -> Any:
-            return border.handing_on(given[0]) if given else forward(*args, **kwargs)
+            return border.handing_on(replacement[0]) if replacement else forward(*args, **kwargs)
 
         return hand_on
 
@@ -217,4 +217,4 @@ def starting_from(border: Border, model: nn.Module) -> Iterator[None]:
     finally:
         hook.remove()
         for module in border.below:
-            del module.forward  # uncovers that of its class
+            del module.forward  # restores that of its class

@@ -1,4 +1,4 @@
-"""Dropout with cheap masks: on a CPU, drawing one random number an element takes longer than a matrix product."""
+"""Dropout with cheap masks: on a CPU, one random number per element takes longer than a matrix product."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 1 << 16
-"""Each element gets 16 random bits, so that the rate is met to within 1/131072."""
+"""Each element gets 16 random bits, so the rate is exact to within 1/131072."""
 
 
 class CheapDropout(nn.Dropout):
-    """Dropout (Srivastava et al. 2014) whose mask takes 16 random bits an element, four elements from one draw.
+    """Dropout (Srivastava et al. 2014) whose mask takes 16 random bits per element, four elements from one draw.
 
-    The elements are dropped independently, at `p` rounded to a multiple of 2^-16, and what is kept is scaled by
+    The elements are dropped independently, at `p` rounded to a multiple of 2^-16, and the others are scaled by
     1 / (1 - p), as in `torch.nn.Dropout`. The bits come from torch's generator for the CPU: the same seed gives the
     same masks, though not those of `torch.nn.Dropout`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return `input` of any shape with elements dropped; unchanged in evaluation mode."""
+        """Return `input`, of any shape, with elements dropped; unchanged in evaluation mode."""
         if not self.training or self.p == 0.0:
             return input
         return input * keep_mask(input, self.p)
@@ -35,15 +35,15 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
 
 
 def cheapen(model: nn.Module) -> int:
-    """Replace every `torch.nn.Dropout` in `model` by a `CheapDropout` of the same rate; return how many."""
-    found = [
+    """Replace every `torch.nn.Dropout` in `model` with a `CheapDropout` of the same rate; return their number."""
+    dropouts = [
         (module, name, child)
         for module in model.modules()
         for name, child in module.named_children()
         if type(child) is nn.Dropout
     ]
-    for module, name, child in found:
+    for module, name, child in dropouts:
         cheap = CheapDropout(child.p)
         cheap.train(child.training)
         module.set_submodule(name, cheap)
-    return len(found)
+    return len(dropouts)

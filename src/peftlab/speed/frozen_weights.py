@@ -1,4 +1,4 @@
-"""Frozen weights in bf16: under autocast they are rounded to it at every call anyway."""
+"""Stores frozen weights in bf16, to which autocast rounds them at every call anyway."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 
 
 def store_in_bf16(model: nn.Module) -> int:
-    """Store the weights of frozen linear layers in bf16; return how many layers.
+    """Store the weights of frozen linear layers in bf16; return the number of layers.
 
-    Autocast keeps its rounded copies only of weights that need a gradient, so that frozen ones are rounded again in
-    every forward. Rounded once, they are the same bits: the outputs under bf16 autocast do not change. Embeddings and
-    norms, which autocast leaves in fp32, stay as they are, and so does a linear layer that shares its weight with one,
-    or with whose weight a method computes (DoRA takes its norm, OFT rotates it). Outside autocast the model
-    cannot be called any more.
+    Autocast caches its rounded copies only of weights that need a gradient, and so rounds frozen ones again in every
+    forward. Rounded once, they have the same bits: outputs under bf16 autocast do not change. Embeddings and norms,
+    which autocast leaves in fp32, stay as they are, as does a linear layer that shares its weight with one, or whose
+    weight a method uses itself (DoRA takes its norm, OFT rotates it). The model can no longer be called outside
+    autocast.
     """
     others = [module for module in model.modules() if not isinstance(module, nn.Linear)]
     kept = {id(parameter) for module in others for parameter in module.parameters(recurse=False)}
@@ -37,5 +37,5 @@ def store_in_bf16(model: nn.Module) -> int:
 
 
 def _only_calls_its_layer(adapted: Any) -> bool:
-    """Return whether a layer of the peft library is known to add to its base layer's output, and no more."""
+    """Return whether a layer of the peft library only adds to its base layer's output."""
     return isinstance(adapted, LoraLayer) and not adapted.lora_variant

@@ -1,4 +1,4 @@
-"""LoRA in one step of autograd: its input is rounded once, and its update is added to the base layer's output."""
+"""Fuses LoRA into one autograd function: its input is rounded once, its update added to the base layer's output."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 
 class FusedLoraLinear(LoraLinear):  # type: ignore[misc]  # peft has no types
-    """peft's LoRA beside a linear layer, y = x W^T + b + s (x A^T) B^T (Hu et al. 2021, eq. 3), with fewer passes.
+    """peft's LoRA on a linear layer, y = x W^T + b + s (x A^T) B^T (Hu et al. 2021, eq. 3), with fewer passes.
 
     The library's forward makes three tensors of the output's size (base, update, scaled update) and, under autocast,
-    rounds the input once for W and once for A. Here the update is accumulated into the base layer's output, which also
-    rounds once less. The gradients are those of the same formula. Only once differentiable.
+    rounds the input once for W and once for A. Here the update is accumulated into the base layer's output, which
+    saves another rounding. The gradients are those of the same formula. Differentiable only once.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -61,9 +61,9 @@ class _LoraLinear(torch.autograd.Function):
 
 
 def fuse_lora(model: nn.Module) -> int:
-    """Give every plain LoRA layer of `model` the fused forward; return how many.
+    """Give every plain LoRA layer of `model` the fused forward; return their number.
 
-    Plain is a linear layer with a frozen base, without dropout, bias or a variant such as DoRA. Names, tensors and
+    A plain layer is linear with a frozen base, without dropout, bias or a variant such as DoRA. Names, tensors and
     merging stay those of the library.
     """
     plain = [module for module in model.modules() if type(module) is LoraLinear and _is_plain(module)]

@@ -43,7 +43,7 @@ def test_every_parameter_arrives(logger, tmp_path, caplog, monkeypatch):
     )
     assert params["data/labels"] == str(["label"] * 100)
     assert len(params["data/long"]) == 6000
-    assert "of data/long the first 6000 characters are kept" in caplog.text
+    assert "only the first 6000 characters of data/long are kept" in caplog.text
 
 
 def test_an_experiment_that_mlflow_does_not_take_is_refused():

@@ -235,7 +235,7 @@ class TestLabels:
         ours(lora(), classification(["a", "b"]))
         (FOLDER / "labels.json").write_text(content)
         model, context = begun(lora(), classification(["a", "b"]))
-        with pytest.raises(ConfigError, match=r"labels\.json is damaged: it is no list of different labels"):
+        with pytest.raises(ConfigError, match=r"labels\.json is damaged: it is not a list of distinct labels"):
             lora().adopt(model, FOLDER, context)
 
     def test_one_that_belongs_to_another_head(self, ours, begun, classification):
@@ -508,7 +508,7 @@ class TestDamage:
         ours(METHODS["parallel"], classification())
         described(options=3)
         model, context = begun(METHODS["parallel"], classification())
-        with pytest.raises(ConfigError, match="its options are no mapping"):
+        with pytest.raises(ConfigError, match="its options are not a mapping"):
             METHODS["parallel"].adopt(model, FOLDER, context)
 
 
@@ -592,7 +592,7 @@ class TestOptions:
         described(use_quux=True, quux_config={}, other_quux=None)
         model, context = begun(lora(), classification())
         lora().adopt(model, FOLDER, context)
-        assert "adapter: options of it are not known here, and not taken: use_quux=true" in caplog.messages
+        assert "adapter: some of its options are not known here, and not taken: use_quux=true" in caplog.messages
 
     @pytest.mark.parametrize("targets", [["query"], ["dense"], ["query", "value", "key"]])
     def test_modules_that_no_tensor_names(self, targets, theirs, begun, ner):

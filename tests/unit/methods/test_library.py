@@ -56,7 +56,9 @@ class TestOptions:
             lora(init_lora_weights=value)
 
     def test_what_is_saved_must_suffice(self):
-        with pytest.raises(ConfigError, match=r"peft.save_only_topk_weights is no option: what it saves"):
+        with pytest.raises(
+            ConfigError, match=r"peft.save_only_topk_weights is no option: its adapters hold too little"
+        ):
             LibraryMethod(name="vblora", learning_rate=1, peft_type="VBLORA", save_only_topk_weights=True)
 
     @pytest.mark.parametrize(("saved", "refused"), [(False, True), (True, False)])
