@@ -1,1 +1,1 @@
-"""What keeps a training from fitting its examples too closely: one file a regulariser. Plain PyTorch."""
+"""What counters overfitting, besides the task's loss? One file per regulariser. Plain PyTorch."""
