@@ -308,7 +308,7 @@ class TestCommandLine:
         Path("in.jsonl").write_text('{"text": "Rome"}\n{"words": ["Rome"]}\n')
         code, _, err = peftlab("predict", finished_texts.folder, "--jsonl", "in.jsonl")
         assert code == 2
-        assert err == "error: in.jsonl:2: expected `text`, a string, and of pairs `text_pair`, a string too\n"
+        assert err == "error: in.jsonl:2: expected `text`, a string, and for pairs also `text_pair`, a string\n"
 
 
 class TestMistakes:

@@ -189,7 +189,7 @@ class Columns:
         columns = min(map(len, rows))
         others = [column for column in range(columns) if self._are_tags(rows, column)]
         column = f"{others[-1]}, which has tags" if others else f"{self.tag_column} to the column of the tags"
-        return f"{explain(tag)} Or set data.format.tag_column={column}: most of this one are no tags."
+        return f"{explain(tag)} Or set data.format.tag_column={column}: most cells of this one are not tags."
 
     def _converter(self, splits: Mapping[str, list[Sentence]]) -> Callable[[Sentence], list[str]]:
         """Return the function that converts the tags of a sentence to BIO."""

@@ -112,7 +112,7 @@ class Delimited:
         except DataError:  # the delimiter may be at fault, not the row
             if other := _likelier(path, content, delimiter, self.quotes):
                 raise DataError(
-                    f"{path}: the delimiter is not {delimiter!r}: its rows have as many {other!r}. Set "
+                    f"{path}: the delimiter is not {delimiter!r}: its rows agree in the number of {other!r}. Set "
                     f"{setting('data.format.delimiter', other)}."
                 ) from None
             raise
@@ -162,8 +162,8 @@ class Delimited:
         for row in rows if self.header else ():
             if row.fields == first.fields:
                 raise DataError(
-                    f"{path}:{row.line}: the row is the header of line {first.line} once more, as where files are put "
-                    "one after the other. Remove the row."
+                    f"{path}:{row.line}: the row repeats the header of line {first.line}, as in concatenated files. "
+                    "Remove the row."
                 )
 
     def _check_quotes(self, path: Path, delimiter: str, label: int, rows: Sequence[_Row]) -> None:

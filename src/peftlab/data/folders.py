@@ -51,7 +51,7 @@ class Folders:
 
     def _read_folder(self, split: str, path: Path) -> list[Text]:
         if not path.is_dir():
-            raise DataError(f"{path}: is no folder; expected one that holds a folder for each class.")
+            raise DataError(f"{path}: is not a folder; expected one that holds a folder for each class.")
         texts: list[Text] = []
         left_out: Counter[str] = Counter()
         advice = "Save the file as UTF-8, or name its encoding too, data.format.encodings=[utf-8,latin-1] for instance"

@@ -67,7 +67,7 @@ class JsonLines:
         for label, by_kind in kinds.items():
             if len(by_kind) > 1:
                 as_what = " and ".join(f"{_KINDS[kind]} (line {line})" for kind, line in by_kind.items())
-                log.info("%s: the label '%s' is there as %s: these are one label", path, label, as_what)
+                log.info("%s: the label '%s' appears as %s: these are one label", path, label, as_what)
         return texts
 
 
@@ -100,15 +100,15 @@ def read_object(line: str, where: str, expected: str, following: Iterable[str]) 
     try:
         one = json.loads(line, object_pairs_hook=_Object)
     except RecursionError:
-        raise DataError(f"{where}: is JSON of too many objects in each other. Write plain ones.") from None
+        raise DataError(f"{where}: is JSON that is nested too deeply. Write flat objects.") from None
     except ValueError as error:
         raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
     if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
         raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
     if not isinstance(one, _Object):
-        raise DataError(f"{where}: is no JSON object. Write one a line, {expected}.")
+        raise DataError(f"{where}: is not a JSON object. Write one a line, {expected}.")
     if one.repeated:
-        raise DataError(f"{where}: the key '{one.repeated[0]}' is there twice. Leave one of them out.")
+        raise DataError(f"{where}: the key '{one.repeated[0]}' appears twice. Remove one of them.")
     return one
 
 

@@ -120,7 +120,7 @@ def _shown(encoding: str) -> str:
 def _suggestion(folder: Path, name: str = "") -> str:
     """Return the file of `folder` that `name` may mean, or else the list of its files."""
     if not folder.is_dir():
-        return f" Nor is there a folder {folder}."
+        return f" Its folder {folder} does not exist."
     names = sorted(each.name for each in folder.iterdir() if each.is_file())
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return did_you_mean(name, names) or f" Files in {folder}: {listed or 'none'}."

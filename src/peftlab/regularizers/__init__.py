@@ -1,1 +1,1 @@
-"""What counters overfitting, besides the task's loss? One file per regulariser. Plain PyTorch."""
+"""How is overfitting countered? One file per regulariser. Plain PyTorch."""

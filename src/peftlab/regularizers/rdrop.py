@@ -33,4 +33,4 @@ class RDrop(Term):
     @override
     def idle(self, model: nn.Module) -> str | None:
         rates = [getattr(module, "p", 0) for module in model.modules() if isinstance(module, nn.Dropout)]
-        return None if any(rates) else "nothing is dropped in this model, so that both passes give the same"
+        return None if any(rates) else "no dropout is active in this model, so both passes give the same"

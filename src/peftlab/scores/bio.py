@@ -164,7 +164,7 @@ def respelt(tag: str) -> str | None:
 
 
 def explain(tag: str) -> str:
-    """Return why `tag` is not one, what is allowed, and how to write it where that is clear."""
+    """Return why `tag` is invalid, what is allowed, and how to write it where that is clear."""
     wrong = f"{tag!r} is not a tag; allowed are {TAG_FORMS}."
     if tag.rstrip("-") in _PREFIXES:
         return f"{wrong} It names no type: write '{tag[0]}-TYPE'."

@@ -45,7 +45,9 @@ class Classification(LabelledTask):
             raise DataError(f"{whose} has {count}; a classifier needs two or more")
         for label, text in first_of.items():
             if not is_name(label):
-                raise DataError(f"{text.place}: the label {shown(label)} holds what is no part of a name. Mend it.")
+                raise DataError(
+                    f"{text.place}: the label {shown(label)} holds a character that no name may have. Remove it."
+                )
         check_found(self.labels, first_of)
         allowed = set(self.labels)
         for texts in splits.values():
@@ -66,7 +68,7 @@ class Classification(LabelledTask):
         """Return an example of ``text`` and, for pairs, ``text_pair``."""
         text, pair = fields.get("text"), fields.get("text_pair")
         if not isinstance(text, str) or not isinstance(pair, str | None):
-            raise DataError("expected `text`, a string, and of pairs `text_pair`, a string too")
+            raise DataError("expected `text`, a string, and for pairs also `text_pair`, a string")
         return Text(id, text, None, pair)
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:

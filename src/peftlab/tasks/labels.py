@@ -27,9 +27,9 @@ def check_declared(labels: Sequence[str]) -> None:
         if not _skeleton(label):
             raise ConfigError(f"data.labels: name {n + 1} of {len(labels)} is empty. Write one, or leave it out")
         if not is_name(label):
-            raise ConfigError(f"data.labels: {shown(label)} holds a character that is no part of a name. Remove it")
+            raise ConfigError(f"data.labels: {shown(label)} holds a character that no name may have. Remove it")
         if label in labels[:n]:
-            raise ConfigError(f"data.labels: '{label}' is there twice. Name each label once")
+            raise ConfigError(f"data.labels: '{label}' is listed twice. List each label once")
 
 
 def check_found(declared: Collection[str], occurring: Collection[str]) -> None:
@@ -45,10 +45,10 @@ def check_found(declared: Collection[str], occurring: Collection[str]) -> None:
                 "another. Write it as in the data"
             )
     for names in _groups(occurring, _skeleton):
-        log.warning("labels that look alike are labels of their own: %s", ", ".join(map(code_points, names)))
+        log.warning("these labels look alike but are distinct: %s", ", ".join(map(code_points, names)))
     for names in _groups(occurring, str.casefold):
         if len({_skeleton(name) for name in names}) > 1:
-            log.info("labels that differ in letter case alone are labels of their own: %s", ", ".join(names))
+            log.info("these labels differ only in letter case but are distinct: %s", ", ".join(names))
 
 
 def is_name(label: str) -> bool:

@@ -44,7 +44,7 @@ class Ner(LabelledTask):
         occurring = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
         check_declared(declared or [])
         if "O" in (declared or []):
-            raise ConfigError("data.labels: 'O' is the tag outside entities, and no entity type. Leave it out")
+            raise ConfigError("data.labels: 'O' is the tag outside entities, not an entity type. Remove it")
         self.types = list(declared) if declared else sorted(occurring)
         if not self.types:
             raise DataError(
@@ -62,7 +62,7 @@ class Ner(LabelledTask):
 
     def _refuse(self, tag: str, place: str, allowed: Set[str], declared: bool) -> NoReturn:
         if not _is_type(tag[2:]):
-            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is no entity type. Mend it.")
+            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is not an entity type. Mend it.")
         raise DataError(
             f"{place}: unknown label {shown(tag)}.{nearest(tag, allowed)} Entity types "
             f"{'declared' if declared else 'in the training split'}: {', '.join(self.types)}; name them all with "

@@ -164,7 +164,7 @@ class Task(ABC):
         """
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the amounts of a split that the model does not see, by a readable name."""
+        """Return counts of what the model does not see of a split, by readable names."""
         return {}
 
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class Task(ABC):
         Raises:
             ConfigError: the task does not predict distributions.
         """
-        raise ConfigError(f"regularizer: task={self.name} does not say how far two of its predictions are apart")
+        raise ConfigError(f"regularizer: task={self.name} defines no divergence between predictions")
 
     @abstractmethod
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:

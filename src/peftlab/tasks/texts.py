@@ -62,7 +62,7 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
     needed = special + (1 if pairs is None else 2)
     if max_tokens < needed:
         raise DataError(
-            f"data.max_tokens={max_tokens} leaves no room beside {special} special tokens; set at least {needed}"
+            f"data.max_tokens={max_tokens} leaves no room besides {special} special tokens; set at least {needed}"
         )
     encoding: Any = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
     keys = ("input_ids",) if pairs is None else ("input_ids", "token_type_ids")
@@ -122,5 +122,5 @@ def _pairs(texts: Sequence[Text]) -> list[str] | None:
         return None
     for text in texts:
         if text.pair is None:
-            raise DataError(f"{text.place or text.id}: there is one text, where others are pairs; give it the second")
+            raise DataError(f"{text.place or text.id}: this is one text, but others are pairs; add the second text")
     return [pair for pair in pairs if pair is not None]

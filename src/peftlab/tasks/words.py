@@ -86,7 +86,9 @@ def encode_words(
     before, after = _special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     if room < 1:
-        raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
+        raise DataError(
+            f"data.max_tokens={max_tokens} leaves no room besides {len(before) + len(after)} special tokens"
+        )
 
     for sentence in sentences:
         check_size(sum(map(len, sentence.words)), sentence.place or sentence.id)
