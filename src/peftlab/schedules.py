@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor of the highest learning rate for every optimiser step."""
+"""Learning-rate schedules: a factor on the peak learning rate for every optimiser step."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from typing_extensions import override
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 
 
 @spec
 class Schedule(ABC):
-    """What all schedules share: a warm-up from zero, given in steps or as a fraction of all steps."""
+    """Base of all schedules: a warm-up from zero, in steps or as a fraction of all steps."""
 
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Optimiser steps of warm-up; at most one of this and the fraction."""
+    """Warm-up in optimiser steps; set this or `warmup_fraction`, not both."""
     warmup_fraction: float | None = Field(default=None, ge=0, le=1)
     """Warm-up as a fraction of all optimiser steps."""
 
@@ -45,22 +46,22 @@ class Schedule(ABC):
 
 @spec
 class Linear(Schedule):
-    """Down to zero in a straight line after the warm-up."""
+    """Linear decay to zero after the warm-up."""
 
+    @override
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """See `Schedule.attach`."""
         return transformers.get_linear_schedule_with_warmup(optimizer, self.warmup(total_steps), total_steps)
 
 
 @spec
 class Cosine(Schedule):
-    """Down along half a cosine after the warm-up."""
+    """Decay along half a cosine after the warm-up."""
 
     min_factor: float = Field(default=0.0, ge=0, le=1)
-    """The last learning rate as a share of the highest."""
+    """The final learning rate as a share of the peak."""
 
+    @override
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """See `Schedule.attach`."""
         return transformers.get_cosine_with_min_lr_schedule_with_warmup(
             optimizer, self.warmup(total_steps), total_steps, min_lr_rate=self.min_factor
         )
@@ -70,19 +71,19 @@ class Cosine(Schedule):
 class Constant(Schedule):
     """Constant after the warm-up."""
 
+    @override
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """See `Schedule.attach`."""
         return transformers.get_constant_schedule_with_warmup(optimizer, self.warmup(total_steps))
 
 
 @spec
 class WarmupStableDecay(Schedule):
-    """Constant after the warm-up, then down along a cosine over the last steps."""
+    """Constant after the warm-up, then decay along half a cosine over the last steps."""
 
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
-    """The last part, in which the learning rate falls, as a fraction of all optimiser steps."""
+    """Length of the final decay as a fraction of all optimiser steps."""
     min_factor: float = Field(default=0.0, ge=0, le=1)
-    """The last learning rate as a share of the highest."""
+    """The final learning rate as a share of the peak."""
 
     @model_validator(mode="after")
     def _room_for_both(self) -> WarmupStableDecay:
@@ -90,9 +91,9 @@ class WarmupStableDecay(Schedule):
             raise ValueError("warmup_fraction and decay_fraction are more than 1 together; lower one of them")
         return self
 
+    @override
     def attach(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """See `Schedule.attach`."""
-        # not that of transformers, whose warm-up starts at min_factor, and which jumps where the two meet
+        # transformers' version starts the warm-up at min_factor and jumps where warm-up and decay meet
         warmup = self.warmup(total_steps)
         decay = min(round(self.decay_fraction * total_steps), max(total_steps - warmup, 0))
 

@@ -158,7 +158,7 @@ def test_what_cannot_act_is_refused(folder, command, tiny_overrides, overrides, 
 
 def test_what_has_no_effect_is_told(folder, command, tiny_overrides):
     ended = command(*tiny_overrides, *EXACT, "regularizer=[rdrop]", "run_dir=run")
-    assert "no effect: regularizer.rdrop: nothing is dropped in this model" in ended.out + ended.err
+    assert "no effect: regularizer.rdrop: no dropout is active in this model" in ended.out + ended.err
 
 
 def test_what_is_not_finite_is_found_though_finding_it_takes_gradients(folder, command, tiny_overrides):

@@ -310,7 +310,7 @@ class TestCommandLine:
         answer, refused = map(json.loads, out.splitlines())
         assert code == 1
         assert answer["text"] == "Rome"
-        assert refused["error"].endswith("expected `text`, a string, and of pairs `text_pair`, a string too")
+        assert refused["error"].endswith("expected `text`, a string, and for pairs also `text_pair`, a string")
         assert refused["words"] == ["Rome"]
         assert "1 of 2" in err
 

@@ -72,9 +72,9 @@ class PictureClassification(Classification):
     processor = "image_processor"
     limited_by: ClassVar[frozenset[str]] = frozenset()
 
-    def from_input(self, given: Mapping[str, Any], id: str) -> Picture:
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Picture:
         """Return the picture in the file ``path``."""
-        path = given.get("path")
+        path = fields.get("path")
         if not isinstance(path, str) or not Path(path).is_file():
             raise DataError("expected `path`, the file of a picture")
         return Picture(id, path, Path(path).read_bytes())

@@ -106,9 +106,9 @@ class ExtractiveAnswers(Task):
         """Return exact match and F1."""
         return AnswerScores()
 
-    def from_input(self, given: Mapping[str, Any], id: str) -> Question:
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Question:
         """Return the question of ``question`` and ``context``."""
-        question, context = given.get("question"), given.get("context")
+        question, context = fields.get("question"), fields.get("context")
         if not isinstance(question, str) or not isinstance(context, str):
             raise DataError("expected `question` and `context`, both strings")
         return Question(id, question, context)

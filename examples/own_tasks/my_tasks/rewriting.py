@@ -93,11 +93,11 @@ class Rewriting(Task):
         """Take up the vocabulary that generated tokens are read with."""
         self._tokenizer = processor.tokenizer
 
-    def from_input(self, given: Mapping[str, Any], id: str) -> Rewrite:
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Rewrite:
         """Return the text of ``text``."""
-        if not isinstance(given.get("text"), str):
+        if not isinstance(fields.get("text"), str):
             raise DataError("expected `text`, a string")
-        return Rewrite(id, given["text"])
+        return Rewrite(id, fields["text"])
 
     def encode(self, examples: Sequence[Rewrite], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise sources and targets; the ends of long ones are lost."""

@@ -1,1 +1,1 @@
-"""From files to batches: one file a format, and the one LightningDataModule."""
+"""How do files become batches? One file per format, and the one LightningDataModule."""

@@ -1,4 +1,4 @@
-"""Parts of steps become batches: collated, each with its share of the step."""
+"""Collates the parts of a step into batches, each with its share of the step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.task import Encoded, Task
 
 Recall = Callable[[Batch, Sequence[int]], None]
-"""Adds what has been computed before to the inputs of a batch, which was collated from these examples."""
+"""Adds previously computed results to the inputs of a batch, which was collated from these examples."""
 
 
 class Batches(Dataset[Batch]):
-    """Maps a part of a step to what the model takes, with its share of the step."""
+    """Maps a part of a step to its batch, with its share of the step."""
 
     def __init__(
         self, task: Task, examples: Sequence[Any], encoded: Encoded, split: str, seed: int, recall: Recall | None
@@ -37,7 +37,7 @@ class Batches(Dataset[Batch]):
         return batch
 
     def _share(self, part: Part, batch: Batch) -> float:
-        """Return the share of a part in its step: each rank knows it without asking the others."""
+        """Return the share of a part in its step, which each rank computes without communication."""
         if len(part.examples) == len(part.batch):
             return 1.0 if batch.weights.any() else 0.0
         whole = self._weight(part.batch)

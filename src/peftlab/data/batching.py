@@ -1,4 +1,4 @@
-"""Which examples make up each batch, and how a batch is divided among devices and forward passes.
+"""The examples of each batch, and how a batch is divided among devices and forward passes.
 
 All of it is a pure function of the lengths, the seed and the epoch, so that every rank knows the whole plan.
 """
@@ -24,23 +24,23 @@ def plan(
     batch_tokens: int | None = None,
     rows: np.ndarray | None = None,
 ) -> list[list[int]]:
-    """Return the batches of one epoch: similar lengths together, everything else at random.
+    """Return the batches of one epoch: similar lengths together, otherwise random.
 
-    The examples are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within each bucket, cut
-    into batches, and the batches are shuffled. Padding nearly vanishes, while who meets whom still changes every epoch.
+    The examples are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within each bucket and cut
+    into batches, which are shuffled. This nearly removes padding, and still mixes the examples anew every epoch.
 
-    With `batch_tokens` the whole split is one bucket, cut wherever another example would exceed it. So every epoch has
-    as many batches; only examples of nearly the same length meet, in ever other batches.
+    With `batch_tokens` the whole split is one bucket, cut wherever another example would exceed the limit. Then every
+    epoch has the same number of batches, and each mixes only examples of nearly the same length.
 
     Args:
-        lengths: tokens of each example, of its longest row, shape (examples,).
-        batch_size: examples a batch; the last batch of a bucket may be smaller.
-        bucket_batches: batches a bucket; 1 makes plainly shuffled batches.
-        seed: of the run.
-        epoch: from 0; two plans are equal where all arguments are.
-        batch_tokens: the most tokens a batch has, padding included, in place of `batch_size`; a longer example makes a
-            batch of its own. None: a batch has so many examples.
-        rows: of each example, shape (examples,), all of which are padded to the longest of the batch; None: one each.
+        lengths: tokens in each example's longest row, shape (examples,).
+        batch_size: examples per batch; the last batch of a bucket may be smaller.
+        bucket_batches: batches per bucket; 1 means no sorting.
+        seed: the seed of the run.
+        epoch: from 0; equal arguments give equal plans.
+        batch_tokens: maximum tokens per batch, padding included, in place of `batch_size`; a longer example becomes a
+            batch of its own. None: `batch_size` applies.
+        rows: number of rows of each example, shape (examples,), all padded to the longest of the batch; None: one each.
     """
     random = np.random.default_rng([seed, epoch])
     lengths = np.asarray(lengths)
@@ -60,7 +60,7 @@ def plan(
 
 
 def _filled(order: np.ndarray, lengths: np.ndarray, rows: np.ndarray, batch_tokens: int) -> list[list[int]]:
-    """Cut `order`, from the shortest to the longest, into batches of at most `batch_tokens` with their padding."""
+    """Cut `order`, sorted by length, into batches of at most `batch_tokens`, padding included."""
     batches: list[list[int]] = [[]]
     height = 0
     for i in order.tolist():
@@ -73,43 +73,43 @@ def _filled(order: np.ndarray, lengths: np.ndarray, rows: np.ndarray, batch_toke
 
 
 def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
-    """Return batches for evaluation: all examples once, the longest first, so that memory runs out at once or never."""
+    """Return batches for evaluation: each example once, longest first, so that memory runs out at once or never."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
     return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
 
 
 def generator_of(seed: int, epoch: int, example: int) -> np.random.Generator:
-    """Return the random numbers of one example in one epoch, see `peftlab.tasks.task.Random`.
+    """Return the generator of one example in one epoch, see `peftlab.tasks.task.Random`.
 
-    They depend on nothing else, so that an augmented example is the same on any number of devices, however its batch is
+    It depends on nothing else, so that an augmented example is the same on any number of devices, however its batch is
     divided, and when the run is resumed.
     """
-    return np.random.default_rng([seed, epoch, example, 1])  # the last number tells the stream from that of `plan`
+    return np.random.default_rng([seed, epoch, example, 1])  # the last number separates the stream from that of `plan`
 
 
 @dataclass(frozen=True)
 class Division:
-    """How batches are divided: each among all ranks, and what a rank gets of it among several forward passes."""
+    """How batches are divided: each among all ranks, and each rank's share among several forward passes."""
 
     world_size: int = 1
-    """Ranks, one a device."""
+    """Number of ranks, one per device."""
     rank: int = 0
-    """Whose parts are asked for, from 0."""
+    """This rank, from 0."""
     accumulate: int = 1
-    """Forward passes a rank makes for one step of the optimiser."""
+    """Forward passes per rank and optimiser step."""
 
     def of_training_batch(self, batch: list[int], epoch: int | None = None) -> list[Part]:
-        """Return this rank's parts of `batch`, one a forward pass.
+        """Return this rank's parts of `batch`, one per forward pass.
 
-        A batch is in the order of its lengths and is dealt out like cards, so that all parts take about the same time.
+        A batch is sorted by length and dealt out like cards, so that all parts take about the same time.
         """
         parts = self.world_size * self.accumulate
         return [Part(batch[n::parts], batch, epoch) for n in range(self.rank, parts, self.world_size)]
 
     def of_evaluation(self, batches: list[list[int]]) -> list[Part]:
-        """Return this rank's batches, whole, and fillers so that every rank makes as many forward passes.
+        """Return this rank's batches, whole, and fillers so that all ranks make the same number of forward passes.
 
-        The batches are those of a single device: what is computed for an example does not depend on the ranks.
+        The batches are those of a single device, so the outputs for an example do not depend on the number of ranks.
         """
         own = batches[self.rank :: self.world_size]
         passes = -(-len(batches) // self.world_size)
@@ -117,7 +117,7 @@ class Division:
 
 
 class TrainingBatches(Sampler[list[Part]]):
-    """The plan of the current epoch, as Lightning sets it with ``set_epoch``; of each step this rank's parts."""
+    """Yields this rank's parts of each step in the current epoch, which Lightning sets with ``set_epoch``."""
 
     def __init__(
         self,
@@ -138,11 +138,11 @@ class TrainingBatches(Sampler[list[Part]]):
         self._batches = len(self._plan(epoch=0))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
+        """Set the epoch of the next iteration."""
         self._epoch = epoch
 
     def go_on(self, epoch: int, batches: int) -> None:
-        """Choose the epoch of the next iteration, and let that epoch begin after so many batches."""
+        """Set the epoch of the next iteration, and skip the first `batches` of that epoch."""
         self._epoch, self._position = epoch, (epoch, batches)
 
     def __iter__(self) -> Iterator[list[Part]]:

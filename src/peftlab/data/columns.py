@@ -1,4 +1,4 @@
-"""Column files (CoNLL): a word a line, its tag in another column, a blank line between sentences."""
+"""Column files (CoNLL): one word per line, its tag in another column, a blank line between sentences."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger("peftlab")
 _FIELDS = re.compile(r"[^ \t]+")
 
 _DOCUMENT = re.compile(r"""[ \t"']*(?:[-\u2013\u2014]+[ ]?DOCSTART|DOCSTART(?:[ \t]|$))""", re.IGNORECASE)
-"""How a line begins that stands between two documents, in the spellings that there are."""
+"""Start of a line between two documents, in its known spellings."""
 
 _LONG = 500
-"""Words from which a sentence is doubted: the longest of CoNLL-2003 has 124."""
+"""Words above which a sentence looks suspicious: the longest of CoNLL-2003 has 124."""
 
 _SEPARATORS = (None, "\t", ",", ";", "|")
 
@@ -41,31 +41,31 @@ SCHEMES: Mapping[str, Scheme] = {
     "ioe1": "ioe1",
     "ioe2": "ioe2",
 }
-"""The scheme by the names that it has."""
+"""Schemes by their names."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class Columns:
     """How to read column files, such as those of CoNLL-2003 and WNUT-17.
 
-    Blank lines (also of spaces and tabs only) and ``-DOCSTART-`` lines end a sentence; where a file has the latter, the
+    Blank lines (also of spaces and tabs only) and ``-DOCSTART-`` lines end a sentence; if a file has the latter, the
     ``group`` of a sentence is its document, ``0``, ``1``, ... A line that starts with ``#`` is a comment, unless it has
-    as many columns as the file and a tag in its place: ``#`` is also a word of real data. Only the line feed ends a
-    line (a carriage return before it is dropped), but in a file without any the carriage return does.
+    as many columns as the file and a tag in its place: ``#`` also occurs as a word. Only the line feed ends a line (a
+    carriage return before it is dropped); in a file without line feeds the carriage return does.
     """
 
     pair: ClassVar[None] = None
 
     word_column: int = 0
-    """The column of the word: from 0, or from -1 backwards from the last."""
+    """The column of the word: counted from 0, or backwards from -1, the last."""
     tag_column: int = -1
-    """The column of the tag: from 0, or from -1 backwards from the last."""
+    """The column of the tag: counted from 0, or backwards from -1, the last."""
     separator: Annotated[Separator, Field(min_length=1)] | None = None
-    """What separates two columns, exactly (``tab``, for instance); null for any run of spaces or tabs."""
+    """The exact separator of two columns (such as ``tab``); null for any run of spaces or tabs."""
     scheme: Literal["auto", "iob1", "bio", "bioes", "bilou", "bmes", "bmewo", "ioe1", "ioe2"] = "auto"
-    """The scheme of the tags in the files; auto: the one that most sentences of all files together are possible in."""
+    """The scheme of the tags in the files; auto: the one in which most sentences of all files are valid."""
     invalid_tags: Literal["error", "repair"] = "error"
-    """What to do with a tag that its scheme does not allow at its place: stop, or read it as the CoNLL scorer does."""
+    """Treatment of a tag that its scheme does not allow at its position: stop, or read it as the CoNLL scorer does."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Sentence]]:
         """Return the sentences of each split, with BIO tags and the ids ``split:0``, ``split:1``, ...
@@ -74,15 +74,15 @@ class Columns:
             files: the file of each split.
 
         Raises:
-            DataError: a file is missing, empty or not UTF-8, its columns do not fit, or a tag is wrong; the message
+            DataError: a file is missing, empty or not UTF-8, its columns do not match, or a tag is wrong; the message
                 names the file and the line.
         """
         splits = {split: self._read_file(split, path) for split, path in files.items()}
         convert = self._converter(splits)
-        return {split: [replace(each, tags=convert(each)) for each in found] for split, found in splits.items()}
+        return {split: [replace(each, tags=convert(each)) for each in sentences] for split, sentences in splits.items()}
 
     def _read_file(self, split: str, path: Path) -> list[Sentence]:
-        """Return the sentences of a file with their tags as they stand there, all well-formed."""
+        """Return the sentences of a file with their tags as written, all well-formed."""
         lines = lines_of(read_text(path))
         columns, first = self._count_columns(path, lines)
         has_documents = any(map(_begins_document, lines))
@@ -127,7 +127,7 @@ class Columns:
         return sentences
 
     def _count_columns(self, path: Path, lines: Sequence[str]) -> tuple[int, int]:
-        """Return the number of columns and the number of the line that sets it, the first that is surely no comment."""
+        """Return the number of columns, and that of the line that sets it, the first that cannot be a comment."""
         for number, line in enumerate(lines, start=1):
             if _ends_sentence(line) or line.startswith("#"):
                 continue
@@ -148,23 +148,23 @@ class Columns:
         return 0, 0
 
     def _other_separator(self, lines: Sequence[str]) -> str:
-        """Return the setting under which all lines have as many columns and a tag in its place, as something to do."""
-        rows = [line for line in lines if not _ends_sentence(line)]
+        """Return advice to set the separator that gives all lines the same number of columns and a tag in its place."""
+        lines = [line for line in lines if not _ends_sentence(line)]
         for separator in _SEPARATORS:
-            found = [_split(row, separator) for row in rows]
-            widths = {len(fields) for fields in found}
-            if separator != self.separator and len(widths) == 1 and widths != {1} and self._are_tags(found):
+            rows = [_split(line, separator) for line in lines]
+            widths = {len(fields) for fields in rows}
+            if separator != self.separator and len(widths) == 1 and widths != {1} and self._are_tags(rows):
                 return f"set {setting('data.format.separator', separator)}"
         return "set data.format.separator to what separates the columns"
 
     def _are_tags(self, rows: Sequence[Sequence[str]], column: int | None = None) -> bool:
-        """Return whether most of the rows have a tag in a column, by default that of the tags."""
+        """Return whether most rows have a tag in `column`, by default the tag column."""
         column = self.tag_column if column is None else column
-        found = [fields[column] for fields in rows if -len(fields) <= column < len(fields)]
-        return 2 * sum(is_tag(field) or respelt(field) is not None for field in found) > len(found)
+        cells = [fields[column] for fields in rows if -len(fields) <= column < len(fields)]
+        return 2 * sum(is_tag(cell) or respelt(cell) is not None for cell in cells) > len(cells)
 
     def _flaw(self, line: str, word: str, tag: str, lines: Sequence[str]) -> str | None:
-        """Return what is wrong with a line that has as many columns as the others."""
+        """Return the error in a line that has the right number of columns; None if it has none."""
         if "\r" in line and self._are_rows(line.split("\r")):
             return (
                 "carriage returns stand between words: lines of an old Macintosh among others. Write line feeds in "
@@ -180,7 +180,7 @@ class Columns:
         return len(rows) > 1 and len(widths) == 1 and widths != {1} and self._are_tags(rows)
 
     def _explain_tag(self, tag: str, lines: Sequence[str]) -> str:
-        """Return what is wrong with a tag: it or, where most of its column are none, the column."""
+        """Return what is wrong: the tag itself or, if most cells of its column are not tags, the column."""
         rows = [_split(line, self.separator) for line in lines if not _ends_sentence(line)]
         if is_tag(tag.strip()):
             return f"{explain(tag)} Or {self._other_separator(lines)}."
@@ -189,15 +189,15 @@ class Columns:
         columns = min(map(len, rows))
         others = [column for column in range(columns) if self._are_tags(rows, column)]
         column = f"{others[-1]}, which has tags" if others else f"{self.tag_column} to the column of the tags"
-        return f"{explain(tag)} Or set data.format.tag_column={column}: most of this one are no tags."
+        return f"{explain(tag)} Or set data.format.tag_column={column}: most cells of this one are not tags."
 
     def _converter(self, splits: Mapping[str, list[Sentence]]) -> Callable[[Sentence], list[str]]:
-        """Return what converts the tags of a sentence to BIO."""
-        if self.invalid_tags == "repair":  # the reading that repairs needs no scheme
+        """Return the function that converts the tags of a sentence to BIO."""
+        if self.invalid_tags == "repair":  # repairing does not depend on the scheme
             return lambda sentence: repaired_bio(sentence.tags)
         detected = self.scheme == "auto"
         if detected:
-            scheme = detect_scheme(sentence.tags for found in splits.values() for sentence in found)
+            scheme = detect_scheme(sentence.tags for sentences in splits.values() for sentence in sentences)
             if scheme != "bio":
                 log.info("the tags are of the %s scheme (detected), and are read as bio", scheme)
         else:
@@ -229,7 +229,7 @@ def _begins_document(line: str) -> bool:
 
 
 def _doubt_long(sentences: Sequence[Sentence]) -> None:
-    """Tell where a file may lack the blank lines between its sentences."""
+    """Warn if a file seems to lack the blank lines between its sentences."""
     longest = max(sentences, key=lambda sentence: len(sentence.words))
     if len(longest.words) > _LONG:
         log.warning(

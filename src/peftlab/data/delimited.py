@@ -1,4 +1,4 @@
-"""CSV and TSV files: a text a row, or a pair of texts, and its label."""
+"""CSV and TSV files: one text or text pair per row, with its label."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ TAB_SUFFIXES = (".tsv", ".tab")
 _DELIMITERS = (",", ";", "\t", "|")
 
 _EXCEL = re.compile(r'"?sep=([^\w\s"]|\t)"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
-"""The first line by which Excel is told the delimiter."""
+"""A first line that sets Excel's delimiter."""
 
 
 class _Row(NamedTuple):
     line: int
-    """The first that it is on."""
+    """Number of its first line, from 1."""
     fields: list[str]
     lines: Sequence[str]
-    """All that it goes over, with their ends, where these are several."""
+    """Its lines, with their ends, if there are several; else empty."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class Delimited:
-    """How to read files of delimited columns (RFC 4180): fields in quotes may hold delimiters, line ends and, doubled,
-    quotes. Line ends may be of any system; a byte order mark is left out, and so are empty lines.
+    """How to read files of delimited columns (RFC 4180): quoted fields may hold delimiters, line ends and doubled
+    quotes. Line ends may be of any system; a byte order mark and empty lines are skipped.
 
-    Where a quotation mark is a plain character, what follows it may look like a field in quotes that goes over many
-    rows: where each of its lines is a row by itself, the file is refused.
+    If a quotation mark is a plain character, the text after it may look like a quoted field that spans many rows: if
+    each of its lines is a valid row, the file is refused.
     """
 
     text: str | int = "auto"
     """The column of the text, by its name in the header or its number from 0 (-1: the last); auto: the one called text,
-    or the other one where there are two."""
+    or the other one of two."""
     label: str | int = "auto"
-    """The column of the label, likewise; auto: the one called label, or the other one where there are two."""
+    """The column of the label, likewise; auto: the one called label, or the other one of two."""
     pair: str | int | None = None
-    """The column of the second text, of pairs."""
+    """The column of the second text, for pairs."""
     group: str | int | None = None
-    """The column of what the text belongs to with others, its document or author: groups are held out whole."""
+    """The column of the text's group, such as its document or author: groups are held out whole."""
     header: bool = True
     """Whether the first row has the names of the columns; without it, columns are numbered."""
     delimiter: Annotated[Separator, Field(min_length=1)] = "auto"
-    """One character (``tab`` is one); auto: that of a first line ``sep=;``, as Excel has it, else a tab in files called
+    """One character, or ``tab``; auto: that of a first line ``sep=;``, as Excel writes it, else a tab in files called
     .tsv or .tab, else a comma."""
     quotes: bool = True
-    """Whether double quotes around a field are not part of it; false where they are plain characters."""
+    """Whether double quotes enclose fields; false: they are plain characters."""
     encoding: Encoding = "utf-8"
-    """Of the files."""
+    """The encoding of the files."""
 
     def __post_init__(self) -> None:
-        """Check what belongs together."""
+        """Check combinations of options."""
         if self.delimiter != "auto" and (len(self.delimiter) > 1 or self.delimiter in '"\r\n'):
             raise ValueError(f"delimiter = {self.delimiter!r} must be one character, and no quote or line end, or auto")
         named = [f"{key}={value}" for key, value in self._columns.items() if isinstance(value, str)]
@@ -75,8 +75,8 @@ class Delimited:
 
     @property
     def _columns(self) -> dict[str, str | int]:
-        given = {"text": self.text, "pair": self.pair, "label": self.label, "group": self.group}
-        return {key: value for key, value in given.items() if value is not None}
+        columns = {"text": self.text, "pair": self.pair, "label": self.label, "group": self.group}
+        return {key: column for key, column in columns.items() if column is not None}
 
     @property
     def _plain_quotes(self) -> str:
@@ -89,7 +89,7 @@ class Delimited:
             files: the file of each split.
 
         Raises:
-            DataError: a file is missing, empty or not in its encoding, or a row does not fit; the message names the
+            DataError: a file is missing, empty or not in its encoding, or a row is malformed; the message names the
                 file and the line.
         """
         return {split: self._read_file(split, path) for split, path in files.items()}
@@ -109,10 +109,10 @@ class Delimited:
             body = list(rows) if self.header else [first, *rows]
             self._check_widths(path, first, body)
             self._check_headers(path, first, body)
-        except DataError:  # it may be none of the row's
+        except DataError:  # the delimiter may be at fault, not the row
             if other := _likelier(path, content, delimiter, self.quotes):
                 raise DataError(
-                    f"{path}: the delimiter is not {delimiter!r}: its rows have as many {other!r}. Set "
+                    f"{path}: the delimiter is not {delimiter!r}: its rows agree in the number of {other!r}. Set "
                     f"{setting('data.format.delimiter', other)}."
                 ) from None
             raise
@@ -158,19 +158,19 @@ class Delimited:
                 )
 
     def _check_headers(self, path: Path, first: _Row, rows: Sequence[_Row]) -> None:
-        """Refuse a header among the rows: of files that were put one after the other, it would be a label."""
+        """Refuse a repeated header, as in concatenated files: its cells would become a text and a label."""
         for row in rows if self.header else ():
             if row.fields == first.fields:
                 raise DataError(
-                    f"{path}:{row.line}: the row is the header of line {first.line} once more, as where files are put "
-                    "one after the other. Remove the row."
+                    f"{path}:{row.line}: the row repeats the header of line {first.line}, as in concatenated files. "
+                    "Remove the row."
                 )
 
     def _check_quotes(self, path: Path, delimiter: str, label: int, rows: Sequence[_Row]) -> None:
-        """Refuse a quoted field most of whose lines are rows by themselves: a plain quotation mark has swallowed them.
+        """Refuse a quoted field most of whose lines are valid rows: a plain quotation mark has swallowed them.
 
-        A text of several lines may hold delimiters too, in prose commas above all. But its lines do not have as many
-        one by one, nor the labels of other rows at the place of the label.
+        A text of several lines may hold delimiters too, commas above all. But few of its lines have the right number of
+        them, and labels of other rows in the label column.
         """
         labels = {row.fields[label] for row in rows}
         for row in rows:
@@ -185,19 +185,19 @@ class Delimited:
                 )
 
     def _find_columns(self, path: Path, first: _Row) -> dict[str, int]:
-        """Return the position of the columns of text, pair, label and group."""
+        """Return the positions of the columns of text, pair, label and group."""
         width = len(first.fields)
         names = [name.strip() for name in first.fields] if self.header else []
-        found = {key: self._position(path, first.line, key, names, width) for key in self._columns}
-        for key in [key for key, column in found.items() if column is None]:
-            left = set(range(width)) - {column for column in found.values() if column is not None}
+        positions = {key: self._position(path, first.line, key, names, width) for key in self._columns}
+        for key in [key for key, column in positions.items() if column is None]:
+            left = set(range(width)) - {column for column in positions.values() if column is not None}
             if width != 2 or len(left) != 1:
                 raise DataError(
                     f"{path}:{first.line}: which column is the {key}? None is called '{key}'; there are "
                     f"{', '.join(names)}. Name it: data.format.{key}=NAME."
                 )
-            found[key] = left.pop()
-        columns = {key: column for key, column in found.items() if column is not None}
+            positions[key] = left.pop()
+        columns = {key: column for key, column in positions.items() if column is not None}
         used: dict[int, str] = {}
         for key, column in columns.items():
             if (other := used.setdefault(column, key)) != key:
@@ -208,7 +208,7 @@ class Delimited:
         return columns
 
     def _position(self, path: Path, line: int, key: str, names: list[str], width: int) -> int | None:
-        """Return the position of a column; None where it is to be found, and no column is called like it."""
+        """Return the position of a column; None if it is ``auto`` and no column has that name."""
         wanted = self._columns[key]
         if isinstance(wanted, int):
             if not -width <= wanted < width:
@@ -234,8 +234,8 @@ class Delimited:
 
 
 def _rows(path: Path, content: str, delimiter: str, quotes: bool) -> Iterator[_Row]:
-    """Yield the rows of a file that are not empty, but for a first line ``sep=;``."""
-    csv.field_size_limit(2**31 - 1)  # its own limit is 131,072 characters, and texts may be longer
+    """Yield the non-empty rows of a file, without a first line ``sep=;``."""
+    csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters, and texts may be longer
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     taken: list[str] = []
     lines = io.StringIO(content, newline="")
@@ -264,15 +264,15 @@ def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
 
 
 def _likelier(path: Path, content: str, delimiter: str, quotes: bool) -> str | None:
-    """Return the other delimiter that all rows have as often as the first, or most where `delimiter` is in none."""
+    """Return another delimiter that gives all rows the same width, or most if `delimiter` does not occur at all."""
     widths: dict[str, int] = {}
     for other in _DELIMITERS:
         try:
-            found = [len(row.fields) for row in _rows(path, content, other, quotes)]
+            counts = [len(row.fields) for row in _rows(path, content, other, quotes)]
         except DataError:
             continue
-        alike = found.count(found[0]) if found else 0
-        if other != delimiter and alike >= (len(found) if delimiter in content else 0.8 * len(found)):
-            widths[other] = found[0] if found else 0
+        alike = counts.count(counts[0]) if counts else 0
+        if other != delimiter and alike >= (len(counts) if delimiter in content else 0.8 * len(counts)):
+            widths[other] = counts[0] if counts else 0
     best = max(widths, key=lambda other: widths[other], default=None)
     return best if best is not None and widths[best] > 1 else None

@@ -1,4 +1,4 @@
-"""Texts that are there twice, word for word or nearly."""
+"""Exact and near duplicates among texts."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 RUN = 5
-"""Words in the runs of words that near duplicates share."""
+"""Length, in words, of the runs by which texts are compared."""
 
 ALIKE = 0.5
-"""The share of their runs of words (Jaccard index) from which two texts are near duplicates."""
+"""The share of common runs (Jaccard index) from which two texts are near duplicates."""
 
 COMMON = 50
-"""A run that is in more texts than this is a phrase, and tells nothing: without this limit, it would make a pair of
-every two of them."""
+"""A run that occurs in more texts than this is a common phrase and is ignored: otherwise every two of these texts would
+become a candidate pair."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 _LINK = re.compile(r"https?://\S*")
 
 
 def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[int], list[int]]:
-    """Return the positions of texts that are left out where each is to be there once.
+    """Return the positions of the texts to drop so that each remains once.
 
     Returns:
-        those that are there before with the same gold; and those that are there with different gold, all of them, since
+        repetitions of an earlier text with the same gold; and all occurrences of texts with different gold, since
         nobody knows which is right.
     """
     first: dict[Hashable, int] = {}
@@ -45,11 +45,11 @@ def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[in
 
 
 def near_duplicates(texts: Sequence[str]) -> list[int]:
-    """Return for each text the position of the first text of its group of near duplicates; its own where it is alone.
+    """Return for each text the position of the first text in its group of near duplicates, its own if it has none.
 
     Two texts are near duplicates if at least `ALIKE` of the runs of `RUN` words in either are in both (the w-shingling
-    of Broder 1997), letter case, punctuation and links left aside; a shorter text is one run. Groups are closed: what
-    is like one of a group belongs to it. A Chinese character is a word.
+    of Broder 1997), ignoring letter case, punctuation and links; a shorter text is one run. Groups are transitive: a
+    near duplicate of any member belongs to the group. A Chinese character is a word.
     """
     run, owner = _runs(texts)
     sizes = np.bincount(owner, minlength=len(texts))
@@ -67,13 +67,13 @@ def near_duplicates(texts: Sequence[str]) -> list[int]:
 
 
 def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a number for every different run of words in every text, and the position of that text, sorted."""
+    """Return a hash for every distinct run of words in every text, and the position of that text, sorted by both."""
     vocabulary: dict[str, int] = {}
     words: list[int] = []
     ends: list[int] = []
     for text in texts:
-        found = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _WORD.findall(_LINK.sub(" ", text.casefold()))]
-        words += found + [0] * (RUN - len(found))
+        own = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _WORD.findall(_LINK.sub(" ", text.casefold()))]
+        words += own + [0] * (RUN - len(own))
         ends.append(len(words))
     numbers = np.asarray(words, dtype=np.uint64)
     run = np.zeros(max(0, len(numbers) - RUN + 1), dtype=np.uint64)
@@ -90,7 +90,7 @@ def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined(number: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Return for each of `number` members the first of its group, where `pairs` belong together (union-find)."""
+    """Return for each of `number` members the first of its group, where `pairs` share a group (union-find)."""
     above = list(range(number))
 
     def first(n: int) -> int:

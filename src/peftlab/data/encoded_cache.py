@@ -1,4 +1,4 @@
-"""Encoded splits kept on disk, named by a fingerprint of everything they depend on."""
+"""A cache of encoded splits on disk, named by a fingerprint of everything they depend on."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from peftlab.tasks.task import Encoded, Task
 
 log = logging.getLogger("peftlab")
 
-_TOLD: set[Path] = set()
-"""Folders that could not be written: told once, not once a split."""
+_WARNED: set[Path] = set()
+"""Folders that could not be written: one warning each, not one per split."""
 
 FORMAT = 4
-"""Raise it when the meaning of the stored arrays changes."""
+"""Version of the stored arrays; increase it when their meaning changes."""
 
 
 def fingerprint(task: Task, examples: Sequence[Any], processor: Processor, limits: Limits) -> str:
-    """Return a name for what `task` makes of `examples` with `processor` within `limits`."""
+    """Return a digest of everything that the encoding of `examples` depends on."""
     kind = type(task)
     options = {key: getattr(task, key) for key in sorted(task.encoded_by)}
     obeyed = {key: value for key, value in limits._asdict().items() if key in task.limited_by}
@@ -44,10 +44,10 @@ def fingerprint(task: Task, examples: Sequence[Any], processor: Processor, limit
 
 
 def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
-    """Return the encoded split called `name`, from disk where it is there, else from `encode`, which is then stored.
+    """Return the encoded split called `name` from the cache, else the result of `encode`, which is then stored.
 
-    Two runs may build the same split at once: each writes a file of its own and puts it in place in one step, and both
-    hold the same bytes. A file that cannot be read is built anew; a cache that cannot be written is done without.
+    Two runs may build the same split at once: each writes its own file and moves it into place in one step, and both
+    files have the same bytes. An unreadable file is rebuilt; an unwritable cache is skipped with a warning.
     """
     path = cache_root() / "encoded" / f"{name}.safetensors"
     if path.is_file():
@@ -59,8 +59,8 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     try:
         _store(encoded, path, name)
     except (DiskError, SafetensorError, OSError) as error:
-        if path.parent not in _TOLD:
-            _TOLD.add(path.parent)
+        if path.parent not in _WARNED:
+            _WARNED.add(path.parent)
             log.warning("going on without keeping the encoded data: %s", error)
     return encoded
 
@@ -78,13 +78,13 @@ def _store(encoded: Encoded, path: Path, name: str) -> None:
     arrays = {**encoded.arrays, "lengths": encoded.lengths}
     facts: dict[str, Any] = {"padding": encoded.padding, "counts": encoded.counts}
     facts["sha256"] = _digest(name, arrays, facts)
-    # one entry: safetensors writes several in no order, and two runs that build the same split write the same bytes
+    # one entry: safetensors writes several in random order, but two runs must write the same bytes
     metadata = {"facts": json.dumps(facts)}
     with replacing(path, sum(array.nbytes for array in arrays.values()), ANOTHER_CACHE) as temporary:
         save_file(arrays, temporary, metadata=metadata)
 
 
 def _digest(name: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
-    """Return the sha256 over all that an encoded split is, and its name."""
+    """Return the sha256 of an encoded split and its name."""
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     return hashlib.sha256(json.dumps([name, facts, sha256_of(tensors)]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Examples as a format has read them, with what it has counted on the way."""
+"""Examples read by a format, with counts of oddities in the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Examples(list[T]):
-    """The examples of a file; `counts` says what is odd about it, for the record."""
+    """The examples of a file; `counts` has its oddities, for the run record."""
 
     def __init__(self, examples: Iterable[T], counts: Mapping[str, int]) -> None:
         super().__init__(examples)

@@ -1,4 +1,4 @@
-"""A folder a class: every file in it is a text."""
+"""One folder per class: every file in it is a text."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ log = logging.getLogger("peftlab")
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class Folders:
-    """How to read a folder of folders, which are called by the labels. Hidden files are left out; what else is left out
-    is told.
+    """How to read a folder of folders that are named by the labels. Hidden files are skipped; other skipped files are
+    logged.
 
-    A split is such a folder: the source's own, or those below it that are called train, validation (valid, val, dev)
-    and test.
+    A split is such a folder: the source's own, or those in it that are called train, validation (valid, val, dev) and
+    test.
     """
 
     takes_folders: ClassVar[bool] = True
     pair: ClassVar[None] = None
 
     suffix: str = ".txt"
-    """How the names of the texts' files end; other files are left out."""
+    """The file name suffix of texts; other files are left out."""
     encodings: list[Encoding] = Field(default=["utf-8"], min_length=1)
-    """Of the files: of each, the first that fits."""
+    """The encodings of the files: each file is read in the first that fits."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
         """Return the texts of each split, sorted by label and file, with the ids ``split:0``, ``split:1``, ...
@@ -45,13 +45,13 @@ class Folders:
             files: the folder of each split.
 
         Raises:
-            DataError: a folder holds no text, or a file is empty or not in its encoding; the message names the file.
+            DataError: a folder holds no text, or a file is empty or in none of the encodings; the message names it.
         """
         return {split: self._read_folder(split, path) for split, path in files.items()}
 
     def _read_folder(self, split: str, path: Path) -> list[Text]:
         if not path.is_dir():
-            raise DataError(f"{path}: is no folder; expected one that holds a folder for each class.")
+            raise DataError(f"{path}: is not a folder; expected one that holds a folder for each class.")
         texts: list[Text] = []
         left_out: Counter[str] = Counter()
         advice = "Save the file as UTF-8, or name its encoding too, data.format.encodings=[utf-8,latin-1] for instance"
@@ -80,7 +80,7 @@ class Folders:
         return Examples(texts, {"left_out": left_out.total()})
 
     def _unread(self, path: Path) -> str | None:
-        """Return what a thing in the folder of a class is where it is none of its texts."""
+        """Return a description of an entry in a class folder that is not a text; None for a text."""
         if odd := _what(path):
             return odd
         if path.is_dir():
@@ -89,6 +89,6 @@ class Folders:
 
 
 def _what(path: Path) -> str | None:
-    """Return what `path` is where it is neither a file nor a folder."""
+    """Return a description of `path` if it is neither a file nor a folder, else None."""
     odd = oddity(path)
     return "a link to where nothing is" if odd and odd.startswith("a link") else odd

@@ -1,4 +1,4 @@
-"""What the examples of a data set are made of: what is predicted has to be of the form of what was trained on."""
+"""The form of a data set's examples: inputs to predict must have the form of the training examples."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from peftlab.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The texts of an example, and what the data set calls them."""
+    """The texts of an example and their names in the data set."""
 
     text: str | None = None
-    """The data set's name of the text, beside ``text``; None: it has none."""
+    """The data set's name of the text, besides ``text``; None: it has none."""
     pair: str | None = None
-    """Its name of the second text of a pair, beside ``text_pair``."""
+    """Its name of the second text of a pair, besides ``text_pair``."""
     pairs: bool | None = None
-    """Whether its examples are pairs; None: that is not known."""
+    """Whether its examples are pairs; None: unknown."""
 
-    def usual(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an object with its texts under the names that tasks know, ``text`` and ``text_pair``.
+    def usual(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `fields` with the texts under the names that tasks use, ``text`` and ``text_pair``.
 
         Raises:
-            DataError: it is a pair where the data has single texts, or the other way round.
+            DataError: it is a pair but the data has single texts, or the other way round.
         """
-        texts = {"text": _either(given, "text", self.text), "text_pair": _either(given, "text_pair", self.pair)}
+        texts = {"text": _either(fields, "text", self.text), "text_pair": _either(fields, "text_pair", self.pair)}
         if self.pairs and None in texts.values():
             first, second = _named("text", self.text), _named("text_pair", self.pair)
             raise DataError(
@@ -34,13 +34,13 @@ class Form:
             )
         if self.pairs is False and texts["text_pair"] is not None:
             raise DataError("this run takes single texts, no pairs: leave `text_pair` out")
-        return {**given, **{key: text for key, text in texts.items() if text is not None}}
+        return {**fields, **{key: text for key, text in texts.items() if text is not None}}
 
 
 def form_of(format: Any) -> Form:
     """Return the form of the examples that `format`, an object of the section ``data.format``, reads.
 
-    A format says with an attribute ``pair`` whether it reads pairs, and with that and ``text`` by which name.
+    The attribute ``pair`` of a format says whether it reads pairs; ``text`` and ``pair`` give the names.
     """
     text, pair = getattr(format, "text", None), getattr(format, "pair", None)
     return Form(
@@ -50,17 +50,17 @@ def form_of(format: Any) -> Form:
     )
 
 
-def _either(given: Mapping[str, Any], usual: str, own: str | None) -> Any:
-    """Return the value of the key that the data set has for it, else of the usual one.
+def _either(fields: Mapping[str, Any], usual: str, own: str | None) -> Any:
+    """Return the value under the data set's own key, else under the usual one.
 
     Raises:
-        DataError: both are there, and differ.
+        DataError: both are present and differ.
     """
-    if own is None or own == usual or own not in given:
-        return given.get(usual)
-    if usual in given and given[usual] != given[own]:
+    if own is None or own == usual or own not in fields:
+        return fields.get(usual)
+    if usual in fields and fields[usual] != fields[own]:
         raise DataError(f"`{own}`, as this run calls it, and `{usual}` differ: leave one of them out")
-    return given[own]
+    return fields[own]
 
 
 def _named(usual: str, own: str | None) -> str:

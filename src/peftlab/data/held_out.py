@@ -1,4 +1,4 @@
-"""Validation and test examples held out of a data set that comes without them: the same ones every time."""
+"""Holds out validation and test examples of a data set that has none: the same ones every time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ def hold_out(
 ) -> list[str]:
     """Return the split of each text: one of `shares`, or ``train``.
 
-    A split gets the share of the data that it asks for, up to chance. What decides is the sha256 of the text, whatever
-    the order of the data and the seed of a run; of texts that fall into one split together, the least digest. These are
-    near duplicates, and where `groups` says what each text belongs to, those of a group: a model must not be scored on
-    documents or authors that it was trained on.
+    A split gets its share of the data, up to chance. The sha256 of the text decides, independent of the order of the
+    data and the seed of a run. Near duplicates and, with `groups`, texts of one group stay together, and their smallest
+    digest decides: a model must not be scored on documents or authors that it was trained on.
     """
     digests = [hashlib.sha256(text.encode()).digest() for text in texts]
     together = near_duplicates(texts)
@@ -28,7 +27,7 @@ def hold_out(
     least: dict[int, bytes] = {}
     for member, digest in zip(together, digests, strict=True):
         least[member] = min(digest, least.get(member, digest))
-    # hashed once more: the least of several digests is small
+    # hashed again: the minimum of several digests is not uniform
     drawn = {member: _in_unit_interval(hashlib.sha256(digest).digest()) for member, digest in least.items()}
     return [_split_at(drawn[member], shares) for member in together]
 

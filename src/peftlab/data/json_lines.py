@@ -1,4 +1,4 @@
-"""JSON lines: an object a line, with a text, or a pair of texts, and its label."""
+"""JSON lines: one object per line, with a text or a text pair, and its label."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ log = logging.getLogger("peftlab")
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class JsonLines:
-    """How to read JSON lines; empty lines are left out. Labels are texts, whole numbers, true or false."""
+    """How to read JSON lines; empty lines are skipped. Labels are strings, integers, true or false."""
 
     text: str = "text"
     """The key of the text."""
     label: str = "label"
     """The key of the label."""
     pair: str | None = None
-    """The key of the second text, of pairs."""
+    """The key of the second text, for pairs."""
     group: str | None = None
-    """The key of what the text belongs to with others, its document or author: groups are held out whole."""
+    """The key of the text's group, such as its document or author: groups are held out whole."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
@@ -39,7 +39,7 @@ class JsonLines:
             files: the file of each split.
 
         Raises:
-            DataError: a file is missing, empty or not UTF-8, or a line does not fit; the message names the file and the
+            DataError: a file is missing, empty or not UTF-8, or a line is malformed; the message names the file and the
                 line.
         """
         return {split: self._read_file(split, path) for split, path in files.items()}
@@ -67,7 +67,7 @@ class JsonLines:
         for label, by_kind in kinds.items():
             if len(by_kind) > 1:
                 as_what = " and ".join(f"{_KINDS[kind]} (line {line})" for kind, line in by_kind.items())
-                log.info("%s: the label '%s' is there as %s: these are one label", path, label, as_what)
+                log.info("%s: the label '%s' appears as %s: these are one label", path, label, as_what)
         return texts
 
 
@@ -75,7 +75,7 @@ _KINDS: Mapping[type, str] = {str: "a text", int: "a number", bool: "true or fal
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that knows which of its keys have been there before: the last one holds."""
+    """A JSON object with a list of its `repeated` keys, of which the last one counts."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -90,25 +90,25 @@ def read_object(line: str, where: str, expected: str, following: Iterable[str]) 
 
     Args:
         line: the line.
-        where: its file and number, which messages begin with.
-        expected: what the object is to be like, for the message.
-        following: the lines after it, which an object that begins here may go over; looked at where this one is wrong.
+        where: its file and number, at the start of messages.
+        expected: description of the expected object, for messages.
+        following: the lines after it, to explain an object that spans several; read only if this one is invalid.
 
     Raises:
-        DataError: it is no JSON, no object, or has a key twice.
+        DataError: it is not JSON, not an object, or has a repeated key.
     """
     try:
         one = json.loads(line, object_pairs_hook=_Object)
     except RecursionError:
-        raise DataError(f"{where}: is JSON of too many objects in each other. Write plain ones.") from None
+        raise DataError(f"{where}: is JSON that is nested too deeply. Write flat objects.") from None
     except ValueError as error:
         raise DataError(f"{where}: is not JSON ({error}). {_way_out(line, following)}") from None
     if isinstance(one, list) and one and all(isinstance(each, dict) for each in one):
         raise DataError(f"{where}: is an array of {len(one)} objects. {_ARRAY}")
     if not isinstance(one, _Object):
-        raise DataError(f"{where}: is no JSON object. Write one a line, {expected}.")
+        raise DataError(f"{where}: is not a JSON object. Write one a line, {expected}.")
     if one.repeated:
-        raise DataError(f"{where}: the key '{one.repeated[0]}' is there twice. Leave one of them out.")
+        raise DataError(f"{where}: the key '{one.repeated[0]}' appears twice. Remove one of them.")
     return one
 
 
@@ -117,7 +117,7 @@ _SEVERAL = "Write one object a line: `jq -c . FILE` does."
 
 
 def _way_out(line: str, following: Iterable[str]) -> str:
-    """Return what to do about a line that is not JSON by itself."""
+    """Return advice on a line that is not JSON by itself."""
     begun = "\n".join([line, *itertools.islice(following, _FOLLOWING)]).lstrip()
     try:
         one, end = json.JSONDecoder().raw_decode(begun)
@@ -132,7 +132,7 @@ def _way_out(line: str, following: Iterable[str]) -> str:
 
 
 _FOLLOWING = 1_000_000
-"""Lines after one that is wrong which are looked at."""
+"""Lines read after an invalid one."""
 
 
 def _value(one: dict[str, Any], name: str, key: str, where: str) -> Any:

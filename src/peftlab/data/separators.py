@@ -1,4 +1,4 @@
-"""What separates columns, as the configuration writes it."""
+"""Column separators, as written in the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator
 
 
 def _read(value: Any) -> Any:
-    """Return a tab for the word and for the escape: neither the shell nor Hydra makes one of it."""
+    """Return `value` with the word and the escape for a tab replaced: neither the shell nor Hydra does that."""
     if not isinstance(value, str):
         return value
     quoted = len(value) > 2 and value[0] == value[-1] and value[0] in "\"'"
@@ -19,11 +19,11 @@ def _read(value: Any) -> Any:
 
 
 Separator = Annotated[str, BeforeValidator(_read)]
-"""The characters themselves; ``tab`` and ``\\t`` are a tab, in quotation marks or without."""
+"""The characters themselves; ``tab`` and ``\\t`` mean a tab, with or without quotation marks."""
 
 
 def setting(key: str, separator: str | None) -> str:
-    """Return the override that sets `key` to `separator`, as it can be typed into a shell."""
+    """Return the override that sets `key` to `separator`, as typed into a shell."""
     if separator is None:
         return f"{key}=null"
     return f"{key}=tab" if separator == "\t" else f"\"{key}='{separator}'\""

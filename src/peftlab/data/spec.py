@@ -1,4 +1,4 @@
-"""What a data set and a budget are, as the configuration has them."""
+"""The configuration of a data set and of a budget."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 
 @runtime_checkable
 class Format(Protocol):
-    """How examples lie in files; of a format with a true attribute ``takes_folders``, in a folder a split."""
+    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split."""
 
     def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
 
 
 def _as_written(labels: Any) -> Any:
-    """Return labels as texts, as data has them: Hydra and YAML make numbers and more of 0, true and null."""
+    """Return labels as strings, as in the data: Hydra and YAML turn 0, true and null into other types."""
     if not isinstance(labels, list):
         return labels
     if numbers := [label for label in labels if isinstance(label, float)]:
@@ -38,56 +38,56 @@ def _as_written(labels: Any) -> Any:
 
 @spec
 class DataSpec:
-    """A data set, and how it is cut into rows and batches."""
+    """A data set, and its division into rows and batches."""
 
     name: str
-    """Of the data set, in the record and in the names of folders."""
+    """Name of the data set in run records and folder names."""
     path: str | None = None
-    """The folder or file of the options for the user's own."""
+    """The user's folder or file, for data options that read one."""
     source: IndexSource | FilesSource
     """Where the files come from."""
     splits: Splits
     """The file of each split."""
     format: Format
-    """How examples lie in the files, an object with `read`."""
+    """The format of the files, an object with `read`."""
     duplicates: Literal["keep", "drop"] = "keep"
-    """What becomes of texts that a file has more than once: all stay, or the first of each; none whose gold differs."""
+    """Treatment of repeated texts in a file: keep all, or drop all but the first, and all if their gold differs."""
     labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
-    """The most tokens a row has, special tokens included."""
+    """Maximum number of tokens in a row, special tokens included."""
     long: Literal["split", "truncate"] = "split"
-    """What becomes of a longer example: several rows, cut at word boundaries, or its end is lost."""
+    """Treatment of longer examples: split into rows at word boundaries, or truncate."""
     batch_size: int = Field(default=16, ge=1)
-    """Examples an optimiser step sees, over all devices and forward passes: the effective batch size."""
+    """Examples per optimiser step, over all devices and forward passes: the effective batch size."""
     batch_tokens: int | None = Field(default=None, ge=1)
-    """The most tokens that an optimiser step sees, padding included, in place of `batch_size`: every step takes about
-    the same time and memory, and learns from many short examples or a few long ones. None: `batch_size` holds."""
+    """Maximum tokens per optimiser step, padding included, in place of `batch_size`: every step takes about the same
+    time and memory, and learns from many short examples or a few long ones. None: `batch_size` applies."""
     eval_batch_size: int = Field(default=64, ge=1)
-    """Examples a batch of validation and test, on one device."""
+    """Examples per batch of validation and test, on one device."""
     bucket_batches: int = Field(default=50, ge=1)
-    """Batches that are drawn together and sorted by length; 1: no sorting."""
+    """Number of batches that are drawn together and sorted by length; 1: no sorting."""
     workers: int = Field(default=0, ge=0, le=1024)
-    """Processes that load batches; 0: the main process."""
+    """Number of processes that load batches; 0: the main process."""
 
     @property
     def limits(self) -> Limits:
-        """How long a row is, as a task's encoding takes it."""
+        """The length limits for a task's encoding."""
         return Limits(self.max_tokens, self.long)
 
 
 @spec
 class BudgetSpec:
-    """How long a run is."""
+    """The length of a run."""
 
     name: str
-    """Of the budget, in the record."""
+    """Name of the budget in run records."""
     max_epochs: int | None = Field(default=None, ge=1)
     """Passes over the training split."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; whichever limit comes first ends the run."""
     train_examples: int | None = Field(default=None, ge=1)
-    """How many training examples take part: a fixed random choice, the same for every seed."""
+    """Number of training examples: a fixed random sample, the same for every seed."""
     eval_examples: int | None = Field(default=None, ge=1)
     """The same for validation and test."""
     overfit_batches: int | None = Field(default=None, ge=1)
@@ -98,6 +98,6 @@ class BudgetSpec:
     """Whether the best checkpoint is tested."""
 
     def __post_init__(self) -> None:
-        """Check that there is an end."""
+        """Check that the run ends."""
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")

@@ -1,4 +1,4 @@
-"""Which file each split of a data set is in, or which share of the training file is held out for it."""
+"""The file of each split of a data set, or the share of the training file that is held out for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("peftlab")
 
 SPLITS = ("train", "validation", "test")
 SPLIT_WORDS = {"train": ("train",), "validation": ("valid", "validation", "val", "dev"), "test": ("test",)}
-"""What a file's name holds, for ``auto``; what a folder is called."""
+"""Words in file names by which ``auto`` finds a split; the names of split folders."""
 
 HELD_OUT = 0.1
-"""The share of the training file that ``auto`` holds out for a split that has no file."""
+"""The share of the training file that ``auto`` holds out for a split without a file."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -29,8 +29,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class Splits:
     """The file of each split, relative to the source's folder; ``auto``: found by its name.
 
-    Validation and test may also be a share of the training file, which is held out of it. ``auto`` becomes `HELD_OUT`
-    where no file beside the training file could be meant.
+    Validation and test may also be a share of the training file, which is held out. ``auto`` becomes `HELD_OUT` if no
+    file besides the training file could be the split.
     """
 
     train: str = "auto"
@@ -38,28 +38,28 @@ class Splits:
     test: Share | str = "auto"
 
     def __post_init__(self) -> None:
-        """Check that something is left to train on."""
+        """Check that examples are left to train on."""
         if sum(share for share in (self.validation, self.test) if isinstance(share, float)) >= 1:
             raise ValueError(f"validation={self.validation} and test={self.test} leave nothing to train on")
 
 
 Files = dict[str, str | float]
-"""Of each split the file, or the share of the training file that is held out."""
+"""The file of each split, or the share of the training file that is held out for it."""
 
 
 def split_files(splits: Splits, fetched: Fetched, folders: bool) -> Files:
     """Return the file of each split, or the share that is held out for it.
 
-    Those set to ``auto`` are found by a word in their names. A source that is one file is the training file, and so is
-    a folder of folders none of which is called after a split.
+    ``auto`` finds a split by a word in its file name. A source that is a single file is the training file, and so is a
+    folder of folders none of which is named after a split.
 
     Args:
-        splits: as they are configured.
+        splits: the configured splits.
         fetched: the source.
         folders: whether a split is a folder.
 
     Raises:
-        ConfigError: no file, or more than one, could be meant.
+        ConfigError: no file matches, or more than one does.
     """
     files: Files = {}
     for split in SPLITS:
@@ -69,13 +69,13 @@ def split_files(splits: Splits, fetched: Fetched, folders: bool) -> Files:
 
 
 def file_of(files: Mapping[str, str | float], split: str) -> str:
-    """Return the file that `split` is in: its own, or the training file."""
+    """Return the file that contains `split`: its own, or the training file."""
     own = files[split]
     return own if isinstance(own, str) else str(files["train"])
 
 
 def named_for(split: str, folder: Path, folders: bool = False) -> list[str]:
-    """Return the names in `folder` that are meant for `split`: a word for it is in a file's name, or is a folder's."""
+    """Return the files in `folder` whose names contain a word for `split`, or the folders that are named by one."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name the folder that holds the files of the splits")
     words = SPLIT_WORDS[split]
@@ -99,19 +99,19 @@ def _find(split: str, fetched: Fetched, folders: bool, train: str | float | None
         log.info("no %s split: a share of %g of '%s' is held out for it", split, HELD_OUT, train)
         return HELD_OUT
     what = "folder" if folders else "file"
-    found = f"several could be meant ({', '.join(candidates)})" if candidates else f"no {what}'s name says so"
+    reason = f"several could be meant ({', '.join(candidates)})" if candidates else f"no {what}'s name says so"
     others = f"; there is {', '.join(unclear)}" if unclear and not candidates else ""
     share = "" if split == "train" else f", or a share of the training {what} to hold out, data.splits.{split}=0.1"
     raise ConfigError(
-        f"data.splits.{split}: which {what} of {fetched.folder}? {found}{others}. Name it: data.splits.{split}="
+        f"data.splits.{split}: which {what} of {fetched.folder}? {reason}{others}. Name it: data.splits.{split}="
         f"{what.upper()}{share}; or put one of {', '.join(SPLIT_WORDS[split])} into its name"
     )
 
 
 def _unnamed(folder: Path, folders: bool, train: str | float | None) -> list[str]:
-    """Return what in `folder` may be a split that no name tells of, once the training file is known.
+    """Return the entries of `folder` that may be a split although their names do not say which.
 
-    Of files, those whose names end like its own; of folders, those of other splits, while there is none to train on.
+    These are files with the suffix of the training file; or, without a training folder, the folders of other splits.
     """
     named = {name for split in SPLITS for name in named_for(split, folder, folders)}
     if folders:

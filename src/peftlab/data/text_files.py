@@ -1,4 +1,4 @@
-"""Text files and streams of the user's; what is wrong with one is told with file and line."""
+"""Reads the user's text files and streams; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from peftlab.errors import DataError, did_you_mean
 from peftlab.storage.entries import oddity
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, which it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""What a file begins with whose encoding is beyond doubt, whatever the configuration says."""
+"""Byte order marks, which override the configured encoding."""
 
 _SAVE = "Save the file as UTF-8"
 
 
-def _known(encoding: str) -> str:
+def _checked(encoding: str) -> str:
     try:
         b"text".decode(encoding)
     except UnicodeDecodeError:
-        pass  # of another width
-    except (LookupError, ValueError):  # there is none, or it is not one of texts
+        pass  # valid, but of another code unit width
+    except (LookupError, ValueError):  # unknown, or not a text encoding
         raise ValueError(f"'{encoding}' is no encoding that Python knows, such as utf-8, latin-1, cp1252") from None
     return encoding
 
 
-Encoding = Annotated[str, AfterValidator(_known)]
+Encoding = Annotated[str, AfterValidator(_checked)]
 """The name of an encoding."""
 
 
 def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
-    """Return the text of a file without its byte order mark, in the first of `encodings` that fits; by default UTF-8.
+    """Return the text of a file without its byte order mark, in the first of `encodings` that fits, by default UTF-8.
 
-    A file with the byte order mark of UTF-16 or UTF-32 is read as what it is.
+    A byte order mark of UTF-16 or UTF-32 overrides `encodings`.
 
     Raises:
-        DataError: there is no such file, it is no regular one, it cannot be read, or no encoding fits; says at which
-            line of the first.
+        DataError: the file does not exist, is not a regular file, is unreadable, or fits no encoding; then the message
+            names the line at which the first one fails.
     """
     if odd := oddity(path):
         raise DataError(f"{path}: is {odd}, expected a file.")
@@ -61,9 +61,9 @@ def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines of a text: a line feed ends one, with a carriage return before it or not.
+    """Return the lines of a text: a line feed ends a line, with or without a carriage return before it.
 
-    Where there is no line feed at all, carriage returns do, as on old Macintoshes.
+    In a text without line feeds, carriage returns end lines, as on old Macintoshes.
     """
     if "\r" in text and "\n" not in text:
         text = text.replace("\r", "\n")
@@ -72,11 +72,11 @@ def lines_of(text: str) -> list[str]:
 
 
 def lines_from(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Return the lines of a stream as they come, as `read_text` and `lines_of` find them in a file.
+    """Return the lines of a stream as they arrive, split and decoded as by `read_text` and `lines_of`.
 
     Raises:
-        DataError: a line is not UTF-8; the message begins with `name` and the line. Of a stream with several lines, the
-            next ones can be read all the same.
+        DataError: a line is not UTF-8; the message begins with `name` and the line. If the stream has several lines,
+            reading can continue with the next one.
     """
     first = stream.readline()
     if not first.endswith(b"\n") or first.startswith(tuple(_MARKS)):
@@ -118,9 +118,9 @@ def _shown(encoding: str) -> str:
 
 
 def _suggestion(folder: Path, name: str = "") -> str:
-    """Return which file of `folder` may be meant by `name`, or which there are."""
+    """Return the file of `folder` that `name` may mean, or else the list of its files."""
     if not folder.is_dir():
-        return f" Nor is there a folder {folder}."
+        return f" Its folder {folder} does not exist."
     names = sorted(each.name for each in folder.iterdir() if each.is_file())
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return did_you_mean(name, names) or f" Files in {folder}: {listed or 'none'}."

@@ -1,1 +1,1 @@
-"""What keeps a training from fitting its examples too closely: one file a regulariser. Plain PyTorch."""
+"""How is overfitting countered? One file per regulariser. Plain PyTorch."""

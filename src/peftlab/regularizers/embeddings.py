@@ -14,9 +14,9 @@ from peftlab.tasks.batch import Batch
 
 @contextmanager
 def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Have the input embeddings of `model`, in the block, give what `change` makes of them.
+    """Pass the input embeddings of `model` through `change` inside the block.
 
-    It takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are added.
+    `change` takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are applied.
     """
     module: nn.Module = model.get_input_embeddings()
     hook = module.register_forward_hook(lambda _module, _inputs, output: change(output))
@@ -27,16 +27,16 @@ def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 
 def norms(perturbation: Tensor, batch: Batch) -> Tensor:
-    """Return the L2 norm of a perturbation of each example's embeddings, shape (examples,), over all of its rows."""
+    """Return the L2 norm of `perturbation` for each example over all its rows, shape (examples,)."""
     squares = perturbation.float().pow(2).flatten(1).sum(1)
     return batch.by_example(squares).sqrt()
 
 
 def of_norm(perturbation: Tensor, norm: float, batch: Batch) -> Tensor:
-    """Return `perturbation`, (rows, tokens, hidden), scaled so that it has this L2 norm for each example.
+    """Return `perturbation`, (rows, tokens, hidden), scaled to the L2 norm `norm` for each example.
 
-    Per example, and not over the batch as in many implementations: so it does not depend on how a batch is divided.
-    Padding has no part in it.
+    The norm is per example, not per batch as in many implementations, so it does not depend on how a batch is divided.
+    Padding is excluded.
     """
     if (mask := batch.inputs.get("attention_mask")) is not None:
         perturbation = perturbation * mask.unsqueeze(-1)

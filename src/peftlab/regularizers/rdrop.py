@@ -1,4 +1,4 @@
-"""R-Drop: two passes with other dropout masks are to predict the same."""
+"""R-Drop: two passes with different dropout masks should predict the same."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
 @spec
 class RDrop(Term):
-    """Adds how far the predictions of two dropout masks are apart (Liang et al. 2021, equation 4).
+    """Adds the divergence between the predictions under two dropout masks (Liang et al. 2021, equation 4).
 
-    The objective is half of the paper's, so that the loss keeps its size whether or not the term is there:
-    ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each the mean over what the task's loss is the
-    mean of.
+    The objective is half of the paper's, so that the loss keeps its scale with and without the term:
+    ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each averaged as the task's loss is.
     """
 
     strength: float = Field(default=1.0, gt=0)
-    """The paper's alpha; it takes 1 to 5."""
+    """The paper's alpha, 1 to 5 there."""
     passes: ClassVar[int] = 1
 
+    @override
     def losses(self, computed: Computed) -> Tensor:
-        """See `Term.losses`."""
         task, batch, first = computed.task, computed.batch, computed.outputs
         second = computed.forward(batch)
         apart = task.divergences(first, second, batch) + task.divergences(second, first, batch)
         return (task.losses(second, batch) - task.losses(first, batch)) / 2 + self.strength / 4 * apart
 
+    @override
     def idle(self, model: nn.Module) -> str | None:
-        """See `Regularizer.idle`."""
         rates = [getattr(module, "p", 0) for module in model.modules() if isinstance(module, nn.Dropout)]
-        return None if any(rates) else "nothing is dropped in this model, so that both passes give the same"
+        return None if any(rates) else "no dropout is active in this model, so both passes give the same"

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: the gradient of the worst weights near by."""
+"""Sharpness-aware minimisation: the gradient at the worst weights nearby."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from typing_extensions import override
 
 from peftlab.regularizers.regularizer import StepRule, spec
 
 
 @spec
 class Sam(StepRule):
-    """Takes the gradient at ``w + radius * g / |g|``, where g is that at w (Foret et al. 2021, equations 2 and 3).
+    """Takes the gradient at ``w + radius * g / |g|``, where g is the one at w (Foret et al. 2021, equations 2 and 3).
 
-    A step takes twice the time. The norm is over all trained weights and g is the gradient of the whole step, where the
-    paper takes that of each device's share.
+    A step takes twice the time. The norm is over all trained weights, and g is the gradient of the whole step, where
+    the paper uses that of each device's share.
     """
 
     radius: float = Field(default=0.05, gt=0)
     """The paper's rho."""
 
+    @override
     def gradient(self, ask: Callable[[], Tensor], weights: Sequence[nn.Parameter]) -> Tensor:
-        """See `StepRule.gradient`."""
         loss = ask()
         climbed = [weight for weight in weights if weight.grad is not None]
         gradients = [weight.grad for weight in climbed if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        if not torch.isfinite(norm):  # the guard of the run finds out why
+        if not torch.isfinite(norm):  # the run's guard reports why
             return loss
         before = [weight.detach().clone() for weight in climbed]
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""How good are the answers? One file a scorer: what each example counts for, and what the sums say. No torch."""
+"""How good are the answers? One file per scorer: the counts of an example, and the scores of their sum. No torch."""

@@ -1,14 +1,14 @@
-"""Tag schemes of entities: reading entities from BIO tags, and converting other schemes to BIO.
+"""Tag schemes of entities: reads entities from BIO tags, and converts other schemes to BIO.
 
 Five schemes mark the same entities:
 
 - ``iob1`` (Ramshaw & Marcus 1995; the original CoNLL-2003 files): every word of an entity is I-TYPE; B-TYPE only where
-  an entity follows another of the same type directly.
-- ``bio`` (also IOB2; what peftlab works with): the first word of an entity is B-TYPE, the others are I-TYPE.
+  an entity directly follows another of the same type.
+- ``bio`` (also IOB2; used throughout peftlab): the first word of an entity is B-TYPE, the others are I-TYPE.
 - ``bioes`` (also IOBES; BILOU of Ratinov & Roth 2009 with L for E and U for S; BMES and BMEWO of Borthwick 1999, which
-  come from Chinese word segmentation (Xue 2003), with M for I and W for S): as bio, but the last of several words is
+  come from Chinese word segmentation (Xue 2003), with M for I and W for S): like bio, but the last of several words is
   E-TYPE, and the only word of an entity is S-TYPE.
-- ``ioe1`` (Tjong Kim Sang & Veenstra 1999, as the next): every word of an entity is I-TYPE; the last one is E-TYPE only
+- ``ioe1`` (Tjong Kim Sang & Veenstra 1999, like ioe2): every word of an entity is I-TYPE; the last one is E-TYPE only
   where another entity of the same type follows directly.
 - ``ioe2``: the last word of an entity is E-TYPE, the others are I-TYPE.
 """
@@ -26,7 +26,7 @@ Scheme = Literal["iob1", "bio", "bioes", "ioe1", "ioe2"]
 TAG_FORMS = "O, B-TYPE, I-TYPE, E-TYPE, S-TYPE, and with other letters L-TYPE, M-TYPE, U-TYPE and W-TYPE"
 """The well-formed tags, for messages."""
 
-# Nothing below has to know the other letters.
+# Nothing below needs the other letters.
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "M": "I", "U": "S", "W": "S"}
 _PREFIXES_OF: dict[Scheme, str] = {"iob1": "OBI", "bio": "OBI", "bioes": "OBIES", "ioe1": "OIE", "ioe2": "OIE"}
 
@@ -47,7 +47,7 @@ class Entity(NamedTuple):
 
 
 class TagError(ValueError):
-    """A tag that is malformed, or impossible at its place in its scheme."""
+    """A tag that is malformed, or not allowed at its position by its scheme."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(position, reason)
@@ -60,7 +60,7 @@ class TagError(ValueError):
 
 
 def is_tag(tag: str) -> bool:
-    """Return whether `tag` is O or a known prefix, a hyphen and a type (which may hold hyphens itself)."""
+    """Return whether `tag` is O, or a known prefix, a hyphen and a type (which may itself contain hyphens)."""
     return _parse(tag) is not None
 
 
@@ -80,9 +80,9 @@ def entities(tags: Sequence[str], repair: Repair = "conlleval") -> list[Entity]:
     - ``discard`` counts only entities that begin with B, as seqeval does with ``mode="strict", scheme=IOB2``.
 
     Raises:
-        TagError: a tag is none of O, B-TYPE and I-TYPE.
+        TagError: a tag is not O, B-TYPE or I-TYPE.
     """
-    found: list[Entity] = []
+    marked: list[Entity] = []
     start, inside = 0, ""
     for position, (prefix, type_) in enumerate(_parse_all(tags)):
         if prefix not in _PREFIXES_OF["bio"]:
@@ -90,30 +90,30 @@ def entities(tags: Sequence[str], repair: Repair = "conlleval") -> list[Entity]:
         if prefix == "I" and type_ == inside:
             continue
         if inside:
-            found.append(Entity(inside, start, position))
+            marked.append(Entity(inside, start, position))
         begins = prefix == "B" or (prefix == "I" and repair == "conlleval")
         start, inside = position, type_ if begins else ""
     if inside:
-        found.append(Entity(inside, start, len(tags)))
-    return found
+        marked.append(Entity(inside, start, len(tags)))
+    return marked
 
 
 def to_bio(tags: Sequence[str], scheme: Scheme) -> list[str]:
-    """Return the BIO tags of a sentence that is tagged in `scheme`.
+    """Return the BIO tags of a sentence tagged in `scheme`.
 
     Raises:
-        TagError: a tag is malformed, not of the scheme, or cannot follow the one before it.
+        TagError: a tag is malformed, not in the scheme, or cannot follow the one before it.
     """
     position = _first_impossible(_parse_all(tags), scheme)
     if position is not None:
         raise _impossible(tags, position, scheme)
-    return repaired_bio(tags)  # exact: the conlleval reading of a possible sequence is its meaning, in every scheme
+    return repaired_bio(tags)  # exact: in every scheme, the conlleval reading of a valid sequence is its meaning
 
 
 def repaired_bio(tags: Sequence[str]) -> list[str]:
-    """Return the BIO tags of any sequence of well-formed tags, whichever schemes they come from, as conlleval reads it.
+    """Return the BIO tags of any sequence of well-formed tags, from any mix of schemes, as conlleval reads it.
 
-    B and S begin an entity, E and S end one, and so does every change of type; I and E begin one where none is open.
+    B and S begin an entity; E, S and a change of type end one; I and E begin one where none is open.
 
     Raises:
         TagError: a tag is malformed.
@@ -132,10 +132,10 @@ def repaired_bio(tags: Sequence[str]) -> list[str]:
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> Scheme:
-    """Return the scheme in which most sentences of a data set are possible, whatever single tags say against it.
+    """Return the scheme in which most sentences of a data set are valid, even if single tags contradict it.
 
-    Where several are equal, it is bioes if any tag has one of the letters E, S, L, U and W, else bio before iob1 (so
-    that a strict conversion names the first tag that is wrong).
+    On a tie it is bioes if any tag has one of the letters E, S, L, U and W, else bio before iob1 (so that a strict
+    conversion names the first wrong tag).
 
     Raises:
         TagError: a tag is malformed.
@@ -146,14 +146,14 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> Scheme:
         parsed = _parse_all(tags)
         own = {prefix for prefix, _ in parsed}
         letters |= own
-        if own - {"O"}:  # a sentence without an entity is possible in all
+        if own - {"O"}:  # a sentence without an entity is valid in all schemes
             for scheme, allowed in _PREFIXES_OF.items():
                 possible[scheme] += own.issubset(allowed) and _first_impossible(parsed, scheme) is None
     return max(possible, key=lambda scheme: (possible[scheme], scheme == "bioes" and not letters.isdisjoint("ES")))
 
 
 def respelt(tag: str) -> str | None:
-    """Return the tag that one in another spelling stands for, such as ``b-PER``, ``B_PER`` and ``PER-B``."""
+    """Return the tag that another spelling of it means, such as ``b-PER``, ``B_PER`` or ``PER-B``; None if unclear."""
     bare = tag.strip()
     if bare in ("o", "0"):
         return "O"
@@ -164,7 +164,7 @@ def respelt(tag: str) -> str | None:
 
 
 def explain(tag: str) -> str:
-    """Return what is wrong with a tag that is none, what is allowed, and how to write it where that can be seen."""
+    """Return why `tag` is invalid, what is allowed, and how to write it where that is clear."""
     wrong = f"{tag!r} is not a tag; allowed are {TAG_FORMS}."
     if tag.rstrip("-") in _PREFIXES:
         return f"{wrong} It names no type: write '{tag[0]}-TYPE'."
@@ -177,7 +177,7 @@ def _parse(tag: str) -> _Parsed | None:
     if tag == "O":
         return "O", ""
     prefix, _, type_ = tag.partition("-")
-    # a type with space at its ends is a separator read wrongly, and would pass for a type of its own
+    # white space around a type comes from a misread separator, and would make it a type of its own
     if prefix not in _PREFIXES or not type_ or type_ != type_.strip():
         return None
     return _PREFIXES[prefix], type_
@@ -194,7 +194,7 @@ def _parse_all(tags: Sequence[str]) -> list[_Parsed]:
 
 
 def _first_impossible(parsed: Sequence[_Parsed], scheme: Scheme) -> int | None:
-    """Return the position of the first tag that cannot stand there; the length if the end comes inside an entity."""
+    """Return the position of the first tag that is not allowed there; the length if the end cuts an entity short."""
     before, before_type = "O", ""
     for position, (prefix, type_) in enumerate([*parsed, ("O", "")]):
         same_type = type_ == before_type

@@ -14,8 +14,8 @@ from peftlab.scores.scorer import Direction, Table
 class ClassScores(Confusion):
     """Scores of single-label classification, as scikit-learn's ``precision_recall_fscore_support`` computes them.
 
-    Macro scores are means over the classes that occur in the gold or are predicted; weighted F1 weighs the classes by
-    their share of the gold. Micro precision, recall and F1 are all the accuracy where every example has one label.
+    Macro scores are means over the classes that occur in the gold or are predicted; weighted F1 weights the classes by
+    their share of the gold. With one label per example, micro precision, recall and F1 all equal the accuracy.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = dict.fromkeys(
@@ -24,14 +24,14 @@ class ClassScores(Confusion):
 
     @property
     def name(self) -> str:
-        """Return how the scores are counted."""
+        """Return how the scores are computed."""
         return "single label, exact counts; macro over the classes in gold or predicted"
 
     def counts(self, answer: Mapping[str, Any]) -> dict[int, int]:
-        """Return the one cell of the answer's two labels.
+        """Return one count, in the cell of the answer's gold and predicted label.
 
         Raises:
-            ValueError: a label is none of `classes`.
+            ValueError: a label is not in `classes`.
         """
         return {self.cell(answer["gold"], answer["predicted"]): 1}
 
@@ -63,11 +63,11 @@ class ClassScores(Confusion):
         return scores
 
     def tables(self, total: np.ndarray) -> dict[str, Table]:
-        """Return the scores of each label, and how often each is taken for which."""
+        """Return the scores of each label and the confusion matrix."""
         return {"classes": class_table(self.rows(total), "label"), "confusion": self.confusion_table(total)}
 
     def report(self, total: np.ndarray) -> str:
-        """Return precision, recall, F1 and support of each label and the mean over them, and the accuracy."""
+        """Return precision, recall, F1 and support of each label, their macro average, and the accuracy."""
         scores = self.scores(total)
         average = (scores["macro_precision"], scores["macro_recall"], scores["macro_f1"])
         table = report_text(self.rows(total), {"macro average": average})

@@ -1,4 +1,4 @@
-"""Scores that follow from how often each class is taken for which."""
+"""Scores computed from a confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class ClassRow:
     recall: float
     f1: float
     support: int
-    """How often the class is in the gold."""
+    """Occurrences in the gold."""
     predicted: int
-    """How often it is predicted."""
+    """Occurrences in the predictions."""
 
 
 class Confusion(Scorer):
-    """Counts pairs of a gold class (row) and a predicted class (column) of a confusion matrix."""
+    """Counts pairs of a gold class (row) and a predicted class (column) in a confusion matrix."""
 
     OUTSIDE: ClassVar[tuple[str, str] | None] = None
-    """What the last row and the last column are called where they hold what is in no class; None: there are none."""
+    """Names of an extra last row and last column for items in no class; None: there are none."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
@@ -42,7 +42,7 @@ class Confusion(Scorer):
         return self._size**2
 
     def cell(self, gold: str | None, predicted: str | None) -> int:
-        """Return the place of the count of a gold class that is taken for another; None is outside of all classes.
+        """Return the index of the cell of a gold and a predicted class; None stands for no class.
 
         Raises:
             ValueError: there is no such class.
@@ -61,7 +61,7 @@ class Confusion(Scorer):
         return total.reshape(self._size, self._size)
 
     def of_classes(self, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return how often each class is found, is predicted, and is in the gold, shape (classes,) each."""
+        """Return how often each class is correct, is predicted, and is in the gold, shape (classes,) each."""
         matrix, number = self.matrix(total), len(self.classes)
         return matrix.diagonal()[:number], matrix.sum(0)[:number], matrix.sum(1)[:number]
 
@@ -92,17 +92,17 @@ class Confusion(Scorer):
         return ["gold \\ predicted", *columns], cells
 
 
-# Overall scores are computed in single precision and added in one order, so that the last digit of a recorded score is
-# the same on every machine. The order is that of `torch.sum` on a CPU with AVX2, which has made the earlier records.
+# Overall scores are computed in single precision and summed in a fixed order, so that a recorded score is the same to
+# the last digit on every machine. The order is that of `torch.sum` on a CPU with AVX2, which computed earlier records.
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return the quotient in single precision, 0 where the denominator is 0: the numerator then is, too."""
+    """Return the quotient in single precision, 0 where the denominator (and so the numerator) is 0."""
     return np.asarray(numerator, np.float32) / np.maximum(denominator, 1).astype(np.float32)
 
 
 def summed(values: np.ndarray) -> np.ndarray:
-    """Return the sum of `values`, float32 of shape (classes,): in eight lanes where there are as many, else in one."""
+    """Return the sum of `values`, float32 of shape (classes,): in eight lanes if there are at least eight, else one."""
     lanes = 8 if len(values) >= 8 else 1
     in_lanes = len(values) // lanes * lanes
     total = np.zeros((), np.float32)
@@ -112,7 +112,7 @@ def summed(values: np.ndarray) -> np.ndarray:
 
 
 def _sum_of_rows(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of `rows`, shape (number, lanes), in four streams, the first of which takes what is left over."""
+    """Return the sum of `rows`, shape (number, lanes), in four streams, the first of which takes the remainder."""
     in_streams = len(rows) // 4 * 4
     streams = np.zeros((4, rows.shape[1]), np.float32)
     for group in rows[:in_streams].reshape(-1, 4, rows.shape[1]):
@@ -124,7 +124,7 @@ def _sum_of_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def macro(scores: np.ndarray, occurring: np.ndarray) -> np.ndarray:
-    """Return the mean of `scores`, shape (classes,), over the classes that are `occurring`."""
+    """Return the mean of `scores`, shape (classes,), over the `occurring` classes."""
     return ratio(summed(scores), occurring.sum())
 
 
@@ -134,17 +134,17 @@ def by_class(correct: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> tu
 
 
 def class_table(rows: Sequence[ClassRow], called: str) -> Table:
-    """Return the columns and rows of a table for loggers; `called` is what a class is called."""
+    """Return the columns and rows of a table for loggers; `called` is the heading of the classes."""
     cells = [list(asdict(row).values()) for row in rows]
     return [called, "precision", "recall", "f1", "support", "predicted"], cells
 
 
 def report_text(rows: Sequence[ClassRow], totals: Mapping[str, tuple[float, float, float]]) -> str:
-    """Return precision, recall, F1 and support of each class, and below them of all classes, as plain text.
+    """Return precision, recall, F1 and support of each class, and of `totals` below them, as plain text.
 
     Args:
-        rows: of the classes.
-        totals: by name, precision, recall and F1.
+        rows: one per class.
+        totals: precision, recall and F1 by name.
     """
     support = sum(row.support for row in rows)
     lines: list[tuple[Any, ...]] = [(row.name, row.precision, row.recall, row.f1, row.support) for row in rows]

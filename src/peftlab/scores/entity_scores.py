@@ -16,9 +16,9 @@ from peftlab.scores.scorer import Direction, Table
 class EntityScores(Confusion):
     """Entity-level scores as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder 2003).
 
-    A predicted entity is correct if a gold entity has its type, first and last word. The confusion matrix, shape
+    A predicted entity is correct if a gold entity has the same type, first and last word. The confusion matrix, shape
     ``(types + 1, types + 1)``, counts spans by gold type (row) and predicted type (column); the last row holds spans
-    that are no gold entity (spurious), the last column gold entities whose span is not predicted (missed).
+    that are not gold entities (spurious), the last column gold entities whose span is not predicted (missed).
     """
 
     OUTSIDE = ("spurious", "missed")
@@ -32,14 +32,14 @@ class EntityScores(Confusion):
 
     @property
     def name(self) -> str:
-        """Return how the scores are counted."""
+        """Return how the scores are computed."""
         return f"conll entity-level, repair={self.repair}"
 
     def counts(self, answer: Mapping[str, Any]) -> Counter[int]:
-        """Return a cell for every span that is an entity of the gold or the predicted BIO tags.
+        """Return a count for every span that is an entity in the gold or the predicted BIO tags.
 
         Raises:
-            ValueError: ``predicted`` and ``gold`` differ in length, a tag is not BIO, or a type is none of `classes`.
+            ValueError: ``predicted`` and ``gold`` differ in length, a tag is not BIO, or a type is not in `classes`.
         """
         gold_tags, predicted_tags = answer["gold"], answer["predicted"]
         if len(predicted_tags) != len(gold_tags):
@@ -74,11 +74,11 @@ class EntityScores(Confusion):
         return scores
 
     def tables(self, total: np.ndarray) -> dict[str, Table]:
-        """Return the scores of each entity type, and how often each gold type is predicted as which."""
+        """Return the scores of each entity type and the confusion matrix."""
         return {"entity_types": class_table(self.rows(total), "type"), "confusion": self.confusion_table(total)}
 
     def report(self, total: np.ndarray) -> str:
-        """Return precision, recall, F1 and support of each type and of all."""
+        """Return precision, recall, F1 and support of each type and overall."""
         scores = self.scores(total)
         overall = (scores["entity_precision"], scores["entity_recall"], scores["entity_f1"])
         return report_text(self.rows(total), {"all entities": overall})

@@ -1,4 +1,4 @@
-"""What a scorer is: it counts per example, and every score follows from the sum of the counts."""
+"""The interface of a scorer: it counts per example, and every score follows from the sum of the counts."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Table = tuple[list[str], list[list[Any]]]
 class Scorer(ABC):
     """Scores the answers of a task.
 
-    Counts add up over batches, processes and any choice of examples, so that the scores of a split are exact however it
+    Counts add up over batches, processes and any subset of examples, so that the scores of a split are exact however it
     is divided, and a bootstrap resamples examples by adding their counts again. A score such as F1 is not linear in
-    them: a mean of batch F1s is another number, which changes with the batch size.
+    them: a mean of batch F1s is a different number, which changes with the batch size.
 
-    A scorer works with NumPy alone, so that predictions can be scored where there is no torch.
+    A scorer needs only NumPy, so that predictions can be scored where torch is not installed.
     """
 
     directions: ClassVar[Mapping[str, Direction]]
-    """The names of the overall scores, and which way each is better."""
+    """The names of the overall scores, and which direction of each is better."""
     dtype: ClassVar[type[np.number[Any]]] = np.int64
-    """Of the counts; ``float64`` where a scorer adds up measures, such as squared errors."""
+    """Type of the counts; ``float64`` for a scorer that sums measures, such as squared errors."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Return the name of the scorer, options included: a score without it is no result."""
+        """Return the name of the scorer with its options; a score means nothing without it."""
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """Return how many counts there are."""
+        """Return the number of counts."""
 
     @abstractmethod
     def counts(self, answer: Mapping[str, Any]) -> Mapping[int, int | float]:
-        """Return what one answer adds, by the place of the count, from 0 to `width`; what it leaves out is 0.
+        """Return the counts of one answer by index, from 0 to `width` - 1; those left out are 0.
 
         Args:
-            answer: what `Task.answers` returns for an example; scorers read ``predicted`` and ``gold``.
+            answer: an answer that `Task.answers` returns; scorers read ``predicted`` and ``gold``.
 
         Raises:
             ValueError: the answer cannot be scored.
@@ -55,7 +55,7 @@ class Scorer(ABC):
         """Return the sum of the counts of `answers`, shape (width,).
 
         Raises:
-            ValueError: one of them cannot be scored.
+            ValueError: an answer cannot be scored.
         """
         total = np.zeros(self.width, self.dtype)
         for answer in answers:
@@ -65,18 +65,18 @@ class Scorer(ABC):
 
     @abstractmethod
     def scores(self, total: np.ndarray) -> dict[str, float]:
-        """Return the overall scores that follow from a sum of counts, in the order of `directions`."""
+        """Return the overall scores of a sum of counts, in the order of `directions`."""
 
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores and finer ones, such as ``entity_f1/PER``."""
         return self.scores(total)
 
     def tables(self, total: np.ndarray) -> dict[str, Table]:
-        """Return by name what loggers show as tables: scores by class, which class is taken for which."""
+        """Return the tables for loggers by name, such as scores by class and a confusion matrix."""
         return {}
 
     def report(self, total: np.ndarray) -> str:
-        """Return the scores as a plain-text table for people."""
+        """Return the scores as a plain-text table."""
         scores = self.scores(total)
         width = max(map(len, scores))
         return "\n".join(f"{name:{width}}  {value:.4f}" for name, value in scores.items())

@@ -1,4 +1,4 @@
-"""What an example of each label counts for in a loss."""
+"""The weight of each label's examples in the loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("peftlab")
 
 
 def _with_texts_as_keys(value: Any) -> Any:
-    """Return `value` with labels as keys: what YAML reads as a number or as true is a text in the data."""
+    """Return `value` with text keys: a label that YAML reads as a number or as true is text in the data."""
     if not isinstance(value, dict):
         return value
     return {key if isinstance(key, str) else json.dumps(key): weight for key, weight in value.items()}
@@ -26,10 +26,10 @@ ClassWeights = Annotated[dict[str, Weight] | Literal["balanced"], BeforeValidato
 
 
 def balanced(counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, float]:
-    """Return the weights under which all labels together count alike: n / (labels * examples of the label).
+    """Return the weights that give every label the same total weight: n / (labels * examples of the label).
 
-    They are those of scikit-learn's ``compute_class_weight("balanced")``, over the labels that occur; the others get 1,
-    which is told.
+    They equal scikit-learn's ``compute_class_weight("balanced")`` over the labels that occur; the others get 1, with a
+    warning.
     """
     total, occurring = sum(counts.values()), sum(count > 0 for count in counts.values())
     if missing := [label for label in labels if not counts.get(label)]:
@@ -40,16 +40,16 @@ def balanced(counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, floa
 def settled(
     weights: Mapping[str, float], labels: Sequence[str], names: Mapping[str, Sequence[str]]
 ) -> dict[str, float]:
-    """Return a weight for each of the `labels`: 1 where nothing is said.
+    """Return a weight for each of `labels`, 1 by default.
 
     Args:
-        weights: as the configuration has them, by name.
-        labels: in the order of the logits.
-        names: what each name stands for: one label, or several. Where two names stand for one label, the one that
-            stands for fewer counts.
+        weights: the configured weights, by name.
+        labels: the labels in the order of the logits.
+        names: the labels that each name stands for, one or several. Where two names stand for one label, the one with
+            fewer labels wins.
 
     Raises:
-        ConfigError: a name stands for nothing; says which is the nearest.
+        ConfigError: a name stands for nothing; the message suggests the nearest one.
     """
     for name in weights:
         if name not in names:

@@ -1,4 +1,4 @@
-"""Classification of texts and of pairs of texts: one label each, of two or more."""
+"""Classification of texts and text pairs: one label each, out of two or more."""
 
 from __future__ import annotations
 
@@ -24,53 +24,55 @@ from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 from peftlab.tasks.texts import Text, encode_texts
 
 _SHOWN = 10
-"""Labels in a message."""
+"""Most labels listed in a message."""
 
 
 @spec
 class Classification(LabelledTask):
-    """One label a text, by cross-entropy over the head's logits (Devlin et al. 2019)."""
+    """One label per text, trained by cross-entropy over the head's logits (Devlin et al. 2019)."""
 
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
     example: ClassVar[type] = Text
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
-        """See `Task.learn_labels`; labels that are all whole numbers are sorted by their value."""
-        found = {text.label: text for text in reversed(splits["train"]) if text.label is not None}
+        """Set `labels` as `Task.learn_labels` does; if all are whole numbers, they are sorted by value."""
+        first_of = {text.label: text for text in reversed(splits["train"]) if text.label is not None}
         check_declared(declared or [])
-        self.labels = list(declared) if declared else _in_order(set(found))
+        self.labels = list(declared) if declared else _in_order(set(first_of))
         if len(self.labels) < 2:
             whose = "data.labels" if declared else f"{where(splits['train'])}the training split"
-            there = f"1 label: {self.labels[0]}" if self.labels else "no label"
-            raise DataError(f"{whose} has {there}; a classifier needs two or more")
-        for label, text in found.items():
+            count = f"1 label: {self.labels[0]}" if self.labels else "no label"
+            raise DataError(f"{whose} has {count}; a classifier needs two or more")
+        for label, text in first_of.items():
             if not is_name(label):
-                raise DataError(f"{text.place}: the label {shown(label)} holds what is no part of a name. Mend it.")
-        check_found(self.labels, found)
-        known = set(self.labels)
+                raise DataError(
+                    f"{text.place}: the label {shown(label)} holds a character that no name may have. Remove it."
+                )
+        check_found(self.labels, first_of)
+        allowed = set(self.labels)
         for texts in splits.values():
             for text in texts:
-                if text.label not in known:
+                if text.label not in allowed:
                     listed = ", ".join(self.labels[:_SHOWN]) + (", ..." if len(self.labels) > _SHOWN else "")
                     raise DataError(
-                        f"{text.place}: unknown label {shown(str(text.label))}.{nearest(str(text.label), known)} "
+                        f"{text.place}: unknown label {shown(str(text.label))}.{nearest(str(text.label), allowed)} "
                         f"Labels {'declared' if declared else 'in the training split'}: {listed}; "
                         "name them all with data.labels=[...]"
                     )
 
     def label_counts(self, examples: Sequence[Text], encoded: Encoded) -> Counter[str]:
-        """Return how many texts have each label."""
+        """Return the number of texts with each label."""
         return Counter(text.label for text in examples if text.label is not None)
 
-    def from_input(self, given: Mapping[str, Any], id: str) -> Text:
-        """Return the text of ``text``, and of ``text_pair`` where that is given."""
-        text, pair = given.get("text"), given.get("text_pair")
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Text:
+        """Return an example of ``text`` and, for pairs, ``text_pair``."""
+        text, pair = fields.get("text"), fields.get("text_pair")
         if not isinstance(text, str) or not isinstance(pair, str | None):
-            raise DataError("expected `text`, a string, and of pairs `text_pair`, a string too")
+            raise DataError("expected `text`, a string, and for pairs also `text_pair`, a string")
         return Text(id, text, None, pair)
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return how many texts and tokens are truncated, and of how many texts the tokenizer leaves nothing."""
+        """Return the numbers of truncated texts, of truncated tokens, and of texts without a token."""
         return {
             "truncated texts": encoded.counts["truncated_texts"],
             "truncated tokens": encoded.counts["truncated_tokens"],
@@ -78,12 +80,12 @@ class Classification(LabelledTask):
         }
 
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return that the text was ``truncated``, and by how many ``lost_tokens``, or that it is ``empty``."""
+        """Return ``truncated`` and the number of ``lost_tokens``, or ``empty``, where they apply."""
         truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
         return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
     def encode(self, examples: Sequence[Text], processor: Processor, limits: Limits) -> Encoded:
-        """See `encode_texts`."""
+        """Tokenise as `encode_texts` does."""
         if limits.long == "split":
             raise ConfigError("data.long=split: a text with one label is one row; set data.long=truncate")
         return encode_texts(examples, processor.tokenizer, limits.max_tokens)
@@ -91,7 +93,7 @@ class Classification(LabelledTask):
     def collate(
         self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int], random: Random | None = None
     ) -> Batch:
-        """Return inputs of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` without gold."""
+        """Return inputs of shape (texts, tokens) and ``labels`` of shape (texts,), `IGNORED` for texts without gold."""
         starts = encoded.arrays["examples"]
         columns = {"input_ids": (encoded.arrays["tokens"], encoded.padding)}
         if len(encoded.arrays["types"]):
@@ -115,25 +117,25 @@ class Classification(LabelledTask):
         )
 
     def targets(self, examples: Sequence[Text]) -> Tensor:
-        """Return the number of the label of each example, shape (examples,), `IGNORED` without gold."""
+        """Return the label index of each example, shape (examples,), `IGNORED` without gold."""
         number = {label: n for n, label in enumerate(self.labels)}
         return torch.tensor([IGNORED if one.label is None else number[one.label] for one in examples])
 
     def weights(self, examples: Sequence[Text], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
-        """Return 1 for each text, or the weight of its label; 0 without gold."""
+        """Return the weight of each text's label, 1 by default; 0 without gold."""
         labels = [examples[i].label for i in indices]
         return np.asarray([0 if label is None else self.weight_of(label) for label in labels], dtype=float)
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the cross-entropy of each text, by its weight."""
+        """Return the weighted cross-entropy of each text."""
         return self._cross_entropy(outputs, batch, "none")
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over the texts, by their weights: the mean of `losses`, by one kernel."""
+        """Return the weighted mean cross-entropy over the texts: the mean of `losses`, in one kernel."""
         return self._cross_entropy(outputs, batch, "mean")
 
     def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
-        """Return the divergence of each text, by its weight."""
+        """Return the weighted divergence of each text."""
         return kullback_leibler(outputs.logits, others.logits) * batch.weights.float()
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
@@ -148,7 +150,7 @@ class Classification(LabelledTask):
         )
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
-        """Return the most probable label of each text and its probability; final ones have ``probabilities`` of all."""
+        """Return each text's most probable label with its probability; final answers have all ``probabilities``."""
         probabilities = outputs.logits.float().softmax(-1)
         answers = []
         for example, label, of_all in zip(
@@ -165,7 +167,7 @@ class Classification(LabelledTask):
         return answers
 
     def input_of(self, example: Text) -> Any:
-        """Return what an answer shows of the example: its text, or both of a pair."""
+        """Return the ``input`` of an answer: the text, or both texts of a pair."""
         return example.text if example.pair is None else [example.text, example.pair]
 
     def reply(self, example: Text, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +180,11 @@ class Classification(LabelledTask):
 
     @property
     def scorer(self) -> ClassScores:
-        """Return the scorer of labels."""
+        """Return the scorer of single labels."""
         return ClassScores(self.labels)
 
     def text_key(self, example: Text) -> str:
-        """Return the text, or both of a pair."""
+        """Return the text, or both texts of a pair."""
         return example.text if example.pair is None else f"{example.text}\x1f{example.pair}"
 
     def gold(self, example: Text) -> str | None:

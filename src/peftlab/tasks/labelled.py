@@ -1,4 +1,4 @@
-"""What tasks with a fixed set of labels have in common: smoothing, weights, and the probabilities of all labels."""
+"""Base of tasks with a fixed set of labels: label smoothing, class weights, and the probabilities of all labels."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ log = logging.getLogger("peftlab")
 
 @spec
 class LabelledTask(Task):
-    """A task whose head gives one number for each label."""
+    """A task whose head has one output per label."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
     class_weights: ClassWeights | None = None
-    """What an example of each label counts for in the loss, 1 where nothing is said; ``balanced``: all labels together
-    count alike, over what is trained on. None: all examples count alike."""
+    """The weight of each label's examples in the loss, 1 by default; ``balanced``: the same total weight for every
+    label over the training examples. None: no weights."""
     top_k: int | None = Field(default=None, ge=1)
-    """Of how many labels, the most probable ones, a run keeps the probabilities; None: of all."""
+    """Number of labels, the most probable ones, whose probabilities a run keeps; None: all."""
 
     def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:
-        """Give `class_weights`, where there are any, a weight for every label.
+        """Complete `class_weights`, if set, to a weight for every label.
 
         Raises:
-            ConfigError: a key is no label.
+            ConfigError: a key is not a label.
         """
         if self.class_weights is None:
             return
@@ -46,21 +46,21 @@ class LabelledTask(Task):
         self.class_weights = weights
 
     def settled(self) -> dict[str, Any]:
-        """Return the weights."""
+        """Return the class weights."""
         return {} if self.class_weights is None else {"class_weights": self.class_weights}
 
     @property
     def label_names(self) -> dict[str, list[str]]:
-        """What a user may call labels by: each label by itself; a task may have names for several together."""
+        """The labels behind each name a user may write: each label by itself; a task may add names for several."""
         return {label: [label] for label in self.labels}
 
     @abstractmethod
     def label_counts(self, examples: Sequence[Any], encoded: Encoded) -> Mapping[str, int]:
-        """Return how often each label has a part in the loss of `examples`."""
+        """Return how often each label contributes to the loss of `examples`."""
 
     def weight_of(self, label: str) -> float:
-        """Return what one example of `label` counts for in the loss: the integer 1 where there are no weights."""
-        assert self.class_weights != "balanced", "the weights are settled before anything is trained"
+        """Return the weight of one example of `label` in the loss: the integer 1 without class weights."""
+        assert self.class_weights != "balanced", "the weights are settled before training"
         return 1 if self.class_weights is None else self.class_weights[label]
 
     def label_weights(self, like: Tensor) -> Tensor | None:
@@ -71,13 +71,13 @@ class LabelledTask(Task):
         return torch.tensor(weights, dtype=torch.float32, device=like.device)
 
     def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer with its ``probabilities`` by label, or those of the `top_k` most probable ones."""
+        """Return a final answer with ``probabilities`` by label, of all labels or the `top_k` most probable ones."""
         return super().kept(example, {**answer, "probabilities": self._by_label(answer["probabilities"])})
 
     def _by_label(self, probabilities: Sequence[Any] | None) -> Any:
-        """Return a list of probabilities by label, with the seven digits that fp32 holds; of a list of lists, each.
+        """Return probabilities by label, with the seven digits that fp32 holds; for a list of lists, one dict each.
 
-        They come in the order of the labels; of the `top_k`, the most probable one first.
+        They are in the order of the labels, or with `top_k`, the most probable one first.
         """
         if probabilities is None:
             return None

@@ -1,4 +1,4 @@
-"""The names of labels: what cannot be one, and which two of them a reader takes for one."""
+"""The names of labels: which are invalid, and which look alike to a reader."""
 
 from __future__ import annotations
 
@@ -21,65 +21,65 @@ def check_declared(labels: Sequence[str]) -> None:
     """Check the names that the configuration declares.
 
     Raises:
-        ConfigError: one is there twice, is empty, or holds what no name has.
+        ConfigError: a name is repeated, is empty, or holds a character that no name may have.
     """
     for n, label in enumerate(labels):
         if not _skeleton(label):
             raise ConfigError(f"data.labels: name {n + 1} of {len(labels)} is empty. Write one, or leave it out")
         if not is_name(label):
-            raise ConfigError(f"data.labels: {shown(label)} holds a character that is no part of a name. Remove it")
+            raise ConfigError(f"data.labels: {shown(label)} holds a character that no name may have. Remove it")
         if label in labels[:n]:
-            raise ConfigError(f"data.labels: '{label}' is there twice. Name each label once")
+            raise ConfigError(f"data.labels: '{label}' is listed twice. List each label once")
 
 
-def check_found(declared: Collection[str], found: Collection[str]) -> None:
-    """Check declared names against those that the training data has, and tell which two of these look alike.
+def check_found(declared: Collection[str], occurring: Collection[str]) -> None:
+    """Check declared names against those in the training data, and log which of the latter look alike.
 
     Raises:
-        ConfigError: a declared name is in no data, and looks like one that is.
+        ConfigError: a declared name is not in the data, but looks like one that is.
     """
-    for label in set(declared) - set(found):
-        if alike := [other for other in found if _skeleton(other) == _skeleton(label)]:
+    for label in set(declared) - set(occurring):
+        if alike := [other for other in occurring if _skeleton(other) == _skeleton(label)]:
             raise ConfigError(
                 f"data.labels: {code_points(label)} looks like {code_points(alike[0])}, which the data has, and is "
                 "another. Write it as in the data"
             )
-    for names in _groups(found, _skeleton):
-        log.warning("labels that look alike are labels of their own: %s", ", ".join(map(code_points, names)))
-    for names in _groups(found, str.casefold):
+    for names in _groups(occurring, _skeleton):
+        log.warning("these labels look alike but are distinct: %s", ", ".join(map(code_points, names)))
+    for names in _groups(occurring, str.casefold):
         if len({_skeleton(name) for name in names}) > 1:
-            log.info("labels that differ in letter case alone are labels of their own: %s", ", ".join(names))
+            log.info("these labels differ only in letter case but are distinct: %s", ", ".join(names))
 
 
 def is_name(label: str) -> bool:
-    """Return whether something of `label` is seen, and nothing in it is a control character or half a character."""
+    """Return whether `label` has visible characters, and no control character or half a surrogate pair."""
     return bool(_skeleton(label)) and is_valid(label) and not has_controls(label)
 
 
-def nearest(label: str, known: Iterable[str]) -> str:
-    """Return which of the `known` labels may be meant by an unknown one, as a sentence after a space; or nothing."""
-    for other in (known := list(known)):
+def nearest(label: str, labels: Iterable[str]) -> str:
+    """Return which of `labels` an unknown one may mean, as a sentence after a space; or an empty string."""
+    for other in (labels := list(labels)):
         if _skeleton(other) == _skeleton(label):
             return f" It looks like {code_points(other)}."
-    if (read := _as_yaml_reads(label)) != label and read in known:
+    if (read := _as_yaml_reads(label)) != label and read in labels:
         return f" Without quotes it is read as {read}: write \"data.labels=['{label}',...]\"."
-    return did_you_mean(label, known)
+    return did_you_mean(label, labels)
 
 
 def shown(label: str) -> str:
-    """Return a label in quotation marks, with the numbers of characters that are not seen."""
+    """Return a label in quotation marks, with the code points of invisible characters."""
     return f"'{label}'" if code_points(label) == repr(label) else code_points(label)
 
 
 def where(examples: Sequence[Any]) -> str:
-    """Return the file of `examples` to begin a message with; nothing where there are none."""
+    """Return the file of `examples` as the start of a message; empty without examples."""
     return f"{examples[0].file}: " if examples else ""
 
 
 def _skeleton(label: str) -> str:
-    """Return what is seen of a label: composed, without characters that have no width, and with plain spaces."""
-    seen = [c for c in unicodedata.normalize("NFC", label) if c.isspace() or not _is_hidden(c)]
-    return " ".join("".join(seen).split())
+    """Return what a reader sees of a label: composed, without zero-width characters, and with plain spaces."""
+    visible = [c for c in unicodedata.normalize("NFC", label) if c.isspace() or not _is_hidden(c)]
+    return " ".join("".join(visible).split())
 
 
 def _is_hidden(character: str) -> bool:
@@ -87,7 +87,7 @@ def _is_hidden(character: str) -> bool:
 
 
 def _as_yaml_reads(label: str) -> str:
-    """Return a label as it is in a configuration that has it without quotes: ``yes`` is true there, and 007 is 7."""
+    """Return a label as a configuration reads it without quotes: ``yes`` becomes true, and 007 becomes 7."""
     try:
         return json.dumps(yaml.safe_load(label))
     except (yaml.YAMLError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How long a row may be."""
+"""The length limit of a row."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 
 class Limits(NamedTuple):
-    """How long a row is, and what becomes of an example that is longer."""
+    """The length limit of a row, and the treatment of longer examples."""
 
     max_tokens: int
-    """The most tokens a row has, special tokens included."""
+    """Maximum number of tokens in a row, special tokens included."""
     long: Literal["split", "truncate"]
-    """Whether a longer example becomes several rows, or loses its end."""
+    """Whether a longer example becomes several rows or loses its end."""

@@ -1,4 +1,4 @@
-"""The one torchmetrics class: it adds the counts of a scorer over batches and processes."""
+"""The one torchmetrics class: it sums a scorer's counts over batches and processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peftlab.scores.scorer import Scorer
 
 
 class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchmetrics
-    """Computes the scores of `scorer` over everything it is updated with, on all processes together."""
+    """Computes the scores of `scorer` over all updates on all processes."""
 
     is_differentiable = False
     full_state_update = False
@@ -30,18 +30,18 @@ class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchm
         """Count `answers`, in one transfer to the device.
 
         Raises:
-            ValueError: one of them cannot be scored; then none is counted.
+            ValueError: an answer cannot be scored; then none is counted.
         """
         self.counts = self.counts + torch.from_numpy(self.scorer.total(answers)).to(self.counts.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the overall scores, float32 scalars."""
-        # float32 by name: the default dtype is bfloat16 inside a bf16-true step
+        # explicitly float32: the default dtype is bfloat16 inside a bf16-true step
         scores = self.scorer.scores(self.counts.cpu().numpy()).items()
         return {name: torch.tensor(value, dtype=torch.float32, device=self.counts.device) for name, value in scores}
 
     def total(self) -> np.ndarray:
-        """Return the sum of the counts of all processes, shape (width,); all of them have to call it, as `compute`."""
+        """Return the counts summed over all processes, shape (width,); like `compute`, all processes must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             total: np.ndarray = self.counts.cpu().numpy()
         return total

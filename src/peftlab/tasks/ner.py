@@ -1,4 +1,4 @@
-"""Named-entity recognition: a BIO tag for every word, read off its first subword token."""
+"""Named-entity recognition: a BIO tag for every word, predicted at its first subword token."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 
 @spec
 class Ner(LabelledTask):
-    """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored by whole entities."""
+    """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored on whole entities."""
 
     repair: Repair = "conlleval"
-    """How a predicted tag sequence that breaks BIO is read."""
+    """How a predicted tag sequence that violates BIO is read."""
     types: list[str] = field(default_factory=list, init=False)
     """The entity types, in the order of `labels`."""
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
     example: ClassVar[type] = Sentence
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
-        """See `Task.learn_labels`; `declared` names entity types."""
-        found = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
+        """Set `labels` as `Task.learn_labels` does; `declared` names entity types."""
+        occurring = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
         check_declared(declared or [])
         if "O" in (declared or []):
-            raise ConfigError("data.labels: 'O' is the tag outside entities, and no entity type. Leave it out")
-        self.types = list(declared) if declared else sorted(found)
+            raise ConfigError("data.labels: 'O' is the tag outside entities, not an entity type. Remove it")
+        self.types = list(declared) if declared else sorted(occurring)
         if not self.types:
             raise DataError(
                 f"{where(splits['train'])}the training split has no entity: every tag is O; is data.format.tag_column "
                 "right?"
             )
-        check_found(self.types, found)
+        check_found(self.types, occurring)
         self.labels = bio_labels(self.types)
-        known = {"O", *(tag for tag in self.labels if _is_type(tag[2:]))}
+        allowed = {"O", *(tag for tag in self.labels if _is_type(tag[2:]))}
         for sentences in splits.values():
             for sentence in sentences:
                 for tag, line in zip(sentence.tags, sentence.lines, strict=True):
-                    if tag not in known:
-                        self._refuse(tag, f"{sentence.file}:{line}", known, bool(declared))
+                    if tag not in allowed:
+                        self._refuse(tag, f"{sentence.file}:{line}", allowed, bool(declared))
 
-    def _refuse(self, tag: str, place: str, known: Set[str], declared: bool) -> NoReturn:
+    def _refuse(self, tag: str, place: str, allowed: Set[str], declared: bool) -> NoReturn:
         if not _is_type(tag[2:]):
-            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is no entity type. Mend it.")
+            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is not an entity type. Mend it.")
         raise DataError(
-            f"{place}: unknown label {shown(tag)}.{nearest(tag, known)} Entity types "
+            f"{place}: unknown label {shown(tag)}.{nearest(tag, allowed)} Entity types "
             f"{'declared' if declared else 'in the training split'}: {', '.join(self.types)}; name them all with "
             "data.labels=[...]"
         )
@@ -76,12 +76,12 @@ class Ner(LabelledTask):
 
     @property
     def label_names(self) -> dict[str, list[str]]:
-        """Every tag by itself, and the type of an entity for its two tags."""
+        """The labels behind each name a user may write: a tag, or an entity type for its two tags."""
         of_type = {type_: [f"B-{type_}", f"I-{type_}"] for type_ in self.types}
         return of_type | {label: [label] for label in self.labels}
 
     def label_counts(self, examples: Sequence[Sentence], encoded: Encoded) -> Counter[str]:
-        """Return how many words that have a token have each tag."""
+        """Return the number of words with each tag, among those that have a token."""
         word, rows, starts = (encoded.arrays[name] for name in ("word", "rows", "examples"))
         counts: Counter[str] = Counter()
         for sentence, start, end in zip(examples, starts[:-1], starts[1:], strict=True):
@@ -89,9 +89,9 @@ class Ner(LabelledTask):
             counts.update(sentence.tags[position] for position in positions[positions != NO_WORD].tolist())
         return counts
 
-    def from_input(self, given: Mapping[str, Any], id: str) -> Sentence:
-        """Return a sentence of ``words``, or of ``text``, split as `words_of` says; its tags are all O."""
-        text, words = given.get("text"), given.get("words")
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Sentence:
+        """Return a sentence of ``words``, or of ``text`` split by `words_of`; its tags are all O."""
+        text, words = fields.get("text"), fields.get("words")
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             return Sentence(id, words, ["O"] * len(words))
         if words is not None or not isinstance(text, str):
@@ -101,7 +101,7 @@ class Ner(LabelledTask):
         return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return how many words are truncated, have no token, or are longer than a row."""
+        """Return the numbers of words that are truncated, have no token, or are longer than a row."""
         return {
             "truncated words": encoded.counts["truncated"],
             "words without a token": encoded.counts["emptied"],
@@ -109,24 +109,24 @@ class Ner(LabelledTask):
         }
 
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return that the sentence was ``truncated``, and by how many ``lost_words``, and how many words were
-        ``emptied_words``, which the tokenizer leaves nothing of, or ``cut_words``, longer than a row.
+        """Return ``truncated`` and the numbers of ``lost_words``, of ``emptied_words``, which have no token, and of
+        ``cut_words``, which are longer than a row, where they apply.
         """
         truncated, emptied, cut = (int(encoded.arrays[name][index]) for name in ("truncated", "emptied", "cut"))
         counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
         return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
     def encode(self, examples: Sequence[Sentence], processor: Processor, limits: Limits) -> Encoded:
-        """See `encode_words`."""
+        """Tokenise as `encode_words` does."""
         return encode_words(examples, processor.tokenizer, *limits)
 
     def collate(
         self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int], random: Random | None = None
     ) -> Batch:
-        """Return inputs and ``labels`` of shape (rows, tokens) and the words that have a token, in their order.
+        """Return inputs and ``labels`` of shape (rows, tokens), and the words that have a token, in order.
 
-        ``words[i]`` of `Batch.host` lists, for the i-th sentence, the positions of those of its words that have a
-        token; the tokens of all of them, sentence by sentence, are at ``labels != IGNORED``.
+        ``words[i]`` of `Batch.host` lists the positions of the words of the i-th sentence that have a token; their
+        first tokens, sentence by sentence, are at ``labels != IGNORED``.
         """
         tokens, word, rows = (encoded.arrays[name] for name in ("tokens", "word", "rows"))
         starts = encoded.arrays["examples"]
@@ -165,24 +165,24 @@ class Ner(LabelledTask):
         return np.asarray([self._weight(examples[i], own) for i, own in zip(indices, words, strict=True)], dtype=float)
 
     def _weight(self, sentence: Sentence, words: Sequence[int]) -> float:
-        """Return what a sentence counts for of which these words have a token."""
+        """Return the weight of a sentence in which the words at positions `words` have a token."""
         return len(words) if self.class_weights is None else sum(self.weight_of(sentence.tags[word]) for word in words)
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the cross-entropy of each sentence, summed over its labelled tokens, by their weights."""
+        """Return the weighted cross-entropy of each sentence, summed over its labelled tokens."""
         return batch.by_example(self._cross_entropy(outputs, batch, "none").view_as(batch.targets["labels"]).sum(-1))
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy over labelled tokens, by their weights, 0 without any of them.
+        """Return the weighted mean cross-entropy over labelled tokens, 0 without any.
 
-        It is the mean of `losses`, by one kernel.
+        It is the mean of `losses`, in one kernel.
         """
-        if not any(batch.host["words"]):  # only emptied words: the mean of nothing would be NaN
+        if not any(batch.host["words"]):  # only emptied words: the mean over no token would be NaN
             return outputs.logits.sum() * 0.0
         return self._cross_entropy(outputs, batch, "mean")
 
     def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
-        """Return the divergence of each sentence, summed over its labelled tokens, by their weights."""
+        """Return the weighted divergence of each sentence, summed over its labelled tokens."""
         labels = batch.targets["labels"]
         labelled = (labels != IGNORED).float()
         weights = self.label_weights(labels)
@@ -190,7 +190,7 @@ class Ner(LabelledTask):
         return batch.by_example((kullback_leibler(outputs.logits, others.logits) * counted).sum(-1))
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
-        """Return the cross-entropy of the logits, (rows, tokens, labels), in their order where it is not reduced."""
+        """Return the cross-entropy of the logits, (rows, tokens, labels), flat in their order if not reduced."""
         return F.cross_entropy(
             outputs.logits.flatten(0, 1).float(),
             batch.targets["labels"].flatten(),
@@ -204,7 +204,7 @@ class Ner(LabelledTask):
         """Return the tags of each sentence; a word without a token is predicted O with probability None.
 
         An entity's probability is the product of its words' probabilities, as if they were independent. Final answers
-        have the ``probabilities`` of all tags of each word, None for a word without a token.
+        have the ``probabilities`` of all tags for each word, None for a word without a token.
         """
         probabilities = outputs.logits[batch.targets["labels"] != IGNORED].float().softmax(-1)
         best, tags = probabilities.max(-1)
@@ -233,12 +233,13 @@ class Ner(LabelledTask):
     def reply(self, example: Sentence, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``entities``; a word without a token does not end one.
 
-        Of a text, ``start`` and ``end`` count its characters, and ``text`` is that slice of it; else they count words.
+        ``start`` and ``end`` count characters, and ``text`` is that slice, if the input was a text; else they count
+        words.
         """
         predicted, probability = list(answer["predicted"]), answer["probability"]
         _bridge(predicted, probability)
-        found = entities(predicted, self.repair)
-        return {"entities": [_entity(e, example, probability) | _slice(e, example) for e in found]}
+        spans = entities(predicted, self.repair)
+        return {"entities": [_entity(e, example, probability) | _slice(e, example) for e in spans]}
 
     @property
     def scorer(self) -> EntityScores:
@@ -259,7 +260,7 @@ def _is_type(name: str) -> bool:
 
 
 def _bridge(predicted: list[str], probability: Sequence[float | None]) -> None:
-    """Give words without a token, which have no probability, the tag that goes on with the entity around them."""
+    """Tag words without a token, which have no probability, as part of the entity around them."""
     tagged = [word for word, p in enumerate(probability) if p is not None]
     for before, after in pairwise(tagged):
         if predicted[after][:2] == "I-" and predicted[before][2:] == predicted[after][2:]:
@@ -267,7 +268,7 @@ def _bridge(predicted: list[str], probability: Sequence[float | None]) -> None:
 
 
 def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | None] = ()) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "type": entity.type,
         "start": entity.start,
         "end": entity.end,
@@ -277,12 +278,12 @@ def _entity(entity: Entity, sentence: Sentence, probability: Sequence[float | No
         product = 1.0
         for p in probability[entity.start : entity.end]:
             product *= 1.0 if p is None else p
-        found["probability"] = product
-    return found
+        described["probability"] = product
+    return described
 
 
 def _slice(entity: Entity, sentence: Sentence) -> dict[str, Any]:
-    """Return where `entity` is in the text that `sentence` was split from; nothing where it came as words."""
+    """Return the slice of `entity` in the text of `sentence`; empty if the input was words."""
     if sentence.text is None:
         return {}
     start, end = sentence.spans[entity.start][0], sentence.spans[entity.end - 1][1]

@@ -1,4 +1,4 @@
-"""Processors: what turns texts, pictures or sounds into the numbers that a pretrained model takes."""
+"""Processors, which turn texts, pictures or sounds into the inputs of a pretrained model."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor"]
-"""What a task encodes its examples with, in the terms of transformers."""
+"""The kind of processor that encodes a task's examples, in transformers' terms."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor that a pretrained model comes with."""
+    """The processor of a pretrained model."""
 
     kind: ProcessorKind
     transform: Any
-    """The object of transformers: a fast tokenizer, an image processor or a feature extractor."""
+    """The transformers object: a fast tokenizer, an image processor or a feature extractor."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Return the tokenizer, of a processor for texts."""
+        """Return the tokenizer; the processor must be one for texts."""
         assert self.kind == "tokenizer", f"the task says that it takes a processor of the kind {self.kind}"
         return self.transform
 
     @property
     def chat_template(self) -> str | None:
-        """Return the template that the model's conversations follow; None where it has none."""
+        """Return the template of the model's conversations; None if it has none."""
         return getattr(self.transform, "chat_template", None)
 
     def fingerprint(self) -> str:
-        """Return a digest of everything that decides what this processor makes of an input."""
+        """Return a digest of everything that this processor's output depends on, besides the input."""
         if self.kind == "tokenizer":
             rules = json.loads(self.transform.backend_tokenizer.to_str())
-            rules |= {"truncation": None, "padding": None}  # no part of it: every call of the tokenizer sets them anew
+            rules |= {"truncation": None, "padding": None}  # excluded: every call of the tokenizer sets them anew
             settings = [self.transform.pad_token_id, self.chat_template, rules]
         else:
             settings = [self.kind, json.loads(self.transform.to_json_string())]
@@ -47,9 +47,9 @@ class Processor:
         """Write the processor to `folder`, for ``from_pretrained``.
 
         Args:
-            folder: that of a model.
-            longest: the most tokens that the model takes: a pipeline that truncates asks the tokenizer for it. None:
-                there is no such limit.
+            folder: the folder of a model.
+            longest: the model's maximum number of tokens, which pipelines that truncate read from the tokenizer. None:
+                no limit.
         """
         if self.kind == "tokenizer" and longest is not None:
             self.transform.model_max_length = min(self.transform.model_max_length, longest)

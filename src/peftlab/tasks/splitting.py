@@ -1,4 +1,4 @@
-"""Plain text to words, as word-level data sets have them, with the place of each word in the text."""
+"""Splits plain text into words as word-level data sets do, with the position of each word in the text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# The rule is a regular expression over the kinds of the characters, a letter each: see `_kind`. A character is one as a
-# reader sees it, with the marks that belong to it: see `_starts`.
+# The rule is a regular expression over the kinds of the characters, one letter each: see `_kind`. A character is what a
+# reader sees as one, with its combining marks: see `_starts`.
 _WORD = re.compile(
     r"""
     c                                   # a Chinese or Japanese character
@@ -24,7 +24,7 @@ _WORD = re.compile(
     re.VERBOSE,
 )
 _ENDING = re.compile(r"(?:(?<=[^\W\d_])n['\u2019]t|['\u2019](?:s|re|ve|ll|d|m))\b", re.IGNORECASE)
-"""What English writes together and treebanks write apart."""
+"""Endings that English writes together and treebanks write apart."""
 
 _IDEOGRAPHIC = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC")
 _SAME = {"\u2019": "'", "\u2010": "-", "\u2011": "-"}
@@ -34,19 +34,19 @@ _JOINER, _KEYCAP = "\u200d", "\u20e3"
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
-    """Return where each word of `text` starts and ends, so that ``text[start:end]`` is the word.
+    """Return the start and end of each word of `text`, so that ``text[start:end]`` is the word.
 
-    White space ends a word, and so does punctuation, every mark of which is a word of its own, except
+    White space ends a word, and so does punctuation; every mark is a word of its own, except
 
     - between the letters and digits of one word: well-known, O'Brien, AT&T, and/or, example.com, 3.5, 1,000, 10:30;
     - in abbreviations of single letters (U.S., a.m.) and after an initial (J. Smith);
     - where marks are repeated: ..., --, `` and ''.
 
-    Chinese characters, Japanese kana and emoji are words one by one. English endings are cut off: Germany 's, do n't.
-    This is how CoNLL-2003 and its like are written; other abbreviations lose their period (Corp . and Mr .).
+    Each Chinese character, Japanese kana or emoji is a word. English endings are split off: Germany 's, do n't. This
+    matches CoNLL-2003 and similar data sets; other abbreviations lose their period (Corp . and Mr .).
 
     Combining marks, variation selectors, joiners and skin tones stay with the character before them, so that composed
-    and decomposed text (NFC, NFD) give the same words, and an emoji of several characters is one word, as a flag is.
+    and decomposed text (NFC, NFD) give the same words, and an emoji of several characters is one word, as is a flag.
     """
     starts = _starts(text)
     ends = [*starts, len(text)][1:]
@@ -61,7 +61,7 @@ def words_of(text: str) -> list[tuple[int, int]]:
 
 
 def _starts(text: str) -> list[int]:
-    """Return where each character of `text` starts, as a reader counts them: marks belong to what is before them."""
+    """Return the start of each character of `text` as a reader counts them: marks belong to the one before."""
     if text.isascii():
         return list(range(len(text)))
     starts: list[int] = []
@@ -72,7 +72,7 @@ def _starts(text: str) -> list[int]:
 
 
 def _continues(base: str, last: str, character: str) -> bool:
-    """Return whether `character` belongs to the one that `base` begins; `last` is the last mark that it has, if any."""
+    """Return whether `character` belongs to the one that starts with `base` and has `last` as its last mark, if any."""
     if _kind(base) == " ":
         return False
     if _is_flag_letter(base) and _is_flag_letter(character):
@@ -103,7 +103,7 @@ def _is_symbol(character: str) -> bool:
 def _composed(character: str) -> str:
     """Return one code point for a character with its marks: the composed one, else the first.
 
-    The frame of a keycap stands for the digit in it: the two are a symbol, and no number.
+    A keycap is represented by its frame, not its digit: together they are a symbol, not a number.
     """
     if _KEYCAP in character:
         return _KEYCAP
@@ -112,8 +112,8 @@ def _composed(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _kind(character: str) -> str:
-    """Return A or a for a capital or another letter, 0 for a digit, c for a character that is a word, a space, or else
-    what it is: `character` itself.
+    """Return A for a capital, a for another letter, 0 for a digit, c for a character that is a word by itself, a space
+    for white space, else `character` itself.
     """
     if character == _KEYCAP:
         return "c"
@@ -122,7 +122,7 @@ def _kind(character: str) -> str:
         return " "
     if category[0] == "L" and unicodedata.name(character, "").startswith(_IDEOGRAPHIC):
         return "c"
-    if category[0] in "LM" or category == "Cf":  # marks and joiners belong to the letters that they stand with
+    if category[0] in "LM" or category == "Cf":  # marks and joiners belong to the adjacent letters
         return "A" if category == "Lu" else "a"
     if category[0] == "N":
         return "0"

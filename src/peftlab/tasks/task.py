@@ -1,4 +1,4 @@
-"""What a task is: encoding, loss, answers and their scorer. Plain PyTorch, without Lightning or Hydra."""
+"""The interface of a task: encoding, loss, answers and their scorer. Plain PyTorch, without Lightning or Hydra."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
 
 IGNORED = -100
-"""The label of what has no part in the loss."""
+"""The label of positions excluded from the loss."""
 
 LONGEST_TEXT = 1_000_000
-"""Characters of one text, a book of 400 pages: to tokenise it takes the memory of a small model, whatever is kept."""
+"""Characters of one text, a book of 400 pages: tokenising it takes as much memory as a small model."""
 
 Random = Callable[[int], np.random.Generator]
-"""Gives the generator of the example at an index: a function of the seed, the epoch and the example, so that what is
-drawn from it does not depend on who else is in the batch, nor on how batches are divided."""
+"""Returns the generator of the example at an index: a function of the seed, the epoch and the example, so that its
+numbers do not depend on the rest of the batch, nor on how batches are divided."""
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 
 @spec
 class Selection:
-    """Which checkpoint is the best."""
+    """How the best checkpoint is chosen."""
 
     metric: str
     """The name of a score of the task, or ``loss``, on the validation split."""
     mode: Direction | None = None
-    """Whether more is better: what the metric is, which None stands for."""
+    """Whether more or less is better; None: the direction of the metric, the only other value allowed."""
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -49,23 +49,23 @@ class Encoded:
 
     arrays: dict[str, np.ndarray]
     lengths: np.ndarray
-    """Tokens of each example, shape (examples,); batches are sorted by it."""
+    """Tokens in each example's longest row, shape (examples,); batches are sorted by it."""
     padding: int
-    """The token id that fills a row."""
+    """The token id that pads a row."""
     counts: dict[str, int]
-    """What the record says of the split, e.g. words, truncated words."""
+    """Counts for the run record, e.g. of words and truncated words."""
 
     @property
     def rows(self) -> np.ndarray:
-        """Rows of each example, shape (examples,): several, where a long one is split."""
+        """Number of rows of each example, shape (examples,): several if a long one is split."""
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
 
 
 def check_size(characters: int, place: str = "") -> None:
-    """Check that a text is not so long that tokenising it would take all memory.
+    """Check that a text is not so long that tokenising it would exhaust memory.
 
     Raises:
-        DataError: it is; names its `place`, where that is said.
+        DataError: it is too long; the message names its `place`, if given.
     """
     if characters > LONGEST_TEXT:
         where = f"{place}: " if place else ""
@@ -79,35 +79,34 @@ def check_size(characters: int, place: str = "") -> None:
 class Task(ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
-    A task does no I/O. Before anything else is asked of it, it is told its processor (`bind`) and its labels
-    (`learn_labels`).
+    A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
     """
 
     name: str
-    """Of the task, in the record and in the names of folders."""
+    """Name of the task in run records and folder names."""
     selection: Selection
-    """Which checkpoint is the best."""
+    """How the best checkpoint is chosen."""
     labels: list[str] = field(default_factory=list, init=False)
-    """The classes in the order of the logits, as `learn_labels` finds them; none where the task has no classes."""
+    """The classes in the order of the logits, set by `learn_labels`; empty if the task has no classes."""
 
     head: ClassVar[Head]
-    """Which head of transformers the backbone gets."""
+    """The transformers head on the backbone."""
     example: ClassVar[type]
-    """What an example is; a data set's format has to give these."""
+    """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
-    """What the examples are encoded with."""
+    """The kind of processor that encodes the examples."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
-    """Which fields of `Limits` the encoding obeys."""
+    """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
-    """Which options of the task, its own fields, the encoding depends on."""
+    """The task's own fields that the encoding depends on."""
 
     def __post_init__(self) -> None:
-        """Check what the selection names, and settle its direction."""
-        known = list(self.directions)
-        if self.selection.metric not in known:
+        """Check the metric of the selection and set its direction."""
+        metrics = list(self.directions)
+        if self.selection.metric not in metrics:
             raise ConfigError(
                 f"task.selection.metric = '{self.selection.metric}' is no score of {self.name}."
-                f"{did_you_mean(self.selection.metric, known)} Allowed: {', '.join(known)}"
+                f"{did_you_mean(self.selection.metric, metrics)} Allowed: {', '.join(metrics)}"
             )
         direction = self.directions[self.selection.metric]
         if self.selection.mode not in (None, direction):
@@ -120,71 +119,71 @@ class Task(ABC):
     @property
     @abstractmethod
     def scorer(self) -> Scorer:
-        """Return what scores the answers; before the labels are known, it knows its options and the scores' names."""
+        """Return the scorer of the answers; before `learn_labels`, it has its options and the names of its scores."""
 
     @property
     def directions(self) -> dict[str, Direction]:
-        """Return the names of the overall scores and of the loss, and which way each is better."""
+        """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
 
     def bind(self, processor: Processor) -> None:  # noqa: B027
-        """Take what `answers` needs of the processor, a vocabulary for instance; before anything is encoded."""
+        """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
 
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
-        """Set `labels` from what the configuration declares, else from the training split.
+        """Set `labels` to those that the configuration declares, else to those of the training split.
 
         Raises:
-            ConfigError: labels are declared, and the task has none.
-            DataError: an example of any split has a label that is not among them; names file and line.
+            ConfigError: labels are declared, but the task has none.
+            DataError: an example of any split has another label; the message names file and line.
         """
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
 
     @property
     def declared_labels(self) -> list[str]:
-        """Return what `learn_labels` would have to be given to come to the same labels."""
+        """Return the `declared` argument of `learn_labels` that reproduces the same labels."""
         return list(self.labels)
 
     def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:  # noqa: B027
-        """Settle the options that follow from the `examples` that are trained on, such as the weights of labels.
+        """Set the options that depend on the training `examples`, such as class weights.
 
         Raises:
-            ConfigError: one does not go together with them.
+            ConfigError: an option does not fit the examples.
         """
 
     def settled(self) -> dict[str, Any]:
-        """Return those options of the configuration, as they have been settled."""
+        """Return the options of the configuration that `settle` has set, with their values."""
         return {}
 
     @abstractmethod
-    def from_input(self, given: Mapping[str, Any], id: str) -> Any:
-        """Return an example without gold: of ``text`` in `given`, and what else the task takes.
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
+        """Return an example without gold from `fields`: ``text``, and others that the task takes.
 
         Raises:
-            DataError: what is needed is missing or of the wrong type; says what is expected.
+            DataError: a required field is missing or of the wrong type; the message says what is expected.
         """
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return what the model does not see of a split: counts, by what they count in words for people."""
+        """Return counts of what the model does not see of a split, by readable names."""
         return {}
 
     def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return what an answer says of that part of the example at `index` that the model does not see, if any."""
+        """Return the fields of an answer that describe the part of its example that the model does not see, if any."""
         return {}
 
     @abstractmethod
     def encode(self, examples: Sequence[Any], processor: Processor, limits: Limits) -> Encoded:
-        """Turn `examples` into arrays that batches are cut from, token ids for instance.
+        """Turn `examples` into the arrays that batches are cut from, such as token ids.
 
-        The result is kept on disk: it follows from what `encoded_text` returns for each example, the fields that
-        `encoded_by` names, `processor` and `limits` alone.
+        The result is cached on disk, so it may depend only on what `encoded_text` returns for each example, the fields
+        in `encoded_by`, `processor` and `limits`.
 
         Raises:
             DataError, ConfigError: an example cannot be encoded, or the limits do not suit the task.
         """
 
     def encoded_text(self, example: Any) -> Any:
-        """Return what `encode` reads of an example, as a JSON value."""
+        """Return the part of an example that `encode` reads, as a JSON value."""
         return self.text_key(example)
 
     @abstractmethod
@@ -194,72 +193,72 @@ class Task(ABC):
         """Return the batch of the examples at `indices`, padded to the longest.
 
         Args:
-            examples: of the split.
-            encoded: the same, encoded.
-            indices: which of them.
-            random: where a task that augments its training examples draws from; None: they are taken as they are.
+            examples: the examples of the split.
+            encoded: the same examples, encoded.
+            indices: their positions in the split.
+            random: source of random numbers for a task that augments its training examples; None: no augmentation.
         """
 
     @abstractmethod
     def weights(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
-        """Return what each example at `indices` counts for in the mean loss, e.g. its labelled tokens.
+        """Return the weight of each example at `indices` in the mean loss, e.g. its number of labelled tokens.
 
         Returns:
-            doubles, shape (examples,): the `Batch.weights` of the batch of these examples.
+            doubles, shape (examples,), equal to the `Batch.weights` of these examples' batch.
         """
 
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the loss of each example, shape (examples,), summed over all that it counts for.
+        """Return the loss of each example, shape (examples,), summed over its weighted parts, e.g. its tokens.
 
         The loss of an example does not depend on the others in the batch.
 
         Args:
-            outputs: of the model, as transformers returns them.
-            batch: that the model has computed.
+            outputs: the model's outputs, as transformers returns them.
+            batch: the model's input.
         """
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the mean loss of the batch, a scalar: the sum of `losses` over that of the weights, 0 of nothing."""
+        """Return the mean loss of the batch, a scalar: the sum of `losses` over the sum of weights, 0 without any."""
         return batch.mean(self.losses(outputs, batch))
 
     def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
-        """Return how far the predictions in `others` are from those in `outputs`, for each example, shape (examples,).
+        """Return the divergence of the predictions in `others` from those in `outputs`, shape (examples,).
 
-        It is the Kullback-Leibler divergence KL(outputs || others), summed over all that the loss of an example counts.
+        It is the Kullback-Leibler divergence KL(outputs || others), summed as in `losses`.
 
         Raises:
             ConfigError: the task does not predict distributions.
         """
-        raise ConfigError(f"regularizer: task={self.name} does not say how far two of its predictions are apart")
+        raise ConfigError(f"regularizer: task={self.name} defines no divergence between predictions")
 
     @abstractmethod
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return the answer to each example, as JSON values.
 
-        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and what
-        else `kept` and `reply` make something of.
+        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and any
+        other fields that `kept` and `reply` use.
 
         Args:
-            outputs: of the model, as transformers returns them.
-            batch: that the model has computed; not a filler.
-            model: for a task that generates.
-            final: whether they are kept or handed on. Validations on the way only score them: what takes long and has
-                no part in the scores is left out.
+            outputs: the model's outputs, as transformers returns them.
+            batch: the model's input; not a filler.
+            model: the model, for tasks that generate.
+            final: whether the answers are kept or returned. Validations during training only score them, and leave out
+                slow fields that the scores do not need.
         """
 
     def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a run keeps it: with the ``group`` of the example."""
+        """Return a final answer as a run stores it: with the ``group`` of the example."""
         return {**answer, "group": getattr(example, "group", None)}
 
     @abstractmethod
     def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a final answer says to whoever asks, whatever the gold, as JSON values."""
+        """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
 
     @abstractmethod
     def text_key(self, example: Any) -> str:
-        """Return what makes two examples the same text, for finding duplicates and the overlap of splits."""
+        """Return the key by which two examples count as the same text, for duplicates and overlap of splits."""
 
     @abstractmethod
     def gold(self, example: Any) -> Any:
-        """Return what the example is labelled with; two examples with one text and different gold contradict."""
+        """Return the gold label; two examples with the same text and different gold conflict."""

@@ -1,4 +1,4 @@
-"""Texts, or pairs of texts, with a label each, and how they become tokens."""
+"""Labelled texts and text pairs, and their tokenisation."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from peftlab.tasks.task import Encoded, check_size
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text of a task that labels whole texts, as it stands in its file, or without gold."""
+    """One text, or pair of texts, of a task that labels whole texts, as read from its file, or without gold."""
 
     id: str
     """Unique within the data set, e.g. ``train:17``."""
     text: str
     label: str | None
-    """None where there is no gold."""
+    """None without gold."""
     pair: str | None = None
-    """The second text, of a task on pairs."""
+    """The second text of a pair."""
     file: str = ""
     line: int | None = None
-    """Where the text begins in `file`, from 1; None where the whole file is the text."""
+    """The first line of the text in `file`, from 1; None where the whole file is the text."""
     group: str | None = None
-    """What it belongs to with others, a document or an author for instance."""
+    """The group it belongs to, such as a document or an author."""
 
     @property
     def place(self) -> str:
-        """The file, and the line where there is one, for messages."""
+        """The file and, if known, the line, for messages."""
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def mapped(self, change: Callable[[str], str]) -> Text:
-        """Return the text with `change` made to every text in it, one character for one."""
+        """Return the example with `change`, which maps characters one to one, applied to all its texts."""
         label, pair, group = (None if part is None else change(part) for part in (self.label, self.pair, self.group))
         return replace(self, text=change(self.text), label=label, pair=pair, group=group)
 
 
 def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
-    """Tokenise; what is beyond `max_tokens` tokens is lost, of a pair from the end of the longer text.
+    """Tokenise and truncate to `max_tokens`; a pair loses the end of its longer text first.
 
     Returns:
-        arrays ``tokens`` and ``types`` of shape (all tokens,): the ids, and of pairs which text each belongs to, empty
-        where the model does not ask for it; ``examples`` of shape (texts + 1,): where each text starts in them;
-        ``truncated`` and ``empty`` of shape (texts,): the tokens that each text loses, and whether the tokenizer
-        leaves nothing of it. Counted are the ``truncated_texts``, and the ``truncated_tokens`` that they lose.
+        arrays ``tokens`` and ``types`` of shape (all tokens,): the ids, and for pairs the text that each belongs to,
+        empty if the model does not use it; ``examples`` of shape (texts + 1,): where each text starts in them;
+        ``truncated`` and ``empty`` of shape (texts,): the number of tokens that each text loses, and whether it has
+        none. The counts are ``truncated_texts`` and ``truncated_tokens``.
 
     Raises:
-        DataError: `max_tokens` has no room beside the special tokens; some texts have a pair and others have none;
+        DataError: `max_tokens` has no room besides the special tokens; some examples are pairs and others are not;
             a text is longer than `LONGEST_TEXT`.
     """
     for text in texts:
@@ -62,15 +62,15 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
     needed = special + (1 if pairs is None else 2)
     if max_tokens < needed:
         raise DataError(
-            f"data.max_tokens={max_tokens} leaves no room beside {special} special tokens; set at least {needed}"
+            f"data.max_tokens={max_tokens} leaves no room besides {special} special tokens; set at least {needed}"
         )
-    found: Any = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
+    encoding: Any = tokenizer([text.text for text in texts], pairs, verbose=False) if texts else {"input_ids": []}
     keys = ("input_ids",) if pairs is None else ("input_ids", "token_type_ids")
-    rows: dict[str, list[list[int]]] = {key: found[key] for key in keys if key in found}
+    rows: dict[str, list[list[int]]] = {key: encoding[key] for key in keys if key in encoding}
     tokens = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
     truncated, empty = np.maximum(tokens - max_tokens, 0), (tokens == special).astype(np.int64)
     for n in np.flatnonzero(truncated).tolist():
-        kept = _kept(found.encodings[n].sequence_ids, max_tokens - special, tokenizer.truncation_side)
+        kept = _kept(encoding.encodings[n].sequence_ids, max_tokens - special, tokenizer.truncation_side)
         for of_all in rows.values():
             of_all[n] = [of_all[n][place] for place in kept]
     lengths = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
@@ -86,20 +86,20 @@ def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_
 
 
 def _kept(text_of: Sequence[int | None], room: int, side: str) -> list[int]:
-    """Return the places in a row that are kept where its texts have to fit into `room` tokens.
+    """Return the positions in a row that are kept so that its texts fit into `room` tokens.
 
-    They are those that the tokenizer keeps by its strategy ``longest_first``; but of a pair of long texts that makes
-    every combination of what is cut off, in gigabytes.
+    They equal those of the tokenizer's strategy ``longest_first``, which for a pair of long texts builds every
+    combination of the overflow, in gigabytes.
 
     Args:
-        text_of: of each token the text that it is of, 0 or 1; None for special tokens.
-        room: tokens of the texts.
-        side: where a text is cut, ``right`` or ``left``.
+        text_of: the text that each token belongs to, 0 or 1; None for special tokens.
+        room: maximum number of tokens of the texts.
+        side: the end at which a text is cut, ``right`` or ``left``.
     """
     places = [[place for place, text in enumerate(text_of) if text == number] for number in (0, 1)]
     first, second = map(len, places)
     shorter = min(first, second)
-    # the longer one is cut to the length of the shorter one at most, and then both alike
+    # the longer text is cut down to the length of the shorter one at most, then both equally
     both = (first, max(shorter, room - first)) if first <= second else (max(shorter, room - second), second)
     if sum(both) > room:
         both = (room // 2, room - room // 2) if first <= second else (room - room // 2, room // 2)
@@ -116,11 +116,11 @@ def _flat(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
 
 
 def _pairs(texts: Sequence[Text]) -> list[str] | None:
-    """Return the second texts; None where no text has one."""
+    """Return the second texts; None if no example has one."""
     pairs = [text.pair for text in texts]
     if all(pair is None for pair in pairs):
         return None
     for text in texts:
         if text.pair is None:
-            raise DataError(f"{text.place or text.id}: there is one text, where others are pairs; give it the second")
+            raise DataError(f"{text.place or text.id}: this is one text, but others are pairs; add the second text")
     return [pair for pair in pairs if pair is not None]

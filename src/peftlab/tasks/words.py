@@ -1,4 +1,4 @@
-"""Sentences as lists of words with a tag each, and how they become subword tokens."""
+"""Sentences as lists of tagged words, and their subword tokenisation."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ NO_WORD = -1
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a word-level task, as it stands in its file, or in a text without gold."""
+    """One sentence of a word-level task, as read from its file, or from a text without gold."""
 
     id: str
     """Unique within the data set, e.g. ``train:17``."""
     words: list[str]
     tags: list[str]
-    """One BIO tag a word; all O where there is no gold."""
+    """One BIO tag per word; all O without gold."""
     file: str = ""
     lines: list[int] = field(default_factory=list)
     """The line (1-based) of each word in `file`, for messages."""
     text: str | None = None
-    """The text that the words were split from; None where they came as words."""
+    """The text that the words were split from; None if the input was words."""
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """Where each word starts and ends in `text`, in characters."""
+    """The start and end of each word in `text`, in characters."""
     group: str | None = None
-    """What it belongs to with others, a document for instance."""
+    """The group it belongs to, such as a document."""
 
     @property
     def place(self) -> str:
-        """The file, and the first line where there is one, for messages."""
+        """The file and, if known, the first line, for messages."""
         return f"{self.file}:{self.lines[0]}" if self.lines else self.file
 
     def mapped(self, change: Callable[[str], str]) -> Sentence:
-        """Return the sentence with `change` made to every text in it, one character for one."""
+        """Return the sentence with `change`, which maps characters one to one, applied to all its texts."""
         return replace(
             self,
             words=_changed(self.words, change),
@@ -53,7 +53,7 @@ class Sentence:
 
 
 def _changed(texts: list[str], change: Callable[[str], str]) -> list[str]:
-    """Return `texts`, changed all at once, for there are many: one character becomes one."""
+    """Return `texts` with `change` applied to all of them in one call: there are many."""
     whole = "".join(texts)
     if (changed := change(whole)) == whole:
         return texts
@@ -69,25 +69,26 @@ def encode_words(
 ) -> Encoded:
     """Tokenise word by word; a sentence of more than `max_tokens` tokens becomes several rows or loses its end.
 
-    Rows end at word boundaries. A word that alone is longer than a row is cut, and still has its first token. No word
-    is forgotten: those without a token (the tokenizer emptied them, or they were truncated) are simply never the
-    ``word`` of a token, and are scored as missed.
+    Rows end at word boundaries. A single word longer than a row is cut, and keeps its first token. A word without a
+    token (emptied by the tokenizer, or truncated) is never the ``word`` of a token, and is scored as missed.
 
     Returns:
         arrays ``tokens`` and ``word`` of shape (all tokens,): the ids, and for the first token of each word its
         position in the sentence, else `NO_WORD`; ``rows`` of shape (rows + 1,): where each row starts in them;
         ``examples`` of shape (sentences + 1,): where each sentence starts among the rows; ``truncated``, ``emptied``
-        and ``cut`` of shape (sentences,): how many words of each are beyond its row, have no token, and are longer
-        than a row.
+        and ``cut`` of shape (sentences,): the numbers of its words that are beyond its row, have no token, and are
+        longer than a row.
 
     Raises:
-        DataError: `max_tokens` has no room for a word beside the special tokens; a sentence is longer than
+        DataError: `max_tokens` has no room for a word besides the special tokens; a sentence is longer than
             `LONGEST_TEXT`.
     """
     before, after = _special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     if room < 1:
-        raise DataError(f"data.max_tokens={max_tokens} leaves no room beside {len(before) + len(after)} special tokens")
+        raise DataError(
+            f"data.max_tokens={max_tokens} leaves no room besides {len(before) + len(after)} special tokens"
+        )
 
     for sentence in sentences:
         check_size(sum(map(len, sentence.words)), sentence.place or sentence.id)
@@ -131,14 +132,14 @@ def encode_words(
         **lost,
     }
     total = {name: int(of_each.sum()) for name, of_each in lost.items()}
-    cut = total.pop("cut")  # rare: the record has it where there is any
+    cut = total.pop("cut")  # rare: recorded only if positive
     counts = {"words": sum(len(sentence.words) for sentence in sentences), **total, "split_sentences": split_sentences}
     counts |= {"cut": cut} if cut else {}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the special tokens before and after a text, read off an encoded word."""
+    """Return the special tokens before and after a text, taken from an encoded word."""
     encoding = tokenizer("a", return_special_tokens_mask=True)
     ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
     first = special.index(0)
@@ -147,7 +148,7 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list
 
 
 def _needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a word given by itself lacks what marks its start within a text, as in byte-level BPE."""
+    """Return whether a word alone lacks the mark of a word start within a text, as in byte-level BPE."""
     apart = tokenizer(["a", "a"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     return bool(apart != tokenizer("a a", add_special_tokens=False)["input_ids"])
 
@@ -156,7 +157,7 @@ def _pieces(ids: Sequence[int], word_ids: Sequence[int | None]) -> list[tuple[in
     """Return (position, token ids) of each word that has tokens."""
     pieces: list[tuple[int, list[int]]] = []
     for token, word in zip(ids, word_ids, strict=True):
-        assert word is not None, "no special tokens were asked for"
+        assert word is not None, "no special tokens were added"
         if pieces and pieces[-1][0] == word:
             pieces[-1][1].append(token)
         else:
@@ -165,7 +166,7 @@ def _pieces(ids: Sequence[int], word_ids: Sequence[int | None]) -> list[tuple[in
 
 
 def _chunks(pieces: Sequence[tuple[int, list[int]]], room: int) -> list[list[tuple[int, list[int]]]]:
-    """Cut `pieces` at word boundaries into chunks of at most `room` tokens; at least one chunk, maybe empty."""
+    """Split `pieces` at word boundaries into chunks of at most `room` tokens; at least one, possibly empty."""
     chunks: list[list[tuple[int, list[int]]]] = [[]]
     used = 0
     for piece in pieces:

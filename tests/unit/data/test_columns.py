@@ -199,7 +199,7 @@ def test_a_missing_file_suggests_the_one_that_is_near(write: Write, tmp_path: Pa
     assert error_of(tmp_path / "trian.conll") == " no such file. Did you mean 'train.conll'?"
     assert error_of(tmp_path / "xyz") == f" no such file. Files in {tmp_path}: train.conll."
     nowhere = tmp_path / "no" / "train.conll"
-    assert error_of(nowhere) == f" no such file. Nor is there a folder {nowhere.parent}."
+    assert error_of(nowhere) == f" no such file. Its folder {nowhere.parent} does not exist."
 
 
 def test_a_folder_or_an_unreadable_path_instead_of_a_file(write: Write, tmp_path: Path) -> None:

@@ -124,8 +124,7 @@ class TestMistakes:
             ("text,label\na,\n", "train.csv:2: the label is empty. Write one, or remove the row."),
             (
                 "text,label\na,1\ntext,label\nb,2\n",
-                "train.csv:3: the row is the header of line 1 once more, as where files are put one after the other. "
-                "Remove the row.",
+                "train.csv:3: the row repeats the header of line 1, as in concatenated files. Remove the row.",
             ),
             (
                 'text,label\na,1\n"b" c,2\n',

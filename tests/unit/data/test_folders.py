@@ -72,7 +72,7 @@ def test_mistakes(read, tmp_path, files, message):
 
 def test_a_file_in_place_of_a_folder(tmp_path):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match=r"a\.txt: is no folder; expected one that holds a folder for each class\."):
+    with pytest.raises(DataError, match=r"a\.txt: is not a folder; expected one that holds a folder for each class\."):
         Folders().read({"train": tmp_path / "a.txt"})
 
 

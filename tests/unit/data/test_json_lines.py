@@ -45,7 +45,7 @@ def test_labels(read, label, name):
     ("line", "message"),
     [
         ("{'text': 1}", "is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)). "),
-        ('["a"]', "is no JSON object. Write one a line, with 'text' and 'label'."),
+        ('["a"]', "is not a JSON object. Write one a line, with 'text' and 'label'."),
         ('{"text": "a"}', "there is no key 'label'. Keys: text. Set data.format.label to one of them."),
         (
             '{"texts": "a", "label": 1}',
@@ -87,9 +87,9 @@ def test_a_file_without_an_object(read, content):
         ('[\n{"text": "a", "label": 1},\n{"text": "b", "label": 2}\n]\n', 1, "The array that begins here goes over 4"),
         ('[{"text": "a", "label": 1}, {"text": "b", "label": 2}]', 1, "is an array of 2 objects. {array}"),
         ("text,label\na,1\n", 1, "Write one object a line."),
-        ('{"text": "a", "label": 1, "label": 2}\n', 1, "the key 'label' is there twice. Leave one of them out."),
-        ('{"text": "a", "label": 1}\n{"text": "a", "text": "b", "label": 1}\n', 2, "the key 'text' is there twice."),
-        ("[" * 100_000, 1, "is JSON of too many objects in each other."),
+        ('{"text": "a", "label": 1, "label": 2}\n', 1, "the key 'label' appears twice. Remove one of them."),
+        ('{"text": "a", "label": 1}\n{"text": "a", "text": "b", "label": 1}\n', 2, "the key 'text' appears twice."),
+        ("[" * 100_000, 1, "is JSON that is nested too deeply."),
         ('{"text": "a", "label": 0.5}\n', 1, 'a label is a text or a whole number. Put it in quotes, "0.5".'),
         ('{"text": "a", "label": NaN}\n', 1, "'label' is NaN; a label is a text or a whole number."),
         ('{"text": "a", "label": {"x": 1}}\n', 1, "'label' is {\"x\": 1}; a label is"),
@@ -117,7 +117,7 @@ def test_one_label_as_a_number_and_as_a_text_is_told(read, tmp_path, caplog):
         texts = read('{"text": "a", "label": 1}\n{"text": "b", "label": "1"}\n{"text": "c", "label": 2}\n')
     assert [text.label for text in texts] == ["1", "1", "2"]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'a.jsonl'}: the label '1' is there as a number (line 1) and a text (line 2): these are one label"
+        f"{tmp_path / 'a.jsonl'}: the label '1' appears as a number (line 1) and a text (line 2): these are one label"
     ]
 
 

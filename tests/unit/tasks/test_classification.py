@@ -181,7 +181,7 @@ class TestInput:
         assert task.from_input({"text": "a", "text_pair": "b"}, "text:3") == Text("text:3", "a", None, "b")
 
     def test_a_pair_that_is_no_text(self, task):
-        with pytest.raises(DataError, match="expected `text`, a string, and of pairs `text_pair`, a string too"):
+        with pytest.raises(DataError, match="expected `text`, a string, and for pairs also `text_pair`, a string"):
             task.from_input({"text": "a", "text_pair": 1}, "text:0")
 
 

@@ -34,11 +34,11 @@ class TestDeclared:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            (["PER", "PER", "LOC"], "'PER' is there twice"),
+            (["PER", "PER", "LOC"], "'PER' is listed twice"),
             ([""], "name 1 of 1 is empty"),
             (["a", " "], "name 2 of 2 is empty"),
             (["a", "\u200b\xad"], "name 2 of 2 is empty"),
-            (["a\0", "a"], r"'a' U\+0000 holds a character that is no part of a name"),
+            (["a\0", "a"], r"'a' U\+0000 holds a character that no name may have"),
             (["a\ud83d", "a"], r"'a' U\+D83D holds"),
             (["a\nb", "a"], r"'a' U\+000A 'b' holds"),
         ],
@@ -92,14 +92,14 @@ class TestFound:
         (record,) = caplog.records
         assert (record.levelname, record.getMessage()) == (
             "WARNING",
-            f"labels that look alike are labels of their own: {shown}",
+            f"these labels look alike but are distinct: {shown}",
         )
 
     def test_letter_case_is_told(self, caplog):
         with caplog.at_level(logging.INFO, logger="peftlab"):
             check_found(["a"], ["Pos", "pos", "neg"])
         assert [record.getMessage() for record in caplog.records] == [
-            "labels that differ in letter case alone are labels of their own: Pos, pos"
+            "these labels differ only in letter case but are distinct: Pos, pos"
         ]
 
     def test_plain_ones_are_not_worth_a_word(self, caplog):
@@ -109,12 +109,14 @@ class TestFound:
 
     @pytest.mark.parametrize("label", ["a\0", "\x07a", "a\tb", "\u200b", "\xad\u200d"])
     def test_what_is_no_name_is_refused_with_file_and_line(self, label):
-        with pytest.raises(DataError, match=r"^f\.csv:3: the label .*U\+\w{4}.* holds what is no part of a name"):
+        with pytest.raises(
+            DataError, match=r"^f\.csv:3: the label .*U\+\w{4}.* holds a character that no name may have"
+        ):
             learnt(["a", label])
 
     @pytest.mark.parametrize("tag", ["B-O", "I-O", "B-PER\0", "B-\u200b", "B-a\tb"])
     def test_what_is_no_entity_type_is_refused_with_file_and_line(self, tag):
-        with pytest.raises(DataError, match=r"^f\.txt:2: .* is no entity type"):
+        with pytest.raises(DataError, match=r"^f\.txt:2: .* is not an entity type"):
             types_learnt(["B-PER", tag])
 
 

@@ -101,16 +101,16 @@ def test_no_text_at_all(tokenizer):
 
 
 def test_a_row_needs_room_beside_the_special_tokens(tokenizer):
-    with pytest.raises(DataError, match=r"data\.max_tokens=2 leaves no room beside 2 special tokens; set at least 3"):
+    with pytest.raises(DataError, match=r"data\.max_tokens=2 leaves no room besides 2 special tokens; set at least 3"):
         encode_texts(TEXTS, tokenizer, 2)
-    with pytest.raises(DataError, match=r"data\.max_tokens=4 leaves no room beside 3 special tokens; set at least 5"):
+    with pytest.raises(DataError, match=r"data\.max_tokens=4 leaves no room besides 3 special tokens; set at least 5"):
         encode_texts(PAIRS, tokenizer, 4)
 
 
 def test_one_text_among_pairs(tokenizer):
-    with pytest.raises(DataError, match=r"f\.csv:2: there is one text, where others are pairs; give it the second"):
+    with pytest.raises(DataError, match=r"f\.csv:2: this is one text, but others are pairs; add the second text"):
         encode_texts([*PAIRS, TEXTS[0]], tokenizer, 64)
-    with pytest.raises(DataError, match="text:0: there is one text"):
+    with pytest.raises(DataError, match="text:0: this is one text"):
         encode_texts([*PAIRS, Text("text:0", "a", None)], tokenizer, 64)
 
 

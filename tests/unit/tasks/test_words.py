@@ -124,7 +124,7 @@ def test_a_word_longer_than_a_row_is_cut_but_kept(tokenizer, long):
 
 
 def test_rows_too_short_for_a_token_are_refused(tokenizer):
-    with pytest.raises(DataError, match=r"data\.max_tokens=2 leaves no room beside 2 special tokens"):
+    with pytest.raises(DataError, match=r"data\.max_tokens=2 leaves no room besides 2 special tokens"):
         encode(tokenizer, sentence("paris"), max_tokens=2)
     assert words_of(encode(tokenizer, sentence("the", "paris"), max_tokens=3)) == [0, 1]
 

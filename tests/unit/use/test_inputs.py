@@ -91,9 +91,9 @@ def test_a_link_to_nowhere_and_a_folder(tmp_path):
     [
         ('{"text": "a"} {"text": "b"}', "more than one value in it"),
         ('{"text": "a",\n"n": 1}', "goes over 2 lines"),
-        ('{"text": "a", "text": "b"}', "the key 'text' is there twice"),
+        ('{"text": "a", "text": "b"}', "the key 'text' appears twice"),
         ('[{"text": "a"}]', "is an array of 1 objects"),
-        ('"a"', 'is no JSON object. Write one a line, such as {"text": ...}.'),
+        ('"a"', 'is not a JSON object. Write one a line, such as {"text": ...}.'),
         ("a", "is not JSON"),
     ],
 )
