@@ -57,9 +57,9 @@ def adopt(spec: RunSpec, tuner: Tuner) -> None:
     kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
     new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
     if new:
-        log.info("adapter: it has no head, or one for other labels; these begin anew: %s", ", ".join(new))
+        log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
-        log.info("adapter: it lacks these of the head, which begin as pretrained: %s", ", ".join(pretrained))
+        log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
 
 
 def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:

@@ -63,7 +63,7 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
     head = tuner.context.head
     names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
     if spec.optimizer.head_lr is not None and not head:
-        yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: no head is trained, for that of the model is pretrained"
+        yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: the head is pretrained, so no new head is trained"
     elif spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
         yield (
             f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "

@@ -252,8 +252,8 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         if checkpoint is None or has_begun(trainer):
             raise
         raise DamagedError(
-            f"{checkpoint} cannot be taken up ({type(error).__name__}: {error}). Remove it: the same command then goes "
-            "on from the one before"
+            f"{checkpoint} cannot be loaded ({type(error).__name__}: {error}). Remove it: the same command then "
+            "resumes from the one before"
         ) from error
     if best.validated_step < trainer.global_step:  # the budget ended between two validations
         trainer.validate(tuner, data, verbose=False)

@@ -72,8 +72,8 @@ def newest_whole(folder: Path, sharded: bool = False, unfit: Callable[[Path], st
         else:
             of_which = "is not" if sharded else "is"
             raise ConfigError(
-                f"{path} {of_which} of trainer.strategy=fsdp or deepspeed, which read their own only, as the "
-                "others do: go on with the strategy that it was made with, or begin anew with existing=rerun"
+                f"{path} {of_which} of trainer.strategy=fsdp or deepspeed, which cannot read the checkpoints of other "
+                "strategies, nor those theirs: resume with the strategy that made it, or start anew with existing=rerun"
             )
     return None
 
@@ -87,7 +87,7 @@ def damage_of(path: Path) -> str | None:
     try:
         digest = digest_file(path).read_text(encoding="utf-8").partition(" ")[0]
     except (OSError, UnicodeDecodeError) as error:
-        return f"its digest cannot be read, so that it may not have been written to its end ({error})"
+        return f"its digest cannot be read, so it may be incomplete ({error})"
     bytes_, expected = path.stat().st_size, _expected_bytes(path)
     if expected is not None and bytes_ < expected:
         return f"truncated, {bytes_} of {expected} bytes are there"

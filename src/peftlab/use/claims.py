@@ -24,19 +24,19 @@ Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", 
 that the record lists is missing; ``result``: the same training gives something else."""
 
 NOT_READABLE = {
-    "command": "how it was asked for",
-    "overrides": "how it was asked for",
-    "started_at": "when, beside the order",
-    "ended_at": "when, beside the order",
-    "history.*.at": "when, beside the order",
-    "environment.threads": "how many threads it had, where trainer.threads is null",
-    "cost.wall_seconds": "how long it took",
-    "cost.train_seconds": "how long it took",
-    "cost.peak_memory_gib": "the memory in use",
-    "cost.train_flops": "the arithmetic",
-    "metrics.*.loss": "the losses, which no prediction has",
+    "command": "the command line",
+    "overrides": "the command line",
+    "started_at": "times, except their order",
+    "ended_at": "times, except their order",
+    "history.*.at": "times, except their order",
+    "environment.threads": "the number of threads, if trainer.threads is null",
+    "cost.wall_seconds": "durations",
+    "cost.train_seconds": "durations",
+    "cost.peak_memory_gib": "the peak memory",
+    "cost.train_flops": "the FLOPs",
+    "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
-    "log.txt": "what it said",
+    "log.txt": "the log",
 }
 """Patterns of the entries and files that no evidence can verify, and what they state."""
 
@@ -173,7 +173,7 @@ class _Claims:
             what = " ".join(key)
             if key not in expected:
                 if self.same_code or key in seen:
-                    yield self._edited(f"{what} is twice there, or no score of this run", value, None)
+                    yield self._edited(f"{what} is recorded twice, or is no score of this run", value, None)
                 else:
                     self.unverified.append(f"metrics: {what}")
                 continue
@@ -209,7 +209,7 @@ class _Claims:
         times = [record["started_at"], *times, record["ended_at"], *(event["at"] for event in events[end:])]
         # a resumed run may have been on machines whose clocks differ
         if (wrong := _out_of_order(times)) and not (self.resumed and _is_time(wrong)):
-            yield self._edited("started_at, ended_at and history are in no order", wrong, None)
+            yield self._edited("started_at, ended_at and history are out of order", wrong, None)
         validated = self.run.events("validated")
         steps = [event["step"] for event in validated]
         if self.resumed:  # validations after the checkpoint that it resumed from are repeated
@@ -275,7 +275,7 @@ class _Claims:
         numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                yield self._edited(f"cost.{key} is no measure", value, None)
+                yield self._edited(f"cost.{key} is no measurement", value, None)
                 return
         if cost["train_seconds"] > cost["wall_seconds"]:
             yield self._edited("cost: it trained for longer than it took", cost["train_seconds"], cost["wall_seconds"])

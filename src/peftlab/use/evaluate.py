@@ -141,7 +141,7 @@ def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) ->
     for split in splits:
         if data.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
             raise DataError(
-                f"{data.origin}: {file_of(data.files, split)} is not what the run was scored on any more; "
+                f"{data.origin}: {file_of(data.files, split)} is no longer what the run was scored on; "
                 "score it as new data, --data FILE"
             )
 

@@ -120,7 +120,7 @@ class _Model:
                 again = data.task.answers(model(collated), collated, model.model, final=False)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
-                    yield f"the adapter predicts '{one['id']}' otherwise"
+                    yield f"the adapter predicts '{one['id']}' differently"
                     return
 
 
@@ -323,7 +323,7 @@ def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the first prediction that is not the most probable one; older runs have no probabilities of the others."""
     for row in rows:
         if not _is_most_probable(row["predicted"], row["probability"], row.get("probabilities")):
-            yield f"'{row['id']}' is predicted otherwise than its probabilities say"
+            yield f"the prediction for '{row['id']}' contradicts its probabilities"
             return
 
 
@@ -337,7 +337,7 @@ def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> b
 
 
 def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
-    """Return whether two predictions are equal except for rounding, which may decide between equally probable labels."""
+    """Return whether two predictions are equal up to rounding, which may decide between equally probable labels."""
     recorded, now = (_flat(one["probability"]) for one in (row, again))
     labels, labels_now = (_flat(one["predicted"]) for one in (row, again))
     if row.get("input") != again.get("input") or not len(recorded) == len(now) == len(labels) == len(labels_now):

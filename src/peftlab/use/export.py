@@ -99,7 +99,7 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     if record["status"] != "completed":
         return f"the run is {record['status']}"
     if data.sha256 != record["identity"]["data_sha256"]:
-        return f"{data.origin} is not what the run was trained and scored on any more"
+        return f"{data.origin} is no longer what the run was trained and scored on"
     present = files(run.folder.path, [file["path"] for file in record["files"]])
     with restored():
         gathered = evidence.gather(run.folder, run.spec, run.config, data, tuner)
@@ -107,7 +107,7 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     if findings.causes:
         raise UserError(not_of_the_record(run.folder, findings.causes[0].what, "what its files and data say"))
     gone = [file["path"] for file in record["files"] if file["path"] not in present]
-    return f"{gone[0]} is gone, by which they could be checked" if gone else None
+    return f"{gone[0]}, which could confirm them, is gone" if gone else None
 
 
 def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:

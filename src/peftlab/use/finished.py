@@ -97,7 +97,7 @@ class FinishedRun:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
-            raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
+            raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
 
     @cached_property
     def spec(self) -> RunSpec:

@@ -34,14 +34,14 @@ Answer = dict[str, Any]
 class Refused:
     """An object that has no answer."""
 
-    given: dict[str, Any]
+    entries: dict[str, Any]
     """The entries of the object; empty if it is none."""
     reason: DataError
 
     def at(self, place: str) -> Answer:
         """Return the object with an ``error`` that begins with `place`, in place of an answer."""
         reason = str(self.reason)
-        return beside(self.given, {"error": reason if reason.startswith(f"{place}: ") else f"{place}: {reason}"})
+        return beside(self.entries, {"error": reason if reason.startswith(f"{place}: ") else f"{place}: {reason}"})
 
 
 @dataclass
@@ -90,17 +90,17 @@ class Predictor:
         while chunk := list(islice(numbered, at_once)):
             yield from self._of_chunk([(number, _admitted(one, door)) for number, one in chunk], lost)
         if text := ", ".join(f"{count:,} {what}" for what, count in lost.items() if count):
-            log.warning("not seen of what was given (data.max_tokens=%d): %s", self.max_tokens, text)
+            log.warning("not seen of the input (data.max_tokens=%d): %s", self.max_tokens, text)
         if door.findings:
             log.warning("the texts have odd characters: %s", door.findings)
 
-    def example(self, given: Mapping[str, Any], id: str) -> Any:
+    def example(self, entries: Mapping[str, Any], id: str) -> Any:
         """Return the example in an object, which must have the form of the training data.
 
         Raises:
             DataError: it does not; says what is expected.
         """
-        return self.task.from_input(self.form.usual(given), id)
+        return self.task.from_input(self.form.usual(entries), id)
 
     def _of_chunk(
         self, chunk: Sequence[tuple[int, dict[str, Any] | DataError]], lost: Counter[str]
@@ -151,13 +151,13 @@ class Predictor:
         return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
 
 
-def beside(given: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
+def beside(entries: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
     """Return the entries of an object and of its answer; if both have a key, the object's becomes ``given_KEY``."""
-    names = {key: key for key in given}
-    for key in given.keys() & answer.keys():
-        while names[key] in {*given, *answer}:
+    names = {key: key for key in entries}
+    for key in entries.keys() & answer.keys():
+        while names[key] in {*entries, *answer}:
             names[key] = f"given_{names[key]}"
-    return {names[key]: value for key, value in given.items()} | dict(answer)
+    return {names[key]: value for key, value in entries.items()} | dict(answer)
 
 
 def _admitted(one: Any, door: Door) -> dict[str, Any] | DataError:

@@ -221,13 +221,13 @@ def _decide(
             return "not comparable", reason
     if "edited" in kinds:
         edited = _listed(cause.what for cause in causes if cause.kind == "edited")
-        because = f"the folder does not hold what the run has left, or contradicts itself: {edited}"
+        because = f"the folder was changed after the run, or contradicts itself: {edited}"
         if trained and not any(cause.what in _LEFT_THE_SAME for cause in results):
             because += "; training again gave the files whose digests the record has"
         return "different", because
     if "gone" in kinds and not trained:
         gone = _listed(cause.what for cause in causes if cause.kind == "gone")
-        return "incomplete", f"nothing contradicts the record, but what would show it is not here any more: {gone}"
+        return "incomplete", f"nothing contradicts the record, but files that could confirm it are gone: {gone}"
     surroundings = _listed(kind for kind in SURROUNDINGS if kind in kinds)
     elsewhere = f"in other surroundings ({surroundings})" if surroundings else ""
     if not trained:
@@ -241,12 +241,12 @@ def _decide(
         differing = _listed(cause.what for cause in results)
         return (
             "different",
-            f"training took the same course to the last bit, and does not leave what is recorded: {differing}",
+            f"training took the same course to the last bit, but the results are not the recorded ones: {differing}",
         )
     parts = folder.record.data["environment"]["nondeterministic_parts"]
     if not (elsewhere or parts):
         return "different", "the same code, packages and machine gave other bits"
-    explained = f"other bits {elsewhere or f'from what is not deterministic ({_listed(parts)})'}"
+    explained = f"other bits {elsewhere or f'from nondeterministic parts ({_listed(parts)})'}"
     if scores and all(score.near for score in scores):
         return "equivalent", f"{explained}, and the scores are near enough"
     return "different", f"{explained}, but the scores are further apart than that allows"

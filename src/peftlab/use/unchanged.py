@@ -98,5 +98,5 @@ def not_of_the_record(folder: RunFolder, what: str, expected: str) -> str:
     """Return the message for a part `what` of a run that is not what its record expects."""
     return (
         f"{folder.path}: {what} is not {expected}: it was changed after the run. Put back what the run has left, or "
-        f"train it again with `peftlab reproduce {folder.path}`, which says all that differs"
+        f"train it again with `peftlab reproduce {folder.path}`, which lists all differences"
     )
