@@ -1,4 +1,4 @@
-"""From the parts of a run to its trainer: the model that is trained, and Lightning's trainer for it."""
+"""Assembles the parts of a run: the model to train, and Lightning's trainer for it."""
 
 from __future__ import annotations
 
@@ -38,50 +38,50 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
     """Wrap the model of `adapted_model` for training.
 
     Args:
-        spec: of the run.
-        pretrained: the model that it names.
-        tell: is given what a user should know of the head that a training begins with.
+        spec: the run's specification.
+        pretrained: the pretrained model that it names.
+        tell: is called with notes for the user on the initial head.
     """
     model, context = adapted_model(spec, pretrained, tell)
     return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
-    """Begin with the adapter that `spec` names, if any.
+    """Load the initial adapter that `spec` names, if any.
 
     Raises:
-        ConfigError: it does not fit.
+        ConfigError: it does not fit the model.
     """
     if spec.adapter is None:
         return
     kept = spec.peft.adopt(tuner.model, spec.adapter.path, tuner.context)
     new = [name for name in kept if any(f".{name}".endswith(f".{fresh}") for fresh in tuner.context.fresh)]
     if new:
-        log.info("adapter: it has no head, or one for other labels; these begin anew: %s", ", ".join(new))
+        log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
-        log.info("adapter: it lacks these of the head, which begin as pretrained: %s", ", ".join(pretrained))
+        log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
 
 
 def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
-    """Settle how `model` is stored and computed, for a run as for scoring it anew: the last digits depend on it."""
+    """Set the storage dtype of `model`, and compile it: scoring again needs both, as the last digits depend on them."""
     if trainer.frozen_weights == "bf16":
         store_in_bf16(model)
     if trainer.compile:
-        model.compile()  # in place, so that no name changes
+        model.compile()  # in place, so that parameter names do not change
 
 
 def calibrate(spec: RunSpec, tuner: Tuner, data: DataModule) -> None:
-    """Let the method look at training batches, on the CPU in the precision of the run."""
+    """Let the method calibrate on training batches, on the CPU in the precision of the run."""
     dtype = AUTOCAST.get(spec.trainer.precision)
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
         spec.peft.calibrate(tuner.model, data.calibration_batches())
 
 
 def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
-    """Check that what the callbacks watch is logged, where no class of the user's own may log more.
+    """Check that the metrics that callbacks monitor are logged, unless the user's own classes may log more.
 
     Raises:
-        ConfigError: a `monitor` is nothing that is logged; names the nearest.
+        ConfigError: a `monitor` is not logged; names the nearest.
     """
     logged = tuner.logged()
     for name, callback in spec.callbacks.items():
@@ -102,9 +102,9 @@ def make_trainer(
     loggers: Sequence[Logger],
     watcher: Watcher | None = None,
 ) -> L.Trainer:
-    """Return a Lightning trainer for this hardware and budget; checkpoints, progress and tables are ours.
+    """Return a Lightning trainer for this hardware and budget, with peftlab's checkpoints, progress and tables.
 
-    The callbacks of the configuration come on top of `callbacks`.
+    The callbacks of the configuration are added to `callbacks`.
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
@@ -124,7 +124,7 @@ def make_trainer(
         devices=spec.trainer.devices,
         num_nodes=spec.trainer.num_nodes,
         strategy=strategy_of(spec.trainer),
-        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: `resolve` has settled it
+        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: already resolved by `resolve`
         gradient_clip_val=spec.trainer.clip_norm,
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=spec.trainer.log_every,

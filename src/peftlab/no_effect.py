@@ -1,4 +1,4 @@
-"""Settings that other settings keep from having an effect: each is told in a line before a run begins."""
+"""Settings that have no effect because of other settings: each is logged before a run begins."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from peftlab.training.tuner import Tuner
 log = logging.getLogger("peftlab")
 
 _OF_STRATEGY = {"zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
-"""Keys of the trainer that act with one strategy alone."""
+"""Keys of the trainer that only one strategy uses."""
 
 
 def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
-    """Log every setting of a run that is going to have no effect."""
+    """Log every setting of a run that will have no effect."""
     for line in (
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
@@ -35,7 +35,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
 
 
 def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
-    """Yield what the run is too short for."""
+    """Yield the settings for which the run is too short."""
     epoch = data.steps_of_epoch()
     steps = round(min((spec.budget.max_epochs or math.inf) * epoch, spec.budget.max_steps or math.inf))
     if (warmup := spec.scheduler.warmup(steps)) > steps:
@@ -59,11 +59,11 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
-    """Yield which learning rate is that of no parameter."""
+    """Yield the learning rate that applies to no parameter."""
     head = tuner.context.head
     names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
     if spec.optimizer.head_lr is not None and not head:
-        yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: no head is trained, for that of the model is pretrained"
+        yield f"optimizer.head_lr={spec.optimizer.head_lr:g}: the head is pretrained, so no new head is trained"
     elif spec.optimizer.head_lr is not None and all(is_of_head(name, head) for name in names):
         yield (
             f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "
@@ -72,7 +72,7 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 
 def _of_encoding(spec: RunSpec) -> Iterator[str]:
-    """Yield what the encoding of the task does not obey."""
+    """Yield the length settings that the task's encoding ignores."""
     assert is_pydantic_dataclass(DataSpec)
     for key, value in spec.data.limits._asdict().items():
         if key not in spec.task.limited_by and value != DataSpec.__pydantic_fields__[key].get_default():
@@ -80,14 +80,14 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
 
 
 def _of_regularizers(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
-    """Yield which regularisers find nothing to act on."""
+    """Yield the regularisers that have nothing to act on."""
     for name, regularizer in spec.regularizer.items():
         if reason := regularizer.idle(tuner.model):
             yield f"regularizer.{name}: {reason}"
 
 
 def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:
-    """Yield which parts of a batch are empty, and what is set for a strategy that is not used."""
+    """Yield the settings that leave parts of a batch empty, and those of a strategy that is not used."""
     parts = trainer.accumulate * trainer.world_size
     if parts > data.batch_size and data.batch_tokens is None:
         yield (

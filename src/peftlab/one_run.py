@@ -52,35 +52,35 @@ log = logging.getLogger("peftlab")
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run starts from: read, checked, and all that decides its result."""
+    """The checked inputs of a run: all that decides its result."""
 
     config: dict[str, Any]
-    """Resolved."""
+    """The resolved configuration."""
     spec: RunSpec
     pretrained: Pretrained
     data: DataModule
     sources: Sources
     identity: dict[str, Any]
-    """As the record has it."""
+    """The identity section of the record."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What reading model files and data has settled: all that an identity wants beside the configuration."""
+    """Settings resolved by reading model files and data, and their digests: the identity needs both."""
 
     model: Mapping[str, str]
-    """Of the section `model.source`."""
+    """Entries of `model.source`."""
     data: Mapping[str, str]
-    """Of `data.source`."""
+    """Entries of `data.source`."""
     read: Mapping[str, Any]
-    """Of `data`."""
+    """Entries of `data`."""
     task: Mapping[str, Any]
-    """Of `task`."""
+    """Entries of `task`."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
     def complete(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Write it into the resolved `config`, and return the identity of its run."""
+        """Add these settings to the resolved `config`, and return the identity of its run."""
         config["model"]["source"] |= self.model
         config["data"]["source"] |= self.data
         config["data"] |= self.read
@@ -98,7 +98,7 @@ def prepare(cfg: DictConfig | Mapping[str, Any]) -> Prepared:
 
 
 def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec]:
-    """Return `cfg` resolved, and validated; its secrets are masked from now on.
+    """Return `cfg` resolved, and validated; from now on its secrets are masked in messages.
 
     Raises:
         UserError: the configuration cannot be used.
@@ -131,10 +131,10 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
 
 
 def build(ready: Prepared) -> Tuner:
-    """Build what is trained, and check it against data and callbacks.
+    """Build the model to train, and check it against data and callbacks.
 
     Raises:
-        UserError: the parts do not go together.
+        UserError: the parts do not fit together.
     """
     tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
@@ -151,17 +151,17 @@ def run(
 ) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
-    On several devices every process does this; only rank 0 has a run folder and writes.
+    On several devices every process calls this; only rank 0 has a run folder and writes.
 
     Args:
-        cfg: the composed configuration, see ``conf/config.yaml``, or the settled one of a run, in plain values.
-        command: how it was asked for, for the record.
-        overrides: what the command line changed, for the record.
-        watcher: is told how far the run has come, and may end it.
+        cfg: the composed configuration, see ``conf/config.yaml``, or the resolved one of a run, in plain values.
+        command: the command line, for the record.
+        overrides: the overrides on the command line, for the record.
+        watcher: follows the progress of the run, and may end it.
 
     Raises:
-        Pruned: the watcher has ended it; the record says so.
-        UserError: the configuration, a source or the data cannot be used; nothing has been written then.
+        Pruned: the watcher ended the run; the record says so.
+        UserError: the configuration, a source or the data cannot be used; nothing has been written.
     """
     first = rank() == 0
     start_logging(level=logging.INFO if first else logging.ERROR)
@@ -175,13 +175,13 @@ def run(
         border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
-        known = describe(spec, data, tuner)
-        known |= {"command": command, "overrides": overrides}
-        signals.hold = True  # from where there is a record: it is to say how the run has ended, and with what
+        sections = describe(spec, data, tuner)
+        sections |= {"command": command, "overrides": overrides}
+        signals.hold = True  # from here on a record exists, which must say how the run ended
         folder = (
-            start(config, spec.run_name, ready.identity, **known)
+            start(config, spec.run_name, ready.identity, **sections)
             if first
-            else elsewhere(spec.run_name, ready.identity, **known)
+            else elsewhere(spec.run_name, ready.identity, **sections)
         )
         if agreed(folder.finished, spec.trainer):
             return folder.record
@@ -213,38 +213,38 @@ def run(
 
 
 def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
-    """Go on with the unfinished run in `folder`, as its own configuration says, and return its record.
+    """Resume the unfinished run in `folder` with its own configuration, and return its record.
 
     Args:
-        folder: of the run.
-        allow: packages of the user's own whose classes that configuration may name.
+        folder: the run folder.
+        allow: the user's own packages whose classes that configuration may name.
 
     Raises:
-        UserError: it is finished, another process is writing it, or what it was built on is not to be had any more.
+        UserError: it is finished, another process is writing it, or its model or data is no longer available.
     """
-    there = RunFolder(RunRecord.load(folder), allow=allow)
-    if there.record.data["status"] == "completed":
+    unfinished = RunFolder(RunRecord.load(folder), allow=allow)
+    if unfinished.record.data["status"] == "completed":
         raise UserError(
             f"{folder} is finished: there is nothing to resume. `peftlab evaluate` and `peftlab predict` use it, "
             "`peftlab reproduce` trains it again"
         )
-    config = there.read_config() | {"run_dir": str(folder), "existing": "resume"}
-    return run(config, there.record.data["command"], there.record.data["overrides"])
+    config = unfinished.read_config() | {"run_dir": str(folder), "existing": "resume"}
+    return run(config, unfinished.record.data["command"], unfinished.record.data["overrides"])
 
 
 def seed_everything(spec: RunSpec) -> None:
-    """Seed all random generators, before anything random is built, and settle what bits depend on."""
+    """Seed all random generators and set the number of threads, before anything random is built."""
     L.seed_everything(spec.seed, workers=True, verbose=False)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
-    """Train to the end of the budget, from the beginning or from a checkpoint on, and validate at the end too.
+    """Train to the end of the budget, from the beginning or from a checkpoint, and validate at the end.
 
     Raises:
-        RuntimeError: no validation gave a number.
-        DamagedError: the checkpoint cannot be taken up.
+        RuntimeError: no validation score is a number.
+        DamagedError: the checkpoint cannot be loaded.
     """
     try:
         trainer.fit(tuner, data, ckpt_path=checkpoint)
@@ -252,8 +252,8 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
         if checkpoint is None or has_begun(trainer):
             raise
         raise DamagedError(
-            f"{checkpoint} cannot be taken up ({type(error).__name__}: {error}). Remove it: the same command then goes "
-            "on from the one before"
+            f"{checkpoint} cannot be loaded ({type(error).__name__}: {error}). Remove it: the same command then "
+            "resumes from the one before"
         ) from error
     if best.validated_step < trainer.global_step:  # the budget ended between two validations
         trainer.validate(tuner, data, verbose=False)
@@ -262,10 +262,10 @@ def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, chec
 
 
 def load_best(tuner: Tuner, folder: RunFolder) -> None:
-    """Take up the weights of the best checkpoint.
+    """Load the weights of the best checkpoint.
 
     Raises:
-        DamagedError: they are not those that were validated.
+        DamagedError: they are not the validated weights.
     """
     if rank() == 0 and (damage := folder.damage_of_best()) is not None:
         raise DamagedError(f"{damage} after its validation; the same command trains the run again")
@@ -273,10 +273,10 @@ def load_best(tuner: Tuner, folder: RunFolder) -> None:
 
 
 def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord, validated: bool) -> None:
-    """Score the model as it is on validation and test, for the record and for people.
+    """Score the current model on validation and test, for the record and the log.
 
     Args:
-        validated: whether this very model is the one of the last validation, which is not done twice then.
+        validated: whether the last validation was of this very model, so that it is not repeated.
     """
     scorer = tuner.task.scorer.name
     for split in ("validation", "test") if data.budget.test else ("validation",):
@@ -284,12 +284,12 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
             record.add_metric(name, split, value, "best", scorer)
 
 
-def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known: bool = False) -> dict[str, float]:
-    """Return the scores of the model as it is on ``validation`` or ``test``, and the loss; shows them as a table.
+def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evaluated: bool = False) -> dict[str, float]:
+    """Return the scores and the loss of the current model on ``validation`` or ``test``, and log them as a table.
 
-    With `known` the last evaluation of `trainer` was of this model and split.
+    With `evaluated`, the last evaluation of `trainer` was of this model and split.
     """
-    if not known:
+    if not evaluated:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
     scorer, total = tuner.task.scorer, tuner.metric(split).total()
@@ -299,15 +299,15 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, known:
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
-    """Save what the best checkpoint has trained, to be used again; return its size in bytes."""
-    if is_sharded(tuner.model):  # a method saves from a model in one piece
+    """Save the trained parameters of the best checkpoint as an adapter, and return its size in bytes."""
+    if is_sharded(tuner.model):  # a method saves from an unsharded model
         tuner = build_tuner(spec, pretrained)
         adopt(spec, tuner)
         load_into(tuner.trained(), folder.best)
-    tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
+    tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
     with writing(folder.adapter):
         for entry in own_folder(folder.adapter).iterdir():
-            if not is_plain_folder(entry):  # of an earlier attempt, or a link, which would be written through
+            if not is_plain_folder(entry):  # left by an earlier attempt, or a link, which must not be written through
                 entry.unlink()
         size = spec.peft.save(tuner.model, folder.adapter, tuner.context)
         save_labels(tuner.context.labels, folder.adapter)
@@ -325,7 +325,7 @@ def describe(spec: RunSpec, data: DataModule, tuner: Tuner) -> dict[str, Any]:
 
 
 def surroundings(spec: RunSpec) -> dict[str, Any]:
-    """Return the record's section on where a run of `spec` takes place: here."""
+    """Return the environment section of the record for a run of `spec` on this machine."""
     parts = nondeterministic_parts(spec.trainer)
     return environment(
         **describe_hardware(spec.trainer),
@@ -339,7 +339,7 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
 
 
 def conclude(record: RunRecord) -> None:
-    """Say what came out."""
+    """Log the results: scores, parameters, cost and folder."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
     for split in ("validation", "test"):
         for score in record.scores(split, selection["metric"]):

@@ -198,7 +198,7 @@ class TestFinishedRun:
         assert answers[1]["lost_tokens"] > 90
         assert answers[2]["empty"] is True
         lost = f"1 truncated texts, {answers[1]['lost_tokens']} truncated tokens, 1 texts without a token"
-        assert caplog.messages == [f"not seen of what was given (data.max_tokens=64): {lost}"]
+        assert caplog.messages == [f"not seen of the input (data.max_tokens=64): {lost}"]
         caplog.clear()
         loaded.predict([short])
         assert not caplog.messages

@@ -203,7 +203,7 @@ class TestPredict:
         code, out, err = peftlab("predict", run_id, "Rome", "in \u200b", "\u200b")
         assert code == 0
         assert out.splitlines()[-1] == "  (1 emptied words)"
-        assert err == "not seen of what was given (data.max_tokens=64): 2 words without a token\n"
+        assert err == "not seen of the input (data.max_tokens=64): 2 words without a token\n"
         answers = [json.loads(line) for line in peftlab("predict", "--json", run_id, "Rome", "\u200b")[1].splitlines()]
         assert [answer.get("emptied_words") for answer in answers] == [None, 1]
 

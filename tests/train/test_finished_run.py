@@ -129,7 +129,7 @@ class TestEvaluate:
         run_tiny("data.path=mine", "budget.max_steps=1", "run_dir=run")
         with Path("mine/test.txt").open("a") as file:
             file.write("\nParis B-LOC\n")
-        with pytest.raises(DataError, match=r"test.txt is not what the run was scored on any more"):
+        with pytest.raises(DataError, match=r"test.txt is no longer what the run was scored on"):
             load("run").evaluate()
         assert load("run").evaluate(splits=["validation"]).equal
 
@@ -340,7 +340,7 @@ class TestLoad:
         run_tiny("model.path=model", "budget.max_steps=1", "run_dir=run")
         config = json.loads(Path("model/config.json").read_text())
         Path("model/config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-6}))
-        with pytest.raises(SourceError, match="is not the model any more that run was trained on"):
+        with pytest.raises(SourceError, match="is no longer the model that run was trained on"):
             load("run")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,1 +1,1 @@
-"""Can what comes from outside be believed? Text, YAML and JSON, doubted as they are read."""
+"""Can input from outside be trusted? Text, YAML and JSON, checked as they are read."""

@@ -1,8 +1,8 @@
-"""The form of JSON that is read back: which keys it has, and what may stand under each.
+"""The expected form of JSON: which keys an object has, and what each may hold.
 
 A form is the name of a kind of value (see `KINDS`), a list with the form of each item, or the keys of an object with
-theirs. ``?`` behind a kind allows null, behind a key its absence; the key ``*`` stands for all keys that are not named,
-which may hold anything where there is no such key.
+their forms. ``?`` after a kind allows null, after a key its absence; the key ``*`` stands for all other keys, which may
+hold anything where the form has no ``*``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from peftlab.storage.entries import is_inner
 Form = str | list["Form"] | dict[str, "Form"]
 
 _MOST_LEVELS = 32
-"""How deep a document may be nested: some readers go down level by level."""
+"""The deepest nesting of a document: some readers are recursive."""
 _SHOWN = 40
-"""How many characters of a value a message has."""
+"""How many characters of a value a message shows."""
 
 
 def parsed(text: str) -> Any:
-    """Return the value that `text` is the JSON of.
+    """Return the value of the JSON in `text`.
 
     Raises:
-        ValueError: it is no JSON, holds a key twice or a number that JSON lacks, or is nested too deeply.
+        ValueError: it is not JSON, has a duplicate key or a number that JSON lacks, or is nested too deeply.
     """
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
@@ -38,15 +38,15 @@ def parsed(text: str) -> Any:
 
 
 def check(value: Any, form: Form, where: str = "") -> None:
-    """Check that parsed JSON has a form.
+    """Check that parsed JSON has the expected form.
 
     Args:
-        value: that JSON.
-        form: what is expected.
-        where: of `value`, dotted, for the message.
+        value: the parsed JSON.
+        form: the expected form.
+        where: the dotted key of `value`, for the message.
 
     Raises:
-        ValueError: it has another; says where, what is expected and what stands there.
+        ValueError: it differs; says where, what is expected and the value there.
     """
     if isinstance(form, dict):
         _check_object(value, form, where)
@@ -86,7 +86,7 @@ def _check_levels(value: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether `value` is a number that a float can be."""
+    """Return whether `value` is a number that a float can hold."""
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 
@@ -99,7 +99,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Return whether `value` names something in the folder."""
+    """Return whether `value` is a path inside the folder."""
     return isinstance(value, str) and is_inner(value) and bool(PurePosixPath(value).parts)
 
 
@@ -113,7 +113,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scalar": ("a text, a number, true or false", lambda value: isinstance(value, str | bool) or _is_number(value)),
     "anything": ("anything", lambda value: True),
 }
-"""What each kind of value is called, and what tells it."""
+"""The name of each kind of value in messages, and the check for it."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""YAML of plain values: how a configuration is read, a user's or a run's, and how a settled one is written.
+"""YAML of plain values: reads the configuration of a user or a run, and writes a resolved one.
 
-A file that is passed around makes no object, and costs no more than its length: `Loader` knows no tags beside those of
-plain values, and limits what aliases repeat, how deep sections are nested and how long a key is.
+A file from a stranger creates no objects, and costs no more than its length: `Loader` accepts only the tags of plain
+values, and limits what aliases repeat, the nesting depth and the length of a key.
 
-In a settled configuration every value is what it says. A label, a path or a text may look like one of OmegaConf's
-interpolations (``${price}``, half of one, ``${``); there it has to stay what it is, so that none is looked for.
+In a resolved configuration every value is literal. A label, a path or a text may look like an interpolation of
+OmegaConf (``${price}``, or half of one, ``${``); it stays as it is, and none is resolved.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from peftlab.errors import ConfigError
 from peftlab.seams.omegaconf import text_node, yaml_dumper, yaml_loader
 
 MOST_LEVELS = 40
-"""How deep sections may be nested."""
+"""The deepest nesting of sections."""
 
 MOST_REPEATED = 100_000
-"""How many values the aliases of a file may repeat, all together."""
+"""How many values all aliases of a file together may repeat."""
 
 LONGEST_KEY = 1_000
-"""Characters."""
+"""In characters."""
 
 _LARGEST_BITS = 10_000
-"""Of an integer: Python refuses to show a much larger one."""
+"""The largest integer: Python refuses to print a much larger one."""
 
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
-"""The tags that may be written; YAML's sets, dates and bytes are no values of a configuration."""
+"""The accepted tags; a configuration has no sets, dates or bytes."""
 
 _OmegaConfLoader: Any = yaml_loader()
 _OmegaConfDumper: Any = yaml_dumper()
 
 
 class _Dumper(_OmegaConfDumper):  # type: ignore[misc]  # OmegaConf's
-    """Escapes the line end of IBM's mainframes, which a reader would make a line feed."""
+    """Escapes NEL (U+0085), which a reader would turn into a line feed."""
 
     @staticmethod
     def text(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
-        """Return the node of a text."""
+        """Return the node for a text."""
         if "\x85" in text:
             return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
         return text_node(dumper, text)
@@ -55,7 +55,7 @@ _Dumper.add_representer(str, _Dumper.text)
 
 
 def dump(config: Mapping[str, Any]) -> str:
-    """Return `config`, plain values, as YAML in its own order."""
+    """Return `config`, plain values, as YAML with the keys in their order."""
     return yaml.dump(dict(config), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
@@ -63,14 +63,14 @@ def load(text: str) -> Any:
     """Return the plain values in `text`.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has a key twice, or what `Loader` refuses.
+        yaml.YAMLError: it is not YAML, has a duplicate key, or something that `Loader` refuses.
     """
-    return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe one
+    return yaml.load(text, Loader=Loader)  # noqa: S506  # `Loader` is safe
 
 
 @contextmanager
 def reading(file: str | Path) -> Iterator[None]:
-    """Around the reading of `file`: what is wrong with it becomes a ConfigError that names the line."""
+    """Turn errors while `file` is read into a ConfigError that names the line."""
     try:
         yield
     except yaml.MarkedYAMLError as error:
@@ -79,16 +79,16 @@ def reading(file: str | Path) -> Iterator[None]:
         raise ConfigError(f"{place}: cannot be read: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-    except OSError as error:  # OmegaConf's own, too, where a file holds a single value
+    except OSError as error:  # OmegaConf raises it too, if a file holds a single value
         raise ConfigError(
             f"{file}: cannot be read: {error.strerror or f'{error}; expected keys and values'}"
         ) from error
 
 
 class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf makes
-    """Reads YAML as OmegaConf does, without objects; its size in memory stays in proportion to the file's."""
+    """Reads YAML as OmegaConf does, without objects; memory stays in proportion to the size of the file."""
 
-    yaml_constructors = {  # noqa: RUF012  # PyYAML's own way
+    yaml_constructors = {  # noqa: RUF012  # PyYAML's convention
         tag: make for tag, make in _OmegaConfLoader.yaml_constructors.items() if tag in _PLAIN
     }
 
@@ -97,13 +97,13 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         self._level = 0
         self._values = self._repeated = 0
         self._sizes: dict[int, int] = {}
-        """How many values a node stands for, by its place in memory; those that are still being read are missing."""
+        """The number of values in a node, by its `id`; without the nodes that are still being read."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Return the next node, and count the values that it stands for.
+        """Return the next node, and count its values.
 
         Raises:
-            ComposerError: it is nested too deep, refers to itself, or repeats too much.
+            ComposerError: it is nested too deeply, refers to itself, or repeats too much.
         """
         event = self.peek_event()
         mark: Any = event.start_mark
@@ -129,7 +129,7 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         """Return the keys and values of a section.
 
         Raises:
-            ConstructorError: a key is no plain value, too long, or there twice.
+            ConstructorError: a key is no plain value, too long, or a duplicate.
         """
         keys = set()
         for key, _ in node.value:
@@ -144,10 +144,10 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         return super().construct_mapping(node, deep)
 
     def construct_plain(self, node: yaml.ScalarNode) -> Any:
-        """Return the value of a scalar that has a tag of its own.
+        """Return the value of a tagged scalar.
 
         Raises:
-            ConstructorError: the text is no such value.
+            ConstructorError: the text is not a value of that type.
         """
         try:
             value = _OmegaConfLoader.yaml_constructors[node.tag](self, node)
@@ -158,7 +158,7 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         return value
 
     def refuse_tag(self, node: yaml.Node) -> Any:
-        """Refuse to make what a tag asks for.
+        """Refuse a tag that creates an object.
 
         Raises:
             ConstructorError: always.

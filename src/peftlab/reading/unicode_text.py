@@ -1,8 +1,8 @@
-"""The one door for text: from wherever it comes, a file, a stream, an argument or a program, it leaves as Unicode.
+"""The one door for text: from a file, a stream, an argument or a program, it comes out as valid Unicode.
 
-A surrogate stands for half a character, and no encoding writes it. One comes in by an escape in JSON (``"\\ud83d"``, a
-text cut within an emoji), by an argument or a file name whose bytes are not UTF-8, or by a Python string. Each becomes
-U+FFFD, one character for one, so that positions stay what they are.
+A surrogate is half a character, and no encoding can write it. It comes from an escape in JSON (``"\\ud83d"``, a text
+cut within an emoji), from an argument or a file name whose bytes are not UTF-8, or from a Python string. Each becomes
+one U+FFFD, so that positions do not change.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
 class Door:
-    """Makes texts valid, and counts what is odd about them."""
+    """Makes texts valid, and counts surrogates and control characters."""
 
     def __init__(self) -> None:
         self.mended = 0
-        """Surrogates that have become U+FFFD."""
+        """Surrogates replaced with U+FFFD."""
         self.controls = 0
-        """Control characters, which stay: NUL and the like, but no white space."""
+        """Control characters, which are kept: NUL and the like, not white space."""
 
     def __call__(self, text: str) -> str:
         """Return `text` as valid Unicode."""
-        if text.isprintable():  # neither surrogates nor control characters are
+        if text.isprintable():  # it has neither surrogates nor control characters
             return text
         valid, mended = _SURROGATE.subn("\ufffd", text)
         self.mended += mended
@@ -37,12 +37,12 @@ class Door:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the record says of them."""
+        """The counts, under their names in the run record."""
         return {"mended_characters": self.mended, "control_characters": self.controls}
 
     @property
     def findings(self) -> str:
-        """What is odd, for a message; empty where nothing is."""
+        """The counts as text for a message; empty if all are zero."""
         mended = f"halves of characters, read as U+FFFD: {self.mended}" if self.mended else ""
         controls = f"control characters such as NUL, kept: {self.controls}" if self.controls else ""
         return "; ".join(filter(None, (mended, controls)))
@@ -65,12 +65,12 @@ def is_valid(text: str) -> bool:
 
 
 def has_controls(text: str) -> bool:
-    """Return whether `text` holds a control character, line ends and tabs included: names have none."""
+    """Return whether `text` holds a control character, line ends and tabs included; names must not."""
     return bool(_CONTROL.search(text)) or any(space in text for space in "\t\n\v\f\r")
 
 
 def code_points(text: str) -> str:
-    """Return `text` for a message, with the number in place of each character that is not seen by itself.
+    """Return `text` for a message, with its code point in place of each character that is not visible by itself.
 
     ``"a\\u200b"`` becomes ``'a' U+200B``, and an e with its accent as a second character ``'e' U+0301``.
     """

@@ -1,1 +1,1 @@
-"""What is kept of a run: its identity, its record and its folder; how runs are found again and compared. No torch."""
+"""What does a run leave behind? Its identity, record and folder, and how runs are found and compared. No torch."""

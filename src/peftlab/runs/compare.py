@@ -1,4 +1,4 @@
-"""What two runs differ in: configuration, data, weights, code, packages, environment, scores, cost. No torch."""
+"""Differences of two runs: configuration, data, weights, code, packages, environment, scores, cost. No torch."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from peftlab.runs.record import RunRecord
 from peftlab.storage.entries import inside
 
 Differences = dict[str, tuple[Any, Any]]
-"""What the two have under a name, where that is not the same; None: nothing."""
+"""The two values of each name whose values differ; None: it has none."""
 
 COMPUTING = ("torch", "lightning", "transformers", "peft", "numpy", "tokenizers", "safetensors", "torchmetrics")
-"""The packages that a result depends on most: they are named first."""
+"""The packages that a result depends on most; they are listed first."""
 
 _COSTS = ("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second", "peak_memory_gib", "train_flops")
 
-_SETTINGS_TOLD = 6
-"""How many settings a message names."""
+_SETTINGS_SHOWN = 6
+"""How many settings a message lists."""
 
 
 def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
-    """Return what the runs `one` and `other`, folders or starts of ids, differ in.
+    """Return the differences of the runs `one` and `other`, folders or starts of ids.
 
-    ``runs`` are their folders; ``config``, ``data``, ``weights``, ``code``, ``environment`` and ``packages`` are
-    `Differences`, and so is every section that a capability has added to a record; ``scores`` lists every score of
-    either with ``values`` and ``difference``, the second less the first; ``cost`` has both values of each entry.
+    ``runs`` are their folders; ``config``, ``data``, ``weights``, ``code``, ``environment``, ``packages`` and every
+    section that a capability added to a record are `Differences`; ``scores`` lists the scores of both with ``values``
+    and ``difference`` (second minus first); ``cost`` has both values of each entry.
 
     Raises:
-        UserError: there is no such run, or it cannot be read.
+        UserError: a run does not exist or cannot be read.
     """
     folders = [find(one), find(other)]
     one_run, other_run = (RunRecord.load(folder) for folder in folders)
@@ -59,37 +59,37 @@ def compare(one: str | Path, other: str | Path) -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Differences:
-    """Return the dotted keys under which the two have other values."""
+    """Return the dotted keys whose values differ."""
     a, b = dict(leaves(one)), dict(leaves(other))
     return {key: (a.get(key), b.get(key)) for key in {**a, **b} if _of(a, key) != _of(b, key)}
 
 
 def package_differences(one: Iterable[str], other: Iterable[str]) -> Differences:
-    """Return the packages, each given as ``name==version``, of which the two have other versions; `COMPUTING` first."""
+    """Return the packages (``name==version``) whose versions differ, `COMPUTING` first."""
     a, b = ({name: version for name, _, version in (line.partition("==") for line in of)} for of in (one, other))
-    found = {name: (a.get(name), b.get(name)) for name in sorted({**a, **b}) if a.get(name) != b.get(name)}
-    first = [name for name in COMPUTING if name in found]
-    return {name: found[name] for name in dict.fromkeys([*first, *found])}
+    differing = {name: (a.get(name), b.get(name)) for name in sorted({**a, **b}) if a.get(name) != b.get(name)}
+    first = [name for name in COMPUTING if name in differing]
+    return {name: differing[name] for name in dict.fromkeys([*first, *differing])}
 
 
 def _of(values: Mapping[str, Any], key: str) -> tuple[bool, type, Any]:
-    """Return what tells a value from others: none from null, and 1 from true and 1.0."""
+    """Return a key that distinguishes a missing value from null, and 1 from true and 1.0."""
     return key in values, type(values.get(key)), values.get(key)
 
 
 def _scores(one: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     a, b = ({(m["split"], m["name"], m["checkpoint"], m["scorer"]): m["value"] for m in of} for of in (one, other))
-    found = []
+    scores = []
     for key in {**a, **b}:
         first, second = a.get(key), b.get(key)
         difference = None if first is None or second is None else second - first
         entry = dict(zip(("split", "name", "checkpoint", "scorer"), key, strict=True))
-        found.append(entry | {"values": [first, second], "difference": difference})
-    return found
+        scores.append(entry | {"values": [first, second], "difference": difference})
+    return scores
 
 
 def kept_packages(folder: Path) -> list[str]:
-    """Return the packages that the run in `folder` had, as ``name==version``; none where that is not kept.
+    """Return the packages of the run in `folder`, as ``name==version``; empty if its folder has no list of them.
 
     Raises:
         UserError: the file cannot be read.
@@ -104,13 +104,13 @@ def kept_packages(folder: Path) -> list[str]:
 def differing_parts(
     then: RunRecord, config: Mapping[str, Any], identity: Mapping[str, Any], data: Mapping[str, Any]
 ) -> list[str]:
-    """Say in which parts that decide a result the run of the record `then` and another one differ.
+    """Return the differences, as text, between an existing run and another in the parts that decide a result.
 
     Args:
-        then: of the run that is there.
-        config: the resolved configuration of the other.
-        identity: of the other.
-        data: the section of the other's record.
+        then: the record of the existing run.
+        config: the resolved configuration of the other run.
+        identity: the identity of the other run.
+        data: the data section of the other's record.
     """
     recorded = then.data["identity"]
     parts = [
@@ -135,14 +135,14 @@ def _differing_settings(folder: Path, config: Mapping[str, Any]) -> list[str]:
         f"{key} was {one!r} and is {other!r}"
         for key, (one, other) in differences(before, deciding_part(mask_settings(config))).items()
     ]
-    if not keys:  # what the file says now gives this very run, and it is not the one of the record
+    if not keys:  # the file now describes the other run, not the recorded one
         return [f"{folder / CONFIG} has changed since the run began"]
-    more = [f"{len(keys) - _SETTINGS_TOLD} more settings differ"] if len(keys) > _SETTINGS_TOLD else []
-    return [*keys[:_SETTINGS_TOLD], *more]
+    more = [f"{len(keys) - _SETTINGS_SHOWN} more settings differ"] if len(keys) > _SETTINGS_SHOWN else []
+    return [*keys[:_SETTINGS_SHOWN], *more]
 
 
 def _data_file(config: Mapping[str, Any], data: Mapping[str, Any], split: str) -> str:
-    """Return the file of a split as the user knows it."""
+    """Return the path of a split's file as the user wrote it."""
     file = data.get("splits", {}).get(split, {}).get("file") or f"the {split} split"
     folder = config.get("data", {}).get("source", {}).get("path")
     return str(Path(folder) / file) if folder and Path(folder).is_dir() else str(folder or file)

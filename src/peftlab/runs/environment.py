@@ -1,4 +1,4 @@
-"""Where a run takes place: the code and the packages that it is computed with, and the machine. No torch."""
+"""The environment of a run: code, packages and machine. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# the user's own settings of how git shows differences must not change their digest
+# the user's git settings must not change the digest of a diff
 _DIFF_FORMAT = [
     *("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative"),
     *("--unified=3", "--diff-algorithm=myers", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -23,17 +23,17 @@ _SOURCE_ROOT = Path(__file__).resolve().parents[3]
 
 
 def code_state(root: Path = _SOURCE_ROOT) -> dict[str, Any]:
-    """Return the `code` section: the version, and the git commit of the checkout at `root` with its changes.
+    """Return the `code` section: the version, the git commit of the checkout at `root`, and a digest of its changes.
 
-    `diff_sha256` is over the difference to the commit and the files under src/ and conf/ that git neither tracks nor
-    ignores. Where git or the checkout is missing, only the version is known.
+    `diff_sha256` covers the diff to the commit and the untracked files under src/ and conf/ that git does not ignore.
+    Without git or a checkout, only the version is known.
     """
     try:
         version = importlib.metadata.version("peftlab")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
+    except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
         version = None
     state: dict[str, Any] = {"version": version, "commit": None, "dirty": False, "diff_sha256": None}
-    # an installed copy may lie inside a repository of the user's, whose commit says nothing about it
+    # an installed copy may lie inside a repository of the user, whose commit says nothing about it
     if not _git(root, "ls-files", "src/peftlab"):
         return state
     commit = _git(root, "rev-parse", "HEAD")
@@ -55,20 +55,20 @@ def code_state(root: Path = _SOURCE_ROOT) -> dict[str, Any]:
 
 
 def installed_packages() -> list[str]:
-    """Return every installed package as `name==version`, with normalised names, sorted, each name once."""
+    """Return the installed packages as `name==version`, with normalised names, sorted and without duplicates."""
     versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        # not `distribution.metadata`: it parses the whole description as well, which takes ten times as long
+        # not `distribution.metadata`: it also parses the description, which takes ten times as long
         text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
         headers = dict(re.findall(r"^(Name|Version): *(.*\S)", text.partition("\n\n")[0], re.MULTILINE))
         if headers.keys() == {"Name", "Version"}:  # a half-removed package has none
-            # the first on the path is the one that is imported
+            # the first one on the path is imported
             versions.setdefault(re.sub(r"[-_.]+", "-", headers["Name"]).lower(), headers["Version"])
     return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 
 def packages_text() -> str:
-    """Return the contents of `packages.txt`: the installed packages, one a line."""
+    """Return the content of `packages.txt`: the installed packages, one per line."""
     return "".join(f"{package}\n" for package in installed_packages())
 
 
@@ -87,21 +87,21 @@ def environment(
     nondeterministic_parts: Sequence[str],
     seeds: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the `environment` section of the record; the arguments are what only torch and the run know.
+    """Return the `environment` section of the record; only torch and the run know the arguments.
 
     Args:
         isa: the widest vector instructions in use, such as `AVX2`.
-        threads: threads that one operation may use.
-        accelerators: the names of the devices in use on the first machine; none for a run on the CPU.
-        devices: how many of each machine are in use.
+        threads: threads per operation.
+        accelerators: the names of the devices in use on the first machine; empty for a run on the CPU.
+        devices: devices in use per machine.
         num_nodes: machines.
-        world_size: processes, one a device, over all machines.
-        strategy: how they work together.
-        effective_batch_size: examples that an optimiser step sees, over all devices.
+        world_size: processes over all machines, one per device.
+        strategy: how the processes train together.
+        effective_batch_size: examples per optimiser step, over all devices.
         precision: the number format of the computation, such as `bf16`.
-        deterministic: whether the same run again gives the same bits.
+        deterministic: whether repeating the run gives the same bits.
         nondeterministic_parts: the parts that prevent that.
-        seeds: every seed by what it is for.
+        seeds: every seed, by its purpose.
     """
     return {
         "python": platform.python_version(),
@@ -124,11 +124,11 @@ def environment(
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
-    """Return what git prints in `root`, or None where it fails or is not installed."""
-    # inside a git hook these name the repository that the hook serves, whatever -C says
+    """Return the output of git in `root`, or None if it fails or is not installed."""
+    # inside a git hook these name the hook's repository, and -C does not override them
     hooks = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
     surroundings = {key: value for key, value in os.environ.items() if key not in hooks}
-    surroundings["GIT_OPTIONAL_LOCKS"] = "0"  # looking must not get in the way of a commit that is under way
+    surroundings["GIT_OPTIONAL_LOCKS"] = "0"  # reading must not block a concurrent commit
     try:
         result = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, check=False, env=surroundings

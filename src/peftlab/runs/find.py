@@ -1,4 +1,4 @@
-"""Finding runs: by folder or by the start of an id, or all as a table. No torch."""
+"""Finding runs by folder or by the start of an id, or all of them as a table. No torch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from peftlab.storage.entries import check_readable
 log = logging.getLogger("peftlab")
 
 ROOTS = (Path("runs"), Path("sweeps"))
-"""The folders that runs are made in: ``<root>/<name>/<start of the id>``."""
+"""The folders that hold runs: ``<root>/<name>/<start of the id>``."""
 
-_TOLD: set[Path] = set()
-"""Folders whose records cannot be read: told once, not whenever somebody looks."""
+_REPORTED: set[Path] = set()
+"""Folders with an unreadable record that has been reported: each is reported once."""
 
 _SHOWN = 8
 """How many runs a message lists."""
 
 
 def find(run: str | Path) -> Path:
-    """Return the folder of `run`: a run folder, or the name of one below `ROOTS` or the start of it.
+    """Return the folder of `run`: a run folder, or the name of one below `ROOTS` or the start of that name.
 
     Raises:
-        UserError: no run, or more than one, could be meant; lists what is near. Or what is in it leads elsewhere.
+        UserError: no run, or more than one, matches (lists the nearest); or an entry of the folder leads out of it.
     """
     folder = _meant(run)
     check_readable(folder)
@@ -43,11 +43,13 @@ def _meant(run: str | Path) -> Path:
         raise UserError(f"'{run}' is no run folder: it has no {FILE_NAME}.{_listed(path.rglob(FILE_NAME))}")
     runs = sorted(file.parent for root in ROOTS for file in root.glob(f"*/*/{FILE_NAME}"))
     whole = [folder for folder in runs if folder.name == str(run)]
-    found = whole or [folder for folder in runs if folder.name.startswith(str(run))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"'{run}' could be {len(found)} runs: {_few(found)}. Name one by more of its id or its folder.")
+    matches = whole or [folder for folder in runs if folder.name.startswith(str(run))]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UserError(
+            f"'{run}' could be {len(matches)} runs: {_few(matches)}. Name one by more of its id or its folder."
+        )
     searched = " and ".join(f"{root}/" for root in ROOTS)
     if not runs:
         raise UserError(f"'{run}' is no run folder, and {searched} hold no run; `peftlab runs DIR` looks elsewhere.")
@@ -56,12 +58,11 @@ def _meant(run: str | Path) -> Path:
 
 
 def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
-    """Return a row of facts for every run below `folder`, by default below `ROOTS`, the newest first.
+    """Return a row for every run below `folder`, by default below `ROOTS`, newest first.
 
-    A row has ``folder``, ``id`` (what `find` knows it by), ``name``, ``status``, ``metric`` (what the best checkpoint
-    was selected by), ``validation`` and ``test`` (its values there), ``trainable_parameters``, ``wall_seconds`` and
-    ``started_at``, None where unknown. A record that cannot be read gives ``folder``, ``id`` and ``error``, and comes
-    last.
+    A row has ``folder``, ``id`` (which `find` accepts), ``name``, ``status``, ``metric`` (which selected the best
+    checkpoint), ``validation`` and ``test`` (its values there), ``trainable_parameters``, ``wall_seconds`` and
+    ``started_at``; None if unknown. An unreadable record gives ``folder``, ``id`` and ``error``, and comes last.
 
     Raises:
         UserError: there is no such folder.
@@ -74,14 +75,14 @@ def runs_below(folder: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def readable_records(folders: Iterable[Path]) -> Iterator[RunRecord]:
-    """Yield the records in those of `folders` that have one; one that cannot be read is told of, and hides no other."""
+    """Yield the records in `folders`; an unreadable one is logged once and skipped."""
     for folder in folders:
         if (folder / FILE_NAME).is_file():
             try:
                 yield RunRecord.load(folder)
             except UserError as error:
-                if (whole := folder.absolute()) not in _TOLD:
-                    _TOLD.add(whole)
+                if (whole := folder.absolute()) not in _REPORTED:
+                    _REPORTED.add(whole)
                     log.warning("passed over: %s", error)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: the names of what lies in it, and how it is read and written. No torch."""
+"""The folder of a run: the names of its entries, and how they are read and written. No torch."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from peftlab.terminal.signals import Interrupted, Pruned
 log = logging.getLogger("peftlab")
 
 CONFIG, PACKAGES = "config.yaml", "packages.txt"
-"""What lies beside the record: the resolved configuration, and the installed packages, one a line."""
+"""The files next to the record: the resolved configuration, and the installed packages, one per line."""
 
 VERDICTS = "reproduction.json"
-"""Beside the record, too: a list of verdicts of `peftlab reproduce`, the newest last."""
+"""Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
-"""What the list of files in a finished record leaves out, beside checkpoints, which have their digests beside them."""
+"""Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: its record, and the names of what lies beside it."""
+    """The folder of one run: its record, and the names of its other entries."""
 
     record: RunRecord
     finished: bool = False
-    """Whether this very run had been completed before, so that there is nothing to do."""
+    """Whether this very run was completed before, so that there is nothing to do."""
     unfinished: bool = False
-    """Whether this very run had been begun before, and is to go on."""
+    """Whether this very run was begun before and resumes."""
     elsewhere: Mapping[str, Any] = field(default_factory=dict)
-    """What its environment was and is, where the two differ: bits may, too."""
+    """The entries of its environment that differ, before and now: bits may differ too."""
     lock: int | None = None
-    """The descriptor of the locked file."""
+    """The descriptor of the lock file."""
     allow: Sequence[str] = ()
-    """The packages of their own whose classes the user lets its configuration name: what it allows itself is no
-    reason to run their code."""
+    """The packages whose classes the user lets its configuration name; the configuration's own `allow` does not count.
+    """
 
     @property
     def path(self) -> Path:
@@ -63,16 +63,16 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The best checkpoint, and those that the run can go on from."""
+        """The best checkpoint, and those that the run can resume from."""
         return self.path / "checkpoints"
 
     @property
     def best(self) -> Path:
-        """The best checkpoint, of what is trained."""
+        """The best checkpoint: the trained parameters."""
         return self.checkpoints / "best.safetensors"
 
     def damage_of_best(self) -> str | None:
-        """Return what is wrong with the best checkpoint; None where it is what the record's selection tells of."""
+        """Return what is wrong with the best checkpoint; None if it matches the record's selection."""
         expected = self.record.data["selection"].get("sha256")
         if expected is None:  # no validation yet, or an older run
             return None
@@ -84,17 +84,17 @@ class RunFolder:
 
     @property
     def trail(self) -> Path:
-        """What the weights were on the way, see `peftlab.training.trail`."""
+        """Hashes of the weights during training, see `peftlab.training.trail`."""
         return self.path / "trail.jsonl"
 
     @property
     def predictions(self) -> Path:
-        """Predictions of each split, one example a line."""
+        """The predictions of each split, one example per line."""
         return self.path / "predictions"
 
     @property
     def adapter(self) -> Path:
-        """What was trained, to be used again."""
+        """The trained parameters, in the format of the method."""
         return self.path / "adapter"
 
     def read_config(self, unused: Sequence[str] = ("logger",)) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class RunFolder:
             unused: the sections that may hold masked settings.
 
         Raises:
-            ConfigError: there is none, a setting in it is masked, or it is not usable, see `check_usable`.
+            ConfigError: it is missing, masked in part, or not usable, see `check_usable`.
         """
         config = read_config(self.path)
         self.check_usable(config)
@@ -118,20 +118,20 @@ class RunFolder:
         return config
 
     def check_usable(self, config: Mapping[str, Any]) -> None:
-        """Check that `config` is that of a run, and what `check_allowed` does.
+        """Check that `config` has the sections of a run, and that its packages are allowed.
 
         Raises:
-            ConfigError: a section is none, or a package is not allowed.
+            ConfigError: an entry is no section, or a package is not allowed.
         """
         for key in SECTIONS:
             section(config, key, "Put back the file that the run has left there", f"{self.path / CONFIG}: ")
         self.check_allowed(config)
 
     def check_allowed(self, config: Mapping[str, Any]) -> None:
-        """Check that the user allows the packages that `config` says the run is made of.
+        """Check that the user allows the packages whose classes `config` names.
 
         Raises:
-            ConfigError: names those that are not, and says how to allow them.
+            ConfigError: names those that are not allowed, and says how to allow them.
         """
         if packages := [name for name in packages_of(config) if name not in self.allow]:
             options = " ".join(f"--allow {name}" for name in packages)
@@ -142,11 +142,11 @@ class RunFolder:
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
-        """Keep ``log.txt``, and end the record as completed, interrupted, pruned or failed, by how the block is left.
+        """Write ``log.txt``, and end the record as completed, interrupted, pruned or failed, by how the block ends.
 
         Args:
-            cost: asked at the end for the record's section.
-            keep_every: optimiser steps; of the checkpoints to go on from, a completed run keeps those at multiples.
+            cost: called at the end for the record's section.
+            keep_every: a completed run keeps the checkpoints at multiples of this many optimiser steps.
         """
         with log_file(self.path / "log.txt"):
             log.info("run folder: %s", self.path, extra=VERBATIM)
@@ -172,14 +172,14 @@ class RunFolder:
                     os.close(self.lock)
 
     def resume(self, sharded: bool = False, unfit: Callable[[Path], str | None] | None = None) -> Path | None:
-        """Return the checkpoint that an unfinished run goes on from; None: it begins, or has to begin anew.
+        """Return the checkpoint that an unfinished run resumes from; None: it starts from the beginning.
 
-        Without the best checkpoint so far a run cannot end, for no later one may be better: it then begins anew, and
-        comes to the same result.
+        Without its best checkpoint so far a run cannot finish, because no later one may be better: it then starts from
+        the beginning, with the same result.
 
         Args:
-            sharded: whether the model is shared out among ranks, see `checkpoints.newest_whole`.
-            unfit: which checkpoints are passed over, see there.
+            sharded: whether the model is sharded, see `checkpoints.newest_whole`.
+            unfit: which checkpoints are skipped, see there.
         """
         if not self.unfinished:
             return None
@@ -212,7 +212,7 @@ class RunFolder:
             raise DiskError(f"{error}; nor can the record say so: {refused}") from error
 
     def _list_files(self) -> None:
-        """List in the record what is in the folder: files with their digests. A link is none, wherever it leads."""
+        """List the files of the folder, with their digests, in the record; links are not listed."""
         passed_over = []
         for entry in sorted(self.path.rglob("*")):
             name = entry.relative_to(self.path)
@@ -221,7 +221,7 @@ class RunFolder:
             try:
                 if (odd := taken_by(entry, stat.S_IFREG)) is None:
                     self.record.add_file(name)
-            except FileNotFoundError:  # somebody has removed it meanwhile
+            except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as error:
                 odd = f"cannot be read: {error.strerror}"
@@ -232,10 +232,10 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the resolved configuration of the run in `folder`, under the names that keys and classes have now.
+    """Return the resolved configuration of the run in `folder`, with the present names of keys and classes.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: it is missing or cannot be read.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -248,7 +248,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_predictions(file: Path) -> list[dict[str, Any]]:
-    """Return the predictions in a file of a run, one a line; texts may hold other characters that end lines.
+    """Return the predictions in a file of a run, one per line; only a line feed ends a line.
 
     Raises:
         OSError, ValueError: it cannot be read, or a line is no JSON object.

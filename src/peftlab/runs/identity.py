@@ -1,4 +1,4 @@
-"""What a run is: all that decides its result (configuration, data, weights), as digests. No torch."""
+"""The identity of a run: digests of all that decides its result (configuration, data, weights). No torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NOT_RESULT = (
     "name",  # a label
     "run_dir",  # where the run folder lies
     "sweep_dir",  # where the run folders of a sweep lie
-    "existing",  # what to do about a run that is there already
-    "allow",  # permits classes to be named; those that are named stand in the configuration themselves
+    "existing",  # what to do about an existing run
+    "allow",  # permits classes to be named; the configuration holds those that are
     "task.top_k",  # how much of the predictions is kept
-    "trainer.threads",  # environment: the record keeps it there
+    "trainer.threads",  # recorded in the environment
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
-    "trainer.trail_every",  # how often the trail notes what the weights are
+    "trainer.trail_every",  # how often the trail hashes the weights
     "trainer.checkpoint_every",  # how much is lost when the run is killed
-    "trainer.keep_every",  # what is left beside the best checkpoint
-    # how the arithmetic of one and the same step is spread over devices and time: the batches and what is learnt from
-    # each do not depend on it, only roundings and the places that dropout hits do, as on another kind of device
+    "trainer.keep_every",  # which checkpoints are kept besides the best
+    # how the arithmetic of a step is spread over devices and time: batches and gradients do not depend on it, only
+    # rounding and the positions of dropout do, as on another kind of device
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
@@ -36,43 +36,43 @@ NOT_RESULT = (
     "trainer.compile",
     "trainer.on_out_of_memory",
     "model.attention",
-    # whether frozen layers are computed once or in every epoch
+    # whether frozen layers are computed once or every epoch
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
-    "adapter.path",  # where the adapter lies that the training begins with; its digest says what is in it
-    "data.path",  # where the user's files lie; the data digests say what is in them
-    "model.path",  # the same; the weights digest says what is in them
-    "data.source.path",  # where the user's files lie; the data digests say what is in them
+    "adapter.path",  # the location of the initial adapter; its digest stands for its content
+    "data.path",  # the location of the user's files; the data digests stand for their content
+    "model.path",  # the same; the weights digest stands for the content
+    "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
-    "model.source.path",  # where the user's files lie; the weights digest says what is in them
+    "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
 )
-"""Dotted keys of the configuration that cannot change a result, whole groups included: no part of a run's identity."""
+"""Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
     "data.format.group": None,
     "task.class_weights": None,
     "regularizer": {},
 }
-"""By dotted key of the configuration that an older version lacks: the value that means what runs did without it. While
-a key has that value it is no part of the identity, so that runs from before stay the runs that they are."""
+"""By dotted key that older versions lack: the value that stands for what runs did without it. A key with that value is
+no part of the identity, so that older runs keep theirs."""
 
 RENAMED: dict[str, str] = {}
-"""By dotted key of the configuration, or path of a class that it names: what runs first called it. The identity is
-hashed under the first names, so that runs of before and after a change of names are the same runs; `present_names`
-gives the configuration of an older run the present ones."""
+"""The first name of each renamed key (dotted) or class (path) of the configuration. The identity is hashed under the
+first names, so that a change of names keeps the identity of runs; `present_names` gives the configuration of an older
+run the present ones."""
 
 
 def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_sha256: str) -> dict[str, Any]:
-    """Return the `identity` section of the record: what decides a run's result, as digests.
+    """Return the `identity` section of the record: digests of all that decides a run's result.
 
     Args:
-        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out of it. Secrets
-            count like any value, for a key says only what may be one; nobody can tell them from the digest.
+        config: the resolved configuration, in plain containers; the keys in `NOT_RESULT` are left out. Secrets count
+            like any value, because a key only says what may be one; the digest does not reveal them.
         data_sha256: the digest of each split or file of the data.
         weights_sha256: the digest of the base weights.
 
-    Raises ConfigError where the configuration holds nan or an infinity.
+    Raises ConfigError if the configuration holds nan or an infinity.
     """
     deciding = deciding_part(config)
     for key, value in leaves(deciding):
@@ -87,13 +87,13 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved configuration without the keys in `NOT_RESULT`, and those in `ADDED` that change nothing."""
+    """Return the resolved configuration without the keys in `NOT_RESULT`, and those with their value in `ADDED`."""
     neutral = [key for key, value in ADDED.items() if _has(config, key, value)]
     return _without(config, (*NOT_RESULT, *neutral))
 
 
 def present_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a run, which may be older than a change of names, under the present names."""
+    """Return the configuration of a run, perhaps from before a change of names, with the present names."""
     return _renamed(config, {first: present for present, first in RENAMED.items()})
 
 
@@ -103,7 +103,7 @@ def run_id_of(identity: Mapping[str, Any]) -> str:
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value that is no container, with its dotted key."""
+    """Yield the dotted key and the value of every leaf."""
     if isinstance(value, Mapping):
         inner: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list | tuple):
@@ -129,7 +129,7 @@ def _without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return `config` with the dotted keys, and the paths of classes, that `names` has other names for under those."""
+    """Return `config` with its dotted keys and class paths renamed by `names`."""
     renamed: dict[str, Any] = _with_classes(config, names)
     for key, other in names.items():
         if (moved := _taken(renamed, key.split("."))) is not None:
@@ -138,7 +138,7 @@ def _renamed(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
 
 
 def _taken(config: Any, key: Sequence[str]) -> tuple[Any] | None:
-    """Take what stands at `key`, and a section that is empty without it, out of `config`; None: nothing does."""
+    """Remove and return the value at `key`, and remove sections left empty; None: there is no such key."""
     if not isinstance(config, dict) or key[0] not in config:
         return None
     if len(key) == 1:

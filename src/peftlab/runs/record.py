@@ -1,7 +1,6 @@
 """The run record: one JSON file that says what was run, on what, with which result.
 
-It can be read without torch, so that reports stay quick, and it is always whole on disk: each write replaces it in one
-step.
+It is read without torch, so that reports stay fast, and each write replaces it atomically.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from peftlab.storage.entries import inside
 SCHEMA_VERSION = 1
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""By schema version: turns a record of that version into one of the next."""
+"""By schema version: the function that turns a record of that version into one of the next."""
 
 FILE_NAME = "record.json"
 
 MOST_BYTES = 2**26
-"""More than any record has: a validation adds about a hundred."""
+"""More than any record needs: a validation adds about a hundred bytes."""
 
 _TRACEBACK_LINES = 20
 
 _FREE_TEXT = ("command", "overrides", "error")
 
 _MESSAGES = ("reason", "message")
-"""The details of an event that are text for people."""
+"""The details of an event that are free text."""
 
 
 class RunRecord:
-    """The record of one run, in `data` as it stands in `record.json` in the run's folder.
+    """The record of one run; `data` is the content of `record.json` in the run's folder.
 
-    `start`, `resume` and `finish` write it; after any other change, `write` does.
+    `start`, `resume` and `finish` write it; after any other change, call `write`.
     """
 
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
@@ -62,7 +61,7 @@ class RunRecord:
         identity: Mapping[str, Any],
         **sections: Mapping[str, Any],
     ) -> Self:
-        """Write the record of a run that starts now in `folder`; `sections` are those of `update`."""
+        """Write the record of a run that starts now in `folder`; `sections` are passed to `update`."""
         record = cls(folder, _blank())
         record.data |= {"run_id": run_id, "name": name, "status": "running", "started_at": _now()}
         record.data |= {"command": list(command), "overrides": list(overrides)}
@@ -75,8 +74,8 @@ class RunRecord:
     def load(cls, path: str | Path) -> Self:
         """Read the record in a run folder, or in the file itself, and bring it to the present schema.
 
-        Raises UserError where there is none, where it cannot be read or has another form (see
-        `peftlab.runs.record_form`), or where a newer peftlab wrote it. The file itself is left as it is.
+        Raises UserError if it is missing, unreadable, of another form (see `peftlab.runs.record_form`), or written by a
+        newer peftlab. The file itself does not change.
         """
         path = Path(path)
         file = path / FILE_NAME if path.is_dir() else path
@@ -106,19 +105,19 @@ class RunRecord:
 
         Raises TypeError for a name that is no section of the record.
         """
-        known = [key for key, value in _blank().items() if isinstance(value, dict)]
+        names = [key for key, value in _blank().items() if isinstance(value, dict)]
         for section in sections:
-            if section not in known:
-                raise TypeError(f"'{section}' is no section of the run record; those are {', '.join(known)}")
+            if section not in names:
+                raise TypeError(f"'{section}' is no section of the run record; those are {', '.join(names)}")
         for section, entries in sections.items():
             self.data[section].update(entries)
 
     def extend(self, section: str, entries: Mapping[str, Any]) -> None:
-        """Add entries to a section that a capability has for itself, such as ``privacy``; the first ones make it.
+        """Add entries to a capability's own section, such as ``privacy``; the first call creates it.
 
-        They are JSON values: names and numbers, no text that could hold a secret.
+        Entries are JSON values: names and numbers, no text that could hold a secret.
 
-        Raises ValueError for a name that every record has for something else.
+        Raises ValueError for a name that every record uses itself.
         """
         if section in _blank():
             raise ValueError(f"'{section}' is the record's own: `update` sets the entries of its sections")
@@ -126,26 +125,26 @@ class RunRecord:
 
     @property
     def extensions(self) -> dict[str, dict[str, Any]]:
-        """The sections that capabilities have added, by name, those of a later version included."""
+        """The sections that capabilities added, by name, including those of later versions."""
         own = _blank()
         return {name: value for name, value in self.data.items() if name not in own and isinstance(value, dict)}
 
     def event(self, name: str, /, **details: Any) -> None:
-        """Add an event to the history, with the time it is now."""
+        """Add an event to the history, with the current time."""
         self.data["history"].append({"at": _now(), "event": name, **details})
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Return the events of these `kinds`, in their order; all of them where none is named."""
+        """Return the events of these `kinds`, in order; all events if none is named."""
         return [event for event in self.data["history"] if not kinds or event["event"] in kinds]
 
     def add_metric(self, name: str, split: str, value: float, checkpoint: str, scorer: str) -> None:
-        """Add a score; it takes the place of an earlier one of the same name, split, checkpoint and scorer."""
+        """Add a score; it replaces an earlier one of the same name, split, checkpoint and scorer."""
         metric = {"name": name, "split": split, "value": float(value), "checkpoint": checkpoint, "scorer": scorer}
         others = [other for other in self.data["metrics"] if other | {"value": None} != metric | {"value": None}]
         self.data["metrics"] = [*others, metric]
 
     def scores(self, split: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
-        """Return the scores of a split, of a name, of both or all, in their order.
+        """Return the scores of a split, of a name, of both, or all, in order.
 
         Each has ``name``, ``split``, ``value`` (None for NaN), ``checkpoint`` and ``scorer``.
         """
@@ -154,14 +153,14 @@ class RunRecord:
         ]
 
     def score(self, split: str, name: str) -> float | None:
-        """Return the value of a score; None where the run has no such score, or where it is NaN."""
+        """Return the value of a score; None if the run has no such score, or if it is NaN."""
         return next((score["value"] for score in reversed(self.scores(split, name))), None)
 
     def add_file(self, path: str | Path) -> None:
-        """Add a file of the run's folder, with its size in bytes and digest; a second time replaces the first.
+        """Add a file of the run's folder, with its size in bytes and digest; replaces an earlier entry.
 
-        `path` is relative to that folder, or absolute. Raises ValueError where the file lies elsewhere and
-        FileNotFoundError where there is none.
+        `path` is relative to that folder, or absolute. Raises ValueError if the file lies outside the folder, and
+        FileNotFoundError if it is missing.
         """
         folder = self.folder.resolve()
         file = (folder / path).resolve()
@@ -172,14 +171,14 @@ class RunRecord:
         self.data["files"] = [*others, {"path": relative, "bytes": file.stat().st_size, "sha256": digest}]
 
     def resume(self, **details: Any) -> None:
-        """Set the run to running again and write the record; the history keeps `details` and how it ended before."""
+        """Set the status to running and write the record; the history keeps `details` and the previous end."""
         self.data |= {"status": "running", "ended_at": None, "error": None, "files": []}
         self.event("resumed", **details)
         self.write()
 
     @property
     def resumed_at(self) -> int | None:
-        """After how many optimiser steps the run was resumed, the last time; None where it never was."""
+        """The optimiser step at which the run was last resumed; None if it never was."""
         return next((event.get("step") for event in reversed(self.events("resumed"))), None)
 
     def finish(self, status: Status, error: BaseException | Mapping[str, Any] | None = None) -> None:
@@ -187,7 +186,7 @@ class RunRecord:
 
         Args:
             status: completed, failed, interrupted or pruned.
-            error: what ended the run: an exception, or `{"type": ..., "message": ...}` where another process had it.
+            error: the error that ended the run: an exception, or `{"type": ..., "message": ...}` from another process.
 
         Raises ValueError for another status.
         """
@@ -200,20 +199,20 @@ class RunRecord:
         self.write()
 
     def write(self) -> None:
-        """Replace `record.json`: whatever happens meanwhile, the file is whole, the old one or the new one.
+        """Replace `record.json` atomically.
 
-        Secrets in text for people are masked; nan and infinities become null. Raises TypeError for a value that JSON
-        lacks and DiskError where the disk does not take the file; the old one then stays.
+        Secrets in free text are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks,
+        and DiskError if the file cannot be written; the old one then stays.
         """
         text = json.dumps(_masked(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        # an argument that is no valid text keeps its odd bytes, as escapes that JSON reads back
+        # an argument that is not valid text keeps its invalid bytes, as escapes that JSON can read
         data = text.encode(errors="backslashreplace")
         with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
             temporary.write_bytes(data)
 
 
 def _blank() -> dict[str, Any]:
-    """Return a record of which nothing is known yet; its order is that of the file."""
+    """Return an empty record, with its keys in the order of the file."""
 
     def unknown(*keys: str) -> dict[str, Any]:
         return dict.fromkeys(keys)
@@ -252,7 +251,7 @@ def _finite(value: Any) -> Any:
 
 
 def _masked(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `record` with its text for people masked; names, labels, splits, paths and digests are read back."""
+    """Return `record` with its free text masked; names, labels, splits, paths and digests are not, as they are read."""
     history = [event | {key: mask(event[key]) for key in _MESSAGES if key in event} for event in record["history"]]
     return {**record, **{section: mask(record[section]) for section in _FREE_TEXT}, "history": history}
 
@@ -260,7 +259,7 @@ def _masked(record: Mapping[str, Any]) -> dict[str, Any]:
 def _described(error: BaseException) -> dict[str, str]:
     described = {"type": type(error).__name__, "message": str(error)}
     if error.__traceback__ is not None and not isinstance(error, UserError):  # a user's mistake needs no traceback
-        # masked before it is cut: where a secret begins, it may be out of sight
+        # masked before it is cut: the cut may remove the beginning of a secret
         lines = str(mask("".join(traceback.format_exception(error)))).splitlines()
         described["traceback_tail"] = "\n".join(lines[-_TRACEBACK_LINES:])
     return described

@@ -1,4 +1,4 @@
-"""The form of a run record: what has it can be read without care."""
+"""The form of a run record, checked when it is read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from peftlab.reading import json_form
 from peftlab.reading.json_form import Form
 
 Status = Literal["running", "completed", "failed", "interrupted", "pruned"]
-"""How a run stands."""
+"""The status of a run."""
 
 _COUNTS: Form = {"*": "count?"}
 _SPLIT: Form = {"file?": "text?", "rows?": "count?", "dropped?": _COUNTS}
@@ -89,14 +89,14 @@ _EVENTS: dict[str, Form] = {
     "validated": {"step": "count", "of?": "count?"},
     "out of memory": {"stage": "text", "positions": "count"},
 }
-"""What events of these names have besides."""
+"""Further entries of the events of these names."""
 
 
 def check(record: dict[str, Any]) -> None:
     """Check that `record`, parsed JSON, has the form of a run record.
 
     Raises:
-        ValueError: it has another; says where, what is expected and what stands there.
+        ValueError: it differs; says where, what is expected and the value there.
     """
     json_form.check(record, FORM)
     if record["status"] not in get_args(Status):

@@ -1,4 +1,4 @@
-"""Begin a run: make and claim its folder, or find the one in which this very run was begun or completed."""
+"""Start a run: create and claim its folder, or find the one in which this very run was begun or completed."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from peftlab.storage.locks import LOCK, alone, lock
 log = logging.getLogger("peftlab")
 
 UNFINISHED = ("running", "interrupted", "failed", "pruned")
-"""The statuses of a run that can go on; a killed one is still said to be running."""
+"""The statuses of a run that can be resumed; a killed run still has the status running."""
 
 _LEAVE_OUT = "leave existing=resume out"
 
 
 class Unwritten(RunRecord):
-    """A record that no file holds."""
+    """A record without a file."""
 
     def write(self) -> None:
         """Write nothing."""
 
 
 class Elsewhere(RunFolder):
-    """The run folder for ranks other than 0: it is somewhere else, and whatever would be written there fails."""
+    """The run folder for ranks other than 0: it is not theirs, and any write to it fails."""
 
     @contextmanager
     def recording(self, cost: Callable[[], Mapping[str, Any]], keep_every: int | None = None) -> Iterator[RunRecord]:
@@ -55,25 +55,25 @@ class Elsewhere(RunFolder):
 
 
 def elsewhere(name: str, identity: Mapping[str, Any], **record: Any) -> Elsewhere:
-    """Return what ranks other than 0 have in place of a run folder; the arguments are those of `start`."""
+    """Return the stand-in for the run folder on ranks other than 0; the arguments are those of `start`."""
     nowhere = Path(os.devnull)
     return Elsewhere(Unwritten.start(nowhere, run_id=run_id_of(identity), name=name, identity=identity, **record))
 
 
 def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **record: Any) -> RunFolder:
-    """Make the run folder with its first files, or return the one in which this very run has been begun or completed.
+    """Create the run folder with its first files, or return the one in which this very run was begun or completed.
 
-    Of several commands that start the same run at the same moment one makes the folder, and the others see it.
+    If several commands start the same run at the same moment, one creates the folder, and the others find it.
 
     Args:
-        config: the resolved configuration; ``run_dir`` or ``sweep_dir`` say where, and ``existing`` what to do if it is
-            there.
-        name: of the run and its like, the folder below ``runs/``.
+        config: the resolved configuration; ``run_dir`` or ``sweep_dir`` say where, and ``existing`` what to do about an
+            existing run.
+        name: the run's name, and its folder below ``runs/``.
         identity: the record's section.
-        record: what else `RunRecord.start` takes.
+        record: further arguments of `RunRecord.start`.
 
     Raises:
-        ConfigError: ``run_dir`` holds something else, or the folder cannot be made and written to; there is nothing to
+        ConfigError: ``run_dir`` holds something else, or the folder cannot be created or written; there is nothing to
             resume; another process is writing the run.
     """
     asked = _Asked(config, name, identity, record)
@@ -91,7 +91,7 @@ def start(config: Mapping[str, Any], name: str, identity: Mapping[str, Any], **r
 
 @dataclass(frozen=True)
 class _Asked:
-    """A run that is asked for; see `start`."""
+    """A requested run; see `start`."""
 
     config: Mapping[str, Any]
     name: str
@@ -104,19 +104,19 @@ class _Asked:
 
     @property
     def root(self) -> Path:
-        """The folder of this run and its like."""
+        """The folder of all runs of this name."""
         return Path("runs") / self.name
 
     @property
     def exact(self) -> Path | None:
-        """The folder of the run, where it is settled."""
+        """The folder of the run, if the configuration fixes it."""
         if self.config["run_dir"]:
             return Path(self.config["run_dir"])
-        # a trial: the same one is always at the same place
+        # a trial always has the same folder
         return Path(self.config["sweep_dir"]) / self.run_id if self.config.get("sweep_dir") else None
 
     def existing(self) -> RunFolder | None:
-        """Return the folder of this very run if it is to be left alone or goes on; None: it is to be made."""
+        """Return the folder of this very run if it is finished or can resume; None: start it anew."""
         existing = self.config["existing"]
         if existing == "rerun":
             return None
@@ -127,22 +127,22 @@ class _Asked:
         return None if unfinished is None else _go_on(unfinished.folder, self.config, **self.record)
 
     def finished(self) -> RunRecord | None:
-        """Return the record of this very run where it has been completed."""
+        """Return the record of this very run if it was completed."""
         return next((run for run in self._runs() if run.data["status"] == "completed"), None)
 
     def beginning_below(self, root: Path) -> RunFolder:
-        """Return a new folder below `root`, where no other process has made one of this very run meanwhile."""
+        """Return a new folder below `root`, unless another process has begun this very run meanwhile."""
         make_root(root)
         with writing(root), alone(root, self.run_id):
             if (folder := self.existing()) is not None:
                 return folder
             path = claim_folder(root, self.run_id)
             with writing(path):
-                held = lock(path)
-            return self._begin(path, held)
+                descriptor = lock(path)
+            return self._begin(path, descriptor)
 
     def beginning_in(self, path: Path) -> RunFolder:
-        """Return the folder `path`, begun anew, where no other process has begun this very run there meanwhile."""
+        """Return the folder `path` for a new start, unless another process has begun this very run there meanwhile."""
         replaces = self.config["existing"] == "rerun"
         if not _is_free(path):
             if not (path / FILE_NAME).is_file():
@@ -155,29 +155,29 @@ class _Asked:
         except OSError as error:
             raise ConfigError(f"run_dir={path}: cannot be made ({error.strerror}); name another folder") from error
         with writing(path):
-            held = lock(path)
+            descriptor = lock(path)
         if not replaces and (path / FILE_NAME).is_file():
-            os.close(held)
+            os.close(descriptor)
             return self._again_in(path)
-        if replaces:  # all but the lock, which keeps others out
+        if replaces:  # everything except the lock, which keeps other processes out
             for entry in [entry for entry in path.iterdir() if entry.name != LOCK]:
                 remove(entry)
         remove_torn(path)
-        return self._begin(path, held)
+        return self._begin(path, descriptor)
 
     def _again_in(self, path: Path) -> RunFolder:
-        """Look once more at `path`, where another process has begun this very run meanwhile, or is another one."""
-        there = RunRecord.load(path)
-        if there.data["identity"]["sha256"] == self.identity["sha256"]:
+        """Start again with the record that `path` now holds; raises ConfigError if it is that of another run."""
+        existing = RunRecord.load(path)
+        if existing.data["identity"]["sha256"] == self.identity["sha256"]:
             return start(self.config, self.name, self.identity, **self.record)
-        parts = differing_parts(there, self.config, self.identity, self.record.get("data", {}))
+        parts = differing_parts(existing, self.config, self.identity, self.record.get("data", {}))
         raise ConfigError(
             f"run_dir={path}: holds another run ({'; '.join(parts)}); name another folder, or replace it with "
             "existing=rerun"
         )
 
     def nothing_to_resume(self) -> str:
-        """Say why no run is resumed: it is finished, or what the newest of the others differs in, or none is there."""
+        """Return why no run is resumed: it is finished, the newest unfinished one differs, or there is none."""
         if (finished := self.finished()) is not None:
             return f"existing=resume: {finished.folder} is finished: there is nothing to resume; {_LEAVE_OUT}"
         where = self.exact or self.root
@@ -191,36 +191,36 @@ class _Asked:
         )
 
     def _runs(self) -> list[RunRecord]:
-        """Return the records of this very run, the oldest first."""
+        """Return the records of this very run, oldest first."""
         folders = [self.exact] if self.exact else self.root.glob(f"{self.run_id}*")
         same = [run for run in readable_records(folders) if run.data["identity"]["sha256"] == self.identity["sha256"]]
         return sorted(same, key=lambda run: str(run.data["started_at"]))
 
-    def _begin(self, path: Path, held: int) -> RunFolder:
+    def _begin(self, path: Path, descriptor: int) -> RunFolder:
         """Return the folder `path`, which this process has locked, with the first files of the run."""
         try:
             made = RunRecord.start(path, run_id=self.run_id, name=self.name, identity=self.identity, **self.record)
             _describe(path, self.config)
-        except DiskError:  # nothing has begun: leave nothing behind
+        except DiskError:  # the run has not begun: leave nothing behind
             shutil.rmtree(path, ignore_errors=True)
             raise
-        return RunFolder(made, lock=held)
+        return RunFolder(made, lock=descriptor)
 
 
 def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
-    """Return the folder of an unfinished run, for this process to write alone."""
+    """Return the folder of an unfinished run, locked by this process."""
     check_own(path)
     with writing(path):
-        held = lock(path)
-    there = RunRecord.load(path)  # once more: another process may have gone on until now
-    if there.data["status"] == "completed":
-        os.close(held)
-        return RunFolder(there, finished=True)
-    then, here = there.data["environment"], record["environment"]
+        descriptor = lock(path)
+    existing = RunRecord.load(path)  # again: another process may have resumed it meanwhile
+    if existing.data["status"] == "completed":
+        os.close(descriptor)
+        return RunFolder(existing, finished=True)
+    then, here = existing.data["environment"], record["environment"]
     elsewhere = {key: (then.get(key), value) for key, value in here.items() if then.get(key) != value}
-    there.update(environment=here, code=record["code"])
-    _describe(path, config)  # what is no part of the identity, such as the devices, may be another
-    return RunFolder(there, unfinished=True, elsewhere=elsewhere, lock=held)
+    existing.update(environment=here, code=record["code"])
+    _describe(path, config)  # settings outside the identity, such as the devices, may have changed
+    return RunFolder(existing, unfinished=True, elsewhere=elsewhere, lock=descriptor)
 
 
 def _describe(path: Path, config: Mapping[str, Any]) -> None:
@@ -230,9 +230,9 @@ def _describe(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def make_root(root: Path) -> None:
-    """Make the folder `root` of runs where there is none.
+    """Create the folder `root` of runs if it is missing.
 
-    Raises UserError where it cannot be made, and DiskError where the disk is the reason.
+    Raises UserError if it cannot be created, and DiskError if the disk is the reason.
     """
     try:
         with writing(root):
@@ -242,7 +242,7 @@ def make_root(root: Path) -> None:
 
 
 def claim_folder(root: Path, run_id: str) -> Path:
-    """Make and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... where that is taken; two runs never get the same.
+    """Create and return `<root>/<run_id>`, or `<run_id>-2`, `-3`, ... if that exists; no two runs get the same folder.
 
     Raises what `make_root` raises.
     """
@@ -256,12 +256,12 @@ def claim_folder(root: Path, run_id: str) -> Path:
 
 
 def _is_free(path: Path) -> bool:
-    """Return whether a run may begin in `path`: nothing is there, or nothing but what a killed one has left."""
+    """Return whether a run may begin in `path`: it is missing, empty, or holds only the leftovers of a killed run."""
     if not path.exists():
         return True
     return path.is_dir() and all(_before_the_record(file) for file in path.iterdir())
 
 
 def _before_the_record(file: Path) -> bool:
-    """Return whether `file` is one of a run that was killed before it had a record."""
+    """Return whether `file` is a leftover of a run that was killed before it had a record."""
     return file.name == LOCK or is_torn(file, FILE_NAME)

@@ -1,1 +1,1 @@
-"""How bytes are kept: files that are never half there, tensors in them, disks, and who may write."""
+"""How are bytes kept so that no file is ever half there? Atomic writes, digests, checkpoints, locks, full disks."""

@@ -1,4 +1,4 @@
-"""Writing a file so that it is whole at any time: whatever happens meanwhile, it is the old one or the new one."""
+"""Atomic file writes: at any moment, a file is either the whole old one or the whole new one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from peftlab.storage.disk import ANOTHER_RUN_DIR, writing
 from peftlab.storage.entries import is_plain_file, is_plain_folder
 
 DAY = 86400.0
-"""Seconds without a change after which nobody is writing a file any more."""
+"""Seconds without a change after which a temporary file counts as abandoned."""
 
 
 @contextmanager
 def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_DIR) -> Iterator[Path]:
-    """Yield a file to be written in the place of `path`, in the same folder, and put it there when the block is done.
+    """Yield a temporary file in the folder of `path`, and rename it to `path` when the block ends.
 
-    By then it is on the disk, and so is its name when this returns. If the block fails, `path` is left as it was. Of
-    several that write `path` at once, on whatever machines, each has a file of its own, and the last one's stays. What
-    processes that were killed have left in the folder goes, see `remove_abandoned`.
+    The content is synced to disk before the rename, the name before this returns. If the block fails, `path` is
+    unchanged. Concurrent writers, on any machines, each have a temporary file of their own; the last rename wins.
+    Temporary files that killed processes left in the folder are removed, see `remove_abandoned`.
 
     Args:
-        path: of the file.
-        needed: bytes, for the message where the disk does not take them; None where it is not known.
-        elsewhere: what to do, for that message, where the disk cannot be mended.
+        path: the file to replace.
+        needed: size in bytes for the error message; None if unknown.
+        elsewhere: the alternative that the error message offers.
 
     Raises:
-        DiskError: the disk does not take it.
+        DiskError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().int}")
     try:
@@ -47,10 +47,10 @@ def replacing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RU
 
 
 def append(path: Path, text: str, whole: Callable[[], str]) -> None:
-    """Add `text` to the file `path`, or put `whole()` there where the file is gone or something has taken its place.
+    """Append `text` to the file `path`, or write `whole()` there if it is missing or no plain file.
 
     Raises:
-        DiskError: the disk does not take it.
+        DiskError: the file cannot be written.
     """
     if is_plain_file(path):
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
@@ -62,13 +62,13 @@ def append(path: Path, text: str, whole: Callable[[], str]) -> None:
 
 
 def digest_file(path: Path) -> Path:
-    """Return the file beside `path` that holds its digest, in the format of the command sha256sum."""
+    """Return the file next to `path` that holds its digest, in the format of sha256sum."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def synchronise(path: Path) -> None:
-    """Have what is in a file, or the names in a folder, on the disk when this returns."""
-    if path.is_dir() and os.name != "posix":  # a folder cannot be opened there
+    """Sync the content of a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name != "posix":  # folders cannot be opened there
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -78,30 +78,30 @@ def synchronise(path: Path) -> None:
 
 
 def is_torn(file: Path, name: str = "*") -> bool:
-    """Return whether `file` is what a process that was killed had not put in the place of the file called `name`."""
+    """Return whether `file` is the temporary file of an unfinished write to the file called `name`."""
     return file.match(f".{name}.*") and file.suffix.removeprefix(".").isdigit()
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove such files from `folder`; nobody may be writing there."""
+    """Remove the torn files from `folder`; no process may be writing there."""
     for file in folder.glob("*"):
         if is_torn(file):
             remove(file)
 
 
 def remove_abandoned(folder: Path, is_left: Callable[[Path], bool] = is_torn) -> None:
-    """Remove what `is_left` by killed processes from a `folder` in which others may be writing: what is a `DAY` old.
+    """Remove the hidden entries of `folder` for which `is_left` holds and that have not changed for a `DAY`.
 
-    A process cannot be asked whether it lives: the folder may be shared with other machines.
+    Age decides because the folder may be shared with other machines, whose processes cannot be checked.
     """
     for file in folder.glob(".*"):
-        with suppress(OSError):  # it is being put in place, another process removes it, too, or it is another user's
+        with suppress(OSError):  # renamed or removed by another process meanwhile, or owned by another user
             if is_left(file) and time.time() - _changed(file) > DAY:
                 remove(file)
 
 
 def _changed(path: Path) -> float:
-    """Return when `path`, or anything in it, was changed last."""
+    """Return the time of the last change to `path` or anything in it."""
     inner = path.rglob("*") if is_plain_folder(path) else ()
     return max(file.lstat().st_mtime for file in (path, *inner))
 

@@ -1,11 +1,11 @@
-"""Checkpoints that a run goes on from: ``step-<optimiser steps>.safetensors``, each with its sha256 beside it.
+"""Checkpoints that a run resumes from: ``step-<optimiser steps>.safetensors``, each with its sha256 next to it.
 
-A file holds a tree of plain values and tensors, see `peftlab.storage.trees`. It is put in place in one step, and its
-digest only after it: what has no digest, or another one, is not whole, and `newest_whole` passes it over.
+A file holds a tree of plain values and tensors, see `peftlab.storage.trees`. The file is written atomically, and its
+digest after it: a checkpoint without a matching digest is incomplete, and `newest_whole` skips it.
 
-Of a model that is shared out among ranks (FSDP, DeepSpeed) it is a folder, ``step-<optimiser steps>.sharded``, in the
-format of Lightning's strategy, to which every rank writes its share; the digests of its files lie within. It is written
-beside, and gets its name when it is whole. These formats keep pickles: go on only from folders of your own.
+The checkpoint of a sharded model (FSDP, DeepSpeed) is a folder, ``step-<optimiser steps>.sharded``, in the format of
+Lightning's strategy: every rank writes its shard, and the folder holds the digests of its files. It is written under a
+temporary name and renamed when complete. These formats contain pickles: resume only from folders of your own.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ from peftlab.storage.entries import is_plain_folder, taken_by
 log = logging.getLogger("peftlab")
 
 LAST = 2
-"""How many of the newest are kept while a run goes on: the one before the last is there where the last is damaged."""
+"""How many of the newest are kept during a run: the one before the last is the fallback if the last is damaged."""
 
 _IN_ONE_PIECE, _SHARDED = ".safetensors", ".sharded"
 _DIGESTS = "sha256"
 
 
 def path_of(folder: Path, step: int, sharded: bool = False) -> Path:
-    """Return the file, or the folder, of the checkpoint after `step` optimiser steps."""
+    """Return the path of the checkpoint after `step` optimiser steps: a folder if `sharded`, else a file."""
     return folder / f"step-{step}{_SHARDED if sharded else _IN_ONE_PIECE}"
 
 
 def step_of(path: Path) -> int | None:
-    """Return after how many optimiser steps the checkpoint `path` was made; None for any other file."""
+    """Return the number of optimiser steps of the checkpoint `path`; None if it is no checkpoint."""
     match = re.fullmatch(r"step-(\d+)(\.safetensors|\.sharded)", path.name)
     return int(match[1]) if match else None
 
 
 def files(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, whole or not, the newest first."""
+    """Return the checkpoints in `folder`, complete or not, newest first."""
     entries = folder.glob("step-*") if is_plain_folder(folder) else ()
-    found = [(step, path) for path in entries if (step := step_of(path)) is not None]
-    return [path for _, path in sorted(found, reverse=True)]
+    by_step = [(step, path) for path in entries if (step := step_of(path)) is not None]
+    return [path for _, path in sorted(by_step, reverse=True)]
 
 
 def newest_whole(folder: Path, sharded: bool = False, unfit: Callable[[Path], str | None] | None = None) -> Path | None:
-    """Return the newest checkpoint in `folder` that is whole, or None; warns of each newer one, and says why.
+    """Return the newest complete checkpoint in `folder`, or None; logs why each newer one is skipped.
 
     Args:
-        folder: of the checkpoints.
-        sharded: whether the model is shared out, so that only such checkpoints can be read; or only others.
-        unfit: returns what else keeps the run from going on from a file; None where nothing does.
+        folder: the checkpoint folder.
+        sharded: whether the model is sharded; only checkpoints of the same kind can be read.
+        unfit: returns any other reason why the run cannot resume from a file, or None.
 
     Raises:
-        ConfigError: it is of the other kind.
+        ConfigError: the checkpoint is of the other kind.
     """
     for path in files(folder):
         damage = damage_of(path) or (None if path.is_dir() or unfit is None else unfit(path))
@@ -72,14 +72,14 @@ def newest_whole(folder: Path, sharded: bool = False, unfit: Callable[[Path], st
         else:
             of_which = "is not" if sharded else "is"
             raise ConfigError(
-                f"{path} {of_which} of trainer.strategy=fsdp or deepspeed, which read their own only, as the "
-                "others do: go on with the strategy that it was made with, or begin anew with existing=rerun"
+                f"{path} {of_which} of trainer.strategy=fsdp or deepspeed, which cannot read the checkpoints of other "
+                "strategies, nor those theirs: resume with the strategy that made it, or start anew with existing=rerun"
             )
     return None
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with the checkpoint `path`; None where it is whole."""
+    """Return what is wrong with the checkpoint `path`; None if it is complete."""
     if odd := taken_by(path, stat.S_IFREG, stat.S_IFDIR):
         return f"it is {odd}"
     if path.is_dir():
@@ -87,7 +87,7 @@ def damage_of(path: Path) -> str | None:
     try:
         digest = digest_file(path).read_text(encoding="utf-8").partition(" ")[0]
     except (OSError, UnicodeDecodeError) as error:
-        return f"its digest cannot be read, so that it may not have been written to its end ({error})"
+        return f"its digest cannot be read, so it may be incomplete ({error})"
     bytes_, expected = path.stat().st_size, _expected_bytes(path)
     if expected is not None and bytes_ < expected:
         return f"truncated, {bytes_} of {expected} bytes are there"
@@ -95,7 +95,7 @@ def damage_of(path: Path) -> str | None:
 
 
 def prune(folder: Path, last: int, every: int | None) -> None:
-    """Remove all checkpoints in `folder` but the `last` newest and those at multiples of `every` optimiser steps."""
+    """Remove all checkpoints in `folder` except the `last` newest and those at multiples of `every` optimiser steps."""
     for path in files(folder)[last:]:
         if every is None or (step_of(path) or 0) % every:
             remove(path)
@@ -104,29 +104,29 @@ def prune(folder: Path, last: int, every: int | None) -> None:
 def remove(path: Path) -> None:
     """Remove the checkpoint `path` and its digest."""
     if path.is_dir():
-        # first another name, so that no half of it ever bears this one
+        # renamed first, so that a half-removed folder never looks like a checkpoint
         shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed.{os.getpid()}")))
         return
-    digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without one is still found, and removed later
+    digest_file(path).unlink(missing_ok=True)  # first: a checkpoint without a digest is still listed and removed later
     path.unlink()
 
 
 def belongs(file: Path) -> bool:
-    """Return whether `file` is such a checkpoint, part of one, or the digest of one."""
+    """Return whether `file` is a checkpoint, a part of one, or the digest of one."""
     names = (file, *file.parents, file.with_name(file.name.removesuffix(".sha256")))
     return any(step_of(name) is not None for name in names)
 
 
 def beside(path: Path) -> Path:
-    """Return where the checkpoint `path` of a model that is shared out is written: rank 0 tells it to the others."""
+    """Return the temporary folder of the sharded checkpoint `path`; rank 0 sends it to the other ranks."""
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def put_in_place(path: Path) -> None:
-    """Give what all ranks have written to `beside(path)` its digests and its name; it is on the disk then.
+    """Add digests to the shards in `beside(path)`, sync them, and rename the folder to `path`.
 
     Raises:
-        DiskError: the disk does not take it.
+        DiskError: the checkpoint cannot be written.
     """
     temporary = beside(path)
     with writing(path):
@@ -158,7 +158,7 @@ def _damage_of_folder(path: Path) -> str | None:
 
 
 def _expected_bytes(path: Path) -> int | None:
-    """Return how long the file says that it is: its header (length, JSON) tells where each tensor ends."""
+    """Return the file size according to the header (length, JSON), which states where each tensor ends."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         try:

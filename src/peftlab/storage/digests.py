@@ -1,4 +1,4 @@
-"""Digests: of files, of folders, and of JSON values. No torch."""
+"""Digests of files, folders and JSON values. No torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from peftlab.storage.entries import oddity
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file as hex digits, reading it piece by piece.
+    """Return the sha256 of a file as hex digits, read in chunks.
 
-    Raises SourceError where it is no regular file, or one that cannot be read.
+    Raises SourceError if it is not a regular file or cannot be read.
     """
     if odd := oddity(Path(path)):
         raise SourceError(f"'{path}' is {odd}. Name a file.")
@@ -26,7 +26,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Return the sha256 over the names and digests of all files below `folder`, hidden ones left aside."""
+    """Return the sha256 over the names and digests of all files below `folder` that are not hidden."""
     files = sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.is_file())
     whole = hashlib.sha256()
     for name in files:
@@ -36,9 +36,9 @@ def folder_sha256(folder: Path) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of `value`: sorted keys, no spaces, floats as `repr` writes them.
+    """Return the canonical JSON of `value`: sorted keys, no spaces, floats as `repr` writes them.
 
-    Raises ValueError for nan and infinities, which JSON lacks, and TypeError for what is no JSON value.
+    Raises ValueError for nan and infinities, which JSON lacks, and TypeError for a value that is not JSON.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -1,4 +1,4 @@
-"""Files that cannot be written: a full disk, a folder that may only be read; told in one message, with figures."""
+"""Files that cannot be written (full disk, read-only folder): one error message, with figures."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ ANOTHER_RUN_DIR = "choose another place with run_dir="
 
 @contextmanager
 def writing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_DIR) -> Iterator[None]:
-    """Around the writing of `path`, a file or a folder.
+    """Turn the errors of a full or read-only disk into a DiskError while `path`, a file or a folder, is written.
 
     Args:
         path: for the message.
-        needed: bytes; None where it is not known.
-        elsewhere: what to do where the disk cannot be mended.
+        needed: size in bytes; None if unknown.
+        elsewhere: the alternative that the message offers.
 
     Raises:
-        DiskError: the disk does not take it.
+        DiskError: the disk is full or read-only.
     """
     try:
         yield
@@ -47,12 +47,12 @@ def writing(path: Path, needed: int | None = None, elsewhere: str = ANOTHER_RUN_
 
 
 def refusal(path: Path, error: Exception, needed: int | None = None) -> str | None:
-    """Return why the disk did not take `path`, with the bytes needed and free, and how to mend it; else None.
+    """Return why `path` cannot be written, with the bytes needed and free, and the remedy; None for other errors.
 
     Args:
-        path: what was being written.
-        error: an OSError, or what a library made of one.
-        needed: bytes; None where it is not known.
+        path: the file or folder being written.
+        error: an OSError, or a library's error for one.
+        needed: size in bytes; None if unknown.
     """
     number = _number(error)
     if number in _FORBIDDEN:
@@ -68,8 +68,8 @@ def refusal(path: Path, error: Exception, needed: int | None = None) -> str | No
 
 
 def _number(error: BaseException) -> int | None:
-    """Return the number that the operating system gave an error; safetensors has it in its message only."""
+    """Return the errno of an error; safetensors has it only in its message."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None

@@ -1,7 +1,7 @@
-"""What stands in a run folder under a name: the run's own file or folder, or something that leads elsewhere.
+"""Checks of the entries of a run folder: the run's own files and folders, or links that lead elsewhere.
 
-A run folder may come from anybody, and may be reached through a link itself. What lies in it is only read where no link
-leads out of it, and only written where no link, pipe or device has taken the place of the run's own.
+A run folder may come from anybody, and may itself be reached through a link. Its entries are read only if no link leads
+out of the folder, and written only if no link, pipe or device has replaced the run's own file or folder.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""What stands under a name, by its type."""
+"""Names of the file types, for messages."""
 
 FILES = ("record.json", "config.yaml", "packages.txt", "trail.jsonl", "log.txt", "metrics.csv", ".lock")
 FOLDERS = ("checkpoints", "predictions", "tables", "adapter", "tracking")
-"""What a run writes in its folder. Other entries are the user's."""
+"""The entries that a run writes in its folder. All others are the user's."""
 
 _KERNEL = "/proc"
-"""Where files look regular that never end."""
+"""Some files here look regular but never end."""
 
 _TRACKING = "tracking"
-"""Holds what trackers keep for themselves, links among it; nobody else reads it."""
+"""Holds the trackers' own files, including links; only the trackers read it."""
 
 _FILE_NAMES = (".jsonl", ".json", ".safetensors", ".sha256", ".csv")
-"""How the files in these folders end."""
+"""The suffixes of the files in these folders."""
 
 
 def is_plain_file(path: Path) -> bool:
-    """Return whether `path` itself, not what it may be a link to, is a file."""
+    """Return whether `path` itself, not the target of a link, is a file."""
     return _type(path) == stat.S_IFREG
 
 
 def is_plain_folder(path: Path) -> bool:
-    """Return whether `path` itself, not what it may be a link to, is a folder."""
+    """Return whether `path` itself, not the target of a link, is a folder."""
     return _type(path) == stat.S_IFDIR
 
 
 def taken_by(path: Path, *expected: int) -> str | None:
-    """Return what `path` is; None where there is nothing, or one of the `expected` types (``stat.S_IFREG``, ...)."""
+    """Return what `path` is; None if it is missing or of an `expected` type (``stat.S_IFREG``, ...)."""
     kind = _type(path)
     if kind is None or kind in expected:
         return None
@@ -56,10 +56,10 @@ def taken_by(path: Path, *expected: int) -> str | None:
 
 
 def check_own(folder: Path) -> None:
-    """Check that a run can write all that it keeps in `folder`, and that nothing of it lands elsewhere.
+    """Check that every entry that a run writes in `folder` is a plain file or folder, so that no write leaves it.
 
     Raises:
-        ConfigError: something else stands under the name of one of its files or folders.
+        ConfigError: a link, pipe or device has the name of one of its files or folders.
     """
     for name in FILES:
         _check(folder / name, stat.S_IFREG)
@@ -70,7 +70,7 @@ def check_own(folder: Path) -> None:
 
 
 def check_readable(folder: Path) -> None:
-    """Check that what a run keeps in `folder` can be read, and that all of it lies there.
+    """Check that the run's entries in `folder` can be read and lie inside it.
 
     Raises:
         UserError: see `inside`.
@@ -81,10 +81,10 @@ def check_readable(folder: Path) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """Make the folder `path` of a run where there is none, and return it.
+    """Create the folder `path` of a run if it is missing, and return it.
 
     Raises:
-        DiskError: a link, say, has taken its place while the run was under way.
+        DiskError: something else, such as a link, has replaced it during the run.
     """
     if odd := taken_by(path, stat.S_IFDIR):
         raise DiskError(f"{path}: has become {odd}: nothing is written through it. Put a folder in its place")
@@ -93,10 +93,10 @@ def own_folder(path: Path) -> Path:
 
 
 def inside(folder: Path, path: Path) -> Path:
-    """Return `path`, which is to be read as a part of the run in `folder`.
+    """Return `path` if it can be read as part of the run in `folder`.
 
     Raises:
-        UserError: a link leads out of the folder, or to read what is there may never end.
+        UserError: a link leads out of the folder, or reading it may never end.
     """
     root, real = os.path.realpath(folder), os.path.realpath(path)
     if os.path.commonpath([root, real]) != root:
@@ -110,8 +110,8 @@ def is_inner(path: str, portable: bool = False) -> bool:
     """Return whether a relative `path`, with forward slashes, stays inside the folder that it starts from.
 
     Args:
-        path: as text; nothing need be there.
-        portable: whether it is to do so on every system: no backslashes, drives or streams.
+        path: as text; it need not exist.
+        portable: whether it must do so on every system: no backslashes, drives or streams.
     """
     plain = PurePosixPath(path)
     if "\0" in path or plain.is_absolute() or ".." in plain.parts:
@@ -120,7 +120,7 @@ def is_inner(path: str, portable: bool = False) -> bool:
 
 
 def may_lead_out(name: str) -> bool:
-    """Return whether a text that is to be a name within a folder may be taken for a place elsewhere, as an address."""
+    """Return whether `name`, meant for an entry of a folder, can be read as a location elsewhere, such as a URL."""
     if name.startswith("~") or "::" in name or re.match(r"\w[\w+.-]*:[/\\]", name):
         return True
     return not is_inner(name.replace("\\", "/"))
@@ -135,7 +135,7 @@ def _check(path: Path, *expected: int) -> None:
 
 
 def _type(path: Path) -> int | None:
-    """Return the type of `path` itself; None where there is nothing, or nothing that can be looked at."""
+    """Return the type of `path` itself; None if it is missing or inaccessible."""
     try:
         return stat.S_IFMT(path.lstat().st_mode)
     except (OSError, ValueError):
@@ -143,10 +143,10 @@ def _type(path: Path) -> int | None:
 
 
 def oddity(path: Path) -> str | None:
-    """Return what `path` is where it is there and neither a file nor a folder: to read such a thing may never end."""
+    """Return what `path` is if it exists and is neither file nor folder: reading it may never end."""
     try:
         mode = path.stat().st_mode
-    except (PermissionError, ValueError):  # whoever opens it tells
+    except (PermissionError, ValueError):  # reported when it is opened
         return None
     except OSError:
         return f"a link to '{path.readlink()}', where nothing is" if path.is_symlink() else None

@@ -1,4 +1,4 @@
-"""Locks on folders: who writes a run or a sweep, for as long as that process lives."""
+"""Locks on folders: one process at a time writes a run or a sweep, and holds the lock while it lives."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from peftlab.storage.entries import taken_by
 log = logging.getLogger("peftlab")
 
 LOCK = ".lock"
-"""Is locked by the process that writes the folder."""
+"""The file that the process writing the folder locks."""
 
 
 def lock(path: Path, what: str = "run", file: str = LOCK, wait: bool = False) -> int:
-    """Lock the folder for this process, until it ends or closes the descriptor that is returned.
+    """Lock the folder for this process until it exits or closes the returned descriptor.
 
-    The lock is one of POSIX: it ends with the process, even where children of it, such as loader workers, live on.
+    The lock is a POSIX lock: it ends with the process even if children, such as loader workers, live on.
 
     Args:
         path: the folder.
-        what: is written there, for messages.
-        file: the name of what is locked.
-        wait: for another process to end its lock.
+        what: the content of the folder, for messages.
+        file: the name of the lock file.
+        wait: whether to wait until another process releases its lock.
 
     Raises:
-        ConfigError: another process has locked it, or a link, say, stands in its place.
+        ConfigError: another process holds the lock, or the lock file is no plain file.
     """
     if odd := taken_by(path / file, stat.S_IFREG):
         raise ConfigError(f"{path / file} is {odd}, where a lock is kept: remove it")
@@ -59,13 +59,13 @@ def lock(path: Path, what: str = "run", file: str = LOCK, wait: bool = False) ->
 
 @contextmanager
 def alone(path: Path, name: str) -> Iterator[None]:
-    """Within, no other process is, of those that come to `path` for the same `name`; they wait for each other."""
+    """Hold the lock `name` in the folder `path`: other processes that ask for it wait."""
     file = path / f".{name}.lock"
     while True:
         descriptor = lock(path, file=file.name, wait=True)
         if _is_at(file, descriptor):
             break
-        os.close(descriptor)  # of a file that its last holder has removed
+        os.close(descriptor)  # the last holder has removed the file
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def _is_at(file: Path, descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process writes the folder; never ask of one that this process has locked."""
+    """Return whether another process holds the lock; never call this for a folder that this process has locked."""
     try:
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -91,5 +91,5 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         return error.errno in (errno.EACCES, errno.EAGAIN)
     finally:
-        os.close(descriptor)  # and with it the lock, where it was free
+        os.close(descriptor)  # also releases the lock, if it was free
     return False

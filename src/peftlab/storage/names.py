@@ -1,4 +1,4 @@
-"""Names that become folders, or labels elsewhere: what they may be, and how one that is too long is shortened."""
+"""Names of folders and of labels in other tools: their limits, and how a long name is shortened."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SHOWN = 60
 _FOLDER_BYTES = 255
 _PATH_BYTES = 4096
 _BELOW_BYTES = 200
-"""What the paths of files in a run folder have at most, from there on."""
+"""The longest path of a file relative to its run folder."""
 
 
 def check_folder(key: str, path: Path) -> None:
-    """Check that the folder `path`, which the configuration's `key` names, can be made.
+    """Check that the folder `path`, the value of the configuration key `key`, can be created.
 
     Raises:
-        ConfigError: says which part of it is too long, or which character no name may have.
+        ConfigError: names the part that is too long, or the character that no name may have.
     """
     text = str(path)
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -39,7 +39,7 @@ def check_folder(key: str, path: Path) -> None:
 
 
 def shortened(text: str, most: int, size: Callable[[str], int] = len) -> str:
-    """Return `text`, or, where its `size` is above `most`, its beginning and a digest that tells it from others."""
+    """Return `text`, or, if its `size` exceeds `most`, its beginning and a digest that keeps it unique."""
     if size(text) <= most:
         return text
     end = f"-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
@@ -50,5 +50,5 @@ def shortened(text: str, most: int, size: Callable[[str], int] = len) -> str:
 
 
 def utf8_bytes(text: str) -> int:
-    """Return how many bytes a file system counts."""
+    """Return the length of `text` in bytes, as a file system counts it."""
     return len(text.encode())

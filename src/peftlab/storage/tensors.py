@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files, put in place in one step: checkpoints and adapters."""
+"""Named tensors in safetensors files, written atomically: checkpoints and adapters."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from peftlab.errors import NonFiniteError
 from peftlab.storage.atomic import replacing
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""Types of numbers that are read as one another, rounded where they must be."""
+"""Dtypes that are converted into one another when read, with rounding where needed."""
 
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write `tensors` to `path`; whatever happens meanwhile, the file there is whole, the old one or the new one.
+    """Write `tensors` to `path` atomically.
 
     Raises:
-        NonFiniteError: one of them holds NaN or an infinity; no such file is ever written.
-        DiskError: the disk does not take it.
+        NonFiniteError: a tensor holds NaN or an infinity; nothing is written.
+        DiskError: the file cannot be written.
     """
     whole: dict[str, Tensor] = {}
     memory: set[int] = set()
@@ -31,17 +31,17 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
         if not _is_finite(own):
             raise NonFiniteError(f"{path}: not written, for {name} is not finite. Lower optimizer.lr, or clip more")
         whole[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
-        memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share it
+        memory.add(own.untyped_storage().data_ptr())  # safetensors refuses tensors that share memory
     with replacing(path, needed=sum(tensor.nbytes for tensor in whole.values())) as temporary:
         save_file(whole, temporary, metadata={"format": "pt"})
-        temporary.chmod(0o644)  # safetensors lets only the owner read
+        temporary.chmod(0o644)  # safetensors makes it readable by the owner only
 
 
 def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy what `save` wrote to `path` into `tensors`, which must have the same names, shapes and kinds of numbers.
+    """Copy the file that `save` wrote into `tensors`, which must have the same names, shapes and compatible dtypes.
 
     Raises:
-        ValueError: they differ; nothing has been copied.
+        ValueError: they differ; nothing is copied.
     """
     saved = load_file(path)
     if saved.keys() != tensors.keys():
@@ -57,12 +57,12 @@ def load_into(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def is_of_another_kind(stored: torch.dtype, wanted: torch.dtype) -> bool:
-    """Return whether numbers of the type `stored` would be others as `wanted`, beside being rounded."""
+    """Return whether converting `stored` to `wanted` would change values by more than rounding."""
     return stored != wanted and not (stored in FLOATING and wanted in FLOATING)
 
 
 def sha256_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over the names, types, shapes and bits of `tensors`, as hex digits."""
+    """Return the sha256 over the names, dtypes, shapes and bits of `tensors`, as hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -71,7 +71,7 @@ def sha256_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Return whether `tensor` has neither NaN nor infinities; the norm tells so in a fraction of the time."""
+    """Return whether `tensor` has neither NaN nor infinities; a finite norm shows it in a fraction of the time."""
     return (
         not tensor.is_floating_point()
         or bool(torch.linalg.vector_norm(tensor).isfinite())

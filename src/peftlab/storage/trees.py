@@ -1,6 +1,6 @@
-"""A tree of plain values and tensors in a file, nothing of which is ever unpickled.
+"""Trees of plain values and tensors in files, without pickle.
 
-It is put in place in one step, and its digest only after it: what has no digest, or another one, is not whole.
+A file is written atomically, and its digest after it: a file without a matching digest is incomplete.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ _PLAIN = (type(None), bool, int, float, str)
 
 
 def write(tree: Any, path: Path) -> None:
-    """Write `tree` to `path`, and its digest to ``<path>.sha256`` in the format of the command sha256sum.
+    """Write `tree` to `path`, and its digest to ``<path>.sha256`` in the format of sha256sum.
 
-    The structure is JSON in the file's metadata. A tensor is kept as the bytes of the memory it lies in, named by its
-    place in the tree, with type, shape, strides and offset in the JSON: so tensors that share memory still do when they
-    are read, and no layout is refused.
+    The structure is JSON in the file's metadata. A tensor is stored as the bytes of its storage, named by its place in
+    the tree, with dtype, shape, strides and offset in the JSON: tensors that share memory still share it when read, and
+    any strided layout is accepted.
 
     Args:
         tree: dicts (with keys of str or int), lists, tuples, tensors, NumPy arrays, str, bytes, numbers, bools and
             None, nested in any way.
-        path: is replaced in one step, see `peftlab.storage.atomic.replacing`.
+        path: replaced atomically, see `peftlab.storage.atomic.replacing`.
 
     Raises:
-        TypeError: something else is in the tree; says where.
+        TypeError: the tree holds another type; says where.
     """
     memory = _Memory()
     structure = json.dumps(_encoded(tree, "tree", memory))
     own_folder(path.parent)
     with replacing(path) as temporary:
         save_file(memory.bytes, temporary, metadata={"tree": structure})
-        temporary.chmod(0o644)  # safetensors lets only the owner read
+        temporary.chmod(0o644)  # safetensors makes it readable by the owner only
         digest = file_sha256(temporary)
     with replacing(digest_file(path)) as temporary:
         temporary.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
 
 
 def read(path: Path) -> Any:
-    """Return the tree that `write` has written to `path`; its tensors are on the CPU, and own their memory.
+    """Return the tree that `write` wrote to `path`; its tensors are on the CPU and own their memory.
 
     Raises:
-        SafetensorError, ValueError, LookupError, TypeError: the file holds none.
+        SafetensorError, ValueError, LookupError, TypeError: the file holds no tree.
     """
     with safe_open(path, framework="pt") as file:
         structure = json.loads((file.metadata() or {})["tree"])
@@ -63,7 +63,7 @@ def read(path: Path) -> Any:
 
 
 class _Memory:
-    """The memory that the tensors of a tree lie in: each piece once, named by the first tensor that lies in it."""
+    """The storages of the tensors in a tree: each once, named by the first tensor that uses it."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, Tensor] = {}
@@ -79,7 +79,7 @@ class _Memory:
 
 
 def _encoded(value: Any, name: str, memory: _Memory) -> Any:
-    """Return the JSON of `value`: a list stands for itself, an object says by its first key what it stands for."""
+    """Return the JSON of `value`: a list is a list, and the first key of an object names the type it encodes."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):
@@ -129,7 +129,7 @@ def _key(key: Any) -> str | int:
 
 
 def _tensor(memory: Tensor, dtype: str, shape: list[int], strides: list[int], offset: int) -> Tensor:
-    """Return a tensor that lies in `memory`, which torch would let grow for one that does not."""
+    """Return a tensor over `memory`, after checking that it fits: torch would silently enlarge the storage."""
     tensor = torch.empty(0, dtype=_dtype(dtype))
     if len(shape) != len(strides) or not all(type(size) is int and size >= 0 for size in (*shape, *strides, offset)):
         raise ValueError("a tensor has a layout that none can have")

@@ -1,1 +1,1 @@
-"""What is done with a finished run: predict, evaluate, export, check it against its record, train it again."""
+"""What can be done with a finished run? Predict, evaluate, export, check it against its record, reproduce it."""

@@ -1,4 +1,4 @@
-"""The README of an exported model: what it is, what it was trained on, and what it scores. No torch."""
+"""The README of an exported model: its origin, training data and scores. No torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def model_card(
     """Return the Markdown of the card.
 
     Args:
-        run: its record.
-        model_class: the class of transformers that loads it.
-        pipeline: the kind of model, in the terms of transformers' pipelines.
-        model_origin: where the pretrained model came from.
-        model_licence: its licence, where that is known.
+        run: the record of the run.
+        model_class: the transformers class that loads the model.
+        pipeline: the kind of model, as transformers' pipelines name it.
+        model_origin: the source of the pretrained model.
+        model_licence: the licence of the pretrained model, if known.
         largest_difference: between the logits of the exported model and those of the run.
-        doubt: why the scores of the record could not be checked, and are left out; None: they have been.
+        doubt: why the scores of the record could not be checked and are left out; None if they were.
     """
     record = run.data
     data, method, identity = record["data"], record["method"], record["identity"]

@@ -1,13 +1,13 @@
-"""Is a run what its record says, and is here what it was made from? All that can be told without training it again.
+"""Checks a run against its record and its inputs, as far as that is possible without training it again.
 
-What a record claims is not taken for granted. Its entries follow from the configuration, the data, the pretrained model
-and the files of the run folder, or contradict them: configuration against the digest in the identity, files against
-their digests, scores against predictions, predictions against the data and, some of them, against the adapter, the
+No claim of a record is taken for granted. Its entries follow from the configuration, the data, the pretrained model and
+the files of the run folder, or contradict them: the configuration is checked against the digest in the identity, files
+against their digests, scores against predictions, predictions against the data and, for a sample, the adapter, the
 adapter against the best checkpoint, that against the trail, counts against data and model (`peftlab.use.claims`,
-`peftlab.use.evidence`). What nothing here tells of is listed as unverified.
+`peftlab.use.evidence`). Entries without evidence are listed as unverified.
 
-None of it tells a run from a consistent forgery: who changes every file alike leaves no contradiction. Training the run
-again, see `peftlab.use.reproduce`, does.
+None of this detects a consistent forgery, which leaves no contradiction. Training the run again does, see
+`peftlab.use.reproduce`.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ NOT_COMPARABLE = {
     "data": "the data is not what the run was trained and scored on",
     "weights": "the pretrained weights are not those that the run began with",
 }
-"""Why a run cannot be compared with its repetition, by the kind of cause."""
+"""Why a run and its repetition cannot be compared, by kind of cause."""
 
 SURROUNDINGS = ("code", "packages", "environment")
-"""Kinds of causes that may change the last bits of a result, and are no part of a run's identity."""
+"""Kinds of causes that may change the last bits of a result but are no part of a run's identity."""
 
 _CLAIMED_TWICE = {"environment.threads": "trainer.threads", "environment.precision": "trainer.precision"}
-"""Keys of the record that repeat keys of the configuration, where those have a value."""
+"""Keys of the record that repeat keys of the configuration, unless those are null."""
 
 _SETTLED_ELSEWHERE = {"packages_sha256", "seeds", "effective_batch_size", "deterministic", "nondeterministic_parts"}
 """Entries of the record's environment that follow from others, or from the configuration."""
 
 _ALL_BUT_THE_IDENTITY = [*NOT_READABLE, "name", "data", "method", "selection", "metrics", "cost", "history"]
-"""What is not looked at where the run cannot be compared anyway."""
+"""Entries that are not checked if the run cannot be compared anyway."""
 
 
 def check(folder: RunFolder) -> Findings:
-    """Return everything about the run in `folder` that is not as its record says, or not as it was.
+    """Return everything about the run in `folder` that contradicts its record, or has changed since.
 
     Raises:
-        UserError: what the run needs, such as a package, is not here; or the record lacks what every one has.
+        UserError: a dependency of the run, such as a package, is missing; or the record lacks an entry of every record.
     """
     try:
         return _checked(folder)
@@ -91,7 +91,7 @@ def _checked(folder: RunFolder) -> Findings:
     code = list(_code(record))
     causes += [*code, *_packages(folder)]
     if any(cause.kind == "config" for cause in changed):
-        return Findings(causes, _ALL_BUT_THE_IDENTITY)  # what the folder now describes is another run
+        return Findings(causes, _ALL_BUT_THE_IDENTITY)  # the folder now describes another run
     causes += _claims(record, config)
     spec = validate(here(config, record["environment"]["threads"]) | {"callbacks": {}})
     causes += _environment(record["environment"], spec)
@@ -105,10 +105,10 @@ def _checked(folder: RunFolder) -> Findings:
 
 
 def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """Return the resolved configuration of a run for training it again here, with so many threads and no logger.
+    """Return the resolved configuration of a run for training it again here, with `threads` threads and no logger.
 
     Raises:
-        ConfigError: the hardware does not go together with it.
+        ConfigError: it does not fit the hardware.
     """
     trainer = fit_to_this_machine(config["trainer"]) | {"threads": threads}
     return resolve({**config, "trainer": trainer, "logger": {}})
@@ -117,7 +117,7 @@ def here(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
 def _files(listed: Iterable[Mapping[str, Any]], present: Mapping[str, File]) -> Iterator[Cause]:
     for change in changes(listed, present):
         path, then, here = change.path, change.listed, change.here
-        if then is None:  # whether it may be here, the claims tell
+        if then is None:  # the claims decide whether it may be here
             continue
         if here is None:
             yield Cause("gone", path, then["sha256"], None)
@@ -129,17 +129,17 @@ def _files(listed: Iterable[Mapping[str, Any]], present: Mapping[str, File]) -> 
 
 def _identity(recorded: Mapping[str, Any], run_id: str) -> Iterator[Cause]:
     parts = {key: recorded[key] for key in ("config_sha256", "data_sha256", "weights_sha256")}
-    if (found := sha256_of(parts)) != recorded["sha256"]:
-        yield Cause("edited", "record.json: identity.sha256", recorded["sha256"], found)
+    if (digest := sha256_of(parts)) != recorded["sha256"]:
+        yield Cause("edited", "record.json: identity.sha256", recorded["sha256"], digest)
     elif run_id_of(recorded) != run_id:
         yield Cause("edited", "record.json: run_id", run_id, run_id_of(recorded))
 
 
 def _config(folder: RunFolder, config: Mapping[str, Any], edited: bool) -> Iterator[Cause]:
-    """Yield what differs from the configuration of the record's identity, key by key where that can be told."""
+    """Yield the differences from the configuration of the record's identity, by key if that can be restored."""
     record = folder.record.data
-    found = config_sha256(record, config)
-    same = found == record["identity"]["config_sha256"]
+    digest = config_sha256(record, config)
+    same = digest == record["identity"]["config_sha256"]
     if same and not edited:
         return
     original = _composed_again(folder, config)
@@ -147,16 +147,16 @@ def _config(folder: RunFolder, config: Mapping[str, Any], edited: bool) -> Itera
         for key, (then, now) in differences(original or {}, config).items() if original else ():
             yield Cause("edited", f"{CONFIG}: {key}", then, now)
     elif original is None:
-        yield Cause("config", f"{CONFIG} (its digest)", record["identity"]["config_sha256"], found)
+        yield Cause("config", f"{CONFIG} (its digest)", record["identity"]["config_sha256"], digest)
     else:
         for key, (then, now) in differences(deciding_part(original), deciding_part(config)).items():
             yield Cause("config", key, then, now)
 
 
 def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the configuration that the run's overrides stand for, if its digest proves it to be that of the record."""
+    """Return the configuration composed from the run's overrides, if its digest is that of the record."""
     record = folder.record.data
-    if any(re.match(r"\W*hydra\b", text) for text in record["overrides"]):  # where Hydra looks for files and packages
+    if any(re.match(r"\W*hydra\b", text) for text in record["overrides"]):  # may name files and packages to load
         return None
     try:
         composed = plain_values(compose(*record["overrides"]))
@@ -164,12 +164,12 @@ def _composed_again(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, A
         original = resolve(composed)
         _settle(original, config)
         return original if config_sha256(record, original) == record["identity"]["config_sha256"] else None
-    except (UserError, OmegaConfBaseException):  # a folder of the user's own configuration, say, or other hardware
+    except (UserError, OmegaConfBaseException):  # the user's own configuration folder, or other hardware, for example
         return None
 
 
 def _settle(config: dict[str, Any], settled: Mapping[str, Any]) -> None:
-    """Give what is left open in `config` the values of `settled`, which the run has found."""
+    """Replace null and ``auto`` in `config` with the values of `settled`, which the run resolved."""
     for key, value in config.items():
         if isinstance(value, dict) and isinstance(settled.get(key), dict) and key != "class_weights":
             _settle(value, settled[key])
@@ -189,11 +189,11 @@ def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
         fetched = spec.data.source.fetch()
         files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format))
         names = {split: file_of(files, split) for split in files}
-        found = {split: (name, fetched.digest(name)) for split, name in names.items()}
+        digests = {split: (name, fetched.digest(name)) for split, name in names.items()}
     except UserError as error:
         yield Cause("data", spec.data.name, record["identity"]["data_sha256"], mask(str(error)))
         return
-    for split, (file, digest) in found.items():
+    for split, (file, digest) in digests.items():
         then = record["identity"]["data_sha256"].get(split)
         if then != digest:
             yield Cause("data", f"{split} ({fetched.folder / file})", then, digest)
@@ -223,7 +223,7 @@ def _packages(folder: RunFolder) -> Iterator[Cause]:
             yield Cause("packages", name, then, now)
     elif kept:
         yield Cause("edited", f"record.json: environment.packages_sha256, of {PACKAGES}", digest, _digest_of(kept))
-    elif _digest_of(installed) != digest:  # without packages.txt, which of them cannot be told
+    elif _digest_of(installed) != digest:  # without packages.txt, it is unknown which differ
         yield Cause("packages", "all of them (their digest)", digest, _digest_of(installed))
 
 

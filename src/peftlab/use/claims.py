@@ -1,4 +1,4 @@
-"""What the record of a finished run claims, held against the evidence, entry by entry. No torch."""
+"""The claims of a finished run's record, checked against the evidence, entry by entry. No torch."""
 
 from __future__ import annotations
 
@@ -20,75 +20,75 @@ if TYPE_CHECKING:
     from peftlab.use.unchanged import File
 
 Kind = Literal["status", "config", "data", "weights", "edited", "gone", "code", "packages", "environment", "result"]
-"""What a cause is about. ``edited``: the run folder does not hold what the run has left there, or contradicts itself;
-``gone``: a file that the record lists is not there; ``result``: the same training leaves something else."""
+"""The kind of a cause. ``edited``: the run folder was changed after the run, or contradicts itself; ``gone``: a file
+that the record lists is missing; ``result``: the same training gives something else."""
 
 NOT_READABLE = {
-    "command": "how it was asked for",
-    "overrides": "how it was asked for",
-    "started_at": "when, beside the order",
-    "ended_at": "when, beside the order",
-    "history.*.at": "when, beside the order",
-    "environment.threads": "how many threads it had, where trainer.threads is null",
-    "cost.wall_seconds": "how long it took",
-    "cost.train_seconds": "how long it took",
-    "cost.peak_memory_gib": "the memory in use",
-    "cost.train_flops": "the arithmetic",
-    "metrics.*.loss": "the losses, which no prediction has",
+    "command": "the command line",
+    "overrides": "the command line",
+    "started_at": "times, except their order",
+    "ended_at": "times, except their order",
+    "history.*.at": "times, except their order",
+    "environment.threads": "the number of threads, if trainer.threads is null",
+    "cost.wall_seconds": "durations",
+    "cost.train_seconds": "durations",
+    "cost.peak_memory_gib": "the peak memory",
+    "cost.train_flops": "the FLOPs",
+    "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
-    "log.txt": "what it said",
+    "log.txt": "the log",
 }
-"""Patterns of entries, and files, of which nothing here tells whether they are true, and what they say."""
+"""Patterns of the entries and files that no evidence can verify, and what they state."""
 
 _OF_EVERY_RUN = ("started", "validated", "completed", "resumed", "interrupted", "failed", "pruned")
-"""Events that the course of a run is read off; others are what happened to it on the way."""
+"""Events that make up the course of a run; others are incidents."""
 _CLOCK = timedelta(minutes=5)
-"""By how much a clock may be put back while a run goes on."""
+"""How far a clock may be set back during a run."""
 
 _LOGGED = ("metrics.csv", "tables/")
-"""Files of a logger, which may fail without the run."""
+"""Files of a logger, which may fail without failing the run."""
 
 LATER_KEYS = ("selection.sha256", "data.splits.*.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
-"""What runs of older versions lack."""
+"""Entries and files that runs of older versions lack."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Something that is not as it was, or not as the record says."""
+    """Something that has changed, or contradicts the record."""
 
     kind: Kind
     what: str
     then: Any
     """According to the record; None: unknown, or nothing."""
     now: Any
-    """As it is here, or came out again."""
+    """The present value, or that of the repetition."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of a run has come to."""
+    """The result of checking a run."""
 
     causes: list[Cause]
     unverified: list[str]
-    """Entries of the record, and files, of which nothing here tells whether they are true."""
+    """Entries of the record, and files, that nothing here can verify."""
 
 
 def hold(
     record: RunRecord, spec: RunSpec, present: Mapping[str, File], evidence: Evidence, same_code: bool
 ) -> Findings:
-    """Hold the record of a completed run against the evidence.
+    """Check the record of a completed run against the evidence.
 
     Args:
         record: the record.
-        spec: of the run's configuration.
+        spec: the specification of the run.
         present: the files of the run folder that the record lists, or that are the run's own.
-        evidence: on the run.
-        same_code: whether the code that has made the run is the one that runs here, so that it leaves the same
-            entries and files; else those that only later versions leave may be missing.
+        evidence: the evidence on the run.
+        same_code: whether the run was made by the code that runs here, which leaves the same entries and files;
+            otherwise those that only later versions leave may be missing.
 
     Raises:
-        LookupError, TypeError, AttributeError: the record lacks what every one has.
+        LookupError, TypeError, AttributeError: the record lacks an entry that every record has.
     """
     claims = _Claims(record, spec, present, evidence, same_code)
     parts = (
@@ -105,7 +105,7 @@ def hold(
 
 
 class _Claims:
-    """The claims of one record; each method holds some of them against the evidence."""
+    """The claims of one record; each method checks some of them against the evidence."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class _Claims:
         self.logged = {} if record.events("logger failed") else evidence.logged
 
     def files(self) -> Iterator[Cause]:
-        """Every finished run has its files, and the record lists each of them, once."""
+        """Every finished run has its files, and the record lists each of them once."""
         listed = [file["path"] for file in self.record["files"]]
         for path in {path for path in listed if listed.count(path) > 1}:
             yield self._edited(f"files: {path} is listed twice", None, None)
@@ -143,7 +143,7 @@ class _Claims:
 
     def entries(self) -> Iterator[Cause]:
         """Entries that follow from configuration, data and model."""
-        if not self.resumed:  # a run may be given another name when it is gone on with
+        if not self.resumed:  # a run may get another name when it is resumed
             yield from self._held({"name": self.record["name"]}, {"name": self.spec.run_name})
         yield from self._held({"error": self.record["error"]}, {"error": None})
         own = self.evidence.environment
@@ -160,7 +160,7 @@ class _Claims:
         yield from self._held({"data": self.record["data"]}, {"data": self.evidence.data})
 
     def scores(self) -> Iterator[Cause]:
-        """Every score of the task on every split, as it follows from the predictions, and nothing else."""
+        """The record has every score of the task on every split, as it follows from the predictions, and no other."""
         expected: dict[tuple[str, str], float | None] = {}
         for answers in self.evidence.answers:
             expected |= {(answers.split, name): value for name, value in answers.scores.items()}
@@ -173,7 +173,7 @@ class _Claims:
             what = " ".join(key)
             if key not in expected:
                 if self.same_code or key in seen:
-                    yield self._edited(f"{what} is twice there, or no score of this run", value, None)
+                    yield self._edited(f"{what} is recorded twice, or is no score of this run", value, None)
                 else:
                     self.unverified.append(f"metrics: {what}")
                 continue
@@ -194,7 +194,7 @@ class _Claims:
                 self.unverified.append(f"metrics: {split} {name}")
 
     def history(self) -> Iterator[Cause]:
-        """The events of the run, in order, from its start to its end, and its validations where they were due."""
+        """The events lead from the start to the end of the run, in order, and every validation is there when due."""
         record, events = self.record, self.run.events()
         names = [event["event"] for event in events]
         self.unverified += [f"history: {name}" for name in names if name not in _OF_EVERY_RUN]
@@ -204,15 +204,15 @@ class _Claims:
             yield self._edited("history does not lead from the start to the end of a run", names[:1], names[-1:])
             return
         end = names.index("completed")
-        # what other ranks have noted comes in later
+        # events of other ranks are added later
         times = [event["at"] for event in events[:end] if "rank" not in event]
         times = [record["started_at"], *times, record["ended_at"], *(event["at"] for event in events[end:])]
-        # a run that was gone on with may have been on machines whose clocks differ
+        # a resumed run may have been on machines whose clocks differ
         if (wrong := _out_of_order(times)) and not (self.resumed and _is_time(wrong)):
-            yield self._edited("started_at, ended_at and history are in no order", wrong, None)
+            yield self._edited("started_at, ended_at and history are out of order", wrong, None)
         validated = self.run.events("validated")
         steps = [event["step"] for event in validated]
-        if self.resumed:  # what comes after the checkpoint that it went on from comes twice
+        if self.resumed:  # validations after the checkpoint that it resumed from are repeated
             steps = sorted({*steps})
         due, last = self.course.interval, record["cost"]["steps"]
         if not self.skipped and (steps != [due * (n + 1) for n in range(len(steps))] or last // due != len(steps)):
@@ -242,7 +242,7 @@ class _Claims:
         if recorded and recorded[0]["value"] != chosen["value"]:
             expected["value"] = recorded[0]["value"]
         after = step == record["cost"]["steps"] and step not in [at for at, _ in values]
-        """Whether it is the validation after the last step, of which the history says nothing."""
+        """Whether it is the validation after the last step, which is not in the history."""
         if not after and values:
             first = min(values, key=lambda one: one[1] if selected.mode == "min" else -one[1])
             if not self.resumed or (step, chosen["value"]) not in values:
@@ -262,20 +262,20 @@ class _Claims:
                     yield Cause("edited", what, None, None)
 
     def cost(self) -> Iterator[Cause]:
-        """The steps of the budget, and of what was measured what does not contradict it or itself."""
+        """The steps are those of the budget, and the measured costs contradict neither it nor each other."""
         cost, course = self.record["cost"], self.course
         steps = cost["steps"]
         if not (steps == course.steps or (self.evidence.may_stop_early and 0 < steps < course.steps)):
             yield self._edited("cost.steps", steps, course.steps)
             return
-        if "activation_cache" in cost:  # what it kept, and how long that took
+        if "activation_cache" in cost:  # its size, and the time to fill it
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
         numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                yield self._edited(f"cost.{key} is no measure", value, None)
+                yield self._edited(f"cost.{key} is no measurement", value, None)
                 return
         if cost["train_seconds"] > cost["wall_seconds"]:
             yield self._edited("cost: it trained for longer than it took", cost["train_seconds"], cost["wall_seconds"])
@@ -293,7 +293,7 @@ class _Claims:
                 yield self._edited(f"cost.{key}_per_second is not {seen} in train_seconds", a_second, None)
 
     def trail(self) -> Iterator[Cause]:
-        """A point of the trail wherever one is due."""
+        """The trail has a point wherever one is due."""
         if self.evidence.broken_trail:
             yield Cause("edited", "trail.jsonl", None, self.evidence.broken_trail)
         if self.evidence.trail is None or not 0 < self.record["cost"]["steps"] <= self.course.steps:
@@ -306,7 +306,7 @@ class _Claims:
             yield Cause("edited", "trail.jsonl: the steps of its points", steps, sorted(due))
 
     def _held(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
-        """Yield where entries of the record differ from what they should be."""
+        """Yield the entries of the record that differ from their expected values."""
         has, should = dict(leaves(then)), dict(leaves(now))
         for key, (one, other) in differences(then, now).items():
             only_later = key not in has and any(fnmatchcase(key, pattern) for pattern in LATER_KEYS)
@@ -319,12 +319,12 @@ class _Claims:
         return Cause("edited", f"record.json: {what}", then, now)
 
     def _is_same(self, value: Any, follows: float) -> bool:
-        """Return whether a recorded score is the one that follows; other code may have added its floats otherwise."""
+        """Return whether a recorded score is the one that follows; other code may sum floats in another order."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value == follows or (not self.same_code and is_number and math.isclose(value, follows, rel_tol=1e-6))
 
     def _is_logged(self, name: str, value: Any) -> bool:
-        """Return whether ``metrics.csv`` has the value too, where it has the metric at all; null stands for NaN."""
+        """Return whether ``metrics.csv`` has the value too, if it has the metric at all; null stands for NaN."""
         logged = self.logged.get(name)
         if logged is None:
             return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
@@ -332,7 +332,7 @@ class _Claims:
 
 
 def _is_rate(a_second: float, total: int, seconds: float, digits: int) -> bool:
-    """Return whether `total` in `seconds` are so many a second; both are rounded, the seconds to milliseconds."""
+    """Return whether `total` in `seconds` gives the rate `a_second`; both are rounded, seconds to milliseconds."""
     if not seconds:
         return True
     slack = 0.5001 * 10**-digits
@@ -347,7 +347,7 @@ def _is_time(text: Any) -> bool:
 
 
 def _out_of_order(times: list[Any]) -> Any:
-    """Return the first of `times` that is none, or earlier than the one before; None: all is in order."""
+    """Return the first of `times` that is no time, or earlier than the one before; None if all are in order."""
     if odd := [repr(time) for time in times if not _is_time(time)]:
         return odd[0]
     moments = [datetime.fromisoformat(time) for time in times]

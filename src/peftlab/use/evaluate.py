@@ -1,4 +1,4 @@
-"""A finished run scored anew, as it scored itself: the same precision, batches and scorer."""
+"""Scores a finished run again, with its own precision, batches and scorer."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SPLITS = ("validation", "test")
 
 @dataclass(frozen=True)
 class Score:
-    """A score that was computed anew."""
+    """A score computed again."""
 
     name: str
     split: str
     scorer: str
     value: float
     recorded: float | None
-    """What the run's record says; None on other data, and where it says nothing."""
+    """The value in the run's record; None on other data, or if the record has none."""
 
     @property
     def equal(self) -> bool | None:
@@ -48,19 +48,19 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a finished run, computed anew."""
+    """Scores of a finished run, computed again."""
 
     scores: list[Score]
     lost: dict[str, dict[str, int]]
-    """What the model has not seen of a split: counts, by what they count; a split that was seen whole is not in it."""
+    """By split, counts of the parts that the model did not see; a split that was seen whole is not in it."""
     elsewhere: dict[str, tuple[Any, Any]]
-    """What the run had of the environment and what is here, where they differ: it may change the last digits."""
+    """Entries of the environment that differ, of the run and of this machine: they may change the last digits."""
 
     @property
     def equal(self) -> bool | None:
-        """Whether all scores are those of the record; None where it has none of them."""
-        known = [score.equal for score in self.scores if score.equal is not None]
-        return all(known) if known else None
+        """Whether all scores are those of the record; None if it has none of them."""
+        comparisons = [score.equal for score in self.scores if score.equal is not None]
+        return all(comparisons) if comparisons else None
 
 
 @restored()
@@ -71,42 +71,42 @@ def evaluate(
     threads: int | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Score the model of `run` anew.
+    """Score the model of `run` again.
 
-    On the same machine, with as many threads, the scores are those of the record to the last digit. Nothing is
-    written into the run folder.
+    On the same machine, with the same number of threads, the scores are those of the record to the last digit. Nothing
+    is written to the run folder.
 
     Args:
         run: the run.
-        data: new labelled data in the format of the run's: a file, or a folder whose files are found by their names;
-            None: the run's own.
-        splits: of ``validation`` and ``test``; by default those that the run was scored on, of new data ``test``.
-        threads: of the CPU; None: as many as the run had.
+        data: new labelled data in the format of the run's: a file, or a folder whose file names name the splits; None:
+            the run's own.
+        splits: ``validation``, ``test`` or both; by default those that the run was scored on, for new data ``test``.
+        threads: CPU threads; None: as many as the run had.
         out: the folder for predictions, ``<split>.jsonl``; None: they are not kept.
 
     Raises:
-        UserError: the data is not what the run was scored on, or cannot be read; a label is none of the run's.
+        UserError: the data is not what the run was scored on, or cannot be read; or the run has no such label.
     """
     spec = run.spec
     tuner = tuner_of(run)
-    known = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
+    scored = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     if data is None:
         chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
-        known.load()
-        _check_digests(run, known, chosen)
+        scored.load()
+        _check_digests(run, scored, chosen)
     else:
         chosen = list(splits) or ["test"]
         options = {"max_tokens": run.max_tokens(tuner.model)}
-        known.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
+        scored.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
         files = _new_files(Path(data), chosen, takes_folders(spec.data.format))
         with _of_the_form_of(run.folder.path):
-            known.load_new(files)
-    check_length(tuner.model, known.longest, spec.peft.virtual_tokens)
+            scored.load_new(files)
+    check_length(tuner.model, scored.longest, spec.peft.virtual_tokens)
     store_and_compile(tuner.model, spec.trainer)
     trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=1,
-        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: the run has settled it
+        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: resolved by the run
         deterministic=spec.trainer.deterministic,
         callbacks=[] if out is None else [Predictions(Path(out))],
         logger=False,
@@ -117,20 +117,20 @@ def evaluate(
     recorded = {} if data is not None else _recorded(run)
     scorer = spec.task.scorer.name
     with _threads(threads or run.record.data["environment"]["threads"]):
-        found = [
+        scores = [
             Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen
-            for name, value in score(trainer, tuner, known, split).items()
+            for name, value in score(trainer, tuner, scored, split).items()
         ]
-        lost = {split: counts for split in chosen if (counts := known.lost(split))}
-        return Evaluation(found, lost, {} if data is not None else _elsewhere(run, known, tuner))
+        lost = {split: counts for split in chosen if (counts := scored.lost(split))}
+        return Evaluation(scores, lost, {} if data is not None else _elsewhere(run, scored, tuner))
 
 
 def tuner_of(run: FinishedRun) -> Tuner:
-    """Return the fine-tuned model of `run`, made anew, in fp32 and in evaluation mode, as Lightning takes it.
+    """Return the fine-tuned model of `run` as a new Lightning module, in fp32 and in evaluation mode.
 
     Raises:
-        UserError: the adapter is damaged, or not that of this run's configuration.
+        UserError: the adapter is damaged, or does not fit this run's configuration.
     """
     tuner = build_tuner(run.spec, run.pretrained)
     run.load_adapter(tuner.model)
@@ -141,7 +141,7 @@ def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) ->
     for split in splits:
         if data.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
             raise DataError(
-                f"{data.origin}: {file_of(data.files, split)} is not what the run was scored on any more; "
+                f"{data.origin}: {file_of(data.files, split)} is no longer what the run was scored on; "
                 "score it as new data, --data FILE"
             )
 
@@ -160,7 +160,7 @@ def _elsewhere(run: FinishedRun, data: DataModule, tuner: Tuner) -> dict[str, tu
 
 
 def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:
-    """Return the file of each of `splits`, or its folder: `path` itself, or those in it whose names say so."""
+    """Return the file or folder of each of `splits`: `path` itself, or the entry in it that is named for the split."""
     if not path.exists():
         raise DataError(f"'{path}': there is no such file or folder")
     what = "folder" if folders else "file"
@@ -172,15 +172,15 @@ def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Pa
     for split in splits:
         names = named_for(split, path, folders)
         if len(names) != 1:
-            found = f"several could be ({', '.join(names)})" if names else f"no {what}'s name says so"
-            raise DataError(f"'{path}': which {what} is the {split} split? {found}; name the {what} itself")
+            reason = f"several could be ({', '.join(names)})" if names else f"no {what}'s name says so"
+            raise DataError(f"'{path}': which {what} is the {split} split? {reason}; name the {what} itself")
         files[split] = path / names[0]
     return files
 
 
 @contextmanager
 def _of_the_form_of(run: Path) -> Iterator[None]:
-    """Around reading new data: a mistake in it is not mended by an option, which messages otherwise tell of."""
+    """Add to errors while new data is read what it must look like: the options that they suggest do not apply here."""
     try:
         yield
     except (DataError, ConfigError) as error:

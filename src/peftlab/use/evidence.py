@@ -1,4 +1,4 @@
-"""What can be told of a finished run without its record: from its configuration, its data, its model and its files."""
+"""Evidence on a finished run that does not come from its record: configuration, data, model and files."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ from peftlab.training.tuner import Tuner
 from peftlab.validation import checked
 
 _ONLY_SHOWS = "peftlab.callbacks.progress"
-"""Where the callbacks are that do nothing to a training."""
+"""The module of callbacks that do not affect training."""
 
 SAMPLE = 32
-"""How many predictions of each split are computed anew."""
+"""How many predictions of each split are computed again."""
 
 _SAME_NUMBER = 1e-3
-"""How far a probability may be from the recorded one: other batches and other machines round otherwise."""
+"""The tolerance for a recorded probability: other batches and other machines round differently."""
 _SAME_NUMBER_IN_HALF = 0.1
-"""The same where the run has computed in 16 bits."""
+"""The tolerance for a run in 16 bits."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The predictions of one split, and what the data says of it."""
+    """The predictions of one split, checked against the data."""
 
     split: str
     scores: dict[str, float | None]
-    """What follows from them, by the names of all scores; None: they cannot be read."""
+    """The scores that follow from them, by name; None: they cannot be read."""
     faults: list[str]
-    """What is wrong with them, in words for people."""
+    """Their faults, as text."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What the data and the budget say of a training."""
+    """The course of the training that follows from data and budget."""
 
     steps: int
     """Optimiser steps of the whole budget."""
@@ -67,12 +67,12 @@ class Course:
     interval: int
     """Optimiser steps between validations."""
     seen: Callable[[int], tuple[int, int]]
-    """How many examples and tokens have been seen after so many steps."""
+    """The number of examples and tokens seen after so many steps."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All of it; None and empty where it is not to be had."""
+    """All evidence on a run; None or empty where it is missing."""
 
     expected: list[str]
     """Names of the files that every finished run of this configuration has."""
@@ -80,35 +80,35 @@ class Evidence:
     """The section of the record."""
     course: Course
     answers: list[Answers]
-    """Of the splits that the run was scored on, as far as their predictions are here."""
+    """For the splits that the run was scored on, if their predictions are here."""
     environment: dict[str, Any]
-    """Those entries of the section of the record that follow from the configuration."""
+    """The entries of the record's section that follow from the configuration."""
     may_stop_early: bool
-    """Whether there is a callback that may end the training before its budget."""
+    """Whether a callback may end the training before its budget."""
     method: dict[str, Any]
     """The section of the record, without the size of the adapter."""
     adapter: list[str]
-    """What of the adapter does not follow from the best checkpoint, in words for people."""
+    """Contradictions between the adapter and the best checkpoint, as text."""
     trail: TrailOf | None
     broken_trail: str | None
-    """What is wrong with its file."""
+    """What is wrong with the file of the trail."""
     best: list[str] | None
-    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they are not to be compared."""
+    """The hashes of the best checkpoint's tensors, in the order of the trail; None: they cannot be compared."""
     logged: dict[str, set[float]]
-    """By name of a metric, all the values in ``metrics.csv``."""
+    """All values in ``metrics.csv``, by metric."""
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The trained model, for computing a few predictions anew."""
+    """The trained model, for computing a few predictions again."""
 
     tuner: Tuner
     spec: RunSpec
     near: float
-    """How far a probability may be from the recorded one."""
+    """The tolerance for a recorded probability."""
 
     def predicts_otherwise(self, rows: Sequence[Mapping[str, Any]], data: DataModule, split: str) -> Iterator[str]:
-        """Yield the first of a few predictions, spread over the split, that the model does not make."""
+        """Yield the first prediction, of a sample spread over the split, that the model does not make."""
         members, trainer = data.splits[split], self.spec.trainer
         chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, SAMPLE)})
         device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
@@ -120,12 +120,12 @@ class _Model:
                 again = data.task.answers(model(collated), collated, model.model, final=False)
             for place, one in zip(places, again, strict=True):
                 if not _is_near(rows[place], one, self.near):
-                    yield f"the adapter predicts '{one['id']}' otherwise"
+                    yield f"the adapter predicts '{one['id']}' differently"
                     return
 
 
 def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
-    """Return the data of a run, read, and its model as the training began with it, stored as the run had it.
+    """Return the loaded data of a run, and its model as it was before training, with the run's storage dtype.
 
     Raises:
         UserError: data or model cannot be read.
@@ -144,11 +144,11 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     """Return the evidence on the run in `folder`.
 
     Args:
-        folder: of the run; of its record nothing is used.
-        spec: of its configuration, for this machine.
-        config: the configuration as the run had it.
-        data: of the run.
-        tuner: its model; it gets the weights of the best checkpoint, where that is here, else those of the adapter.
+        folder: the run folder; its record is not used.
+        spec: the run's specification, for this machine.
+        config: the run's configuration, unchanged.
+        data: the run's data.
+        tuner: the run's model; it gets the weights of the best checkpoint if that is here, else those of the adapter.
     """
     method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
     adapter = list(_adapter(folder, spec, tuner))
@@ -185,12 +185,12 @@ def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
-    """Give `tuner` the trained weights, and yield what of the adapter is not what the best checkpoint is saved as."""
+    """Load the trained weights into `tuner`, and yield contradictions between the adapter and the best checkpoint."""
     has_weights = (folder.adapter / ADAPTER_WEIGHTS).is_file()
     try:
         if folder.best.is_file():
             load_into(tuner.trained(), folder.best)
-            tuner.eval()  # what a network makes, as of prompts, is saved as it is without dropout
+            tuner.eval()  # parameters that a network computes, such as prompts, are saved without dropout
             if has_weights and not _holds(folder.adapter, spec.peft.saved(tuner.model), spec.peft.written(tuner.model)):
                 yield "adapter/ does not hold the weights of the best checkpoint"
         elif has_weights:
@@ -204,7 +204,7 @@ def _adapter(folder: RunFolder, spec: RunSpec, tuner: Tuner) -> Iterator[str]:
 
 
 def _holds(folder: Path, needed: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> bool:
-    """Return whether the adapter in `folder`, of one file or several, has what it needs, as it is written."""
+    """Return whether the adapter in `folder`, of one file or several, has the `needed` tensors, all as `written`."""
     stored = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
     return needed.keys() <= stored.keys() <= written.keys() and all(
         tensor.shape == written[name].shape
@@ -214,7 +214,7 @@ def _holds(folder: Path, needed: Mapping[str, Tensor], written: Mapping[str, Ten
 
 
 def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
-    """Return the trail, or what is wrong with it; neither where there is none."""
+    """Return the trail, or what is wrong with it; neither if there is no trail."""
     try:
         if (whole := trail.read(path)) is None:
             return None, None
@@ -230,7 +230,7 @@ def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
 
 
 def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
-    """Return the hashes of the best checkpoint; on other devices than the CPU they are cut otherwise."""
+    """Return the hashes of the best checkpoint; None unless the run was on the CPU, as other devices hash otherwise."""
     if config["trainer"]["accelerator"] != "cpu" or not folder.best.is_file():
         return None
     try:
@@ -248,7 +248,7 @@ def _logged(file: Path) -> dict[str, set[float]]:
                 for name, value in row.items():
                     if value:
                         logged.setdefault(name, set()).add(float(value))
-    except (OSError, ValueError, TypeError, csv.Error):  # gone, or changed by hand: its digest tells
+    except (OSError, ValueError, TypeError, csv.Error):  # gone, or changed by hand: its digest shows it
         return {}
     return logged
 
@@ -266,7 +266,7 @@ def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:
 
 
 def _is_of(node: Mapping[str, Any], module: str) -> bool:
-    """Return whether a section of the configuration is of a class of `module`."""
+    """Return whether a section of the configuration names a class of `module`."""
     return str(node.get("_target_")).rpartition(".")[0] == module
 
 
@@ -289,7 +289,7 @@ def _course(data: DataModule) -> Course:
 
 
 def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | None) -> Answers:
-    """Return what becomes of the predictions of `split`; without a model none are computed anew."""
+    """Return the predictions of `split`, checked; without a model none are computed again."""
     task, file = data.task, folder.predictions / f"{split}.jsonl"
     scorer = task.scorer
     names: dict[str, float | None] = dict.fromkeys(scorer.details(scorer.total([])))
@@ -320,10 +320,10 @@ def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: 
 
 
 def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the first prediction that is not the most probable one; older runs keep no probabilities of the others."""
+    """Yield the first prediction that is not the most probable one; older runs have no probabilities of the others."""
     for row in rows:
         if not _is_most_probable(row["predicted"], row["probability"], row.get("probabilities")):
-            yield f"'{row['id']}' is predicted otherwise than its probabilities say"
+            yield f"the prediction for '{row['id']}' contradicts its probabilities"
             return
 
 
@@ -337,15 +337,15 @@ def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> b
 
 
 def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
-    """Return whether two predictions are the same but for rounding, which may decide between equally probable ones."""
-    given, now = (_flat(one["probability"]) for one in (row, again))
+    """Return whether two predictions are equal up to rounding, which may decide between equally probable labels."""
+    recorded, now = (_flat(one["probability"]) for one in (row, again))
     labels, labels_now = (_flat(one["predicted"]) for one in (row, again))
-    if row.get("input") != again.get("input") or not len(given) == len(now) == len(labels) == len(labels_now):
+    if row.get("input") != again.get("input") or not len(recorded) == len(now) == len(labels) == len(labels_now):
         return False
     return all(
         (p is None and q is None and a == b)
         or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
-        for p, q, a, b in zip(given, now, labels, labels_now, strict=True)
+        for p, q, a, b in zip(recorded, now, labels, labels_now, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""A finished run written as plain transformers has it, with processor and model card, and checked."""
+"""Exports a finished run as a plain transformers model, with processor and model card, and checks it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("peftlab")
 
 MERGE_TOLERANCE = 1e-3
-"""The most that a logit of an exported model may differ from the run's, both in fp32: merging rounds weights."""
+"""How far a logit of an exported model may be from the run's, both in fp32: merging rounds weights."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,24 @@ class Exported:
 
 
 def export(run: FinishedRun, folder: str | Path) -> Exported:
-    """Write the model of `run` as plain transformers has it, with processor and model card, and check it.
+    """Write the model of `run` as a plain transformers model, with processor and model card, and check it.
 
-    What is written is read again with ``from_pretrained``, and its logits on the run's validation split are
-    compared with those of the run. The folder appears when it is whole.
+    The written model is loaded with ``from_pretrained``, and its logits on the run's validation split are compared
+    with those of the run. The folder appears only when it is complete.
 
     Raises:
-        UserError: `folder` is there and not empty, the method cannot be merged, or the record contradicts the run.
+        UserError: `folder` exists and is not empty, the method cannot be merged, or the record contradicts the run.
         RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
-    spec, tuner = run.spec, tuner_of(run)  # of its own: merging uses it up
+    spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
     data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     data.load()
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)
-    run.load_adapter(tuner.model)  # once more: the evidence is about the best checkpoint
+    run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint
     expected = list(_logits(tuner.model, data, run.device))
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
@@ -90,16 +90,16 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
 
 
 def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
-    """Return why the scores of the record cannot be held against the run; None: they have been.
+    """Return why the scores of the record cannot be checked against the run; None if they were.
 
     Raises:
-        UserError: they contradict it.
+        UserError: they contradict the run.
     """
     record = run.record.data
     if record["status"] != "completed":
         return f"the run is {record['status']}"
     if data.sha256 != record["identity"]["data_sha256"]:
-        return f"{data.origin} is not what the run was trained and scored on any more"
+        return f"{data.origin} is no longer what the run was trained and scored on"
     present = files(run.folder.path, [file["path"] for file in record["files"]])
     with restored():
         gathered = evidence.gather(run.folder, run.spec, run.config, data, tuner)
@@ -107,7 +107,7 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     if findings.causes:
         raise UserError(not_of_the_record(run.folder, findings.causes[0].what, "what its files and data say"))
     gone = [file["path"] for file in record["files"] if file["path"] not in present]
-    return f"{gone[0]} is gone, by which they could be checked" if gone else None
+    return f"{gone[0]}, which could confirm them, is gone" if gone else None
 
 
 def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:

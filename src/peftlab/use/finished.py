@@ -1,6 +1,6 @@
-"""A finished run, used again: its model answers texts, is scored anew, and becomes a plain transformers folder.
+"""A finished run in use: its model answers texts, is scored again, and is exported to plain transformers.
 
-What only scoring and exporting need, Lightning above all, is imported when they are asked for.
+Scoring and exporting import their own dependencies, above all Lightning, when they are called.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ log = logging.getLogger("peftlab")
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class ModelParts:
-    """The sections of a run's configuration that its model is made of, validated."""
+    """The validated sections of a run's configuration that define its model."""
 
     model: ModelSpec
     data: DataSpec
@@ -58,22 +58,22 @@ class ModelParts:
 
 
 def load(run: str | Path, allow: Sequence[str] = ()) -> FinishedRun:
-    """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id begins so.
+    """Return the finished run in the folder `run`, or the one below ``runs/`` or ``sweeps/`` whose id starts with it.
 
     Args:
         run: its folder, or the start of its id.
-        allow: packages of your own whose classes its configuration may name: their code is run.
+        allow: your own packages whose classes its configuration may name: their code is run.
 
     Raises:
-        UserError: there is no such run, it did not finish, or what it was built on is not to be had any more.
+        UserError: there is no such run, it did not finish, or its base model is no longer available.
     """
     return FinishedRun(RunFolder(RunRecord.load(find(run)), allow=allow))
 
 
 class FinishedRun:
-    """A run that is completed, and what it left; see `load`.
+    """A completed run and its model; see `load`.
 
-    Where the run used a GPU and there is none here, it is used on the CPU in fp32.
+    If the run used a GPU and there is none here, the model is used on the CPU in fp32.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -88,7 +88,7 @@ class FinishedRun:
                 "one. `peftlab runs` shows which are."
             )
         self.config = folder.read_config(unused=("callbacks", "logger", "regularizer"))
-        """As the run had it; what is of use to a training alone may want what is not here."""
+        """The run's configuration; sections that only training uses may need packages that are not here."""
         check_unchanged(folder, self.config)
         self._config_here = _for_this_machine(self.config)
         self.parts = _parts_of(self._config_here)
@@ -97,7 +97,7 @@ class FinishedRun:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
-            raise SourceError(f"{self.pretrained.folder}: is not the model any more that {folder.path} was trained on")
+            raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
 
     @cached_property
     def spec(self) -> RunSpec:
@@ -110,7 +110,7 @@ class FinishedRun:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """What answers texts: the fine-tuned model in fp32, and all that goes with it."""
+        """The fine-tuned model in fp32, with all that it needs to answer texts."""
         parts, model = self.parts, self.adapted()
         return Predictor(
             model=model,
@@ -136,26 +136,26 @@ class FinishedRun:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The backbone's tokenizer, of a run on texts."""
+        """The backbone's tokenizer, for a run on texts."""
         return self.processor.tokenizer
 
     @property
     def device(self) -> torch.device:
-        """Where the model is computed."""
+        """The device of the model."""
         return torch.device("cuda" if self.parts.trainer.accelerator == "gpu" else "cpu")
 
     def predict(self, texts: Sequence[str | Sequence[str] | Mapping[str, Any]]) -> list[Answer]:
-        """Return what the model finds in each of `texts`, in the precision of the run.
+        """Return the model's answer to each of `texts`, in the precision of the run.
 
-        A text may be given as a list of words, where the task is one of words, or as an object, such as ``{"text": ...,
-        "text_pair": ...}``; its texts may be called as in the data that the run was trained on. Each answer has
-        ``text``, or ``words``, or what the object has, and beside it what `Task.reply` returns. Where an object
-        has a key that an answer has, its own value is kept as ``given_KEY``. Texts of any length will do: long ones are
-        cut as in training; an answer to a text of which something is not seen says so, see `Task.lost`.
+        A text may be a list of words, if the task is one of words, or an object, such as ``{"text": ...,
+        "text_pair": ...}``, whose keys may be those of the training data. Each answer has ``text``, ``words`` or the
+        keys of the object, and the entries that `Task.reply` returns. If an object and its answer share a key, the
+        object's value is kept as ``given_KEY``. Texts may be of any length: long ones are cut as in training, and the
+        answer says which part was not seen, see `Task.lost`.
 
         Raises:
-            DataError: the task does not take such objects, or the run was trained on pairs and this is none, or the
-                other way round; names the first one by its index. `answers` goes on.
+            DataError: the task does not accept such objects, or the run was trained on pairs and this is none, or the
+                other way round; names the first one by its index. `answers` continues instead.
         """
         if isinstance(texts, str | Mapping):
             raise TypeError("predict takes a list of texts: write predict([text])")
@@ -167,7 +167,7 @@ class FinishedRun:
         return answers
 
     def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
-        """Yield the answer to each of `objects`, or why it has none, see `Predictor.answers`."""
+        """Yield the answer to each of `objects`, or the reason why it has none, see `Predictor.answers`."""
         return self.predictor.answers(objects, at_once)
 
     def evaluate(
@@ -177,7 +177,7 @@ class FinishedRun:
         threads: int | None = None,
         out: str | Path | None = None,
     ) -> Evaluation:
-        """Score the model anew, as the run itself did, see `peftlab.use.evaluate.evaluate`."""
+        """Score the model again, as the run itself did, see `peftlab.use.evaluate.evaluate`."""
         from peftlab.use.evaluate import evaluate
 
         return evaluate(self, data, splits, threads, out)
@@ -189,20 +189,20 @@ class FinishedRun:
         return export(self, folder)
 
     def adapted(self) -> nn.Module:
-        """Return the fine-tuned model, made anew, in fp32 and in evaluation mode.
+        """Return a new instance of the fine-tuned model, in fp32 and in evaluation mode.
 
         Raises:
-            UserError: the adapter is damaged, or not that of this run's configuration.
+            UserError: the adapter is damaged, or does not fit this run's configuration.
         """
         model = adapted_model(self.parts, self.pretrained).model
         self.load_adapter(model)
         return model.eval().to(self.device)
 
     def load_adapter(self, model: nn.Module) -> None:
-        """Put what the run has trained into `model`, to which its method has been applied.
+        """Load the trained parameters into `model`, to which the run's method has been applied.
 
         Raises:
-            UserError: the adapter is damaged, or not that of this run's configuration.
+            UserError: the adapter is damaged, or does not fit this run's configuration.
         """
         try:
             self.parts.peft.load(model, self.folder.adapter)
@@ -213,26 +213,26 @@ class FinishedRun:
             ) from error
 
     def max_tokens(self, model: nn.Module) -> int:
-        """Return the most tokens of a row: new texts may be longer than any that the run has seen."""
+        """Return the maximum number of tokens of a row: new texts may be longer than any that the run has seen."""
         most, longest = positions(model), self.parts.data.max_tokens
         return longest if most is None else min(longest, most - self.parts.peft.virtual_tokens)
 
 
 def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration for using a run here, on one device, however many have trained it."""
-    # the best checkpoint is chosen, whatever direction that went
+    """Return the configuration for using a run here, on one device, whatever it was trained on."""
+    # the best checkpoint is already selected: its mode no longer matters
     task = config["task"] | {"selection": config["task"]["selection"] | {"mode": None}}
     trainer = config["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "single_device"}
     if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
         trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
-    # of use to a training alone, and they may want what is not here
+    # used only in training, and they may need packages that are not here
     unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}}
     return {**config, **unused, "task": task, "trainer": trainer}
 
 
 def _parts_of(config: Mapping[str, Any]) -> ModelParts:
-    """Return the model's sections of a resolved configuration.
+    """Return the sections of a resolved configuration that define the model.
 
     Raises:
         ConfigError: names the key, what is allowed and the nearest match.

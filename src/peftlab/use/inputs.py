@@ -1,4 +1,4 @@
-"""Texts and objects in files and streams, for a model to answer: a line that is none is an error in its place."""
+"""Texts and objects for a model to answer, from files and streams: an invalid line gives an error in its place."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from peftlab.storage.entries import oddity
 
 
 def source_of(name: str) -> str:
-    """Return what messages call the file `name`."""
+    """Return the name of the file `name` in messages."""
     return "stdin" if name == "-" else name
 
 
 def lines(name: str) -> Iterator[str | DataError]:
-    """Yield the lines of the file `name`, or of stdin where it is ``-``; of a line that is no text the error.
+    """Yield the lines of the file `name`, or of stdin for ``-``; for a line that is not text, the error.
 
     Raises:
         DataError: the file cannot be read, or none of it is text.
@@ -43,7 +43,7 @@ def lines(name: str) -> Iterator[str | DataError]:
 
 
 def objects(name: str) -> Iterator[dict[str, Any] | DataError]:
-    """Yield the JSON objects in the lines of a file, see `lines`; of a line that is none the error, which names it."""
+    """Yield the JSON object in each line of a file, see `lines`; for an invalid line, the error, which names it."""
     reading = _Ahead(lines(name))
     for number, line in enumerate(reading, start=1):
         if isinstance(line, DataError):
@@ -56,7 +56,7 @@ def objects(name: str) -> Iterator[dict[str, Any] | DataError]:
 
 
 class _Ahead(Iterator[str | DataError]):
-    """Lines of which the next ones can be looked at, and are still there afterwards."""
+    """An iterator over lines with lookahead."""
 
     def __init__(self, reading: Iterator[str | DataError]) -> None:
         self._reading = reading
@@ -66,7 +66,7 @@ class _Ahead(Iterator[str | DataError]):
         return self._seen.popleft() if self._seen else next(self._reading)
 
     def following(self) -> Iterator[str]:
-        """Yield the lines after the present one, up to one that is no text."""
+        """Yield the lines after the present one, up to one that is not text."""
         place = 0
         while True:
             if place == len(self._seen):
@@ -82,11 +82,11 @@ class _Ahead(Iterator[str | DataError]):
 
 
 def _opened(name: str) -> Any:
-    """Return the stream of bytes of a file as a context; of stdin, whatever encoding the locale expects."""
+    """Return the byte stream of a file as a context manager; stdin is read as bytes whatever the locale."""
     if name == "-":
         stdin: BinaryIO = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())
         return nullcontext(stdin)
-    is_handed_over = re.fullmatch(r"/dev/(stdin|fd/\d+)", name)  # a pipe that somebody writes into, as in <(command)
+    is_handed_over = re.fullmatch(r"/dev/(stdin|fd/\d+)", name)  # a pipe of the shell, as in <(command)
     if not is_handed_over and (odd := oddity(Path(name))):
         raise DataError(f"{name}: is {odd}. Name a file, or - for stdin.")
     return Path(name).open("rb")

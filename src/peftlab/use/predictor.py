@@ -1,6 +1,6 @@
 """Answers of a fine-tuned model to texts: plain PyTorch and transformers, no run, no record, no Lightning.
 
-One bad object is one error in its place, and not the end of the others.
+A bad object gives an error in its place, and the others are still answered.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from peftlab.tasks.task import Task
 log = logging.getLogger("peftlab")
 
 Answer = dict[str, Any]
-"""What an object has, and beside it what the model finds in it."""
+"""The entries of an object, and those of the model's answer."""
 
 
 @dataclass(frozen=True)
 class Refused:
     """An object that has no answer."""
 
-    given: dict[str, Any]
-    """What it has; empty where it is no object."""
+    entries: dict[str, Any]
+    """The entries of the object; empty if it is none."""
     reason: DataError
 
     def at(self, place: str) -> Answer:
-        """Return what stands in the place of an answer: the object, and the ``error``, which begins with `place`."""
+        """Return the object with an ``error`` that begins with `place`, in place of an answer."""
         reason = str(self.reason)
-        return beside(self.given, {"error": reason if reason.startswith(f"{place}: ") else f"{place}: {reason}"})
+        return beside(self.entries, {"error": reason if reason.startswith(f"{place}: ") else f"{place}: {reason}"})
 
 
 @dataclass
 class Predictor:
-    """A fine-tuned model with all that it takes to answer texts.
+    """A fine-tuned model with all that it needs to answer texts.
 
     Args:
         model: takes the inputs that `task` makes of texts.
-        task: has learnt its labels.
-        processor: the model's.
-        form: what the texts of an object are called, and whether there are two.
-        max_tokens: the most tokens of a row.
-        long: what becomes of a longer text: several rows, or its end is lost.
-        batch_size: texts that are computed together.
-        precision: of the arithmetic, as ``trainer.precision`` has it.
-        device: where it is computed.
+        task: a task with its labels.
+        processor: the model's processor.
+        form: the keys of the texts of an object, and whether there are two.
+        max_tokens: the maximum number of tokens of a row.
+        long: whether a longer text is split into several rows or truncated.
+        batch_size: texts per batch.
+        precision: the precision of the arithmetic, as in ``trainer.precision``.
+        device: the device of the model.
     """
 
     model: nn.Module
@@ -71,18 +71,18 @@ class Predictor:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        """Move the model to its device, have it compute without dropout, and tell the task its processor."""
+        """Move the model to its device in evaluation mode, and bind the task to its processor."""
         self.model = self.model.eval().to(self.device)
         self.task.bind(self.processor)
 
     def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
-        """Yield the answer to each of `objects`, or why there is none, in their order.
+        """Yield the answer to each of `objects`, or the reason why there is none, in order.
 
-        At the end it logs what of all texts the model has not seen, and what is odd about their characters.
+        At the end it logs how much of the texts the model did not see, and which characters are invalid or unusual.
 
         Args:
-            objects: texts, lists of words (where the task is one of words), or mappings such as ``{"text": ...,
-                "text_pair": ...}``; a DataError stands for an object that could not be read, and stays in its place.
+            objects: texts, lists of words (if the task is one of words), or mappings such as ``{"text": ...,
+                "text_pair": ...}``; a DataError stands for an object that could not be read, and keeps its place.
             at_once: how many are sorted by length and computed together.
         """
         door, lost = Door(), Counter[str]()
@@ -90,48 +90,48 @@ class Predictor:
         while chunk := list(islice(numbered, at_once)):
             yield from self._of_chunk([(number, _admitted(one, door)) for number, one in chunk], lost)
         if text := ", ".join(f"{count:,} {what}" for what, count in lost.items() if count):
-            log.warning("not seen of what was given (data.max_tokens=%d): %s", self.max_tokens, text)
+            log.warning("not seen of the input (data.max_tokens=%d): %s", self.max_tokens, text)
         if door.findings:
             log.warning("the texts have odd characters: %s", door.findings)
 
-    def example(self, given: Mapping[str, Any], id: str) -> Any:
-        """Return the example in an object, which has to be of the form of the data that the model was trained on.
+    def example(self, entries: Mapping[str, Any], id: str) -> Any:
+        """Return the example in an object, which must have the form of the training data.
 
         Raises:
-            DataError: it is not; says what is expected.
+            DataError: it does not; says what is expected.
         """
-        return self.task.from_input(self.form.usual(given), id)
+        return self.task.from_input(self.form.usual(entries), id)
 
     def _of_chunk(
         self, chunk: Sequence[tuple[int, dict[str, Any] | DataError]], lost: Counter[str]
     ) -> Iterator[Answer | Refused]:
-        """Yield the answers to numbered objects, and add to `lost` what the model does not see of them."""
-        found: dict[int, Answer | Refused] = {}
-        given: dict[int, dict[str, Any]] = {}
+        """Yield the answers to numbered objects, and add the counts of what the model does not see to `lost`."""
+        answers: dict[int, Answer | Refused] = {}
+        objects: dict[int, dict[str, Any]] = {}
         examples: dict[int, Any] = {}
         for number, one in chunk:
             if isinstance(one, DataError):
-                found[number] = Refused({}, one)
+                answers[number] = Refused({}, one)
                 continue
-            given[number] = one
+            objects[number] = one
             try:
                 examples[number] = self.example(one, f"text:{number}")
             except DataError as error:
-                found[number] = Refused(one, error)
+                answers[number] = Refused(one, error)
         try:
-            found |= zip(examples, self._answered(list(examples.values()), lost), strict=True)
-        except DataError:  # of one of them, or because they do not go together: each by itself
+            answers |= zip(examples, self._answered(list(examples.values()), lost), strict=True)
+        except DataError:  # one of them is bad, or they do not fit together: answer each by itself
             for number, example in examples.items():
                 try:
-                    (found[number],) = self._answered([example], lost)
+                    (answers[number],) = self._answered([example], lost)
                 except DataError as error:
-                    found[number] = Refused(given[number], error)
+                    answers[number] = Refused(objects[number], error)
         for number, _ in chunk:
-            answer = found[number]
-            yield answer if isinstance(answer, Refused) else beside(given[number], answer)
+            answer = answers[number]
+            yield answer if isinstance(answer, Refused) else beside(objects[number], answer)
 
     def _answered(self, examples: Sequence[Any], lost: Counter[str]) -> list[Answer]:
-        """Return what is found in each of `examples`.
+        """Return the answer to each of `examples`.
 
         Raises:
             DataError: one of them cannot be encoded.
@@ -140,28 +140,28 @@ class Predictor:
             return []
         task = self.task
         encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
-        found: dict[int, Answer] = {}
+        replies: dict[int, Answer] = {}
         dtype = AUTOCAST.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             for indices in in_order_of_length(encoded.lengths, self.batch_size):
                 batch = task.collate(examples, encoded, indices).to(self.device)
                 answers = task.answers(self.model(**batch.inputs), batch, self.model, final=True)
-                found |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
+                replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))
-        return [found[n] | task.lost(encoded, n) for n in range(len(examples))]
+        return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
 
 
-def beside(given: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
-    """Return what an object has and the answer to it; where both have a key, the object's own is ``given_KEY``."""
-    names = {key: key for key in given}
-    for key in given.keys() & answer.keys():
-        while names[key] in {*given, *answer}:
+def beside(entries: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
+    """Return the entries of an object and of its answer; if both have a key, the object's becomes ``given_KEY``."""
+    names = {key: key for key in entries}
+    for key in entries.keys() & answer.keys():
+        while names[key] in {*entries, *answer}:
             names[key] = f"given_{names[key]}"
-    return {names[key]: value for key, value in given.items()} | dict(answer)
+    return {names[key]: value for key, value in entries.items()} | dict(answer)
 
 
 def _admitted(one: Any, door: Door) -> dict[str, Any] | DataError:
-    """Return what was given as an object whose texts are valid Unicode, or why it is none."""
+    """Return the input as an object whose texts are valid Unicode, or an error."""
     if isinstance(one, Mapping):
         admitted: dict[str, Any] = door.value(dict(one))
         return admitted

@@ -1,16 +1,15 @@
-"""Train a run again from its record, and say whether the same came out, and if not, why.
+"""Trains a run again from its record, and says whether the result is the same, and if not, why.
 
 The verdict is one of
 
-- identical: the trail, the trained weights, the predictions, the scores are the same, bit for bit;
-- equivalent: they are not, but code, packages or the machine differ, and the scores lie within a stated spread;
-- different: the folder contradicts its record, the scores lie outside, or nothing explains other bits;
-- incomplete: it was not trained again, and files are gone by which the record could be checked;
-- not comparable: configuration, data or weights are not those of the record, or it was not trained to its end.
+- identical: trail, trained weights, predictions and scores are the same, bit for bit;
+- equivalent: they are not, but code, packages or machine differ, and the scores lie within a stated spread;
+- different: the folder contradicts its record, the scores lie outside the spread, or nothing explains other bits;
+- incomplete: it was not trained again, and files that could confirm the record are gone;
+- not comparable: configuration, data or weights are not those of the record, or the run did not finish.
 
-Without training again, a verdict only says that folder and record do not contradict each other. A forgery that is
-consistent in itself, its predictions, scores, weights and digests changed alike, cannot be told from a run by reading;
-training the run again tells it.
+Without training again, a verdict only says that folder and record do not contradict each other. It does not detect a
+consistent forgery, in which predictions, scores, weights and digests were all changed; training the run again does.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ from peftlab.use.claims import NOT_READABLE, Cause, Findings, Kind
 log = logging.getLogger("peftlab")
 
 ROOT = Path("reproductions")
-"""Where runs are trained again: not among the runs, whose table and starts of ids they would crowd."""
+"""The folder of repetitions: among the runs they would crowd the table and make starts of ids ambiguous."""
 
 SPREAD = 0.01
-"""What the seed alone moves a score by: about a point of F1 (Reimers & Gurevych 2017, https://arxiv.org/abs/1707.09861)."""
+"""The effect of the seed alone on a score: about a point of F1 (Reimers & Gurevych 2017, https://arxiv.org/abs/1707.09861)."""
 
 FEWEST_SEEDS = 3
-"""Runs that differ in the seed alone; their range then takes the place of `SPREAD`."""
+"""From this many runs that differ in the seed alone, their range replaces `SPREAD`."""
 
 Outcome = Literal["identical", "equivalent", "different", "incomplete", "not comparable"]
 
 _ADAPTER, _TRAIL = f"adapter/{ADAPTER_WEIGHTS}", "trail.jsonl"
 _PREDICTIONS = ("predictions/validation.jsonl", "predictions/test.jsonl")
 _LEFT_THE_SAME = (_TRAIL, _ADAPTER, *_PREDICTIONS)
-"""Files that the same training leaves the same, byte for byte; a later version may add keys to predictions."""
+"""Files that the same training reproduces byte for byte; a later version may add keys to predictions."""
 
-_CAUSES_TOLD = 3
-"""How many of a kind the text names; `reproduction.json` has them all."""
+_CAUSES_SHOWN = 3
+"""How many causes of a kind the text lists; `reproduction.json` has them all."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,17 @@ class Score:
     again: float | None
     """None: the repetition has none."""
     allowed: float
-    """How far apart the two may be where the surroundings differ."""
+    """How far apart the two may be if the surroundings differ."""
 
     @property
     def near(self) -> bool:
-        """Whether they are no further apart."""
+        """Whether their difference is allowed."""
         return self.again is not None and abs(self.again - self.recorded) <= self.allowed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be thought of a run."""
+    """The verdict on a run."""
 
     verdict: Outcome
     because: str
@@ -95,20 +94,21 @@ class Verdict:
     """The folder of its repetition; None: it was not trained again."""
     at: str
     causes: list[Cause]
-    """Everything that is not as it was, or not as the record says; in the order of `Kind`, what came of it last."""
+    """Everything that has changed or contradicts the record, in the order of `Kind`: differences in results come last.
+    """
     unverified: list[str]
-    """Entries of the record, and files, of which nothing tells whether they are true; none where it was trained again,
-    which tells of all that decides a result."""
+    """Entries of the record, and files, that nothing can verify; empty if it was trained again, which verifies all that
+    decides a result."""
     scores: list[Score]
-    """Empty where it was not trained again."""
+    """Empty if it was not trained again."""
     allowed_from: str
-    """Where the allowed differences come from."""
+    """The source of the allowed differences."""
     fork: Fork | None
-    """Where the trails of the run and its repetition part; None: nowhere, or there are none."""
+    """Where the trails of the run and its repetition diverge; None: nowhere, or a trail is missing."""
 
     @property
     def reproduced(self) -> bool:
-        """Whether the record may be believed."""
+        """Whether the record can be trusted."""
         return self.verdict in ("identical", "equivalent")
 
     def document(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Verdict:
         return asdict(self)
 
     def text(self) -> str:
-        """Return the verdict for people."""
+        """Return the verdict as text."""
         lines = [f"{self.verdict}: {self.because}", f"run: {self.run}", f"trained again: {self.again or 'no'}"]
         for score in self.scores:
             lines.append(f"{score.split} {score.name}: {score.recorded!r}, again {score.again!r}")
@@ -131,9 +131,9 @@ class Verdict:
             )
         for kind, group in groupby(self.causes, key=lambda cause: cause.kind):
             causes = list(group)
-            lines += [f"{kind}: {c.what}: {_short(c.then)} -> {_short(c.now)}" for c in causes[:_CAUSES_TOLD]]
-            if len(causes) > _CAUSES_TOLD:
-                lines.append(f"{kind}: and {len(causes) - _CAUSES_TOLD} more")
+            lines += [f"{kind}: {c.what}: {_short(c.then)} -> {_short(c.now)}" for c in causes[:_CAUSES_SHOWN]]
+            if len(causes) > _CAUSES_SHOWN:
+                lines.append(f"{kind}: and {len(causes) - _CAUSES_SHOWN} more")
         if self.unverified:
             reasons = dict.fromkeys(NOT_READABLE.get(entry, entry) for entry in self.unverified)
             lines.append(f"unverified: {'; '.join(reasons)}")
@@ -148,21 +148,21 @@ def reproduce(
     spread: float | None = None,
     allow: Sequence[str] = (),
 ) -> Verdict:
-    """Train a run again as its record says, compare what comes out, and keep the verdict beside the record.
+    """Train a run again as its record says, compare the results, and keep the verdict next to the record.
 
-    It gets as many threads as the run had, and of its devices those that are here. No tracking server hears of it.
+    It uses as many threads as the run did, and the devices of the run that are here. Nothing goes to a tracking server.
 
     Args:
         name: a run folder, or the start of an id below ``runs/`` or ``sweeps/``.
         out: the folder to train in, new or empty; by default one below `ROOT`.
-        check_only: check the folder, and compare all that decides the result with what is here, but do not train.
-        spread: how far apart scores may be where the surroundings differ, in the units of the score; None: the range
-            over the finished runs beside this one that differ from it in the seed alone, if there are `FEWEST_SEEDS`,
-            else `SPREAD`.
-        allow: packages of your own whose classes the run's configuration may name: their code is run.
+        check_only: check the folder and all that decides the result, but do not train.
+        spread: how far apart scores may be if the surroundings differ, in the units of the score; None: the range over
+            the finished runs next to this one that differ from it in the seed alone, if there are `FEWEST_SEEDS`, else
+            `SPREAD`.
+        allow: your own packages whose classes the run's configuration may name: their code is run.
 
     Raises:
-        UserError: there is no such run, `out` is taken, or what the run needs (a package, say) is not here.
+        UserError: there is no such run, `out` is not empty, or a dependency of the run (such as a package) is missing.
     """
     folder = RunFolder(RunRecord.load(find(name)), allow=allow)
     folder.check_usable(read_config(folder.path))
@@ -181,9 +181,9 @@ def judge(folder: RunFolder, findings: Findings, again: RunRecord | None, spread
     """Return the verdict on the run in `folder`.
 
     Args:
-        folder: of the run.
-        findings: of `check`.
-        again: of its repetition; None: there is none.
+        folder: the run folder.
+        findings: the result of `check`.
+        again: the record of its repetition; None: there is none.
         spread: see `reproduce`.
     """
     fork, points = _trails(folder, again)
@@ -221,13 +221,13 @@ def _decide(
             return "not comparable", reason
     if "edited" in kinds:
         edited = _listed(cause.what for cause in causes if cause.kind == "edited")
-        because = f"the folder does not hold what the run has left, or contradicts itself: {edited}"
+        because = f"the folder was changed after the run, or contradicts itself: {edited}"
         if trained and not any(cause.what in _LEFT_THE_SAME for cause in results):
             because += "; training again gave the files whose digests the record has"
         return "different", because
     if "gone" in kinds and not trained:
         gone = _listed(cause.what for cause in causes if cause.kind == "gone")
-        return "incomplete", f"nothing contradicts the record, but what would show it is not here any more: {gone}"
+        return "incomplete", f"nothing contradicts the record, but files that could confirm it are gone: {gone}"
     surroundings = _listed(kind for kind in SURROUNDINGS if kind in kinds)
     elsewhere = f"in other surroundings ({surroundings})" if surroundings else ""
     if not trained:
@@ -235,21 +235,21 @@ def _decide(
             return "equivalent", f"all that decides the result is the same, but {elsewhere} the last bits may not be"
         return "identical", "all that decides the result is the same, and the folder agrees with its record"
     if not results:
-        told = f"trail ({points} points), trained weights, predictions and scores came out the same, bit for bit"
-        return "identical", f"{told}, even {elsewhere}" if elsewhere else told
+        same = f"trail ({points} points), trained weights, predictions and scores came out the same, bit for bit"
+        return "identical", f"{same}, even {elsewhere}" if elsewhere else same
     if points and not fork:
-        told = _listed(cause.what for cause in results)
+        differing = _listed(cause.what for cause in results)
         return (
             "different",
-            f"training took the same course to the last bit, and does not leave what is recorded: {told}",
+            f"training took the same course to the last bit, but the results are not the recorded ones: {differing}",
         )
     parts = folder.record.data["environment"]["nondeterministic_parts"]
     if not (elsewhere or parts):
         return "different", "the same code, packages and machine gave other bits"
-    told = f"other bits {elsewhere or f'from what is not deterministic ({_listed(parts)})'}"
+    explained = f"other bits {elsewhere or f'from nondeterministic parts ({_listed(parts)})'}"
     if scores and all(score.near for score in scores):
-        return "equivalent", f"{told}, and the scores are near enough"
-    return "different", f"{told}, but the scores are further apart than that allows"
+        return "equivalent", f"{explained}, and the scores are near enough"
+    return "different", f"{explained}, but the scores are further apart than that allows"
 
 
 def _train(folder: RunFolder, out: Path | None) -> RunRecord:
@@ -262,17 +262,17 @@ def _train(folder: RunFolder, out: Path | None) -> RunRecord:
 
 
 def _trails(folder: RunFolder, again: RunRecord | None) -> tuple[Fork | None, int]:
-    """Return where the trails part, and how many points both have; none where one is missing or broken."""
+    """Return where the trails diverge, and the number of common points; none if a trail is missing or broken."""
     try:
         one = trail.read(folder.trail)
         other = trail.read(RunFolder(again).trail) if again else None
         return (trail.fork(one, other), len(trail.in_both(one, other))) if one and other else (None, 0)
-    except (ValueError, LookupError, TypeError):  # only a trail that was changed by hand, and its digest tells
+    except (ValueError, LookupError, TypeError):  # the trail was changed by hand, which its digest shows
         return None, 0
 
 
 def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
-    """Yield what the record has and the repetition has otherwise."""
+    """Yield the results of the record that differ in the repetition."""
     one, other = folder.record.data, again.data
     before, now = ({file["path"]: file["sha256"] for file in record["files"]} for record in (one, other))
     for name in _LEFT_THE_SAME:
@@ -287,12 +287,12 @@ def _results(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     for key, (then, value) in differences(*scores).items():
         yield Cause("result", key, then, value)
     for key, (then, value) in differences(_facts(folder.record), _facts(again)).items():
-        if then is not None:  # what only a later version records contradicts nothing
+        if then is not None:  # an entry that only later versions record contradicts nothing
             yield Cause("result", f"record.json: {key}", then, value)
 
 
 def _same_answers(recorded: Path, again: Path) -> bool:
-    """Return whether two files of predictions say the same of each example, in all that the recorded one says."""
+    """Return whether two files of predictions agree on each example, in all keys of the recorded one."""
     try:
         then, now = ({row["id"]: row for row in read_predictions(file)} for file in (recorded, again))
         return then.keys() == now.keys() and all(row.items() <= now[id].items() for id, row in then.items())
@@ -301,7 +301,7 @@ def _same_answers(recorded: Path, again: Path) -> bool:
 
 
 def _same_points(recorded: Path, again: Path) -> bool:
-    """Return whether all points of a recorded trail, which may have lost some in a power cut, are in another."""
+    """Return whether all points of a recorded trail, some of which a power cut may have lost, are in another."""
     one, other = trail.read(recorded), trail.read(again)
     if one is None or other is None or one.damage or not one.points:
         return False
@@ -313,12 +313,12 @@ def _same_points(recorded: Path, again: Path) -> bool:
 
 
 def _never(recorded: Path, again: Path) -> bool:
-    """Return that two other files only say the same where their digests are."""
+    """Return False: other files agree only if their digests do."""
     return False
 
 
 def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
-    """Yield the batches that one of the two has computed in pieces: how much memory is there belongs to the machine."""
+    """Yield the batches that only one of the two computed in pieces: the memory belongs to the machine."""
     then, now = (
         sorted(f"{event['stage']}, {event['positions']} positions" for event in record.events("out of memory"))
         for record in (folder.record, again)
@@ -328,7 +328,7 @@ def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
 
 
 def _facts(run: RunRecord) -> dict[str, Any]:
-    """Return what else of a record follows from the training."""
+    """Return the other entries of a record that follow from the training."""
     record = run.data
     data = {key: value for key, value in record["data"].items() if key not in ("origin", "licence")}
     validated = {str(event["step"]): event.get(record["selection"]["metric"]) for event in run.events("validated")}
@@ -353,39 +353,39 @@ def _selecting(record: RunRecord, name: str) -> dict[str, float]:
 
 
 def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str, float], str]:
-    """Return by split how far apart the runs beside this one are that differ in the seed alone, and who says so."""
+    """Return, by split, the range over the neighbouring runs that differ in the seed alone, and its source."""
     name, seed = folder.record.data["selection"]["metric"], folder.read_config()["seed"]
-    found: dict[int, dict[str, float]] = {}
+    by_seed: dict[int, dict[str, float]] = {}
     for file in sorted(folder.path.absolute().parent.glob(f"*/{RECORD}")):
         try:
             beside = RunFolder(RunRecord.load(file), allow=folder.allow)
             scores = _selecting(beside.record, name)
             like_it = beside.record.data["status"] == "completed" and scores.keys() == recorded.keys()
             if like_it and _but_seed(beside) == _but_seed(folder):
-                found[beside.read_config()["seed"]] = scores
-        except (UserError, LookupError, TypeError):  # not a whole run: it says nothing
+                by_seed[beside.read_config()["seed"]] = scores
+        except (UserError, LookupError, TypeError):  # an incomplete run says nothing
             continue
-    found.pop(seed, None)  # it is not to vouch for itself
-    if len(found) < FEWEST_SEEDS:
+    by_seed.pop(seed, None)  # a run must not vouch for itself
+    if len(by_seed) < FEWEST_SEEDS:
         return dict.fromkeys(recorded, SPREAD), f"fewer than {FEWEST_SEEDS} runs beside it differ in the seed alone"
-    of_split = {split: [scores[split] for scores in found.values()] for split in recorded}
+    of_split = {split: [scores[split] for scores in by_seed.values()] for split in recorded}
     ranges = {split: max(values) - min(values) for split, values in of_split.items()}
-    return ranges, f"the range over the {len(found)} runs beside it that differ in the seed alone"
+    return ranges, f"the range over the {len(by_seed)} runs beside it that differ in the seed alone"
 
 
 def _but_seed(folder: RunFolder) -> tuple[str, Any, Any]:
-    """Return what two runs share that differ in their seed at most."""
-    known = folder.record.data["identity"]
+    """Return a key that is equal for two runs that differ in their seed at most."""
+    recorded = folder.record.data["identity"]
     config = deciding_part(folder.read_config() | {"seed": None})
-    return sha256_of(config), known["data_sha256"], known["weights_sha256"]
+    return sha256_of(config), recorded["data_sha256"], recorded["weights_sha256"]
 
 
 def _keep(verdict: Verdict, file: Path) -> None:
-    """Add `verdict` to the list in `file`; where that cannot be written, say so: the verdict stands."""
+    """Append `verdict` to the list in `file`; a failure to write is only logged, because the verdict is valid."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
         with replacing(file) as temporary:
-            text = json.dumps([*known, verdict.document()], indent=2, ensure_ascii=False)
+            text = json.dumps([*earlier, verdict.document()], indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
     except (OSError, DiskError, ValueError, TypeError) as error:
         log.warning("%s: the verdict cannot be kept there: %s", file, error)
@@ -397,6 +397,6 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    """Return a value for people: of a digest its start."""
+    """Return a value as text; a digest is shortened."""
     text = "nothing" if value is None else str(value)
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

@@ -1,4 +1,4 @@
-"""Whether a run folder holds what the run has left there: files and configuration against the record's digests."""
+"""Checks whether a run folder has changed since the run: files and configuration against the record's digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peftlab.storage.digests import file_sha256
 log = logging.getLogger("peftlab")
 
 OF_THE_RUN = ("adapter", "checkpoints", "predictions", "tables")
-"""Folders in which nothing lies that the run has not left."""
+"""Folders that hold nothing but the run's own files."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,18 @@ class File:
 
 @dataclass(frozen=True)
 class Change:
-    """A file that is not as the record lists it."""
+    """A file that differs from its entry in the record."""
 
     path: str
-    """Its name in the folder."""
+    """Its path in the folder."""
     listed: Mapping[str, Any] | None
     """The entry of the record; None: it has none."""
     here: File | None
-    """None: it is gone."""
+    """The present file; None: it is gone."""
 
 
 def files(folder: Path, listed: Collection[str], own: Collection[str] = OF_THE_RUN) -> dict[str, File]:
-    """Return, by their names, those of the `listed` files that are here, and all that lie in the folders `own`."""
+    """Return, by path, the `listed` files that are here, and all files in the folders `own`."""
     present = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -53,28 +53,28 @@ def files(folder: Path, listed: Collection[str], own: Collection[str] = OF_THE_R
 
 
 def changes(listed: Iterable[Mapping[str, Any]], present: Mapping[str, File]) -> Iterator[Change]:
-    """Yield the files that are not as the record lists them, in its order, and then those that it does not list."""
-    known = set()
+    """Yield the files that differ from their entries in the record, in its order, then those that it does not list."""
+    paths = set()
     for entry in listed:
         path, here = entry["path"], present.get(entry["path"])
-        known.add(path)
+        paths.add(path)
         if here is None or (here.bytes, here.sha256) != (entry["bytes"], entry["sha256"]):
             yield Change(path, entry, here)
     for path, file in present.items():
-        if path not in known:
+        if path not in paths:
             yield Change(path, None, file)
 
 
 def config_sha256(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return the digest that the identity in `record` would have of `config`."""
+    """Return the digest of `config` as the identity in `record` would have it."""
     recorded = record["identity"]
     return str(identity(config, recorded["data_sha256"], recorded["weights_sha256"])["config_sha256"])
 
 
 def check_unchanged(folder: RunFolder, config: Mapping[str, Any]) -> None:
-    """Check that configuration and adapter are those that the record tells of.
+    """Check that configuration and adapter are those of the record.
 
-    A run that did not come to its end has no list of files: that is logged, and its adapter taken as it is.
+    A run that did not finish has no list of files: that is logged, and its adapter is accepted unchecked.
 
     Raises:
         UserError: they are not, or the list of a completed run lacks them.
@@ -82,7 +82,7 @@ def check_unchanged(folder: RunFolder, config: Mapping[str, Any]) -> None:
     record = folder.record.data
     listed = [file for file in record["files"] if file["path"] == CONFIG or file["path"].startswith("adapter/")]
     changed = {change.path: change for change in changes(listed, files(folder.path, {CONFIG}, {"adapter"}))}
-    # what is masked in the file as a secret has another value in the identity
+    # a value masked in the file as a secret is not masked in the identity
     if changed.pop(CONFIG, None) and config_sha256(record, config) != record["identity"]["config_sha256"]:
         raise UserError(not_of_the_record(folder, CONFIG, "the configuration of its record"))
     if all(file["path"] == CONFIG for file in listed):
@@ -95,8 +95,8 @@ def check_unchanged(folder: RunFolder, config: Mapping[str, Any]) -> None:
 
 
 def not_of_the_record(folder: RunFolder, what: str, expected: str) -> str:
-    """Return the message for `what` of a run that is not what is `expected` by its record."""
+    """Return the message for a part `what` of a run that is not what its record expects."""
     return (
         f"{folder.path}: {what} is not {expected}: it was changed after the run. Put back what the run has left, or "
-        f"train it again with `peftlab reproduce {folder.path}`, which says all that differs"
+        f"train it again with `peftlab reproduce {folder.path}`, which lists all differences"
     )

@@ -75,7 +75,7 @@ def test_what_is_not_seen_is_told_once_at_the_end(predictor, classification, cap
     assert caplog.messages == []
     list(answers)
     assert [message.partition(":")[0] for message in caplog.messages] == [
-        "not seen of what was given (data.max_tokens=8)",
+        "not seen of the input (data.max_tokens=8)",
         "the texts have odd characters",
     ]
 
