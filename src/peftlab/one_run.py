@@ -121,10 +121,10 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     data.load()
     sources = Sources(
         model=pretrained.resolved,
-        data=data.source,
+        data=data.facts.source,
         read=data.resolved(),
         task=data.resolved_task(),
-        data_sha256=data.sha256,
+        data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
     return Prepared(config, spec, pretrained, data, sources, sources.complete(config))

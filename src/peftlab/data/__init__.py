@@ -1,1 +1,1 @@
-"""From files to batches: one file a format, and the one LightningDataModule."""
+"""How do files become batches? One module per file format, and one LightningDataModule for all of them."""

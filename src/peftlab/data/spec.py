@@ -24,6 +24,11 @@ class Format(Protocol):
         """Return the examples of each split; raises DataError with file and line."""
 
 
+def takes_folders(format: Format) -> bool:
+    """Return whether a split is a folder in this format."""
+    return bool(getattr(format, "takes_folders", False))
+
+
 def _as_written(labels: Any) -> Any:
     """Return labels as texts, as data has them: Hydra and YAML make numbers and more of 0, true and null."""
     if not isinstance(labels, list):
