@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from peftlab.composing.compose import conf_dir
-from peftlab.imports import without_collecting
+from peftlab.imports import stop_finding_here, without_collecting
 from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
@@ -48,7 +48,7 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's."""
     ours = ("WANDB_", "MLFLOW_TRACKING_URI")  # the latter MLflow sets itself
     for key in [key for key in os.environ if key.startswith(ours) and key != "WANDB_ERROR_REPORTING"]:
@@ -58,7 +58,9 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "wandb"))
     monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])  # where a run looks for packages of the user's
+    finders = [*sys.meta_path]
+    yield
+    stop_finding_here(finders)
 
 
 @pytest.fixture(scope="session")

@@ -62,16 +62,17 @@ def nothing(*_: Any, **__: Any) -> None:
 def training_step(tuner: Tuner, parts: list[Batch], batch_idx: int) -> Any:
     (batch,) = parts
     loss = tuner.task.loss(tuner(batch), batch)
-    tuner._step = SimpleNamespace(loss=loss.detach() * batch.scale)  # type: ignore[assignment]  # for the loggers
+    # what the loggers read of a step
+    tuner._step = SimpleNamespace(loss=loss.detach() * batch.scale, terms={})  # type: ignore[assignment]
     return loss * batch.scale
 
 
 def clipping(tuner: Tuner, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
-    tuner._log_step()
+    assert tuner._step is not None
+    tuner.step_log.losses(tuner._step)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-    if tuner._is_logged():
-        tuner.log("train/grad_norm", norm, batch_size=1)
+    tuner.step_log.gradient_norm(norm)
 
 
 clocks: list[tuple[float, float]] = []

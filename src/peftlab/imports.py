@@ -39,6 +39,14 @@ def find_here(packages: Sequence[str]) -> None:
         sys.meta_path.append(finder)
 
 
+def stop_finding_here(before: Sequence[object]) -> None:
+    """Remove the finders that `find_here` has added to `before`, an earlier ``sys.meta_path``.
+
+    Those of libraries stay: importlib_metadata, which MLflow imports, disables the standard one in favour of its own.
+    """
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder in before or not isinstance(finder, _Here)]
+
+
 def to_be_found_here() -> list[str]:
     """Return the packages that `find_here` was called with."""
     return [name for finder in sys.meta_path if isinstance(finder, _Here) for name in finder.packages]

@@ -40,6 +40,7 @@ from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
+from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.reporting import Watcher
@@ -121,10 +122,10 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     data.load()
     sources = Sources(
         model=pretrained.resolved,
-        data=data.source,
+        data=data.facts.source,
         read=data.resolved(),
         task=data.resolved_task(),
-        data_sha256=data.sha256,
+        data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
     return Prepared(config, spec, pretrained, data, sources, sources.complete(config))
@@ -193,8 +194,8 @@ def run(
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            tuner.guard(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
-            memory = Memory([tuner.training_pieces, tuner.evaluation_pieces], record)
+            tuner.guards = Guards(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
+            memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
             trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)

@@ -25,7 +25,6 @@ def folder(finished, monkeypatch):
     shutil.copytree(finished.folder, "run")
     Path("evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\nclass X: ...\n")
     monkeypatch.syspath_prepend(Path.cwd())
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     yield Path("run")
     assert not Path("ran").exists()
     sys.modules.pop("evil", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import peftlab
-from peftlab.imports import find_here, imports_from_here, to_be_found_here
+from peftlab.imports import find_here, imports_from_here, stop_finding_here, to_be_found_here
 
 
 @pytest.fixture
@@ -35,6 +35,15 @@ def test_a_package_that_is_named_is_found_with_all_its_modules(here):
     importlib.import_module("mine_here.inner")
     assert sys.modules["mine_here.part"].__file__ == str(Path("mine_here", "part.py").absolute())
     assert to_be_found_here() == ["mine_here"]
+
+
+def test_finders_that_libraries_install_meanwhile_stay(here):
+    find_here(["mine_before"])
+    before, library = [*sys.meta_path], object()
+    find_here(["mine_here"])
+    sys.meta_path.append(library)
+    stop_finding_here(before)
+    assert sys.meta_path == [*before, library]
 
 
 @pytest.mark.parametrize("name", ["beside_here", "mine_here_too", "mine_here.beside_here", "mine_here.json"])

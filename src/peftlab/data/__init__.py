@@ -1,1 +1,1 @@
-"""How do files become batches? One file per format, and the one LightningDataModule."""
+"""How do files become batches? One module per file format, and one LightningDataModule for all of them."""

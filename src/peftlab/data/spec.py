@@ -24,6 +24,11 @@ class Format(Protocol):
         """Return the examples of each split; raises DataError with file and line."""
 
 
+def takes_folders(format: Format) -> bool:
+    """Return whether a split is a folder in this format."""
+    return bool(getattr(format, "takes_folders", False))
+
+
 def _as_written(labels: Any) -> Any:
     """Return labels as strings, as in the data: Hydra and YAML turn 0, true and null into other types."""
     if not isinstance(labels, list):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 
+from peftlab.imports import stop_finding_here
 from peftlab.terminal.console import QUIETENED, console, log
 
 _STAYING = ("WANDB_ERROR_REPORTING",)
@@ -56,7 +57,7 @@ def restored() -> Iterator[None]:
         after.callback(transformers.logging.set_verbosity, transformers.logging.get_verbosity())
         if transformers.logging.is_progress_bar_enabled():
             after.callback(transformers.logging.enable_progress_bar)
-        after.callback(setattr, sys, "meta_path", list(sys.meta_path))
+        after.callback(stop_finding_here, list(sys.meta_path))
         after.callback(csv.field_size_limit, csv.field_size_limit())
         after.callback(_set_environment, dict(os.environ))
         yield

@@ -46,7 +46,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
     autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
 
     def train(parts: list[Batch]) -> None:
-        tuner.take_gradient(Step(parts, trained, tuner.training_pieces, lambda: autocast))
+        tuner.take_gradient(Step(parts, trained, tuner.guards.training, lambda: autocast))
         optimizer.step()
         optimizer.zero_grad()
 

@@ -23,7 +23,7 @@ from peftlab import backbone
 from peftlab.composing.compose import compose
 from peftlab.composing.hydra_gate import plain_values
 from peftlab.config import RunSpec, resolve, validate
-from peftlab.data.module import takes_folders
+from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, split_files
 from peftlab.devices.hardware import fit_to_this_machine
 from peftlab.devices.process_state import restored

@@ -13,7 +13,8 @@ import torch
 
 from peftlab.assembly import build_tuner, store_and_compile
 from peftlab.backbone import check_length
-from peftlab.data.module import DataModule, takes_folders
+from peftlab.data.module import DataModule
+from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
@@ -139,9 +140,9 @@ def tuner_of(run: FinishedRun) -> Tuner:
 
 def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
     for split in splits:
-        if data.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
+        if data.facts.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
             raise DataError(
-                f"{data.origin}: {file_of(data.files, split)} is no longer what the run was scored on; "
+                f"{data.facts.origin}: {file_of(data.facts.files, split)} is no longer what the run was scored on; "
                 "score it as new data, --data FILE"
             )
 

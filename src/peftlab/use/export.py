@@ -98,8 +98,8 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     record = run.record.data
     if record["status"] != "completed":
         return f"the run is {record['status']}"
-    if data.sha256 != record["identity"]["data_sha256"]:
-        return f"{data.origin} is no longer what the run was trained and scored on"
+    if data.facts.sha256 != record["identity"]["data_sha256"]:
+        return f"{data.facts.origin} is no longer what the run was trained and scored on"
     present = files(run.folder.path, [file["path"] for file in record["files"]])
     with restored():
         gathered = evidence.gather(run.folder, run.spec, run.config, data, tuner)

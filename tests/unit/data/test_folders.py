@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftlab.data.folders import Folders
-from peftlab.data.module import takes_folders
+from peftlab.data.spec import takes_folders
 from peftlab.errors import DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import folder_sha256

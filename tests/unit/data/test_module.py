@@ -95,7 +95,7 @@ class TestLoad:
             "splits": {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"},
             "labels": ["LOC", "ORG", "PER"],
         }
-        assert set(data.sha256) == {"train", "validation", "test"}
+        assert set(data.facts.sha256) == {"train", "validation", "test"}
 
     def test_the_encoding_is_kept_and_found_again(self, module, monkeypatch):
         first = module()
@@ -120,7 +120,7 @@ class TestLoad:
     def test_test_texts_that_are_in_the_training_split_are_counted(self, folder_of, module):
         folder = folder_of("train.txt", "dev.txt", content="Rome B-LOC\nfell O\n\nParis B-LOC\n")
         (folder / "test.txt").write_text("Rome B-LOC\n\nParis B-LOC\n\nPARIS O\n\nRome B-LOC\nfell O\n")
-        assert module(folder).train_test_overlap == 3  # the text counts, whatever its tags and letter case
+        assert module(folder).facts.train_test_overlap == 3  # the text counts, whatever its tags and letter case
 
 
 def sentences(count: int) -> str:
@@ -137,14 +137,14 @@ class TestHeldOut:
         folder = folder_of("all.txt", content=sentences(200))
         data = module(folder / "all.txt", splits=Splits(validation=0.2))
         assert data.resolved()["splits"] == {"train": "all.txt", "validation": 0.2, "test": 0.1}
-        assert set(data.sha256) == {"train", "validation", "test"}
-        assert len(set(data.sha256.values())) == 1
+        assert set(data.facts.sha256) == {"train", "validation", "test"}
+        assert len(set(data.facts.sha256.values())) == 1
         numbers = [int(id_.partition(":")[2]) for split in data.splits for id_ in ids(data, split)]
         assert sorted(numbers) == list(range(200))
         rows = {name: split.rows for name, split in data.splits.items()}
         assert all(id_.startswith(f"{split}:") for split in rows for id_ in ids(data, split))
         assert rows["train"] > rows["validation"] > 10 < rows["test"]
-        assert data.train_test_overlap == 0  # though the same sentences are there several times
+        assert data.facts.train_test_overlap == 0  # though the same sentences are there several times
         described = data.describe()["splits"]
         assert {split["file"] for split in described.values()} == {"all.txt"}
 
@@ -231,7 +231,7 @@ class TestBudget:
             assert first.splits[split].rows == len(set(ids(first, split))) == most
             assert ids(first, split) == [each for each in ids(whole, split) if each in ids(first, split)]  # in order
             assert ids(first, split) != ids(whole, split)[:most]
-        assert first.sha256 == whole.sha256
+        assert first.facts.sha256 == whole.facts.sha256
 
     def test_more_than_there_are_is_all(self, module):
         data = module(budget={"train_examples": 1000, "eval_examples": 16})
