@@ -201,7 +201,7 @@ def _resolve_directions(config: dict[str, Any]) -> None:
             node["mode"] = direction_of(task, node["monitor"])
             if node["mode"] is None and (node["monitor"] == NORM or config.get("allow")):
                 raise ConfigError(
-                    f"callbacks.{name}.mode is null, and whether more of '{node['monitor']}' is better is not known: "
+                    f"callbacks.{name}.mode is null, and it is unknown whether more of '{node['monitor']}' is better: "
                     f"set callbacks.{name}.mode=min or max"
                 )
             node["mode"] = node["mode"] or "min"  # never logged: `check_monitors` refuses it by name

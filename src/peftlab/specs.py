@@ -113,7 +113,9 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
     except ModuleNotFoundError as error:
         if error.name and not module_name.startswith(error.name):
             needed = error.name.partition(".")[0]
-            raise ConfigError(f"{path}: '{target}' wants a package that is not here: pip install {needed}") from error
+            raise ConfigError(
+                f"{path}: '{target}' needs a package that is not installed: pip install {needed}"
+            ) from error
         raise ConfigError(f"{path}: there is no module '{error.name}' (in '{target}')") from error
     cls = vars(module).get(class_name)
     if cls is None:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Print an answer for each text as it becomes available; for a line without one, the reason in its place."""
     if bool(options.texts) == bool(options.file or options.jsonl):
-        raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
+        raise UserError("predict takes texts, --file FILE or --jsonl FILE, one of them")
     run = loaded(options)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.texts:

@@ -16,7 +16,7 @@ SUMMARY = "train a run again: identical, equivalent, different, incomplete or no
 DESCRIPTION = "The exit code is 0 only where the verdict is identical or equivalent."
 EXAMPLES = (
     "peftlab reproduce 3f9c2a                   # trains, below reproductions/",
-    "peftlab reproduce 3f9c2a --check-only      # what can be told without training",
+    "peftlab reproduce 3f9c2a --check-only      # the checks that need no training",
 )
 
 

@@ -65,7 +65,7 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
         reason = error.message.splitlines()[0].rstrip(".")
         return (
             f"cannot read '{error.override}': {reason}. Write key=value; "
-            "a value with special characters wants quotes within quotes: \"key='a=b'\""
+            "a value with special characters needs quotes within quotes: \"key='a=b'\""
         )
     if match := re.search(r"Missing mandatory value: (\S+)", str(error)):
         return f"{match[1]} is missing: give it a value, {match[1]}=..."

@@ -68,7 +68,7 @@ def plain_values(config: Container) -> Any:
             nonlocal interpolations, characters
             interpolations += 1
             if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
-                raise InterpolationResolutionError("interpolations that stand for others stand for too much")
+                raise InterpolationResolutionError("nested interpolations resolve to too much")
             node: Node = resolve(*args, **kwargs)
             value = seams.raw_value(node)
             characters += len(value) if isinstance(value, str) else 0

@@ -74,7 +74,7 @@ def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
     """Check the processes that start without a launcher: one for each device, on this machine."""
     if nodes > 1:
         raise ConfigError(
-            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
+            f"trainer.num_nodes={nodes}: several machines need a launcher: start the same command on each "
             "with torchrun or srun"
         )
     if accelerator == "cpu" and devices > CPU_PROCESSES:
@@ -104,7 +104,7 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
     several = devices * nodes > 1
     if strategy == "deepspeed" and several:
         if accelerator != "gpu":
-            raise ConfigError("trainer.strategy=deepspeed: wants a CUDA device; use trainer=ddp or trainer=fsdp")
+            raise ConfigError("trainer.strategy=deepspeed: needs a CUDA device; use trainer=ddp or trainer=fsdp")
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
         if trainer.get("accumulate", 1) != 1:

@@ -54,14 +54,14 @@ def mask(value: Any) -> Any:
     Never raises: a value that cannot be masked is not shown.
     """
     try:
-        return _Masking(_known() | _long(_secrets(value))).of(value)
+        return _Masking(_process_secrets() | _long(_secrets(value))).of(value)
     except Exception:  # noqa: BLE001  # whatever it is, it must neither end the report nor show a secret
         return NOT_SHOWN
 
 
 def mask_spans(text: str) -> list[Span]:
     """Return the spans of secrets that `mask` finds in `text`; unlike `mask`, it may raise."""
-    return spans(text, _known())
+    return spans(text, _process_secrets())
 
 
 def mask_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def _has_its_own_asterisks(text: str) -> bool:
 class _Masking:
     """Masks containers: shared ones are masked once, and those nested too deeply are not shown."""
 
-    def __init__(self, known: frozenset[str]) -> None:
-        self._known = known
+    def __init__(self, secrets: frozenset[str]) -> None:
+        self._secrets = secrets
         self._done: dict[int, Any] = {}
         self._depth = 0
 
@@ -148,7 +148,7 @@ class _Masking:
 
     def _text(self, text: str) -> str:
         pieces, position = [], 0
-        for start, end in spans(text, self._known):
+        for start, end in spans(text, self._secrets):
             pieces += [text[position:start], MASK]
             position = end
         return "".join([*pieces, text[position:]])
@@ -197,7 +197,7 @@ def _argument(argument: Any) -> tuple[str, Any]:
     return (key, value.strip("\"'")) if sign else ("", argument)
 
 
-def _known() -> frozenset[str]:
+def _process_secrets() -> frozenset[str]:
     """Return the secrets of this process."""
     return _of_environment(tuple(os.environb.items())) | _remembered
 
