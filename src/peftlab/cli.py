@@ -1,4 +1,4 @@
-"""The command `peftlab`: train, look at runs, use them, and check what they claim."""
+"""The command `peftlab`: train, inspect runs, use them, and check their claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peftlab.terminal.exits import stdout_exits, user_exits
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (by default those of the process) name; return the exit code 0.
 
-    Other ends are SystemExit, see `peftlab.terminal.exits`; a failure while running is raised as it is.
+    Other exit codes are raised as SystemExit, see `peftlab.terminal.exits`; a failure while running is raised as it is.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if typed[:1] == ["train"]:  # Hydra reads the rest, --help included
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    known = commands()
-    parser = _Overview(known)
+    available = commands()
+    parser = _Overview(available)
     parsers = parser.add_subparsers(prog=parser.prog, metavar="COMMAND", required=True, parser_class=InAnyOrder)
-    for name, command in known.items():
+    for name, command in available.items():
         examples = "".join(f"  {line}\n" for line in command.EXAMPLES)
         one = parsers.add_parser(
             name,
@@ -55,19 +55,19 @@ def _sentence(text: str) -> str:
 
 
 class _Overview(argparse.ArgumentParser):
-    """Shows the commands by what they are for, which argparse's own groups cannot."""
+    """Shows the commands in groups, which argparse itself cannot."""
 
-    def __init__(self, known: Mapping[str, Command]) -> None:
+    def __init__(self, available: Mapping[str, Command]) -> None:
         super().__init__(prog="peftlab", usage="peftlab [-h] COMMAND ...", description=__doc__)
-        self._known = known
+        self._available = available
 
     def format_help(self) -> str:
         """Return the help of the whole command."""
-        width = max(map(len, self._known))
+        width = max(map(len, self._available))
         lines = [f"usage: {self.usage}", "", "Fine-tune pretrained transformers, look at runs, and use what came out."]
         for group in GROUPS:
             lines += ["", f"{group}:"]
-            chosen = {name: command for name, command in self._known.items() if group == command.GROUP}
+            chosen = {name: command for name, command in self._available.items() if group == command.GROUP}
             lines += [f"  {name:<{width}}  {command.SUMMARY}" for name, command in chosen.items()]
         lines += ["", "peftlab COMMAND --help shows what a command takes, and examples of it.", ""]
         return "\n".join(lines)

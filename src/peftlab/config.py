@@ -1,7 +1,7 @@
-"""From composed configuration to a validated run: `resolve`, then `validate`, which builds as `peftlab.specs` says.
+"""From composed configuration to a validated run: `resolve`, then `validate`, which builds with `peftlab.specs`.
 
-Callbacks and loggers of Lightning's are held to the run's folder: they write nowhere else, whatever a configuration
-says. Classes of the user's own package are not, for their code may do anything.
+Lightning's callbacks and loggers are confined to the run's folder: they write nowhere else, whatever a configuration
+says. Classes of the user's own package are not, since their code may do anything.
 """
 
 from __future__ import annotations
@@ -49,33 +49,33 @@ from peftlab.training.optimizers import OptimizerSpec
 from peftlab.validation import checked, explain, unknown_key
 
 LATER = (Optimizer, Logger)
-"""Kinds that want something of the run (parameters, its folder): they become partials."""
+"""Kinds that need something of the run (parameters, its folder): they become partials."""
 KINDS = (*LATER, Callback)
-"""No metric, strategy or profiler: some fetch, unpickle, write files or start processes when they are made."""
+"""No metric, strategy or profiler: some fetch, unpickle, write files or start processes on construction."""
 
 _PLACE = re.compile(r"\w*(dir|path|file|folder|uri|url)s?|\w*(directory|filename|location|root)")
-"""What the name of a parameter looks like that says where something is written."""
+"""The names of parameters that say where something is written."""
 
 NORM = "train/grad_norm"
-"""What is logged and has no direction."""
+"""The logged value that has no direction."""
 
 _LOGGED = ("loss", "lr", "head_lr", "grad_norm")
-"""What a training logs below ``train/`` by itself."""
+"""The names that a training itself logs under ``train/``."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class AdapterSpec:
-    """An adapter that a training begins with."""
+    """An adapter that a training starts from."""
 
     path: Path
     """Its folder."""
     sha256: str
-    """Over all that is in it."""
+    """The digest of the whole folder."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class RunSpec:
-    """Everything that one run is made of, validated; see ``conf/config.yaml``."""
+    """Everything that makes up one run, validated; see ``conf/config.yaml``."""
 
     model: ModelSpec
     data: DataSpec
@@ -97,7 +97,7 @@ class RunSpec:
     allow: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check that the folder is one below ``runs/`` and can be made, and what concerns several sections."""
+        """Check the folder, which must be below ``runs/`` and possible to make, and rules across sections."""
         self._check_directions()
         self._check_regularizers()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
@@ -156,28 +156,28 @@ class RunSpec:
 
     @property
     def run_name(self) -> str:
-        """The folder of this run and its like: the experiment's name, or task-data-peft."""
+        """The folder of this run and similar ones: the experiment's name, or task-data-peft."""
         return self.name or f"{self.task.name}-{self.data.name}-{self.peft.name}"
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration as plain values: interpolations and everything ``auto`` replaced by what they stand for.
+    """Return the configuration as plain values, with interpolations and every ``auto`` resolved.
 
     Args:
-        cfg: as it is composed, and then the packages that it allows are looked for in the current folder, too; or plain
-            values, as a run has settled them, where ``${...}`` is a text like any other.
+        cfg: a composed configuration, whose allowed packages are then searched for in the current folder too; or the
+            plain values of an earlier run, where ``${...}`` is a text like any other.
 
     Raises:
-        ConfigError: a key without a value, hardware asked for that is not here, or an adapter that is not there.
+        ConfigError: a key has no value, or hardware or an adapter is missing.
     """
     try:
         config: Any = plain_values(cfg) if isinstance(cfg, DictConfig) else deepcopy(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(explain_composition(error, [])) from error
-    if isinstance(cfg, DictConfig):  # from a command of the user's, whose own packages may lie where it was typed
+    if isinstance(cfg, DictConfig):  # from the user's command: their packages may lie in its folder
         find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
-    for group in ("callbacks", "logger", "regularizer"):  # what is switched off is as good as never chosen
+    for group in ("callbacks", "logger", "regularizer"):  # options switched off count as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):
@@ -189,26 +189,26 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolve_directions(config: dict[str, Any]) -> None:
-    """Give the selection of `config` and the callbacks that watch a score the direction of their score, where null."""
+    """Set the mode of the selection and of callbacks that watch a score, where null, to the score's direction."""
     prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
     check_names(config, "", prefixes)
     task = build(config.get("task"), "task", prefixes)
     if not isinstance(task, Task):
-        return  # `validate` says what is wrong
+        return  # `validate` reports the error
     config["task"]["selection"]["mode"] = task.selection.mode
     for name, node in config["callbacks"].items():
         if isinstance(node, dict) and "monitor" in node and node.get("mode", "") is None:
             node["mode"] = direction_of(task, node["monitor"])
             if node["mode"] is None and (node["monitor"] == NORM or config.get("allow")):
                 raise ConfigError(
-                    f"callbacks.{name}.mode is null, and whether more of '{node['monitor']}' is better is not known: "
+                    f"callbacks.{name}.mode is null, and it is unknown whether more of '{node['monitor']}' is better: "
                     f"set callbacks.{name}.mode=min or max"
                 )
-            node["mode"] = node["mode"] or "min"  # of what nothing logs: `check_monitors` refuses it by name
+            node["mode"] = node["mode"] or "min"  # never logged: `check_monitors` refuses it by name
 
 
 def direction_of(task: Task, monitor: Any) -> Direction | None:
-    """Return whether more of what a callback watches is better; None where that is not known."""
+    """Return the direction of the value that a callback monitors; None where it is unknown."""
     split, _, score = str(monitor).partition("/")
     if score == "loss" or split in ("validation", "test"):
         return task.directions.get(score)
@@ -216,22 +216,22 @@ def direction_of(task: Task, monitor: Any) -> Direction | None:
 
 
 def _resolve_adapter(adapter: Any) -> dict[str, str]:
-    """Return what is known of an adapter in a folder, or of one that a run had begun with."""
-    known = {"path": adapter} if isinstance(adapter, str) else adapter
-    if not isinstance(known, dict) or not isinstance(known.get("path"), str):
+    """Return path and digest of an adapter in a folder, or of one that an earlier run started from."""
+    settings = {"path": adapter} if isinstance(adapter, str) else adapter
+    if not isinstance(settings, dict) or not isinstance(settings.get("path"), str):
         raise ConfigError(f"adapter = {adapter!r}: expected a folder, adapter=FOLDER")
-    folder = Path(os.path.expanduser(known["path"])).absolute()
+    folder = Path(os.path.expanduser(settings["path"])).absolute()
     check_folder("adapter", folder)
     if not folder.is_dir():
         raise ConfigError(f"adapter = '{folder}': there is no such folder")
-    found = {"path": str(folder), "sha256": folder_sha256(folder)}
-    if known.get("sha256", found["sha256"]) != found["sha256"]:
+    resolved = {"path": str(folder), "sha256": folder_sha256(folder)}
+    if settings.get("sha256", resolved["sha256"]) != resolved["sha256"]:
         raise ConfigError(f"adapter = '{folder}': it has changed since this run began with it; put the old one there")
-    return found
+    return resolved
 
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES) -> Any:
-    """Do what `specs.build` does, for classes of `KINDS` as well."""
+    """Build `node` like `specs.build`, with classes of `KINDS` allowed too."""
     return specs.build(node, path, prefixes, Kinds(KINDS, _make))
 
 
@@ -239,15 +239,15 @@ def validate(config: Mapping[str, Any]) -> RunSpec:
     """Build every object of `config` and check every key and value.
 
     Raises:
-        ConfigError: names the key, what is allowed and the nearest match.
+        ConfigError: names the key, the allowed values and the nearest match.
     """
     prefixes = (*ALLOWED_PREFIXES, *packages_of(config))
     return checked(RunSpec, build(dict(config), "", prefixes), "")
 
 
 def _make(cls: type, values: dict[str, Any], path: str) -> Any:
-    """Return what a class of `KINDS` becomes: an object, or a partial of one of `LATER`."""
-    if issubclass(cls, Checkpoint):  # they pickle, wherever they are told to
+    """Return an object of a class of `KINDS`, or a partial for one of `LATER`."""
+    if issubclass(cls, Checkpoint):  # they pickle, to any path
         raise ConfigError(f"{path}._target_: {cls.__name__} is not needed: every run keeps its best checkpoint itself")
     _check_signature(cls, values, path)
     if issubclass(cls, Logger) and "save_dir" in values:
@@ -267,7 +267,7 @@ def _make(cls: type, values: dict[str, Any], path: str) -> Any:
 
 
 def _hold(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check that a callback or logger of Lightning's writes nowhere but in the run's folder, its ``save_dir``."""
+    """Check that a callback or logger of Lightning's writes only to the run's folder, its ``save_dir``."""
     hints = _hints(cls)
     places = [name for name in inspect.signature(cls).parameters if _is_place(name, hints.get(name))]
     if issubclass(cls, Callback) and places:
@@ -298,7 +298,7 @@ def _is_place(name: str, hint: Any) -> bool:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the types of the parameters of a constructor, as far as they are known."""
+    """Return the parameter types of a constructor, as far as they are known."""
     try:
         return get_type_hints(cls.__init__)  # type: ignore[misc]
     except NameError:  # annotations that only a type checker can resolve
@@ -306,7 +306,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _check_signature(cls: type, values: Mapping[str, Any], path: str) -> None:
-    """Check keys and types for a third-party class against the signature of its constructor."""
+    """Check keys and types against the signature of a third-party class's constructor."""
     parameters = inspect.signature(cls).parameters
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     hints = _hints(cls)

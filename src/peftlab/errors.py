@@ -1,6 +1,6 @@
 """The errors a user sees.
 
-Each says what is wrong, where, what is allowed and how to mend it, in one short message, which the entry points print
+Each says what is wrong, where, what is allowed and how to fix it, in one short message, which the entry points print
 without a traceback. A `UserError` is raised before a run folder exists, exit code 2; a `RunError` later, exit code 1.
 """
 
@@ -11,19 +11,19 @@ import re
 from collections.abc import Iterable
 
 MOST_CHARACTERS = 4_000
-"""Of a message: what a file holds may be of any length."""
+"""The length of a message: text quoted from a file may be of any length."""
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Characters that a terminal acts upon, or that turn round what stands beside them, and halves of characters."""
+"""Characters that control a terminal or reverse the text around them, and lone surrogates."""
 
 
 def escaped(text: str) -> str:
-    """Return `text` with escapes for the characters that change how the rest of it is shown; it may have lines."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    """Return `text` with escapes for the characters that change how the rest is shown; line breaks stay."""
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def presentable(text: str) -> str:
-    """Return `text` as a message is shown: `escaped`, and without its middle where it is very long."""
+    """Return `text` as shown in a message: `escaped`, and without its middle where it is very long."""
     shown = escaped(text)
     if len(shown) <= MOST_CHARACTERS:
         return shown
@@ -32,14 +32,14 @@ def presentable(text: str) -> str:
 
 
 class _PresentableError(Exception):
-    """An error whose message may quote data of anybody's."""
+    """An error whose message may quote arbitrary data."""
 
     def __str__(self) -> str:
         return presentable(super().__str__())
 
 
 class UserError(_PresentableError):
-    """A mistake that the user can mend; printed without a traceback, exit code 2."""
+    """A mistake that the user can fix; printed without a traceback, exit code 2."""
 
 
 class ConfigError(UserError):
@@ -55,15 +55,15 @@ class SourceError(UserError):
 
 
 class RunError(_PresentableError):
-    """What ended a run after it had begun; printed without a traceback, exit code 1, and kept in the record."""
+    """An error that ends a run after its start; printed without a traceback, exit code 1, and kept in the record."""
 
 
 class NonFiniteError(RunError):
-    """NaN or an infinity has come up."""
+    """A value is NaN or infinite."""
 
 
 class OutOfMemoryError(RunError):
-    """Memory does not suffice, and what is computed may not or cannot be made smaller."""
+    """Memory has run out, and the computation cannot or may not be made smaller."""
 
 
 class DiskError(RunError):
@@ -71,10 +71,10 @@ class DiskError(RunError):
 
 
 class DamagedError(RunError):
-    """A file of the run is not what the run has written."""
+    """A file of the run is not as the run wrote it."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the choice nearest to `word`, or an empty string where none is near."""
+    """Return `` Did you mean 'x'?`` with the choice nearest to `word`, or an empty string where none is near."""
     near = difflib.get_close_matches(word, [choice for choice in choices if choice != word], n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""The import of large packages, torch and what stands on it; and of the user's own, from the current folder."""
+"""Import large packages, such as torch, quickly; and the user's own packages from the current folder."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from types import ModuleType
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Around imports: collect no garbage meanwhile, and leave what they made out of every later collection.
+    """Around imports: collect no garbage meanwhile, and exclude the new objects from later collections.
 
-    The imports of a run make about a million objects, all of which stay. Looking for garbage among them takes a
-    fifth of the time of the imports, and another second when the process ends. For the entry points of processes: in
-    one that is the user's own, their objects would be left out as well.
+    The imports of a run make about a million objects, all of which stay. Searching them for garbage takes a fifth of
+    the import time, and another second when the process ends. Only for the entry points of processes: in the user's
+    own process, the user's objects would be excluded as well.
     """
     imported = len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if len(sys.modules) > imported:  # else all of it was there already, and left out
+        if len(sys.modules) > imported:  # else all was imported before, and is excluded already
             gc.freeze()
         gc.enable()
 
 
 def find_here(packages: Sequence[str]) -> None:
-    """Have `packages` be imported from the current folder where they are not installed, and nothing else from there."""
+    """Let `packages` be imported from the current folder where they are not installed, and nothing else from there."""
     finder = _Here(packages)
     if packages and finder not in sys.meta_path:
         sys.meta_path.append(finder)
@@ -65,5 +65,5 @@ class _Here(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where a package lies; None: it is none of these."""
+        """Return the spec of a package; None: it is none of these."""
         return PathFinder.find_spec(fullname, [self.folder], target) if fullname in self.packages else None

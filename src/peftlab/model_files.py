@@ -1,4 +1,4 @@
-"""Which files of a pretrained model's folder make the model what it is, those included that other files name."""
+"""Which files of a pretrained model's folder determine the model, including those that other files name."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ MODEL_FILES: tuple[str, ...] = (
     "*.model",
     "tekken.json",
 )
-"""What of a model's folder makes the model what it is: fetched from the hub, and part of a run's identity."""
+"""The files that determine a model: fetched from the hub, and part of a run's identity."""
 
 PROCESSOR_FILES: tuple[str, ...] = ("preprocessor_config.json", "processor_config.json")
-"""What makes pictures or sounds into a model's inputs: part of the identity of a run on these alone."""
+"""The files that define how images or audio become inputs: part of the identity only of runs on these."""
 
 MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", *PROCESSOR_FILES)
-"""What lies beside it and is fetched too, for whom the model is handed on to; a run on texts reads none of it, and so
-none is part of its identity."""
+"""Further files, fetched for later users of the model; a run on texts reads none of them, so none is part of its
+identity."""
 
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
-"""Weights as they were kept before safetensors."""
+"""Weights in the format before safetensors."""
 
 _NAMING_FILES = ("config.json", "tokenizer_config.json", "model.safetensors.index.json")
 _NAMING_KEYS = ("configuration_files", "fast_tokenizer_files", "transformers_weights", "weight_map")
-"""Where transformers looks up which files to read instead of, or beside, those with the usual names."""
+"""Where transformers looks up files to read instead of, or besides, those with the usual names."""
 
 _PATH_KEYS = ("gguf_file", "merges", "vocab")
-"""What a tokenizer would open wherever it lies. `save_pretrained` writes none of them."""
+"""Keys with files that a tokenizer would open at any path. `save_pretrained` writes none of them."""
 
 
 def deciding_files(folder: Path, allow_pickle: bool) -> set[str]:
-    """Return the files that make the model in `folder` what it is, relative to it.
+    """Return the files that determine the model in `folder`, relative to it.
 
     Raises:
         SourceError: there are no weights, or none in a format that may be read.
@@ -74,16 +74,16 @@ def has_safetensors(folder: Path) -> bool:
 
 
 def named_files(folder: Path, pickled: bool = False) -> set[str]:
-    """Return the files that those of a model in `folder` name, relative to it, whether they exist or not.
+    """Return the files named by the model files in `folder`, relative to it, whether they exist or not.
 
     A file that is no JSON names nothing: transformers refuses it when the model is loaded.
 
     Args:
-        folder: of the model.
-        pickled: whether its weights are pickled ones.
+        folder: the folder of the model.
+        pickled: whether its weights are pickled.
 
     Raises:
-        SourceError: a name leads out of the folder, or a tokenizer is told to read files by their paths.
+        SourceError: a name leads out of the folder, or makes a tokenizer read files by their paths.
     """
     names: set[str] = set()
     waiting = [*_NAMING_FILES, *(["pytorch_model.bin.index.json"] if pickled else [])]

@@ -1,7 +1,7 @@
 """A further process of a run on several devices: ``python -m peftlab.rank RUN_FOLDER``, started by rank 0.
 
-It does the run that ``config.yaml`` in the folder describes, as every rank does, and writes nothing there. The names of
-packages may follow, which are imported from the current folder as rank 0 does.
+Like every rank, it executes the run that ``config.yaml`` in the folder describes; it writes nothing there. Further
+arguments name packages that, as in rank 0, may be imported from the current folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ with without_collecting():
     from peftlab.runs.folder import read_config
 
 
-@record  # leaves what went wrong where rank 0 looks for it; what `user_exits` tells does not get as far
+@record  # leaves the error where rank 0 looks for it; the message of `user_exits` does not get there
 def main(folder: Path) -> None:
     """Take part in the run in `folder`."""
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
 
 
 def _end_with_rank_0() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever written there: it returns when rank 0 is gone
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written there: the read returns when rank 0 is gone
     os._exit(1)
 
 

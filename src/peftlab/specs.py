@@ -1,10 +1,9 @@
-"""Configuration becomes objects: the only place that instantiates. No torch, no Lightning.
+"""Build objects from configuration: the only place that instantiates. No torch, no Lightning.
 
-A node with a ``_target_`` becomes an object of that class, its children first. A class is accepted in two steps: its
-name must begin with an allowed prefix, checked in the whole configuration before anything is imported; then what the
-name resolves to must be a class that is defined under such a prefix, and one of our specs (a pydantic dataclass of this
-package or of an allowed one) or of a kind that the caller says how to make. Functions, methods and modules are never
-called.
+A node with a ``_target_`` becomes an object of that class, after its children. A class is accepted in two steps: its
+name must begin with an allowed prefix, checked in the whole configuration before anything is imported; then the name
+must resolve to a class defined under such a prefix that is one of our specs (a pydantic dataclass of this package or of
+an allowed one) or of a kind that the caller can make. Functions, methods and modules are never called.
 """
 
 from __future__ import annotations
@@ -36,30 +35,30 @@ SECTIONS = (
     *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
     *("trainer", "budget", "callbacks", "logger"),
 )
-"""What a resolved configuration consists of, as dotted keys: each has keys and values of its own."""
+"""The sections of a resolved configuration, as dotted keys: each has keys and values of its own."""
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """Classes beside our specs that a configuration may name."""
+    """Classes besides our specs that a configuration may name."""
 
     classes: tuple[type, ...] = ()
-    """They and their subclasses."""
+    """The base classes; subclasses are allowed too."""
     make: Callable[[type, dict[str, Any], str], Any] | None = None
-    """Returns what such a class and its values, which stand at a dotted key, become."""
+    """Returns the object for such a class, its values and their dotted key."""
 
 
 def build(node: Any, path: str, prefixes: tuple[str, ...] = ALLOWED_PREFIXES, kinds: Kinds = Kinds()) -> Any:
-    """Replace every mapping with a ``_target_`` in `node` by an object of that class, the innermost first.
+    """Replace every mapping with a ``_target_`` in `node` by an object of that class, innermost first.
 
     Args:
         node: plain values as from YAML.
         path: the dotted key of `node`, for messages.
         prefixes: packages whose classes may be named.
-        kinds: which of these may be named beside our specs.
+        kinds: classes that may be named besides our specs.
 
     Raises:
-        ConfigError: a class may not be named, or refuses its values; says what is allowed.
+        ConfigError: a class is not allowed, or refuses its values.
     """
     check_names(node, path, prefixes)
     return _build(node, path, prefixes, kinds)
@@ -69,7 +68,7 @@ def check_names(node: Any, path: str, prefixes: tuple[str, ...]) -> None:
     """Check every name in `node` before anything is imported.
 
     Raises:
-        ConfigError: a class may not be named, or there is a key of Hydra's own beside ``_target_``.
+        ConfigError: a class is not allowed, or there is a key of Hydra's own besides ``_target_``.
     """
     if isinstance(node, list):
         for i, child in enumerate(node):
@@ -81,7 +80,7 @@ def check_names(node: Any, path: str, prefixes: tuple[str, ...]) -> None:
                     f"{join(path, key)}: '{child}' may not be named here. Allowed are classes of "
                     f"{', '.join(prefixes)}; add a package of your own with allow=[my_package]"
                 )
-            if key == "_target_" and re.search(r"(\A|\.)_", child):  # as `__main__`, which acts as it is imported
+            if key == "_target_" and re.search(r"(\A|\.)_", child):  # such as `__main__`, which runs on import
                 raise ConfigError(f"{join(path, key)}: '{child}' is private; name a class of a public module")
             if key != "_target_" and re.fullmatch(r"_\w*_", str(key)):
                 raise ConfigError(f"there is no key '{join(path, key)}': of Hydra's own keys only _target_ is known")
@@ -114,7 +113,9 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
     except ModuleNotFoundError as error:
         if error.name and not module_name.startswith(error.name):
             needed = error.name.partition(".")[0]
-            raise ConfigError(f"{path}: '{target}' wants a package that is not here: pip install {needed}") from error
+            raise ConfigError(
+                f"{path}: '{target}' needs a package that is not installed: pip install {needed}"
+            ) from error
         raise ConfigError(f"{path}: there is no module '{error.name}' (in '{target}')") from error
     cls = vars(module).get(class_name)
     if cls is None:
@@ -129,13 +130,13 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
 
 
 def section(config: Mapping[str, Any], key: str, remedy: str, place: str = "") -> Mapping[str, Any]:
-    """Return the section of `config` at a dotted key, whose outer section is there.
+    """Return the section of `config` at a dotted key, whose outer section exists.
 
     Args:
-        config: resolved, or as it is composed.
-        key: of the section.
-        remedy: how to mend it where there is none, for the message.
-        place: what the message begins with, such as a file.
+        config: a composed or resolved configuration.
+        key: the dotted key of the section.
+        remedy: how to fix a missing section, for the message.
+        place: the start of the message, such as a file.
 
     Raises:
         ConfigError: there is no such section, or it has no keys.
@@ -150,10 +151,10 @@ def section(config: Mapping[str, Any], key: str, remedy: str, place: str = "") -
 
 
 def packages_of(config: Mapping[str, Any]) -> Sequence[str]:
-    """Return the packages whose classes `config` may name, beside those of `ALLOWED_PREFIXES`.
+    """Return the packages whose classes `config` may name, besides those of `ALLOWED_PREFIXES`.
 
     Raises:
-        ConfigError: they are no list of names, or one is no package of a user's own.
+        ConfigError: the value is no list of names, or a name is no package of the user's own.
     """
     allow = config.get("allow") or []
     if not isinstance(allow, list) or not all(isinstance(name, str) and name.isidentifier() for name in allow):
@@ -165,5 +166,5 @@ def packages_of(config: Mapping[str, Any]) -> Sequence[str]:
 
 
 def join(path: str, key: Any) -> str:
-    """Return the dotted key of what stands under `key` at `path`."""
+    """Return the dotted key of `key` within `path`."""
     return f"{path}.{key}" if path else str(key)

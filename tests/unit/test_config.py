@@ -598,7 +598,7 @@ class TestDirections:
             ),
             (
                 ["callbacks.early_stopping.monitor=train/grad_norm"],
-                "callbacks.early_stopping.mode is null, and whether more of 'train/grad_norm' is better is not known",
+                "callbacks.early_stopping.mode is null, and it is unknown whether more of 'train/grad_norm' is better",
             ),
             # Lightning's own default is min, whatever is watched
             ([MINE[0], f"{MINE[1]}validation/entity_f1"], "callbacks.mine.mode = 'min': of validation/entity_f1, more"),

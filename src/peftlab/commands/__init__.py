@@ -1,6 +1,6 @@
-"""What can be asked for on the command line? One module for each command of `peftlab`, which is found by being here.
+"""Which commands does `peftlab` have? One module for each, found because it lies here.
 
-Nothing heavy is imported before a command needs it, so that all of them together are listed at once.
+Nothing heavy is imported before a command needs it, so that listing all of them is fast.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import pkgutil
 from typing import Any, Protocol, cast
 
 GROUPS = ("run", "look", "use", "believe", "keep")
-"""What commands are for, in the order of the help."""
+"""The groups of commands, in the order of the help."""
 
 
 class Command(Protocol):
-    """What a module in this folder has."""
+    """The interface of a module in this folder."""
 
     GROUP: str
     """One of `GROUPS`."""
     SUMMARY: str
-    """What the command does, in a line."""
+    """What the command does, in one line."""
     DESCRIPTION: str
-    """What there is to know besides, such as exit codes of its own; may be empty."""
+    """Further facts, such as its own exit codes; may be empty."""
     EXAMPLES: tuple[str, ...]
-    """Lines to be typed, each with a comment on what it does."""
+    """Lines to type, each with a comment on its effect."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare what the command takes."""
+        """Declare the arguments of the command."""
 
     def execute(self, options: argparse.Namespace) -> None:
-        """Do it: results go to stdout, everything that is said on the way to stderr."""
+        """Run the command: results go to stdout, all other lines to stderr."""
 
 
 def commands() -> dict[str, Command]:
@@ -40,7 +40,7 @@ def commands() -> dict[str, Command]:
 
 
 def loaded(options: argparse.Namespace) -> Any:
-    """Return the finished run that `options` name; it is looked for before anything heavy is imported.
+    """Return the finished run that `options` name; its folder is found before anything heavy is imported.
 
     Raises:
         UserError: there is no such run, or it cannot be used.

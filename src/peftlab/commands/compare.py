@@ -23,15 +23,15 @@ def execute(options: argparse.Namespace) -> None:
     """Print the differences."""
     from peftlab.runs.compare import compare
 
-    found = compare(*options.runs)
+    comparison = compare(*options.runs)
     if options.json:
-        print_json(found)
+        print_json(comparison)
         return
-    rows = [["", *found["runs"], ""]]
-    for section, differences in found.items():
+    rows = [["", *comparison["runs"], ""]]
+    for section, differences in comparison.items():
         if isinstance(differences, dict):
             rows += [[f"{section}: {key}", *map(cell, values), ""] for key, values in differences.items()]
-    for score in found["scores"]:
+    for score in comparison["scores"]:
         difference = score["difference"]
         shown = "" if difference is None else f"{difference:+.4f}"
         rows.append([f"{score['split']} {score['name']}", *map(cell, score["values"]), shown])

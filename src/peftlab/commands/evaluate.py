@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the run, and what it is scored on."""
+    """Declare the run, and the data it is scored on."""
     add_run(parser)
     parser.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
     parser.add_argument(
@@ -35,35 +35,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Score it, and print the scores beside the recorded ones."""
+    """Score it, and print the scores next to the recorded ones."""
     run = loaded(options)
-    found = run.evaluate(options.data, options.split, options.threads, options.out)
+    evaluation = run.evaluate(options.data, options.split, options.threads, options.out)
     if options.json:
-        scores = [vars(score) | {"equal": score.equal} for score in found.scores]
-        elsewhere = {key: {"run": then, "here": here} for key, (then, here) in found.elsewhere.items()}
-        document = {"run": str(run.folder.path), "equal": found.equal, "scores": scores}
-        print_json(document | {"lost": found.lost, "elsewhere": elsewhere})
+        scores = [vars(score) | {"equal": score.equal} for score in evaluation.scores]
+        elsewhere = {key: {"run": then, "here": here} for key, (then, here) in evaluation.elsewhere.items()}
+        document = {"run": str(run.folder.path), "equal": evaluation.equal, "scores": scores}
+        print_json(document | {"lost": evaluation.lost, "elsewhere": elsewhere})
     else:
-        _print_scores(run, found)
-    if found.equal is False:
+        _print_scores(run, evaluation)
+    if evaluation.equal is False:
         sys.exit(1)
 
 
-def _print_scores(run: Any, found: Any) -> None:
+def _print_scores(run: Any, evaluation: Any) -> None:
     print(f"run: {run.folder.path}")
     lines = [["split", "score", "recorded", "now", ""]]
-    for score in found.scores:
+    for score in evaluation.scores:
         verdict = {True: "equal", False: "differs", None: ""}[score.equal]
         lines.append([score.split, score.name, _digits(score.recorded), _digits(score.value), verdict])
     print(table(lines))
     print(f"scorer: {run.spec.task.scorer.name}")
-    for split, counts in found.lost.items():
+    for split, counts in evaluation.lost.items():
         print(f"not seen of the {split} split: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
-    if found.equal is not None:
+    if evaluation.equal is not None:
         surroundings = ", and the surroundings are not those of the run: the last digits may differ"
-        differs = f"not equal to the record{surroundings if found.elsewhere else ''}"
-        print("equal to the record to the last digit" if found.equal else differs)
-    for key, (then, here) in found.elsewhere.items():
+        differs = f"not equal to the record{surroundings if evaluation.elsewhere else ''}"
+        print("equal to the record to the last digit" if evaluation.equal else differs)
+    for key, (then, here) in evaluation.elsewhere.items():
         print(f"not as in the run: {key}: {here}, was {then}")
 
 

@@ -15,15 +15,15 @@ EXAMPLES = ("peftlab export 3f9c2a my_model      # for AutoModel.from_pretrained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the run, and where its model goes."""
+    """Declare the run, and the folder for its model."""
     add_run(parser)
     parser.add_argument("folder", metavar="DIR", help="new or empty")
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Write the folder, and say how far its model agrees with the run's."""
-    found = loaded(options).export(options.folder)
+    """Write the folder, and print how far its model differs from the run's."""
+    export = loaded(options).export(options.folder)
     if options.json:
-        print_json({"folder": str(found.folder), "largest_difference": found.largest_difference})
+        print_json({"folder": str(export.folder), "largest_difference": export.largest_difference})
     else:
-        print(f"{found.folder}: its logits on the validation split differ by at most {found.largest_difference:.2g}")
+        print(f"{export.folder}: its logits on the validation split differ by at most {export.largest_difference:.2g}")

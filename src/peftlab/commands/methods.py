@@ -18,7 +18,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which method, counted on which model."""
+    """Declare the method, and the model to count parameters on."""
     add_json(parser)
     parser.add_argument("method", metavar="NAME", nargs="?", help="one of them, in detail")
     parser.add_argument(
@@ -36,14 +36,14 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.terminal.console import start_logging
 
     start_logging(stderr=True)
-    found = list(method_table.rows([options.method] if options.method else [], options.model))
+    rows = list(method_table.rows([options.method] if options.method else [], options.model))
     if options.json:
-        print_json([row.document() for row in found])
+        print_json([row.document() for row in rows])
     elif options.markdown:
-        print(method_table.markdown(found), end="")
+        print(method_table.markdown(rows), end="")
     elif options.method:
-        print(table([[key, value] for key, value in method_table.details(found[0]).items()]))
+        print(table([[key, value] for key, value in method_table.details(rows[0]).items()]))
     else:
         head = ["method", "family", "paper", "trainable", "share", "MB", "merges", "tasks", "learning rate"]
-        abouts = [[row.about.name, row.about.family, row.about.authors or "-"] for row in found]
-        print(table([head, *(about + method_table.cells(row) for about, row in zip(abouts, found, strict=True))]))
+        abouts = [[row.about.name, row.about.family, row.about.authors or "-"] for row in rows]
+        print(table([head, *(about + method_table.cells(row) for about, row in zip(abouts, rows, strict=True))]))

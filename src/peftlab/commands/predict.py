@@ -23,11 +23,11 @@ EXAMPLES = (
 )
 
 CHUNK = 1024
-"""How many texts are predicted at once: they are sorted by length, and answers come as they are there."""
+"""How many texts are predicted at once: each chunk is sorted by length, and its answers are printed when it is done."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the run, and where the texts come from."""
+    """Declare the run, and the source of the texts."""
     add_run(parser)
     parser.add_argument("texts", metavar="TEXT", nargs="*")
     source = parser.add_mutually_exclusive_group()
@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Print an answer for each text, as they are there; of a line that has none, why, in its place."""
+    """Print an answer for each text as it becomes available; for a line without one, the reason in its place."""
     if bool(options.texts) == bool(options.file or options.jsonl):
-        raise UserError("predict wants texts, --file FILE or --jsonl FILE, one of them")
+        raise UserError("predict takes texts, --file FILE or --jsonl FILE, one of them")
     run = loaded(options)
     show = _as_json if options.json or options.jsonl else _for_people
     if options.texts:
@@ -57,9 +57,9 @@ def execute(options: argparse.Namespace) -> None:
     source = source_of(options.jsonl or options.file)
     count = refused = 0
     texts = objects(options.jsonl) if options.jsonl else lines(options.file)
-    for count, found in enumerate(run.answers(texts, CHUNK), start=1):
-        refused += isinstance(found, Refused)
-        print(show(found.at(f"{source}:{count}") if isinstance(found, Refused) else found))
+    for count, result in enumerate(run.answers(texts, CHUNK), start=1):
+        refused += isinstance(result, Refused)
+        print(show(result.at(f"{source}:{count}") if isinstance(result, Refused) else result))
     if refused:
         print(f"error: {refused} of {count} lines have no answer; each says why", file=sys.stderr)
         sys.exit(1)
@@ -70,7 +70,7 @@ def _as_json(answer: dict[str, Any]) -> str:
 
 
 def _for_people(answer: dict[str, Any]) -> str:
-    """Return the text, and below it what was found, a line each; objects are left to JSON."""
+    """Return the text, and below it the results, one a line; nested objects are shown in JSON only."""
     text = answer.pop("text", "")
     if (error := answer.get("error")) is not None:
         return f"{text}\n  error: {error}"
@@ -80,5 +80,5 @@ def _for_people(answer: dict[str, Any]) -> str:
     if single := [cell(value) for value in others if not isinstance(value, list | dict)]:
         rows.insert(0, single)
     shown = f"{text}\n{table(rows, indent='  ')}" if rows else f"{text}\n  -"
-    said = [key if value is True else f"{value} {key}" for key, value in notes.items()]
-    return f"{shown}\n  ({', '.join(said).replace('_', ' ')})" if said else shown
+    remarks = [key if value is True else f"{value} {key}" for key, value in notes.items()]
+    return f"{shown}\n  ({', '.join(remarks).replace('_', ' ')})" if remarks else shown

@@ -16,12 +16,12 @@ SUMMARY = "train a run again: identical, equivalent, different, incomplete or no
 DESCRIPTION = "The exit code is 0 only where the verdict is identical or equivalent."
 EXAMPLES = (
     "peftlab reproduce 3f9c2a                   # trains, below reproductions/",
-    "peftlab reproduce 3f9c2a --check-only      # what can be told without training",
+    "peftlab reproduce 3f9c2a --check-only      # the checks that need no training",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the run, and how it is trained and compared."""
+    """Declare the run, and how to train and compare it."""
     add_run(parser)
     parser.add_argument("--check-only", action="store_true", help="check what is recorded, without training")
     parser.add_argument("--out", metavar="DIR", help="train there; by default below reproductions/")
@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.use.reproduce import reproduce
 
     start_logging(stderr=True)
-    with redirect_stdout(sys.stderr):  # where a run says things of its own
+    with redirect_stdout(sys.stderr):  # the training prints lines of its own
         verdict = reproduce(folder, options.out, options.check_only, options.spread, options.allow)
     if options.json:
         print_json(verdict.document())

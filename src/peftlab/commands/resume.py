@@ -21,7 +21,7 @@ add_arguments = add_run
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Go on, as the configuration of the run says."""
+    """Resume the run with its own configuration."""
     folder = find(options.run)
     with without_collecting():
         from peftlab.one_run import resume

@@ -17,15 +17,15 @@ add_arguments = add_sweep
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Send it, and print what has become of each folder."""
+    """Send it, and print the state of each folder."""
     from peftlab.sweep import board
     from peftlab.sweep.wandb_sync import sync
 
-    found = sync(board.find(options.sweep))
+    states = sync(board.find(options.sweep))
     if options.json:
-        print_json(found)
+        print_json(states)
     else:
-        for state, folders in found.items():
+        for state, folders in states.items():
             print(f"{state}: {len(folders)}", *folders, sep="\n  ")
-    if found["failed"]:
+    if states["failed"]:
         sys.exit(1)

@@ -1,6 +1,6 @@
-"""``peftlab train``: what ``python -m train`` does, which runs our ``train.py`` where the current folder has no other.
+"""``peftlab train``: the same as ``python -m train``, which runs our ``train.py`` unless the current folder has one.
 
-Hydra reads the arguments. Nothing is imported from the current folder but packages that the configuration allows.
+Hydra reads the arguments. Only packages that the configuration allows are imported from the current folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Do what ``python -m train`` does, by the ``train.py`` beside this package, whatever else is called so."""
+    """Run the ``train.py`` next to this package, whatever other module has its name."""
     sys.argv = [AS_COMMAND, *options.arguments]
     spec = importlib.util.spec_from_file_location("train", Path(peftlab.__path__[0]).parent / "train.py")
     assert spec is not None
@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace) -> None:
 
 
 def start(train: Callable[[], None]) -> None:
-    """Have Hydra compose what the command line asks for, and hand it to `train`, or to a sweep of it."""
+    """Have Hydra compose the configuration of the command line, and pass it to `train`, or to a sweep of it."""
     from peftlab.composing.hydra_gate import composing_only
     from peftlab.masking.streams import mask_streams
     from peftlab.terminal.exits import composition_exits, stdout_exits
@@ -64,7 +64,7 @@ def run_composed(config: DictConfig) -> None:
     from peftlab.composing.compose import typed_overrides
     from peftlab.terminal.exits import user_exits
 
-    with user_exits():  # here already: Hydra would print a line of its own about an error that passes through it
+    with user_exits():  # inside Hydra: it would print a line of its own about an error that passes through it
         with without_collecting():
             from peftlab.one_run import run
 

@@ -1,1 +1,1 @@
-"""What configuration do options and overrides stand for? Hydra composes it, and does nothing else. No torch."""
+"""Which configuration do options and overrides make? Hydra composes it, and does nothing else. No torch."""

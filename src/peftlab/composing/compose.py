@@ -1,4 +1,4 @@
-"""The configuration that overrides stand for, and what is wrong with them in one message. Imports nothing heavy."""
+"""Compose a configuration from overrides, and explain errors in one message. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from peftlab.errors import ConfigError, did_you_mean
 from peftlab.seams.hydra import section
 
 _NO_OPTION = "Config group override must be a string or a list"
-"""How Hydra's ValueError about ``GROUP=null`` or ``GROUP=1`` begins."""
+"""The start of Hydra's ValueError about ``GROUP=null`` or ``GROUP=1``."""
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
-    """Return the configuration that `overrides` stand for.
+    """Return the configuration composed with `overrides`.
 
     Raises:
-        ConfigError: there is no such option or key; says which is the nearest.
+        ConfigError: there is no such option or key; suggests the nearest.
     """
     wanted = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
     if config_dir is not None:
@@ -39,14 +39,14 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
 
 
 def conf_dir() -> Path:
-    """Return the folder of the configuration: beside the sources in a checkout, inside the package when installed."""
+    """Return the configuration folder: next to the sources in a checkout, inside the package when installed."""
     package = Path(__file__).resolve().parents[1]
     checkout = package.parents[1] / "conf"
     return checkout if (checkout / "config.yaml").is_file() else package / "conf"
 
 
 def is_no_option(error: ValueError) -> bool:
-    """Return whether Hydra means that a group was given what can be no name of an option."""
+    """Return whether Hydra's error is about a value that cannot name an option of a group."""
     return str(error).startswith(_NO_OPTION)
 
 
@@ -55,7 +55,7 @@ def _is_no_name(value: str) -> bool:
 
 
 def explain_composition(error: Exception, overrides: list[str]) -> str:
-    """Say in our form what Hydra or OmegaConf found wrong with the command line `overrides` or a config file."""
+    """Return the message for an error of Hydra or OmegaConf about the command line `overrides` or a config file."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(str(error.missing_cfg_file), [str(option) for option in error.options or []])
     if isinstance(error, MissingMandatoryValue):
@@ -65,7 +65,7 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
         reason = error.message.splitlines()[0].rstrip(".")
         return (
             f"cannot read '{error.override}': {reason}. Write key=value; "
-            "a value with special characters wants quotes within quotes: \"key='a=b'\""
+            "a value with special characters needs quotes within quotes: \"key='a=b'\""
         )
     if match := re.search(r"Missing mandatory value: (\S+)", str(error)):
         return f"{match[1]} is missing: give it a value, {match[1]}=..."
@@ -87,19 +87,19 @@ def explain_composition(error: Exception, overrides: list[str]) -> str:
 
 
 def typed_overrides() -> list[str]:
-    """Return the overrides of the running command as they were typed, any ``${...}`` in them left as it is."""
+    """Return the overrides of the running command as typed, with any ``${...}`` unresolved."""
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task)
     assert isinstance(overrides, list)
     return [str(override) for override in overrides]
 
 
 def search_path(config_dir: str | Path) -> str:
-    """Return the override that lays the user's folder `config_dir` beside our own configuration."""
+    """Return the override that adds the user's folder `config_dir` to our own configuration."""
     return f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"
 
 
 def set_in(message: str) -> str:
-    """Return `` (set in FILE)`` where `message` begins with a key whose value comes from a file, else nothing.
+    """Return `` (set in FILE)`` where `message` begins with a key set in a file, else an empty string.
 
     A value from the command line needs no such hint: the user has just typed it.
     """
@@ -126,9 +126,8 @@ def _missing_option(file: str, options: list[str]) -> str:
     group, _, option = file.rpartition("/")
     if not group:
         return f"there is no configuration '{option}'"
-    options = options or sorted(
-        file.stem for file in (conf_dir() / group).glob("*.yaml")
-    )  # of a list, Hydra tells none
+    # for a list, Hydra gives no options
+    options = options or sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
     if not options:
         groups = config_groups()
         return f"there is no group '{group}' (in '{file}').{did_you_mean(group, groups)} Groups: {', '.join(groups)}"
@@ -139,29 +138,29 @@ def _missing_option(file: str, options: list[str]) -> str:
 
 
 def _unknown_key(key: str, overrides: list[str]) -> str:
-    known = [*config_groups(), *composed_keys(overrides)]
-    if key in known:  # by a choice that Hydra composes later than what it refuses
+    keys = [*config_groups(), *composed_keys(overrides)]
+    if key in keys:  # set by a choice that Hydra composes later than the override
         return f"there is no key '{key}' before all choices are made: write ++{key}=..., which sets it in any case"
     parent, _, leaf = key.rpartition(".")
-    beside = sorted({name[len(parent) + 1 :] for name in known if name.startswith(parent + ".")} if parent else known)
-    suggestion = did_you_mean(key, known)
-    if not suggestion and beside:
-        suggestion = did_you_mean(leaf, beside)
-    allowed = f" Keys of {parent}: {', '.join(beside)}" if parent and beside and len(beside) <= 24 else ""
+    siblings = sorted({name[len(parent) + 1 :] for name in keys if name.startswith(parent + ".")} if parent else keys)
+    suggestion = did_you_mean(key, keys)
+    if not suggestion and siblings:
+        suggestion = did_you_mean(leaf, siblings)
+    allowed = f" Keys of {parent}: {', '.join(siblings)}" if parent and siblings and len(siblings) <= 24 else ""
     return f"there is no key '{key}' in the configuration.{suggestion}{allowed}"
 
 
 def config_groups() -> list[str]:
-    """Return the names of the config groups: the folders below `conf_dir`, but for Hydra's own."""
+    """Return the names of the config groups: the folders below `conf_dir`, except Hydra's own."""
     return sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def composed_keys(overrides: list[str]) -> list[str]:
-    """Return every dotted key of the configuration under the choices of groups made in `overrides`."""
+    """Return every dotted key of the configuration with the group choices of `overrides`."""
     groups = config_groups()
     chosen = {*groups, "hydra.searchpath"}
     choices = [text for text in overrides if "=" in text and text.lstrip("+").split("=")[0] in chosen]
-    choices = [re.sub(r"=(?:choice\()?([\w/]+),.*", r"=\1", text) for text in choices]  # of a sweep: the first
+    choices = [re.sub(r"=(?:choice\()?([\w/]+),.*", r"=\1", text) for text in choices]  # in a sweep: the first
 
     def keys(node: DictConfig, prefix: str) -> Iterator[str]:
         for key in map(str, node):

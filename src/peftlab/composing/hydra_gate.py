@@ -1,9 +1,9 @@
-"""What Hydra itself may do for a configuration: compose it, and nothing else.
+"""Restrict Hydra to composing a configuration.
 
-Hydra instantiates what stands below ``hydra``: callbacks, launcher, sweeper, logging. An experiment may set it, and an
-experiment is passed around. So before Hydra acts, what names a class or a factory there has to be ours or another
-plugin of Hydra's that is installed, and what writes files or changes variables has to be off. The files that Hydra
-reads lie within the folders of configuration, and hold plain values, see `peftlab.reading.plain_yaml.Loader`.
+Hydra instantiates the objects configured under ``hydra``: callbacks, launcher, sweeper, logging. An experiment may set
+them, and experiments are passed around. So before Hydra acts, every class or factory named there must be ours or an
+installed Hydra plugin, and every key that writes files or changes variables must be off. The files that Hydra reads lie
+within the configuration folders, and hold plain values, see `peftlab.reading.plain_yaml.Loader`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "job.chdir": (None, False),
     "job.env_set": (None, {}),
 }
-"""The keys below ``hydra`` by which Hydra would make objects, write files or change the process; what they may be."""
+"""The keys below ``hydra`` that make objects, write files or change the process, with their allowed values."""
 
 _FACTORIES = ("_target_", "()", "class")
-"""The keys that name what is called: by Hydra, and in the configuration of Python's logging."""
+"""The keys that name a callable: for Hydra, and in the configuration of Python's logging."""
 
 MOST_INTERPOLATIONS, MOST_INTERPOLATED = 500, 1_000_000
-"""How many ``${...}`` a configuration may need, those within what they stand for included, and how many characters."""
+"""How many ``${...}`` a configuration may resolve, nested ones included, and to how many characters."""
 
 _WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of your own, --config-dir"
 
 
 @contextmanager
 def composing_only() -> Iterator[None]:
-    """Check, in the block, every file that Hydra reads and every configuration that it composes before it goes on."""
+    """In the block, check every file that Hydra reads, and every composed configuration before Hydra acts on it."""
     with (
         seams.changed_composition(_checked),
         seams.changed_config_files(_read),
@@ -55,10 +55,10 @@ def composing_only() -> Iterator[None]:
 
 
 def plain_values(config: Container) -> Any:
-    """Return `config` in plain containers, each interpolation replaced by what it stands for.
+    """Return `config` in plain containers, with every interpolation resolved.
 
     Raises:
-        OmegaConfBaseException: a value is missing, or an interpolation stands for nothing, itself, or too much.
+        OmegaConfBaseException: a value is missing, or an interpolation refers to nothing, to itself, or to too much.
     """
     interpolations, characters = 0, 0
 
@@ -68,7 +68,7 @@ def plain_values(config: Container) -> Any:
             nonlocal interpolations, characters
             interpolations += 1
             if interpolations > MOST_INTERPOLATIONS or characters > MOST_INTERPOLATED:
-                raise InterpolationResolutionError("interpolations that stand for others stand for too much")
+                raise InterpolationResolutionError("nested interpolations resolve to too much")
             node: Node = resolve(*args, **kwargs)
             value = seams.raw_value(node)
             characters += len(value) if isinstance(value, str) else 0
@@ -106,7 +106,7 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
             raise ConfigError(
                 f"{file}: cannot be read: a value has a half of ${{...}}; write \\${{ for the text"
             ) from error
-        except (ValueError, LookupError, AssertionError) as error:  # defaults that are none
+        except (ValueError, LookupError, AssertionError) as error:  # an invalid defaults list
             raise ConfigError(f"{file}: cannot be read: {error}") from error
         if result is not None and not isinstance(result.config, DictConfig):
             raise ConfigError(f"{file}: is a list; expected keys and values")
@@ -119,7 +119,7 @@ def check(hydra: DictConfig) -> None:
     """Check the section ``hydra`` of a composed configuration.
 
     Raises:
-        ConfigError: names the key, and what is allowed.
+        ConfigError: names the key and its allowed values.
     """
     for key, allowed in _FIXED.items():
         value = OmegaConf.select(hydra, key)
@@ -138,7 +138,7 @@ def _check_node(parent: Container, key: Any, path: str) -> None:
     refers = OmegaConf.is_interpolation(parent, key)
     try:
         value = None if refers and key in _FACTORIES else parent[key]
-    except OmegaConfBaseException:  # missing, or to be known later: `${hydra:...}`
+    except OmegaConfBaseException:  # missing, or resolved later: `${hydra:...}`
         return
     if key in _FACTORIES and not (isinstance(value, str) and value.startswith(_PLUGINS)):
         raise ConfigError(f"{path}: names {value!r}, and only Hydra's plugins may be named here, {_PLUGINS[0]}...")

@@ -1,4 +1,4 @@
-"""A Hydra of our own within a process that may have one already: Hydra has one for the whole process."""
+"""Use a separate Hydra in a process that may have initialised one: Hydra's state is global to the process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from peftlab.seams.hydra import singletons
 
 _LOCK = threading.RLock()
 _OF_ONE_HYDRA = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
-"""What an initialisation sets; Hydra's other singletons hold what modules register as they are imported, once."""
+"""The singletons that an initialisation sets; Hydra's others hold what modules register once, on import."""
 
 
 @contextmanager
 def own_hydra(config_dir: Path) -> Iterator[None]:
-    """Have Hydra compose from `config_dir` in the block; what it was initialised with before holds again afterwards.
+    """Have Hydra compose from `config_dir` in the block; its previous initialisation is restored afterwards.
 
-    What it composes is checked, see `peftlab.composing.hydra_gate`.
+    The composed configuration is checked, see `peftlab.composing.hydra_gate`.
 
-    Threads take turns. One that uses a Hydra of its own, without this, must not do so meanwhile.
+    Threads take turns. A thread that uses Hydra without this must not do so meanwhile.
     """
     with _LOCK:
         theirs: dict[type, Any] = {kind: one for kind, one in singletons().items() if kind in _OF_ONE_HYDRA}
@@ -41,7 +41,7 @@ def own_hydra(config_dir: Path) -> Iterator[None]:
 
 
 def _put(instances: dict[type, Any]) -> None:
-    """Have `instances` be what is of one Hydra."""
+    """Replace the singletons of one Hydra by `instances`."""
     for kind in _OF_ONE_HYDRA:
         singletons().pop(kind, None)
     singletons().update(instances)

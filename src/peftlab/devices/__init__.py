@@ -1,1 +1,1 @@
-"""Which devices a run is computed on, and how several of them work together."""
+"""Which devices does a run use, and how do several of them work together?"""

@@ -1,4 +1,4 @@
-"""One gradient for all ranks, each of which holds the whole model."""
+"""Average gradients over ranks that each hold the whole model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 _BUCKET_BYTES = 25 * 2**20
-"""Of gradients that are sent together, as in torch's DistributedDataParallel."""
+"""The size of gradients sent together, as in torch's DistributedDataParallel."""
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every rank the mean of all ranks' gradients; all have to call it, with the same parameters.
+    """Give every rank the mean of all ranks' gradients; all must call it, with the same parameters.
 
-    Where only some ranks have a gradient, it counts as zero on the others; where none has, none is made.
+    Where only some ranks have a gradient, it counts as zero on the others; where none has one, none is made.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     some = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int)
     some = some.to(trained[0].device)
     dist.all_reduce(some, dist.ReduceOp.MAX)
     gradients = []
-    for parameter, there in zip(trained, some.tolist(), strict=True):
-        if there:
+    for parameter, has_gradient in zip(trained, some.tolist(), strict=True):
+        if has_gradient:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
@@ -36,7 +36,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield neighbours of one type, together of about `_BUCKET_BYTES`."""
+    """Yield groups of successive tensors of one type, of about `_BUCKET_BYTES` each."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         full = sum(other.nbytes for other in bucket) >= _BUCKET_BYTES

@@ -1,4 +1,4 @@
-"""The hardware of a run: which devices, in which precision, and how a step is put together from them."""
+"""The hardware of a run: which devices, in which precision, with which strategy."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CPU_PROCESSES = max(8, os.cpu_count() or 1)
 
 
 def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Return the `trainer` section with every ``auto`` replaced by what it means on this machine.
+    """Return the `trainer` section with every ``auto`` replaced by its value on this machine.
 
     Raises:
-        ConfigError: what is asked for is not here (a GPU, fp16 on the CPU, a package), or does not go together.
+        ConfigError: a GPU, precision or package is not available here, or settings conflict.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = trainer.get("accelerator")
@@ -60,7 +60,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resolved `trainer` section of a run made elsewhere with as much of its hardware as is here."""
+    """Return the resolved `trainer` section of a run made elsewhere, reduced to the hardware of this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     fitted = dict(trainer)
     if trainer["accelerator"] == "gpu" and not gpus:
@@ -71,10 +71,10 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
-    """Check the processes that are to be started without a launcher: one a device, on this machine."""
+    """Check the processes that start without a launcher: one for each device, on this machine."""
     if nodes > 1:
         raise ConfigError(
-            f"trainer.num_nodes={nodes}: several machines want a launcher: start the same command on each "
+            f"trainer.num_nodes={nodes}: several machines need a launcher: start the same command on each "
             "with torchrun or srun"
         )
     if accelerator == "cpu" and devices > CPU_PROCESSES:
@@ -85,7 +85,7 @@ def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:
 
 
 def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) -> tuple[Any, Any]:
-    """Return both without ``auto``, checked against this machine and the launcher; wrong types are left as they are."""
+    """Return both without ``auto``, checked against this machine and the launcher; wrong types are left alone."""
     devices, nodes, strategy = trainer.get("devices", 1), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
     environment = launcher()
     if not isinstance(nodes, int) or not (isinstance(devices, int) or devices == "auto"):
@@ -104,7 +104,7 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
     several = devices * nodes > 1
     if strategy == "deepspeed" and several:
         if accelerator != "gpu":
-            raise ConfigError("trainer.strategy=deepspeed: wants a CUDA device; use trainer=ddp or trainer=fsdp")
+            raise ConfigError("trainer.strategy=deepspeed: needs a CUDA device; use trainer=ddp or trainer=fsdp")
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError("trainer.strategy=deepspeed: the package is missing: pip install 'peftlab[deepspeed]'")
         if trainer.get("accumulate", 1) != 1:
@@ -113,24 +113,24 @@ def _devices_and_strategy(trainer: dict[str, Any], accelerator: str, gpus: int) 
             raise ConfigError("trainer.on_nan=skip_batch: deepspeed makes its steps itself, leaving none out; use stop")
     if strategy == "single_device" and several:
         raise ConfigError("trainer.strategy=single_device: there are several devices; use auto, ddp, fsdp or deepspeed")
-    if not several:  # whatever the strategy, there is nothing to share out
+    if not several:  # whatever the strategy: one device shares nothing
         return devices, "single_device"
     return devices, "ddp" if strategy == "auto" else strategy
 
 
 def launcher() -> ClusterEnvironment | None:
-    """Return what has started this process as one of several, and knows their number and addresses."""
+    """Return the launcher that started this process, which knows the number and addresses of all; None: no launcher."""
     kinds = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
     kind = next((kind for kind in kinds if kind.detect()), None)
-    # the same command goes on where it was interrupted: it is for the user to say whether the job is queued again
+    # the same command resumes the run: the user decides whether to queue the job again
     return SLURMEnvironment(auto_requeue=False) if kind is SLURMEnvironment else kind and kind()
 
 
 def strategy_of(trainer: TrainerSpec) -> Strategy | str:
     """Return Lightning's strategy for several devices.
 
-    ``fsdp`` is torch's ``fully_shard`` (FSDP2): it shards parameter by parameter, so that frozen weights and trained
-    ones, of different types too, need no arrangement among each other.
+    ``fsdp`` is torch's ``fully_shard`` (FSDP2): it shards each parameter separately, so that frozen and trained
+    weights, even of different types, need no special grouping.
     """
     match trainer.strategy:
         case "ddp":
@@ -155,18 +155,18 @@ def cpu_is_faster_in_bf16() -> bool:
     time of fp32 products, which matters where a virtual machine hides AMX; elsewhere bf16 is emulated.
     """
     try:
-        known = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
-    return "amx_bf16" in known or ("avx512_bf16" in known and "AuthenticAMD" in known)
+    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
 
 
 def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
-    """Return what may give other bits when the same run is repeated on the same machine with as many threads.
+    """Return the sources of different bits when a run is repeated on the same machine with as many threads.
 
     With ``deterministic`` PyTorch refuses every operation that it knows to be nondeterministic, its attention kernels
-    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: what is left is beyond
-    that switch.
+    take their deterministic backward pass, and Lightning gives cuBLAS a workspace of fixed size: the other sources are
+    beyond that switch.
     """
     parts = []
     if not trainer.deterministic:
@@ -182,7 +182,7 @@ def nondeterministic_parts(trainer: TrainerSpec) -> list[str]:
 
 
 def describe_hardware(trainer: TrainerSpec) -> dict[str, Any]:
-    """Return what only torch knows of the machine, for the record."""
+    """Return the facts about the machine that only torch knows, for the record."""
     gpus = range(trainer.world_size // trainer.num_nodes) if trainer.accelerator == "gpu" else ()
     return {
         "isa": torch.backends.cpu.get_cpu_capability(),

@@ -1,4 +1,4 @@
-"""What a run sets for the whole process, and puts back where the process is the user's own."""
+"""Restore the process-wide settings that a run changes, where the process is the user's own."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from peftlab.imports import stop_finding_here
 from peftlab.terminal.console import QUIETENED, console, log
 
 _STAYING = ("WANDB_ERROR_REPORTING",)
-"""Variables that a package reads once, when it is imported."""
+"""Variables that a package reads only once, on import."""
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Leave the process as it was before the block, whatever a run in it sets.
+    """Restore the state of the process after the block, whatever a run in it sets.
 
-    These are put back: the states of Python's, NumPy's and torch's random generators; torch's number of threads, its
-    deterministic algorithms and cuDNN's flags, default dtype and precision of products; environment variables; the
-    filters of warnings; handlers and levels of the loggers; how much transformers says; the longest field of a CSV
-    file; who finds modules. `peftlab.terminal.signals.Signals` puts signal handlers back itself, and the working folder
-    never changes. What is imported stays, with the variables that it has read, and so does CUDA, once it has begun.
+    Restored are: the states of Python's, NumPy's and torch's random generators; torch's number of threads,
+    deterministic algorithms, cuDNN flags, default dtype and matmul precision; environment variables; warning filters;
+    handlers and levels of the loggers; the verbosity of transformers; the CSV field size limit; `sys.meta_path`.
+    `peftlab.terminal.signals.Signals` restores signal handlers itself, and the working folder never changes. Imported
+    modules stay, with the variables that they have read, and so does CUDA once it is initialised.
     """
     with ExitStack() as after, warnings.catch_warnings():
         after.callback(random.setstate, random.getstate())
-        after.callback(np.random.set_state, np.random.get_state())  # the one that libraries use
+        after.callback(np.random.set_state, np.random.get_state())  # the global generator, which libraries use
         after.callback(torch.set_rng_state, torch.get_rng_state())
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             after.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())

@@ -1,7 +1,7 @@
-"""The processes of one run, one a device: which this is, how they find each other, and how they end together.
+"""The processes of one run, one for each device: their ranks, how they start and connect, and how they end together.
 
-A launcher (torchrun, SLURM) starts all of them, or else rank 0 starts the others of its machine, each as
-``python -m peftlab.rank RUN_FOLDER``. What they tell each other here goes from CPU to CPU.
+A launcher (torchrun, SLURM) starts all of them, or else rank 0 starts the others on its machine, each as
+``python -m peftlab.rank RUN_FOLDER``. Their messages here go from CPU to CPU.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from peftlab.terminal.signals import SIGNALS, Interrupted, Signals
 T = TypeVar("T")
 
 PATIENCE = 20.0
-"""Seconds that a process gets to end by itself when another has failed."""
+"""Seconds that a process has to end by itself when another has failed."""
 
 
 class RankError(RuntimeError):
-    """Another process of the run has failed, and this one cannot go on without it."""
+    """Another process of the run has failed, and this one cannot continue without it."""
 
 
 def rank() -> int:
-    """Return which of the run's processes this is, from 0."""
+    """Return the rank of this process in the run, from 0."""
     environment = launcher()
     return environment.global_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def starts_others(trainer: TrainerSpec) -> bool:
-    """Return whether it is for this process to start the others."""
+    """Return whether this process starts the others."""
     return trainer.world_size > 1 and launcher() is None and rank() == 0
 
 
 def threads_each(trainer: TrainerSpec) -> int:
-    """Return the threads of the CPU for each process: those of torch are shared out among the ones that this starts."""
+    """Return the CPU threads for each process: torch's threads are divided among the processes that this one starts."""
     return trainer.threads or max(1, torch.get_num_threads() // (trainer.world_size if starts_others(trainer) else 1))
 
 
@@ -65,7 +65,7 @@ def agreed(value: T, trainer: TrainerSpec) -> T:
 
 
 def from_rank_0(value: T) -> T:
-    """Return the `value` of rank 0; every rank has to call it."""
+    """Return the `value` of rank 0; every rank must call it."""
     if not dist.is_initialized():
         return value
     values = [value]
@@ -74,7 +74,7 @@ def from_rank_0(value: T) -> T:
 
 
 def over_ranks(values: Sequence[float], operation: Literal["sum", "max"]) -> list[float]:
-    """Return the sums or the maxima of `values` over all ranks; every rank has to call it."""
+    """Return the sums or the maxima of `values` over all ranks; every rank must call it."""
     if not dist.is_initialized():
         return list(values)
     result = torch.tensor(values, dtype=torch.float64)
@@ -83,7 +83,7 @@ def over_ranks(values: Sequence[float], operation: Literal["sum", "max"]) -> lis
 
 
 def gathered(items: list[T]) -> list[T]:
-    """Return the `items` of all ranks on rank 0, and nothing on the others; every rank has to call it."""
+    """Return the `items` of all ranks on rank 0, and no items on the others; every rank must call it."""
     if not dist.is_initialized():
         return items
     lists: list[list[T]] | None = [[] for _ in range(dist.get_world_size())] if dist.get_rank() == 0 else None
@@ -95,8 +95,8 @@ def gathered(items: list[T]) -> list[T]:
 def together(trainer: TrainerSpec, record: RunRecord, signals: Signals) -> Iterator[None]:
     """Around the work of all ranks: start those that no launcher has started, join them, and end with them.
 
-    Alone, a signal that has been held back is let through here; with other ranks it waits until all have finished a
-    batch, see `peftlab.training.interruption`.
+    In a single process a held-back signal is raised here; with other ranks it waits until all have finished a batch,
+    see `peftlab.training.interruption`.
 
     Raises:
         RankError: another process has failed.
@@ -123,7 +123,7 @@ def _join(trainer: TrainerSpec) -> None:
 
 
 class _Others:
-    """The other ranks of this machine, as a context: none of them outlives it, and none can fail unnoticed."""
+    """The other ranks on this machine, as a context: none outlives it, and none fails unnoticed."""
 
     def __init__(self, trainer: TrainerSpec, record: RunRecord) -> None:
         self.trainer, self.record = trainer, record
@@ -136,7 +136,7 @@ class _Others:
         self._errors = tempfile.TemporaryDirectory()
         self._threads, threads = torch.get_num_threads(), threads_each(self.trainer)
         torch.set_num_threads(threads)
-        # what Lightning's own launcher sets; with LOCAL_RANK there, Lightning starts no processes
+        # as Lightning's own launcher does; with LOCAL_RANK set, Lightning starts no processes
         os.environ |= {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(find_free_network_port()),
@@ -155,7 +155,7 @@ class _Others:
                 [sys.executable, "-P", "-m", "peftlab.rank", str(self.record.folder.absolute()), *to_be_found_here()],
                 env=os.environ | environment,
                 stdin=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for rank 0, which tells the others
+                start_new_session=True,  # Ctrl-C goes to rank 0, which tells the others
             )
             self._processes.append(process)
         threading.Thread(target=self._watch, daemon=True).start()
@@ -175,7 +175,7 @@ class _Others:
         os.environ.update(self._surroundings)
         torch.set_num_threads(self._threads)
         self._errors.cleanup()
-        # what all ranks have found out together tells more than that one of them has ended for it
+        # an error that all ranks agree on says more than that one of them has ended
         if isinstance(error, Exception) and not isinstance(error, RunError) and self._failed is not None:
             raise self._failed from error
 
@@ -188,7 +188,7 @@ class _Others:
                 process.wait(seconds)
 
     def _look(self, seconds: float = 0.0) -> None:
-        """Find out whether one of them has failed, or does within some seconds."""
+        """Check whether one of them has failed, or fails within some seconds."""
         until = time.monotonic() + seconds
         while self._failed is None:
             for number, process in enumerate(self._processes, start=1):
@@ -208,6 +208,6 @@ class _Others:
             self._look()
         for process in self._processes:
             process.kill()
-        if not self._over.wait(PATIENCE):  # waiting for the one that is gone, in a library that nothing can wake
+        if not self._over.wait(PATIENCE):  # stuck in a library, waiting for the dead rank
             self.record.finish("failed", self._failed)
             os._exit(1)

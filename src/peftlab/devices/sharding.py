@@ -1,7 +1,6 @@
-"""A model whose weights are shared out among the ranks: shard it, bring tensors together, hand them out again.
+"""Models sharded over ranks: shard a model, gather its tensors, and distribute them again.
 
-The functions work for a model in one piece as well, on any number of ranks. Where there are several, all have to call
-them.
+The functions also work for an unsharded model, on any number of ranks. All ranks must call them.
 """
 
 from __future__ import annotations
@@ -27,27 +26,27 @@ from peftlab.storage.tensors import load_into
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """Shard every repeated block of `model` by itself, and the rest as a whole (Zhao et al. 2023, per parameter).
 
-    Weights are in one piece only while they compute. A model that is sharded already stays as it is.
+    Weights are gathered only while they are used. A model that is already sharded stays as it is.
     """
     if not isinstance(model, FSDPModule):
         for block in blocks_of(model):
             fully_shard(block, mesh=mesh)
-        # by default, the rest stays in one piece until a backward pass: after a validation, the model's parameters were
-        # others than the optimiser's, whose state could not be saved, and what was loaded into them was lost
+        # by default, the rest stays gathered until a backward pass: after a validation, the model's parameters would
+        # not be the optimiser's, its state could not be saved, and weights loaded into them would be lost
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
 class FullyShard(ModelParallelStrategy):
-    """Lightning's strategy, but a checkpoint holds what is trained, and not what that was trained on top of."""
+    """Lightning's strategy, with checkpoints that hold the trained parameters only."""
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Leave it to the module, see `Tuner.on_save_checkpoint`: this would copy the whole model."""
+        """Return nothing: `Tuner.on_save_checkpoint` saves the weights; this would copy the whole model."""
         return {}
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Take up the shares of weights and optimiser state that this rank holds now; return the rest.
+        """Load this rank's shards of weights and optimiser state; return the rest.
 
-        It need not be as many ranks as when the checkpoint was made: a share may come out of several.
+        The number of ranks may differ from that of the checkpoint: a shard may come from several.
         """
         path = Path(self.broadcast(checkpoint_path))
         rest = torch.load(path / metadata_file(), map_location="cpu", weights_only=True)
@@ -62,7 +61,7 @@ class FullyShard(ModelParallelStrategy):
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Return whether `shard` has been here."""
+    """Return whether `shard` has sharded `model`."""
     return isinstance(model, FSDPModule)
 
 
@@ -76,7 +75,7 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` with the shares of all ranks put together."""
+    """Return `tensors`, gathered from the shards of all ranks."""
     return {name: _whole(tensor) for name, tensor in tensors.items()}
 
 
@@ -88,7 +87,7 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def load_everywhere(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy what `peftlab.storage.tensors.save` wrote to `path` into `tensors`; only rank 0 reads the file.
+    """Load the file `path` of `peftlab.storage.tensors.save` into `tensors`; only rank 0 reads it.
 
     Raises:
         ValueError: on rank 0: names or shapes differ.

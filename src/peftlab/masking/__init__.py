@@ -1,1 +1,1 @@
-"""No secret leaves the process: what secrets look like, as data, and the door for all that is printed or written."""
+"""How are secrets kept out of all that a process prints and writes? Their forms, as data, and the streams that mask."""

@@ -1,10 +1,10 @@
-"""The forms by which a credential is known wherever it stands: what its issuer begins it with, and what follows.
+"""The forms that identify a credential anywhere: its issuer's prefix, and the characters that follow.
 
-To add one, add a row. Every row has an example, which the tests mask in prose, JSON, URLs and commands. The examples
-are made up, and put together here, so that no scanner takes this file for a leak.
+To add a form, add a row. Every row has an example, which the tests mask in prose, JSON, URLs and commands. The examples
+are made up, and assembled here, so that no scanner takes this file for a leak.
 
-A pattern must give up early where it does not match: what it repeats is bounded, or cannot begin anew within itself.
-Otherwise a long text takes a time that grows with the square of its length.
+A pattern must fail early where it does not match: its repetitions are bounded, or cannot restart within themselves.
+Otherwise the time grows with the square of the text's length.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _DOTTED = "A-Za-z0-9_.-"
 
 _BLOCK = r"[A-Z0-9\s\\]{0,60}?PRIVATE\sKEY(?:\sBLOCK)?\s?-{4,5}"
 _ENOUGH = 30
-"""So many letters are no word, even without a digit."""
+"""The number of letters that make no word, even without a digit."""
 
 
 class Form(NamedTuple):
-    """What the credentials of an issuer look like."""
+    """The form of an issuer's credentials."""
 
     issuer: str
     hints: str
-    """Divided by spaces: one of them stands in every text with such a credential, and makes it worth a search."""
+    """Separated by spaces: every text with such a credential holds one of them; only such a text is searched."""
     pattern: str
     example: str
 
@@ -46,14 +46,14 @@ def _hex(count: int) -> str:
 
 
 def _after(issuer: str, prefixes: str, letters: str = _ALNUM, least: int = 16, words: bool = False) -> Form:
-    """Return the form of at least so many `letters` after one of `prefixes`.
+    """Return the form of at least `least` of `letters` after one of `prefixes`.
 
     Args:
-        issuer: who gives such credentials out.
-        prefixes: what they begin with, divided by spaces.
+        issuer: the issuer of the credentials.
+        prefixes: their beginnings, separated by spaces.
         letters: the characters that follow, as in a character class.
-        least: how many.
-        words: whether a word may begin so, too: then a digit must be near, or it must be too long for one.
+        least: the smallest number of these.
+        words: whether a word may begin so too: then a digit must be near, or the text must be too long for a word.
     """
     begins = "|".join(map(re.escape, prefixes.split()))
     near = rf"(?=[{letters}]{{0,{least}}}\d|[{letters}]{{{_ENOUGH}}})" if words else ""
@@ -229,7 +229,7 @@ FORMS: tuple[Form, ...] = (
 
 
 def find(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where in `text` something has one of the forms."""
+    """Yield the spans in `text` that have one of the forms."""
     for hint, pattern in _HINTED:
         if hint in text:
             yield from (match.span() for match in _compiled(pattern).finditer(text))
@@ -240,5 +240,5 @@ _HINTED = [(hint, form.pattern) for form in FORMS for hint in form.hints.split()
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    # within a word no credential begins
+    # no credential begins within a word
     return re.compile(rf"(?<![A-Za-z0-9_])(?:{pattern})", re.DOTALL)

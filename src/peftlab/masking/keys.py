@@ -1,8 +1,8 @@
 """Which keys name a credential: `wandb.api_key` and ``HF_TOKEN`` do, `num_tokens` and `secret_santa` do not.
 
 The last word of a key says what its value is, as in English: ``secret_santa`` is a Santa and ``pin_memory`` a memory.
-Some of those words have a second meaning (the token of a tokenizer, a cookie to be baked): there the value decides,
-which is a secret unless it consists of words and numbers.
+Some of those words have a second meaning (the token of a tokenizer, a cookie to bake): there the value decides. It is a
+secret unless it consists of words and numbers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Literal
 MASK = "****"
 
 Kind = Literal["secret", "folder", "word", "mention"]
-"""Of a key: its value is a secret | unless it is a path | unless it is plain | only if it looks drawn at random."""
+"""The value of a key is a secret: always | unless it is a path | unless it is plain | only if it looks random."""
 
 _SECRETS = {
     *("password", "passwd", "passphrase", "passcode", "passkey", "secret", "credential", "cred", "pw", "pat", "pin"),
     *("apikey", "authkey", "secretkey", "accesskey", "privatekey", "authtoken", "accesstoken", "apitoken", "webhook"),
     *("otp", "totp", "mnemonic", "psk", "licensekey", "sharedkey", "signingkey"),
 }
-"""Words that stand for a secret at the end of a key, whatever comes before."""
+"""Words that name a secret at the end of a key, whatever comes before."""
 _ISSUERS = {
     *("openai", "anthropic", "wandb", "hf", "hub", "huggingface", "github", "gitlab", "gh", "aws", "azure", "google"),
     *("gcp", "gemini", "nvidia", "ngc", "groq", "mistral", "cohere", "replicate", "together", "fireworks", "deepseek"),
@@ -47,10 +47,10 @@ _OWNERS: dict[str, set[str]] = {
     "uri": {"webhook", "sas"},
     "id": {"secret"},
 }
-"""Words that stand for a secret at the end of a key after one of these."""
+"""Words that name a secret at the end of a key after one of these."""
 
 _SECRET_ENDS = ("password", "passwd", "passphrase", *(f"{owner}key" for owner in sorted(_OWNERS["key"])))
-"""How words end that are run together: ``PGPASSWORD``, ``encryptionkey``."""
+"""The endings of words without separators: ``PGPASSWORD``, ``encryptionkey``."""
 
 _AMBIGUOUS = {"token", "pass", "bearer", "cookie", "authorization", "auth", "jwt", "sas"}
 """Words with a second meaning, at the end of a key."""
@@ -60,9 +60,9 @@ _TOKENS_OF_WORDS = {
     *("max", "min", "num", "n", "per", "each", "new", "decoder", "encoder", "forced", "boundary", "separator"),
     "unknown",
 }
-"""What a ``..._token`` of a tokenizer stands for."""
+"""The words before ``_token`` in the settings of a tokenizer."""
 _ABOUT = {"file", "path", "dir", "folder", "length", "count", "policy", "name", "type", "store", "id", "ids"}
-"""What a key that ends so tells about a secret is none: ``password_file``."""
+"""The last words of keys that describe a secret but do not hold it: ``password_file``."""
 _QUALIFIERS = {
     *(
         "value",
@@ -86,7 +86,7 @@ _QUALIFIERS = {
 """Words at the end of a key that say which secret it is: ``password_prod``."""
 
 _NEVER = re.compile(r"\$\{.*\}|\$[A-Z_]+|null|none|true|false|\?\?\?|\*+|[+-]?\d*(?:\.\d+)+(?:e[+-]?\d+)?", re.I | re.S)
-"""What stands for a secret, or for none; scores and versions."""
+"""Values that are no secrets: references to one, empty values, masks, scores and versions."""
 _PATH = re.compile(r"~|\.{0,2}/[^=+]*$|[A-Za-z]:\\")
 _SEPARATORS = re.compile(r"[\s_./:,;|+@#()\[\]<>-]+")
 _NUMBER = r"(?:\d{0,2}|(?:19|20)\d\d)"
@@ -98,17 +98,17 @@ _DIGEST = re.compile(
     r"[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{40}|(?:[0-9a-f]{8}){7,16}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}\w{12}"
 )
 _LONGEST = 200
-"""Characters of the longest text that can be plain, and of a key that are looked at."""
+"""Characters of the longest plain text, and of a key that are checked."""
 
 
 def is_secret(key: str, value: Any) -> bool:
-    """Return whether `value` is a credential, for it stands under `key`."""
+    """Return whether `value` is a credential, judging by its `key`."""
     if value is None or isinstance(value, (bool, float)):
         return False
     text = str(value)
     if not text or (len(text) <= _LONGEST and _NEVER.fullmatch(text)):
         return False
-    if text.isdecimal() and key[-_LONGEST:].lower().endswith("tokens"):  # how many, whoever's they are
+    if text.isdecimal() and key[-_LONGEST:].lower().endswith("tokens"):  # a count of tokens
         return False
     match kind_of(key[-_LONGEST:]):
         case "secret":
@@ -123,7 +123,7 @@ def is_secret(key: str, value: Any) -> bool:
 
 
 def is_plain(text: str) -> bool:
-    """Return whether `text` consists of words and short numbers, or is one of a tokenizer's such as [SEP] and <s>."""
+    """Return whether `text` consists of words and short numbers, or is a special token such as [SEP] or <s>."""
     if len(text) > _LONGEST:
         return False
     pieces = list(filter(None, _SEPARATORS.split(text)))
@@ -143,7 +143,7 @@ def looks_random(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def kind_of(key: str) -> Kind | None:
-    """Return what the value of `key` is; None: nothing that is secret."""
+    """Return the kind of `key`; None: its value is no secret."""
     leaf = re.split(r"[.\s/]", key)[-1]
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", leaf)]
     if not words:
@@ -161,7 +161,7 @@ def kind_of(key: str) -> Kind | None:
         return None
     if last == "token" and (_TOKENS_OF_WORDS & {*words} or (words[-1] == "tokens" and len(words) == 1)):
         return None
-    if last == "token" and leaf.isupper():  # a variable of the environment
+    if last == "token" and leaf.isupper():  # an environment variable
         return "secret"
     if last in _AMBIGUOUS:
         return "word"
@@ -169,7 +169,7 @@ def kind_of(key: str) -> Kind | None:
 
 
 def _is_owned(words: list[str]) -> bool:
-    """Return whether the last of `words` stands for a secret because of one before it."""
+    """Return whether the last of `words` names a secret because of a word before it."""
     last = _singular(words[-1])
     before = words[:-1] if last in ("key", "token", "pass") else words[-2:-1]
     return not _OWNERS.get(last, set()).isdisjoint(before)

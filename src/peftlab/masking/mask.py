@@ -1,15 +1,15 @@
-"""No secret in a file: what looks like a credential is written as ``****``.
+"""Keep secrets out of files: a credential is written as ``****``.
 
-Text for people (messages, tracebacks, commands, log lines) goes through `mask`. A secret in it is known by its key
+Text for people (messages, tracebacks, commands, log lines) goes through `mask`. It recognises a secret by its key
 (``api_key``, ``hf_token``, ``password``, ...: `peftlab.masking.keys`), by its form (``hf_...``, ``sk-...``, a private
-key, the user in ``https://user:password@host``, ...: `peftlab.masking.forms`), by its place on a command line
+key, the user in ``https://user:password@host``, ...: `peftlab.masking.forms`), by its position on a command line
 (`peftlab.masking.texts`), or because the environment of this process, or a configuration that it has read, holds it
-under such a key: then it is masked wherever it turns up, also in base64 or as a URL spells it. What the process itself
-prints passes `peftlab.masking.streams`.
+under such a key: then it is masked anywhere, also in base64 or URL encoding. The output of the process itself passes
+through `peftlab.masking.streams`.
 
-What is read back stays as it is: masking is lossy, and a label such as ``password: reset`` only looks like a secret.
-A configuration goes through `mask_settings`, which goes by keys; of a record the free text alone is masked; data,
-predictions, tables and scores are never. Where a setting is masked, its value is gone: whoever reads the file back says
+Files that are read back stay as they are: masking is lossy, and a label such as ``password: reset`` only looks like a
+secret. A configuration goes through `mask_settings`, which goes by keys; in a record only the free text is masked;
+data, predictions, tables and scores never are. The value of a masked setting is lost: whoever reads the file back says
 so (`masked_in`). Give a secret in the environment (``WANDB_API_KEY``), or again on the command line.
 """
 
@@ -26,21 +26,21 @@ from peftlab.masking.texts import SHORTEST, Span, assigned_values, secrets_in, s
 __all__ = ["MASK", "is_secret", "mask", "mask_settings", "mask_spans", "masked_in", "remember"]
 
 NOT_SHOWN = "[not shown: it cannot be masked]"
-"""Stands for a text that masking fails on, and for what lies too deep."""
+"""Replaces a text that masking fails on, and containers nested too deeply."""
 
 _DEEPEST = 50
-"""Levels of containers within one another that are looked through."""
+"""The depth of nested containers that are masked."""
 
 _FROM_DATA = ("data.labels", "data.format")
-"""The sections of a configuration that name what stands in data: nothing in them is masked."""
+"""The sections of a configuration that quote data: nothing in them is masked."""
 _OURS = ("peftlab.", "lightning.", "torch.")
-"""How the classes begin whose settings hold no secrets but by their keys; others may be given any text."""
+"""The prefixes of classes whose settings hold secrets only under secret keys; others may hold any text."""
 
 _remembered: set[str] = set()
 
 
 def remember(config: Any) -> None:
-    """From now on, mask the secrets of `config` wherever this process writes them, also without their keys.
+    """From now on, mask the secrets of `config` wherever this process writes them, even without their keys.
 
     Args:
         config: a configuration, or arguments KEY=VALUE.
@@ -49,42 +49,40 @@ def remember(config: Any) -> None:
 
 
 def mask(value: Any) -> Any:
-    """Return `value`, text or nested containers, without the secrets in it and those that this process knows.
+    """Return `value`, text or nested containers, without its own secrets and those that this process knows.
 
-    Never raises: what cannot be masked is not shown.
+    Never raises: a value that cannot be masked is not shown.
     """
     try:
-        return _Masking(_known() | _long(_secrets(value))).of(value)
-    except Exception:  # noqa: BLE001  # whatever it is, it must neither end what tells of it nor show a secret
+        return _Masking(_process_secrets() | _long(_secrets(value))).of(value)
+    except Exception:  # noqa: BLE001  # whatever it is, it must neither end the report nor show a secret
         return NOT_SHOWN
 
 
 def mask_spans(text: str) -> list[Span]:
-    """Return where `mask` finds secrets in `text`; raises what goes wrong."""
-    return spans(text, _known())
+    """Return the spans of secrets that `mask` finds in `text`; unlike `mask`, it may raise."""
+    return spans(text, _process_secrets())
 
 
 def mask_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as it is written and read back: without its secrets, and otherwise as it is.
+    """Return a configuration as it is written and read back: without its secrets, otherwise unchanged.
 
-    A text is masked where its key is that of a secret. Only in what loggers and the user's own callbacks are given,
-    which may be whole sentences or addresses, is it also looked through; none of that decides a result.
+    A text is masked where its key names a secret. The settings of loggers and of the user's own callbacks may be whole
+    sentences or addresses, and go through `mask` too; none of them affects a result.
     """
     return {key: mask(node) if key == "logger" else _mask_node(node, key) for key, node in config.items()}
 
 
 def masked_in(config: Mapping[str, Any]) -> str | None:
-    """Return the dotted key of a setting in `config` that was masked when it was written; None: there is none."""
+    """Return the dotted key of a setting that was masked when `config` was written; None: there is none."""
     labels = (config.get("data") or {}).get("labels")
-    if isinstance(labels, list) and len(set(map(str, labels))) < len(
-        labels
-    ):  # two that only a secret's place tells apart
+    if isinstance(labels, list) and len(set(map(str, labels))) < len(labels):  # two that differed in a masked part only
         return "data.labels"
     return next(_masked_keys(config, ""), None)
 
 
 def _mask_node(node: Any, path: str) -> Any:
-    """Mask the texts under secret keys below the dotted key `path`, and all texts that classes of others are given."""
+    """Mask the texts under secret keys below the dotted key `path`, and all settings of third-party callbacks."""
     if path in _FROM_DATA:
         return node
     if isinstance(node, Mapping):
@@ -111,15 +109,15 @@ def _masked_keys(node: Any, path: str) -> Iterator[str]:
 
 
 def _has_its_own_asterisks(text: str) -> bool:
-    """Return whether `text` has them elsewhere than after a secret key, as ratings by stars have."""
+    """Return whether the asterisks in `text` follow no secret key, as in star ratings."""
     return MASK not in (value for _, value in assigned_values(text))
 
 
 class _Masking:
-    """Masks containers: what stands in several is looked through once, and what lies too deep is not shown."""
+    """Masks containers: shared ones are masked once, and those nested too deeply are not shown."""
 
-    def __init__(self, known: frozenset[str]) -> None:
-        self._known = known
+    def __init__(self, secrets: frozenset[str]) -> None:
+        self._secrets = secrets
         self._done: dict[int, Any] = {}
         self._depth = 0
 
@@ -131,7 +129,7 @@ class _Masking:
         if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
             return value
         if id(value) not in self._done:
-            self._done[id(value)] = NOT_SHOWN  # also where it stands in itself
+            self._done[id(value)] = NOT_SHOWN  # for a container that contains itself
             if self._depth < _DEEPEST:
                 self._depth += 1
                 self._done[id(value)] = self._mapping(value) if isinstance(value, Mapping) else self._items(value)
@@ -150,14 +148,14 @@ class _Masking:
 
     def _text(self, text: str) -> str:
         pieces, position = [], 0
-        for start, end in spans(text, self._known):
+        for start, end in spans(text, self._secrets):
             pieces += [text[position:start], MASK]
             position = end
         return "".join([*pieces, text[position:]])
 
 
 def _mask_arguments(arguments: Iterable[Any]) -> Iterator[Any]:
-    """Mask the arguments of a command, KEY=VALUE or ``--key`` and VALUE: what follows the key is the value, whole."""
+    """Mask the arguments of a command, KEY=VALUE or ``--key`` and VALUE: all after the key is the value."""
     option = None
     for argument in arguments:
         key, value = _argument(argument)
@@ -169,7 +167,7 @@ def _mask_arguments(arguments: Iterable[Any]) -> Iterator[Any]:
 
 
 def _first(item: Any) -> Any:
-    """Return one value of a list of secrets, to tell what it holds."""
+    """Return the first value of a list, which stands for all of it."""
     return next((one for one in item if one), None) if isinstance(item, (list, tuple)) else item
 
 
@@ -178,7 +176,7 @@ def _masked_whole(item: Any) -> Any:
 
 
 def _secrets(value: Any, texts: bool = False) -> Iterator[str]:
-    """Yield every value in `value` that stands under a secret key, or in KEY=VALUE of a list; `texts`: in any text."""
+    """Yield every value under a secret key in `value`, or in KEY=VALUE of a list; `texts`: in any text."""
     todo, seen = [value], set()
     while todo:
         node = todo.pop()
@@ -199,7 +197,7 @@ def _argument(argument: Any) -> tuple[str, Any]:
     return (key, value.strip("\"'")) if sign else ("", argument)
 
 
-def _known() -> frozenset[str]:
+def _process_secrets() -> frozenset[str]:
     """Return the secrets of this process."""
     return _of_environment(tuple(os.environb.items())) | _remembered
 
@@ -210,10 +208,10 @@ def _of_environment(variables: tuple[tuple[bytes, bytes], ...]) -> frozenset[str
 
 
 def _of_variable(key: str, text: str) -> frozenset[str]:
-    """Return the secrets in a variable of the environment."""
+    """Return the secrets in an environment variable."""
     if not is_secret(key, text):
         return _long(secrets_in(text))
-    # GOOGLE_APPLICATION_CREDENTIALS and its like say where a secret lies
+    # GOOGLE_APPLICATION_CREDENTIALS and the like name the file of a secret
     return frozenset() if os.path.exists(text) else frozenset({text})
 
 

@@ -1,8 +1,8 @@
-"""The door through which what a process prints leaves it: line by line, without its secrets.
+"""Mask the output of a process, line by line.
 
-What Python prints (a traceback, a warning, Hydra's errors, the user's own ``print``) goes through `sys.stdout` and
-`sys.stderr`, which `mask_streams` wraps. What bypasses them (a library in C, a process that is started) is masked where
-the output goes to a file of ours, by a process of its own: see `write_masked`.
+Python's output (a traceback, a warning, Hydra's errors, the user's own ``print``) goes through `sys.stdout` and
+`sys.stderr`, which `mask_streams` wraps. Output that bypasses them (a C library, a child process) is masked where it
+goes to a file of ours, by a separate process: see `write_masked`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from peftlab.masking.mask import NOT_SHOWN, mask_spans, remember
 _KEY_BEGINS = re.compile(r"BEGIN[A-Z0-9 ]{1,60}PRIVATE KEY")
 _KEY_ENDS = re.compile(r"END[A-Z0-9 ]{1,60}PRIVATE KEY")
 _GOES_ON = re.compile(r"(?:[=:>|\\]|\b(?:machine|login|account)\s{1,9}\S{1,200}|--[\w.-]{1,200})\s*$")
-"""How a line ends whose secret may stand in the next."""
+"""The end of a line whose secret may follow on the next line."""
 _HEADER = "-----BEGIN PRIVATE KEY-----\n"
 _MOST_BEFORE = 4000
-"""Characters of the lines before that are looked at together with a line."""
+"""Characters of the preceding lines that are searched together with a line."""
 
 
 class MaskedLines:
-    """Masks one line after another; a secret may begin in one and end in a later one."""
+    """Masks successive lines; a secret may begin in one and end in a later one."""
 
     def __init__(self) -> None:
         self._before = ""
@@ -47,7 +47,7 @@ class MaskedLines:
     def masked(self, line: str, shown: int = 0) -> str:
         """Return `line` without secrets, from its character `shown` on.
 
-        Nothing that goes wrong is raised, or shows what could not be masked.
+        Never raises: a line that cannot be masked is not shown.
         """
         try:
             start = len(self._before) + shown
@@ -62,7 +62,7 @@ class MaskedLines:
             return NOT_SHOWN
 
     def ended(self, line: str) -> None:
-        """Take note of a line that has ended."""
+        """Register a line that has ended."""
         in_key = self._before == _HEADER or _KEY_BEGINS.search(line)
         if in_key and not _KEY_ENDS.search(line):
             self._before = _HEADER
@@ -73,9 +73,9 @@ class MaskedLines:
 
 
 class MaskedStream(io.TextIOBase):
-    """A text stream that passes each line on without its secrets; one that is flushed early, as far as it has come.
+    """A text stream that passes on each line without its secrets; a flush passes on the line so far.
 
-    For all else (a terminal's size, the encoding, the descriptor) it is the stream below it.
+    All else (a terminal's size, the encoding, the descriptor) comes from the stream below.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -83,12 +83,12 @@ class MaskedStream(io.TextIOBase):
         self._lines = MaskedLines()
         self._line = ""
         self._shown = 0
-        """Characters of the line that have been passed on."""
+        """The number of characters of the line already passed on."""
         self._verbatim = threading.local()
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
-        """Take a text; its lines are passed on as they end."""
+        """Write a text; each line is passed on when it ends."""
         with self._lock:
             if getattr(self._verbatim, "on", False):
                 self._pass_on()
@@ -105,14 +105,14 @@ class MaskedStream(io.TextIOBase):
             return len(text)
 
     def flush(self) -> None:
-        """Pass on what has been written."""
+        """Pass on the text written so far."""
         with self._lock:
             self._pass_on()
             self.stream.flush()
 
     @contextmanager
     def verbatim(self) -> Iterator[None]:
-        """In the block, pass on what this thread writes as it is."""
+        """In the block, pass on this thread's output unmasked."""
         self._verbatim.on = True
         try:
             yield
@@ -133,17 +133,17 @@ class MaskedStream(io.TextIOBase):
         return self.stream.isatty()
 
     def writable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # read only, as that of every text stream
-        """What the stream below writes."""
+        """The encoding of the stream below."""
         return self.stream.encoding
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]  # read only
-        """What the stream below does with characters that its encoding lacks."""
+        """How the stream below treats characters that its encoding lacks."""
         return self.stream.errors
 
     def __getattr__(self, name: str) -> Any:
@@ -151,10 +151,10 @@ class MaskedStream(io.TextIOBase):
 
 
 def mask_streams(stdout: bool = True) -> None:
-    """From now on, mask what this process prints, and what its arguments hold; at the entry of a process.
+    """From now on, mask the output of this process, the secrets in its arguments included; for entry points.
 
     Args:
-        stdout: whether what goes there is said to people; else it is data, which stays as it is.
+        stdout: whether stdout is for people; else it is data, which stays as it is.
     """
     remember(sys.argv[1:])
     for name in ("stdout", "stderr") if stdout else ("stderr",):
@@ -162,22 +162,22 @@ def mask_streams(stdout: bool = True) -> None:
 
 
 def masked(stream: Any) -> Any:
-    """Return what masks what is written to `stream`, a text stream or none."""
+    """Return `stream`, a text stream or None, wrapped so that it masks."""
     return stream if stream is None or isinstance(stream, MaskedStream) else MaskedStream(stream)
 
 
 @contextmanager
 def verbatim(stream: Any) -> Iterator[None]:
-    """In the block, have `stream` pass on what this thread writes as it is; it may also be one that never masks."""
+    """In the block, have `stream` pass on this thread's output unmasked; it may be one that never masks."""
     with stream.verbatim() if hasattr(stream, "verbatim") else nullcontext():
         yield
 
 
 def write_masked(file: Path) -> None:
-    """Have all that this process and its children print written to the end of `file`, without their secrets.
+    """Append all output of this process and its children to `file`, without secrets.
 
-    Descriptors 1 and 2 become a pipe to a process that masks. It lives on until the last one that could write has
-    ended, however that ends, and knows the secrets that this process knows now.
+    Descriptors 1 and 2 become a pipe to a process that masks. It lives until the last writer has ended, however that
+    ends, and knows the secrets that this process knows now.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -192,7 +192,7 @@ def write_masked(file: Path) -> None:
 
 
 def wait_until_written(file: Path, seconds: float) -> None:
-    """Wait until what has been printed to `file` by `write_masked` stands in it, at most some seconds."""
+    """Wait until `file` holds all output sent to it by `write_masked`, at most `seconds`."""
     end = time.monotonic() + seconds
     with file.open("rb") as stream:
         while time.monotonic() < end:
@@ -203,10 +203,10 @@ def wait_until_written(file: Path, seconds: float) -> None:
 
 
 def _copy_masked(source: int, target: int) -> None:
-    """Be the process that masks: copy lines until there are no more, and end."""
+    """Be the process that masks: copy lines until there are no more, and exit."""
     status = 1
     try:
-        os.setsid()  # it must outlive the group of those whose output it takes
+        os.setsid()  # it must outlive the process group that it serves
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         os.dup2(source, 0)
@@ -218,7 +218,7 @@ def _copy_masked(source: int, target: int) -> None:
             for line in read:
                 text = line.rstrip("\r\n")
                 data = (lines.next(text) + line[len(text) :]).encode("utf-8", "surrogateescape")
-                with suppress(OSError):  # a full disk; whoever prints must not learn of it by a broken pipe
+                with suppress(OSError):  # a full disk must not reach the writers as a broken pipe
                     while data:
                         data = data[os.write(1, data) :]
         status = 0

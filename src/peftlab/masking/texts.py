@@ -1,4 +1,4 @@
-"""Where in a text secrets stand: after their keys, in their issuers' forms, on command lines, and known ones."""
+"""Find secrets in a text: after their keys, in their issuers' forms, on command lines, and known ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from peftlab.masking.keys import MASK, is_plain, is_secret, kind_of, looks_rando
 Span = tuple[int, int]
 
 SHORTEST = 8
-"""Characters of the shortest secret that is sought wherever it may turn up: shorter ones are words."""
+"""Characters of the shortest secret that is searched for anywhere: shorter ones may be words."""
 _SHORTEST_MIXED = 4
-"""The same for those that letters and other characters make up, and which stand alone."""
+"""The same for secrets of letters and other characters that stand alone."""
 
 _KEY = re.compile(
     r"""
     (?<![\w.-])-{0,2}(?P<key>[A-Za-z_+~][\w.-]*+)        # a word, a dotted key or --an-option
-    \0*\\?["']?\]?[\s\0]*+                              # also one of a dict's
+    \0*\\?["']?\]?[\s\0]*+                              # or a key of a dict
     (?:=>|:=|={1,3}|:)[\s\0]*+                          # as in JSON, YAML, Python, a shell, a URL, a header
     (?:[|>][+-]?[ \t]*+\n\s*+)?                          # a block of YAML
     """,
@@ -41,14 +41,14 @@ _VALUE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _REST = re.compile(r"[^\s,;&\"'(){}\[\]]*")
-"""Of a bare value that is longer than what is looked at."""
+"""The rest of a bare value that is longer than the match."""
 
 _AFTER_SCHEME = r"(?P<value>(?:(?=[\w.~+/-]*[\d=+])[\w.~+/-]{8,}|[\w.~+/-]{20,})=*)"
 _TYPED = (
     # an option and its value, a tag
     ("--", r"(?<!\S)--(?P<key>[A-Za-z][\w.-]*+)\s{1,4}(?:\\\n\s*)?[\"']?(?P<value>[^\s\"'\\-][^\s\"']*)"),
     ("</", r"<(?P<key>[\w.:-]{1,80})>(?P<value>[^<>\n]{1,2000})</"),
-    # programs that are given a password, or a user with one
+    # programs that take a password, or a user with one
     ("-u", r"(?<!\S)(?:-u|--user)[\s=]{0,3}[\"']?[^\s:\"'%/]{1,100}[:%](?!\d+\b)(?P<value>[^\s\"']+)"),
     ("-u", r"(?<!\S)-U\s{0,3}[\"']?[^\s:\"'%/]{1,100}[:%](?!\d+\b)(?P<value>[^\s\"']+)"),
     ("proxy-user", r"--proxy-user[\s=]{1,3}[\"']?[^\s:\"'%/]{1,100}:(?P<value>[^\s\"']+)"),
@@ -74,7 +74,7 @@ _TYPED = (
     ("basic", rf"\b(?i:basic)\s+{_AFTER_SCHEME}"),
     ("pin", r"\b(?i:pin)(?:\s(?i:is|was|code))?\s{1,4}(?P<value>\d{4,12})\b"),
 )
-"""What stands in every such text, in lower case, and the pattern of a secret at a place where no words stand."""
+"""A hint that every such text holds, in lower case, and the pattern of a secret in a position that holds no words."""
 _SAID = r"(?:\s(?i:is|was))?\s{1,4}[\"'`]?(?P<value>[\w.~+/=!@#$%^&*-]{6,})"
 _SPOKEN = (
     (
@@ -93,7 +93,7 @@ _SPOKEN = (
     ("key", rf"\b(?i:api[ _-]?key){_SAID}"),
     ("credential", rf"\b(?i:credentials?){_SAID}"),
 )
-"""The same where words may stand as well: only what looks drawn at random is a secret there."""
+"""The same for positions that may hold words: only a value that looks random is a secret there."""
 _BEFORE_SHORT = re.compile(r"(?:pass\w*|pwd?|pin|secret|token|key|code|credentials?)\W{0,3}\s?(?:is|was)?\W{0,4}", re.I)
 _URL_PASSWORD = re.compile(r"://[^/\s:@]{0,200}:(?P<value>[^/\s@]{1,400})@")
 _ESCAPES = re.compile(r"%[0-9A-Fa-f]{2}|\\u[0-9a-fA-F]{4}|\\[nrt]|\x1b\[[\d;]{0,20}m|bot(?=\d{8})")
@@ -104,7 +104,7 @@ _LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 
 def spans(text: str, secrets: frozenset[str]) -> list[Span]:
-    """Return where in `text` secrets stand, in order and apart: those that it shows to be some, and `secrets`."""
+    """Return the spans of secrets in `text`, in order and disjoint: those that it reveals, and `secrets`."""
     merged: list[Span] = []
     for start, end in sorted(_all(text, secrets)):
         if merged and start < merged[-1][1]:
@@ -115,7 +115,7 @@ def spans(text: str, secrets: frozenset[str]) -> list[Span]:
 
 
 def secrets_in(text: str) -> Iterator[str]:
-    """Yield the secrets that stand in `text` under a key, or as the password in an address."""
+    """Yield the secrets in `text` under a key, or as the password in an address."""
     yield from (text[start:end] for start, end in _assigned(text))
     yield from (match["value"] for match in _URL_PASSWORD.finditer(text))
 
@@ -130,7 +130,7 @@ def _all(text: str, secrets: frozenset[str]) -> Iterator[Span]:
 
 
 def _assigned(text: str) -> Iterator[Span]:
-    """Yield where the values are that secret keys are given; a value may itself begin with a key."""
+    """Yield the spans of the values of secret keys; a value may itself begin with a key."""
     position = 0
     while key := _KEY.search(text, position):
         position = key.end()
@@ -145,7 +145,7 @@ def _assigned(text: str) -> Iterator[Span]:
 
 
 def assigned_values(text: str) -> Iterator[tuple[str, str]]:
-    """Yield every key that names a secret in `text`, with what it is given."""
+    """Yield every key that names a secret in `text`, with its value."""
     for key in _KEY.finditer(text):
         if kind_of(key["key"][-200:]) and (value := _VALUE.match(text, key.end())):
             yield key["key"], value[value.lastgroup or 0]
@@ -168,7 +168,7 @@ def _typed(text: str) -> Iterator[Span]:
 
 
 def _blank(escape: re.Match[str]) -> str:
-    """Return what stands for an escape of the same length: its sign of equality, or a space, or what no key has."""
+    """Return a replacement of the same length for an escape: its equals sign or colon, spaces, or blanks."""
     text = escape[0]
     sign = {"%3d": "=", "%3a": ":", "\\u003d": "="}.get(text.lower())
     if sign is not None:
@@ -177,7 +177,7 @@ def _blank(escape: re.Match[str]) -> str:
 
 
 def _verbatim(text: str, secrets: frozenset[str]) -> Iterator[Span]:
-    """Yield where `secrets` stand, in any spelling and case, and broken over lines."""
+    """Yield the spans of `secrets`, in any spelling and case, also broken over lines."""
     if not secrets:
         return
     low = _lower(text)
@@ -203,7 +203,7 @@ def _occurrences(text: str, part: str) -> Iterator[Span]:
 
 
 def _stands_out(text: str, span: Span, secret: str) -> bool:
-    """Return whether a short secret stands alone at `span`, and is no word, or follows the word for one."""
+    """Return whether a short secret stands alone at `span`, and is no word or follows a word such as password."""
     start, end = span
     if (start and text[start - 1].isalnum()) or text[end : end + 1].isalnum():
         return False
@@ -213,13 +213,13 @@ def _stands_out(text: str, span: Span, secret: str) -> bool:
 
 
 def _lower(text: str) -> str:
-    """Return `text` in lower case, each character in its place."""
+    """Return `text` in lower case, with every character at its index."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 @lru_cache(maxsize=1024)
 def _spellings(secret: str) -> frozenset[str]:
-    """Return how `secret` may be written, in lower case: in JSON, Python, URLs, HTML, base64, hexadecimal."""
+    """Return the spellings of `secret`, in lower case: in JSON, Python, URLs, HTML, base64, hexadecimal."""
     if len(secret) < SHORTEST:
         return frozenset({_lower(secret)})
     data = secret.encode("utf-8", "surrogatepass")
@@ -235,7 +235,7 @@ def _spellings(secret: str) -> frozenset[str]:
 
 
 def _in_base64(data: bytes) -> Iterator[str]:
-    """Yield what base64 makes of `data` within any other, so without the characters that its neighbours share in."""
+    """Yield the base64 of `data` within other bytes, without the characters that its neighbours affect."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + data).decode().rstrip("=")
         inner = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]

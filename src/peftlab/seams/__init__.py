@@ -1,5 +1,5 @@
-"""What is used of libraries beyond what they promise to keep? Their privates, one function for each, a file a library.
+"""Which private names of libraries does peftlab use? Each has one function here, in the file of its library.
 
-No other module touches a private of somebody else's. ``tests/unit/test_seams.py`` checks that, and calls every function
-here on a real object, so that a new version of a library that changes one of them fails there and not in a run.
+No other module uses a library's private names. ``tests/unit/test_seams.py`` checks that, and calls every function here
+on a real object, so that a library version that changes one fails there and not in a run.
 """

@@ -15,17 +15,17 @@ from omegaconf import Container, DictConfig, Node
 from omegaconf import _utils as omegaconf_utils
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Takes a function of a library's, and returns the one that stands in for it."""
+"""Takes a function of a library, and returns its replacement."""
 
 
 def section(config: DictConfig, key: str) -> DictConfig | None:
-    """Return the section that `config` has at `key`, looked at without resolving anything; None where it has none."""
+    """Return the section of `config` at `key`, without resolving anything; None where it has none."""
     node = config._get_node(key)
     return node if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() else None
 
 
 def raw_value(node: Node) -> Any:
-    """Return what a node of a configuration holds; of an interpolation, its text."""
+    """Return the unresolved value of a node; for an interpolation, its text."""
     return node._value()
 
 
@@ -35,19 +35,19 @@ def reading_yaml_with(loader: type) -> AbstractContextManager[None]:
 
 
 def changed_interpolation(change: Change) -> AbstractContextManager[None]:
-    """Have what `change` makes of it resolve each interpolation in the block; it returns a `Node`."""
+    """Replace the function that resolves an interpolation in the block; it returns a `Node`."""
     return _replaced(Container, "_resolve_node_interpolation", change)
 
 
 def changed_composition(change: Change) -> AbstractContextManager[None]:
-    """Have what `change` makes of it compose every configuration of Hydra's in the block; it returns a `DictConfig`."""
+    """Replace the function with which Hydra composes a configuration in the block; it returns a `DictConfig`."""
     return _replaced(ConfigLoaderImpl, "load_configuration", change)
 
 
 def changed_config_files(change: Change) -> AbstractContextManager[None]:
-    """Have what `change` makes of it read every file of a configuration in the block.
+    """Replace the function with which Hydra reads a configuration file in the block.
 
-    It takes a `ConfigRepository` and the path of the file below the folders of configuration, and returns a
+    It takes a `ConfigRepository` and the path of the file below the configuration folders, and returns a
     `ConfigResult`, or None where there is no such file.
     """
     return _replaced(ConfigRepository, "load_config", change)
@@ -57,10 +57,10 @@ def changed_config_files(change: Change) -> AbstractContextManager[None]:
 def shared_config_store() -> Iterator[None]:
     """Keep Hydra from copying its store of structured configurations in the block.
 
-    It copies all that it composes from for every question, a hundred times for a help page. What it loads from the
-    store it copies once more.
+    Hydra copies the whole store for every query, a hundred times for a help page. Configurations that it loads from the
+    store are copied once more.
     """
-    if "__deepcopy__" in vars(ConfigStore):  # within such a block
+    if "__deepcopy__" in vars(ConfigStore):  # already in such a block
         yield
         return
     ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
@@ -71,19 +71,19 @@ def shared_config_store() -> Iterator[None]:
 
 
 def folder_with(repository: ConfigRepository, config_path: str) -> str | None:
-    """Return the folder of configuration in which Hydra finds a file; None where none has it."""
+    """Return the configuration folder in which Hydra finds a file; None where none has it."""
     source = repository._find_object_source(config_path, ObjectType.CONFIG)
     return source.path if source else None
 
 
 def singletons() -> dict[type, Any]:
-    """Return the one object that Hydra keeps of each of some classes, in the dictionary in which it keeps them."""
+    """Return Hydra's own dictionary of singletons, by class."""
     return Singleton._instances
 
 
 @contextmanager
 def _replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """Put what `change` makes of a function in its place in the block: its library offers no other way."""
+    """Replace a function by the result of `change` in the block: its library offers no other way."""
     original = getattr(owner, name)
     setattr(owner, name, change(original))
     try:

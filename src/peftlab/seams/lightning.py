@@ -13,9 +13,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
-    """Keep Lightning from handling signals: it would tell other ranks from within the signal handler.
+    """Keep Lightning from handling signals: it would message other ranks from within the signal handler.
 
-    That would be in the middle of a collective operation, for all that it knows.
+    That may be in the middle of a collective operation.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
@@ -31,7 +31,7 @@ def batches_done(trainer: Trainer) -> int:
 
 
 def allow_steps(trainer: Trainer, more: int) -> None:
-    """Have the training end so many steps later than it was to; fewer where `more` is negative."""
+    """Let the training run `more` additional steps; fewer where it is negative."""
     trainer.fit_loop.epoch_loop.max_steps += more
 
 
@@ -41,20 +41,20 @@ def training_progress(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def validation_progress(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same of the validation within the training."""
+    """Return the same for the validation during training."""
     return checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
 
 
 def metadata_file() -> str:
-    """Return the name of the file in a sharded checkpoint of Lightning's that holds all but the shards."""
+    """Return the name of the file in Lightning's sharded checkpoints that holds all but the shards."""
     return _METADATA_FILENAME
 
 
 def flat_parameters(params: dict[str, Any] | Namespace) -> Mapping[str, Any]:
-    """Return a configuration with the names that Lightning's loggers give its values, ``section/key``."""
+    """Return a configuration flattened as Lightning's loggers do, with keys ``section/key``."""
     return _flatten_dict(_convert_params(params))
 
 
 def purge_events_from(logger: TensorBoardLogger, step: int | None) -> None:
-    """Have TensorBoard drop what was logged at `step` and later, before its first event is written."""
+    """Have TensorBoard drop the events of `step` and later, before its first event is written."""
     logger._kwargs["purge_step"] = step

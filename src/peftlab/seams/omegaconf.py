@@ -1,4 +1,4 @@
-"""Privates of OmegaConf, for YAML: what only reads a configuration imports no Hydra."""
+"""Privates of OmegaConf, for YAML: modules that only read a configuration import no Hydra."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def yaml_dumper() -> Any:
 
 
 def text_node(dumper: yaml.Dumper, text: str) -> yaml.ScalarNode:
-    """Return what `dumper`, one of `yaml_dumper`, writes for a text."""
+    """Return the node that `dumper`, an instance of `yaml_dumper()`, writes for a text."""
     return omegaconf_utils.OmegaConfDumper.str_representer(dumper, text)

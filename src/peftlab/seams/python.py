@@ -7,10 +7,10 @@ import atexit
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """Return the options that `parser` knows, by each of their names."""
+    """Return the options of `parser`, by each of their names."""
     return parser._option_string_actions
 
 
 def run_exit_functions() -> None:
-    """Run what is registered with `atexit`, and unregister it: multiprocessing's children end without it."""
+    """Run and unregister the functions of `atexit`: multiprocessing's children end without running them."""
     atexit._run_exitfuncs()

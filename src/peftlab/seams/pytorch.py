@@ -9,13 +9,13 @@ from torch.utils._pytree import tree_leaves
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Return what lies in nested containers, the outputs of models included."""
+    """Return the leaves of nested containers, such as the outputs of models."""
     return tree_leaves(tree)
 
 
 def unscale_before_step(optimizer: Optimizer) -> None:
-    """Have fp16's loss scaling undone before a step even where a fused `optimizer` could do so within it.
+    """Have fp16's gradients unscaled before a step even where a fused `optimizer` could do so within it.
 
-    By then the norm of the gradient has been taken.
+    That would be after the norm of the gradient is taken.
     """
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]

@@ -15,10 +15,10 @@ def attention_of(model: nn.Module) -> str:
 
 
 def has_sdpa(model: PreTrainedModel) -> bool:
-    """Return whether the architecture of `model` knows torch's own attention."""
+    """Return whether the architecture of `model` supports torch's own attention."""
     return model._supports_sdpa
 
 
 def draw_weights(model: PreTrainedModel, module: nn.Module) -> None:
-    """Draw the weights of `module` as the architecture of `model` does; what has been loaded from a file stays."""
+    """Initialise the weights of `module` as the architecture of `model` does; loaded weights stay."""
     model._init_weights(module)

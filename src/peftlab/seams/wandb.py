@@ -14,24 +14,24 @@ def wandb_id() -> str:
 
 
 def is_logged_in(base_url: str) -> bool:
-    """Return whether there is a key for the W&B server at `base_url`; nobody is asked for one."""
-    found = wbauth.authenticate_session(host=base_url, source="peftlab", prompt=False, update_session=False)
-    return found is not None
+    """Return whether there is a key for the W&B server at `base_url`; never prompts."""
+    auth = wbauth.authenticate_session(host=base_url, source="peftlab", prompt=False, update_session=False)
+    return auth is not None
 
 
 def forget_wandb_run(run_id: str, seconds: float) -> None:
-    """Have wandb's own process end a run that the server refused: until then no other can have its id.
+    """Have wandb's own process end a run that the server refused: until then no other run can take its id.
 
-    ``wandb.init`` leaves it there, and gives no `wandb.Run` that could be finished.
+    ``wandb.init`` leaves the run there, and returns no `wandb.Run` to finish.
 
     Raises:
-        TimeoutError: that process does not end it within some `seconds`.
+        TimeoutError: that process does not end it within `seconds`.
     """
     service = wandb.setup().ensure_service()
     try:
         _, refused = service.inform_attach(run_id)
-    except WandbAttachFailedError:  # refused before that process heard of it
+    except WandbAttachFailedError:  # refused before it reached that process
         return
-    # told to forget a run that has not ended, it waits for the end and answers nobody meanwhile
+    # if it finishes a run that has not ended, it waits for the end and answers no other request
     refused.deliver_exit(1).wait_or(timeout=seconds)
     service.inform_finish(run_id)

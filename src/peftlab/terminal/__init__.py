@@ -1,1 +1,1 @@
-"""What passes between a run and the terminal or scheduler that started it."""
+"""What passes between a run and the terminal or scheduler that started it? Arguments, lines, signals, exit codes."""

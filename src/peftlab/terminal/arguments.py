@@ -1,4 +1,4 @@
-"""How the command line is read: a parser whose options may stand anywhere, and the arguments that commands share."""
+"""Read the command line: a parser that takes options in any position, and the arguments that commands share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from peftlab.seams.python import options_of
 
 _OPTION = re.compile(r"-(?!\d*\.?\d+$)[^\s=]+(=|$)")
-"""What an option looks like, as argparse sees it: no number, and no text with spaces."""
+"""An option as argparse sees it: no number, and no text with spaces."""
 
 
 class InAnyOrder(argparse.ArgumentParser):
-    """A parser whose options may stand before, between and after its arguments; after ``--`` all are arguments.
+    """A parser that takes options before, between and after arguments; after ``--`` all are arguments.
 
-    argparse itself gives an argument that takes any number all that stand before the first option, none maybe.
+    argparse itself gives an argument with ``nargs="*"`` only the values before the first option, maybe none.
     """
 
     def parse_known_args(  # type: ignore[override]  # an overload for every kind of namespace
@@ -39,10 +39,10 @@ class InAnyOrder(argparse.ArgumentParser):
         return super().parse_known_args([*options, *(["--", *arguments] if arguments else [])], namespace)
 
     def _takes_a_value(self, text: str) -> bool:
-        """Return whether what follows an option belongs to it; an option may be cut short where only one begins so."""
-        known = options_of(self)
-        names = [text] if text in known else [name for name in known if name.startswith(text)]
-        return len(names) == 1 and known[names[0]].nargs != 0
+        """Return whether an option takes a value; `text` may be an unambiguous prefix of an option."""
+        options = options_of(self)
+        names = [text] if text in options else [name for name in options if name.startswith(text)]
+        return len(names) == 1 and options[names[0]].nargs != 0
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Declare the run that a command is about, and the packages that it may import."""
+    """Declare the run that a command works on, and the packages that it may import."""
     add_json(parser)
     parser.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
     parser.add_argument(
@@ -65,6 +65,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
-    """Declare the sweep that a command is about."""
+    """Declare the sweep that a command works on."""
     add_json(parser)
     parser.add_argument("sweep", metavar="SWEEP", help="its folder, or its name below sweeps/")

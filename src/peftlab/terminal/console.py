@@ -1,4 +1,4 @@
-"""What a run says: the same lines on the terminal and in its ``log.txt``."""
+"""The output of a run: the same lines on the terminal and in its ``log.txt``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from peftlab.terminal.streams import Lasting, hold_descriptors
 
 
 class LastingConsole(Console):
-    """A console that goes on where its stream takes nothing more; that is told once, in ``log.txt`` at least."""
+    """A console that survives the failure of its stream, which is reported once, in ``log.txt`` at least."""
 
     lost: object = None
-    """The stream that has failed last."""
+    """The last stream that failed."""
 
     @property
     def file(self) -> IO[str]:
-        """The stream, made such that it never fails."""
+        """The stream, wrapped so that it never fails."""
         return cast(IO[str], Lasting(super().file, self.lose))
 
     @file.setter
@@ -38,9 +38,9 @@ class LastingConsole(Console):
         Console.file.fset(self, stream)  # type: ignore[attr-defined]  # a property
 
     def lose(self, stream: object, error: Exception) -> None:
-        """Tell that `stream` has failed."""
+        """Report that `stream` has failed."""
         if stream is not self.lost:
-            self.lost = stream  # first: what is told goes there as well
+            self.lost = stream  # first: the warning goes there as well
             log.warning("the terminal takes no more lines, and the run goes on: %s", error)
 
 
@@ -48,15 +48,15 @@ console = LastingConsole(soft_wrap=True, highlight=False)
 log = logging.getLogger("peftlab")
 
 QUIETENED = ("lightning.pytorch", "lightning.fabric", "lightning", "lightning.pytorch.loggers.mlflow")
-"""The loggers of libraries that talk about themselves."""
+"""Loggers of libraries that are too verbose."""
 
 
 VERBATIM = {"verbatim": True}
-"""The `extra` of a line that shows what stands in data, such as labels: no secret is looked for in it."""
+"""The `extra` of a line that quotes data, such as labels: it is not masked."""
 
 
 class _Masked(logging.Formatter):
-    """Writes no secrets."""
+    """Masks secrets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -68,7 +68,7 @@ class _Masked(logging.Formatter):
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints through the console that also draws the progress bar, so that lines do not break it."""
+    """Prints through the console that draws the progress bar, so that lines do not break it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
@@ -77,22 +77,22 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that may end early: when it cannot be written any more, that is told once and then borne."""
+    """A log file that may end early: its first failure is reported, and the run goes on."""
 
-    told = False
+    reported = False
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_opened)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         error = sys.exception()
-        if not self.told:
-            self.told = True  # first: what is told goes to this file as well
+        if not self.reported:
+            self.reported = True  # first: the warning goes to this file as well
             reason = (isinstance(error, OSError) and refusal(Path(self.baseFilename), error)) or repr(error)
             log.warning("the log ends here, and the run goes on: %s", reason)
 
     def close(self) -> None:
-        with suppress(OSError):  # what could not be written before
+        with suppress(OSError):  # from lines that could not be written before
             super().close()
 
 
@@ -101,11 +101,11 @@ def _opened(path: str, flags: int) -> int:
 
 
 def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
-    """Send the lines of a run to the terminal, and quieten the libraries that talk about themselves.
+    """Send the lines of a run to the terminal, and quieten verbose libraries.
 
     Args:
-        stderr: where they go; stdout is then left to results.
-        level: which of them.
+        stderr: whether they go to stderr, which leaves stdout to results.
+        level: the lowest level that is shown.
     """
     hold_descriptors()
     console.stderr = stderr
@@ -117,22 +117,22 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     log.propagate = False
     for name in QUIETENED:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Batches are made ahead of time and cheap to cut: no loader workers is a choice, not an oversight
+    # Batches are planned ahead and cheap to build: having no loader workers is intended
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # The module of the data knows how far an epoch has come, and has the loader begin there
+    # The data module knows the position in an epoch, and starts the loader there
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    # Lightning's own use of torch and ours of transformers, which their next versions mend
+    # Lightning's own use of torch, and ours of transformers, which their next versions fix
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    # Scores are added up over ranks before they are logged
+    # Scores are reduced over ranks before they are logged
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # Nothing changes the logits in place
     warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
-    # RandLoRA's matrices are made again from its seed, to the same bits
+    # RandLoRA's matrices are rebuilt from its seed, to the same bits
     warnings.filterwarnings("ignore", message=".*instead they will be restored using the PRNG key.*")
-    # EVA looks at activations, and so needs a model that is there
+    # EVA reads activations, and so needs a loaded model
     warnings.filterwarnings("ignore", message=".*eva initialization used with low_cpu_mem_usage=False.*")
-    # The peft library's own sparse matrices, and LN tuning, which is of nothing but normalisations
+    # The peft library's own sparse matrices, and LN tuning, which trains nothing but normalisations
     warnings.filterwarnings("ignore", message=".*Sparse invariant checks are implicitly disabled.*")
     warnings.filterwarnings("ignore", message=".*Unsupported layer type.*LayerNorm.*")
     # The folder holds the record before the first metric is logged
@@ -140,14 +140,14 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Return a time in hours, minutes and seconds, as lines and tables show it."""
+    """Return a duration in hours, minutes and seconds, as lines and tables show it."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Write the lines of a run to `path` as well; where something else has taken its place, that is told and borne."""
+    """Write the lines of a run to `path` as well; if `path` is no regular file, warn and go on without."""
     if odd := taken_by(path, stat.S_IFREG):
         log.warning("%s is %s: the log ends here, and the run goes on", path, odd)
         yield

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and mistakes told in one short message. Imports nothing heavy.
+"""How a command ends: exit codes, and one short message for an error. Imports nothing heavy.
 
 ====  =====================================================================
 code  meaning
@@ -7,7 +7,7 @@ code  meaning
 1     a failure while running; the run's record names it
 2     the user's mistake, found before anything was written
 130   interrupted by Ctrl-C (SIGINT), with a record and a checkpoint, from
-      which the same command goes on
+      which the same command resumes
 143   the same by SIGTERM, or by SIGUSR1, which announces it (SLURM sends it
       ahead of the time limit with ``--signal=USR1@60``)
 ====  =====================================================================
@@ -33,15 +33,15 @@ from peftlab.terminal.signals import Interrupted
 from peftlab.terminal.streams import Watched, silence
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
-"""The exit code of a command whose reader has had enough, as a shell gives it."""
+"""The exit code of a command whose reader has closed the pipe, as a shell reports it."""
 
 _NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
-"""How the system refuses a name, wherever it is looked up first."""
+"""The errors with which the system refuses a file name."""
 
 
 @contextmanager
 def composition_exits() -> Iterator[None]:
-    """Around Hydra's own work: tell what it finds wrong with the command line in one message, and exit with 2.
+    """Around Hydra's own work: report its errors about the command line in one message, and exit with 2.
 
     With HYDRA_FULL_ERROR set, the exception is left as it is.
     """
@@ -84,9 +84,9 @@ def user_exits() -> Iterator[None]:
 
 @contextmanager
 def stdout_exits() -> Iterator[None]:
-    """Around a command whose result goes to stdout: a reader that has had enough ends it as it ends Unix tools.
+    """Around a command whose result goes to stdout: a closed pipe ends it, as it ends Unix tools.
 
-    A disk that takes no more is told in one message, exit code 1.
+    A full disk is reported in one message, exit code 1.
     """
     stream = sys.stdout
     if stream is None:
@@ -98,11 +98,11 @@ def stdout_exits() -> Iterator[None]:
         try:
             yield
         except SystemExit:
-            sys.stdout.flush()  # which may mask what it passes on
+            sys.stdout.flush()  # it may be a stream that masks
             raise
         sys.stdout.flush()
     except OSError as error:
-        if error is not watched.failure:  # it is about something else
+        if error is not watched.failure:  # it has another cause
             raise
         silence(stream)
         if isinstance(error, BrokenPipeError):
@@ -113,14 +113,14 @@ def stdout_exits() -> Iterator[None]:
 
 
 def _arguments() -> list[str]:
-    """Return the arguments of the command, with the override that ``--config-dir`` stands for."""
+    """Return the arguments of the command, with ``--config-dir`` as an override."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("--config-dir", "-cd")
-    found, arguments = options.parse_known_args(sys.argv[1:])
-    return arguments if found.config_dir is None else [*arguments, search_path(found.config_dir)]
+    parsed, arguments = options.parse_known_args(sys.argv[1:])
+    return arguments if parsed.config_dir is None else [*arguments, search_path(parsed.config_dir)]
 
 
 def _fail(message: str, code: int = 2) -> None:
-    with suppress(OSError):  # nobody listens: the exit code says it
+    with suppress(OSError):  # nobody reads it: the exit code remains
         print(f"error: {mask(message)}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""What commands print as their result: JSON, or tables for people."""
+"""Print the results of commands: JSON, or tables for people."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 
 
 def cell(value: Any) -> str:
-    """Return how a table shows `value`, whatever characters are in it."""
+    """Return `value` as a table shows it, with unsafe characters escaped."""
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else escaped(str(value))

@@ -1,4 +1,4 @@
-"""What ends a run before its time: a signal from outside, or the sweep that it belongs to. Imports nothing heavy."""
+"""End a run early: by a signal from outside, or by its sweep. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any, ClassVar, Self
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
-"""What asks a run to end, and its exit code then: a user, a scheduler that stops or preempts the job, one that
-announces it."""
+"""The signals that end a run, with their exit codes: from a user, a scheduler that stops or preempts the job, and one
+that announces it."""
 
 
 class Interrupted(BaseException):
@@ -21,21 +21,21 @@ class Interrupted(BaseException):
 
 
 class Pruned(BaseException):  # like `Interrupted`, no error
-    """The sweep has ended the run at an evaluation, with a checkpoint: others do better."""
+    """The sweep has ended the run at an evaluation, with a checkpoint: other runs do better."""
 
 
 class Signals:
     """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
-    `pending` is the signal that is held back. A second signal ends the process at once. Used as a context; only the
-    main thread can.
+    `pending` is the held-back signal. A second signal ends the process at once. Use it as a context; it handles signals
+    only in the main thread.
 
-    At once means wherever Python happens to be, and there are places where it drops every exception (the hooks around a
-    fork, finalizers), or where one leaves a lock or a file half done. As soon as there is something to lose, hold.
+    At once means wherever Python happens to be: in some places it drops every exception (the hooks around a fork,
+    finalizers), in others an exception leaves a lock or a file half done. Hold as soon as there is something to lose.
     """
 
     taken: ClassVar[int | None] = None
-    """The signal that this process has taken last."""
+    """The last signal that this process received."""
 
     def __init__(self) -> None:
         self.hold = False

@@ -1,4 +1,4 @@
-"""Standard streams that take no line, or not every character: what is printed there never ends what it tells of."""
+"""Standard streams that fail, or lack characters: printing to them never ends a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 _ESCAPED = "peftlab.escaped"
-"""The name of the error handler that writes a character that an encoding lacks as JSON has it, ``\\u00c4``."""
+"""The name of the error handler that writes a character the encoding lacks as a JSON escape, ``\\u00c4``."""
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -24,14 +24,14 @@ codecs.register_error(_ESCAPED, _escape)
 
 
 def hold_descriptors() -> None:
-    """Have the descriptors 0 to 2 taken, those of streams that are closed by nothing: no file is to get one of them."""
+    """Occupy any closed descriptor of 0 to 2, so that no file gets one of them."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 def silence(stream: Any) -> None:
-    """Send what `stream` still holds, and all that it will get, nowhere: it would fail once more at the very end."""
+    """Discard the buffer of `stream` and all further output: it would fail again when the process ends."""
     with suppress(OSError, ValueError, AttributeError):
         descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -40,10 +40,10 @@ def silence(stream: Any) -> None:
 
 
 class Watched:
-    """A stream that escapes what its encoding lacks, and keeps in mind why the one behind it took something no more.
+    """A stream that escapes characters its encoding lacks, and keeps the error with which the wrapped stream failed.
 
     Args:
-        stream: that it stands for.
+        stream: the wrapped stream.
     """
 
     def __init__(self, stream: IO[str]) -> None:
@@ -62,14 +62,14 @@ class Watched:
             return len(text)
 
     def flush(self) -> None:
-        """Have what was written shown."""
+        """Flush the wrapped stream."""
         try:
             self.stream.flush()
         except Exception as error:  # noqa: BLE001  # as above
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Take up that the stream has raised `error`."""
+        """Handle `error`, which the stream has raised."""
         self.failure = error
         raise error
 
@@ -78,11 +78,11 @@ class Watched:
 
 
 class Lasting(Watched):
-    """A stream that never fails: what the one behind it does not take is dropped.
+    """A stream that never fails: text that the wrapped stream refuses is dropped.
 
     Args:
-        stream: that it stands for.
-        lost: is called with the stream and every failure.
+        stream: the wrapped stream.
+        lost: called with the stream and every failure.
     """
 
     def __init__(self, stream: IO[str], lost: Callable[[IO[str], Exception], None]) -> None:
@@ -90,7 +90,7 @@ class Lasting(Watched):
         self.lost = lost
 
     def fail(self, error: Exception) -> None:
-        """Drop what was written."""
+        """Drop the text, and call `lost`."""
         if isinstance(error, OSError):
             silence(self.stream)
         self.lost(self.stream, error)
@@ -98,7 +98,7 @@ class Lasting(Watched):
 
 @contextmanager
 def lasting_output(lost: Callable[[IO[str], Exception], None]) -> Iterator[None]:
-    """Within, printing to stdout and stderr never fails; see `Lasting`."""
+    """In the block, printing to stdout and stderr never fails; see `Lasting`."""
     before = sys.stdout, sys.stderr
     try:
         for name in ("stdout", "stderr"):

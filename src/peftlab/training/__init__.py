@@ -1,1 +1,1 @@
-"""What the run itself does on the way through a training: one file a callback that no configuration chooses."""
+"""What does every training do on its way? The step, its losses, and the callbacks that no configuration chooses."""

@@ -1,4 +1,4 @@
-"""Keep checkpoints that the run goes on from, and go on from one as if nothing had been."""
+"""Write checkpoints during a run, and resume from one as if the run had never stopped."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from peftlab.storage import trees
 from peftlab.storage.checkpoints import LAST, beside, path_of, prune, put_in_place, remove, step_of
 
 SECONDS = 30.0
-"""Between two checkpoints, where nothing else is asked for."""
+"""Seconds between two checkpoints by default."""
 SHARE = 0.01
-"""Of the time that may go into checkpoints; where it would be more, they are made more rarely."""
+"""The largest share of the time that checkpoints may take; slow ones are made more rarely."""
 
 
 class Checkpointing(Callback):
-    """Makes a checkpoint where a step of the optimiser, and the validation after it, are over.
+    """Makes a checkpoint after an optimiser step and the validation that follows it.
 
-    It holds what decides the rest of the training: what is trained, the state of optimiser and schedule, how far the
-    plan of batches has come, the state of every callback and logger, and that of every random generator on every rank.
-    After all callbacks that have a state, so that it is that of the same moment.
+    A checkpoint holds all that decides the rest of the training: the trained parameters, the state of optimiser and
+    schedule, the position in the plan of batches, and the state of every callback, logger and random generator on every
+    rank. This callback comes after all callbacks with a state, so that every state is that of the same moment.
 
     Args:
-        folder: of the checkpoints.
+        folder: the folder of the checkpoints.
         run: the identity of the run, which its checkpoints hold.
-        every: optimiser steps; None: every `SECONDS`, or more rarely so as to stay below `SHARE` of the time.
-        keep_every: optimiser steps; checkpoints at their multiples are made, too, and never removed.
-        sharded: whether the model is shared out among ranks, each of which then writes its share.
+        every: optimiser steps; None: every `SECONDS`, or more rarely to stay below `SHARE` of the time.
+        keep_every: optimiser steps; checkpoints at its multiples are made too, and never removed.
+        sharded: whether the model is sharded, so that each rank writes its shard.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Checkpointing(Callback):
         self._since = time.perf_counter()
         self._took = 0.0
         self._reopen = False
-        """Whether the checkpoint was made after the last step, within the validation that follows it."""
+        """Whether the checkpoint was made during the validation after the last step."""
         self._generators: list[dict[str, Any]] = []
         self.begun = False
-        """Whether the training goes on from a checkpoint, or has begun without one."""
+        """Whether the training has begun, from a checkpoint or without one."""
 
     def save(self, trainer: L.Trainer) -> None:
-        """Make a checkpoint of this moment, unless nothing has been trained since the last; all ranks have to ask."""
+        """Make a checkpoint, unless nothing has been trained since the last one; all ranks must call it."""
         if trainer.global_step in (0, self._saved):
             return
         began = time.perf_counter()
@@ -71,18 +71,18 @@ class Checkpointing(Callback):
         self._took = self._since - began
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Have Lightning validate anew what was interrupted after the last step: it would take itself for done."""
+        """Have Lightning repeat a validation interrupted after the last step: it would consider the fit finished."""
         if self._reopen:
             allow_steps(trainer, 1)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take that back: the validation has begun."""
+        """Undo that: the validation has begun."""
         if self._reopen:
             allow_steps(trainer, -1)
             self._reopen = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the random numbers of the checkpoint: nothing draws any from here to the first step."""
+        """Restore the random generators: nothing draws from them between here and the first step."""
         self._since = time.perf_counter()
         if trainer.global_rank < len(self._generators):  # a run may be resumed on more devices than it began on
             _set_generators(self._generators[trainer.global_rank])
@@ -92,36 +92,36 @@ class Checkpointing(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Make a checkpoint if it is time: the step before is over, and so is the validation after it."""
+        """Make a checkpoint if one is due: the previous step and the validation after it are over."""
         count_steps_for_loggers(trainer, trainer.global_step)
         if self._due(trainer.global_step):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make the last checkpoint: what is interrupted from here on need not be trained again."""
+        """Make the last checkpoint: a run interrupted from here on need not train again."""
         self.save(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not save, and put its counters back to the last step boundary."""
+        """Add what Lightning does not save, and set its counters back to the last step boundary."""
         progress = training_progress(checkpoint)
         progress["is_last_batch"] = False
         for counter in (progress["total"], progress["current"]):
-            counter["ready"] = counter["completed"]  # the batch that has been fetched is fetched again
-        if trainer.validating:  # interrupted within: so that Lightning begins it anew
+            counter["ready"] = counter["completed"]  # the batch already fetched is fetched again
+        if trainer.validating:  # interrupted: Lightning then repeats it from the start
             validation = validation_progress(checkpoint)
             validation["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             validation["current"] = dict.fromkeys(validation["total"], 0)
         checkpoint |= {
             "run": self.run,
             "validated": not trainer.validating,
-            "accumulate": 1,  # batches of Lightning's that make a step: in older versions a part was one
+            "accumulate": 1,  # Lightning's batches in one step: in older versions each part was one
             "should_stop": trainer.should_stop,
             "generators": gathered([_generators()]),
             "loggers": {logger.label: logger.state_dict() for logger in _loggers(trainer)},
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up what `on_save_checkpoint` has added."""
+        """Restore what `on_save_checkpoint` added."""
         progress = training_progress(checkpoint)
         for counter in (progress["total"], progress["current"]):
             for name in counter:
@@ -147,7 +147,7 @@ class Checkpointing(Callback):
 
 
 def has_begun(trainer: L.Trainer) -> bool:
-    """Return whether the training has begun, or gone on: whatever a checkpoint holds has been taken up by then."""
+    """Return whether the training has begun; a checkpoint has been restored by then."""
     return any(isinstance(callback, Checkpointing) and callback.begun for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
@@ -165,15 +165,15 @@ _FORM: dict[str, Any] = {
     "generators": list,
     "loggers": dict,
 }
-"""What a checkpoint holds at least, with the type of each value."""
+"""The entries that every checkpoint has, with their types."""
 
 
 def fault_of(path: Path, unfit: Callable[[Any, int], str | None] | None = None) -> str | None:
-    """Return why a run cannot go on from the checkpoint in the file `path`; None where nothing is seen.
+    """Return why a run cannot resume from the checkpoint file `path`; None where no fault is seen.
 
     Args:
-        path: of the file.
-        unfit: says that of the tree in it, and of the optimiser steps that its name tells, see `unfit`.
+        path: the file.
+        unfit: checks the tree in it against the optimiser steps in its name, see `unfit`.
     """
     try:
         tree = trees.read(path)
@@ -183,17 +183,17 @@ def fault_of(path: Path, unfit: Callable[[Any, int], str | None] | None = None) 
 
 
 def unfit(tree: Any, step: int, run: str, weights: Mapping[str, Tensor]) -> str | None:
-    """Return why a run cannot go on from a checkpoint; None where nothing is seen.
+    """Return why a run cannot resume from a checkpoint; None where no fault is seen.
 
     Args:
-        tree: that it holds.
-        step: optimiser steps, which its name tells.
+        tree: the content of the checkpoint.
+        step: the optimiser steps in its name.
         run: the identity of the run.
-        weights: what is trained, by name.
+        weights: the trained parameters, by name.
     """
     if (lacking := _lacking(tree, _FORM, "tree")) is not None:
         return lacking
-    if tree.get("run", run) != run:  # those of older versions do not say
+    if tree.get("run", run) != run:  # checkpoints of older versions lack it
         return "it is another run's"
     if len(tree["optimizer_states"]) != 1:
         return "it has not the state of one optimiser"
@@ -206,7 +206,7 @@ def unfit(tree: Any, step: int, run: str, weights: Mapping[str, Tensor]) -> str 
 
 
 def _lacking(value: Any, form: Any, where: str) -> str | None:
-    """Return where `value` has not the `form`; None where it has."""
+    """Return where `value` departs from `form`; None where it does not."""
     if not isinstance(form, dict):
         return None if type(value) is form else f"{where} is no {form.__name__}"
     if not isinstance(value, dict):
@@ -230,7 +230,7 @@ def _loggers(trainer: L.Trainer) -> list[_KeepsState]:
 
 
 def _generators() -> dict[str, Any]:
-    """Return the state of every generator of random numbers that this process may draw from."""
+    """Return the state of every random generator that this process may use."""
     return {
         "python": random.getstate(),
         "numpy": _plain(np.random.get_state(legacy=False)),
@@ -253,22 +253,22 @@ def _set_generators(states: dict[str, Any]) -> None:
 
 
 class TreeFiles(CheckpointIO):
-    """Has Lightning keep checkpoints as `peftlab.storage.trees`. Only rank 0 reads, and tells the others."""
+    """Has Lightning store checkpoints as `peftlab.storage.trees`. Only rank 0 reads; it broadcasts to the others."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; Lightning asks rank 0 only."""
+        """Write a checkpoint; Lightning calls this on rank 0 only."""
         trees.write(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Return the checkpoint in `path`, in every rank."""
+        """Return the checkpoint in `path`, on every rank."""
         several = dist.is_initialized() and dist.get_world_size() > 1
-        found = [trees.read(Path(path)) if not several or dist.get_rank() == 0 else None]
+        checkpoints = [trees.read(Path(path)) if not several or dist.get_rank() == 0 else None]
         if several:
-            dist.broadcast_object_list(found)
-        assert found[0] is not None
-        return found[0]
+            dist.broadcast_object_list(checkpoints)
+        assert checkpoints[0] is not None
+        return checkpoints[0]
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint."""

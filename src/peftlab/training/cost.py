@@ -18,24 +18,24 @@ from peftlab.tasks.batch import Batch
 
 
 class _NoModules(nullcontext[None]):
-    """Takes the place of torch's own tracker, which tells modules apart by hooks that hold the graph of every pass.
+    """Replaces torch's module tracker, whose hooks keep the graph of every pass alive.
 
-    A forward pass that memory does not suffice for would keep its activations, and so would no piece of it find room.
+    A forward pass that runs out of memory would keep its activations, and then not even its pieces would fit.
     """
 
     parents = ("Global",)
-    """All that is counted is counted here."""
+    """The one module that all arithmetic is counted under."""
 
 
 class Cost(Callback):
-    """Counts samples, tokens and seconds of training, without validation, over all ranks.
+    """Counts samples, tokens and seconds of training over all ranks, validation excluded.
 
-    A run that is resumed adds to what it had cost when the checkpoint was made; what was lost after it counts nowhere.
+    A resumed run adds to the cost in its checkpoint; work lost after the checkpoint is not counted.
 
-    Until the training has ended, the other ranks are taken to have done as much as this one.
+    Until the training ends, every rank is assumed to have done as much as this one.
 
-    ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps with
-    their padding: an estimate, since attention grows with the square of the length.
+    ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
+    included: an estimate, since attention grows with the square of the length.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Cost(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore it."""
         self.wall_seconds_before = state_dict["wall_seconds"]
         self.train_seconds = state_dict["train_seconds"]
         self._peak_memory_gib = state_dict["peak_memory_gib"]
@@ -103,7 +103,7 @@ class Cost(Callback):
             self._resumed = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start it again, unless this validation is not part of the training."""
+        """Restart the clock, unless this validation is not part of the training."""
         (self._peak_memory_gib,) = over_ranks([peak_memory_gib()], "max")
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
@@ -111,7 +111,7 @@ class Cost(Callback):
     on_test_end = on_validation_end
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock, and count what the other ranks have done."""
+        """Stop the clock, and add the counts of the other ranks."""
         self.on_validation_start(trainer, pl_module)
         counts = over_ranks([self.samples, self.tokens, self.positions], "sum")
         self.samples, self.tokens, self.positions = (int(count) for count in counts)
@@ -143,7 +143,7 @@ class Cost(Callback):
 
 
 def peak_memory_gib() -> float:
-    """Return the most memory in use so far, in GiB: of the GPU where one is used, else of this process."""
+    """Return the peak memory so far in GiB: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What an evaluation of one split comes to: its answers, its scores, and its mean loss."""
+"""The results of evaluating one split: its answers, its scores and its mean loss."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Answers = list[dict[str, Any]]
 
 
 class Evaluation(nn.Module):
-    """Counts what a model answers, batch by batch, over all ranks."""
+    """Accumulates a model's answers, batch by batch, over all ranks."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.metric = ScorerMetric(task.scorer)
-        # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them altogether
+        # Lightning's own mean rounds the weights when it averages them over ranks; "disable" would drop them
         self.mean_loss = MeanMetric(nan_strategy=math.nan)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self.metric.reset()
         self.mean_loss.reset()
 
@@ -36,12 +36,12 @@ class Evaluation(nn.Module):
         return {"loss": self.mean_loss.compute(), **self.metric.compute()}
 
     def take(self, batch: Batch, pieces: MicroBatches, answer: Callable[[Batch], tuple[Tensor, Answers]]) -> Answers:
-        """Count a batch, in pieces where it does not fit in memory, and return the answers to it.
+        """Add a batch, in pieces where it does not fit in memory, and return its answers.
 
         Args:
-            batch: the examples; of a filler nothing counts.
-            pieces: cuts what does not fit.
-            answer: computes a piece, and returns its loss and the answers to it.
+            batch: the examples; a filler counts for nothing.
+            pieces: cuts batches that do not fit.
+            answer: computes a piece, and returns its loss and its answers.
         """
         answers: Answers = []
         for piece in pieces.pieces(batch):
@@ -49,8 +49,8 @@ class Evaluation(nn.Module):
             if done is None:
                 answers += self.take(piece, pieces, answer)
             elif piece.examples:
-                loss, found = done[0]
+                loss, predictions = done[0]
                 self.mean_loss.update(loss, piece.weights.sum().to(loss.device))
-                self.metric.update(found)
-                answers += found
+                self.metric.update(predictions)
+                answers += predictions
         return answers

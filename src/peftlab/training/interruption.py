@@ -1,4 +1,4 @@
-"""End at the next step boundary where a signal has asked for it, all ranks at the same one."""
+"""End a run at the next step boundary after a signal, at the same step on all ranks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from peftlab.terminal.signals import Pruned, Signals
 
 
 class Interruption(Callback):
-    """Lets a signal that is held back through where a step or a batch of an evaluation is over.
+    """Delivers a held-back signal when a step or an evaluation batch is over.
 
-    Of a step a checkpoint is made before; a validation is left at its next batch, to be begun anew. Where `pruned` has
-    been set, the run ends in the same way.
+    A checkpoint is made first; a validation is left at its next batch and repeated from the start. A run with `pruned`
+    set ends in the same way.
 
     Args:
-        signals: what is held back.
+        signals: the held-back signals.
         save: makes the checkpoint.
     """
 
@@ -28,14 +28,14 @@ class Interruption(Callback):
         self.pruned = False
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Let it through: the step before is over."""
-        self._let_through(trainer)
+        """Deliver it: the previous step is over."""
+        self._deliver(trainer)
 
     on_validation_start = on_validation_batch_end = on_test_start = on_test_batch_end = on_train_batch_start
     on_train_end = on_train_batch_start
 
-    def _let_through(self, trainer: L.Trainer) -> None:
-        """Raise `Interrupted` where any rank has got a signal, `Pruned` where the run is pruned."""
+    def _deliver(self, trainer: L.Trainer) -> None:
+        """Raise `Interrupted` where any rank has received a signal, `Pruned` where the run is pruned."""
         number, pruned = over_ranks([self.signals.pending or 0, self.pruned], "max")
         self.signals.pending = int(number) or None
         if (self.signals.pending is not None or pruned) and trainer.state.fn == "fit":

@@ -1,4 +1,4 @@
-"""Keep the best checkpoint, and say in the record which one it is."""
+"""Keep the best checkpoint, and record which one it is."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ log = logging.getLogger("peftlab")
 
 
 class KeepBest(Callback):
-    """After each validation that is better than all before, write what is trained to `path`, its digest to the record.
+    """Writes the trained parameters to `path` after each validation better than all before, and records their digest.
 
     A validation whose loss is NaN or infinite is never the best. An equal score does not count as better: the earlier
-    checkpoint, with less training, stays. The scores are those of all ranks together, so that every rank comes to the
-    same decision.
+    checkpoint stays, with less training. Scores are over all ranks, so that every rank decides alike.
     """
 
     def __init__(self, selection: Selection, path: Path, record: RunRecord) -> None:
@@ -33,14 +32,14 @@ class KeepBest(Callback):
         self.value: float | None = None
         self.validated_step = -1
         self.is_last = False
-        """Whether the last validation was the best so far, and of this process."""
+        """Whether the last validation was the best so far, and made by this process."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         return {"value": self.value, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore it."""
         self.value, self.validated_step = state_dict["value"], state_dict["validated_step"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -49,7 +48,7 @@ class KeepBest(Callback):
         self.validated_step, self.is_last = trainer.global_step, False
         value = float(trainer.callback_metrics[f"validation/{self.selection.metric}"])
         loss = float(trainer.callback_metrics["validation/loss"])
-        if not math.isfinite(loss):  # scores may be numbers all the same: of predictions that are none
+        if not math.isfinite(loss):  # scores of NaN predictions may still be finite
             self.record.event("not finite", step=trainer.global_step, kind="validation loss")
             log.warning("step %d: the validation loss is not finite: no candidate for the best", trainer.global_step)
         elif self._better(value):

@@ -1,4 +1,4 @@
-"""Batches in halves, quarters, ... where memory does not suffice for the whole."""
+"""Batches in halves, quarters, ... where the whole does not fit in memory."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ Note = Callable[..., None]
 
 
 class MicroBatches:
-    """Cuts batches into pieces that memory suffices for.
+    """Cuts batches into pieces that fit in memory.
 
-    What was too large once is not tried again: from then on, every batch with at least as many positions is cut at
-    once.
+    A size that failed once is not tried again: from then on, every batch with at least as many positions is cut.
 
     Args:
-        stage: what the batches are for, in messages: ``training`` or ``evaluation``.
-        halve: makes the two halves of a batch of several examples; None: not to be done.
-        note: called with an event and its details when a batch turns out to be too large.
+        stage: the purpose of the batches, for messages: ``training`` or ``evaluation``.
+        halve: splits a batch of several examples in two; None: batches are never cut.
+        note: called with an event and its details when a batch is too large.
     """
 
     def __init__(self, stage: str, halve: Halve | None, note: Note) -> None:
         self.stage, self.halve, self.note = stage, halve, note
         self.too_large: int | None = None
-        """The smallest number of positions, padding included, that memory has run out on."""
+        """The smallest number of positions, padding included, that ran out of memory."""
 
     def fits(self, batch: Batch) -> bool:
-        """Return whether nothing is known against computing `batch` as a whole."""
+        """Return whether `batch` may be computed whole, as far as is known."""
         return self.too_large is None or batch.positions < self.too_large or len(batch.examples) < 2
 
     def pieces(self, batch: Batch) -> Iterator[Batch]:
-        """Yield `batch`, or the pieces of it that are small enough as far as is known by then, in its order."""
+        """Yield `batch`, or pieces of it that are small enough as far as is known, in order."""
         if self.fits(batch):
             yield batch
             return
@@ -50,10 +49,10 @@ class MicroBatches:
             yield from self.pieces(half)
 
     def attempt(self, act: Callable[[Batch], T], batch: Batch) -> tuple[T] | None:
-        """Return what `act` makes of `batch`; None where memory ran out on it, and smaller pieces can be tried.
+        """Return the result of `act` on `batch`; None where it ran out of memory and smaller pieces can be tried.
 
         Raises:
-            OutOfMemoryError: they cannot.
+            OutOfMemoryError: no smaller pieces can be tried.
         """
         try:
             return (act(batch),)
@@ -61,18 +60,18 @@ class MicroBatches:
             if not isinstance(error, MemoryError) and not is_oom_error(error):
                 raise
             reason = str(error).strip().split("\n")[0]
-        # outside of the handler: until then, the error holds every tensor of the frames that it came through
+        # outside the handler: inside, the error keeps alive every tensor of the frames it passed through
         garbage_collection_cuda()
         if self.halve is None or len(batch.examples) < 2:
             raise OutOfMemoryError(self._advice(batch, reason))
         self.too_large = batch.positions
-        known: dict[str, Any] = {"examples": len(batch.examples), "positions": self.too_large}
+        size: dict[str, Any] = {"examples": len(batch.examples), "positions": self.too_large}
         log.warning(
             "out of memory in %s on %d examples (%d positions): from now on, so large a batch is computed in pieces",
             self.stage,
-            *known.values(),
+            *size.values(),
         )
-        self.note("out of memory", stage=self.stage, **known, reason=reason)
+        self.note("out of memory", stage=self.stage, **size, reason=reason)
         return None
 
     def _advice(self, batch: Batch, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a number first went wrong: NaN and infinities in the weights, the loss or the gradient of a step."""
+"""Locate NaN and infinities: in the weights, the loss or the gradient of a step."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from peftlab.tasks.batch import Batch
 log = logging.getLogger("peftlab")
 
 SKIPS_IN_A_ROW = 10
-"""Batches that `trainer.on_nan=skip_batch` leaves out one after another. A bad example comes now and then; so many in a
-row mean that it is not the examples."""
+"""The number of successive steps at which `trainer.on_nan=skip_batch` gives up. Bad examples come now and then; so
+many in a row have another cause."""
 
 _SHOWN = 5
-"""Names and ids in a message; the record has all of them."""
+"""The number of names or ids in a message; the record has all of them."""
 
 
 class StepSkippedError(Exception):
-    """Leaves a step of the optimiser out; it never gets as far as the user."""
+    """Skips an optimiser step; never reaches the user."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Finding:
     """What is not finite in a step."""
 
     kind: Literal["weights", "loss", "gradient"]
-    """The earliest of them: bad weights make a bad loss, and a bad loss a bad gradient."""
+    """The earliest cause: bad weights make a bad loss, and a bad loss a bad gradient."""
     module: str | None
-    """The first in forward order whose output is not finite; of a gradient, which comes from behind, the last in
-    forward order that has one. None: a second forward pass showed nothing."""
+    """The first module in forward order whose output is not finite; for a gradient, which flows backwards, the last one
+    whose gradient is not. None: a second forward pass showed nothing."""
     parameters: list[str]
-    """Names of the weights that are not finite, or that have such gradients."""
+    """Names of the weights that are not finite, or whose gradients are not."""
     examples: list[str]
-    """The ids of the forward pass concerned; of the whole step, where it cannot be said."""
+    """The ids in the forward pass concerned; of the whole step where that is unknown."""
 
     def __str__(self) -> str:
         where = self.module or "no module, in a second forward pass on the same batch"
@@ -55,10 +55,10 @@ class Finding:
 
 
 class FiniteGuard:
-    """Ends a run at a step that is not finite, or leaves that step out.
+    """Ends a run at a step that is not finite, or skips that step.
 
     Args:
-        on_nan: which of both.
+        on_nan: whether to end the run or to skip the step.
         note: called with an event and its details when a step is not finite.
     """
 
@@ -67,22 +67,22 @@ class FiniteGuard:
         self._skipped = 0
 
     def passed(self) -> None:
-        """Take up that a step is finite."""
+        """Register a finite step."""
         self._skipped = 0
 
     def failed(self, step: int, finding: Finding, scale: float | None = None) -> None:
-        """Take up what is not finite in a step.
+        """Register a step that is not finite.
 
-        fp16 scales its loss until gradients overflow, and leaves out the steps where they do: nothing is wrong then.
+        fp16 scales its loss until gradients overflow, and skips the steps where they do: that is no error.
 
         Args:
             step: its number, from 1.
             finding: what is not finite.
-            scale: of fp16, which leaves the step out by itself; None: there is none.
+            scale: the loss scale of fp16, which skips the step itself; None: no loss scaling.
 
         Raises:
             NonFiniteError: the run ends.
-            StepSkippedError: the step is left out.
+            StepSkippedError: the step is skipped.
         """
         if scale is not None and finding.kind == "gradient" and scale > 1:
             return
@@ -104,7 +104,7 @@ class FiniteGuard:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Return whether `tensor` has neither NaN nor infinities, and nothing that is too large to be squared."""
+    """Return whether `tensor` has no NaN, no infinity, and nothing too large to be squared."""
     norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32))
     return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
 
@@ -116,16 +116,16 @@ def find(
     loss_of: Callable[[Batch], Tensor],
     with_gradients: bool = False,
 ) -> Finding:
-    """Return what is not finite in a step that has been found out to hold such a thing.
+    """Return what is not finite in a step that is known not to be finite.
 
-    All ranks have to call it, and all get the same answer.
+    All ranks must call it, and all get the same answer.
 
     Args:
-        model: with the gradients of the step.
+        model: the model, with the gradients of the step.
         parts: the batches of the step's forward passes, on this rank.
-        loss: of the step, as it was computed.
-        loss_of: makes a forward pass once more.
-        with_gradients: whether that pass takes gradients, as an adversarial term does.
+        loss: the loss of the step.
+        loss_of: repeats a forward pass.
+        with_gradients: whether that pass needs gradients, as an adversarial term does.
     """
     findings = [_find(model, parts, loss, loss_of, with_gradients)]
     if dist.is_initialized():
@@ -149,7 +149,7 @@ def _find(
     weights = _not_finite(model.named_parameters())
     gradients = _not_finite((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
     module, order, examples = None, list[str](), _ids(parts)
-    for part in parts:  # all of them: where weights are shared out, the ranks need each other for a forward pass
+    for part in parts:  # all of them: with sharded weights, a forward pass needs every rank
         bad, order = _forward(model, lambda part=part: loss_of(part), with_gradients)  # type: ignore[misc]
         if bad is not None and module is None:
             module, examples = bad, _ids([part])
@@ -163,9 +163,9 @@ def _find(
 
 
 def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bool) -> tuple[str | None, list[str]]:
-    """Return the first module whose output is not finite, and the order in which the modules were done.
+    """Return the first module whose output is not finite, and the order in which the modules ran.
 
-    A loss that is not finite although all modules' outputs are counts as the output of the module ``loss``.
+    Where only the loss itself is not finite, the module is called ``loss``.
     """
     first: list[str] = []
     order: list[str] = []
@@ -181,7 +181,7 @@ def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bo
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(with_gradients))
-        stack.enter_context(torch.random.fork_rng(devices))  # what comes after must not depend on having looked
+        stack.enter_context(torch.random.fork_rng(devices))  # the search must not change later random numbers
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code calls no hooks
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(watch(name)).remove)

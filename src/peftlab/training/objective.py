@@ -1,4 +1,4 @@
-"""What a training minimises, put together in one place: the task's loss, the method's penalty, the regularisers."""
+"""The training objective: the task's loss, the method's penalty and the regularisers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
 Forward = Callable[[Batch], Any]
-"""Runs the model on a batch and returns its outputs, as transformers has them."""
+"""Runs the model on a batch and returns its outputs in transformers' form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Losses:
     """The losses of one batch, scalars."""
 
     total: Tensor
-    """What is minimised: the sum of the others."""
+    """The minimised loss: the sum of the others."""
     task: Tensor
     """The mean loss of the task."""
     penalty: Tensor | None = None
-    """What the method adds; None: nothing."""
+    """The method's penalty; None: it has none."""
     terms: Mapping[str, Tensor] = field(default_factory=dict)
-    """What each regulariser adds, by its name."""
+    """The term of each regulariser, by name."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Objective:
     terms: Mapping[str, Term] = field(default_factory=dict)
 
     def __call__(self, forward: Forward, batch: Batch) -> Losses:
-        """Compute `batch` and return what a training minimises on it."""
+        """Return the losses of `batch`."""
         outputs = forward(batch)
         total = loss = self.task.loss(outputs, batch)
         penalty = self.method.penalty(self.model)
@@ -55,13 +55,13 @@ class Objective:
 
     @property
     def differentiates(self) -> bool:
-        """Whether computing it takes gradients, so that it cannot be done without."""
+        """Whether computing the objective itself needs gradients."""
         return any(term.from_embeddings for term in self.terms.values())
 
     def evaluated(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the loss that an evaluation reports.
 
-        It is the task's alone: penalty and regularisers are means to lower it, and differ between methods, whose losses
-        are compared.
+        It is the task's alone: penalty and regularisers are means to lower it, and would make the losses of methods
+        incomparable.
         """
         return self.task.loss(outputs, batch).float()

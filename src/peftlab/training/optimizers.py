@@ -1,4 +1,4 @@
-"""From a model's parameters to an optimiser: which learning rate and which weight decay each one gets."""
+"""Build the optimiser: which learning rate and which weight decay each parameter gets."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from peftlab.seams.pytorch import unscale_before_step
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class OptimizerSpec:
-    """The optimiser and the values that every optimiser has."""
+    """The optimiser and the options that every optimiser has."""
 
     lr: float = Field(gt=0)
     """The highest learning rate, reached after the warm-up."""
     head_lr: float | None = Field(default=None, gt=0)
-    """The same for the head's parameters; None: `lr`."""
+    """The highest learning rate of the head's parameters; None: `lr`."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Of all but biases, norms and other vectors."""
+    """The weight decay of all parameters but biases, norms and other vectors."""
     algorithm: Callable[..., Optimizer]
-    """The optimiser class with its own options, a partial that still wants parameters, lr and weight_decay."""
+    """The optimiser class with its own options: a partial that takes parameters, lr and weight_decay."""
 
     def __post_init__(self) -> None:
-        """Build it once on a lone parameter, so that a value that the optimiser refuses is found early."""
+        """Build it once on a single parameter, so that a value that the optimiser refuses is reported early."""
         try:
             self._make([{"params": [nn.Parameter(torch.zeros(2, 2))]}])
         except (TypeError, ValueError) as error:
@@ -42,9 +42,9 @@ class OptimizerSpec:
         """Return the optimiser of `model`'s trainable parameters.
 
         Args:
-            model: its ``requires_grad`` says what is optimised.
+            model: its parameters with ``requires_grad`` are optimised.
             head: names of the modules that make up the head.
-            factor: by what the learning rate of a parameter is multiplied, by its name.
+            factor: returns the factor on the learning rate of a parameter, from its name.
         """
         optimizer = self._make(self.param_groups(model, head, factor))
         unscale_before_step(optimizer)
@@ -53,7 +53,7 @@ class OptimizerSpec:
     def param_groups(
         self, model: nn.Module, head: Collection[str], factor: Callable[[str], float] = lambda name: 1.0
     ) -> list[dict[str, Any]]:
-        """Sort the trainable parameters by learning rate (head or not, `factor`) and by weight decay.
+        """Group the trainable parameters by learning rate (head or not, `factor`) and weight decay.
 
         Vectors (biases, norms, scales) are not decayed, as in the reference recipe of BERT: decay is meant for the
         matrices whose scale the data does not fix.

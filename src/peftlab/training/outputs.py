@@ -1,4 +1,4 @@
-"""Tell callbacks the loss of a step, where Lightning's idiom has it."""
+"""Give callbacks the loss of a step where Lightning callbacks expect it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from peftlab.training.tuner import Tuner
 
 
 class Outputs(Callback):
-    """Puts the loss of the step into ``outputs["loss"]`` of the callbacks that come after it.
+    """Puts the loss of the step into ``outputs["loss"]`` for the callbacks after it.
 
-    Lightning keeps there what `Tuner.training_step` has returned, when the step was still to be computed.
+    Lightning stores there what `Tuner.training_step` returned, before the step was computed.
     """
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Put it there: of several devices, this one's part."""
+        """Set it: on several devices, this device's part of the loss."""
         assert isinstance(pl_module, Tuner)
         outputs["loss"] = pl_module.step_loss

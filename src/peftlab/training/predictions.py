@@ -1,4 +1,4 @@
-"""Predictions of a split, one example a line."""
+"""Write the predictions of a split, one example a line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from peftlab.training.tuner import is_last_validation
 
 
 class Predictions(Callback):
-    """Collects what the evaluation steps return and writes ``<split>.jsonl``, in the order of the data's files.
+    """Collects the predictions of the evaluation steps and writes ``<split>.jsonl``, in the order of the data files.
 
-    The predictions of all ranks are gathered on rank 0, which alone writes.
-    Validations on the way, while training, leave no file, but for the one after the last step.
+    Rank 0 gathers the predictions of all ranks and writes the file.
+    Of the validations during training, only the one after the last step writes a file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._kept: list[tuple[int, dict[str, Any]]] = []
-        """Each with the place of its example in the split."""
+        """Predictions, each with the index of its example in the split."""
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *args: Any, **kwargs: Any

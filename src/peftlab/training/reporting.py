@@ -1,4 +1,4 @@
-"""Tell how far a run has come, to whoever runs it as one of many."""
+"""Report the progress of a run to whatever runs it as one of many."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from peftlab.tasks.task import Selection
 from peftlab.training.interruption import Interruption
 
 EVERY_SECONDS = 1.0
-"""Between steps that are told."""
+"""Seconds between two reports of steps."""
 
 
 class Watcher(Protocol):
-    """Is told how far a run has come."""
+    """Receives the progress of a run."""
 
     def stepped(self, step: int, steps: int) -> None:
-        """Take up that `step` of `steps` is over."""
+        """Receive that `step` of `steps` is over."""
 
     def validated(self, step: int, steps: int, value: float) -> bool:
-        """Take up the score of a validation after `step` of `steps`; return whether the run is to go on."""
+        """Receive the score of a validation after `step` of `steps`; return whether the run should continue."""
 
 
 class Reporting(Callback):
-    """Tells a watcher of steps, now and then, and of every validation within the training.
+    """Reports steps, at intervals, and every validation during training to a watcher.
 
     Args:
-        watcher: is told, by the first process alone.
-        selection: the score that is told.
-        interruption: ends the run at its next step where the watcher says so.
+        watcher: receives the reports, from the first process only.
+        selection: names the reported score.
+        interruption: ends the run at its next step when the watcher asks for it.
     """
 
     def __init__(self, watcher: Watcher, selection: Selection, interruption: Interruption) -> None:
         self.watcher, self.selection, self.interruption = watcher, selection, interruption
-        self._told = 0.0
+        self._reported = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Tell the step, if it is time."""
+        """Report the step, if a report is due."""
         now = time.monotonic()
-        if trainer.is_global_zero and now - self._told >= EVERY_SECONDS:
-            self._told = now
+        if trainer.is_global_zero and now - self._reported >= EVERY_SECONDS:
+            self._reported = now
             self.watcher.stepped(trainer.global_step, int(trainer.estimated_stepping_batches))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tell the score; at the end of the training there is nothing left to prune."""
+        """Report the score; after the last step there is nothing left to prune."""
         if trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)

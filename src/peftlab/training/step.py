@@ -1,4 +1,4 @@
-"""One step of the optimiser: the gradient of a batch, from the parts that fall to this rank."""
+"""One optimiser step: the gradient of a batch, from this rank's parts of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Step:
     """The parts of one step on this rank, and their gradient.
 
     Args:
-        parts: what this rank computes, one after another; each knows its share of the whole step.
-        parameters: that are trained.
+        parts: this rank's batches, computed in turn; each knows its share of the whole step.
+        parameters: the trained parameters.
         pieces: cuts a part that does not fit in memory.
         autocast: the context of a forward pass, which sets its precision.
-        world_size: ranks that make the step together.
-        averages: whether each rank holds the whole model, so that their gradients have to be averaged here.
+        world_size: the number of ranks in the step.
+        averages: whether each rank holds the whole model, so that gradients are averaged here.
     """
 
     def __init__(
@@ -39,22 +39,21 @@ class Step:
         self.world_size, self.averages = world_size, averages
         self.device = parameters[0].device
         self.loss = torch.tensor(0.0)
-        """This rank's part of the loss of the step; before clipping and scaling."""
+        """This rank's part of the loss of the step, before clipping and scaling."""
         self.terms: dict[str, Tensor] = {}
-        """Its part of what each regulariser has added to it, by name."""
+        """This rank's part of each regulariser's term in it, by name."""
 
     def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
-        """Put the gradient of the step into the parameters, in place of what is there, and return `loss`.
+        """Set the parameters' gradients to that of the step, and return `loss`.
 
-        A part that does not fit in memory is computed in pieces. What has been added up to then may be incomplete, so
-        the step begins anew, with all of its parts; the ranks tell each other nothing until each of them has the whole
-        gradient of its own parts.
+        A part that does not fit in memory is computed in pieces. The sum so far may then be incomplete, so the step
+        starts over with all its parts; ranks communicate only once each has the whole gradient of its own parts.
 
-        It may be called again, after the weights have been changed.
+        It may be called again after the weights have changed.
 
         Args:
-            losses_of: computes a batch, on the device.
-            scale: what the gradient is multiplied by, a scalar; None: 1.
+            losses_of: computes the losses of a batch, on the device.
+            scale: the factor on the gradient, a scalar; None: 1.
         """
         scale = torch.ones((), device=self.device) if scale is None else scale
         while not self._is_learnt(losses_of, scale / len(self.parts)):
@@ -64,7 +63,7 @@ class Step:
         return self.loss
 
     def whole(self, losses_of: Callable[[Batch], Losses]) -> Tensor:
-        """Return the loss of a step of one part, for an engine that runs backwards by itself."""
+        """Return the loss of a step of one part, for an engine that runs the backward pass itself."""
         (part,) = self.parts
         computed = self.pieces.attempt(lambda piece: self._loss(piece, losses_of), part)
         assert computed is not None, "an engine's step is never cut"
@@ -92,7 +91,7 @@ class Step:
     def _loss(self, piece: Batch, losses_of: Callable[[Batch], Losses]) -> Tensor:
         """Return the loss of a piece, scaled for a mean over parts and ranks, and add it to that of the step.
 
-        Where it is not finite, neither is its gradient, so that the norm of the step's gradient tells of both, to all
+        Where it is not finite, neither is its gradient, so that the norm of the step's gradient shows both, on all
         ranks alike.
         """
         with self.autocast():

@@ -1,4 +1,4 @@
-"""The loggers of one run, from its first row to its end: a logger that fails never fails the run."""
+"""The loggers of one run, from start to end: a logger that fails never fails the run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = logging.getLogger("peftlab")
 
 
 class Tracking:
-    """Begins, feeds and ends the loggers of a run; used as a context around the recording.
+    """Starts, feeds and ends the loggers of a run; a context around the recording.
 
     Args:
-        makers: what makes each logger from the run's folder, by name.
+        makers: the factory of each logger, by name; it takes the run's folder.
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Logger] | None]) -> None:
@@ -36,11 +36,11 @@ class Tracking:
         return self
 
     def start(self, record: RunRecord, config: Mapping[str, Any]) -> list[Unfailing]:
-        """Return the loggers, begun, for the trainer; none except in the first process.
+        """Return the started loggers for the trainer; none but in the first process.
 
         Args:
-            record: of the run, which has started.
-            config: resolved; it is logged without its secrets.
+            record: the record of the run, which has started.
+            config: the resolved configuration; it is logged without its secrets.
         """
         self._record = record
         if rank() == 0:
@@ -56,17 +56,17 @@ class Tracking:
             return
         with log_file(self._record.folder / "log.txt"):
             for logger in self.loggers:
-                if told := logger.conclude(self._record):
-                    log.info("%s", told)
+                if message := logger.conclude(self._record):
+                    log.info("%s", message)
 
 
 class Unfailing(Logger):
-    """A logger whose failures are told once and then borne."""
+    """A logger whose first failure is reported; the run goes on in any case."""
 
     def __init__(self, name: str, make: Callable[..., Logger], record: RunRecord) -> None:
         super().__init__()
         self.label = name
-        self._told = False
+        self._reported = False
         self._record = record
         self._logger: Logger | None = None
         self._logger = self._try(lambda: make(save_dir=record.folder))
@@ -74,12 +74,12 @@ class Unfailing(Logger):
 
     @property
     def experiment(self) -> Any:
-        """What the logger itself writes to; None where there is no such thing."""
+        """The logger's own experiment object; None where it has none."""
         return self._try(lambda: getattr(self._logger, "experiment", None))
 
     @property
     def name(self) -> str | None:
-        """The logger's own name for what it belongs to."""
+        """The logger's own name for the experiment."""
         return self._try(lambda: self._logger.name if self._logger else None)
 
     @property
@@ -89,7 +89,7 @@ class Unfailing(Logger):
 
     @property
     def save_dir(self) -> str | None:
-        """Where the logger keeps its files."""
+        """The folder of the logger's files."""
         return self._try(lambda: self._logger.save_dir if self._logger else None)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -109,7 +109,7 @@ class Unfailing(Logger):
         return self._call("state_dict") or {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from it."""
+        """Restore it."""
         if state_dict:
             self._call("load_state_dict", state_dict)
 
@@ -122,9 +122,9 @@ class Unfailing(Logger):
         self._call("finalize", status)
 
     def conclude(self, record: RunRecord) -> str | None:
-        """End the run; return what is to be told of it."""
-        told = self._call("conclude", record)
-        return str(told) if told else None
+        """End the run; return a message about it, if any."""
+        message = self._call("conclude", record)
+        return str(message) if message else None
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the logger where it has one."""
@@ -134,8 +134,8 @@ class Unfailing(Logger):
         try:
             return act()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run is worth more
-            if not self._told:
-                self._told = True
+            if not self._reported:
+                self._reported = True
                 reason = refusal(self._record.folder, error) or f"{type(error).__name__}: {error}"
                 log.warning("logger.%s fails and the run goes on: %s", self.label, reason)
                 self._record.event("logger failed", logger=self.label, reason=reason)

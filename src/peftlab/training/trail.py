@@ -1,4 +1,4 @@
-"""A light trail of the training, so that a repetition can name the first step and tensor that came out otherwise."""
+"""A light trail of the training, so that a repetition can name the first step and tensor that differ."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from peftlab.training.tuner import Tuner
 log = logging.getLogger("peftlab")
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integers as wide as the elements of a tensor, by bytes."""
+"""Integer types by the bytes of an element."""
 _PIECE, _PIECE_OF_A_GPU = 2**14, 2**20
-"""Elements that are hashed at once: as many as a cache holds, or as keep a GPU busy."""
+"""Elements hashed at once: as many as fit in a cache, or keep a GPU busy."""
 _ODD = (0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 """The constants of SplitMix64, as signed numbers."""
 
@@ -33,28 +33,28 @@ _ODD = (0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111
 class Trail(Callback):
     """Writes a point before the first step, after steps 1, 2, 4, 8, ..., after every `every` steps, and after the last.
 
-    The first line names the tensors that are trained. A point is a line of its own, and on disk before the next step:
-    ``step``, ``loss`` (of that step, over all ranks, exact to the bit as Python writes a float; null before the first),
-    and ``hashes``, one a tensor in that order. Of a sharded model they are those of what rank 0 has of it.
+    The first line names the trained tensors. Each point is one line, on disk before the next step: ``step``, ``loss``
+    (of that step, over all ranks, exact to the bit as Python writes a float; null before the first), and ``hashes``,
+    one for each tensor in that order. For a sharded model they are of rank 0's shard.
 
-    A run that is resumed goes on behind the last point that its checkpoint had reached.
+    A resumed run continues after the last point that its checkpoint had reached.
     """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self._last = -1
         self._lines: list[str] = []
-        """All that is in the file."""
+        """The lines of the file."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Cut what is later than where this training starts, and write the first point."""
+        """Drop the points after the step that this training starts from, and write the first point."""
         assert isinstance(pl_module, Tuner)
         names = list(pl_module.trained())
         trail = (read(self.path) if trainer.global_step else None) or TrailOf(names, [])
         if trail.tensors != names:
             trail = TrailOf(names, [], trail.damage or "it is of other tensors")
         points = [point for point in trail.points if point["step"] <= trainer.global_step]
-        self._last = trainer.global_step  # on every rank, though rank 0 alone has the file
+        self._last = trainer.global_step  # on every rank, although only rank 0 has the file
         if trail.damage and trainer.is_global_zero:
             after = f"goes on behind its point of step {points[-1]['step']}" if points else "begins anew"
             log.warning("%s is damaged (%s): it %s", self.path, trail.damage, after)
@@ -68,10 +68,10 @@ class Trail(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a point where one is due: runs that part mostly do so early.
+        """Write a point where one is due: runs that differ mostly do so early.
 
-        After the last step it is due before the validation, which may be interrupted and begun anew: the loss of the
-        step is not known then.
+        The last point comes before the validation: that may be interrupted and repeated, when the loss of the step is
+        no longer known.
         """
         step = trainer.global_step
         if step % self.every == 0 or step & (step - 1) == 0 or step == trainer.estimated_stepping_batches:
@@ -101,34 +101,34 @@ class Trail(Callback):
 
 @dataclass(frozen=True)
 class TrailOf:
-    """What `Trail` has written for one run."""
+    """The trail of one run."""
 
     tensors: list[str]
-    """Names of what is trained."""
+    """Names of the trained tensors."""
     points: list[dict[str, Any]]
-    """In order of their steps."""
+    """The points, in order of their steps."""
     damage: str | None = None
-    """What is wrong with the file behind the last point; None: nothing."""
+    """The damage to the file after the last point; None: none."""
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Where two trails part."""
+    """Where two trails diverge."""
 
     step: int
     """The first step after which something differs."""
     same_until: int | None
-    """The step of the last point at which all was the same; None: there is none."""
+    """The step of the last point that is equal in both; None: there is none."""
     tensor: str | None
     """The first tensor that differs; None: only the loss does."""
     loss: tuple[str | None, str | None]
-    """Of that step, in both."""
+    """The loss of that step, in both."""
 
 
 def read(path: Path) -> TrailOf | None:
-    """Return the trail in `path` up to where it is damaged; None where there is none, or not even its first line.
+    """Return the trail in `path` up to any damage; None where there is no file, or not even its first line.
 
-    A line that was being written when the run died is no damage.
+    A line that was being written when the run died is not damage.
     """
     if not path.is_file():
         return None
@@ -150,10 +150,10 @@ def read(path: Path) -> TrailOf | None:
 
 
 def _point(point: Any, tensors: int, before: int) -> dict[str, Any]:
-    """Return a point of so many tensors and a step after `before`.
+    """Return `point`, checked to have `tensors` hashes and a step after `before`.
 
     Raises:
-        ValueError, LookupError, TypeError: it is none.
+        ValueError, LookupError, TypeError: it has not.
     """
     if not (isinstance(point["loss"], str | None) and len(_texts(point["hashes"])) == tensors):
         raise ValueError("no point of this training")
@@ -169,13 +169,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def in_both(one: TrailOf, other: TrailOf) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the points of the steps that both trails have a point of, in pairs."""
+    """Return pairs of points, one for each step that both trails have."""
     others = {point["step"]: point for point in other.points}
     return [(point, others[point["step"]]) for point in one.points if point["step"] in others]
 
 
 def fork(one: TrailOf, other: TrailOf) -> Fork | None:
-    """Return where two trails part; None where they do not, as far as both go."""
+    """Return where two trails diverge; None where they do not, as far as both go."""
     same_until: int | None = None
     for point, its in in_both(one, other):
         mine, theirs = (
@@ -189,14 +189,14 @@ def fork(one: TrailOf, other: TrailOf) -> Fork | None:
 
 
 def hashes(tensors: Iterable[Tensor]) -> list[str]:
-    """Return 16 hex digits for each of `tensors` that change with any of its elements' bits.
+    """Return a hash of 16 hex digits for each of `tensors`, which changes with any bit of its elements.
 
-    They are computed where the tensors lie, and fetched together: a GPU sends no weights. A hash is the sum of the
-    elements' bits, each times an odd number that its position gives, modulo 2**64: it finds what rounding does, and is
-    no cryptographic digest.
+    Hashes are computed on the tensors' devices and fetched together: a GPU sends no weights. A hash is the sum of the
+    elements' bits, each times an odd number given by its position, modulo 2**64: it detects rounding, and is no
+    cryptographic digest.
     """
-    found = [_hash(tensor.detach()) for tensor in tensors]
-    return [f"{number % 2**64:016x}" for number in torch.stack(found).tolist()] if found else []
+    numbers = [_hash(tensor.detach()) for tensor in tensors]
+    return [f"{number % 2**64:016x}" for number in torch.stack(numbers).tolist()] if numbers else []
 
 
 def _hash(tensor: Tensor) -> Tensor:

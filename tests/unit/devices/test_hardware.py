@@ -190,7 +190,7 @@ def test_a_launcher_says_how_many_devices_there_are(machine, launched):
         (2, None, {"devices": 2, "strategy": "single_device"}, "use auto, ddp, fsdp or deepspeed"),
         (2, None, {"devices": 2, "strategy": "fsdp", "precision": "16-mixed"}, "use bf16-mixed or 32-true"),
         (0, None, {"devices": 1_000_000}, "each device of the CPU is a process"),
-        (0, None, {"devices": 2, "strategy": "deepspeed"}, "wants a CUDA device"),
+        (0, None, {"devices": 2, "strategy": "deepspeed"}, "needs a CUDA device"),
         (2, None, {"devices": 2, "strategy": "deepspeed"}, "pip install 'peftlab[deepspeed]'"),
     ],
 )
