@@ -239,7 +239,7 @@ class TestExport:
         shutil.rmtree(copied / "predictions")
         load(copied).export("plain")
         card = Path("plain/README.md").read_text()
-        assert "The scores of the run are left out: predictions/test.jsonl is gone" in card
+        assert "The scores of the run are left out: predictions/test.jsonl, which could confirm them, is gone" in card
         assert "entity_f1" not in card
         assert "the model card has no scores" in caplog.text
 
