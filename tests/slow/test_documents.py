@@ -31,6 +31,8 @@ BLOCKS = [
 ]
 SHELL = [block for language, block in BLOCKS if language == "bash"]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
+YAML = [block for language, block in BLOCKS if language == "yaml"]
+CLASSES = [block for block in PYTHON if "class " in block]
 LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:] for line in block.splitlines()))
 
 
@@ -48,7 +50,7 @@ def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) 
 
 
 def test_there_are_no_commands_elsewhere():
-    assert {language for language, _ in BLOCKS} == {"bash", "python", ""}
+    assert {language for language, _ in BLOCKS} == {"bash", "python", "yaml", ""}
     (layout,) = [block for language, block in BLOCKS if not language]
     assert layout.startswith("conf/")
 
@@ -99,10 +101,27 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("block", PYTHON)
+@pytest.mark.parametrize("block", [block for block in PYTHON if block not in CLASSES])
 def test_the_python_runs(command, tiny_overrides, block):
     assert command(*tiny_overrides, "run_dir=runs/ner_lora/3f9c2a71d0be").code == 0
     names: dict[str, object] = {}
     exec(block, names)
     assert names["run"].evaluate().equal
     assert Path("exported/model.safetensors").is_file()
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_regulariser_of_the_readers_own_is_trained_with(command, tiny_overrides, monkeypatch):
+    (code,), (option,) = CLASSES, YAML
+    for file, content in {
+        "my_package/__init__.py": "",
+        "my_package/steady.py": code,
+        "my_conf/regularizer/steady.yaml": option,
+    }.items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(content)
+    monkeypatch.syspath_prepend(Path.cwd())
+    chosen = ["--config-dir", "my_conf", "allow=[my_package]", "regularizer=[steady]", "logger=[csv]"]
+    ended = command(*chosen, *tiny_overrides, "run_dir=run")
+    assert ended.code == 0, ended.err
+    assert "train/steady" in Path("run/metrics.csv").read_text()
