@@ -60,7 +60,7 @@ FAULTS = [
     ),
     Fault(
         "NaN is no reason to stop",
-        "if torch.isfinite(_scalar(norm) + 0 * _scalar(weights)):",
+        "if torch.isfinite(total + 0 * _scalar(weights)):",
         "if True:",
         ("train/test_guards.py", "-k", "bad_loss"),
     ),
@@ -174,7 +174,7 @@ FAULTS = [
     # What is kept, and what is read back
     Fault(
         "a file of a wheel is taken whatever its digest",
-        "if found != expected:\n",
+        "if actual != expected:\n",
         "if False:\n",
         ("unit/test_wheels.py", "unit/test_sources.py"),
     ),
