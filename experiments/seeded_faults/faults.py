@@ -60,7 +60,7 @@ FAULTS = [
     ),
     Fault(
         "NaN is no reason to stop",
-        "if torch.isfinite(total + 0 * _scalar(weights)):",
+        "if torch.isfinite(total + 0 * unsharded(weights)):",
         "if True:",
         ("train/test_guards.py", "-k", "bad_loss"),
     ),

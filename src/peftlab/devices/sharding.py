@@ -76,10 +76,11 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `tensors`, gathered from the shards of all ranks."""
-    return {name: _whole(tensor) for name, tensor in tensors.items()}
+    return {name: unsharded(tensor) for name, tensor in tensors.items()}
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def unsharded(tensor: Tensor) -> Tensor:
+    """Return `tensor` as a plain one; every rank that has a shard of it must call this."""
     if isinstance(tensor, DTensor):
         with torch.no_grad():
             return tensor.full_tensor()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
 from peftlab.regularizers.regularizer import StepRule, spec
@@ -30,7 +29,6 @@ class Sam(StepRule):
         climbed = [weight for weight in weights if weight.grad is not None]
         gradients = [weight.grad for weight in climbed if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if not torch.isfinite(norm):  # the run's guard reports why
             return loss
         before = [weight.detach().clone() for weight in climbed]

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from peftlab.devices.sharding import unsharded
 from peftlab.errors import NonFiniteError
 from peftlab.seams.pytorch import leaves
 from peftlab.tasks.batch import Batch
@@ -106,7 +106,7 @@ class FiniteGuard:
 def is_finite(tensor: Tensor) -> bool:
     """Return whether `tensor` has no NaN, no infinity, and nothing too large to be squared."""
     norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32))
-    return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
+    return bool(torch.isfinite(unsharded(norm)))
 
 
 def find(

@@ -14,11 +14,10 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from peftlab.devices.sharding import load_everywhere, shard, whole
+from peftlab.devices.sharding import load_everywhere, shard, unsharded, whole
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightRule
 from peftlab.schedules import Schedule
@@ -194,11 +193,11 @@ class Tuner(L.LightningModule):
         parameters = list(self.trainer.precision_plugin.main_params(optimizer))
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        total = _scalar(norm)
+        total = unsharded(norm)
         self.step_log.gradient_norm(total)
         with torch.no_grad():
             weights = nn.utils.get_total_norm(parameters)
-        if torch.isfinite(total + 0 * _scalar(weights)):
+        if torch.isfinite(total + 0 * unsharded(weights)):
             self.guards.finite.passed()
         else:
             self._handle_non_finite()
@@ -287,8 +286,3 @@ class Tuner(L.LightningModule):
 def is_last_validation(trainer: L.Trainer) -> bool:
     """Return whether this evaluation comes after training, or after the last step of the budget."""
     return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
-
-
-def _scalar(norm: Tensor) -> Tensor:
-    """Return a norm over all ranks as a plain tensor."""
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -19,13 +19,17 @@ class WeightRules:
 
     def begin(self, optimizer: Optimizer) -> None:
         """Show the rules the weights that a training begins with."""
+        weights, _ = self._trained(optimizer)
         for rule in self.rules.values():
-            rule.begin(self._trained(optimizer)[0])
+            rule.begin(weights)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Apply the rules after an optimiser step."""
+        if not self.rules:
+            return
+        weights, rates = self._trained(optimizer)
         for rule in self.rules.values():
-            rule.after_step(*self._trained(optimizer))
+            rule.after_step(weights, rates)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: nothing where there are no rules."""

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.unit.tasks.conftest import answers, kept, reply
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
@@ -38,19 +38,6 @@ def task() -> Classification:
 def batch_of(task, tokenizer, examples=EXAMPLES, indices=None):
     encoded = task.encode(examples, Processor("tokenizer", tokenizer), Limits(64, "truncate"))
     return task.collate(examples, encoded, range(len(examples)) if indices is None else indices)
-
-
-def answers(task, logits, batch, final=False):
-    return task.answers(SimpleNamespace(logits=logits), batch, None, final)
-
-
-def reply(task, logits, batch):
-    (example,), (answer,) = batch.examples, answers(task, logits, batch, final=True)
-    return task.reply(example, answer)
-
-
-def kept(task, logits, batch):
-    return list(map(task.kept, batch.examples, answers(task, logits, batch, final=True)))
 
 
 class TestCollate:

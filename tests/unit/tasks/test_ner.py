@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.unit.tasks.conftest import answers, kept, reply
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
@@ -47,19 +47,6 @@ def gold_logits(task, batch, sure=10.0):
     labelled = batch.targets["labels"] != IGNORED
     logits[labelled] = sure * F.one_hot(batch.targets["labels"][labelled], len(task.labels)).float()
     return logits
-
-
-def answers(task, logits, batch, final=False):
-    return task.answers(SimpleNamespace(logits=logits), batch, None, final)
-
-
-def reply(task, logits, batch):
-    (example,), (answer,) = batch.examples, answers(task, logits, batch, final=True)
-    return task.reply(example, answer)
-
-
-def kept(task, logits, batch):
-    return list(map(task.kept, batch.examples, answers(task, logits, batch, final=True)))
 
 
 def scores_of(task, predictions):
