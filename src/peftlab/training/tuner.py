@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,19 +19,20 @@ from torch.optim import Optimizer
 
 from peftlab.devices.sharding import load_everywhere, shard, unsharded, whole
 from peftlab.methods.method import Method, MethodContext
-from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightRule
+from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
+from peftlab.training.effects import Effects
 from peftlab.training.evaluation import Evaluation
 from peftlab.training.guards import Guards
 from peftlab.training.non_finite import StepSkippedError, find
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
+from peftlab.training.rules import Rules
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
-from peftlab.training.weight_rules import WeightRules
 
 
 class Tuner(L.LightningModule):
@@ -49,24 +50,31 @@ class Tuner(L.LightningModule):
         optimizer: OptimizerSpec,
         schedule: Schedule,
         regularizers: Mapping[str, Regularizer] | None = None,
+        special: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
         self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
-        chosen = regularizers or {}
-        self.objective = Objective(task, method, model, {n: r for n, r in chosen.items() if isinstance(r, Term)})
-        self.weight_rules = WeightRules({n: r for n, r in chosen.items() if isinstance(r, WeightRule)}, model)
-        self.step_rule = next((rule for rule in chosen.values() if isinstance(rule, StepRule)), None)
+        acting = {name: each for name, each in (regularizers or {}).items() if each.off is None}
+        terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
+        self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
+        self.rules = Rules(acting, model, self.trained)
         self.strict_loading = False  # a checkpoint holds only the trained parameters
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
+        self._loss_scale: Tensor | None = None
+        self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
         self.guards = Guards()
+        self.effects = Effects()
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
-        return self.model(**batch.inputs)
+        if not self.training or not self.rules.of_passes:
+            return self.model(**batch.inputs)
+        with self.rules.passing(batch):
+            return self.model(**batch.inputs)
 
     def trained(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint holds, see `Method.trained`; of a sharded model, this rank's shards."""
@@ -77,17 +85,18 @@ class Tuner(L.LightningModule):
         return whole(self.trained())
 
     def load_weights(self, path: Path) -> None:
-        """Load `weights` saved to `path`, a file that only rank 0 needs.
+        """Load `weights` saved to `path`, a file that only rank 0 needs, when training is over.
 
         Raises:
             ValueError: on rank 0, if they belong to another model.
         """
+        self.rules.end()
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store only the trained weights: the others can be derived."""
-        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
-        checkpoint |= self.weight_rules.state()
+        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.rules.in_training.items()}
+        checkpoint |= self.rules.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint holds exactly the trained weights; DeepSpeed stores and checks them itself.
@@ -95,7 +104,7 @@ class Tuner(L.LightningModule):
         Raises:
             ValueError: weights are missing or superfluous.
         """
-        self.weight_rules.load_state(checkpoint)
+        self.rules.load_state(checkpoint)
         if "state_dict" not in checkpoint:
             return
         odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
@@ -133,6 +142,7 @@ class Tuner(L.LightningModule):
         DeepSpeed's engine gets the loss itself, because it runs the backward pass.
         """
         strategy = self.trainer.strategy
+        self._number = self.trainer.global_step + 1
         self._step = Step(
             parts,
             [parameter for group in self.trainer.optimizers[0].param_groups for parameter in group["params"]],
@@ -155,15 +165,16 @@ class Tuner(L.LightningModule):
 
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
+        self._loss_scale = scale
         gradient = partial(step.gradient, self.losses_of, scale)
-        if self.step_rule is None:
+        if self.rules.of_step is None:
             gradient()
         else:
-            step.loss = self.step_rule.gradient(gradient, step.parameters)
+            step.loss = self.rules.of_step.gradient(gradient, step.parameters)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
-        return self.objective(self, batch)
+        return self.objective(self, batch, self._number, self._loss_scale)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
@@ -171,7 +182,10 @@ class Tuner(L.LightningModule):
         with suppress(StepSkippedError):
             super().optimizer_step(*args, **kwargs)
             self.method.after_step(self.model, step, self.context)
-            self.weight_rules.after_step(self.trainer.optimizers[0])
+            self.rules.after_step(self.trainer.optimizers[0], step, int(self.trainer.estimated_stepping_batches))
+            if self.effects.pending:
+                assert self._step is not None
+                self.effects.after_step(self._step, step, partial(self.trainer.strategy.reduce, reduce_op="sum"))
 
     def configure_gradient_clipping(
         self,
@@ -203,6 +217,7 @@ class Tuner(L.LightningModule):
             self._handle_non_finite()
         if gradient_clip_val is not None:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        self.rules.before_step(optimizer, self.trainer.global_step + 1)
 
     def _handle_non_finite(self) -> None:
         """Locate the values that are not finite, then end the run or leave the step out."""
@@ -238,7 +253,15 @@ class Tuner(L.LightningModule):
     def on_train_start(self) -> None:
         """Show the weight rules the weights that training starts from."""
         if self.trainer.global_step == 0:
-            self.weight_rules.begin(self.trainer.optimizers[0])
+            self.rules.begin(self.trainer.optimizers[0])
+
+    def on_validation_start(self) -> None:
+        """Validate, and keep as the best, the average of the weights where a rule keeps one."""
+        self.rules.use_average()
+
+    def on_validation_end(self) -> None:
+        """Go on with the weights themselves."""
+        self.rules.restore()
 
     def on_validation_epoch_start(self) -> None:
         """Reset the scores."""
@@ -258,7 +281,8 @@ class Tuner(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser, and its schedule over all steps of the run."""
-        optimizer = self.optimizer_spec.attach(self.model, self.context.head, self.method.learning_rate_factor)
+        factor = self.rules.factor(self.context.head, self.method.learning_rate_factor)
+        optimizer = self.optimizer_spec.attach(self.model, self.context.head, factor)
         steps = int(self.trainer.estimated_stepping_batches)
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
