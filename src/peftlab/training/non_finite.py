@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -70,30 +70,29 @@ class FiniteGuard:
         """Register a finite step."""
         self._skipped = 0
 
-    def failed(self, step: int, finding: Finding, scale: float | None = None) -> None:
+    def failed(self, step: int, finding: Finding, scale: float | None = None) -> NoReturn:
         """Register a step that is not finite.
 
-        fp16 scales its loss until gradients overflow, and skips the steps where they do: that is no error.
+        fp16 scales its loss until gradients overflow; the steps where they do are skipped, and that is no error.
 
         Args:
             step: its number, from 1.
             finding: what is not finite.
-            scale: the loss scale of fp16, which skips the step itself; None: no loss scaling.
+            scale: the loss scale of fp16; None: no loss scaling.
 
         Raises:
             NonFiniteError: the run ends.
             StepSkippedError: the step is skipped.
         """
         if scale is not None and finding.kind == "gradient" and scale > 1:
-            return
+            raise StepSkippedError
         self._skipped += 1
         skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
         self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
         if not skipping:
             raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
         log.warning("step %d left out: %s", step, finding)
-        if scale is None:
-            raise StepSkippedError
+        raise StepSkippedError
 
     def _advice(self, kind: str) -> str:
         if self.on_nan == "skip_batch" and kind != "weights":

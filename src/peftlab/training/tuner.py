@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -168,10 +167,14 @@ class Tuner(L.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
         step = self.trainer.global_step + 1
-        with suppress(StepSkippedError):
+        try:
             super().optimizer_step(*args, **kwargs)
-            self.method.after_step(self.model, step, self.context)
-            self.weight_rules.after_step(self.trainer.optimizers[0])
+        except StepSkippedError:
+            if (scaler := self._scaler) is not None:
+                scaler.update()  # as after a step that it skips itself: the loss scale shrinks
+            return
+        self.method.after_step(self.model, step, self.context)
+        self.weight_rules.after_step(self.trainer.optimizers[0])
 
     def configure_gradient_clipping(
         self,
@@ -215,8 +218,13 @@ class Tuner(L.LightningModule):
                 lambda piece: self.losses_of(piece).total,
                 self.objective.differentiates,
             )
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scaler = self._scaler
         self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler and scaler.get_scale())
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What scales the loss in fp16; None in another precision."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions for one batch, and add them to the scores."""
