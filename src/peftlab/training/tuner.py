@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +152,22 @@ class Tuner(L.LightningModule):
         self.take_gradient(self._step, self._placeholder.grad)
 
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
-        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
-        gradient = partial(step.gradient, self.losses_of, scale)
+        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one.
+
+        The terms that `step` then reports are those at its own weights, as its loss is.
+        """
         if self.step_rule is None:
-            gradient()
-        else:
-            step.loss = self.step_rule.gradient(gradient, step.parameters)
+            step.gradient(self.losses_of, scale)
+            return
+        terms: list[dict[str, Tensor]] = []
+
+        def ask() -> Tensor:
+            loss = step.gradient(self.losses_of, scale)
+            terms.append(step.terms)
+            return loss
+
+        step.loss = self.step_rule.gradient(ask, step.parameters)
+        step.terms = terms[0]
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
@@ -215,7 +224,7 @@ class Tuner(L.LightningModule):
                 self.model,
                 self._step.on_device(),
                 self.step_loss,
-                lambda piece: self.losses_of(piece).total,
+                self.losses_of,
                 self.objective.differentiates,
             )
         scaler = self._scaler
