@@ -53,9 +53,10 @@ from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.reporting import Watcher
+from peftlab.training.scoring import is_last_validation
 from peftlab.training.tracking import Tracking, log_tables
 from peftlab.training.trail import Trail
-from peftlab.training.tuner import Tuner, is_last_validation
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 

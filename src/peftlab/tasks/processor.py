@@ -13,6 +13,13 @@ from transformers import PreTrainedTokenizerBase
 ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor"]
 """The kind of processor that encodes a task's examples, in transformers' terms."""
 
+LOADERS: dict[ProcessorKind, str] = {
+    "tokenizer": "AutoTokenizer",
+    "image_processor": "AutoImageProcessor",
+    "feature_extractor": "AutoFeatureExtractor",
+}
+"""The transformers class that loads a processor of each kind."""
+
 
 @dataclass(frozen=True)
 class Processor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.pytorch.strategies import Strategy
 
 from peftlab.errors import ConfigError
 from peftlab.regularizers.regularizer import Regularizer, Term
@@ -32,13 +32,13 @@ class Effects:
         self.pending = {name: each for name, each in (chosen or {}).items() if name not in (recorded or {})}
         self.keep = keep
 
-    def after_step(self, step: Step, number: int, total: Callable[[Tensor], Tensor]) -> None:
+    def after_step(self, step: Step, number: int, strategy: Strategy) -> None:
         """Look at a step that was taken.
 
         Args:
             step: the step.
             number: its number, from 1.
-            total: sums a tensor over ranks.
+            strategy: sums over ranks.
 
         Raises:
             ConfigError: a regulariser did nothing.
@@ -46,7 +46,7 @@ class Effects:
         for name, each in list(self.pending.items()):
             if isinstance(each, Term) and number < each.start_step:
                 continue
-            figures = self._of_term(name, step, total) if isinstance(each, Term) else {}
+            figures = self._of_term(name, step, strategy) if isinstance(each, Term) else {}
             figures |= {key: float(value) for key, value in each.acted().items()}
             idle = [key for key, value in figures.items() if value == 0]
             if idle or not figures:
@@ -58,11 +58,12 @@ class Effects:
             self.keep({name: {"step": number, "passes": each.passes, **figures}})
             del self.pending[name]
 
-    def _of_term(self, name: str, step: Step, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float]:
         sums = {"term": step.terms[name].double(), **step.figures[name]}
         counts = torch.tensor([1.0, *(float(step.counted) for _ in step.figures[name])])
         values = torch.stack([value.detach().double().cpu() for value in sums.values()])
-        everyones = total(torch.stack([values, counts.double()]).to(step.device)).cpu()
+        own = torch.stack([values, counts.double()]).to(step.device)
+        everyones = strategy.reduce(own, reduce_op="sum").cpu()
         # the parts of a term add up over ranks already; what it tells is a mean over examples
         means = [float(everyones[0, 0]), *(everyones[0, 1:] / everyones[1, 1:].clamp(min=1)).tolist()]
         return {key: value for key, value in zip(sums, means, strict=True) if math.isfinite(value)}

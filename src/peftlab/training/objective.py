@@ -84,10 +84,11 @@ class Objective:
         """Whether computing the objective itself needs gradients."""
         return any(term.from_embeddings for term in self.terms.values())
 
-    def evaluated(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the loss that an evaluation reports.
 
-        It is the task's alone: penalty and regularisers are means to lower it, and would make the losses of methods
-        incomparable.
-        """
-        return self.task.loss(outputs, batch).float()
+def evaluated(task: Task, outputs: Any, batch: Batch) -> Tensor:
+    """Return the loss that an evaluation reports.
+
+    It is the task's alone: penalty and regularisers are means to lower it, and would make the losses of methods
+    incomparable.
+    """
+    return task.loss(outputs, batch).float()

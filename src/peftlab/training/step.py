@@ -105,8 +105,8 @@ class Step:
         for name, term in losses.terms.items():
             self.terms[name] = self.terms.get(name, 0) + term.detach() * piece.scale
             figures = self.figures.setdefault(name, {})
-            for key, value in losses.figures.get(name, {}).items():
-                figures[key] = figures.get(key, 0) + value
+            for key, figure in losses.figures.get(name, {}).items():
+                figures[key] = figures.get(key, 0) + figure
         if losses.terms:
             self.counted += int((piece.weights > 0).sum())
         return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

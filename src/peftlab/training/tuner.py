@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -22,23 +19,21 @@ from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.effects import Effects
-from peftlab.training.evaluation import Evaluation
-from peftlab.training.guards import Guards
 from peftlab.training.non_finite import StepSkippedError, find
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
+from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
 
 
-class Tuner(L.LightningModule):
+class Tuner(Scoring):
     """Trains the parameters that `method` left trainable in `model`, on the loss of `task` and its `regularizers`.
 
-    Logs training steps (see `StepLog`), and the loss and every score as ``validation/...`` and ``test/...``.
+    Logs training steps, see `StepLog`, and scores, see `Scoring`.
     """
 
     def __init__(
@@ -52,10 +47,9 @@ class Tuner(L.LightningModule):
         regularizers: Mapping[str, Regularizer] | None = None,
         special: Sequence[int] = (),
     ) -> None:
-        super().__init__()
-        self.model, self.task, self.method, self.context = model, task, method, context
+        super().__init__(model, task)
+        self.method, self.context = method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
-        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
         acting = {name: each for name, each in (regularizers or {}).items() if each.off is None}
         terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
@@ -66,15 +60,14 @@ class Tuner(L.LightningModule):
         self._loss_scale: Tensor | None = None
         self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
-        self.guards = Guards()
         self.effects = Effects()
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
         if not self.training or not self.rules.of_passes:
-            return self.model(**batch.inputs)
+            return super().forward(batch)
         with self.rules.passing(batch):
-            return self.model(**batch.inputs)
+            return super().forward(batch)
 
     def trained(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint holds, see `Method.trained`; of a sharded model, this rank's shards."""
@@ -116,16 +109,6 @@ class Tuner(L.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def evaluation(self, split: str) -> Evaluation:
-        """Return the evaluation of ``validation`` or ``test``."""
-        evaluation = self.evaluations[split]
-        assert isinstance(evaluation, Evaluation)
-        return evaluation
-
-    def metric(self, split: str) -> ScorerMetric:
-        """Return the scores of ``validation`` or ``test``."""
-        return self.evaluation(split).metric
-
     def logged(self) -> list[str]:
         """Return the names of the logged values that a callback may monitor."""
         terms = [f"train/{name}" for name in self.objective.terms]
@@ -166,11 +149,7 @@ class Tuner(L.LightningModule):
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
         self._loss_scale = scale
-        gradient = partial(step.gradient, self.losses_of, scale)
-        if self.rules.of_step is None:
-            gradient()
-        else:
-            step.loss = self.rules.of_step.gradient(gradient, step.parameters)
+        self.rules.take_gradient(step, self.losses_of, scale)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
@@ -179,13 +158,16 @@ class Tuner(L.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
         step = self.trainer.global_step + 1
-        with suppress(StepSkippedError):
+        try:
             super().optimizer_step(*args, **kwargs)
-            self.method.after_step(self.model, step, self.context)
-            self.rules.after_step(self.trainer.optimizers[0], step, int(self.trainer.estimated_stepping_batches))
-            if self.effects.pending:
-                assert self._step is not None
-                self.effects.after_step(self._step, step, partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        except StepSkippedError:
+            if (scaler := self._scaler) is not None:
+                scaler.update()  # as after a step that it skips itself: the loss scale shrinks
+            return
+        self.method.after_step(self.model, step, self.context)
+        self.rules.after_step(self.trainer.optimizers[0], step, int(self.trainer.estimated_stepping_batches))
+        assert self._step is not None
+        self.effects.after_step(self._step, step, self.trainer.strategy)
 
     def configure_gradient_clipping(
         self,
@@ -227,19 +209,16 @@ class Tuner(L.LightningModule):
                 self.model,
                 self._step.on_device(),
                 self.step_loss,
-                lambda piece: self.losses_of(piece).total,
+                self.losses_of,
                 self.objective.differentiates,
             )
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler and scaler.get_scale())
+        scaler = self._scaler
+        self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler.get_scale() if scaler else None)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return the predictions for one batch, and add them to the scores."""
-        return self._evaluate(batch, "validation")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return the predictions for one batch, and add them to the scores."""
-        return self._evaluate(batch, "test")
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What scales the loss in fp16; None in another precision."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_fit_start(self) -> None:
         """Turn dropout on: `from_pretrained` returns a model in evaluation mode."""
@@ -263,22 +242,6 @@ class Tuner(L.LightningModule):
         """Go on with the weights themselves."""
         self.rules.restore()
 
-    def on_validation_epoch_start(self) -> None:
-        """Reset the scores."""
-        self.evaluation("validation").reset()
-
-    def on_test_epoch_start(self) -> None:
-        """Reset the scores."""
-        self.evaluation("test").reset()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores over the whole split."""
-        self._log_scores("validation")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores over the whole split."""
-        self._log_scores("test")
-
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser, and its schedule over all steps of the run."""
         factor = self.rules.factor(self.context.head, self.method.learning_rate_factor)
@@ -287,26 +250,3 @@ class Tuner(L.LightningModule):
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
-        return self.evaluation(split).take(batch, self.guards.evaluation, self._predict)
-
-    def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return the loss of `batch` and its predictions; a filler has none."""
-        batch = batch.to(self.device)
-        outputs = self(batch)
-        answers: list[dict[str, Any]] = []
-        if batch.examples:
-            final = is_last_validation(self.trainer)
-            answers = self.task.answers(outputs, batch, self.model, final)
-            if final:
-                answers = [self.task.kept(*both) for both in zip(batch.examples, answers, strict=True)]
-        return self.objective.evaluated(outputs, batch), answers
-
-    def _log_scores(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.evaluation(split).values().items()})
-
-
-def is_last_validation(trainer: L.Trainer) -> bool:
-    """Return whether this evaluation comes after training, or after the last step of the budget."""
-    return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
