@@ -20,7 +20,7 @@ class RunningAverage(WeightAverage):
 
     With LoRA, and wherever else a product of weights is what the model computes with, the average of the factors is not
     the average of the products: A, B and -A, -B are the same update, and average to none. Along one training, factors
-    stay close enough to each other for this not to matter; averages over several trainings have to be of merged weights.
+    stay close enough for this not to matter; averages over several trainings have to be of merged weights.
     """
 
     average: dict[str, Tensor] = field(default_factory=dict, init=False)
