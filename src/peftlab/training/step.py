@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.devices.data_parallel import average_gradients
+from peftlab.regularizers.regularizer import StepRule
 from peftlab.tasks.batch import Batch
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
@@ -42,6 +43,24 @@ class Step:
         """This rank's part of the loss of the step, before clipping and scaling."""
         self.terms: dict[str, Tensor] = {}
         """This rank's part of each regulariser's term in it, by name."""
+
+    def take(self, rule: StepRule | None, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> None:
+        """Set the parameters' gradients to what `rule` makes of `gradient`, or to that itself.
+
+        `loss` and `terms` are then those at the step's own weights, wherever else the rule has asked for a gradient.
+        """
+        if rule is None:
+            self.gradient(losses_of, scale)
+            return
+        terms: list[dict[str, Tensor]] = []
+
+        def ask() -> Tensor:
+            loss = self.gradient(losses_of, scale)
+            terms.append(self.terms)
+            return loss
+
+        self.loss = rule.gradient(ask, self.parameters)
+        self.terms = terms[0]
 
     def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
         """Set the parameters' gradients to that of the step, and return `loss`.

@@ -152,22 +152,8 @@ class Tuner(L.LightningModule):
         self.take_gradient(self._step, self._placeholder.grad)
 
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
-        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one.
-
-        The terms that `step` then reports are those at its own weights, as its loss is.
-        """
-        if self.step_rule is None:
-            step.gradient(self.losses_of, scale)
-            return
-        terms: list[dict[str, Tensor]] = []
-
-        def ask() -> Tensor:
-            loss = step.gradient(self.losses_of, scale)
-            terms.append(step.terms)
-            return loss
-
-        step.loss = self.step_rule.gradient(ask, step.parameters)
-        step.terms = terms[0]
+        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
+        step.take(self.step_rule, self.losses_of, scale)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
@@ -179,7 +165,7 @@ class Tuner(L.LightningModule):
         try:
             super().optimizer_step(*args, **kwargs)
         except StepSkippedError:
-            if (scaler := self._scaler) is not None:
+            if (scaler := scaler_of(self.trainer)) is not None:
                 scaler.update()  # as after a step that it skips itself: the loss scale shrinks
             return
         self.method.after_step(self.model, step, self.context)
@@ -220,20 +206,10 @@ class Tuner(L.LightningModule):
         """Locate the values that are not finite, then end the run or leave the step out."""
         assert self._step is not None
         with self.trainer.precision_plugin.forward_context():
-            finding = find(
-                self.model,
-                self._step.on_device(),
-                self.step_loss,
-                self.losses_of,
-                self.objective.differentiates,
-            )
-        scaler = self._scaler
-        self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler and scaler.get_scale())
-
-    @property
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        """What scales the loss in fp16; None in another precision."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
+            parts = self._step.on_device()
+            finding = find(self.model, parts, self.step_loss, self.losses_of, self.objective.differentiates)
+        scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
+        self.guards.finite.failed(self.trainer.global_step + 1, finding, scale)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
         """Return the predictions for one batch, and add them to the scores."""
@@ -303,3 +279,8 @@ class Tuner(L.LightningModule):
 def is_last_validation(trainer: L.Trainer) -> bool:
     """Return whether this evaluation comes after training, or after the last step of the budget."""
     return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
+
+
+def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:
+    """Return what scales the loss of fp16; None in another precision."""
+    return getattr(trainer.precision_plugin, "scaler", None)
