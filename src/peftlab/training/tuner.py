@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from peftlab.devices.sharding import load_everywhere, shard, unsharded, whole
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightRule
+from peftlab.runs.record import SCORED
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
@@ -51,7 +52,7 @@ class Tuner(L.LightningModule):
         super().__init__()
         self.model, self.task, self.method, self.context = model, task, method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
-        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
+        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in SCORED})
         chosen = regularizers or {}
         self.objective = Objective(task, method, model, {n: r for n, r in chosen.items() if isinstance(r, Term)})
         self.weight_rules = WeightRules({n: r for n, r in chosen.items() if isinstance(r, WeightRule)}, model)
