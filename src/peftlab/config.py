@@ -38,6 +38,7 @@ from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
+from peftlab.runs.record import SCORED
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
@@ -225,7 +226,7 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return the direction of the value that a callback monitors; None where it is unknown."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or split in ("validation", "test"):
+    if score == "loss" or split in SCORED:
         return task.directions.get(score)
     return None
 

@@ -61,6 +61,11 @@ class Encoded:
         """Number of rows of each example, shape (examples,): several if a long one is split."""
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
 
+    @property
+    def tokens(self) -> np.ndarray:
+        """Number of tokens of each example over all its rows, shape (examples,): those of a `Batch` of it alone."""
+        return np.diff(self.arrays["rows"][self.arrays["examples"]]) if "rows" in self.arrays else self.lengths
+
 
 def check_size(characters: int, place: str = "") -> None:
     """Check that a text is not so long that tokenising it would exhaust memory.
