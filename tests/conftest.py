@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -24,8 +25,18 @@ from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 
-with without_collecting():
-    import peftlab.one_run  # noqa: F401
+
+def pytest_collectstart() -> None:
+    """Import what tests import, in each process that collects them: the first of pytest-xdist's runs none itself."""
+    with without_collecting():
+        import peftlab.one_run  # noqa: F401
+
+
+def pytest_collection_finish() -> None:
+    """Leave what has been collected out of every search for garbage: a search of it all takes a second."""
+    gc.collect()
+    gc.freeze()
+
 
 NAMES = {
     "PER": ["Marie Curie", "Ada Lovelace", "Noether", "Alan Turing"],

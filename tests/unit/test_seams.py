@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import functools
 import inspect
 import signal
 import subprocess
@@ -45,6 +46,7 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in {"_", *OF_NAMED_TUPLES}
 
 
+@functools.cache
 def own_names() -> set[str]:
     """Return every private name that something of ours has."""
     names = set()
