@@ -88,7 +88,7 @@ def test_the_command_of_the_readme(run, command, tiny_model):
 
 
 @pytest.mark.parametrize(("task", "model"), [("questions", "tiny_model"), ("pictures", "tiny_vit")])
-def test_they_are_exported(run, request, tmp_path, task, model):
+def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     if task == "questions":
         write(
             tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4
@@ -97,7 +97,13 @@ def test_they_are_exported(run, request, tmp_path, task, model):
         draw_pictures(tmp_path / "data")
     _, done = run(task, request.getfixturevalue(model))
     assert done.export("exported").largest_difference < 1e-5
-    assert done.spec.task.head.model in Path("exported/README.md").read_text()
+    card = Path("exported/README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir("exported")
+    exec(code, loaded := {})
+    assert type(loaded["model"]).__name__.endswith(done.spec.task.head.model.removeprefix("AutoModel"))
+    assert callable(loaded[done.spec.task.processor])
+    assert re.findall("Labels.*", card) == ([] if task == "questions" else ["Labels**: green, red"])
 
 
 @pytest.fixture(scope="module")
