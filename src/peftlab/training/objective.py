@@ -43,7 +43,7 @@ class Objective:
     def __call__(self, forward: Forward, batch: Batch) -> Losses:
         """Return the losses of `batch`."""
         outputs = forward(batch)
-        total = loss = self.task.loss(outputs, batch)
+        total = loss = self._of_task(outputs, batch)
         penalty = self.method.penalty(self.model)
         if penalty is not None:
             total = total + penalty
@@ -52,6 +52,12 @@ class Objective:
         for term in terms.values():
             total = total + term
         return Losses(total, loss, penalty, terms)
+
+    def _of_task(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of the task; a task may compute it in one kernel, which knows no factors of examples."""
+        if batch.factors is None:
+            return self.task.loss(outputs, batch)
+        return batch.mean(self.task.losses(outputs, batch))
 
     @property
     def differentiates(self) -> bool:

@@ -45,7 +45,9 @@ def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
             if of_all is None or gold is None:
                 continue
             if not isinstance(of_all, Mapping) or not all(label in of_all for label in labels) or gold not in number:
-                raise DataError(f"{row.get('id')}: the prediction has not the probabilities of all {len(labels)} labels")
+                raise DataError(
+                    f"{row.get('id')}: the prediction has not the probabilities of all {len(labels)} labels"
+                )
             units.append((n, place, number[gold], [of_all[label] for label in labels]))
     example, place, gold, probabilities = zip(*units, strict=True) if units else ((), (), (), ())
     return Judged(

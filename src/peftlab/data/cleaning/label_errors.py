@@ -12,9 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-ScoreName = Literal[
-    "self_confidence", "normalized_margin", "confidence_weighted_entropy", "adjusted_self_confidence"
-]
+ScoreName = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy", "adjusted_self_confidence"]
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Returns the quality of each unit's label from `probabilities` and `gold`, shape (units,)."""
 
