@@ -13,7 +13,7 @@ Reason = Literal["label error", "conflict", "duplicate", "near duplicate", "leak
 - duplicate: text and label repeat an earlier example of the split;
 - near duplicate: the text is nearly that of an earlier example of the split;
 - leak: a training text that is, or nearly is, one of the validation or test split;
-- empty: the text has no characters other than white space;
+- empty: the text has no characters other than white space, or no token;
 - unread: the model does not see the whole text.
 """
 

@@ -10,7 +10,7 @@ from peftlab.data.cleaning.finding import Finding
 
 
 def findings(entries: Sequence[Entry], lost: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """Return the empty texts, and then those that are not read whole.
+    """Return the texts without a character or a token, and then those that are not read whole.
 
     Args:
         entries: the examples.
@@ -19,7 +19,7 @@ def findings(entries: Sequence[Entry], lost: Sequence[Mapping[str, Any]]) -> lis
     empty, unread = [], []
     for entry, facts in zip(entries, lost, strict=True):
         text, gold = shown(entry.text), label_of(entry.gold)
-        if not text.strip():
+        if not text.strip() or facts.get("empty"):
             empty.append(Finding(entry.split, entry.id, "empty", text, gold))
         elif facts:
             note = ", ".join(name if value is True else f"{value} {name}" for name, value in facts.items())

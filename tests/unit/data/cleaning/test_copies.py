@@ -78,7 +78,7 @@ def test_any_gold_is_shown():
 
 def test_empty_and_cut_texts():
     entries = [Entry("train", str(n), text, "a") for n, text in enumerate(["fine", " ", "long", "odd"])]
-    lost = [{}, {"empty": True}, {"truncated": True, "lost_tokens": 3}, {"emptied_words": 1}]
+    lost = [{}, {}, {"truncated": True, "lost_tokens": 3}, {"emptied_words": 1}]
     assert [(one.id, one.reason, one.note) for one in unread.findings(entries, lost)] == [
         ("1", "empty", ""),
         ("2", "unread", "truncated, 3 lost tokens"),
