@@ -17,6 +17,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
+from peftlab.training.weight_rules import WeightRules
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -33,7 +34,6 @@ from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
 from peftlab.training.tuner import Tuner
-from peftlab.training.weight_rules import WeightRules
 from peftlab.use.check import check
 
 SAME_STEPS = [

@@ -40,6 +40,13 @@ class Processor:
         """Return the template of the model's conversations; None if it has none."""
         return getattr(self.transform, "chat_template", None)
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of tokens that stand for no text, such as separators; the unknown token stands for some."""
+        if self.kind != "tokenizer":
+            return []
+        return sorted(set(self.transform.all_special_ids) - {self.transform.unk_token_id})
+
     def fingerprint(self) -> str:
         """Return a digest of everything that this processor's output depends on, besides the input."""
         if self.kind == "tokenizer":
