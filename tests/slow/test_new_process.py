@@ -13,7 +13,7 @@ from tests.slow.conftest import logits_here_and_elsewhere
 
 from peftlab.one_run import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.new_interpreter]
 
 
 def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path):
