@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.splits import Splits
-from peftlab.runs.record import SCORED
+from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
 
