@@ -47,7 +47,7 @@ def test_what_needs_no_model_imports_nothing_heavy(tmp_path, arguments):
         "import sys; from peftlab import cli\n"
         "try: cli.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'lightning', 'peft'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'lightning', 'peft', 'hydra'} & set(sys.modules)))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path, capture_output=True, text=True
