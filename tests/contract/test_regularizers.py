@@ -6,9 +6,11 @@ import csv
 import os
 import signal
 from dataclasses import replace
+from pydoc import locate
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import nn
 
@@ -24,12 +26,19 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
 
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
+CLASSES = {
+    name: locate(yaml.safe_load((conf_dir() / "regularizer" / f"{name}.yaml").read_text())["_target_"])
+    for name in REGULARIZERS
+}
+OF_EACH_KIND = {
+    (next(kind for kind in KINDS if issubclass(cls, kind)), getattr(cls, "from_embeddings", False)): name
+    for name, cls in CLASSES.items()
+}
+MOSTLY_SLOW = [
+    name if name in OF_EACH_KIND.values() else pytest.param(name, marks=pytest.mark.slow) for name in REGULARIZERS
+]
+"""What is the training's doing is tested by default with one of each kind."""
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
-
-
-@pytest.fixture(params=REGULARIZERS)
-def option(request):
-    return request.param
 
 
 @pytest.fixture
@@ -37,6 +46,7 @@ def regularizer(option, spec):
     return spec(f"regularizer=[{option}]").regularizer[option]
 
 
+@pytest.mark.parametrize("option", REGULARIZERS)
 def test_it_is_of_one_kind(regularizer):
     assert sum(isinstance(regularizer, kind) for kind in KINDS) == 1
     assert regularizer.off is None
@@ -45,6 +55,7 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
+@pytest.mark.parametrize("option", REGULARIZERS)
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero."""
     if not isinstance(regularizer, Term):
@@ -84,12 +95,19 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
                 torch.testing.assert_close(losses([i]), together[i : i + 1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("option", REGULARIZERS)
 def test_a_term_is_part_of_the_objective_under_its_name(option, regularizer):
     if not isinstance(regularizer, Term):
         return
     weights = {name: value for name, value in vars(regularizer).items() if isinstance(value, float)}
     assert weights  # how strong it is can be set
     assert Objective(None, None, None, {option: regularizer}).differentiates == regularizer.from_embeddings
+
+
+@pytest.fixture(scope="module")
+def made():
+    """The runs that several tests look at, by their regularisers."""
+    return {}
 
 
 class TestRuns:
@@ -100,11 +118,23 @@ class TestRuns:
 
         return train
 
+    @pytest.fixture
+    def with_it(self, trained, made, option, tmp_path_factory):
+        if option not in made:
+            made[option] = trained(f"run_dir={tmp_path_factory.mktemp(option) / 'run'}")
+        return made[option]
+
+    @pytest.fixture
+    def without(self, trained, made, tmp_path_factory):
+        if None not in made:
+            made[None] = trained(f"run_dir={tmp_path_factory.mktemp('without') / 'run'}", regularizers="[]")
+        return made[None]
+
     def weights(self, record):
         return load_file(record.folder / "checkpoints" / "best.safetensors")
 
-    def test_it_changes_what_is_learnt_and_is_part_of_the_identity(self, trained, regularizer, option):
-        with_it, without = trained("run_dir=with"), trained("run_dir=without", regularizers="[]")
+    @pytest.mark.parametrize("option", REGULARIZERS)
+    def test_it_changes_what_is_learnt_and_is_part_of_the_identity(self, with_it, without, regularizer, option):
         assert with_it.data["identity"]["sha256"] != without.data["identity"]["sha256"]
         assert any(not torch.equal(one, other) for one, other in zip(*self.both(with_it, without), strict=True))
         with (with_it.folder / "metrics.csv").open() as file:
@@ -113,6 +143,9 @@ class TestRuns:
         what_it_did = with_it.extensions["regularizers"][option]
         assert what_it_did.pop("passes") == regularizer.passes
         assert all(what_it_did.values())
+
+    @pytest.mark.parametrize("option", MOSTLY_SLOW)
+    def test_turned_off_it_changes_nothing(self, trained, without, regularizer, option):
         for name, value in regularizer.neutral.items():
             turned_off = trained(f"run_dir={name}", f"regularizer.{option}.{name}={value}")
             assert all(torch.equal(one, other) for one, other in zip(*self.both(turned_off, without), strict=True))
@@ -122,25 +155,28 @@ class TestRuns:
         assert first.keys() == second.keys()
         return [first[name] for name in first], [second[name] for name in first]
 
-    def compare(self, trained, divided):
+    def compare(self, trained, *divided):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
         whole = trained(*exact, "run_dir=whole")
-        for name, overrides in divided.items():
-            found = trained(*exact, *overrides, f"run_dir={name}")
-            for one, other in zip(*self.both(found, whole), strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        found = trained(*exact, *divided, "run_dir=divided")
+        for one, other in zip(*self.both(found, whole), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        return found
 
+    @pytest.mark.parametrize("option", MOSTLY_SLOW)
     def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory, regularizer):
         if not regularizer.draws:
-            self.compare(trained, {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")})
+            divided = self.compare(trained, "trainer.accumulate=2", *small_memory("backward"))
+            assert [event for event in divided.data["history"] if event["event"] == "out of memory"]
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("option", REGULARIZERS)
     def test_it_is_the_same_on_two_devices(self, trained, regularizer):
         if not regularizer.draws:
-            self.compare(trained, {"ranks": ["trainer.devices=2"]})
+            self.compare(trained, "trainer.devices=2")
 
-    def test_a_run_that_is_resumed_is_the_run(self, trained, monkeypatch):
-        whole = trained("run_dir=whole")
+    @pytest.mark.parametrize("option", MOSTLY_SLOW)
+    def test_a_run_that_is_resumed_is_the_run(self, trained, with_it, monkeypatch):
         let_through = Interruption.on_train_batch_start
 
         def signalling(self, trainer, *rest):
@@ -154,7 +190,7 @@ class TestRuns:
             trained("run_dir=parts")
         resumed = trained("run_dir=parts")
         assert resumed.resumed_at == 3
-        assert all(torch.equal(one, other) for one, other in zip(*self.both(resumed, whole), strict=True))
+        assert all(torch.equal(one, other) for one, other in zip(*self.both(resumed, with_it), strict=True))
 
 
 class TestSam:
