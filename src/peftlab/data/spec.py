@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
 from peftlab.data.splits import Splits
+from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
 
@@ -122,3 +123,8 @@ class BudgetSpec:
         """Check that the run ends."""
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The splits that the best checkpoint is scored on."""
+        return SCORED if self.test else SCORED[:1]

@@ -20,7 +20,6 @@ from peftlab.data.cleaning.finding import REASONS, Finding
 from peftlab.data.cleaning.judged import label_errors
 from peftlab.data.cleaning.label_errors import ScoreName
 from peftlab.data.module import DataModule
-from peftlab.data.spec import BudgetSpec
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.one_run import run as train
@@ -89,7 +88,7 @@ def problems_of(overrides: Sequence[str]) -> list[Finding]:
         options: dict[str, Any] = {"duplicates": "keep", "clean": None, "fold": None}
         whole = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
         processor = backbone.fetch(spec.model, spec.task.processor).processor(spec.task.processor)
-        data = DataModule(whole, spec.task, processor, BudgetSpec(name="whole", max_epochs=1), spec.seed)
+        data = DataModule(whole, spec.task, processor, spec.budget, spec.seed)
         data.load()
     entries, lost = [], []
     for split, members in data.splits.items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from peftlab.tasks.batch import Batch
-from peftlab.training.objective import Objective
+from peftlab.training.objective import Objective, evaluated
 
 BATCH = SimpleNamespace(factors=None)
 
@@ -48,6 +48,5 @@ def test_factors_of_examples_weigh_their_losses():
 
 
 def test_an_evaluation_reports_the_loss_of_the_task_in_single_precision(outputs):
-    method = SimpleNamespace(penalty=lambda model: torch.tensor(0.5))
-    loss = Objective(Task(), method, None).evaluated(outputs, BATCH)
+    loss = evaluated(Task(), outputs, BATCH)
     assert (loss, loss.dtype) == (3, torch.float32)

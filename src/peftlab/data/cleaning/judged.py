@@ -49,13 +49,12 @@ def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
                     f"{row.get('id')}: the prediction has not the probabilities of all {len(labels)} labels"
                 )
             units.append((n, place, number[gold], [of_all[label] for label in labels]))
-    example, place, gold, probabilities = zip(*units, strict=True) if units else ((), (), (), ())
     return Judged(
         list(labels),
-        np.asarray(probabilities, dtype=np.float64).reshape(-1, len(labels)),
-        np.asarray(gold, dtype=np.int64),
-        np.asarray(example, dtype=np.int64),
-        np.asarray(place, dtype=np.int64),
+        np.asarray([unit[3] for unit in units], dtype=np.float64).reshape(-1, len(labels)),
+        np.asarray([unit[2] for unit in units], dtype=np.int64),
+        np.asarray([unit[0] for unit in units], dtype=np.int64),
+        np.asarray([unit[1] for unit in units], dtype=np.int64),
     )
 
 
