@@ -20,7 +20,7 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
 from peftlab.runs.folder import CONFIG
-from peftlab.runs.record import SCORED
+from peftlab.scores.scorer import SCORED
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 

@@ -33,8 +33,9 @@ from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
 from peftlab.runs.identity import deciding_part
 from peftlab.runs.record import FILE_NAME as RECORD
-from peftlab.runs.record import SCORED, RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
+from peftlab.scores.scorer import SCORED
 from peftlab.storage.atomic import replacing
 from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.training import trail
