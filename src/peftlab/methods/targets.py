@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -25,6 +25,15 @@ def check_layers(layers: Layers) -> None:
         )
     if isinstance(layers, list) and (not layers or min(layers) < 0):
         raise ConfigError(f"peft.layers={layers}: a list names at least one block, by its number from 0")
+
+
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the repeated blocks of a model, such as the layers of an encoder."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from blocks_of(child)
 
 
 def block_of(name: str) -> tuple[str, int] | None:

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.devices.sharding import blocks_of
 from peftlab.errors import ConfigError
+from peftlab.methods.targets import blocks_of
 from peftlab.regularizers.regularizer import PassRule, spec
 from peftlab.seams.pytorch import attribute_replaced
 from peftlab.tasks.batch import Batch
@@ -70,9 +70,7 @@ class LayerDrop(PassRule):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        return (
-            None if any(True for _ in blocks_of(model)) else "the model has no repeated blocks that could be left out"
-        )
+        return None if list(blocks_of(model)) else "the model has no repeated blocks that could be left out"
 
     @override
     def acted(self) -> Mapping[str, float]:
