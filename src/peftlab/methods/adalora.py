@@ -72,6 +72,9 @@ class AdaLora(LibraryMethod):
         config.tfinal = int(self.final_share * context.steps)
         schedule: RankSchedule = model.rank_schedule
         config.rank_pattern = schedule.into(tuner.rankallocator)
+        for parameter in model.parameters():  # the library reads every gradient, and a block may have had none
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         tuner.update_and_allocate(step)
         schedule.take(tuner.rankallocator, config.rank_pattern)
         config.rank_pattern = None  # else the library would save matrices of other shapes

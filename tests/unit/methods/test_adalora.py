@@ -105,3 +105,15 @@ def test_the_penalty_is_nothing_for_orthonormal_vectors(tuned):
 def test_schedules_that_cannot_be(options, message):
     with pytest.raises(ConfigError, match=message):
         method(**options)
+
+
+def test_a_block_without_gradient_is_of_no_importance(tuned):
+    """As where a regulariser leaves a block out of a step."""
+    model, context = tuned()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and ".layer.0." not in name:
+            parameter.grad = torch.ones_like(parameter)
+    method().after_step(model, 1, context)
+    importance = model.base_model.rankallocator.ipt
+    assert {bool(value.any()) for name, value in importance.items() if ".layer.0." in name} == {False}
+    assert any(value.any() for value in importance.values())
