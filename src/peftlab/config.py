@@ -158,6 +158,22 @@ class RunSpec:
         return {name: each for name, each in self.regularizer.items() if each.off is None}
 
     @property
+    def passes(self) -> int:
+        """The forward passes of a step over each of its examples."""
+        of_terms = 1 + sum(each.passes for each in self.acting.values() if not isinstance(each, StepRule))
+        return of_terms * (1 + sum(each.passes for each in self.acting.values() if isinstance(each, StepRule)))
+
+    def max_steps(self, of_epoch: int) -> int | None:
+        """Return the steps after which `budget.max_steps` or `budget.max_passes` ends the run; None: neither is set.
+
+        Args:
+            of_epoch: the number of steps of an epoch.
+        """
+        budget = self.budget
+        of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
+        return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)
+
+    @property
     def may_cut_batches(self) -> bool:
         """Whether a batch that does not fit in memory is computed in pieces."""
         couples = any(isinstance(each, Term) and each.couples for each in self.acting.values())

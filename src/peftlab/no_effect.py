@@ -60,8 +60,8 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
 
 def _steps(spec: RunSpec, data: DataModule) -> int:
     """Return the number of optimiser steps of the run."""
-    epochs = (spec.budget.max_epochs or math.inf) * data.steps_of_epoch()
-    return round(min(epochs, spec.budget.max_steps or math.inf))
+    epoch = data.steps_of_epoch()
+    return round(min((spec.budget.max_epochs or math.inf) * epoch, spec.max_steps(epoch) or math.inf))
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:

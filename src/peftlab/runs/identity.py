@@ -51,6 +51,7 @@ NOT_RESULT = (
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
+    "budget.max_passes": None,
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,

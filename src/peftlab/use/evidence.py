@@ -161,7 +161,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     return Evidence(
         expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
         data=data.describe(),
-        course=_course(data),
+        course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
         may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
@@ -270,9 +270,9 @@ def _is_of(node: Mapping[str, Any], module: str) -> bool:
     return str(node.get("_target_")).rpartition(".")[0] == module
 
 
-def _course(data: DataModule) -> Course:
+def _course(spec: RunSpec, data: DataModule) -> Course:
     of_epoch = data.steps_of_epoch()
-    limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
+    limits = [spec.max_steps(of_epoch), spec.budget.max_epochs and spec.budget.max_epochs * of_epoch]
     tokens = data.splits["train"].encoded.tokens
 
     def seen(steps: int) -> tuple[int, int]:
