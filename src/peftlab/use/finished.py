@@ -227,7 +227,9 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
         trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
     # used only in training, and they may need packages that are not here
-    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}}
+    unused: dict[str, Any] = {"callbacks": {}, "logger": {}}
+    if config["budget"].get("max_passes") is None:  # else they decide how long the run was
+        unused["regularizer"] = {}
     return {**config, **unused, "task": task, "trainer": trainer}
 
 
