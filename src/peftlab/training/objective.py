@@ -77,7 +77,7 @@ class Objective:
             added[name] = batch.mean(term.losses(computed))
             total = total + added[name]
             figures[name] = computed.figures
-        return Losses(total, loss, penalty, added, figures)
+        return Losses(total if first is None else first.spoilt(total), loss, penalty, added, figures)
 
     @property
     def differentiates(self) -> bool:
