@@ -38,9 +38,8 @@ from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
-from peftlab.runs.record import SCORED
 from peftlab.schedules import Schedule
-from peftlab.scores.scorer import Direction
+from peftlab.scores.scorer import SCORED, Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out

@@ -36,8 +36,9 @@ from peftlab.methods.labels import save_labels
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
-from peftlab.runs.record import SCORED, RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
+from peftlab.scores.scorer import SCORED
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.storage.disk import writing

@@ -21,7 +21,7 @@ class Model(nn.Module):
         self.words, self.layer, self.head = nn.Embedding(8, 16), nn.Linear(16, 16), nn.Linear(16, 1)
         self.dropout = nn.Dropout(0.5)
         self.lowered: set[bool] = set()
-        """Whether autocast was on in a backward pass, where it gives some products other types than a plain pass has."""
+        """Whether autocast was on in a backward pass, where it gives some products other types than in a plain one."""
 
     def get_input_embeddings(self):
         return self.words
