@@ -142,6 +142,10 @@ class RunSpec:
                     f"{key}: changes what the model computes on the way, and compiled code calls no hooks: "
                     "trainer.compile=false"
                 )
+            if isinstance(each, PassRule) and not each.checkpointable and hardware.gradient_checkpointing:
+                raise ConfigError(
+                    f"{key}: activations would be computed again without it: trainer.gradient_checkpointing=false"
+                )
             if hardware.sharded and (changes or not isinstance(each, Term | RateRule)):
                 raise ConfigError(
                     f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"

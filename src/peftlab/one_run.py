@@ -207,9 +207,8 @@ def run(
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             tuner.guards = Guards(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
-            tuner.effects = Effects(
-                spec.acting, record.extensions.get("regularizers"), partial(record.extend, "regularizers")
-            )
+            recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
+            tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)

@@ -153,6 +153,10 @@ def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
         (["regularizer=[rdrop]"], "regularizer.rdrop would do nothing: no dropout is active in this model"),
         (["regularizer=[focal,pgd]"], "focal (1) and pgd (0.5) replace more than all of the task's loss"),
         (["regularizer=[mixup]", "trainer.accumulate=2"], "regularizer.mixup: compares the examples of a batch"),
+        (
+            ["regularizer=[mixout]", "trainer.gradient_checkpointing=true"],
+            "activations would be computed again without it",
+        ),
         (["+regularizer.loss._target_=my_package.mine.Mine"], "train/loss is logged already"),
         (["regularizer=[sam]", "+regularizer.again._target_=peftlab.regularizers.sam.Sam"], "choose one of them"),
     ],

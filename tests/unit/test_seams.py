@@ -354,6 +354,21 @@ def test_the_leaves_of_an_output():
     assert pytorch.leaves({"a": (one, [2]), "b": BaseModelOutput(last_hidden_state=two)}) == [one, 2, two]
 
 
+def test_another_tensor_takes_the_place_of_a_parameter():
+    layer = nn.Linear(2, 2, bias=False)
+    weight, x = layer.weight, torch.ones(2)
+    with pytorch.attribute_replaced(layer, "weight", 2 * weight):
+        doubled = layer(x)
+        assert dict(layer.named_parameters()) == {"weight": weight}
+        assert layer.state_dict()["weight"].data_ptr() == weight.data_ptr()
+    torch.testing.assert_close(doubled, 2 * layer(x))
+    with pytorch.attribute_replaced(layer, "forward", lambda x: -x):
+        with pytorch.attribute_replaced(layer, "forward", lambda x: x + 1):
+            assert torch.equal(layer(x), x + 1)
+        assert torch.equal(layer(x), -x)
+    assert vars(layer).keys() == vars(nn.Linear(2, 2)).keys()
+
+
 def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
     optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(2))], fused=True)
     assert optimizer._step_supports_amp_scaling

@@ -125,6 +125,8 @@ class PassRule(Regularizer, ABC):
 
     from_embeddings: ClassVar[bool] = False
     """Whether it changes the output of the input embeddings."""
+    checkpointable: ClassVar[bool] = True
+    """Whether `trainer.gradient_checkpointing` may compute activations again outside `applied`; else it is refused."""
 
     @abstractmethod
     def applied(self, model: nn.Module, batch: Batch) -> AbstractContextManager[None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
@@ -19,3 +22,23 @@ def unscale_before_step(optimizer: Optimizer) -> None:
     That would be after the norm of the gradient is taken.
     """
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Have a parameter or the forward of `module` be `value` in this context, for the module's own code alone.
+
+    A module's attributes are looked up before its parameters, whose names, and what optimisers and checkpoints see,
+    stay as they are.
+    """
+    own = vars(module)
+    missing = object()
+    before = own.get(name, missing)
+    own[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del own[name]
+        else:
+            own[name] = before
