@@ -63,6 +63,19 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     return Door().value((yield))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Have commands of ours forked, see `tests.forked`, but where a test is about new interpreters."""
+    from tests.forked import fork_ours, start_interpreters  # scripts import this file too, from wherever they stand
+
+    if item.get_closest_marker("new_interpreter") is None:
+        fork_ours()
+    try:
+        return (yield)
+    finally:
+        start_interpreters()
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's.

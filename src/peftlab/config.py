@@ -39,7 +39,7 @@ from peftlab.methods.method import Method
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
-from peftlab.scores.scorer import Direction
+from peftlab.scores.scorer import SCORED, Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
@@ -225,7 +225,7 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return the direction of the value that a callback monitors; None where it is unknown."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or split in ("validation", "test"):
+    if score == "loss" or split in SCORED:
         return task.directions.get(score)
     return None
 

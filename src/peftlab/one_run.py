@@ -38,6 +38,7 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
+from peftlab.scores.scorer import SCORED
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.storage.disk import writing
@@ -294,7 +295,7 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
         validated: whether the last validation was of this very model, so that it is not repeated.
     """
     scorer = tuner.task.scorer.name
-    for split in ("validation", "test") if data.budget.test else ("validation",):
+    for split in data.budget.scored:
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
 
@@ -356,7 +357,7 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
 def conclude(record: RunRecord) -> None:
     """Log the results: scores, parameters, cost and folder."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
-    for split in ("validation", "test"):
+    for split in SCORED:
         for score in record.scores(split, selection["metric"]):
             log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]

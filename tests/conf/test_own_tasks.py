@@ -15,6 +15,7 @@ import torch
 
 import peftlab
 from peftlab.composing.compose import conf_dir
+from peftlab.data.module import DataModule
 from peftlab.errors import DataError
 
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
@@ -60,6 +61,10 @@ def check(record, run, task: str) -> None:
     assert scorer.details(scorer.total(rows)).items() <= scores.items()
     assert np.isfinite(scores["loss"])
     assert record["name"].startswith(task)
+    data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, seed=0)
+    data.load()
+    batches = [part for batch in data.train_dataloader() for part in batch]
+    assert sum(batch.tokens for batch in batches) == data.splits["train"].encoded.tokens.sum()
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import signal
 from dataclasses import replace
-from pydoc import locate
 
 import pytest
 import torch
-import yaml
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
 from peftlab.composing.compose import conf_dir
+from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
+from peftlab.errors import ConfigError
 from peftlab.one_run import run
 from peftlab.regularizers.regularizer import KINDS, Computed, Term
 from peftlab.regularizers.repeatable import RepeatablePass
@@ -26,27 +28,38 @@ from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
 
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
-CLASSES = {
-    name: locate(yaml.safe_load((conf_dir() / "regularizer" / f"{name}.yaml").read_text())["_target_"])
-    for name in REGULARIZERS
-}
-OF_EACH_KIND = {
-    (next(kind for kind in KINDS if issubclass(cls, kind)), getattr(cls, "from_embeddings", False)): name
-    for name, cls in CLASSES.items()
-}
-MOSTLY_SLOW = [
-    name if name in OF_EACH_KIND.values() else pytest.param(name, marks=pytest.mark.slow) for name in REGULARIZERS
-]
-"""What is the training's doing is tested by default with one of each kind."""
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
 
 
+@pytest.fixture(params=REGULARIZERS)
+def option(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def all_chosen(compose_config, tiny_model, tiny_data):
+    """Return the configuration of a tiny run with every regulariser, composed once."""
+    tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
+    return compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
+
+
+@pytest.fixture(scope="module")
+def chosen(all_chosen):
+    """Return the function from some of the regularisers to the configuration with these."""
+
+    def choose(options):
+        cfg = copy.deepcopy(all_chosen)
+        cfg.regularizer = {option: cfg.regularizer[option] for option in options}
+        return cfg
+
+    return choose
+
+
 @pytest.fixture
-def regularizer(option, spec):
-    return spec(f"regularizer=[{option}]").regularizer[option]
+def regularizer(option, chosen):
+    return validate(resolve(chosen([option]))).regularizer[option]
 
 
-@pytest.mark.parametrize("option", REGULARIZERS)
 def test_it_is_of_one_kind(regularizer):
     assert sum(isinstance(regularizer, kind) for kind in KINDS) == 1
     assert regularizer.off is None
@@ -55,7 +68,6 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
-@pytest.mark.parametrize("option", REGULARIZERS)
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero."""
     if not isinstance(regularizer, Term):
@@ -94,7 +106,6 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
                 torch.testing.assert_close(losses([i]), together[i : i + 1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("option", REGULARIZERS)
 def test_a_term_is_part_of_the_objective_under_its_name(option, regularizer):
     if not isinstance(regularizer, Term):
         return
@@ -103,93 +114,104 @@ def test_a_term_is_part_of_the_objective_under_its_name(option, regularizer):
     assert Objective(None, None, None, {option: regularizer}).differentiates == regularizer.from_embeddings
 
 
-@pytest.fixture(scope="module")
-def made():
-    """The runs that several tests look at, by their regularisers."""
-    return {}
+@pytest.fixture
+def trained(chosen, tmp_path):
+    """Return the function that trains with some of the regularisers, under overrides by their keys."""
+
+    def train(name, options, overrides=None):
+        cfg = chosen(options)
+        for key, value in {**(overrides or {}), "run_dir": str(tmp_path / name)}.items():
+            OmegaConf.update(cfg, key, value, force_add=True)
+        return run(cfg)
+
+    return train
 
 
-class TestRuns:
-    @pytest.fixture
-    def trained(self, compose_config, tiny_overrides, option):
-        def train(*overrides, regularizers=f"[{option}]"):
-            return run(compose_config(*tiny_overrides, *STEPS, f"regularizer={regularizers}", *overrides))
+def weights(record):
+    tensors = load_file(record.folder / "checkpoints" / "best.safetensors")
+    return [tensors[name] for name in sorted(tensors)]
 
-        return train
 
-    @pytest.fixture
-    def with_it(self, trained, made, option, tmp_path_factory):
-        if option not in made:
-            made[option] = trained(f"run_dir={tmp_path_factory.mktemp(option) / 'run'}")
-        return made[option]
+def equal(one, other):
+    return all(torch.equal(*both) for both in zip(weights(one), weights(other), strict=True))
 
-    @pytest.fixture
-    def without(self, trained, made, tmp_path_factory):
-        if None not in made:
-            made[None] = trained(f"run_dir={tmp_path_factory.mktemp('without') / 'run'}", regularizers="[]")
-        return made[None]
 
-    def weights(self, record):
-        return load_file(record.folder / "checkpoints" / "best.safetensors")
+def test_it_acts_and_is_part_of_the_identity(trained, regularizer, option):
+    with_it = trained("with", [option], {"budget.max_steps": 2})
+    what_it_did = with_it.extensions["regularizers"][option]
+    assert what_it_did.pop("passes") == regularizer.passes
+    assert all(what_it_did.values())
+    assert option in (with_it.folder / "config.yaml").read_text()
+    with (with_it.folder / "metrics.csv").open() as file:
+        columns = next(csv.reader(file))
+    assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
 
-    @pytest.mark.parametrize("option", REGULARIZERS)
-    def test_it_changes_what_is_learnt_and_is_part_of_the_identity(self, with_it, without, regularizer, option):
-        assert with_it.data["identity"]["sha256"] != without.data["identity"]["sha256"]
-        assert any(not torch.equal(one, other) for one, other in zip(*self.both(with_it, without), strict=True))
-        with (with_it.folder / "metrics.csv").open() as file:
-            columns = next(csv.reader(file))
-        assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
-        what_it_did = with_it.extensions["regularizers"][option]
-        assert what_it_did.pop("passes") == regularizer.passes
-        assert all(what_it_did.values())
 
-    @pytest.mark.parametrize("option", MOSTLY_SLOW)
-    def test_turned_off_it_changes_nothing(self, trained, without, regularizer, option):
-        for name, value in regularizer.neutral.items():
-            turned_off = trained(f"run_dir={name}", f"regularizer.{option}.{name}={value}")
-            assert all(torch.equal(one, other) for one, other in zip(*self.both(turned_off, without), strict=True))
+@pytest.mark.slow
+def test_turned_off_it_is_as_if_it_were_not_there(trained, regularizer, option):
+    without, with_it = trained("without", []), trained("with", [option])
+    assert not equal(with_it, without)
+    name, value = next(iter(regularizer.neutral.items()))
+    assert equal(trained("off", [option], {f"regularizer.{option}.{name}": value}), without)
 
-    def both(self, one, other):
-        first, second = self.weights(one), self.weights(other)
-        assert first.keys() == second.keys()
-        return [first[name] for name in first], [second[name] for name in first]
 
-    def compare(self, trained, *divided):
-        exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
-        whole = trained(*exact, "run_dir=whole")
-        found = trained(*exact, *divided, "run_dir=divided")
-        for one, other in zip(*self.both(found, whole), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-        return found
+def combinations(chosen, options):
+    """Return the options in groups that go together, each in the first one that takes it."""
+    groups = []
+    for option in options:
+        for group in groups:
+            try:
+                validate(resolve(chosen([*group, option])))
+            except ConfigError:
+                continue
+            group.append(option)
+            break
+        else:
+            groups.append([option])
+    return groups
 
-    @pytest.mark.parametrize("option", MOSTLY_SLOW)
-    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory, regularizer):
-        if not regularizer.draws:
-            divided = self.compare(trained, "trainer.accumulate=2", *small_memory("backward"))
-            assert [event for event in divided.data["history"] if event["event"] == "out of memory"]
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize("option", REGULARIZERS)
-    def test_it_is_the_same_on_two_devices(self, trained, regularizer):
-        if not regularizer.draws:
-            self.compare(trained, "trainer.devices=2")
+EXACT = {"model.dropout": 0, "model.attention_dropout": 0, "optimizer.lr": 1e-3}
 
-    @pytest.mark.parametrize("option", MOSTLY_SLOW)
-    def test_a_run_that_is_resumed_is_the_run(self, trained, with_it, monkeypatch):
-        let_through = Interruption.on_train_batch_start
 
-        def signalling(self, trainer, *rest):
-            if trainer.global_step == 3:
-                monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
-                os.kill(os.getpid(), signal.SIGTERM)
-            let_through(self, trainer, *rest)
+@pytest.mark.slow
+@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks"])
+def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(chosen, trained, small_memory, divided):
+    """Those that draw random numbers agree on average only, and are left out."""
+    settled = {option: validate(resolve(chosen([option]))).regularizer[option] for option in REGULARIZERS}
+    exact = [option for option, regularizer in settled.items() if not regularizer.draws]
+    overrides = {"parts": {"trainer.accumulate": 2}, "ranks": {"trainer.devices": 2}}.get(divided)
+    if overrides is None:
+        written = dict(override.removeprefix("+").split("=", 1) for override in small_memory("backward"))
+        numbers = {"callbacks.progress.positions": 80, "callbacks.progress.rank": 0}
+        overrides = {"callbacks": {}} | written | numbers | {"allow": ["small_memory"]}
+    groups = combinations(chosen, exact)
+    assert len(groups) < len(exact) / 2  # most of them go together
+    for number, group in enumerate(groups):
+        whole = trained(f"whole{number}", group, EXACT)
+        found = trained(f"{divided}{number}", group, EXACT | overrides)
+        for one, other in zip(weights(found), weights(whole), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
+
+@pytest.mark.slow
+def test_runs_that_are_resumed_are_the_run(chosen, trained, monkeypatch):
+    let_through = Interruption.on_train_batch_start
+
+    def signalling(self, trainer, *rest):
+        if trainer.global_step == 3:
+            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
+            os.kill(os.getpid(), signal.SIGTERM)
+        let_through(self, trainer, *rest)
+
+    for number, group in enumerate(combinations(chosen, REGULARIZERS)):
+        whole = trained(f"whole{number}", group)
         monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
         with pytest.raises(Interrupted):
-            trained("run_dir=parts")
-        resumed = trained("run_dir=parts")
+            trained(f"parts{number}", group)
+        resumed = trained(f"parts{number}", group)
         assert resumed.resumed_at == 3
-        assert all(torch.equal(one, other) for one, other in zip(*self.both(resumed, with_it), strict=True))
+        assert equal(resumed, whole), group
 
 
 class TestSam:

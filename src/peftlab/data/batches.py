@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from peftlab.data.batching import generator_of
@@ -20,10 +22,17 @@ class Batches(Dataset[Batch]):
     """Maps a part of a step to its batch, with its share of the step."""
 
     def __init__(
-        self, task: Task, examples: Sequence[Any], encoded: Encoded, split: str, seed: int, recall: Recall | None
+        self,
+        task: Task,
+        examples: Sequence[Any],
+        encoded: Encoded,
+        split: str,
+        seed: int,
+        recall: Recall | None,
+        factors: np.ndarray | None = None,
     ) -> None:
         self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
-        self.seed, self.recall = seed, recall
+        self.seed, self.recall, self.factors = seed, recall, factors
 
     def __getitem__(self, part: Part) -> Batch:
         indices = part.examples or part.batch[:1]
@@ -31,6 +40,8 @@ class Batches(Dataset[Batch]):
         batch = self.task.collate(self.examples, self.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
+        if self.factors is not None:
+            batch.factors = torch.from_numpy(self.factors[list(indices)])
         batch.split, batch.part, batch.scale = self.split, part, self._share(part, batch)
         if not part.examples:
             batch.examples, batch.tokens = [], 0
@@ -44,7 +55,8 @@ class Batches(Dataset[Batch]):
         return self._weight(part.examples) / whole if whole else 0.0
 
     def _weight(self, indices: list[int]) -> float:
-        return float(sum(self.task.weights(self.examples, self.encoded, indices).tolist()))
+        weights = self.task.weights(self.examples, self.encoded, indices)
+        return float(sum((weights if self.factors is None else weights * self.factors[indices]).tolist()))
 
     def __len__(self) -> int:
         return len(self.examples)

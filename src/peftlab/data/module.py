@@ -20,7 +20,7 @@ from peftlab.data.batching import Division, TrainingBatches, in_order_of_length,
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
-from peftlab.data.splits import SPLITS, file_of
+from peftlab.data.splits import file_of
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
@@ -37,9 +37,9 @@ class Split:
     encoded: Encoded
     dropped: dict[str, int] = field(default_factory=dict)
     """Examples left out, by reason."""
+    factors: np.ndarray | None = None
+    """The factor on the weight of each example in the loss, shape (examples,); None: 1 for all."""
     rows: int = field(init=False)
-    tokens: np.ndarray | None = field(default=None, init=False)
-    """The result of `DataModule.tokens_of`, which collates every example to compute it."""
 
     def __post_init__(self) -> None:
         """Count the examples."""
@@ -79,6 +79,9 @@ class DataModule(L.LightningDataModule):
             self._log_left_out(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
+        if factors := self.facts.factors:
+            train = self.splits["train"]
+            train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
@@ -121,7 +124,14 @@ class DataModule(L.LightningDataModule):
 
     def resolved(self) -> dict[str, Any]:
         """Return the values that reading the data gave to open entries of the section `data` of the configuration."""
-        return {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
+        resolved = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
+        if self.spec.clean is not None and (listing := self.spec.clean.label_errors_from) is not None:
+            # a run may be resumed or used from another folder
+            resolved["clean"] = self.spec.clean.chosen | {
+                "label_errors_from": str(listing.absolute()),
+                "weight": self.spec.clean.weight,
+            }
+        return resolved
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -141,17 +151,9 @@ class DataModule(L.LightningDataModule):
         return max(int(split.encoded.lengths.max()) for split in self.splits.values())
 
     @property
-    def evaluated(self) -> list[str]:
+    def used(self) -> list[str]:
         """The splits that the model is trained or scored on."""
-        return [split for split in SPLITS if split != "test" or self.budget.test]
-
-    def tokens_of(self, split: str) -> np.ndarray:
-        """Return the number of tokens of each example of `split`, summed over its rows, shape (examples,)."""
-        members = self.splits[split]
-        if members.tokens is None:
-            batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
-            members.tokens = np.asarray([batch.tokens for batch in batches])
-        return members.tokens
+        return ["train", *self.budget.scored]
 
     def short_and_long(self) -> dict[str, torch.Tensor]:
         """Return the inputs of a batch of two training examples: the shortest and the one of median length."""
@@ -175,13 +177,13 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
+        cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
         return {
             "name": self.spec.name,
             "origin": self.facts.origin,
             "splits": {
                 name: {
-                    # when overfitting, validation is the training split
-                    "file": file_of(self.facts.files, "train" if split is self.splits["train"] else name),
+                    "file": file_of(self.facts.files, self._read_as(name)),
                     "rows": split.rows,
                     **split.encoded.counts,
                     **self.facts.counts.get(name, {}),  # of the whole file, even if others are held out of it
@@ -192,7 +194,13 @@ class DataModule(L.LightningDataModule):
             "labels": self.task.labels,
             "train_test_overlap": self.facts.train_test_overlap,
             "licence": self.facts.licence,
+            **cleaned,
         }
+
+    def _read_as(self, split: str) -> str:
+        """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
+        is_fold = split == "test" and self.spec.fold is not None
+        return "train" if is_fold or self.splits[split] is self.splits["train"] else split
 
     def state_dict(self) -> dict[str, int]:
         """Return the position of the training: the epoch, and the number of its steps that are done."""
@@ -251,7 +259,9 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        return Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
+        return Batches(
+            self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split), members.factors
+        )
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # the sampler yields whole batches of indices, so that Lightning finds its set_epoch

@@ -13,8 +13,6 @@ from torch.optim import Optimizer
 
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, WeightAverage, WeightRule
 from peftlab.tasks.batch import Batch
-from peftlab.training.objective import Losses
-from peftlab.training.step import Step
 
 
 class Rules:
@@ -60,24 +58,6 @@ class Rules:
             return factor
 
         return product
-
-    def take_gradient(self, step: Step, losses_of: Callable[[Batch], Losses], scale: Tensor | None) -> None:
-        """Set the gradient of `step`, times `scale`, computed by the step rule if there is one.
-
-        The terms that `step` then reports, and their figures, are those at its own weights, as its loss is.
-        """
-        if self.of_step is None:
-            step.gradient(losses_of, scale)
-            return
-        reported: list[tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]] = []
-
-        def ask() -> Tensor:
-            loss = step.gradient(losses_of, scale)
-            reported.append((step.terms, step.figures))
-            return loss
-
-        step.loss = self.of_step.gradient(ask, step.parameters)
-        step.terms, step.figures = reported[0]
 
     def begin(self, optimizer: Optimizer) -> None:
         """Show the rules the weights that a training begins with."""

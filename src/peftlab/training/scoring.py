@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor, nn
 
+from peftlab.scores.scorer import SCORED
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
@@ -21,7 +22,7 @@ class Scoring(L.LightningModule):
     def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
         self.model, self.task = model, task
-        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
+        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in SCORED})
         self.guards = Guards()
 
     def forward(self, batch: Batch) -> Any:

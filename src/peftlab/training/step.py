@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.devices.data_parallel import average_gradients
+from peftlab.regularizers.regularizer import StepRule
 from peftlab.tasks.batch import Batch
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
@@ -46,6 +47,25 @@ class Step:
         """What each term told of its action, summed over this rank's examples with weight."""
         self.counted = 0
         """The number of these examples."""
+
+    def take(self, rule: StepRule | None, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> None:
+        """Set the parameters' gradients to what `rule` makes of `gradient`, or to that itself.
+
+        `loss`, `terms` and `figures` are then those at the step's own weights, wherever else the rule has asked for a
+        gradient.
+        """
+        if rule is None:
+            self.gradient(losses_of, scale)
+            return
+        own: list[tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]] = []
+
+        def ask() -> Tensor:
+            loss = self.gradient(losses_of, scale)
+            own.append((self.terms, self.figures))
+            return loss
+
+        self.loss = rule.gradient(ask, self.parameters)
+        self.terms, self.figures = own[0]
 
     def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
         """Set the parameters' gradients to that of the step, and return `loss`.

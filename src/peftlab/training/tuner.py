@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -149,7 +150,7 @@ class Tuner(Scoring):
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
         self._loss_scale = scale
-        self.rules.take_gradient(step, self.losses_of, scale)
+        step.take(self.rules.of_step, self.losses_of, scale)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
@@ -161,7 +162,7 @@ class Tuner(Scoring):
         try:
             super().optimizer_step(*args, **kwargs)
         except StepSkippedError:
-            if (scaler := self._scaler) is not None:
+            if (scaler := scaler_of(self.trainer)) is not None:
                 scaler.update()  # as after a step that it skips itself: the loss scale shrinks
             return
         self.method.after_step(self.model, step, self.context)
@@ -205,20 +206,10 @@ class Tuner(Scoring):
         """Locate the values that are not finite, then end the run or leave the step out."""
         assert self._step is not None
         with self.trainer.precision_plugin.forward_context():
-            finding = find(
-                self.model,
-                self._step.on_device(),
-                self.step_loss,
-                self.losses_of,
-                self.objective.differentiates,
-            )
-        scaler = self._scaler
-        self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler.get_scale() if scaler else None)
-
-    @property
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        """What scales the loss in fp16; None in another precision."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
+            parts = self._step.on_device()
+            finding = find(self.model, parts, self.step_loss, self.losses_of, self.objective.differentiates)
+        scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
+        self.guards.finite.failed(self.trainer.global_step + 1, finding, scale)
 
     def on_fit_start(self) -> None:
         """Turn dropout on: `from_pretrained` returns a model in evaluation mode."""
@@ -250,3 +241,8 @@ class Tuner(Scoring):
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:
+    """Return what scales the loss in fp16; None in another precision."""
+    return getattr(trainer.precision_plugin, "scaler", None)

@@ -20,14 +20,12 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
 from peftlab.runs.folder import CONFIG
+from peftlab.scores.scorer import SCORED
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
-
-SPLITS = ("validation", "test")
-"""The splits that a run is scored on."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,9 @@ def evaluate(
     tuner = tuner_of(run)
     scored = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     if data is None:
-        chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
+        chosen = list(splits or spec.budget.scored)
         scored.load()
-        _check_digests(run, scored, chosen)
+        check_digests(run, scored, chosen)
     else:
         chosen = list(splits) or ["test"]
         options = {"max_tokens": run.max_tokens(tuner.model)}
@@ -138,7 +136,12 @@ def tuner_of(run: FinishedRun) -> Tuner:
     return tuner.eval().to(run.device)
 
 
-def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
+def check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
+    """Check that the run was scored on the very files of these splits.
+
+    Raises:
+        DataError: a file has changed since.
+    """
     for split in splits:
         if data.facts.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
             raise DataError(
@@ -165,7 +168,7 @@ def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Pa
     if not path.exists():
         raise DataError(f"'{path}': there is no such file or folder")
     what = "folder" if folders else "file"
-    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SPLITS)):
+    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SCORED)):
         if len(splits) > 1:
             raise DataError(f"'{path}' is one {what}, and so one split: name one of {', '.join(splits)}")
         return {splits[0]: path}
