@@ -68,7 +68,7 @@ def check(record, run, task: str) -> None:
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
 
 
-@pytest.mark.parametrize("peft", ["lora", "houlsby", "prompt_tuning"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("houlsby", marks=pytest.mark.slow), "prompt_tuning"])
 def test_spans(run, tiny_model, tmp_path, peft):
     context = "paris is larger than rome and the warsaw report"
     pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]
@@ -188,7 +188,7 @@ def draw_pictures(data: Path) -> None:
                 Image.fromarray(pixels).save(folder / f"{n}.png")
 
 
-@pytest.mark.parametrize("peft", ["lora", "head", "houlsby"])
+@pytest.mark.parametrize("peft", ["lora", "head", pytest.param("houlsby", marks=pytest.mark.slow)])
 def test_pictures(run, tiny_vit, tmp_path, capsys, peft):
     draw_pictures(tmp_path / "data")
     record, done = run("pictures", tiny_vit, f"peft={peft}", "data.long=truncate")

@@ -68,7 +68,7 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
-def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained):
+def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero."""
     if not isinstance(regularizer, Term):
         return
@@ -79,8 +79,7 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         files = split_files(data.splits, fetched, folders=False)
         examples = data.format.read({"train": fetched.file(files["train"])})["train"][:6]
         task.learn_labels({"train": examples}, None)
-        torch.manual_seed(0)
-        model, other = (pretrained.backbone(task).eval() for _ in range(2))
+        model, other = backbones(0, task), backbones(1, task)
         other = model if regularizer.from_embeddings else other
         encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
         passes = []
