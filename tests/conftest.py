@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import gc
 import json
 import os
 import random
+import re
 import runpy
 import struct
 import sys
@@ -14,18 +18,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from peftlab.composing.compose import conf_dir
+from peftlab.composing.compose import conf_dir, config_groups
+from peftlab.composing.own_hydra import own_hydra
 from peftlab.imports import stop_finding_here, without_collecting
 from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
 
-with without_collecting():
-    import peftlab.one_run  # noqa: F401
+
+def pytest_collectstart() -> None:
+    """Import what tests import, in each process that collects them: the first of pytest-xdist's runs none itself."""
+    with without_collecting():
+        import peftlab.one_run  # noqa: F401
+
+
+def pytest_collection_finish() -> None:
+    """Leave what has been collected out of every search for garbage: a search of it all takes a second."""
+    gc.collect()
+    gc.freeze()
+
 
 NAMES = {
     "PER": ["Marie Curie", "Ada Lovelace", "Noether", "Alan Turing"],
@@ -47,9 +63,26 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     return Door().value((yield))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Have commands of ours forked, see `tests.forked`, but where a test is about new interpreters."""
+    from tests.forked import fork_ours, start_interpreters  # scripts import this file too, from wherever they stand
+
+    if item.get_closest_marker("new_interpreter") is None:
+        fork_ours()
+    try:
+        return (yield)
+    finally:
+        start_interpreters()
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's."""
+    """Give every test a cache and a working folder of its own, nobody's W&B account and no store of MLflow's.
+
+    Nobody waits for the disk: what has been written need not outlast a loss of power.
+    """
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     ours = ("WANDB_", "MLFLOW_TRACKING_URI")  # the latter MLflow sets itself
     for key in [key for key in os.environ if key.startswith(ours) and key != "WANDB_ERROR_REPORTING"]:
         monkeypatch.delenv(key)
@@ -250,14 +283,27 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 Compose = Callable[..., DictConfig]
 
 
+@functools.cache
+def with_choices(*choices: str) -> DictConfig:
+    """Return the configuration with these options of groups, which Hydra takes its time for."""
+    with own_hydra(conf_dir()):
+        return compose("config", overrides=list(choices))
+
+
 @pytest.fixture(scope="session")
 def compose_config() -> Compose:
     """Compose the configuration as ``python -m train OVERRIDES`` does."""
+    groups = config_groups()
 
     def composed(*overrides: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = [
+            each for each in parsed if each.key_or_group in groups or re.match(r"hydra\b|.*[/@]", each.key_or_group)
+        ]
+        cfg = copy.deepcopy(with_choices(*(each.input_line for each in chosen)))
+        values = [each for each in parsed if each not in chosen]
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # after the choices, as Hydra does
+        return cfg
 
     return composed
 

@@ -43,7 +43,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
         tell: is called with notes for the user on the initial head.
     """
     model, context = adapted_model(spec, pretrained, tell)
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer)
+    special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
+    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -91,6 +92,17 @@ def check_monitors(spec: RunSpec, tuner: Tuner) -> None:
                 f"callbacks.{name}.monitor = '{monitor}' is not logged.{did_you_mean(monitor, logged)} "
                 f"Allowed: {', '.join(logged)}"
             )
+
+
+def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
+    """Check that every regulariser can act on this model.
+
+    Raises:
+        ConfigError: one cannot; says why.
+    """
+    for name, regularizer in spec.acting.items():
+        if reason := regularizer.idle(tuner.model):
+            raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
 
 
 def make_trainer(

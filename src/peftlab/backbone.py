@@ -26,7 +26,7 @@ from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import FilesSource, HubSource, IndexSource
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
-from peftlab.tasks.processor import Processor, ProcessorKind
+from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
 
 DROPOUT_KEYS = {
@@ -92,8 +92,7 @@ class Pretrained:
         """
         if kind == "tokenizer":
             return Processor(kind, self.tokenizer())
-        loaders = {"image_processor": "AutoImageProcessor", "feature_extractor": "AutoFeatureExtractor"}
-        loader = getattr(transformers, loaders[kind])  # a slow import, which texts do not need
+        loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
             return Processor(kind, loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False))

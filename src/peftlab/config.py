@@ -36,8 +36,9 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
-from peftlab.regularizers.regularizer import Regularizer, StepRule, Term
+from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
+from peftlab.runs.record import SCORED
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
@@ -121,19 +122,28 @@ class RunSpec:
                 )
 
     def _check_regularizers(self) -> None:
-        if len(steps := [name for name, each in self.regularizer.items() if isinstance(each, StepRule)]) > 1:
-            raise ConfigError(
-                f"regularizer: {' and '.join(steps)} each make the gradient of a step: choose one of them"
-            )
-        hardware = self.trainer
-        for name, each in self.regularizer.items():
+        acting, hardware = self.acting, self.trainer
+        for kind, what in (
+            (StepRule, "make the gradient of a step"),
+            (WeightAverage, "keep an average of the weights"),
+        ):
+            if len(several := [name for name, each in acting.items() if isinstance(each, kind)]) > 1:
+                raise ConfigError(f"regularizer: {' and '.join(several)} each {what}: choose one of them")
+        shares = {name: each.replaces for name, each in acting.items() if isinstance(each, Term) and each.replaces}
+        if sum(shares.values()) > 1 + 1e-6:
+            listed = " and ".join(f"{name} ({share:g})" for name, share in shares.items())
+            raise ConfigError(f"regularizer: {listed} replace more than all of the task's loss. Lower their share")
+        for name, each in acting.items():
             key = f"regularizer.{name}"
             if name in _LOGGED:
                 raise ConfigError(f"{key}: train/{name} is logged already; give it another name")
-            perturbs = isinstance(each, Term) and each.from_embeddings
-            if perturbs and hardware.compile:
-                raise ConfigError(f"{key}: changes embeddings, and compiled code calls no hooks: trainer.compile=false")
-            if hardware.sharded and (perturbs or not isinstance(each, Term)):
+            changes = isinstance(each, PassRule) or (isinstance(each, Term) and each.from_embeddings)
+            if changes and hardware.compile:
+                raise ConfigError(
+                    f"{key}: changes what the model computes on the way, and compiled code calls no hooks: "
+                    "trainer.compile=false"
+                )
+            if hardware.sharded and (changes or not isinstance(each, Term | RateRule)):
                 raise ConfigError(
                     f"{key}: needs the whole model on each device; use trainer=ddp, not {hardware.strategy}"
                 )
@@ -144,15 +154,21 @@ class RunSpec:
                 )
 
     @property
+    def acting(self) -> dict[str, Regularizer]:
+        """The regularisers but those whose options turn them off."""
+        return {name: each for name, each in self.regularizer.items() if each.off is None}
+
+    @property
     def may_cut_batches(self) -> bool:
         """Whether a batch that does not fit in memory is computed in pieces."""
-        couples = any(isinstance(each, Term) and each.couples for each in self.regularizer.values())
+        couples = any(isinstance(each, Term) and each.couples for each in self.acting.values())
         return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
 
     @property
     def changing_embeddings(self) -> list[str]:
-        """The names of the regularisers that change the output of the input embeddings."""
-        return [name for name, each in self.regularizer.items() if isinstance(each, Term) and each.from_embeddings]
+        """The names of the regularisers that change the output of the input embeddings, or of frozen layers."""
+        kinds = (Term, PassRule)
+        return [name for name, each in self.acting.items() if isinstance(each, kinds) and each.from_embeddings]
 
     @property
     def run_name(self) -> str:
@@ -210,7 +226,7 @@ def _resolve_directions(config: dict[str, Any]) -> None:
 def direction_of(task: Task, monitor: Any) -> Direction | None:
     """Return the direction of the value that a callback monitors; None where it is unknown."""
     split, _, score = str(monitor).partition("/")
-    if score == "loss" or split in ("validation", "test"):
+    if score == "loss" or split in SCORED:
         return task.directions.get(score)
     return None
 

@@ -14,6 +14,7 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
+from peftlab.regularizers.regularizer import Term
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -28,7 +29,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
-        *_of_regularizers(spec, tuner),
+        *_of_regularizers(spec, data),
         *_of_hardware(spec.trainer, spec.data),
     ):
         log.warning("no effect: %s", line)
@@ -36,8 +37,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
 
 def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
     """Yield the settings for which the run is too short."""
-    epoch = data.steps_of_epoch()
-    steps = round(min((spec.budget.max_epochs or math.inf) * epoch, spec.budget.max_steps or math.inf))
+    epoch, steps = data.steps_of_epoch(), _steps(spec, data)
     if (warmup := spec.scheduler.warmup(steps)) > steps:
         yield (
             f"optimizer.lr={spec.optimizer.lr:g} is never reached: the run has {steps} steps, and the warm-up takes "
@@ -56,6 +56,12 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
                 f"callbacks.{name}: it waits for {callback.patience} validations that are no better (patience), and "
                 f"the run has {validations}"
             )
+
+
+def _steps(spec: RunSpec, data: DataModule) -> int:
+    """Return the number of optimiser steps of the run."""
+    epochs = (spec.budget.max_epochs or math.inf) * data.steps_of_epoch()
+    return round(min(epochs, spec.budget.max_steps or math.inf))
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
@@ -79,11 +85,14 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
 
 
-def _of_regularizers(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
-    """Yield the regularisers that have nothing to act on."""
+def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
+    """Yield the regularisers that are turned off, and the terms that start too late."""
+    steps = _steps(spec, data)
     for name, regularizer in spec.regularizer.items():
-        if reason := regularizer.idle(tuner.model):
-            yield f"regularizer.{name}: {reason}"
+        if regularizer.off is not None:
+            yield f"regularizer.{name}: {regularizer.off} leaves it out"
+        elif isinstance(regularizer, Term) and regularizer.start_step > steps:
+            yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
 
 
 def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:

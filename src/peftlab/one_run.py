@@ -14,7 +14,15 @@ import torch
 from omegaconf import DictConfig
 
 from peftlab import backbone, no_effect
-from peftlab.assembly import adopt, build_tuner, calibrate, check_monitors, make_trainer, store_and_compile
+from peftlab.assembly import (
+    adopt,
+    build_tuner,
+    calibrate,
+    check_monitors,
+    check_regularizers,
+    make_trainer,
+    store_and_compile,
+)
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.batching import Division
@@ -28,7 +36,7 @@ from peftlab.methods.labels import save_labels
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
-from peftlab.runs.record import RunRecord
+from peftlab.runs.record import SCORED, RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
@@ -40,13 +48,15 @@ from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
+from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.reporting import Watcher
+from peftlab.training.scoring import is_last_validation
 from peftlab.training.tracking import Tracking, log_tables
 from peftlab.training.trail import Trail
-from peftlab.training.tuner import Tuner, is_last_validation
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
@@ -141,6 +151,7 @@ def build(ready: Prepared) -> Tuner:
     adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
     check_monitors(ready.spec, tuner)
+    check_regularizers(ready.spec, tuner)
     return tuner
 
 
@@ -195,6 +206,9 @@ def run(
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             tuner.guards = Guards(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
+            tuner.effects = Effects(
+                spec.acting, record.extensions.get("regularizers"), partial(record.extend, "regularizers")
+            )
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
@@ -280,7 +294,7 @@ def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunReco
         validated: whether the last validation was of this very model, so that it is not repeated.
     """
     scorer = tuner.task.scorer.name
-    for split in ("validation", "test") if data.budget.test else ("validation",):
+    for split in data.budget.scored:
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
             record.add_metric(name, split, value, "best", scorer)
 
@@ -342,7 +356,7 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
 def conclude(record: RunRecord) -> None:
     """Log the results: scores, parameters, cost and folder."""
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
-    for split in ("validation", "test"):
+    for split in SCORED:
         for score in record.scores(split, selection["metric"]):
             log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import itertools
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic.dataclasses import is_pydantic_dataclass
 
@@ -135,13 +135,12 @@ def test_every_option_composes_and_validates(compose_config, choice):
 
 def test_every_method_composes_and_validates(compose_config):
     """Each in the place of the default one, for the same reason."""
-    whole = compose_config()
+    whole = resolve(compose_config())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for option in (option for group, option in OPTIONS if group == "peft"):
-            cfg = copy.deepcopy(whole)
-            cfg.peft = compose(f"peft/{option}").peft
-            assert set(cfg.peft) == set(read("peft", option)), option
-            assert type(validate(resolve(cfg)).peft) is located(read("peft", option)["_target_"]), option
+            node = OmegaConf.to_container(compose(f"peft/{option}").peft, resolve=True)
+            assert set(node) == set(read("peft", option)), option
+            assert type(validate(whole | {"peft": node}).peft) is located(read("peft", option)["_target_"]), option
 
 
 def test_every_target_is_a_class_that_a_configuration_may_name():

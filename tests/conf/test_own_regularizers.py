@@ -42,12 +42,12 @@ from typing import ClassVar
 
 import torch
 
-from peftlab.regularizers.embeddings import changed, norms, of_norm
+from peftlab.regularizers.embeddings import Ball, changed, perturbed_positions
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
 @spec
-class Fgm(Term):
+class Mine(Term):
     """Adds the loss at the embeddings that a step along its gradient makes worst (Miyato et al. 2017)."""
 
     norm: float = 1.0
@@ -64,8 +64,9 @@ class Fgm(Term):
         with changed(computed.model, watch):
             loss = task.losses(computed.forward(batch), batch).sum()
         (gradient,) = torch.autograd.grad(loss, seen)
-        step = of_norm(gradient, self.norm, batch)
-        assert torch.allclose(norms(step, batch), torch.tensor(self.norm))
+        ball = Ball(self.norm)
+        step = self.norm * ball.steepest(gradient * perturbed_positions(batch), batch)
+        assert torch.allclose(ball.norms(step, batch), torch.tensor(self.norm))
         with changed(computed.model, lambda embeddings: embeddings + step):
             return task.losses(computed.forward(batch), batch)
 '''
@@ -83,7 +84,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_package" / "__init__.py").touch()
     options = tmp_path / "my_conf" / "regularizer"
     options.mkdir(parents=True)
-    for name, cls, code, option in (("twice", "Twice", TWICE, "strength: 0.5"), ("fgm", "Fgm", FGM, "norm: 1.0")):
+    for name, cls, code, option in (("twice", "Twice", TWICE, "strength: 0.5"), ("mine", "Mine", FGM, "norm: 1.0")):
         (tmp_path / "my_package" / f"{name}.py").write_text(code)
         (options / f"{name}.yaml").write_text(YAML.format(name=name, cls=cls, option=option))
     monkeypatch.chdir(tmp_path)
@@ -113,18 +114,18 @@ def best(record: RunRecord) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("task", ["ner", "classification"])
 def test_both_are_trained_with_and_logged(train, tiny_texts, task):
     data = [] if task == "ner" else ["task=classification", "data=csv", f"data.path={tiny_texts}"]
-    record = train(*data, "regularizer=[twice,fgm]", "run_dir=run")
+    record = train(*data, "regularizer=[twice,mine]", "run_dir=run")
     with (record.folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
     for row in rows:
-        assert 0 < float(row["train/fgm"]) < float(row["train/loss"])
+        assert 0 < float(row["train/mine"]) < float(row["train/loss"])
         assert 0 < float(row["train/twice"]) < float(row["train/loss"])
     assert set(json.loads((record.folder / "record.json").read_text())["identity"]) >= {"config_sha256"}
     assert peftlab.load(record.folder, allow=["my_package"]).predict(["Ada Lovelace moved"])
 
 
 def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
-    chosen = "regularizer=[twice,fgm]"
+    chosen = "regularizer=[twice,mine]"
     whole = best(train(chosen, "run_dir=whole"))
     plain = best(train("run_dir=plain"))
     assert any(not torch.allclose(whole[name], plain[name], rtol=1e-3, atol=1e-4) for name in whole)
@@ -139,14 +140,20 @@ def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["regularizer=[fgm]", "trainer.compile=true"], "regularizer.fgm: changes embeddings, and compiled code calls"),
         (
-            ["regularizer=[fgm]", "peft=head", "trainer.cache_activations=true"],
-            "regularizer.fgm changes the embeddings",
+            ["regularizer=[mine]", "trainer.compile=true"],
+            "regularizer.mine: changes what the model computes on the way, and compiled",
         ),
-        (["regularizer=[fgm]", "regularizer.fgm.nrm=2"], "Did you mean 'regularizer.fgm.norm'?"),
-        (["regularizer=[rdrop]", "regularizer.rdrop.strength=0"], "regularizer.rdrop.strength"),
-        (["+regularizer.loss._target_=my_package.fgm.Fgm"], "train/loss is logged already"),
+        (
+            ["regularizer=[mine]", "peft=head", "trainer.cache_activations=true"],
+            "regularizer.mine changes the embeddings",
+        ),
+        (["regularizer=[mine]", "regularizer.mine.nrm=2"], "Did you mean 'regularizer.mine.norm'?"),
+        (["regularizer=[rdrop]", "regularizer.rdrop.strength=-1"], "regularizer.rdrop.strength"),
+        (["regularizer=[rdrop]"], "regularizer.rdrop would do nothing: no dropout is active in this model"),
+        (["regularizer=[focal,pgd]"], "focal (1) and pgd (0.5) replace more than all of the task's loss"),
+        (["regularizer=[mixup]", "trainer.accumulate=2"], "regularizer.mixup: compares the examples of a batch"),
+        (["+regularizer.loss._target_=my_package.mine.Mine"], "train/loss is logged already"),
         (["regularizer=[sam]", "+regularizer.again._target_=peftlab.regularizers.sam.Sam"], "choose one of them"),
     ],
 )
@@ -157,16 +164,28 @@ def test_what_cannot_act_is_refused(folder, command, tiny_overrides, overrides, 
 
 
 def test_what_has_no_effect_is_told(folder, command, tiny_overrides):
-    ended = command(*tiny_overrides, *EXACT, "regularizer=[rdrop]", "run_dir=run")
-    assert "no effect: regularizer.rdrop: no dropout is active in this model" in ended.out + ended.err
+    overrides = ["regularizer=[fgm,vat]", "regularizer.fgm.share=0", "regularizer.vat.start_step=99"]
+    ended = command(*tiny_overrides, *EXACT, *overrides, "run_dir=run")
+    assert "no effect: regularizer.fgm: share=0 leaves it out" in ended.out + ended.err
+    assert "no effect: regularizer.vat.start_step=99: the run has 6 steps" in ended.out + ended.err
+
+
+def test_what_did_nothing_ends_the_run(train, folder, command, tiny_overrides):
+    (folder / "my_package" / "mine.py").write_text(
+        FGM.replace("embeddings + step", "embeddings").replace("return task", "return 0 * task")
+    )
+    overrides = ["--config-dir", "my_conf", "allow=[my_package]", *tiny_overrides, *EXACT, "run_dir=run"]
+    ended = command(*overrides, "regularizer=[mine]")
+    assert ended.code == 2
+    assert "regularizer.mine: it did nothing in step 1: term is 0" in ended.err
 
 
 def test_what_is_not_finite_is_found_though_finding_it_takes_gradients(folder, command, tiny_overrides):
-    (folder / "my_package" / "fgm.py").write_text(
+    (folder / "my_package" / "mine.py").write_text(
         FGM.replace("return task.losses(comp", "return 1e40 * task.losses(comp")
     )
     ended = command(
-        "--config-dir", "my_conf", "allow=[my_package]", *tiny_overrides, *EXACT, "regularizer=[fgm]", "run_dir=run"
+        "--config-dir", "my_conf", "allow=[my_package]", *tiny_overrides, *EXACT, "regularizer=[mine]", "run_dir=run"
     )
     assert ended.code == 1
     assert "error: step 1: the loss is not finite" in ended.err

@@ -15,6 +15,7 @@ import torch
 
 import peftlab
 from peftlab.composing.compose import conf_dir
+from peftlab.data.module import DataModule
 from peftlab.errors import DataError
 
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
@@ -60,6 +61,10 @@ def check(record, run, task: str) -> None:
     assert scorer.details(scorer.total(rows)).items() <= scores.items()
     assert np.isfinite(scores["loss"])
     assert record["name"].startswith(task)
+    data = DataModule(run.spec.data, run.spec.task, run.processor, run.spec.budget, seed=0)
+    data.load()
+    batches = [part for batch in data.train_dataloader() for part in batch]
+    assert sum(batch.tokens for batch in batches) == data.splits["train"].encoded.tokens.sum()
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
 
 
@@ -88,7 +93,7 @@ def test_the_command_of_the_readme(run, command, tiny_model):
 
 
 @pytest.mark.parametrize(("task", "model"), [("questions", "tiny_model"), ("pictures", "tiny_vit")])
-def test_they_are_exported(run, request, tmp_path, task, model):
+def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     if task == "questions":
         write(
             tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4
@@ -97,7 +102,13 @@ def test_they_are_exported(run, request, tmp_path, task, model):
         draw_pictures(tmp_path / "data")
     _, done = run(task, request.getfixturevalue(model))
     assert done.export("exported").largest_difference < 1e-5
-    assert done.spec.task.head.model in Path("exported/README.md").read_text()
+    card = Path("exported/README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir("exported")
+    exec(code, loaded := {})
+    assert type(loaded["model"]).__name__.endswith(done.spec.task.head.model.removeprefix("AutoModel"))
+    assert callable(loaded[done.spec.task.processor])
+    assert re.findall("Labels.*", card) == ([] if task == "questions" else ["Labels**: green, red"])
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from torch import nn
 from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.one_run import run
-from peftlab.regularizers.regularizer import Computed, StepRule, Term, WeightRule
+from peftlab.regularizers.regularizer import KINDS, Computed, Term
+from peftlab.regularizers.repeatable import RepeatablePass
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
@@ -35,7 +38,11 @@ def regularizer(option, spec):
 
 
 def test_it_is_of_one_kind(regularizer):
-    assert sum(isinstance(regularizer, kind) for kind in (Term, WeightRule, StepRule)) == 1
+    assert sum(isinstance(regularizer, kind) for kind in KINDS) == 1
+    assert regularizer.off is None
+    assert regularizer.neutral  # it can be turned off, as one arm of a sweep
+    for name, value in regularizer.neutral.items():
+        assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained):
@@ -51,6 +58,7 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         task.learn_labels({"train": examples}, None)
         torch.manual_seed(0)
         model, other = (pretrained.backbone(task).eval() for _ in range(2))
+        other = model if regularizer.from_embeddings else other
         encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
         passes = []
 
@@ -58,15 +66,20 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
             passes.append(batch)
             return other(**batch.inputs)
 
-        def losses(indices, task=task, examples=examples, encoded=encoded, model=model, forward=forward):
-            batch = task.collate(examples, encoded, indices)
-            return regularizer.losses(Computed(task, model, forward, batch, model(**batch.inputs))).detach()
+        def losses(indices, task=task, examples=examples, encoded=encoded, model=model, forward=forward, passes=passes):
+            batch, first = task.collate(examples, encoded, indices), None
+            if regularizer.from_embeddings:
+                first = RepeatablePass(model, forward, batch, list(model.parameters()))
+                first.differentiate(task.loss(first.outputs, batch), keep_graph=True)
+                passes.clear()
+            computed = Computed(task, model, forward, batch, first.outputs if first else model(**batch.inputs), first)
+            return regularizer.losses(computed).detach()
 
         together = losses(range(6))
         assert together.shape == (6,)
         assert together.abs().min() > 0
         assert len(passes) == regularizer.passes
-        if not regularizer.couples:
+        if not (regularizer.couples or regularizer.draws):
             for i in range(6):
                 torch.testing.assert_close(losses([i]), together[i : i + 1], rtol=1e-3, atol=1e-5)
 
@@ -97,6 +110,12 @@ class TestRuns:
         with (with_it.folder / "metrics.csv").open() as file:
             columns = next(csv.reader(file))
         assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
+        what_it_did = with_it.extensions["regularizers"][option]
+        assert what_it_did.pop("passes") == regularizer.passes
+        assert all(what_it_did.values())
+        for name, value in regularizer.neutral.items():
+            turned_off = trained(f"run_dir={name}", f"regularizer.{option}.{name}={value}")
+            assert all(torch.equal(one, other) for one, other in zip(*self.both(turned_off, without), strict=True))
 
     def both(self, one, other):
         first, second = self.weights(one), self.weights(other)
@@ -111,12 +130,14 @@ class TestRuns:
             for one, other in zip(*self.both(found, whole), strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
-    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory):
-        self.compare(trained, {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")})
+    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory, regularizer):
+        if not regularizer.draws:
+            self.compare(trained, {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")})
 
     @pytest.mark.slow
-    def test_it_is_the_same_on_two_devices(self, trained):
-        self.compare(trained, {"ranks": ["trainer.devices=2"]})
+    def test_it_is_the_same_on_two_devices(self, trained, regularizer):
+        if not regularizer.draws:
+            self.compare(trained, {"ranks": ["trainer.devices=2"]})
 
     def test_a_run_that_is_resumed_is_the_run(self, trained, monkeypatch):
         whole = trained("run_dir=whole")
@@ -179,8 +200,6 @@ def test_l2_sp_draws_to_the_start_and_not_to_zero():
 
 
 def test_rdrop_is_half_of_the_papers_objective():
-    from types import SimpleNamespace
-
     from transformers.utils import ModelOutput
 
     from peftlab.regularizers.rdrop import RDrop
@@ -190,7 +209,8 @@ def test_rdrop_is_half_of_the_papers_objective():
     task = Classification(name="classification", selection=Selection(metric="macro_f1"))
     task.labels = ["a", "b", "c"]
     gold = torch.tensor([0, 2])
-    batch = SimpleNamespace(targets={"labels": gold}, weights=torch.ones(2, dtype=torch.float64))
+    weights = torch.ones(2, dtype=torch.float64)
+    batch = Batch({}, {"labels": gold}, weights, rows=torch.arange(2), examples=["a", "b"], tokens=2)
     first, second = torch.randn(2, 3), torch.randn(2, 3)
     computed = Computed(task, None, lambda _: ModelOutput(logits=second), batch, ModelOutput(logits=first))
     p, q = first.double().softmax(-1), second.double().softmax(-1)

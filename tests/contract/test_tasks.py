@@ -101,6 +101,13 @@ def test_a_batch_holds_the_examples_asked_for(case):
     assert batch.inputs["input_ids"].shape == batch.inputs["attention_mask"].shape
 
 
+@pytest.mark.parametrize("max_tokens", [128, 6])  # and sentences in several rows
+def test_the_tokens_of_an_example_are_counted_without_a_batch(case, max_tokens):
+    indices = range(len(case.examples))
+    alone = [case.batch([i], max_tokens=max_tokens).tokens for i in indices]
+    assert case.encoded(max_tokens=max_tokens).tokens.tolist() == alone
+
+
 def test_short_rows_are_obeyed(case):
     assert case.batch(range(16), max_tokens=6).inputs["input_ids"].shape[1] <= 6
 

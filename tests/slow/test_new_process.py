@@ -13,7 +13,7 @@ from tests.slow.conftest import logits_here_and_elsewhere
 
 from peftlab.one_run import run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.new_interpreter]
 
 
 def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path):
@@ -45,7 +45,7 @@ def test_what_needs_no_model_imports_nothing_heavy(tmp_path, arguments):
         "import sys; from peftlab import cli\n"
         "try: cli.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'lightning', 'peft'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'lightning', 'peft', 'hydra'} & set(sys.modules)))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path, capture_output=True, text=True

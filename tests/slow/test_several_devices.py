@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.forked import fork_ours, start_interpreters
 
 from peftlab.backbone import fetch
 from peftlab.config import validate
@@ -70,7 +71,7 @@ def train(*arguments: str, python: tuple[str, ...] = ("-m", "train")) -> subproc
 @pytest.mark.parametrize(
     ("strategy", "peft", "more"),
     [
-        ("ddp", "lora", ["trainer.accumulate=2"]),
+        pytest.param("ddp", "lora", ["trainer.accumulate=2"], marks=pytest.mark.new_interpreter),
         ("ddp", "full", ["data.batch_size=3", "trainer.accumulate=2"]),  # not every part gets an example
         ("fsdp", "full", ["trainer.accumulate=2"]),
     ],
@@ -231,7 +232,8 @@ def test_no_rank_outlives_rank_0(tiny_overrides, disturb):
 
 def test_processes_that_torchrun_has_started(tiny_overrides):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train")
-    for _ in range(2):
+    for starts in (start_interpreters, fork_ours):
+        starts()
         ended = train(*tiny_overrides, "trainer.devices=auto", "run_dir=run", python=torchrun)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert ended.stdout.count("finished already") in (0, 1)

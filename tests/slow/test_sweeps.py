@@ -59,6 +59,7 @@ def until(holds: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.new_interpreter
 def test_a_grid_is_run_kept_and_widened(sweep):
     ended = sweep.run(*GRID)
     assert "4 trials, 0 of them done; 2 at a time" in ended.stdout
@@ -82,6 +83,7 @@ def test_a_grid_is_run_kept_and_widened(sweep):
     assert {name: wider[name] for name in first} == first
 
 
+@pytest.mark.new_interpreter
 def test_a_trial_alone_gives_the_bits_of_the_sweep(sweep):
     """A forked trial is the run that the same overrides give in a process of its own."""
     sweep.run("seed=0,1", "hydra.launcher.threads_per_trial=1")
@@ -175,7 +177,7 @@ def undisturbed(sweep, kept, tmp_path_factory, monkeypatch):
     return kept
 
 
-LONG = ["budget.max_steps=150", "trainer.checkpoint_every=5"]
+LONG = ["budget.max_steps=80", "trainer.checkpoint_every=5"]
 
 
 def test_ctrl_c_ends_with_checkpoints_and_the_same_command_goes_on(sweep, undisturbed):

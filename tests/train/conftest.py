@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,26 @@ from omegaconf import DictConfig
 from peftlab import cli
 from peftlab.one_run import run
 from peftlab.reading import plain_yaml
+from peftlab.runs import environment
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
+
+packages = functools.cache(environment.installed_packages)
+
+
+@functools.cache
+def git(*arguments: Any, ask: Callable[..., bytes | None] = environment._git) -> bytes | None:
+    return ask(*arguments)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Neither the commit nor the packages change while tests run; to ask for them takes a tenth of a run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "_git", git)
+        patch.setattr(environment, "installed_packages", packages)
+        yield
+
 
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
 """Enough for LoRA to find some of the entities and miss others."""

@@ -13,8 +13,11 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from peftlab.training.weight_rules import WeightRules
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -23,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from peftlab import one_run
 from peftlab.errors import NonFiniteError, OutOfMemoryError
+from peftlab.methods.adalora import AdaLora
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.storage import tensors as tensor_files
@@ -122,6 +126,36 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
     with pytest.raises(NonFiniteError, match="10 steps in a row"):
         run_tiny("trainer.on_nan=skip_batch")
     assert states == [{}] * 9
+
+
+@pytest.fixture
+def fp16(monkeypatch):
+    """Have runs compute in fp16 on the CPU, with a loss scale under which the first steps overflow."""
+
+    def trainer(make=L.Trainer, **options):
+        scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**24))
+        return make(**{**options, "precision": None, "plugins": [*options["plugins"], scaled]})
+
+    monkeypatch.setattr(L, "Trainer", trainer)
+
+
+def test_of_a_step_that_fp16_skips_nobody_takes_notice(run_tiny, fp16, monkeypatch):
+    skipped, noticed = [], []
+    step = Tuner.optimizer_step
+
+    def watched(self, *arguments, **options):
+        before = {name: weight.clone() for name, weight in self.weights().items()}
+        step(self, *arguments, **options)
+        if all(torch.equal(weight, before[name]) for name, weight in self.weights().items()):
+            skipped.append(self.trainer.global_step + 1)
+
+    monkeypatch.setattr(Tuner, "optimizer_step", watched)
+    monkeypatch.setattr(AdaLora, "after_step", lambda self, model, step, context: noticed.append(step))
+    monkeypatch.setattr(WeightRules, "after_step", lambda *_: noticed.append("rule"))
+    record = run_tiny("peft=adalora", "budget.max_steps=10", "trainer.clip_norm=null")
+    assert record.data["status"] == "completed"
+    assert skipped == list(range(1, len(skipped) + 1)) != []  # until the scale is small enough
+    assert noticed == [each for step in range(len(skipped) + 1, 11) for each in (step, "rule")] != []
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import functools
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +47,7 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in {"_", *OF_NAMED_TUPLES}
 
 
+@functools.cache
 def own_names() -> set[str]:
     """Return every private name that something of ours has."""
     names = set()
@@ -210,6 +213,22 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     assert len(composed) == 1
 
 
+def test_a_file_has_another_version_once_it_has_changed(tmp_path):
+    path = ConfigSearchPathImpl()
+    path.append("main", f"file://{tmp_path}")
+    repository, file = ConfigRepository(path), tmp_path / "a.yaml"
+    assert hydra.version_of(repository, "a") is None
+    file.write_text("b: 1")
+    assert hydra.version_of(repository, "a") is None  # just written
+    versions = []
+    for text, time in (("b: 1", 1), ("b: 2", 2), ("b: 10", 2)):
+        file.write_text(text)
+        os.utime(file, (time, time))
+        versions.append(hydra.version_of(repository, "a"))
+    assert len({*versions}) == 3
+    assert hydra.version_of(repository, "a.yaml") == versions[-1]
+
+
 def test_what_hydra_has_in_store_is_shared_and_what_it_loads_is_not():
     store = ConfigStore.instance()
     assert copy.deepcopy(store) is not store
@@ -362,7 +381,7 @@ def test_attention_and_weights_of_an_architecture():
 def test_wandb(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert wandb.wandb_id() != wandb.wandb_id()
-    wandb.forget_wandb_run("never-begun", 10.0)  # what it does to one that was: tests/slow/test_wandb_server.py
+    wandb.forget_wandb_run("never-begun", 0.5)  # what it does to one that was: tests/slow/test_wandb_server.py
 
 
 def test_who_is_logged_in(monkeypatch):

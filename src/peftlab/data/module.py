@@ -20,7 +20,7 @@ from peftlab.data.batching import Division, TrainingBatches, in_order_of_length,
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
-from peftlab.data.splits import SPLITS, file_of
+from peftlab.data.splits import file_of
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
@@ -38,8 +38,6 @@ class Split:
     dropped: dict[str, int] = field(default_factory=dict)
     """Examples left out, by reason."""
     rows: int = field(init=False)
-    tokens: np.ndarray | None = field(default=None, init=False)
-    """The result of `DataModule.tokens_of`, which collates every example to compute it."""
 
     def __post_init__(self) -> None:
         """Count the examples."""
@@ -141,17 +139,9 @@ class DataModule(L.LightningDataModule):
         return max(int(split.encoded.lengths.max()) for split in self.splits.values())
 
     @property
-    def evaluated(self) -> list[str]:
+    def used(self) -> list[str]:
         """The splits that the model is trained or scored on."""
-        return [split for split in SPLITS if split != "test" or self.budget.test]
-
-    def tokens_of(self, split: str) -> np.ndarray:
-        """Return the number of tokens of each example of `split`, summed over its rows, shape (examples,)."""
-        members = self.splits[split]
-        if members.tokens is None:
-            batches = [self.task.collate(members.examples, members.encoded, [i]) for i in range(members.rows)]
-            members.tokens = np.asarray([batch.tokens for batch in batches])
-        return members.tokens
+        return ["train", *self.budget.scored]
 
     def short_and_long(self) -> dict[str, torch.Tensor]:
         """Return the inputs of a batch of two training examples: the shortest and the one of median length."""

@@ -166,9 +166,9 @@ def _empty(split: str, files: Files, train: list[Any], grouped: bool) -> DataErr
 def _warn_of_shared_groups(splits: Examples) -> None:
     """Warn of groups that are in the training split and in another: splits with files of their own may share them."""
     groups = {split: {example.group for example in members} for split, members in splits.items()}
-    for split in ("validation", "test"):
-        if shared := groups[split] & groups["train"]:
-            n, of = len(shared), len(groups[split])
+    for split, own in groups.items():
+        if split != "train" and (shared := own & groups["train"]):
+            n, of = len(shared), len(own)
             log.warning("%d of %d groups of the %s split are in the training split too", n, of, split)
 
 

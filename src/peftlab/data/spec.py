@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.data.splits import Splits
+from peftlab.runs.record import SCORED
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
 
@@ -106,3 +107,8 @@ class BudgetSpec:
         """Check that the run ends."""
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The splits that the best checkpoint is scored on."""
+        return SCORED if self.test else SCORED[:1]

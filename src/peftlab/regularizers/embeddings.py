@@ -1,45 +1,115 @@
-"""Changes to the input embeddings of a model, for terms that perturb them."""
+"""Changes to the input embeddings of a model, for regularisers that perturb them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from peftlab.tasks.batch import Batch
 
+TINY = torch.finfo(torch.float32).tiny
+
 
 @contextmanager
 def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Pass the input embeddings of `model` through `change` inside the block.
+    """Pass the input embeddings of `model` through `change` inside the block, which runs the model once.
 
-    `change` takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are applied.
+    `change` takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are applied. A
+    decoder that shares its embeddings with the encoder is left as it is.
     """
     module: nn.Module = model.get_input_embeddings()
-    hook = module.register_forward_hook(lambda _module, _inputs, output: change(output))
+    calls = 0
+
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return change(output) if calls == 1 else output
+
+    handle = module.register_forward_hook(hook)
     try:
         yield
     finally:
-        hook.remove()
+        handle.remove()
 
 
-def norms(perturbation: Tensor, batch: Batch) -> Tensor:
-    """Return the L2 norm of `perturbation` for each example over all its rows, shape (examples,)."""
-    squares = perturbation.float().pow(2).flatten(1).sum(1)
-    return batch.by_example(squares).sqrt()
+def perturbed_positions(batch: Batch, special: Tensor | None = None) -> Tensor | None:
+    """Return 1 for the tokens that may be perturbed and 0 for padding and special tokens, (rows, tokens, 1), in fp32.
 
+    None: all may be.
 
-def of_norm(perturbation: Tensor, norm: float, batch: Batch) -> Tensor:
-    """Return `perturbation`, (rows, tokens, hidden), scaled to the L2 norm `norm` for each example.
-
-    The norm is per example, not per batch as in many implementations, so it does not depend on how a batch is divided.
-    Padding is excluded.
+    Args:
+        batch: a batch; inputs without token ids, such as images, have no special tokens.
+        special: the ids of special tokens, shape (ids,).
     """
-    if (mask := batch.inputs.get("attention_mask")) is not None:
-        perturbation = perturbation * mask.unsqueeze(-1)
-    tiny = torch.finfo(torch.float32).tiny
-    factors = norm / norms(perturbation, batch).clamp(min=tiny)
-    return perturbation * factors[batch.rows].view(-1, *[1] * (perturbation.ndim - 1)).to(perturbation.dtype)
+    mask = batch.inputs.get("attention_mask")
+    ids = batch.inputs.get("input_ids")
+    if special is not None and ids is not None:
+        ordinary = ~torch.isin(ids, special.to(ids.device))
+        mask = ordinary if mask is None else mask.bool() & ordinary
+    return None if mask is None else mask.unsqueeze(-1).float()
+
+
+@dataclass(frozen=True, slots=True)
+class Ball:
+    """The perturbations of input embeddings up to a size, per example or per token.
+
+    Neither depends on how a batch is divided, unlike a norm over the whole batch. Perturbations have shape
+    (rows, tokens, hidden), in fp32.
+    """
+
+    epsilon: float
+    """Its radius."""
+    norm: Literal["l2", "linf"] = "l2"
+    scope: Literal["sentence", "token"] = "sentence"
+    """Whether the norm is over all tokens of an example, or over each token."""
+
+    def norms(self, perturbation: Tensor, batch: Batch) -> Tensor:
+        """Return the norm of `perturbation` for each example, shape (examples,); of its largest token for `token`."""
+        of_tokens = perturbation.abs().amax(-1) if self.norm == "linf" else perturbation.norm(dim=-1)
+        if self.norm == "l2" and self.scope == "sentence":
+            return batch.by_example(of_tokens.pow(2).sum(-1)).sqrt()
+        largest = of_tokens.amax(-1)
+        return largest.new_zeros(len(batch.weights)).scatter_reduce(0, batch.rows, largest, "amax")
+
+    def steepest(self, gradient: Tensor, batch: Batch) -> Tensor:
+        """Return the perturbation of norm 1 that ascends `gradient` most steeply; 0 where the gradient is 0."""
+        if self.norm == "linf":
+            return gradient.sign()
+        largest = gradient.abs().amax((-1, -2), keepdim=True).clamp(min=TINY)
+        scaled = gradient / largest if self.scope == "token" else gradient / self._of_rows(largest, batch)
+        return scaled / self._lengths(scaled, batch).clamp(min=TINY)
+
+    def projected(self, perturbation: Tensor, batch: Batch) -> Tensor:
+        """Return the nearest perturbation in the ball."""
+        if self.norm == "linf":
+            return perturbation.clamp(-self.epsilon, self.epsilon)
+        return perturbation * (self.epsilon / self._lengths(perturbation, batch).clamp(min=TINY)).clamp(max=1)
+
+    def drawn(self, like: Tensor, mask: Tensor | None, batch: Batch) -> Tensor:
+        """Return a random perturbation in the ball, 0 where `mask` is: uniform for linf; else its norm is uniform."""
+        if self.norm == "linf":
+            drawn = torch.empty_like(like, dtype=torch.float32).uniform_(-self.epsilon, self.epsilon)
+            return drawn if mask is None else drawn * mask
+        drawn = torch.randn_like(like, dtype=torch.float32)
+        drawn = drawn if mask is None else drawn * mask
+        if self.scope == "token":
+            share = torch.rand_like(drawn[..., :1])
+        else:
+            share = torch.rand(len(batch.weights), device=like.device)[batch.rows].view(-1, 1, 1)
+        return self.steepest(drawn, batch) * share * self.epsilon
+
+    def _lengths(self, perturbation: Tensor, batch: Batch) -> Tensor:
+        """Return L2 norms that broadcast against `perturbation`."""
+        if self.scope == "token":
+            return perturbation.norm(dim=-1, keepdim=True)
+        return self.norms(perturbation, batch)[batch.rows].view(-1, 1, 1)
+
+    def _of_rows(self, largest: Tensor, batch: Batch) -> Tensor:
+        """Return the largest of `largest`, (rows, 1, 1), among the rows of each example, in the same shape."""
+        of_examples = largest.new_zeros(len(batch.weights)).scatter_reduce(0, batch.rows, largest.flatten(), "amax")
+        return of_examples[batch.rows].view(-1, 1, 1)

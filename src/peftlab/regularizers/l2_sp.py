@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -22,9 +23,10 @@ class L2Sp(WeightRule):
     decays to its start like all trained weights; `optimizer.weight_decay` decays to zero.
     """
 
-    strength: float = Field(default=0.01, gt=0)
+    strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     """The paper's alpha, 0.001 to 0.1 there."""
     start: dict[str, Tensor] = field(default_factory=dict, init=False)
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
 
     @override
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:
@@ -35,6 +37,10 @@ class L2Sp(WeightRule):
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.lerp_(self.start[name].to(weight.device), learning_rates[name] * self.strength)
+
+    @override
+    def acted(self) -> Mapping[str, float]:
+        return {"weights": sum(weight.numel() for weight in self.start.values())}
 
     @override
     def state(self) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,9 +20,11 @@ class RDrop(Term):
     ``(CE1 + CE2) / 2 + strength / 4 * (KL(p1 || p2) + KL(p2 || p1))``, each averaged as the task's loss is.
     """
 
-    strength: float = Field(default=1.0, gt=0)
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """The paper's alpha, 1 to 5 there."""
     passes: ClassVar[int] = 1
+    draws: ClassVar[bool] = True
+    neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
 
     @override
     def losses(self, computed: Computed) -> Tensor:

@@ -1,16 +1,20 @@
-"""The interface of a regulariser: it adds a term to the objective, acts on the weights, or changes the gradient."""
+"""The interface of a regulariser: it adds to the objective, or acts on passes, weights, rates or the gradient."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import field as plain_field
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
+import torch
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from peftlab.regularizers.repeatable import RepeatablePass
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
@@ -19,11 +23,40 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 
 @spec
 class Regularizer:
-    """An addition to minimising the task's loss: a `Term`, `WeightRule` or `StepRule`."""
+    """An addition to minimising the task's loss.
+
+    It is one of a `Term`, `PassRule`, `RateRule`, `WeightRule`, `WeightAverage` or `StepRule`.
+    """
+
+    passes: ClassVar[int] = 0
+    """Forward passes of a step in addition to the task's. A backward pass follows each."""
+    neutral: ClassVar[Mapping[str, float]] = {}
+    """The values of its options at which it does nothing; one of them suffices."""
+    draws: ClassVar[bool] = False
+    """Whether it draws random numbers, or needs dropout: then the results of divided batches only agree on average."""
+
+    @property
+    def off(self) -> str | None:
+        """The option that turns it off, as ``name=value``; such a regulariser is left out. None: it acts."""
+        return next((f"{name}={value:g}" for name, value in self.neutral.items() if getattr(self, name) == value), None)
 
     def idle(self, model: nn.Module) -> str | None:
-        """Return why it has no effect on the training of `model`; None: it has an effect."""
+        """Return why it cannot have an effect on the training of `model`; None: it can."""
         return None
+
+    def acted(self) -> Mapping[str, float | Tensor]:
+        """Return figures of its last action, for the record: how many weights it touched, how far it moved them.
+
+        A figure of 0 is an error: it did nothing. What a `Term` tells with `Computed.tell` is recorded too.
+        """
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint needs to resume the run."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned."""
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -33,10 +66,25 @@ class Computed:
     task: Task
     model: nn.Module
     forward: Callable[[Batch], Any]
-    """Runs the model on a batch again and returns its outputs."""
+    """Runs the model on a batch again, with new random numbers, and returns its outputs."""
     batch: Batch
     outputs: Any
     """Outputs of the pass that the task's loss is computed from."""
+    first: RepeatablePass | None = None
+    """That pass, for terms with `Term.from_embeddings`: it can be repeated with changed embeddings."""
+    figures: dict[str, Tensor] = plain_field(default_factory=dict)
+    """What the term has told, summed over the examples with weight."""
+
+    def tell(self, **figures: Tensor) -> None:
+        """Note figures of what the term did, each of shape (examples,), for the record."""
+        counted = self.batch.weights > 0
+        self.figures.update({name: (values.detach() * counted).sum() for name, values in figures.items()})
+
+    @property
+    def repeatable(self) -> RepeatablePass:
+        """The pass that can be repeated with changed embeddings."""
+        assert self.first is not None, "a term that says `from_embeddings` has it"
+        return self.first
 
 
 @spec
@@ -48,13 +96,20 @@ class Term(Regularizer, ABC):
     of dropout do.
     """
 
-    passes: ClassVar[int] = 0
-    """Forward passes that it makes in addition to the task's."""
+    start_step: int = Field(default=1, ge=1)
+    """The first optimiser step of which it is part."""
     couples: ClassVar[bool] = False
     """Whether the term of an example depends on the others in the batch: such a term changes when batches are divided,
     so that combination is refused."""
     from_embeddings: ClassVar[bool] = False
-    """Whether it changes the output of the input embeddings, see `peftlab.regularizers.embeddings`."""
+    """Whether it changes the output of the input embeddings, see `peftlab.regularizers.repeatable`."""
+    from_gradient: ClassVar[bool] = False
+    """Whether it needs the gradient of the task's loss at the embeddings, `RepeatablePass.gradient`."""
+
+    @property
+    def replaces(self) -> float:
+        """The share of the task's own loss that it takes the place of, 0 to 1."""
+        return 0.0
 
     @abstractmethod
     def losses(self, computed: Computed) -> Tensor:
@@ -65,22 +120,81 @@ class Term(Regularizer, ABC):
 
 
 @spec
+class PassRule(Regularizer, ABC):
+    """Changes the model's forward passes in training; evaluations use the model as it is."""
+
+    from_embeddings: ClassVar[bool] = False
+    """Whether it changes the output of the input embeddings."""
+
+    @abstractmethod
+    def applied(self, model: nn.Module, batch: Batch) -> AbstractContextManager[None]:
+        """Return a context in which forward passes of `model`, over `batch`, are changed.
+
+        Random numbers come from torch's generator, as those of dropout do. The names of parameters stay the same.
+        """
+
+    def begin(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+        """Read the trained `weights`, by name, before the first step; not called when a run is resumed."""
+
+
+@spec
+class RateRule(Regularizer, ABC):
+    """Sets learning rates."""
+
+    @abstractmethod
+    def factors(self, model: nn.Module, head: Collection[str]) -> Mapping[str, float]:
+        """Return the factor on the learning rate of each trained parameter of `model`, by name; 1 if left out.
+
+        Args:
+            model: the model to train, with the parameters that are trained marked by ``requires_grad``.
+            head: names of the modules that make up the task's head.
+        """
+
+
+@spec
 class WeightRule(Regularizer, ABC):
-    """Acts on the weights after every optimiser step."""
+    """Acts on the weights, or on their gradients, at every optimiser step: `before_step`, `after_step` or both."""
 
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:
         """Read the trained `weights`, by name, before the first step; not called when a run is resumed."""
 
-    @abstractmethod
+    def before_step(self, weights: Mapping[str, nn.Parameter], step: int, random: torch.Generator) -> None:
+        """Change the gradients of the trained `weights` in place, after clipping.
+
+        Args:
+            weights: by name; their ``grad`` is that of the step, the same on all ranks.
+            step: the number of the step, from 1.
+            random: a generator on the CPU, a function of the run's seed, the rule and the step, the same on all ranks.
+        """
+
     def after_step(self, weights: Mapping[str, nn.Parameter], learning_rates: Mapping[str, float]) -> None:
         """Change the trained `weights` in place; `learning_rates` are those of the step just taken, by name."""
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a checkpoint needs to resume the run."""
-        return {}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state` returned."""
+@spec
+class WeightAverage(Regularizer, ABC):
+    """Keeps an average of the trained weights, which is evaluated and kept in their place."""
+
+    @abstractmethod
+    def begin(self, weights: Mapping[str, Tensor]) -> None:
+        """Read the trained `weights` before the first step; not called when a run is resumed.
+
+        They are all tensors that a checkpoint holds, by name: trained parameters, and buffers that change.
+        """
+
+    @abstractmethod
+    def after_step(self, weights: Mapping[str, Tensor], step: int, steps: int) -> None:
+        """Add `weights` to the average.
+
+        Args:
+            weights: as in `begin`.
+            step: the number of the step just taken, from 1.
+            steps: the number of all steps of the run.
+        """
+
+    @abstractmethod
+    def averaged(self) -> Mapping[str, Tensor]:
+        """Return the averages by name; of a weight that is left out, its present value is used."""
 
 
 @spec
@@ -96,3 +210,7 @@ class StepRule(Regularizer, ABC):
                 step and all ranks; returns this rank's part of the loss.
             weights: the trained weights; they must be unchanged on return.
         """
+
+
+KINDS = (Term, PassRule, RateRule, WeightRule, WeightAverage, StepRule)
+"""The kinds of regulariser."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError, did_you_mean
-from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.runs.record import FILE_NAME, SCORED, RunRecord
 from peftlab.storage.entries import check_readable
 
 log = logging.getLogger("peftlab")
@@ -94,7 +94,7 @@ def _row(folder: Path) -> dict[str, Any]:
         return where | {
             **{key: record[key] for key in ("name", "status")},
             "metric": metric,
-            **{split: run.score(split, metric) for split in ("validation", "test")},
+            **{split: run.score(split, metric) for split in SCORED},
             "trainable_parameters": record["method"]["trainable_parameters"],
             "wall_seconds": record["cost"]["wall_seconds"],
             "started_at": record["started_at"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -13,6 +15,9 @@ from hydra.core.object_type import ObjectType
 from hydra.core.singleton import Singleton
 from omegaconf import Container, DictConfig, Node
 from omegaconf import _utils as omegaconf_utils
+
+Version = tuple[str, str, int, int]
+"""Of a configuration file: who provides it, its path, its size and the time of its last change."""
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Takes a function of a library, and returns its replacement."""
@@ -74,6 +79,20 @@ def folder_with(repository: ConfigRepository, config_path: str) -> str | None:
     """Return the configuration folder in which Hydra finds a file; None where none has it."""
     source = repository._find_object_source(config_path, ObjectType.CONFIG)
     return source.path if source else None
+
+
+def version_of(repository: ConfigRepository, config_path: str) -> Version | None:
+    """Return a key of the file that Hydra finds at `config_path`: another content has another one.
+
+    None where there is no such file, where Hydra takes it from a package, and where the file has just been written:
+    another change would not show in its time.
+    """
+    source = repository._find_object_source(config_path, ObjectType.CONFIG)
+    if source is None or source.scheme() != "file":
+        return None
+    path = os.path.join(source.path, source._normalize_file_name(config_path))
+    state = os.stat(path)
+    return None if time.time() - state.st_mtime < 2 else (source.provider, path, state.st_size, state.st_mtime_ns)
 
 
 def singletons() -> dict[type, Any]:

@@ -72,7 +72,7 @@ def choose_border(
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))
-        gib = sum(_bytes(border, data.tokens_of(split)) for split in data.evaluated) / 2**30
+        gib = sum(_bytes(border, data.splits[split].encoded.tokens) for split in data.used) / 2**30
         if gib > trainer.activation_cache_gib:
             raise NoBorderError(
                 f"they take {gib:.2g} GiB of disk, more than trainer.activation_cache_gib="
@@ -110,7 +110,7 @@ def from_activations(
     began = time.perf_counter()
     cache = ActivationCache(border, model, data, trainer, let_through)
     try:
-        recalls = {split: cache.recall(split) for split in data.evaluated}
+        recalls = {split: cache.recall(split) for split in data.used}
     except (DiskError, OSError) as error:
         log.warning("going on without keeping activations: %s", error)
         record.event("activations_not_cached", reason=str(error))
@@ -197,7 +197,7 @@ class ActivationCache:
         """
         path = folder() / f"{self.fingerprint(split)}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        tokens = self.data.tokens_of(split)
+        tokens = self.data.splits[split].encoded.tokens
         with self._alone(path.with_suffix(".lock")):
             if path.is_file():
                 try:

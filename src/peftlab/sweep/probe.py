@@ -54,7 +54,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
         with torch.inference_mode(), autocast:
             tuner(batch.to(device))
 
-    lengths = {split: float(data.splits[split].encoded.lengths.sum()) for split in data.evaluated}
+    lengths = {split: float(data.splits[split].encoded.lengths.sum()) for split in data.used}
     epoch = len(data.train_dataloader())
     epochs = min(spec.budget.max_epochs or math.inf, (spec.budget.max_steps or math.inf) / epoch)
     validations = math.ceil(epochs * epoch / data.validation_interval()) + 1
@@ -65,7 +65,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
     tuner.eval()
     took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
     size = 4 * sum(parameter.numel() for parameter in trained)
-    rows = sum(data.splits[split].rows for split in data.evaluated if split != "train")
+    rows = sum(data.splits[split].rows for split in data.budget.scored)
     return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.divergence import kullback_leibler
+from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
@@ -136,9 +136,9 @@ class Classification(LabelledTask):
         """Return the weighted mean cross-entropy over the texts: the mean of `losses`, in one kernel."""
         return self._cross_entropy(outputs, batch, "mean")
 
-    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
-        """Return the weighted divergence of each text."""
-        return kullback_leibler(outputs.logits, others.logits) * batch.weights.float()
+    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
+        """Return the distribution over the labels for each text."""
+        return Distributions(outputs.logits.float(), batch.targets["labels"].clamp(min=0), batch.weights.float())
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
         """Return the cross-entropy of the logits, (texts, labels)."""

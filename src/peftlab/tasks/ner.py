@@ -17,7 +17,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.divergence import kullback_leibler
+from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText, Span
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
@@ -182,13 +182,12 @@ class Ner(LabelledTask):
             return outputs.logits.sum() * 0.0
         return self._cross_entropy(outputs, batch, "mean")
 
-    def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
-        """Return the weighted divergence of each sentence, summed over its labelled tokens."""
+    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
+        """Return the distribution over the labels for each labelled token."""
         labels = batch.targets["labels"]
         labelled = (labels != IGNORED).float()
-        weights = self.label_weights(labels)
-        counted = labelled if weights is None else labelled * weights[labels.clamp(min=0)]
-        return batch.by_example((kullback_leibler(outputs.logits, others.logits) * counted).sum(-1))
+        weights, gold = self.label_weights(labels), labels.clamp(min=0)
+        return Distributions(outputs.logits.float(), gold, labelled if weights is None else labelled * weights[gold])
 
     def _cross_entropy(self, outputs: Any, batch: Batch, reduction: str) -> Tensor:
         """Return the cross-entropy of the logits, (rows, tokens, labels), flat in their order if not reduced."""

@@ -13,6 +13,13 @@ from transformers import PreTrainedTokenizerBase
 ProcessorKind = Literal["tokenizer", "image_processor", "feature_extractor"]
 """The kind of processor that encodes a task's examples, in transformers' terms."""
 
+LOADERS: dict[ProcessorKind, str] = {
+    "tokenizer": "AutoTokenizer",
+    "image_processor": "AutoImageProcessor",
+    "feature_extractor": "AutoFeatureExtractor",
+}
+"""The transformers class that loads a processor of each kind."""
+
 
 @dataclass(frozen=True)
 class Processor:
@@ -32,6 +39,13 @@ class Processor:
     def chat_template(self) -> str | None:
         """Return the template of the model's conversations; None if it has none."""
         return getattr(self.transform, "chat_template", None)
+
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of tokens that stand for no text, such as separators; the unknown token stands for some."""
+        if self.kind != "tokenizer":
+            return []
+        return sorted(set(self.transform.all_special_ids) - {self.transform.unk_token_id})
 
     def fingerprint(self) -> str:
         """Return a digest of everything that this processor's output depends on, besides the input."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
@@ -60,6 +61,11 @@ class Encoded:
     def rows(self) -> np.ndarray:
         """Number of rows of each example, shape (examples,): several if a long one is split."""
         return np.diff(self.arrays["examples"]) if "rows" in self.arrays else np.ones_like(self.lengths)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Number of tokens of each example over all its rows, shape (examples,): those of a `Batch` of it alone."""
+        return np.diff(self.arrays["rows"][self.arrays["examples"]]) if "rows" in self.arrays else self.lengths
 
 
 def check_size(characters: int, place: str = "") -> None:
@@ -223,6 +229,17 @@ class Task(ABC):
         """Return the mean loss of the batch, a scalar: the sum of `losses` over the sum of weights, 0 without any."""
         return batch.mean(self.losses(outputs, batch))
 
+    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
+        """Return the categorical distributions in `outputs`; their weighted cross-entropies sum to `losses`.
+
+        Raises:
+            ConfigError: the task does not predict distributions.
+        """
+        raise ConfigError(
+            f"regularizer: task={self.name} defines no distributions (`Task.distributions`), which this regulariser "
+            "compares or reshapes. Choose one that only needs the loss, such as fgm or l2_sp"
+        )
+
     def divergences(self, outputs: Any, others: Any, batch: Batch) -> Tensor:
         """Return the divergence of the predictions in `others` from those in `outputs`, shape (examples,).
 
@@ -231,7 +248,8 @@ class Task(ABC):
         Raises:
             ConfigError: the task does not predict distributions.
         """
-        raise ConfigError(f"regularizer: task={self.name} defines no divergence between predictions")
+        mine, theirs = self.distributions(outputs, batch), self.distributions(others, batch)
+        return mine.by_example(kullback_leibler(mine.logits, theirs.logits), batch)
 
     @abstractmethod
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:

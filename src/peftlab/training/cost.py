@@ -104,7 +104,7 @@ class Cost(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart the clock, unless this validation is not part of the training."""
-        (self._peak_memory_gib,) = over_ranks([peak_memory_gib()], "max")
+        (self._peak_memory_gib,) = over_ranks([max(self._peak_memory_gib, peak_memory_gib())], "max")
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from peftlab.devices.sharding import unsharded
 from peftlab.errors import NonFiniteError
 from peftlab.seams.pytorch import leaves
 from peftlab.tasks.batch import Batch
+from peftlab.training.objective import Losses
 
 log = logging.getLogger("peftlab")
 
@@ -38,8 +39,8 @@ class Finding:
     kind: Literal["weights", "loss", "gradient"]
     """The earliest cause: bad weights make a bad loss, and a bad loss a bad gradient."""
     module: str | None
-    """The first module in forward order whose output is not finite; for a gradient, which flows backwards, the last one
-    whose gradient is not. None: a second forward pass showed nothing."""
+    """The first module in forward order whose output is not finite, or else the part of the loss; for a gradient, which
+    flows backwards, the last module whose gradient is not. None: a second forward pass showed nothing."""
     parameters: list[str]
     """Names of the weights that are not finite, or whose gradients are not."""
     examples: list[str]
@@ -70,30 +71,29 @@ class FiniteGuard:
         """Register a finite step."""
         self._skipped = 0
 
-    def failed(self, step: int, finding: Finding, scale: float | None = None) -> None:
+    def failed(self, step: int, finding: Finding, scale: float | None = None) -> NoReturn:
         """Register a step that is not finite.
 
-        fp16 scales its loss until gradients overflow, and skips the steps where they do: that is no error.
+        fp16 scales its loss until gradients overflow; the steps where they do are skipped, and that is no error.
 
         Args:
             step: its number, from 1.
             finding: what is not finite.
-            scale: the loss scale of fp16, which skips the step itself; None: no loss scaling.
+            scale: the loss scale of fp16; None: no loss scaling.
 
         Raises:
             NonFiniteError: the run ends.
             StepSkippedError: the step is skipped.
         """
         if scale is not None and finding.kind == "gradient" and scale > 1:
-            return
+            raise StepSkippedError
         self._skipped += 1
         skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
         self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
         if not skipping:
             raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
         log.warning("step %d left out: %s", step, finding)
-        if scale is None:
-            raise StepSkippedError
+        raise StepSkippedError
 
     def _advice(self, kind: str) -> str:
         if self.on_nan == "skip_batch" and kind != "weights":
@@ -113,7 +113,7 @@ def find(
     model: nn.Module,
     parts: Sequence[Batch],
     loss: Tensor,
-    loss_of: Callable[[Batch], Tensor],
+    losses_of: Callable[[Batch], Losses],
     with_gradients: bool = False,
 ) -> Finding:
     """Return what is not finite in a step that is known not to be finite.
@@ -124,10 +124,10 @@ def find(
         model: the model, with the gradients of the step.
         parts: the batches of the step's forward passes, on this rank.
         loss: the loss of the step.
-        loss_of: repeats a forward pass.
+        losses_of: repeats a forward pass.
         with_gradients: whether that pass needs gradients, as an adversarial term does.
     """
-    findings = [_find(model, parts, loss, loss_of, with_gradients)]
+    findings = [_find(model, parts, loss, losses_of, with_gradients)]
     if dist.is_initialized():
         everyones: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyones, findings[0])
@@ -143,14 +143,14 @@ def _find(
     model: nn.Module,
     parts: Sequence[Batch],
     loss: Tensor,
-    loss_of: Callable[[Batch], Tensor],
+    losses_of: Callable[[Batch], Losses],
     with_gradients: bool,
 ) -> Finding:
     weights = _not_finite(model.named_parameters())
     gradients = _not_finite((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
     module, order, examples = None, list[str](), _ids(parts)
     for part in parts:  # all of them: with sharded weights, a forward pass needs every rank
-        bad, order = _forward(model, lambda part=part: loss_of(part), with_gradients)  # type: ignore[misc]
+        bad, order = _forward(model, lambda part=part: losses_of(part), with_gradients)  # type: ignore[misc]
         if bad is not None and module is None:
             module, examples = bad, _ids([part])
     if weights:
@@ -162,10 +162,10 @@ def _find(
     return Finding("gradient", last and _owner(last), gradients, examples)
 
 
-def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bool) -> tuple[str | None, list[str]]:
+def _forward(model: nn.Module, forward: Callable[[], Losses], with_gradients: bool) -> tuple[str | None, list[str]]:
     """Return the first module whose output is not finite, and the order in which the modules ran.
 
-    Where only the loss itself is not finite, the module is called ``loss``.
+    Where only a part of the loss is not finite, that part is named, see `_bad_part`.
     """
     first: list[str] = []
     order: list[str] = []
@@ -185,10 +185,17 @@ def _forward(model: nn.Module, forward: Callable[[], Tensor], with_gradients: bo
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code calls no hooks
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(watch(name)).remove)
-        loss = forward()
-    if not first and not is_finite(loss):
-        first.append("loss")
-    return (first[0] if first else None), order
+        losses = forward()
+    return (first[0] if first else _bad_part(losses)), order
+
+
+def _bad_part(losses: Losses) -> str | None:
+    """Return the part that is not finite: ``loss`` (the task's), ``penalty`` (the method's), or a regulariser's key."""
+    parts = {"loss": losses.task, **{f"regularizer.{name}": term for name, term in losses.terms.items()}}
+    if losses.penalty is not None:
+        parts["penalty"] = losses.penalty
+    bad = next((name for name, part in parts.items() if not is_finite(part)), None)
+    return bad or (None if is_finite(losses.total) else "loss")
 
 
 def _not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from peftlab.methods.method import Method
 from peftlab.regularizers.regularizer import Computed, Term
+from peftlab.regularizers.repeatable import RepeatablePass
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
@@ -22,13 +23,15 @@ class Losses:
     """The losses of one batch, scalars."""
 
     total: Tensor
-    """The minimised loss: the sum of the others."""
+    """The minimised loss: the sum of the others, the task's less the shares that terms replace."""
     task: Tensor
     """The mean loss of the task."""
     penalty: Tensor | None = None
     """The method's penalty; None: it has none."""
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     """The term of each regulariser, by name."""
+    figures: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """What each term has told of its action, summed over the examples with weight."""
 
 
 @dataclass(frozen=True)
@@ -39,29 +42,53 @@ class Objective:
     method: Method
     model: nn.Module
     terms: Mapping[str, Term] = field(default_factory=dict)
+    special: Tensor | None = None
+    """The ids of special tokens, which no term perturbs, shape (ids,)."""
 
-    def __call__(self, forward: Forward, batch: Batch) -> Losses:
-        """Return the losses of `batch`."""
-        outputs = forward(batch)
-        total = loss = self.task.loss(outputs, batch)
+    def __call__(
+        self, forward: Forward, batch: Batch, step: int | None = None, loss_scale: Tensor | None = None
+    ) -> Losses:
+        """Return the losses of `batch`.
+
+        Args:
+            forward: runs the model.
+            batch: on the model's device.
+            step: the number of the step, from 1; terms that start later are left out. None: all are part of it.
+            loss_scale: the factor by which fp16 keeps gradients above zero, a scalar.
+        """
+        terms = {name: term for name, term in self.terms.items() if step is None or step >= term.start_step}
+        differentiated = any(term.from_gradient for term in terms.values())
+        first = None
+        if any(term.from_embeddings for term in terms.values()):
+            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            first = RepeatablePass(self.model, forward, batch, trained, self.special, loss_scale, differentiated)
+        outputs = forward(batch) if first is None else first.outputs
+        loss = self.task.loss(outputs, batch)
+        if first is not None and differentiated:
+            loss = first.differentiate(loss, keep_graph=not all(term.from_gradient for term in terms.values()))
+        replaced = sum(term.replaces for term in terms.values())
+        total = loss * (1 - replaced) if replaced else loss
         penalty = self.method.penalty(self.model)
         if penalty is not None:
             total = total + penalty
-        computed = Computed(self.task, self.model, forward, batch, outputs)
-        terms = {name: batch.mean(term.losses(computed)) for name, term in self.terms.items()}
-        for term in terms.values():
-            total = total + term
-        return Losses(total, loss, penalty, terms)
+        added, figures = dict[str, Tensor](), dict[str, Mapping[str, Tensor]]()
+        for name, term in terms.items():
+            computed = Computed(self.task, self.model, forward, batch, outputs, first)
+            added[name] = batch.mean(term.losses(computed))
+            total = total + added[name]
+            figures[name] = computed.figures
+        return Losses(total, loss, penalty, added, figures)
 
     @property
     def differentiates(self) -> bool:
         """Whether computing the objective itself needs gradients."""
         return any(term.from_embeddings for term in self.terms.values())
 
-    def evaluated(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the loss that an evaluation reports.
 
-        It is the task's alone: penalty and regularisers are means to lower it, and would make the losses of methods
-        incomparable.
-        """
-        return self.task.loss(outputs, batch).float()
+def evaluated(task: Task, outputs: Any, batch: Batch) -> Tensor:
+    """Return the loss that an evaluation reports.
+
+    It is the task's alone: penalty and regularisers are means to lower it, and would make the losses of methods
+    incomparable.
+    """
+    return task.loss(outputs, batch).float()

@@ -13,7 +13,7 @@ from peftlab.devices.processes import gathered
 from peftlab.storage.atomic import replacing
 from peftlab.storage.entries import own_folder
 from peftlab.tasks.batch import Batch
-from peftlab.training.tuner import is_last_validation
+from peftlab.training.scoring import is_last_validation
 
 
 class Predictions(Callback):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.devices.data_parallel import average_gradients
+from peftlab.regularizers.regularizer import StepRule
 from peftlab.tasks.batch import Batch
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
@@ -42,6 +43,29 @@ class Step:
         """This rank's part of the loss of the step, before clipping and scaling."""
         self.terms: dict[str, Tensor] = {}
         """This rank's part of each regulariser's term in it, by name."""
+        self.figures: dict[str, dict[str, Tensor]] = {}
+        """What each term told of its action, summed over this rank's examples with weight."""
+        self.counted = 0
+        """The number of these examples."""
+
+    def take(self, rule: StepRule | None, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> None:
+        """Set the parameters' gradients to what `rule` makes of `gradient`, or to that itself.
+
+        `loss`, `terms` and `figures` are then those at the step's own weights, wherever else the rule has asked for a
+        gradient.
+        """
+        if rule is None:
+            self.gradient(losses_of, scale)
+            return
+        own: list[tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]] = []
+
+        def ask() -> Tensor:
+            loss = self.gradient(losses_of, scale)
+            own.append((self.terms, self.figures))
+            return loss
+
+        self.loss = rule.gradient(ask, self.parameters)
+        self.terms, self.figures = own[0]
 
     def gradient(self, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> Tensor:
         """Set the parameters' gradients to that of the step, and return `loss`.
@@ -75,7 +99,7 @@ class Step:
 
     def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
         """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
-        self.loss, self.terms = torch.tensor(0.0), {}
+        self.loss, self.terms, self.figures, self.counted = torch.tensor(0.0), {}, {}, 0
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -100,4 +124,9 @@ class Step:
         self.loss = self.loss + value * piece.scale
         for name, term in losses.terms.items():
             self.terms[name] = self.terms.get(name, 0) + term.detach() * piece.scale
+            figures = self.figures.setdefault(name, {})
+            for key, figure in losses.figures.get(name, {}).items():
+                figures[key] = figures.get(key, 0) + figure
+        if losses.terms:
+            self.counted += int((piece.weights > 0).sum())
         return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +17,24 @@ from torch.optim import Optimizer
 
 from peftlab.devices.sharding import load_everywhere, shard, unsharded, whole
 from peftlab.methods.method import Method, MethodContext
-from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightRule
+from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
-from peftlab.training.evaluation import Evaluation
-from peftlab.training.guards import Guards
+from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
 from peftlab.training.objective import Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
+from peftlab.training.rules import Rules
+from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
-from peftlab.training.weight_rules import WeightRules
 
 
-class Tuner(L.LightningModule):
+class Tuner(Scoring):
     """Trains the parameters that `method` left trainable in `model`, on the loss of `task` and its `regularizers`.
 
-    Logs training steps (see `StepLog`), and the loss and every score as ``validation/...`` and ``test/...``.
+    Logs training steps, see `StepLog`, and scores, see `Scoring`.
     """
 
     def __init__(
@@ -49,24 +46,29 @@ class Tuner(L.LightningModule):
         optimizer: OptimizerSpec,
         schedule: Schedule,
         regularizers: Mapping[str, Regularizer] | None = None,
+        special: Sequence[int] = (),
     ) -> None:
-        super().__init__()
-        self.model, self.task, self.method, self.context = model, task, method, context
+        super().__init__(model, task)
+        self.method, self.context = method, context
         self.optimizer_spec, self.schedule = optimizer, schedule
-        self.evaluations = nn.ModuleDict({split: Evaluation(task) for split in ("validation", "test")})
-        chosen = regularizers or {}
-        self.objective = Objective(task, method, model, {n: r for n, r in chosen.items() if isinstance(r, Term)})
-        self.weight_rules = WeightRules({n: r for n, r in chosen.items() if isinstance(r, WeightRule)}, model)
-        self.step_rule = next((rule for rule in chosen.values() if isinstance(rule, StepRule)), None)
+        acting = {name: each for name, each in (regularizers or {}).items() if each.off is None}
+        terms = {name: each for name, each in acting.items() if isinstance(each, Term)}
+        self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
+        self.rules = Rules(acting, model, self.trained)
         self.strict_loading = False  # a checkpoint holds only the trained parameters
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
+        self._loss_scale: Tensor | None = None
+        self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
-        self.guards = Guards()
+        self.effects = Effects()
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
-        return self.model(**batch.inputs)
+        if not self.training or not self.rules.of_passes:
+            return super().forward(batch)
+        with self.rules.passing(batch):
+            return super().forward(batch)
 
     def trained(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint holds, see `Method.trained`; of a sharded model, this rank's shards."""
@@ -77,17 +79,18 @@ class Tuner(L.LightningModule):
         return whole(self.trained())
 
     def load_weights(self, path: Path) -> None:
-        """Load `weights` saved to `path`, a file that only rank 0 needs.
+        """Load `weights` saved to `path`, a file that only rank 0 needs, when training is over.
 
         Raises:
             ValueError: on rank 0, if they belong to another model.
         """
+        self.rules.end()
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store only the trained weights: the others can be derived."""
-        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.trained().items()}
-        checkpoint |= self.weight_rules.state()
+        checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.rules.in_training.items()}
+        checkpoint |= self.rules.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint holds exactly the trained weights; DeepSpeed stores and checks them itself.
@@ -95,7 +98,7 @@ class Tuner(L.LightningModule):
         Raises:
             ValueError: weights are missing or superfluous.
         """
-        self.weight_rules.load_state(checkpoint)
+        self.rules.load_state(checkpoint)
         if "state_dict" not in checkpoint:
             return
         odd = sorted(checkpoint["state_dict"].keys() ^ {f"model.{name}" for name in self.trained()})
@@ -106,16 +109,6 @@ class Tuner(L.LightningModule):
         """Shard the model if the strategy has set up a device mesh."""
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
-
-    def evaluation(self, split: str) -> Evaluation:
-        """Return the evaluation of ``validation`` or ``test``."""
-        evaluation = self.evaluations[split]
-        assert isinstance(evaluation, Evaluation)
-        return evaluation
-
-    def metric(self, split: str) -> ScorerMetric:
-        """Return the scores of ``validation`` or ``test``."""
-        return self.evaluation(split).metric
 
     def logged(self) -> list[str]:
         """Return the names of the logged values that a callback may monitor."""
@@ -133,6 +126,7 @@ class Tuner(L.LightningModule):
         DeepSpeed's engine gets the loss itself, because it runs the backward pass.
         """
         strategy = self.trainer.strategy
+        self._number = self.trainer.global_step + 1
         self._step = Step(
             parts,
             [parameter for group in self.trainer.optimizers[0].param_groups for parameter in group["params"]],
@@ -155,23 +149,26 @@ class Tuner(L.LightningModule):
 
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
-        gradient = partial(step.gradient, self.losses_of, scale)
-        if self.step_rule is None:
-            gradient()
-        else:
-            step.loss = self.step_rule.gradient(gradient, step.parameters)
+        self._loss_scale = scale
+        step.take(self.rules.of_step, self.losses_of, scale)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""
-        return self.objective(self, batch)
+        return self.objective(self, batch, self._number, self._loss_scale)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
         step = self.trainer.global_step + 1
-        with suppress(StepSkippedError):
+        try:
             super().optimizer_step(*args, **kwargs)
-            self.method.after_step(self.model, step, self.context)
-            self.weight_rules.after_step(self.trainer.optimizers[0])
+        except StepSkippedError:
+            if (scaler := scaler_of(self.trainer)) is not None:
+                scaler.update()  # as after a step that it skips itself: the loss scale shrinks
+            return
+        self.method.after_step(self.model, step, self.context)
+        self.rules.after_step(self.trainer.optimizers[0], step, int(self.trainer.estimated_stepping_batches))
+        assert self._step is not None
+        self.effects.after_step(self._step, step, self.trainer.strategy)
 
     def configure_gradient_clipping(
         self,
@@ -203,28 +200,16 @@ class Tuner(L.LightningModule):
             self._handle_non_finite()
         if gradient_clip_val is not None:
             nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        self.rules.before_step(optimizer, self.trainer.global_step + 1)
 
     def _handle_non_finite(self) -> None:
         """Locate the values that are not finite, then end the run or leave the step out."""
         assert self._step is not None
         with self.trainer.precision_plugin.forward_context():
-            finding = find(
-                self.model,
-                self._step.on_device(),
-                self.step_loss,
-                lambda piece: self.losses_of(piece).total,
-                self.objective.differentiates,
-            )
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        self.guards.finite.failed(self.trainer.global_step + 1, finding, scaler and scaler.get_scale())
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return the predictions for one batch, and add them to the scores."""
-        return self._evaluate(batch, "validation")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Return the predictions for one batch, and add them to the scores."""
-        return self._evaluate(batch, "test")
+            parts = self._step.on_device()
+            finding = find(self.model, parts, self.step_loss, self.losses_of, self.objective.differentiates)
+        scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
+        self.guards.finite.failed(self.trainer.global_step + 1, finding, scale)
 
     def on_fit_start(self) -> None:
         """Turn dropout on: `from_pretrained` returns a model in evaluation mode."""
@@ -238,51 +223,26 @@ class Tuner(L.LightningModule):
     def on_train_start(self) -> None:
         """Show the weight rules the weights that training starts from."""
         if self.trainer.global_step == 0:
-            self.weight_rules.begin(self.trainer.optimizers[0])
+            self.rules.begin(self.trainer.optimizers[0])
 
-    def on_validation_epoch_start(self) -> None:
-        """Reset the scores."""
-        self.evaluation("validation").reset()
+    def on_validation_start(self) -> None:
+        """Validate, and keep as the best, the average of the weights where a rule keeps one."""
+        self.rules.use_average()
 
-    def on_test_epoch_start(self) -> None:
-        """Reset the scores."""
-        self.evaluation("test").reset()
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores over the whole split."""
-        self._log_scores("validation")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the scores over the whole split."""
-        self._log_scores("test")
+    def on_validation_end(self) -> None:
+        """Go on with the weights themselves."""
+        self.rules.restore()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimiser, and its schedule over all steps of the run."""
-        optimizer = self.optimizer_spec.attach(self.model, self.context.head, self.method.learning_rate_factor)
+        factor = self.rules.factor(self.context.head, self.method.learning_rate_factor)
+        optimizer = self.optimizer_spec.attach(self.model, self.context.head, factor)
         steps = int(self.trainer.estimated_stepping_batches)
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _evaluate(self, batch: Batch, split: str) -> list[dict[str, Any]]:
-        return self.evaluation(split).take(batch, self.guards.evaluation, self._predict)
 
-    def _predict(self, batch: Batch) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return the loss of `batch` and its predictions; a filler has none."""
-        batch = batch.to(self.device)
-        outputs = self(batch)
-        answers: list[dict[str, Any]] = []
-        if batch.examples:
-            final = is_last_validation(self.trainer)
-            answers = self.task.answers(outputs, batch, self.model, final)
-            if final:
-                answers = [self.task.kept(*both) for both in zip(batch.examples, answers, strict=True)]
-        return self.objective.evaluated(outputs, batch), answers
-
-    def _log_scores(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.evaluation(split).values().items()})
-
-
-def is_last_validation(trainer: L.Trainer) -> bool:
-    """Return whether this evaluation comes after training, or after the last step of the budget."""
-    return trainer.state.fn != "fit" or trainer.global_step == trainer.estimated_stepping_batches
+def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:
+    """Return what scales the loss in fp16; None in another precision."""
+    return getattr(trainer.precision_plugin, "scaler", None)

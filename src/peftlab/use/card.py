@@ -8,6 +8,8 @@ from peftlab.runs.record import RunRecord
 def model_card(
     run: RunRecord,
     model_class: str,
+    processor: str,
+    processor_class: str,
     pipeline: str,
     model_origin: str,
     model_licence: str | None,
@@ -19,6 +21,8 @@ def model_card(
     Args:
         run: the record of the run.
         model_class: the transformers class that loads the model.
+        processor: the kind of processor that makes its inputs, such as ``tokenizer``.
+        processor_class: the transformers class that loads the processor.
         pipeline: the kind of model, as transformers' pipelines name it.
         model_origin: the source of the pretrained model.
         model_licence: the licence of the pretrained model, if known.
@@ -28,6 +32,7 @@ def model_card(
     record = run.data
     data, method, identity = record["data"], record["method"], record["identity"]
     rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
+    labels = f"\n- **Labels**: {', '.join(data['labels'])}" if data["labels"] else ""
     return f"""\
 ---
 library_name: transformers
@@ -42,15 +47,14 @@ A {pipeline} model: {model_origin} fine-tuned on {data["name"]} by the method `{
 the weights: it is a plain transformers model.
 
 ```python
-from transformers import {model_class}, AutoTokenizer
+from transformers import {model_class}, {processor_class}
 
-model, tokenizer = {model_class}.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+model, {processor} = {model_class}.from_pretrained("."), {processor_class}.from_pretrained(".")
 ```
 
 - **Data**: {data["name"]} ({data["origin"]}), rows: {rows}
 - **Licence of the data**: {data["licence"] or "not known"}
-- **Licence of the pretrained model**: {model_licence or "not known"}
-- **Labels**: {", ".join(data["labels"])}
+- **Licence of the pretrained model**: {model_licence or "not known"}{labels}
 
 {_scores(run) if doubt is None else f"The scores of the run are left out: {doubt}."}
 

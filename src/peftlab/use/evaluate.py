@@ -20,14 +20,12 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
 from peftlab.runs.folder import CONFIG
+from peftlab.runs.record import SCORED
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
-
-SPLITS = ("validation", "test")
-"""The splits that a run is scored on."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def evaluate(
     tuner = tuner_of(run)
     scored = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     if data is None:
-        chosen = list(splits) or list(SPLITS if spec.budget.test else SPLITS[:1])
+        chosen = list(splits or spec.budget.scored)
         scored.load()
         _check_digests(run, scored, chosen)
     else:
@@ -165,7 +163,7 @@ def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Pa
     if not path.exists():
         raise DataError(f"'{path}': there is no such file or folder")
     what = "folder" if folders else "file"
-    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SPLITS)):
+    if not path.is_dir() or (folders and not any(named_for(split, path, folders) for split in SCORED)):
         if len(splits) > 1:
             raise DataError(f"'{path}' is one {what}, and so one split: name one of {', '.join(splits)}")
         return {splits[0]: path}

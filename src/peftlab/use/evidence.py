@@ -156,7 +156,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
     model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
     read, fault = _read_trail(folder.trail)
-    splits = [split for split in data.evaluated if split != "train"]
+    splits = data.budget.scored
     has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
     return Evidence(
         expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
@@ -273,7 +273,7 @@ def _is_of(node: Mapping[str, Any], module: str) -> bool:
 def _course(data: DataModule) -> Course:
     of_epoch = data.steps_of_epoch()
     limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
-    tokens = data.tokens_of("train")
+    tokens = data.splits["train"].encoded.tokens
 
     def seen(steps: int) -> tuple[int, int]:
         epochs, rest = divmod(steps, of_epoch)

@@ -21,6 +21,7 @@ from peftlab.errors import UserError
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
 from peftlab.tasks.heads import logits_of
+from peftlab.tasks.processor import LOADERS
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
 from peftlab.use.card import model_card
@@ -80,7 +81,17 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
         if not difference <= MERGE_TOLERANCE:
             raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
         licence = getattr(spec.model.source, "licence", None)
-        card = model_card(run.record, head.model, head.pipeline, run.pretrained.origin, licence, difference, doubt)
+        card = model_card(
+            run.record,
+            model_class=head.model,
+            processor=spec.task.processor,
+            processor_class=LOADERS[spec.task.processor],
+            pipeline=head.pipeline,
+            model_origin=run.pretrained.origin,
+            model_licence=licence,
+            largest_difference=difference,
+            doubt=doubt,
+        )
         (temporary / "README.md").write_text(card, encoding="utf-8")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(folder)

@@ -33,7 +33,7 @@ from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
 from peftlab.runs.identity import deciding_part
 from peftlab.runs.record import FILE_NAME as RECORD
-from peftlab.runs.record import RunRecord
+from peftlab.runs.record import SCORED, RunRecord
 from peftlab.runs.start import claim_folder
 from peftlab.storage.atomic import replacing
 from peftlab.storage.digests import file_sha256, sha256_of
@@ -56,7 +56,7 @@ FEWEST_SEEDS = 3
 Outcome = Literal["identical", "equivalent", "different", "incomplete", "not comparable"]
 
 _ADAPTER, _TRAIL = f"adapter/{ADAPTER_WEIGHTS}", "trail.jsonl"
-_PREDICTIONS = ("predictions/validation.jsonl", "predictions/test.jsonl")
+_PREDICTIONS = tuple(f"predictions/{split}.jsonl" for split in SCORED)
 _LEFT_THE_SAME = (_TRAIL, _ADAPTER, *_PREDICTIONS)
 """Files that the same training reproduces byte for byte; a later version may add keys to predictions."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -145,3 +148,25 @@ def test_the_loader_is_hydras_own_again():
     with composing_only():
         assert ConfigLoaderImpl.load_configuration is not before
     assert ConfigLoaderImpl.load_configuration is before
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    """And a configuration that is composed of it may be changed without another's."""
+    (tmp_path / "experiment").mkdir()
+    file, read = tmp_path / "experiment" / "x.yaml", []
+    compose_in_python()  # by which Hydra knows its sources
+    files = SourcesRegistry.instance().resolve("file")
+    load = files.load_config
+    monkeypatch.setattr(
+        files, "load_config", lambda self, config_path: read.append(config_path) or load(self, config_path)
+    )
+    for age, seed in ((60, 3), (50, 4)):
+        file.write_text(f"# @package _global_\nseed: {seed}\nlogger: {{csv: {{flush: 1}}}}\n")
+        os.utime(file, (time.time() - age,) * 2)
+        read.clear()
+        compose_in_python("experiment=x", config_dir=tmp_path).logger.csv.flush = 7
+        assert "experiment/x" in read
+        read.clear()
+        again = compose_in_python("experiment=x", "peft.r=5", config_dir=tmp_path)
+        assert (again.seed, again.logger.csv.flush, again.peft.r) == (seed, 1, 5)
+        assert read == []

@@ -54,6 +54,6 @@ def test_an_experiment_that_mlflow_does_not_take_is_refused():
 
 @pytest.mark.parametrize("configured", [None, "http://localhost:5000"])
 def test_the_environment_may_name_a_store_elsewhere(tmp_path, monkeypatch, configured):
-    elsewhere = f"sqlite:///{tmp_path / 'mine.db'}"
+    elsewhere = (tmp_path / "mine").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
     assert MLflow(tmp_path / "run", tracking_uri=configured)._tracking_uri == (configured or elsewhere)

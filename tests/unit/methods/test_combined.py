@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import json
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
 
 from peftlab.backbone import head_of
 from peftlab.composing.compose import conf_dir
@@ -15,6 +20,7 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.methods.combined import Combined
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext, is_of_head
+from peftlab.tasks.ner import Ner
 
 PAIRS = [
     ("bitfit", "lora"),
@@ -35,6 +41,11 @@ PAIRS = [
 
 
 def of_file(name):
+    return copy.deepcopy(from_file(name))
+
+
+@functools.cache
+def from_file(name):
     return build(yaml.safe_load((conf_dir() / "peft" / f"{name}.yaml").read_text()), "peft")
 
 
@@ -42,11 +53,22 @@ def combined(first, second):
     return Combined(name=f"{first}+{second}", learning_rate=1e-3, first=of_file(first), second=of_file(second))
 
 
-@pytest.fixture
-def tuned(pretrained, ner):
-    def make(method, seed=0):
+@pytest.fixture(scope="module")
+def backbones(pretrained):
+    """Return the backbone for a task, which is loaded once."""
+
+    @functools.cache
+    def load(labels):
         torch.manual_seed(3)
-        model = pretrained.backbone(ner())
+        return pretrained.backbone(SimpleNamespace(head=Ner.head, labels=list(labels)))
+
+    return lambda task: copy.deepcopy(load(tuple(task.labels)))
+
+
+@pytest.fixture
+def tuned(backbones, ner):
+    def make(method, seed=0):
+        model = backbones(ner())
         context = MethodContext(head_of(model), "TOKEN_CLS", "here")
         torch.manual_seed(seed)
         return method.apply(model, context).eval(), context
@@ -73,26 +95,50 @@ def own(model, context):
     return sorted(tuple(model.get_parameter(name).shape) for name in names)
 
 
+class Trained(NamedTuple):
+    """Two methods after a little training; nothing changes them."""
+
+    method: Combined
+    model: nn.Module
+    context: MethodContext
+    began: nn.Module
+    """The model before the training."""
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """What `trained` has made, by the names of the methods."""
+    return {}
+
+
+@pytest.fixture
+def trained(first, second, tuned, pairs):
+    if (first, second) not in pairs:
+        method = combined(first, second)
+        began, context = tuned(method)
+        model = copy.deepcopy(began)
+        train(model)
+        pairs[first, second] = Trained(method, model, context, began)
+    return pairs[first, second]
+
+
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 class TestPairs:
-    def test_what_either_trains_is_trained_and_nothing_else(self, first, second, tuned):
-        method = combined(first, second)
-        model, context = tuned(method)
+    def test_what_either_trains_is_trained_and_nothing_else(self, first, second, trained, tuned):
+        method, model, context, began = trained
         alone = [own(*tuned(of_file(name))) for name in (first, second)]
-        assert own(model, context) == sorted(alone[0] + alone[1])
+        assert own(began, context) == sorted(alone[0] + alone[1])
         heads = [name for name in method.trained(model) if is_of_head(name, context.head)]
         assert len(heads) == 2  # once, weight and bias
-        before = {name: tensor.detach().clone() for name, tensor in method.trained(model).items()}
-        frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
-        train(model)
+        before = method.trained(began)
         still = [name for name, tensor in method.trained(model).items() if torch.equal(tensor, before[name])]
         assert not [name for name in still if not name.startswith("rank_schedule.")]
+        frozen = {name: p for name, p in began.named_parameters() if not p.requires_grad}
+        assert frozen
         assert all(torch.equal(model.get_parameter(name), tensor) for name, tensor in frozen.items())
 
-    def test_what_is_saved_makes_a_new_model_the_same(self, first, second, tuned, tmp_path):
-        method = combined(first, second)
-        model, context = tuned(method)
-        train(model)
+    def test_what_is_saved_makes_a_new_model_the_same(self, first, second, trained, tuned, tmp_path):
+        method, model, context, _ = trained
         size = method.save(model, tmp_path, context)
         assert size == (tmp_path / "adapter_model.safetensors").stat().st_size
         frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -103,10 +149,8 @@ class TestPairs:
         method.load(loaded, tmp_path)
         assert torch.equal(logits(loaded), logits(model))
 
-    def test_merged(self, first, second, tuned):
-        method = combined(first, second)
-        model, _ = tuned(method)
-        train(model)
+    def test_merged(self, first, second, trained):
+        method, model = trained.method, copy.deepcopy(trained.model)
         expected = logits(model)
         if not (of_file(first).mergeable and of_file(second).mergeable):
             with pytest.raises(UserError, match=f"{first}.{second}: this method cannot be merged"):

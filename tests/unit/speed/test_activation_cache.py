@@ -45,7 +45,7 @@ def test_a_batch_gets_what_the_layers_below_compute(cache):
     cache = cache("data.max_tokens=8")  # so that some examples have several rows
     data = cache.data
     recall = cache.recall("train")
-    assert len(recall.states) == sum(data.tokens_of("train"))
+    assert len(recall.states) == sum(data.splits["train"].encoded.tokens)
     for examples in [*data.evaluation_batches("train"), [3, 0, 7], [5]]:
         batch = data.task.collate(data.splits["train"].examples, data.splits["train"].encoded, examples)
         with watching(cache.border) as seen, torch.inference_mode():

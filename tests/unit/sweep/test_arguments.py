@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir, explain_composition
+from peftlab.composing.hydra_gate import composing_only
 from peftlab.errors import ConfigError, UserError
 from peftlab.sweep.arguments import as_typed, command, for_hydra
 from peftlab.sweep.cells import Cells, composer
@@ -30,6 +32,12 @@ from peftlab.sweep.sweep import accelerators, check_scores, check_section, defau
 from peftlab.sweep.worker import Fact
 
 CLASSIFY = "task=classification"
+
+
+@pytest.fixture(autouse=True)
+def _as_the_command_does() -> Iterator[None]:
+    with composing_only():
+        yield
 
 
 @pytest.mark.parametrize(

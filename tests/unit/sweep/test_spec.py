@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import copy
+import functools
+
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir
@@ -11,10 +16,16 @@ from peftlab.sweep.spec import SweepSpec, sweep_spec
 OPTIONS = sorted(file.stem for file in (conf_dir() / "sweep").glob("*.yaml"))
 
 
-def section_of(*overrides):
+@functools.cache
+def option_of(name):
     with initialize_config_dir(str(conf_dir() / "sweep"), version_base=None):
-        option, *others = overrides
-        return OmegaConf.create({"sweep": compose(option, list(others))})
+        return compose(name)
+
+
+def section_of(option, *overrides):
+    section = copy.deepcopy(option_of(option))
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(overrides)), section)
+    return OmegaConf.create({"sweep": section})
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from omegaconf import OmegaConf
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from peftlab.sweep.wandb_agent import SWEEP_ID, read_arguments
 
@@ -24,6 +23,8 @@ VALUES = {
 
 
 def passed(values):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # takes two seconds
+
     return create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})[
         "args_no_hyphens"
     ]

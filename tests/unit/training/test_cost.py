@@ -114,6 +114,13 @@ def test_without_training_nothing_is_divided_by_zero(cost):
     assert set(totals.values()) == {0}
 
 
+def test_a_resumed_run_keeps_the_peak_of_its_first_part(cost, train, monkeypatch):
+    cost.load_state_dict(cost.state_dict() | {"peak_memory_gib": 7.0})
+    monkeypatch.setattr(cost_module, "peak_memory_gib", lambda: 2.0)
+    train(cost, 4, epochs=1)  # with a validation
+    assert cost.totals()["peak_memory_gib"] == 7
+
+
 def test_peak_memory_is_in_gib(monkeypatch):
     class Usage:
         ru_maxrss = 3 * 2**20  # KiB on Linux, bytes on macOS

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from peftlab.tasks.batch import Batch
 from peftlab.training.non_finite import find
+from peftlab.training.objective import Losses
 
 
 @pytest.fixture
@@ -27,8 +29,15 @@ def part(*numbers: float, id: str = "train:0") -> Batch:
 GOOD = part(1.0, 2.0, id="train:7")
 
 
+def losses(model, batch, **factors):
+    """Return the losses of a batch, with parts that are the task's times a factor."""
+    loss = model(batch.inputs["x"]).sum() * factors.pop("loss", 1.0)
+    parts = {name: loss * factor for name, factor in factors.items()}
+    return Losses(loss + sum(parts.values()), loss, parts.pop("penalty", None), parts)
+
+
 def found(model, *parts, loss=1.0):
-    return find(model, list(parts), torch.tensor(loss), lambda each: model(each.inputs["x"]).sum())
+    return find(model, list(parts), torch.tensor(loss), partial(losses, model))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -46,9 +55,11 @@ def test_of_a_bad_loss_the_part_is_named(model):
     assert "train:3" in str(finding)
 
 
-def test_a_loss_that_is_bad_by_itself_is_told_from_the_outputs(model):
-    finding = find(model, [GOOD], torch.tensor(math.nan), lambda each: model(each.inputs["x"]).sum() * math.nan)
-    assert (finding.kind, finding.module) == ("loss", "loss")
+@pytest.mark.parametrize(("part", "name"), [("loss", "loss"), ("penalty", "penalty"), ("rdrop", "regularizer.rdrop")])
+def test_where_all_outputs_are_good_the_bad_part_of_the_loss_is_named(model, part, name):
+    factors = {"loss": 1.0, "penalty": 1.0, "rdrop": 1.0, "fgm": 1.0} | {part: math.nan}
+    finding = find(model, [GOOD], torch.tensor(math.nan), partial(losses, model, **factors))
+    assert (finding.kind, finding.module) == ("loss", name)
 
 
 def test_a_loss_that_is_bad_only_once_is_told_as_such(model):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from peftlab.training.objective import Objective
+from peftlab.training.objective import Objective, evaluated
 
 BATCH = SimpleNamespace()
 
@@ -35,6 +35,5 @@ def test_it_is_the_loss_of_the_task_and_the_penalty_of_the_method(outputs, penal
 
 
 def test_an_evaluation_reports_the_loss_of_the_task_in_single_precision(outputs):
-    method = SimpleNamespace(penalty=lambda model: torch.tensor(0.5))
-    loss = Objective(Task(), method, None).evaluated(outputs, BATCH)
+    loss = evaluated(Task(), outputs, BATCH)
     assert (loss, loss.dtype) == (3, torch.float32)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from peftlab.regularizers.sam import Sam
 from peftlab.tasks.batch import Batch
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
@@ -113,3 +114,16 @@ def test_where_nothing_may_be_cut_the_error_is_told(model):
     step = Step([batch([0, 1], 1.0)], weights, MicroBatches("training", None, lambda *_, **__: None), nullcontext)
     with pytest.raises(OutOfMemoryError):
         step.gradient(model.losses)
+
+
+def test_under_a_step_rule_loss_and_terms_are_of_the_same_weights():
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+
+    def losses_of(_):
+        task, term = weight.pow(2).sum(), weight.sum()
+        return Losses(task + term, task, None, {"term": term})
+
+    step = Step([batch([0], 1.0)], [weight], MicroBatches("training", None, lambda *_, **__: None), nullcontext)
+    step.take(Sam(radius=0.5), losses_of)
+    assert (step.loss.item(), step.terms["term"].item()) == (32, 7)
+    assert not torch.equal(weight.grad, torch.tensor([7.0, 9.0]))  # it was asked for elsewhere too

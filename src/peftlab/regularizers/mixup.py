@@ -1,0 +1,57 @@
+"""Mixup of embeddings: between two examples, the loss is between theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import override
+
+from peftlab.regularizers.embeddings import changed
+from peftlab.regularizers.regularizer import Computed, Term, spec
+
+
+@spec
+class Mixup(Term):
+    """Trains on pairs of a batch mixed at their embeddings, with their losses mixed alike (Guo et al. 2019).
+
+    A row with embeddings e is paired with one with embeddings f of the same batch, drawn at random; the pass is over
+    ``l * e + (1 - l) * f``, and the loss of the pair is ``l`` times that against the first one's targets plus ``1 - l``
+    times that against the other's (Zhang et al. 2018, equation 2). A token that only one of both has is mixed with
+    padding.
+    """
+
+    alpha: float = Field(default=0.2, gt=0, allow_inf_nan=False)
+    """The mixing share l has the distribution Beta(alpha, alpha), one draw a batch."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """The share of the mixed loss in the objective; the rest is the task's."""
+    passes: ClassVar[int] = 1
+    couples: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+    from_embeddings: ClassVar[bool] = True
+    neutral: ClassVar[Mapping[str, float]] = {"share": 0}
+
+    @property
+    @override
+    def replaces(self) -> float:
+        return self.share
+
+    @override
+    def losses(self, computed: Computed) -> Tensor:
+        batch, task = computed.batch, computed.task
+        rows = len(next(iter(batch.inputs.values())))
+        other = torch.randperm(rows).to(batch.weights.device)
+        kept = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
+        inputs = dict(batch.inputs)
+        if (mask := inputs.get("attention_mask")) is not None:
+            inputs["attention_mask"] = torch.maximum(mask, mask[other])
+        with changed(computed.model, lambda e: kept * e + (1 - kept) * e[other]):
+            outputs = computed.forward(replace(batch, inputs=inputs))
+        partner = replace(batch, targets={name: target[other] for name, target in batch.targets.items()})
+        computed.tell(mixed=torch.full_like(batch.weights, 1 - kept).float())
+        mixed = kept * task.losses(outputs, batch) + (1 - kept) * task.losses(outputs, partner)
+        return self.share * mixed

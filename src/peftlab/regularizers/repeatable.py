@@ -1,0 +1,169 @@
+"""A forward pass that can be repeated with changed embeddings, and losses whose gradient is computed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peftlab.regularizers.embeddings import changed, perturbed_positions
+from peftlab.tasks.batch import Batch
+
+
+class RepeatablePass:
+    """A training pass over a batch that can be repeated with perturbed embeddings and the same random numbers.
+
+    With other dropout masks in the second pass, an adversarial loss would differ from the clean one by more than the
+    perturbation, and part of its gain would be that of R-Drop.
+
+    Args:
+        model: the model.
+        forward: runs it on a batch.
+        batch: the batch.
+        parameters: the trained parameters.
+        special: ids of the special tokens, which are never perturbed.
+        loss_scale: the factor by which fp16 keeps gradients above zero, a scalar; None: 1.
+        watched: whether the gradient at the embeddings of this first pass is needed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[Batch], Any],
+        batch: Batch,
+        parameters: Sequence[nn.Parameter] = (),
+        special: Tensor | None = None,
+        loss_scale: Tensor | None = None,
+        watched: bool = True,
+    ) -> None:
+        self.model, self.forward, self.batch, self.parameters = model, forward, batch, parameters
+        self.loss_scale = loss_scale
+        self.mask = perturbed_positions(batch, special)
+        """Where embeddings may be perturbed, (rows, tokens, 1); None: everywhere."""
+        self._random = _random_state(batch.weights.device)
+        self._embeddings: Tensor | None = None
+        self._like: Tensor | None = None
+        self._gradient: Tensor | None = None
+        with changed(model, self._watch if watched else self._note):
+            outputs = forward(batch)
+        self.outputs = outputs
+        """The outputs of the pass."""
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the shape of the embeddings, (rows, tokens, hidden)."""
+        assert self._like is not None, "the model's input embeddings have no part in its forward pass"
+        return self._like
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the task's loss at the embeddings, in fp32, 0 where they may not be perturbed."""
+        assert self._gradient is not None, "a term that says `from_gradient` has it"
+        return self._gradient
+
+    def repeat(self, perturbation: Tensor) -> Any:
+        """Return the outputs of the pass with `perturbation`, (rows, tokens, hidden), added to its embeddings."""
+        change = perturbation if self.mask is None else perturbation * self.mask
+        with _same_random_numbers(self._random), changed(self.model, lambda e: e + change.to(e.dtype)):
+            return self.forward(self.batch)
+
+    def differentiate(self, loss: Tensor, keep_graph: bool) -> Tensor:
+        """Compute the gradient of `loss`, a scalar of the first pass, and return a loss of the same value and gradient.
+
+        This way one backward pass gives both the gradient of the weights and that of the embeddings.
+
+        Args:
+            loss: the task's mean loss.
+            keep_graph: whether the outputs are differentiated again, by another term.
+        """
+        assert self._embeddings is not None
+        loss, self._gradient = self._differentiated(loss, self._embeddings, keep_graph)
+        self._embeddings = None
+        return loss
+
+    def differentiated_at(self, perturbation: Tensor, losses_of: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return losses at a perturbation, whose gradient is computed already, and the gradient at the perturbation.
+
+        Args:
+            perturbation: of the embeddings.
+            losses_of: returns the losses of outputs, shape (examples,). Only their sum, or a multiple of it, may be
+                differentiated.
+        """
+        at = perturbation.detach().requires_grad_()
+        return self._differentiated(losses_of(self.repeat(at)), at, keep_graph=False)
+
+    def gradient_at(self, perturbation: Tensor, losses_of: Callable[[Any], Tensor]) -> Tensor:
+        """Return the gradient of the sum of losses at a perturbation, without one of the weights."""
+        at = perturbation.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self._scaled(losses_of(self.repeat(at))), at)
+        return self._at_ordinary(gradient)
+
+    def _differentiated(self, losses: Tensor, at: Tensor, keep_graph: bool) -> tuple[Tensor, Tensor]:
+        wanted = [parameter for parameter in self.parameters if parameter.requires_grad]
+        gradient, *of_weights = torch.autograd.grad(
+            self._scaled(losses), [at, *wanted], retain_graph=keep_graph, allow_unused=True
+        )
+        used = [(weight, own) for weight, own in zip(wanted, of_weights, strict=True) if own is not None]
+        weights, gradients = [weight for weight, _ in used], [own for _, own in used]
+        known = _Differentiated.apply
+        result: Tensor = known(losses.detach(), self.loss_scale, gradients, *weights)  # type: ignore[no-untyped-call]
+        return result, self._at_ordinary(gradient)
+
+    def _scaled(self, losses: Tensor) -> Tensor:
+        total = losses.sum()
+        return total if self.loss_scale is None else total * self.loss_scale
+
+    def _at_ordinary(self, gradient: Tensor | None) -> Tensor:
+        gradient = torch.zeros_like(self.like) if gradient is None else gradient
+        gradient = gradient.float()
+        return gradient if self.mask is None else gradient * self.mask
+
+    def _watch(self, embeddings: Tensor) -> Tensor:
+        self._note(embeddings)
+        self._embeddings = embeddings if embeddings.requires_grad else embeddings.detach().requires_grad_()
+        return self._embeddings
+
+    def _note(self, embeddings: Tensor) -> Tensor:
+        self._like = embeddings.detach()
+        return embeddings
+
+
+class _Differentiated(torch.autograd.Function):
+    """Losses with a gradient that is known before their backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, losses: Tensor, scale: Tensor | None, gradients: list[Tensor], *weights: Tensor) -> Tensor:
+        ctx.scale, ctx.gradients = scale, gradients
+        return losses.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        factor = gradient.flatten()[0]  # the same for all losses of a sum
+        if ctx.scale is not None:
+            factor = factor / ctx.scale
+        return None, None, None, *(own * factor.to(own.dtype) for own in ctx.gradients)
+
+
+def _random_state(device: torch.device) -> tuple[torch.device, Tensor, Tensor | None]:
+    return device, torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+@contextmanager
+def _same_random_numbers(state: tuple[torch.device, Tensor, Tensor | None]) -> Iterator[None]:
+    """Repeat random numbers from `state` in the block; those after it are as if it had drawn none."""
+    after = _random_state(state[0])
+    _restore(state)
+    try:
+        yield
+    finally:
+        _restore(after)
+
+
+def _restore(state: tuple[torch.device, Tensor, Tensor | None]) -> None:
+    device, of_cpu, of_device = state
+    torch.set_rng_state(of_cpu)
+    if of_device is not None:
+        torch.cuda.set_rng_state(of_device, device)

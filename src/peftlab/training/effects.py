@@ -1,0 +1,69 @@
+"""What each regulariser of a run did in its first step: recorded, and an error where it did nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import Strategy
+
+from peftlab.errors import ConfigError
+from peftlab.regularizers.regularizer import Regularizer, Term
+from peftlab.training.step import Step
+
+
+class Effects:
+    """Records the first action of each regulariser.
+
+    Args:
+        chosen: the regularisers that act, by name.
+        recorded: names of those that the record has already, from before the run was resumed.
+        keep: adds figures, by name of the regulariser, to the record.
+    """
+
+    def __init__(
+        self,
+        chosen: Mapping[str, Regularizer] | None = None,
+        recorded: Mapping[str, Any] | None = None,
+        keep: Callable[[dict[str, Any]], None] = lambda figures: None,
+    ) -> None:
+        self.pending = {name: each for name, each in (chosen or {}).items() if name not in (recorded or {})}
+        self.keep = keep
+
+    def after_step(self, step: Step, number: int, strategy: Strategy) -> None:
+        """Look at a step that was taken.
+
+        Args:
+            step: the step.
+            number: its number, from 1.
+            strategy: sums over ranks.
+
+        Raises:
+            ConfigError: a regulariser did nothing.
+        """
+        for name, each in list(self.pending.items()):
+            if isinstance(each, Term) and number < each.start_step:
+                continue
+            figures = self._of_term(name, step, strategy) if isinstance(each, Term) else {}
+            figures |= {key: float(value) for key, value in each.acted().items()}
+            idle = [key for key, value in figures.items() if value == 0]
+            if idle or not figures:
+                raise ConfigError(
+                    f"regularizer.{name}: it did nothing in step {number}: {' and '.join(idle) or 'no figure'} is 0. "
+                    "Leave it out, or look at its options: is it below cached activations, are the weights that it "
+                    "acts on frozen, is dropout 0?"
+                )
+            self.keep({name: {"step": number, "passes": each.passes, **figures}})
+            del self.pending[name]
+
+    def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float]:
+        sums = {"term": step.terms[name].double(), **step.figures[name]}
+        counts = torch.tensor([1.0, *(float(step.counted) for _ in step.figures[name])])
+        values = torch.stack([value.detach().double().cpu() for value in sums.values()])
+        own = torch.stack([values, counts.double()]).to(step.device)
+        everyones = strategy.reduce(own, reduce_op="sum").cpu()
+        # the parts of a term add up over ranks already; what it tells is a mean over examples
+        means = [float(everyones[0, 0]), *(everyones[0, 1:] / everyones[1, 1:].clamp(min=1)).tolist()]
+        return {key: value for key, value in zip(sums, means, strict=True) if math.isfinite(value)}
