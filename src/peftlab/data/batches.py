@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from peftlab.data.batching import generator_of
@@ -17,17 +18,35 @@ Recall = Callable[[Batch, Sequence[int]], None]
 
 
 class Batches(Dataset[Batch]):
-    """Maps a part of a step to its batch, with its share of the step."""
+    """Maps a part of a step to its batch, with its share of the step.
+
+    Args:
+        task: the task of the examples.
+        examples: a split, or some of its examples.
+        encoded: the same examples, encoded.
+        split: the name of the split.
+        seed: the seed of the run.
+        recall: adds previously computed results; None: there are none.
+        numbers: the position of each example in the split, which its random numbers depend on; None: `examples` is the
+            whole split.
+    """
 
     def __init__(
-        self, task: Task, examples: Sequence[Any], encoded: Encoded, split: str, seed: int, recall: Recall | None
+        self,
+        task: Task,
+        examples: Sequence[Any],
+        encoded: Encoded,
+        split: str,
+        seed: int,
+        recall: Recall | None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
-        self.seed, self.recall = seed, recall
+        self.seed, self.recall, self.numbers = seed, recall, numbers
 
     def __getitem__(self, part: Part) -> Batch:
         indices = part.examples or part.batch[:1]
-        random = None if part.epoch is None else partial(generator_of, self.seed, part.epoch)
+        random = None if part.epoch is None else partial(self._generator, part.epoch)
         batch = self.task.collate(self.examples, self.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
@@ -35,6 +54,9 @@ class Batches(Dataset[Batch]):
         if not part.examples:
             batch.examples, batch.tokens = [], 0
         return batch
+
+    def _generator(self, epoch: int, example: int) -> np.random.Generator:
+        return generator_of(self.seed, epoch, example if self.numbers is None else self.numbers[example])
 
     def _share(self, part: Part, batch: Batch) -> float:
         """Return the share of a part in its step, which each rank computes without communication."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
+from peftlab.data.augmentation.augmentation import Augmentation
+from peftlab.data.augmentation.augmenter import Augmenter
+from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoded_cache import cached, fingerprint
@@ -58,6 +62,8 @@ class DataModule(L.LightningDataModule):
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
+        augment: Mapping[str, Augmentation] | None = None,
+        embeddings: Callable[[], np.ndarray] | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
@@ -65,6 +71,9 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.facts = DataFacts()
         self.recall: Mapping[str, Recall] = {}
+        acting = {name: each for name, each in (augment or {}).items() if each.share > 0}
+        self.augmenter = Augmenter(acting, task, processor, spec.limits, seed) if acting else None
+        self._embeddings = embeddings
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -78,6 +87,9 @@ class DataModule(L.LightningDataModule):
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
+        if self.augmenter is not None:
+            assert self._embeddings is not None, "augmentations may ask for the model's embeddings"
+            self.augmenter.prepare(self.splits["train"].examples, self._embeddings)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read and encode `files`, by split, in place of the data set: every example, with the labels of `spec`.
@@ -125,6 +137,10 @@ class DataModule(L.LightningDataModule):
         """Return the same for the section `task`."""
         return self.task.settled()
 
+    def resolved_augment(self) -> dict[str, dict[str, Any]]:
+        """Return the same for each augmentation in the section `augment`."""
+        return {} if self.augmenter is None else self.augmenter.resolved()
+
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
         return len(self._training_batches())
@@ -135,8 +151,9 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split."""
-        return max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
 
     @property
     def used(self) -> list[str]:
@@ -241,7 +258,10 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        return Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
+        batches = Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
+        if split == "train" and self.augmenter is not None:
+            return AugmentedBatches(batches, self.augmenter)
+        return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
@@ -254,7 +274,13 @@ class DataModule(L.LightningDataModule):
             persistent_workers=self.spec.workers > 0,
             # without one of its own, a loader draws from the generator of dropout, as often as it has workers
             generator=torch.Generator().manual_seed(self.seed),
+            worker_init_fn=None if self.augmenter is None else _tokenise_alone,
         )
+
+
+def _tokenise_alone(worker: int) -> None:
+    """Have tokenizers use no threads in a loading process: those of the process that it was forked from are gone."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _identity(batch: Any) -> Any:
