@@ -127,9 +127,8 @@ class Pretrained:
             SourceError: the model cannot be loaded.
         """
         with torch.random.fork_rng(devices=[]):  # a new head draws random numbers
-            table = self.backbone(task).get_input_embeddings()
-        assert isinstance(table, nn.Embedding), "the task's processor is a tokenizer"
-        return table.weight.detach().numpy()
+            table: Any = self.backbone(task).get_input_embeddings()
+        return np.asarray(table.weight.detach())
 
     def load(self, task: Task, attention: str = "eager") -> Backbone:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.

@@ -39,9 +39,8 @@ from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
-from peftlab.runs.record import SCORED
 from peftlab.schedules import Schedule
-from peftlab.scores.scorer import Direction
+from peftlab.scores.scorer import SCORED, Direction
 from peftlab.specs import ALLOWED_PREFIXES, Kinds, check_names, join, packages_of, section
 from peftlab.storage.digests import folder_sha256
 from peftlab.storage.entries import may_lead_out
@@ -156,21 +155,26 @@ class RunSpec:
                     f"{hardware.accumulate} on {hardware.world_size} devices divides it: use 1 and one device"
                 )
 
-    @property
-    def acting(self) -> dict[str, Regularizer]:
-        """The regularisers but those whose options turn them off."""
-        return {name: each for name, each in self.regularizer.items() if each.off is None}
-
     def _check_augmentations(self) -> None:
         for name, each in list(self.augment.items())[1:]:
             if each.first:
                 raise ConfigError(f"augment: {name} edits unchanged texts only: put it first, augment=[{name},...]")
 
     @property
+    def acting(self) -> dict[str, Regularizer]:
+        """The regularisers but those whose options turn them off."""
+        return {name: each for name, each in self.regularizer.items() if each.off is None}
+
+    @property
     def may_cut_batches(self) -> bool:
         """Whether a batch that does not fit in memory is computed in pieces."""
         couples = any(isinstance(each, Term) and each.couples for each in self.acting.values())
         return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
+
+    @property
+    def augmenting(self) -> dict[str, Augmentation]:
+        """The augmentations that edit any examples."""
+        return {name: each for name, each in self.augment.items() if each.share > 0}
 
     @property
     def changing_embeddings(self) -> list[str]:

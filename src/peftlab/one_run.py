@@ -25,6 +25,7 @@ from peftlab.assembly import (
 )
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
+from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
@@ -36,8 +37,9 @@ from peftlab.methods.labels import save_labels
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
-from peftlab.runs.record import SCORED, RunRecord
+from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
+from peftlab.scores.scorer import SCORED
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.storage.disk import writing
@@ -134,7 +136,12 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
     processor = pretrained.processor(spec.task.processor)
     embeddings = partial(pretrained.input_embeddings, spec.task)
-    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, spec.augment, embeddings)
+    augmenter = (
+        Augmenter(spec.augmenting, spec.task, processor, spec.data.limits, spec.seed, embeddings)
+        if spec.augmenting
+        else None
+    )
+    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
     sources = Sources(
         model=pretrained.resolved,

@@ -143,8 +143,9 @@ def augmenter(composed, pretrained, cased):
         examples = whole.data.format.read({"train": fetched.file(files["train"])})["train"]
         whole.task.learn_labels({"train": examples}, None)
         model = fetch(whole.model)
-        made = Augmenter(whole.augment, whole.task, model.processor("tokenizer"), whole.data.limits, seed)
-        made.prepare(examples, lambda: model.input_embeddings(whole.task))
+        encoding = (whole.task, model.processor("tokenizer"), whole.data.limits)
+        made = Augmenter(whole.augment, *encoding, seed, lambda: model.input_embeddings(whole.task))
+        made.prepare(examples)
         return made, examples
 
     return make

@@ -334,6 +334,84 @@ class TestMistakes:
         assert peftlab("predict", run_id, "Paris")[0] == 130
 
 
+class TestClean:
+    def test_of_a_run_what_its_predictions_say(self, peftlab, run_id, finished):
+        code, out, _ = peftlab("clean", run_id, "--json", "--csv", "errors.csv")
+        rows = json.loads(out)
+        assert (code, {row["reason"] for row in rows}) == (0, {"label error"})
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        for split in ("validation", "test"):
+            scores = [row["score"] for row in rows if row["split"] == split]
+            assert scores == sorted(scores)
+            assert 0 < len(scores) < 16
+        assert len(Path("errors.csv").read_text().splitlines()) == len(rows) + 1
+        kept = (finished.folder / "predictions" / "test.jsonl").read_text().splitlines()
+        gold = {row["id"]: row["gold"] for row in map(json.loads, kept)}
+        for row in rows:
+            tags = [pair.rpartition(":")[2] for pair in row["gold"].split()]
+            assert row["split"] == "validation" or set(tags) <= {*gold[row["id"]]}
+
+    def test_the_table_says_how_much_more_there_is(self, peftlab, run_id):
+        head, row, counts, more = peftlab("clean", run_id, "--limit", "1", "--split", "test")[1].splitlines()
+        assert head.split() == ["rank", "id", "reason", "score", "gold", "suggested", "text"]
+        assert row.startswith("1     test:")
+        assert re.fullmatch(r"label error in test: \d+", counts)
+        assert re.fullmatch(r"\d+ more: --limit 0 shows all, --csv FILE writes them", more)
+
+    def test_of_data_all_that_needs_no_training(self, peftlab, tiny_model, tmp_path):
+        rows = ["a b c", "a b c", "d e f", "d e f", "\u200b", "one two three four five six seven", "plain"]
+        labels = ["x", "x", "x", "y", "x", "y", "y"]
+        for file, content in {
+            "train": zip(rows, labels, strict=True),
+            "dev": [("plain", "x")],
+            "test": [("z", "y")],
+        }.items():
+            lines = [f"{text},{label}" for text, label in content]
+            (tmp_path / f"{file}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+        chosen = [
+            "task=classification",
+            "data=csv",
+            f"data.path={tmp_path}",
+            "data.max_tokens=8",
+            "data.duplicates=drop",
+        ]
+        chosen += ["model=folder", f"model.path={tiny_model}"]
+        code, out, err = peftlab("clean", *chosen, "--json")
+        assert code == 0, err
+        assert [(row["id"], row["reason"]) for row in json.loads(out)] == [
+            ("train:2", "conflict"),
+            ("train:3", "conflict"),
+            ("train:1", "duplicate"),
+            ("train:6", "leak"),
+            ("train:4", "empty"),
+            ("train:5", "unread"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["ID", "data=csv"], "clean takes one RUN, or overrides that choose data"),
+            (["data=csv", "--split", "test"], "--split and --allow are for label errors, which a RUN finds"),
+            (["ID", "--csv", "runs"], "--csv runs: is there already"),
+            (["ID", "--split", "train", "--folds", "1"], "--folds 1: at least 2 are needed"),
+        ],
+    )
+    def test_what_is_refused(self, peftlab, run_id, arguments, message):
+        code, out, err = peftlab("clean", *(run_id if word == "ID" else word for word in arguments))
+        assert (code, out) == (2, "")
+        assert message in err
+
+    def test_probabilities_that_were_not_kept_are_computed_again(self, peftlab, run_id, finished):
+        rows = json.loads(peftlab("clean", run_id, "--split", "test", "--json")[1])
+        (folder,) = Path("runs/mine").iterdir()
+        config = folder / "config.yaml"  # no part of the identity
+        config.write_text(config.read_text().replace("top_k: null", "top_k: 1"))
+        file = folder / "predictions" / "test.jsonl"
+        file.write_text(re.sub(r'"probabilities": \[.*?\], "group"', '"probabilities": [], "group"', file.read_text()))
+        again = json.loads(peftlab("clean", run_id, "--split", "test", "--json")[1])
+        assert again == rows
+
+
 def commands() -> list[str]:
     """Return the documented commands of `peftlab`, each once."""
     blocks = [block for page in PAGES for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)]
@@ -342,12 +420,14 @@ def commands() -> list[str]:
     return list(dict.fromkeys(line for line in lines if line.startswith("peftlab ")))
 
 
+def trains(line: str) -> bool:
+    return line.split()[1] == "train" or "--split train" in line
+
+
 # `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
-# `tests/slow/test_documents.py`
-@pytest.mark.parametrize(
-    "line", [line for line in commands() if line != "peftlab methods" and line.split()[1] != "train"]
-)
-def test_every_documented_command_works(peftlab, finished, tiny_data, line):
+# `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
+@pytest.mark.parametrize("line", [line for line in commands() if line != "peftlab methods" and not trains(line)])
+def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts, tiny_model, line):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
     if line.startswith("peftlab resume"):
@@ -355,9 +435,13 @@ def test_every_documented_command_works(peftlab, finished, tiny_data, line):
         record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
     Board("ner_lora", Path("sweeps/ner_lora"), ["train", "-m"], {"selection.value": "max"}, slots=1).end()
     shutil.copy(tiny_data / "test.txt", "new.conll")
+    shutil.copy(tiny_texts / "train.csv", "my_texts.csv")
     Path("texts.txt").write_text("Paris\n")
     Path("tickets.jsonl").write_text('{"text": "Paris"}\n')
-    code, out, _ = peftlab(*shlex.split(line)[1:])
+    words = shlex.split(line)[1:]
+    if words[0] == "clean" and "=" in words[1]:  # data, read with the tokenizer of a model
+        words += ["model=folder", f"model.path={tiny_model}", "data.max_tokens=64"]
+    code, out, _ = peftlab(*words)
     assert code == 0
     assert out
 

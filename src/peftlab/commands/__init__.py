@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from typing import Any, Protocol, cast
 
-GROUPS = ("run", "look", "use", "believe", "keep")
+GROUPS = ("run", "look", "use", "believe", "improve", "keep")
 """The groups of commands, in the order of the help."""
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from peftlab.commands import loaded
-from peftlab.runs.record import SCORED
+from peftlab.scores.scorer import SCORED
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json, table
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from peftlab.data.batching import generator_of
@@ -27,6 +28,7 @@ class Batches(Dataset[Batch]):
         split: the name of the split.
         seed: the seed of the run.
         recall: adds previously computed results; None: there are none.
+        factors: the factor on the weight of each example, shape (examples,); None: 1 for all.
         numbers: the position of each example in the split, which its random numbers depend on; None: `examples` is the
             whole split.
     """
@@ -39,10 +41,11 @@ class Batches(Dataset[Batch]):
         split: str,
         seed: int,
         recall: Recall | None,
+        factors: np.ndarray | None = None,
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
-        self.seed, self.recall, self.numbers = seed, recall, numbers
+        self.seed, self.recall, self.factors, self.numbers = seed, recall, factors, numbers
 
     def __getitem__(self, part: Part) -> Batch:
         indices = part.examples or part.batch[:1]
@@ -50,6 +53,8 @@ class Batches(Dataset[Batch]):
         batch = self.task.collate(self.examples, self.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
+        if self.factors is not None:
+            batch.factors = torch.from_numpy(self.factors[list(indices)])
         batch.split, batch.part, batch.scale = self.split, part, self._share(part, batch)
         if not part.examples:
             batch.examples, batch.tokens = [], 0
@@ -66,7 +71,8 @@ class Batches(Dataset[Batch]):
         return self._weight(part.examples) / whole if whole else 0.0
 
     def _weight(self, indices: list[int]) -> float:
-        return float(sum(self.task.weights(self.examples, self.encoded, indices).tolist()))
+        weights = self.task.weights(self.examples, self.encoded, indices)
+        return float(sum((weights if self.factors is None else weights * self.factors[indices]).tolist()))
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -19,17 +19,26 @@ def hold_out(
     digest decides: a model must not be scored on documents or authors that it was trained on.
     """
     digests = [hashlib.sha256(text.encode()).digest() for text in texts]
-    together = near_duplicates(texts)
-    if groups is not None:
-        first: dict[str | None, int] = {}
-        of_group = ((first.setdefault(group, n), n) for n, group in enumerate(groups))
-        together = joined(len(texts), itertools.chain(enumerate(together), of_group))
+    together = kept_together(texts, groups)
     least: dict[int, bytes] = {}
     for member, digest in zip(together, digests, strict=True):
         least[member] = min(digest, least.get(member, digest))
     # hashed again: the minimum of several digests is not uniform
     drawn = {member: _in_unit_interval(hashlib.sha256(digest).digest()) for member, digest in least.items()}
     return [_split_at(drawn[member], shares) for member in together]
+
+
+def kept_together(texts: Sequence[str], groups: Sequence[str | None] | None = None) -> list[int]:
+    """Return for each text the position of the first one that it must not be separated from.
+
+    Near duplicates belong together and, with `groups`, all texts of a group.
+    """
+    together = near_duplicates(texts)
+    if groups is None:
+        return together
+    first: dict[str | None, int] = {}
+    of_group = ((first.setdefault(group, n), n) for n, group in enumerate(groups))
+    return joined(len(texts), itertools.chain(enumerate(together), of_group))
 
 
 def _in_unit_interval(digest: bytes) -> float:

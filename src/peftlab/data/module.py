@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
-from peftlab.data.augmentation.augmentation import Augmentation
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
@@ -41,6 +40,8 @@ class Split:
     encoded: Encoded
     dropped: dict[str, int] = field(default_factory=dict)
     """Examples left out, by reason."""
+    factors: np.ndarray | None = None
+    """The factor on the weight of each example in the loss, shape (examples,); None: 1 for all."""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,8 +63,7 @@ class DataModule(L.LightningDataModule):
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
-        augment: Mapping[str, Augmentation] | None = None,
-        embeddings: Callable[[], np.ndarray] | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
@@ -71,9 +71,7 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.facts = DataFacts()
         self.recall: Mapping[str, Recall] = {}
-        acting = {name: each for name, each in (augment or {}).items() if each.share > 0}
-        self.augmenter = Augmenter(acting, task, processor, spec.limits, seed) if acting else None
-        self._embeddings = embeddings
+        self.augmenter = augmenter
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -86,10 +84,12 @@ class DataModule(L.LightningDataModule):
             self._log_left_out(split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
+        if factors := self.facts.factors:
+            train = self.splits["train"]
+            train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
         if self.augmenter is not None:
-            assert self._embeddings is not None, "augmentations may ask for the model's embeddings"
-            self.augmenter.prepare(self.splits["train"].examples, self._embeddings)
+            self.augmenter.prepare(self.splits["train"].examples)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read and encode `files`, by split, in place of the data set: every example, with the labels of `spec`.
@@ -131,7 +131,14 @@ class DataModule(L.LightningDataModule):
 
     def resolved(self) -> dict[str, Any]:
         """Return the values that reading the data gave to open entries of the section `data` of the configuration."""
-        return {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
+        resolved = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
+        if self.spec.clean is not None and (listing := self.spec.clean.label_errors_from) is not None:
+            # a run may be resumed or used from another folder
+            resolved["clean"] = self.spec.clean.chosen | {
+                "label_errors_from": str(listing.absolute()),
+                "weight": self.spec.clean.weight,
+            }
+        return resolved
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
@@ -182,13 +189,13 @@ class DataModule(L.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
+        cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
         return {
             "name": self.spec.name,
             "origin": self.facts.origin,
             "splits": {
                 name: {
-                    # when overfitting, validation is the training split
-                    "file": file_of(self.facts.files, "train" if split is self.splits["train"] else name),
+                    "file": file_of(self.facts.files, self._read_as(name)),
                     "rows": split.rows,
                     **split.encoded.counts,
                     **self.facts.counts.get(name, {}),  # of the whole file, even if others are held out of it
@@ -199,7 +206,13 @@ class DataModule(L.LightningDataModule):
             "labels": self.task.labels,
             "train_test_overlap": self.facts.train_test_overlap,
             "licence": self.facts.licence,
+            **cleaned,
         }
+
+    def _read_as(self, split: str) -> str:
+        """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
+        is_fold = split == "test" and self.spec.fold is not None
+        return "train" if is_fold or self.splits[split] is self.splits["train"] else split
 
     def state_dict(self) -> dict[str, int]:
         """Return the position of the training: the epoch, and the number of its steps that are done."""
@@ -258,7 +271,9 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        batches = Batches(self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split))
+        batches = Batches(
+            self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split), members.factors
+        )
         if split == "train" and self.augmenter is not None:
             return AugmentedBatches(batches, self.augmenter)
         return batches

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from peftlab.data.cleaning.actions import Cleaned, clean
+from peftlab.data.cleaning.copies import Entry
+from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
 from peftlab.data.held_out import hold_out
 from peftlab.data.spec import DataSpec, Format, takes_folders
 from peftlab.data.splits import Files, file_of, split_files
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
+from peftlab.storage.digests import file_sha256
 from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
@@ -36,13 +40,17 @@ class DataFacts:
     """Settings of the source that the fetch has made definite."""
     files: Files = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
-    """The digest of the file that each split comes from."""
+    """The digest of the file that each split comes from, and of a list of label errors."""
     counts: Counts = field(default_factory=dict)
     """What the format and the text validation counted in each file."""
     dropped: Counts = field(default_factory=dict)
     """Examples left out of each split, by reason."""
     train_test_overlap: int = 0
     """Test examples whose text is also in the training split, ignoring case and white space."""
+    factors: dict[str, float] = field(default_factory=dict)
+    """By id of a training example, the factor on its weight in the loss; 1 for all others."""
+    cleaned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What cleaning the training split did, see `Cleaned.counts`."""
 
 
 def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
@@ -59,6 +67,14 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     own = {split: fetched.file(file) for split, file in files.items() if isinstance(file, str)}
     examples, counts = read_files(spec, task, own)
     splits, dropped = _divide(spec, task, files, examples)
+    ids = {example.id: split for split, members in splits.items() for example in members}
+    if spec.fold is not None:
+        _hold_fold_out(spec.fold, splits, dropped, task, grouped=_has_groups(spec.format))
+    cleaned = Cleaned()
+    if spec.clean is not None:
+        cleaned = _clean(spec, splits, dropped, task, ids)
+        if (listing := spec.clean.label_errors_from) is not None:
+            sha256["label_errors"] = file_sha256(listing)
     train_texts = {_plain(task.text_key(example)) for example in splits["train"]}
     overlap = sum(_plain(task.text_key(example)) in train_texts for example in splits["test"])
     if _has_groups(spec.format):
@@ -72,6 +88,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         counts=counts,
         dropped=dropped,
         train_test_overlap=overlap,
+        factors=cleaned.factors,
+        cleaned=cleaned.counts,
     )
 
 
@@ -152,6 +170,41 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
         if not members:
             raise _empty(split, files, examples["train"], _has_groups(spec.format))
     return splits, dropped
+
+
+def _hold_fold_out(fold: str, splits: Examples, dropped: Counts, task: Task, grouped: bool) -> None:
+    """Move a fold of the training split to the test split, in place of its examples."""
+    number, of = parts_of(fold)
+    members = splits["train"]
+    groups = [example.group for example in members] if grouped else None
+    fold_of = folds([task.text_key(example) for example in members], of, groups)
+    for split, is_in in (("test", True), ("train", False)):
+        splits[split] = [example for example, at in zip(members, fold_of, strict=True) if (at == number) == is_in]
+        if not splits[split]:
+            raise DataError(
+                f"data.fold={fold}: it leaves no example for the {split} split: of {len(members)} training examples "
+                "near duplicates and groups stay together. Choose fewer folds"
+            )
+    dropped["test"] = {}
+
+
+def _clean(spec: DataSpec, splits: Examples, dropped: Counts, task: Task, ids: Mapping[str, str]) -> Cleaned:
+    """Leave out the training examples that are to be dropped, count them by reason, and log what was done."""
+    assert spec.clean is not None
+    entries = [
+        Entry(split, example.id, task.text_key(example), task.gold(example))
+        for split, members in splits.items()
+        for example in members
+    ]
+    cleaned = clean(spec.clean, entries, ids)
+    for kind, count in cleaned.counts.items():
+        name = kind.replace("_", " ")
+        log.info("data.clean: %s in the training split: %d (%s)", name, count["examples"], count["action"])
+    dropped["train"] = dict(sorted((Counter(dropped["train"]) + Counter(cleaned.dropped.values())).items()))
+    splits["train"] = [example for example in splits["train"] if example.id not in cleaned.dropped]
+    if not splits["train"]:
+        raise DataError("data.clean: it drops every training example. Report or downweight them instead")
+    return cleaned
 
 
 def _empty(split: str, files: Files, train: list[Any], grouped: bool) -> DataError:

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from peftlab.data.cleaning.actions import Cleaning
+from peftlab.data.cleaning.folds import Fold
 from peftlab.data.splits import Splits
-from peftlab.runs.record import SCORED
+from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
 from peftlab.tasks.limits import Limits
 
@@ -58,6 +60,11 @@ class DataSpec:
     """The format of the files, an object with `read`."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Treatment of repeated texts in a file: keep all, or drop all but the first, and all if their gold differs."""
+    clean: Cleaning | None = None
+    """What is done about training examples that may be wrong; None: nothing, and none is looked for."""
+    fold: Fold | None = None
+    """The fold of the training split that is held out and tested in place of the test split, such as ``2/5``; None: the
+    whole split is trained on."""
     labels: Annotated[list[str] | None, BeforeValidator(_as_written)] = None
     """The labels in order; None: those of the training split, sorted."""
     max_tokens: int = Field(default=128, ge=4)
@@ -75,6 +82,15 @@ class DataSpec:
     """Number of batches that are drawn together and sorted by length; 1: no sorting."""
     workers: int = Field(default=0, ge=0, le=1024)
     """Number of processes that load batches; 0: the main process."""
+
+    def __post_init__(self) -> None:
+        """Check that cleaning has something to act on."""
+        if self.duplicates == "drop" and self.clean is not None:
+            for kind in ("duplicates", "conflicts"):
+                if getattr(self.clean, kind) is not None:
+                    raise ValueError(
+                        f"clean.{kind}: there are none, for data.duplicates=drop leaves them out. Remove it"
+                    )
 
     @property
     def limits(self) -> Limits:

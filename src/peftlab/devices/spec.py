@@ -16,7 +16,13 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainerSpec:
-    """Hardware, precision, and how a step is computed. None of it changes the examples of a step."""
+    """Hardware, precision, and how a step is computed. None of it changes the examples of a step.
+
+    The fields form five groups, in the order of ``conf/trainer/auto.yaml``: the devices, the step, its speed, its
+    failures, and how often something is written.
+    """
+
+    # The devices, and how they work together.
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """The kind of device; auto: a GPU where there is one."""
@@ -27,15 +33,18 @@ class TrainerSpec:
     strategy: Literal["auto", "single_device", "ddp", "fsdp", "deepspeed"] = "auto"
     """How several devices work together: each with the whole model (ddp), with a shard of it (fsdp), or of the
     optimiser's state (deepspeed); auto: ddp. One device is always single_device."""
-    find_unused_parameters: bool = False
-    """Without effect: the ranks average their gradients once a step, and a missing gradient counts as zero. The key
-    stays because configurations of older runs have it."""
     zero_stage: Literal[1, 2] = 2
     """For deepspeed: 1 shards the optimiser's state, 2 the gradients too."""
     offload_optimizer: bool = False
     """For deepspeed: keep the optimiser's state in CPU memory."""
-    compile: bool = False
-    """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
+    find_unused_parameters: bool = False
+    """Without effect: the ranks average their gradients once a step, and a missing gradient counts as zero. The key
+    stays because configurations of older runs have it."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """CPU threads in each process; None: torch's default, divided among the processes of a machine."""
+
+    # A step: its precision, its parts and its gradient.
+
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """The precision of the arithmetic; auto: bf16-mixed where that is faster, else 16-mixed on a GPU, else 32-true."""
     accumulate: int = Field(default=1, ge=1, le=10_000)
@@ -44,6 +53,13 @@ class TrainerSpec:
     """The largest norm of the whole gradient; None: no clipping."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    deterministic: bool = True
+    """Use only algorithms that give the same bits every time."""
+
+    # Faster ways to the same result.
+
+    compile: bool = False
+    """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"
@@ -55,15 +71,17 @@ class TrainerSpec:
     `peftlab.speed.activation_cache`; auto: where no dropout below changes it."""
     activation_cache_gib: float = Field(default=8.0, gt=0)
     """GiB of disk for the cached activations of all runs; the least recently used are removed."""
-    deterministic: bool = True
-    """Use only algorithms that give the same bits every time."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    """CPU threads in each process; None: torch's default, divided among the processes of a machine."""
+
+    # When a step fails.
+
     on_nan: Literal["stop", "skip_batch"] = "stop"
     """For a loss or gradient of NaN or infinity: end the run before anything changes, or skip the step."""
     on_out_of_memory: Literal["split", "stop"] = "split"
     """For a batch that does not fit in memory: compute it in pieces, which makes the same step, or end the run; with a
     sharded model (fsdp, deepspeed), always end the run."""
+
+    # How often something is written.
+
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between rows in the loggers."""
     trail_every: int = Field(default=200, ge=1)

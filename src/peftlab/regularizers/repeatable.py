@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftlab.regularizers.embeddings import changed, perturbed_positions
+from peftlab.regularizers.embeddings import TINY, changed, perturbed_positions
 from peftlab.tasks.batch import Batch
 
 
@@ -89,11 +89,11 @@ class RepeatablePass:
 
         Args:
             perturbation: of the embeddings.
-            losses_of: returns the losses of outputs, shape (examples,). Only their sum, or a multiple of it, may be
-                differentiated.
+            losses_of: returns the losses of outputs, shape (examples,). Of these, only a multiple of `Batch.mean` may
+                be differentiated.
         """
         at = perturbation.detach().requires_grad_()
-        return self._differentiated(losses_of(self.repeat(at)), at, keep_graph=False)
+        return self._differentiated(losses_of(self.repeat(at)), at, False, self.batch.factors)
 
     def gradient_at(self, perturbation: Tensor, losses_of: Callable[[Any], Tensor]) -> Tensor:
         """Return the gradient of the sum of losses at a perturbation, without one of the weights."""
@@ -101,15 +101,18 @@ class RepeatablePass:
         (gradient,) = torch.autograd.grad(self._scaled(losses_of(self.repeat(at))), at)
         return self._at_ordinary(gradient)
 
-    def _differentiated(self, losses: Tensor, at: Tensor, keep_graph: bool) -> tuple[Tensor, Tensor]:
+    def _differentiated(
+        self, losses: Tensor, at: Tensor, keep_graph: bool, factors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        factors = torch.ones_like(losses) if factors is None else factors.to(losses.dtype)
         wanted = [parameter for parameter in self.parameters if parameter.requires_grad]
         gradient, *of_weights = torch.autograd.grad(
-            self._scaled(losses), [at, *wanted], retain_graph=keep_graph, allow_unused=True
+            self._scaled(losses * factors), [at, *wanted], retain_graph=keep_graph, allow_unused=True
         )
         used = [(weight, own) for weight, own in zip(wanted, of_weights, strict=True) if own is not None]
         weights, gradients = [weight for weight, _ in used], [own for _, own in used]
         known = _Differentiated.apply
-        result: Tensor = known(losses.detach(), self.loss_scale, gradients, *weights)  # type: ignore[no-untyped-call]
+        result: Tensor = known(losses.detach(), factors, self.loss_scale, gradients, *weights)  # type: ignore[no-untyped-call]
         return result, self._at_ordinary(gradient)
 
     def _scaled(self, losses: Tensor) -> Tensor:
@@ -135,16 +138,18 @@ class _Differentiated(torch.autograd.Function):
     """Losses with a gradient that is known before their backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, losses: Tensor, scale: Tensor | None, gradients: list[Tensor], *weights: Tensor) -> Tensor:
-        ctx.scale, ctx.gradients = scale, gradients
+    def forward(
+        ctx: Any, losses: Tensor, factors: Tensor, scale: Tensor | None, gradients: list[Tensor], *weights: Tensor
+    ) -> Tensor:
+        ctx.factors, ctx.scale, ctx.gradients = factors, scale, gradients
         return losses.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        factor = gradient.flatten()[0]  # the same for all losses of a sum
+        factor = gradient.sum() / ctx.factors.sum().clamp(min=TINY)  # each loss has this one, times its own factor
         if ctx.scale is not None:
             factor = factor / ctx.scale
-        return None, None, None, *(own * factor.to(own.dtype) for own in ctx.gradients)
+        return None, None, None, None, *(own * factor.to(own.dtype) for own in ctx.gradients)
 
 
 def _random_state(device: torch.device) -> tuple[torch.device, Tensor, Tensor | None]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError, did_you_mean
-from peftlab.runs.record import FILE_NAME, SCORED, RunRecord
+from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.scores.scorer import SCORED
 from peftlab.storage.entries import check_readable
 
 log = logging.getLogger("peftlab")

@@ -44,12 +44,15 @@ NOT_RESULT = (
     "model.path",  # the same; the weights digest stands for the content
     "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
+    "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
 )
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
+    "data.clean": None,
+    "data.fold": None,
     "data.format.group": None,
     "task.class_weights": None,
     "regularizer": {},

@@ -28,9 +28,6 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 FILE_NAME = "record.json"
 
-SCORED = ("validation", "test")
-"""The splits that a run is scored on."""
-
 MOST_BYTES = 2**26
 """More than any record needs: a validation adds about a hundred bytes."""
 

@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+SCORED = ("validation", "test")
+"""The splits that a run is scored on."""
+
 Direction = Literal["max", "min"]
 """Whether a higher score is better, or a lower one."""
 

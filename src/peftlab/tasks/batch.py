@@ -38,6 +38,8 @@ class Batch:
     """Tokens without padding."""
     host: dict[str, Any] = field(default_factory=dict)
     """Other data that the task needs to read answers off the outputs."""
+    factors: Tensor | None = None
+    """The factor on the weight of each example, shape (examples,), in double precision; None: 1 for all."""
     scale: float = 1.0
     """The share of this batch in its step: the factor of its mean loss."""
     split: str = ""
@@ -60,11 +62,18 @@ class Batch:
             targets={name: tensor.to(device) for name, tensor in self.targets.items()},
             weights=self.weights.to(device),
             rows=self.rows.to(device),
+            factors=None if self.factors is None else self.factors.to(device),
         )
 
     def mean(self, losses: Tensor) -> Tensor:
-        """Return the sum of `losses`, shape (examples,), over the sum of the weights; 0 if no example has weight."""
-        weight = self.weights.sum()
+        """Return the sum of `losses`, shape (examples,), over the sum of the weights; 0 if no example has weight.
+
+        Both are multiplied by the `factors`, if any.
+        """
+        weights = self.weights
+        if self.factors is not None:
+            losses, weights = losses * self.factors.to(losses.dtype), weights * self.factors
+        weight = weights.sum()
         return losses.sum() / torch.where(weight > 0, weight, 1).to(losses.dtype)
 
     def by_example(self, of_rows: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Objective:
             trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             first = RepeatablePass(self.model, forward, batch, trained, self.special, loss_scale, differentiated)
         outputs = forward(batch) if first is None else first.outputs
-        loss = self.task.loss(outputs, batch)
+        loss = self._of_task(outputs, batch)
         if first is not None and differentiated:
             loss = first.differentiate(loss, keep_graph=not all(term.from_gradient for term in terms.values()))
         replaced = sum(term.replaces for term in terms.values())
@@ -78,6 +78,12 @@ class Objective:
             total = total + added[name]
             figures[name] = computed.figures
         return Losses(total, loss, penalty, added, figures)
+
+    def _of_task(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of the task; a task may compute it in one kernel, which knows no factors of examples."""
+        if batch.factors is None:
+            return self.task.loss(outputs, batch)
+        return batch.mean(self.task.losses(outputs, batch))
 
     @property
     def differentiates(self) -> bool:

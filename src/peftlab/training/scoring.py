@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor, nn
 
-from peftlab.runs.record import SCORED
+from peftlab.scores.scorer import SCORED
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task

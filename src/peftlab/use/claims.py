@@ -287,9 +287,8 @@ class _Claims:
         if self.resumed and self.record["environment"]["world_size"] > 1:
             self.unverified += ["cost.samples_per_second", "cost.tokens_per_second"]
             return
-        augmented = any(each.share for each in self.spec.augment.values())  # then rows have other lengths
         for (key, digits), seen in zip((("samples", 2), ("tokens", 1)), course.seen(steps), strict=True):
-            if key == "tokens" and augmented:
+            if key == "tokens" and self.spec.augmenting:  # rows have other lengths than in the data
                 self.unverified.append("cost.tokens_per_second")
                 continue
             a_second = cost[f"{key}_per_second"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -11,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from peftlab.data.batching import Division
+from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.columns import Columns
 from peftlab.data.delimited import Delimited
 from peftlab.data.json_lines import JsonLines
@@ -569,3 +571,85 @@ class TestDeclaredLabels:
     def test_anything_else_is_refused(self, typed):
         with pytest.raises(ValidationError):
             spec_of(Path(), labels=typed)
+
+
+class TestCleaning:
+    CONTENT = "".join(f"{word} {tag}\n\n" for word, tag in zip("abcadba", "OOOOXOO", strict=True)).replace("X", "B-LOC")
+    """The texts a, b, c, a, d, b, a: duplicates 3 (of 0), 5 (of 1) and 6 (of 0)."""
+
+    def test_examples_are_dropped_and_downweighted_in_training_alone(self, folder_of, module):
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
+        data = module(folder, clean=Cleaning(duplicates="drop"))
+        assert ids(data, "train") == [f"train:{n}" for n in (0, 1, 2, 4)]
+        assert data.splits["test"].rows == 7
+        assert data.describe()["splits"]["train"]["dropped"] == {"duplicates": 3}
+        assert data.describe()["cleaned"] == {"duplicates": {"action": "drop", "examples": 3}}
+        data = module(folder, clean=Cleaning(duplicates="downweight", leaks="report", weight=0.25))
+        assert data.splits["train"].factors.tolist() == [1, 1, 1, 0.25, 1, 0.25, 0.25]
+        assert data.splits["test"].factors is None
+        assert data.describe()["cleaned"]["leaks"] == {"action": "report", "examples": 7}
+        data = module(folder, clean=Cleaning(duplicates="report"))
+        assert data.splits["train"].factors is None
+        assert "cleaned" not in module(folder).describe()
+
+    def test_however_a_step_is_divided_it_has_the_same_loss(self, module):
+        def of_step(data: DataModule) -> tuple[float, float]:
+            steps = next(iter(data.train_dataloader()))
+            losses = [torch.tensor([float(len(e.words) ** 2) for e in batch.examples]) for batch in steps]
+            means = [batch.scale * batch.mean(loss) for batch, loss in zip(steps, losses, strict=True)]
+            factors = [batch.factors for batch in steps if batch.factors is not None]
+            return sum(map(float, means)), sum(float(each.sum()) for each in factors)
+
+        clean = Cleaning(duplicates="downweight", weight=0.25)
+        whole, divided = module(clean=clean), module(clean=clean, division=Division(accumulate=3))
+        assert of_step(divided) == pytest.approx(of_step(whole))
+        assert of_step(whole)[1] < 8
+        assert of_step(whole)[0] != of_step(module())[0]
+
+    def test_a_list_of_label_errors_counts_by_its_content(self, folder_of, module, tmp_path):
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
+        listing = tmp_path / "errors.csv"
+        listing.write_text("split,id,reason\ntrain,train:4,label error\n")
+        data = module(folder, clean=Cleaning(label_errors="drop", label_errors_from=listing), labels=["LOC"])
+        assert "train:4" not in ids(data, "train")
+        assert data.facts.sha256["label_errors"] == hashlib.sha256(listing.read_bytes()).hexdigest()
+        assert data.resolved()["clean"] == {"label_errors": "drop", "label_errors_from": str(listing), "weight": 0.5}
+
+    def test_what_drops_everything_is_refused(self, folder_of, module):
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
+        with pytest.raises(DataError, match="it drops every training example"):
+            module(folder, clean=Cleaning(leaks="drop"))
+
+    def test_what_finds_nothing_for_it_is_dropped_before_is_refused(self, module):
+        with pytest.raises(ValidationError, match=r"clean\.conflicts: there are none, for data\.duplicates=drop"):
+            module(clean=Cleaning(conflicts="drop"), duplicates="drop")
+
+
+class TestFold:
+    def test_folds_take_turns_in_place_of_the_test_split(self, module):
+        whole = module()
+        folds = [module(fold=f"{number}/3") for number in (1, 2, 3)]
+        tested = [ids(data, "test") for data in folds]
+        assert sorted(id for of_fold in tested for id in of_fold) == sorted(ids(whole, "train"))
+        for data, held_out in zip(folds, tested, strict=True):
+            assert sorted([*held_out, *ids(data, "train")]) == sorted(ids(whole, "train"))
+            assert ids(data, "validation") == ids(whole, "validation")
+            assert data.task.labels == whole.task.labels
+            texts = [{" ".join(e.words) for e in data.splits[split].examples} for split in ("train", "test")]
+            assert not texts[0] & texts[1]  # the 48 sentences repeat each other
+            assert data.describe()["splits"]["test"]["file"] == "train.txt"
+            assert data.resolved()["splits"]["test"] == "test.txt"
+
+    def test_the_fold_itself_is_not_cleaned(self, module):
+        data, cleaned = module(fold="1/3"), module(fold="1/3", clean=Cleaning(duplicates="drop"))
+        assert ids(data, "test") == ids(cleaned, "test")
+        assert len(ids(data, "train")) > len(ids(cleaned, "train"))
+
+    def test_more_folds_than_texts_are_refused(self, folder_of, module):
+        folder = folder_of("train.txt", "dev.txt", "test.txt", content="Rome B-LOC\n\nParis B-LOC\n\nRome B-LOC\n")
+        with pytest.raises(DataError, match=r"data\.fold=3/3: it leaves no example for the test split"):
+            module(folder, fold="3/3")
+
+    def test_what_is_no_fold_is_refused(self, module):
+        with pytest.raises(ValidationError, match="expected a fold such as 2/5"):
+            module(fold="6/5")

@@ -59,6 +59,7 @@ CONFIG: dict[str, Any] = {
         "workers": 2,
         "path": "mine",
         "batch": 16,
+        "clean": {"label_errors_from": "mine/errors.csv", "label_errors": "drop"},
         "source": {"path": "mine/corpus", "licence": "mine", "kind": "files"},
     },
     "model": {

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftlab.tasks.batch import Batch
 from peftlab.training.objective import Objective, evaluated
 
-BATCH = SimpleNamespace()
+BATCH = SimpleNamespace(factors=None)
 
 
 class Task:
@@ -32,6 +33,18 @@ def test_it_is_the_loss_of_the_task_and_the_penalty_of_the_method(outputs, penal
     assert losses.total == (3 if penalty is None else 3.5)
     if penalty is None:
         assert losses.total is losses.task  # not a bit is touched
+
+
+def test_factors_of_examples_weigh_their_losses():
+    task = SimpleNamespace(losses=lambda outputs, batch: outputs.logits)
+    method = SimpleNamespace(penalty=lambda model: None)
+    batch = Batch({}, {}, torch.tensor([2.0, 1.0]).double(), torch.arange(2), ["a", "b"], 3)
+    batch.factors = torch.tensor([0.25, 1.0]).double()
+    outputs = SimpleNamespace(logits=torch.tensor([4.0, 3.0], requires_grad=True))
+    losses = Objective(task, method, None)(lambda batch: outputs, batch)
+    assert losses.total.item() == pytest.approx((0.25 * 4 + 3) / (0.25 * 2 + 1))
+    losses.total.backward()
+    assert outputs.logits.grad.tolist() == pytest.approx([0.25 / 1.5, 1 / 1.5])
 
 
 def test_an_evaluation_reports_the_loss_of_the_task_in_single_precision(outputs):

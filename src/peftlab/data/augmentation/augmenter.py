@@ -43,27 +43,30 @@ class Augmenter:
         processor: encodes them.
         limits: the length limit of their rows.
         seed: the seed of the run.
+        embeddings: returns the model's input embeddings, shape (vocabulary, features).
     """
 
     def __init__(
-        self, augmentations: Mapping[str, Augmentation], task: Task, processor: Processor, limits: Limits, seed: int
+        self,
+        augmentations: Mapping[str, Augmentation],
+        task: Task,
+        processor: Processor,
+        limits: Limits,
+        seed: int,
+        embeddings: Callable[[], np.ndarray],
     ) -> None:
         self.augmentations, self.task, self.seed = dict(augmentations), task, seed
-        self.processor, self.limits = processor, limits
+        self.processor, self.limits, self.embeddings = processor, limits, embeddings
         self.counts: dict[str, Any] = {}
         """The counts of `prepare`, for the record."""
 
-    def prepare(self, examples: Sequence[Any], embeddings: Callable[[], np.ndarray]) -> None:
+    def prepare(self, examples: Sequence[Any]) -> None:
         """Prepare every augmentation for the training `examples`, and count what changes in the first epoch.
-
-        Args:
-            examples: the training split.
-            embeddings: returns the model's input embeddings.
 
         Raises:
             ConfigError: the task's examples cannot be edited, or an augmentation changes none of them.
         """
-        material = Material(_Texts(self.task, examples), self.processor, embeddings)
+        material = Material(_Texts(self.task, examples), self.processor, self.embeddings)
         for name, augmentation in self.augmentations.items():
             try:
                 augmentation.prepare(material)

@@ -16,7 +16,7 @@ class AugmentedBatches(Batches):
 
     def __init__(self, plain: Batches, augmenter: Augmenter) -> None:
         assert plain.recall is None, "activations of unchanged texts are no use for changed ones"
-        super().__init__(plain.task, plain.examples, plain.encoded, plain.split, plain.seed, None)
+        super().__init__(plain.task, plain.examples, plain.encoded, plain.split, plain.seed, None, plain.factors)
         self.augmenter = augmenter
         self._last: tuple[int, list[int], Batches] | None = None
 
@@ -35,6 +35,7 @@ class AugmentedBatches(Batches):
         if self._last is None or self._last[:2] != (epoch, members):
             examples = [self.augmenter.example(self.examples[i], epoch) for i in members]
             encoded = self.augmenter.encode(examples)
-            step = Batches(self.task, examples, encoded, self.split, self.seed, None, members)
+            factors = None if self.factors is None else self.factors[members]
+            step = Batches(self.task, examples, encoded, self.split, self.seed, None, factors, members)
             self._last = (epoch, members, step)
         return self._last[2]
