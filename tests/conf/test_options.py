@@ -38,7 +38,7 @@ CHOICES += [[pair for pair in pairs if pair is not None] for pairs in itertools.
 """Each option once, but the methods."""
 SHORTHANDS = {"path"}
 """Keys that only the options for the user's own files need: the others have nothing to put there."""
-LISTS = ("callbacks", "logger", "regularizer")
+LISTS = ("callbacks", "logger", "regularizer", "augment")
 """Groups of which several options are chosen, each under its name."""
 FROM_THE_RUN = {"self", "save_dir"}
 """Arguments that the run gives and that no file repeats."""

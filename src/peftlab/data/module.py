@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
+from peftlab.data.augmentation.augmenter import Augmenter
+from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoded_cache import cached, fingerprint
@@ -60,6 +63,7 @@ class DataModule(L.LightningDataModule):
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
@@ -67,6 +71,7 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.facts = DataFacts()
         self.recall: Mapping[str, Recall] = {}
+        self.augmenter = augmenter
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -83,6 +88,8 @@ class DataModule(L.LightningDataModule):
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
+        if self.augmenter is not None:
+            self.augmenter.prepare(self.splits["train"].examples)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read and encode `files`, by split, in place of the data set: every example, with the labels of `spec`.
@@ -137,6 +144,10 @@ class DataModule(L.LightningDataModule):
         """Return the same for the section `task`."""
         return self.task.settled()
 
+    def resolved_augment(self) -> dict[str, dict[str, Any]]:
+        """Return the same for each augmentation in the section `augment`."""
+        return {} if self.augmenter is None else self.augmenter.resolved()
+
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
         return len(self._training_batches())
@@ -147,8 +158,9 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split."""
-        return max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
 
     @property
     def used(self) -> list[str]:
@@ -259,9 +271,12 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        return Batches(
+        batches = Batches(
             self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split), members.factors
         )
+        if split == "train" and self.augmenter is not None:
+            return AugmentedBatches(batches, self.augmenter)
+        return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
@@ -274,7 +289,13 @@ class DataModule(L.LightningDataModule):
             persistent_workers=self.spec.workers > 0,
             # without one of its own, a loader draws from the generator of dropout, as often as it has workers
             generator=torch.Generator().manual_seed(self.seed),
+            worker_init_fn=None if self.augmenter is None else _tokenise_alone,
         )
+
+
+def _tokenise_alone(worker: int) -> None:
+    """Have tokenizers use no threads in a loading process: those of the process that it was forked from are gone."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _identity(batch: Any) -> Any:

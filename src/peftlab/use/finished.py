@@ -87,7 +87,7 @@ class FinishedRun:
                 else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
                 "one. `peftlab runs` shows which are."
             )
-        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer"))
+        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
         """The run's configuration; sections that only training uses may need packages that are not here."""
         check_unchanged(folder, self.config)
         self._config_here = _for_this_machine(self.config)
@@ -227,7 +227,7 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
         trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
     # used only in training, and they may need packages that are not here
-    unused: dict[str, Any] = {"callbacks": {}, "logger": {}}
+    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "augment": {}}
     if config["budget"].get("max_passes") is None:  # else they decide how long the run was
         unused["regularizer"] = {}
     return {**config, **unused, "task": task, "trainer": trainer}
