@@ -27,7 +27,10 @@ from typing import Any, NoReturn
 from peftlab.sweep.processes import fork_server
 
 ROOT = str(Path(__file__).resolve().parents[1])
-FORKED = re.compile(r"(-u )?-m (train|peftlab|torch\.distributed\.run)|-P -m peftlab\.rank|\S+\.py")
+FORKED = re.compile(
+    r"(-u )?-m (train|peftlab|torch\.distributed\.run|submitit\.core\._submit|submitit\.local\._local)"
+    r"|-P -m peftlab\.rank|\S+\.py"
+)
 """Of a command, what comes after the interpreter and before the arguments."""
 INSTALLED = [sys.prefix, sys.base_prefix]
 """Below which there are no scripts of ours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import signal
@@ -9,11 +10,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
 from peftlab.composing.compose import conf_dir
+from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
+from peftlab.errors import ConfigError
 from peftlab.one_run import run
 from peftlab.regularizers.regularizer import KINDS, Computed, Term
 from peftlab.regularizers.repeatable import RepeatablePass
@@ -32,9 +36,28 @@ def option(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def all_chosen(compose_config, tiny_model, tiny_data):
+    """Return the configuration of a tiny run with every regulariser, composed once."""
+    tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
+    return compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
+
+
+@pytest.fixture(scope="module")
+def chosen(all_chosen):
+    """Return the function from some of the regularisers to the configuration with these."""
+
+    def choose(options):
+        cfg = copy.deepcopy(all_chosen)
+        cfg.regularizer = {option: cfg.regularizer[option] for option in options}
+        return cfg
+
+    return choose
+
+
 @pytest.fixture
-def regularizer(option, spec):
-    return spec(f"regularizer=[{option}]").regularizer[option]
+def regularizer(option, chosen):
+    return validate(resolve(chosen([option]))).regularizer[option]
 
 
 def test_it_is_of_one_kind(regularizer):
@@ -92,69 +115,104 @@ def test_a_term_is_part_of_the_objective_under_its_name(option, regularizer):
     assert Objective(None, None, None, {option: regularizer}).differentiates == regularizer.from_embeddings
 
 
-class TestRuns:
-    @pytest.fixture
-    def trained(self, compose_config, tiny_overrides, option):
-        def train(*overrides, regularizers=f"[{option}]"):
-            return run(compose_config(*tiny_overrides, *STEPS, f"regularizer={regularizers}", *overrides))
+@pytest.fixture
+def trained(chosen, tmp_path):
+    """Return the function that trains with some of the regularisers, under overrides by their keys."""
 
-        return train
+    def train(name, options, overrides=None):
+        cfg = chosen(options)
+        for key, value in {**(overrides or {}), "run_dir": str(tmp_path / name)}.items():
+            OmegaConf.update(cfg, key, value, force_add=True)
+        return run(cfg)
 
-    def weights(self, record):
-        return load_file(record.folder / "checkpoints" / "best.safetensors")
+    return train
 
-    def test_it_changes_what_is_learnt_and_is_part_of_the_identity(self, trained, regularizer, option):
-        with_it, without = trained("run_dir=with"), trained("run_dir=without", regularizers="[]")
-        assert with_it.data["identity"]["sha256"] != without.data["identity"]["sha256"]
-        assert any(not torch.equal(one, other) for one, other in zip(*self.both(with_it, without), strict=True))
-        with (with_it.folder / "metrics.csv").open() as file:
-            columns = next(csv.reader(file))
-        assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
-        what_it_did = with_it.extensions["regularizers"][option]
-        assert what_it_did.pop("passes") == regularizer.passes
-        assert all(what_it_did.values())
-        for name, value in regularizer.neutral.items():
-            turned_off = trained(f"run_dir={name}", f"regularizer.{option}.{name}={value}")
-            assert all(torch.equal(one, other) for one, other in zip(*self.both(turned_off, without), strict=True))
 
-    def both(self, one, other):
-        first, second = self.weights(one), self.weights(other)
-        assert first.keys() == second.keys()
-        return [first[name] for name in first], [second[name] for name in first]
+def weights(record):
+    tensors = load_file(record.folder / "checkpoints" / "best.safetensors")
+    return [tensors[name] for name in sorted(tensors)]
 
-    def compare(self, trained, divided):
-        exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
-        whole = trained(*exact, "run_dir=whole")
-        for name, overrides in divided.items():
-            found = trained(*exact, *overrides, f"run_dir={name}")
-            for one, other in zip(*self.both(found, whole), strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
-    def test_it_is_the_same_in_parts_and_pieces(self, trained, small_memory, regularizer):
-        if not regularizer.draws:
-            self.compare(trained, {"parts": ["trainer.accumulate=2"], "pieces": small_memory("backward")})
+def equal(one, other):
+    return all(torch.equal(*both) for both in zip(weights(one), weights(other), strict=True))
 
-    @pytest.mark.slow
-    def test_it_is_the_same_on_two_devices(self, trained, regularizer):
-        if not regularizer.draws:
-            self.compare(trained, {"ranks": ["trainer.devices=2"]})
 
-    def test_a_run_that_is_resumed_is_the_run(self, trained, monkeypatch):
-        whole = trained("run_dir=whole")
-        let_through = Interruption.on_train_batch_start
+def test_it_acts_and_is_part_of_the_identity(trained, regularizer, option):
+    with_it = trained("with", [option], {"budget.max_steps": 2})
+    what_it_did = with_it.extensions["regularizers"][option]
+    assert what_it_did.pop("passes") == regularizer.passes
+    assert all(what_it_did.values())
+    assert option in (with_it.folder / "config.yaml").read_text()
+    with (with_it.folder / "metrics.csv").open() as file:
+        columns = next(csv.reader(file))
+    assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
 
-        def signalling(self, trainer, *rest):
-            if trainer.global_step == 3:
-                monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
-                os.kill(os.getpid(), signal.SIGTERM)
-            let_through(self, trainer, *rest)
 
+@pytest.mark.slow
+def test_turned_off_it_is_as_if_it_were_not_there(trained, regularizer, option):
+    without, with_it = trained("without", []), trained("with", [option])
+    assert not equal(with_it, without)
+    name, value = next(iter(regularizer.neutral.items()))
+    assert equal(trained("off", [option], {f"regularizer.{option}.{name}": value}), without)
+
+
+def combinations(chosen, options):
+    """Return the options in groups that go together, each in the first one that takes it."""
+    groups = []
+    for option in options:
+        for group in groups:
+            try:
+                validate(resolve(chosen([*group, option])))
+            except ConfigError:
+                continue
+            group.append(option)
+            break
+        else:
+            groups.append([option])
+    return groups
+
+
+EXACT = {"model.dropout": 0, "model.attention_dropout": 0, "optimizer.lr": 1e-3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks"])
+def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(chosen, trained, small_memory, divided):
+    """Those that draw random numbers agree on average only, and are left out."""
+    settled = {option: validate(resolve(chosen([option]))).regularizer[option] for option in REGULARIZERS}
+    exact = [option for option, regularizer in settled.items() if not regularizer.draws]
+    overrides = {"parts": {"trainer.accumulate": 2}, "ranks": {"trainer.devices": 2}}.get(divided)
+    if overrides is None:
+        written = dict(override.removeprefix("+").split("=", 1) for override in small_memory("backward"))
+        numbers = {"callbacks.progress.positions": 80, "callbacks.progress.rank": 0}
+        overrides = {"callbacks": {}} | written | numbers | {"allow": ["small_memory"]}
+    groups = combinations(chosen, exact)
+    assert len(groups) < len(exact) / 2  # most of them go together
+    for number, group in enumerate(groups):
+        whole = trained(f"whole{number}", group, EXACT)
+        found = trained(f"{divided}{number}", group, EXACT | overrides)
+        for one, other in zip(weights(found), weights(whole), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_runs_that_are_resumed_are_the_run(chosen, trained, monkeypatch):
+    let_through = Interruption.on_train_batch_start
+
+    def signalling(self, trainer, *rest):
+        if trainer.global_step == 3:
+            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
+            os.kill(os.getpid(), signal.SIGTERM)
+        let_through(self, trainer, *rest)
+
+    for number, group in enumerate(combinations(chosen, REGULARIZERS)):
+        whole = trained(f"whole{number}", group)
         monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
         with pytest.raises(Interrupted):
-            trained("run_dir=parts")
-        resumed = trained("run_dir=parts")
+            trained(f"parts{number}", group)
+        resumed = trained(f"parts{number}", group)
         assert resumed.resumed_at == 3
-        assert all(torch.equal(one, other) for one, other in zip(*self.both(resumed, whole), strict=True))
+        assert equal(resumed, whole), group
 
 
 class TestSam:

@@ -67,7 +67,10 @@ def sweep(request: pytest.FixtureRequest, tiny_overrides: list[str]) -> Sweep:
     return Sweep(request.param, tiny_overrides)
 
 
-def test_a_grid_is_run_kept_and_widened(sweep):
+@pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")
+def test_a_grid_is_run_kept_and_widened(tiny_overrides):
+    """What is kept is no launcher's doing; that Ray's trials are, the next test sees too."""
+    sweep = Sweep("submitit_local", tiny_overrides)
     assert "2 trials, 0 of them done; a batch for the launcher" in sweep.run("peft=lora,head", "seed=0").stdout
     first = sweep.records()
     assert [record["status"] for record in first.values()] == ["completed"] * 2
@@ -95,6 +98,7 @@ def test_trials_that_fail_or_die_stop_no_other(sweep):
     assert [record["status"] for record in sweep.records().values()] == ["completed"] * 4
 
 
+@pytest.mark.new_interpreter
 @pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")
 def test_a_job_that_is_told_that_its_time_is_over_goes_on_from_a_checkpoint(tiny_overrides):
     """submitit's own signal reaches the trial, which ends with a checkpoint, and then submitit, which begins again."""

@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 import torch
+from tests.forked import fork_ours, start_interpreters
 from tests.slow.conftest import logits_here_and_elsewhere
 
 from peftlab.one_run import run
@@ -26,7 +27,8 @@ def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp
 
 
 def test_the_same_command_in_two_processes_gives_the_same_bits(tiny_overrides, tmp_path):
-    for folder in ("first", "second"):
+    for folder, starts in {"first": start_interpreters, "second": fork_ours}.items():  # their strings hash otherwise
+        starts()
         command = [sys.executable, "-m", "train", *tiny_overrides, "budget.max_steps=12", f"run_dir={folder}"]
         subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
     first, second = (json.loads((tmp_path / folder / "record.json").read_text()) for folder in ("first", "second"))
@@ -124,6 +126,7 @@ def test_the_module_is_the_command(tmp_path):
 
 
 def test_a_run_that_was_killed_goes_on_with_its_wandb_run(tiny_overrides, disturb, read_wandb, monkeypatch, tmp_path):
+    fork_ours()
     monkeypatch.setenv("WANDB_MODE", "offline")
     command = [sys.executable, "-m", "train", *tiny_overrides, "callbacks=[]", "logger=[wandb]", "run_dir=run"]
     # in the place of a callback that is no part of the identity

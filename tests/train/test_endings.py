@@ -149,13 +149,7 @@ def test_neither_a_terminal_that_takes_nothing_nor_links_laid_meanwhile_end_a_ru
 # --- again -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_run_is_made_again_beside(command):
-    assert [command().code, command().code] == [0, 0]
-    first, second = folders()
-    assert second == f"{first}-2"
-
-
-def test_a_finished_run_in_run_dir_is_left_alone(command):
+def test_a_finished_run_in_run_dir_is_left_alone_or_replaced(command):
     assert command("run_dir=mine").code == 0
     before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
     ended = command("run_dir=mine")
@@ -163,23 +157,21 @@ def test_a_finished_run_in_run_dir_is_left_alone(command):
     assert "this very run is finished already: mine" in ended.out
     assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
     assert not Path("runs").exists()
-
-
-def test_existing_skip_and_rerun(command):
-    command()
-    (first,) = folders()
-    assert "finished already" in command("existing=skip").out
-    assert folders() == [first]
-    command("existing=rerun")
-    assert folders() == [first, f"{first}-2"]
-
-
-def test_existing_rerun_replaces_the_run_in_run_dir(command):
-    command("run_dir=mine")
     Path("mine/left-over").touch()
     assert command("run_dir=mine", "existing=rerun").code == 0
     assert json.loads(Path("mine/record.json").read_text())["status"] == "completed"
     assert not Path("mine/left-over").exists()
+
+
+def test_the_same_run_is_made_again_beside_unless_it_is_to_be_skipped(command):
+    assert command().code == 0
+    (first,) = folders()
+    assert "finished already" in command("existing=skip").out
+    assert folders() == [first]
+    assert command().code == 0
+    assert folders() == [first, f"{first}-2"]
+    assert command("existing=rerun").code == 0
+    assert folders() == [first, f"{first}-2", f"{first}-3"]
 
 
 def test_an_interrupted_run_is_not_taken_for_a_finished_one(command, users_callbacks):

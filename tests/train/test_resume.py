@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from peftlab import cli
 from peftlab.errors import DamagedError
 from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.storage import checkpoints, trees
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
@@ -38,12 +40,23 @@ def on_disk(folder: str) -> dict[str, Any]:
     return json.loads(Path(folder, "record.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def whole(run_tiny, tmp_path_factory):
+    """Return the run that gets no signal, with further overrides; it is made once, and tests only read it."""
+
+    @functools.cache
+    def make(*overrides: str) -> RunRecord:
+        return run_tiny(*SCHEDULED, *overrides, f"run_dir={tmp_path_factory.mktemp('whole') / 'run'}")
+
+    return make
+
+
 @pytest.fixture
-def same_when_interrupted(run_tiny, users_callbacks):
+def same_when_interrupted(run_tiny, users_callbacks, whole):
     """Compare a run that gets signals, each at a hook once so many steps are over, with one that gets none."""
 
     def compare(*overrides: str, at: dict[int, str]) -> dict[str, Any]:
-        expected = run_tiny(*SCHEDULED, *overrides, "run_dir=whole")
+        expected = whole(*overrides)
         for step, hook in at.items():
             signalled = users_callbacks("Signal", number=int(signal.SIGTERM), hook=hook, step=step)
             # in the place of a callback that is no part of the identity
@@ -52,7 +65,7 @@ def same_when_interrupted(run_tiny, users_callbacks):
                 run_tiny(*SCHEDULED, *overrides, "run_dir=parts", *signalled)
             assert on_disk("parts")["status"] == "interrupted"
         found = run_tiny(*SCHEDULED, *overrides, "run_dir=parts")
-        assert left(Path("parts")) == left(Path("whole"))
+        assert left(Path("parts")) == left(expected.folder)
         assert found.data["metrics"] == expected.data["metrics"]
         assert found.data["selection"] == expected.data["selection"]
         for key in ("steps", "epochs", "train_flops"):

@@ -20,7 +20,7 @@ from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.runs.record_form import Status
 from peftlab.specs import SECTIONS, packages_of, section
 from peftlab.storage import checkpoints
-from peftlab.storage.atomic import remove_torn
+from peftlab.storage.atomic import remove_torn, replacing
 from peftlab.storage.digests import file_sha256
 from peftlab.storage.entries import FOLDERS, inside, is_plain_folder, taken_by
 from peftlab.storage.locks import LOCK
@@ -35,7 +35,10 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 VERDICTS = "reproduction.json"
 """Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS)
+ROBUSTNESS = "robustness.json"
+"""The same of what `peftlab robustness` measured."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 
@@ -229,6 +232,23 @@ class RunFolder:
                 passed_over.append(f"{name} ({odd})")
         if passed_over:
             log.info("not listed in the record: %s", ", ".join(passed_over))
+
+
+def keep_beside(folder: Path, name: str, document: Mapping[str, Any]) -> bool:
+    """Append `document` to the list in the file `name` of a run's folder; return whether it is kept.
+
+    A failure to write is only logged, because what was found is valid without it.
+    """
+    file = folder / name
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        with replacing(file) as temporary:
+            text = json.dumps([*earlier, document], indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except (OSError, DiskError, ValueError, TypeError) as error:
+        log.warning("%s: what was found cannot be kept there: %s", file, error)
+        return False
+    return True
 
 
 def read_config(folder: Path) -> dict[str, Any]:

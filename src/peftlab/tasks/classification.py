@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.scores.class_scores import ClassScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
@@ -182,6 +184,17 @@ class Classification(LabelledTask):
     def scorer(self) -> ClassScores:
         """Return the scorer of single labels."""
         return ClassScores(self.labels)
+
+    def editable(self, example: Text) -> list[EditableText]:
+        """Return the text, or both texts of a pair, whose words may all change."""
+        if self.processor != "tokenizer":  # a subclass for other inputs
+            return super().editable(example)
+        return [EditableText.of_text(text) for text in (example.text, example.pair) if text is not None]
+
+    def edited(self, example: Text, texts: Sequence[EditableText]) -> Text:
+        """Return the example with its other texts and the same label."""
+        first, *second = [text.text for text in texts]
+        return replace(example, text=first, pair=second[0] if second else None)
 
     def text_key(self, example: Text) -> str:
         """Return the text, or both texts of a pair."""

@@ -18,6 +18,7 @@ from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.editable import EditableText, Span
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
@@ -244,6 +245,19 @@ class Ner(LabelledTask):
     def scorer(self) -> EntityScores:
         """Return the scorer of entities."""
         return EntityScores(self.types, self.repair)
+
+    def editable(self, example: Sentence) -> list[EditableText]:
+        """Return the words, with the entities as mentions of their types."""
+        spans = [Span(start, end, label) for label, start, end in entities(example.tags)]
+        return [EditableText.of_words(example.words, spans)]
+
+    def edited(self, example: Sentence, texts: Sequence[EditableText]) -> Sentence:
+        """Return a sentence of the words, tagged by the mentions."""
+        (text,) = texts
+        tags = ["O"] * len(text.words)
+        for start, end, label in text.spans:
+            tags[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
+        return Sentence(example.id, list(text.words), tags, example.file, group=example.group)
 
     def text_key(self, example: Sentence) -> str:
         """Return the words of the sentence."""

@@ -17,6 +17,7 @@ from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
+from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
@@ -272,6 +273,21 @@ class Task(ABC):
     @abstractmethod
     def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
+
+    def editable(self, example: Any) -> list[EditableText]:
+        """Return the texts of an example, for augmentation: their words, and the spans that its gold refers to.
+
+        Raises:
+            ConfigError: the task does not say which words may change.
+        """
+        raise ConfigError(
+            f"task={self.name} does not say which words of an example may change: its examples cannot be edited. "
+            "Its class needs the methods `editable` and `edited`"
+        )
+
+    def edited(self, example: Any, texts: Sequence[EditableText]) -> Any:
+        """Return `example` with `texts` in place of those of `editable`, and its gold moved along; the id stays."""
+        raise NotImplementedError(f"{type(self).__name__} has `editable` without `edited`")
 
     @abstractmethod
     def text_key(self, example: Any) -> str:

@@ -92,7 +92,7 @@ def evaluate(
     if data is None:
         chosen = list(splits or spec.budget.scored)
         scored.load()
-        _check_digests(run, scored, chosen)
+        check_digests(run, scored, chosen)
     else:
         chosen = list(splits) or ["test"]
         options = {"max_tokens": run.max_tokens(tuner.model)}
@@ -136,7 +136,12 @@ def tuner_of(run: FinishedRun) -> Tuner:
     return tuner.eval().to(run.device)
 
 
-def _check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
+def check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> None:
+    """Check that the run was scored on the very files of these splits.
+
+    Raises:
+        DataError: a file has changed since.
+    """
     for split in splits:
         if data.facts.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
             raise DataError(

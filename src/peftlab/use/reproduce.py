@@ -14,8 +14,6 @@ consistent forgery, in which predictions, scores, weights and digests were all c
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,25 +23,22 @@ from typing import Any, Literal, get_args
 
 from peftlab.config import validate
 from peftlab.devices.process_state import restored
-from peftlab.errors import DiskError, UserError
+from peftlab.errors import UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.runs.compare import differences
 from peftlab.runs.find import find
-from peftlab.runs.folder import VERDICTS, RunFolder, read_config, read_predictions
+from peftlab.runs.folder import VERDICTS, RunFolder, keep_beside, read_config, read_predictions
 from peftlab.runs.identity import deciding_part
 from peftlab.runs.record import FILE_NAME as RECORD
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
 from peftlab.scores.scorer import SCORED
-from peftlab.storage.atomic import replacing
 from peftlab.storage.digests import file_sha256, sha256_of
 from peftlab.training import trail
 from peftlab.training.trail import Fork
 from peftlab.use.check import NOT_COMPARABLE, SURROUNDINGS, check, here
 from peftlab.use.claims import NOT_READABLE, Cause, Findings, Kind
-
-log = logging.getLogger("peftlab")
 
 ROOT = Path("reproductions")
 """The folder of repetitions: among the runs they would crowd the table and make starts of ids ambiguous."""
@@ -174,7 +169,7 @@ def reproduce(
     if not check_only and not any(cause.kind in NOT_COMPARABLE for cause in findings.causes):
         again = _train(folder, None if out is None else Path(out))
     verdict = judge(folder, findings, again, spread)
-    _keep(verdict, folder.path / VERDICTS)
+    keep_beside(folder.path, VERDICTS, verdict.document())
     return verdict
 
 
@@ -379,17 +374,6 @@ def _but_seed(folder: RunFolder) -> tuple[str, Any, Any]:
     recorded = folder.record.data["identity"]
     config = deciding_part(folder.read_config() | {"seed": None})
     return sha256_of(config), recorded["data_sha256"], recorded["weights_sha256"]
-
-
-def _keep(verdict: Verdict, file: Path) -> None:
-    """Append `verdict` to the list in `file`; a failure to write is only logged, because the verdict is valid."""
-    try:
-        earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        with replacing(file) as temporary:
-            text = json.dumps([*earlier, verdict.document()], indent=2, ensure_ascii=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-    except (OSError, DiskError, ValueError, TypeError) as error:
-        log.warning("%s: the verdict cannot be kept there: %s", file, error)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,10 +86,45 @@ def test_keys_that_an_answer_has_too_are_kept_beside_it():
     assert beside({"a": 1, "given_a": 2, "b": 3}, {"a": 4}) == {"given_given_a": 1, "given_a": 2, "b": 3, "a": 4}
 
 
+HEAVY = {"lightning", "wandb", "hydra", "peftlab.config", "peftlab.one_run", "peftlab.data.module"}
+
+
+def imported_by(tree: ast.AST) -> Iterator[str]:
+    """Yield what a module imports when it is imported itself, rather than when one of its functions is called."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.FunctionDef() | ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                pass
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (module, *(f"{module}.{name.name}" for name in names))
+            case _:
+                yield from imported_by(node)
+
+
+def needed_by(*modules: str) -> set[str]:
+    """Return the modules that our `modules` import, and those that these import, as far as they are ours."""
+    needed, left = set(), {*modules}
+    while left:
+        name = left.pop()
+        needed |= {name, name.partition(".")[0]}
+        path = Path(peftlab.__file__).parents[1].joinpath(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name.startswith("peftlab.") and file.is_file():
+            left |= {*imported_by(ast.parse(file.read_text(encoding="utf-8"))), name.rpartition(".")[0]} - needed
+    return needed
+
+
 def test_neither_lightning_nor_a_run_is_needed():
+    assert not HEAVY & needed_by("peftlab.use.finished", "peftlab.use.predictor")
+    assert HEAVY & needed_by("peftlab.one_run") >= {"lightning", "hydra", "peftlab.config"}
+
+
+@pytest.mark.slow
+def test_neither_lightning_nor_a_run_is_imported():
     """In a process of its own, as the command and a server use it."""
-    heavy = {"lightning", "wandb", "hydra", "peftlab.config", "peftlab.one_run", "peftlab.data.module"}
-    code = f"import sys, peftlab.use.finished, peftlab.use.predictor; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, peftlab.use.finished, peftlab.use.predictor; print(sorted({HEAVY} & set(sys.modules)))"
     environment = os.environ | {"PYTHONPATH": str(Path(peftlab.__file__).parents[1])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert result.stdout == "[]\n"

@@ -1,0 +1,53 @@
+"""Terms without a perturbation, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tests.unit.regularizers.conftest import batch_of
+from transformers.utils import ModelOutput
+
+from peftlab.regularizers.confidence_penalty import ConfidencePenalty
+from peftlab.regularizers.focal import Focal
+from peftlab.regularizers.mixup import Mixup
+from peftlab.regularizers.regularizer import Computed
+
+
+def computed_at(task, probabilities):
+    batch = batch_of([[0]] * len(probabilities))
+    logits = torch.tensor([[1 - p, p] for p in probabilities], dtype=torch.float64).log()
+    return Computed(task, None, None, batch, ModelOutput(logits=logits))
+
+
+def test_focal_loss(task):
+    losses = Focal(gamma=2.0).losses(computed_at(task, [0.9, 0.5, 1 - 1e-7]))
+    assert losses[:2].tolist() == pytest.approx([0.0010536, 0.25 * math.log(2)], rel=1e-4)
+    assert losses[2].item() < 1e-19
+
+
+def test_confidence_penalty(task):
+    computed = computed_at(task, [0.5, 0.9])
+    entropies = [math.log(2), -0.9 * math.log(0.9) - 0.1 * math.log(0.1)]
+    losses = ConfidencePenalty(strength=0.5).losses(computed)
+    assert losses.tolist() == pytest.approx([-0.5 * entropy for entropy in entropies], rel=1e-5)
+    assert computed.figures["entropy"].item() == pytest.approx(sum(entropies), rel=1e-5)
+
+
+def test_mixup_is_between_the_examples(computed_for, monkeypatch):
+    """At a mixing share of 1 it is the task's loss; else each pair is linear in embeddings and in losses."""
+    batch = batch_of([[0], [1, 2]], gold=[1, 0])
+    monkeypatch.setattr(torch, "randperm", lambda rows: torch.tensor([1, 0]))
+    for kept in (1.0, 0.25):
+        monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self, kept=kept: torch.tensor(kept))
+        computed = computed_for(batch)
+        losses = Mixup().losses(computed)
+        sums = torch.tensor([[1.0, 0.0], [-1.0, 3.0]])
+        logits = ((kept * sums + (1 - kept) * sums.flip(0)) @ torch.tensor([3.0, 4.0])).double()
+        of_gold = torch.stack([(-logits).exp().log1p(), logits.exp().log1p()])  # as class 1, as class 0
+        expected = [
+            kept * of_gold[0, 0] + (1 - kept) * of_gold[1, 0],
+            kept * of_gold[1, 1] + (1 - kept) * of_gold[0, 1],
+        ]
+        assert losses.tolist() == pytest.approx([float(each) for each in expected], rel=1e-4)
