@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
     from peftlab.use.export import Exported
+    from peftlab.use.robustness.measure import Robustness
+    from peftlab.use.robustness.perturbations import Settings
 
 log = logging.getLogger("peftlab")
 
@@ -181,6 +183,20 @@ class FinishedRun:
         from peftlab.use.evaluate import evaluate
 
         return evaluate(self, data, splits, threads, out)
+
+    def robustness(
+        self,
+        perturb: Sequence[str] | None = None,
+        split: str = "test",
+        limit: int | None = 500,
+        settings: Settings | None = None,
+        behaviour: str | None = None,
+        sentiment_labels: Sequence[str] = (),
+    ) -> Robustness:
+        """Measure how the model holds up when its inputs change, see `peftlab.use.robustness.measure.robustness`."""
+        from peftlab.use.robustness.measure import robustness
+
+        return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
 
     def export(self, folder: str | Path) -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
