@@ -25,10 +25,9 @@ from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
-from peftlab.devices.sharding import blocks_of
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
-from peftlab.methods.targets import target_modules
+from peftlab.methods.targets import blocks_of, target_modules
 from peftlab.one_run import run
 from peftlab.sources import FilesSource
 from peftlab.speed.border import NoBorderError, find_border

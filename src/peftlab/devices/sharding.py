@@ -5,7 +5,7 @@ The functions also work for an unsharded model, on any number of ranks. All rank
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from peftlab.methods.targets import blocks_of
 from peftlab.seams.lightning import metadata_file
 from peftlab.storage.tensors import load_into
 
@@ -63,15 +64,6 @@ class FullyShard(ModelParallelStrategy):
 def is_sharded(model: nn.Module) -> bool:
     """Return whether `shard` has sharded `model`."""
     return isinstance(model, FSDPModule)
-
-
-def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the repeated blocks of a model, such as the layers of an encoder."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield from blocks_of(child)
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -15,6 +15,15 @@ GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
 
 Layers = str | list[int] | None
 """A selection of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
+
+
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the repeated blocks of a model, such as the layers of an encoder."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from blocks_of(child)
 
 
 def check_layers(layers: Layers) -> None:

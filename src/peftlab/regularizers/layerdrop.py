@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.devices.sharding import blocks_of
 from peftlab.errors import ConfigError
+from peftlab.methods.targets import blocks_of
 from peftlab.regularizers.regularizer import PassRule, spec
 from peftlab.seams.pytorch import attribute_replaced
 from peftlab.tasks.batch import Batch

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from peftlab.devices.sharding import blocks_of
+from peftlab.methods.targets import blocks_of
 from peftlab.storage.tensors import sha256_of
 
 STATES = "border_states"
