@@ -171,7 +171,8 @@ class _Differentiated(torch.autograd.Function):
         factor = gradient.sum() / ctx.factors.sum().clamp(min=TINY)  # each loss has this one, times its own factor
         if ctx.scale is not None:
             factor = factor / ctx.scale
-        return None, None, None, None, *(own * factor.to(own.dtype) for own in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, []  # no copies: the weights take these tensors themselves
+        return None, None, None, None, *(own.mul_(factor.to(own.dtype)) for own in gradients)
 
 
 def _random_state(device: torch.device) -> tuple[torch.device, Tensor, Tensor | None]:
