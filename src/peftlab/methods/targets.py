@@ -36,6 +36,15 @@ def check_layers(layers: Layers) -> None:
         raise ConfigError(f"peft.layers={layers}: a list names at least one block, by its number from 0")
 
 
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the repeated blocks of a model, such as the layers of an encoder."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from blocks_of(child)
+
+
 def block_of(name: str) -> tuple[str, int] | None:
     """Return the stack and the number of the repeated block that holds a module or parameter; None outside blocks.
 

@@ -70,9 +70,7 @@ class LayerDrop(PassRule):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        return (
-            None if any(True for _ in blocks_of(model)) else "the model has no repeated blocks that could be left out"
-        )
+        return None if list(blocks_of(model)) else "the model has no repeated blocks that could be left out"
 
     @override
     def acted(self) -> Mapping[str, float]:

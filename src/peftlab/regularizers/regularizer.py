@@ -44,10 +44,11 @@ class Regularizer:
         """Return why it cannot have an effect on the training of `model`; None: it can."""
         return None
 
-    def acted(self) -> Mapping[str, float | Tensor]:
+    def acted(self) -> Mapping[str, float | Tensor] | None:
         """Return figures of its last action, for the record: how many weights it touched, how far it moved them.
 
-        A figure of 0 is an error: it did nothing. What a `Term` tells with `Computed.tell` is recorded too.
+        None: its turn is yet to come. A figure of 0 is an error: it did nothing. What a `Term` tells with
+        `Computed.tell` is recorded too.
         """
         return {}
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from peftlab.tasks.class_weights import ClassWeights, balanced, settled
+from peftlab.tasks.class_weights import ClassWeights, counted, settled
 from peftlab.tasks.task import Encoded, Task, spec
 
 log = logging.getLogger("peftlab")
@@ -25,7 +25,8 @@ class LabelledTask(Task):
     """Share of the target's probability that is spread over all labels (Szegedy et al. 2016)."""
     class_weights: ClassWeights | None = None
     """The weight of each label's examples in the loss, 1 by default; ``balanced``: the same total weight for every
-    label over the training examples. None: no weights."""
+    label over the training examples; ``effective_number`` or ``effective_number:BETA``: between balanced and equal, see
+    `peftlab.tasks.class_weights.effective_number`. None: no weights."""
     top_k: int | None = Field(default=None, ge=1)
     """Number of labels, the most probable ones, whose probabilities a run keeps; None: all."""
 
@@ -37,8 +38,8 @@ class LabelledTask(Task):
         """
         if self.class_weights is None:
             return
-        if self.class_weights == "balanced":
-            weights = balanced(self.label_counts(examples, encoded), self.labels)
+        if isinstance(self.class_weights, str):
+            weights = counted(self.class_weights, self.label_counts(examples, encoded), self.labels)
         else:
             weights = settled(self.class_weights, self.labels, self.label_names)
         if len(set(weights.values())) == 1:
@@ -60,7 +61,7 @@ class LabelledTask(Task):
 
     def weight_of(self, label: str) -> float:
         """Return the weight of one example of `label` in the loss: the integer 1 without class weights."""
-        assert self.class_weights != "balanced", "the weights are settled before training"
+        assert not isinstance(self.class_weights, str), "the weights are settled before training"
         return 1 if self.class_weights is None else self.class_weights[label]
 
     def label_weights(self, like: Tensor) -> Tensor | None:

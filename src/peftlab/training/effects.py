@@ -46,10 +46,12 @@ class Effects:
         for name, each in list(self.pending.items()):
             if isinstance(each, Term) and number < each.start_step:
                 continue
+            if (acted := each.acted()) is None:
+                continue
             figures = self._of_term(name, step, strategy) if isinstance(each, Term) else {}
             if figures is None:
                 continue
-            figures |= {key: float(value) for key, value in each.acted().items()}
+            figures |= {key: float(value) for key, value in acted.items()}
             idle = [key for key, value in figures.items() if value == 0]
             if idle or not figures:
                 raise ConfigError(

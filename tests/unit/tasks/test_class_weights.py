@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from peftlab.errors import ConfigError
-from peftlab.tasks.class_weights import balanced, settled
+from peftlab.tasks.class_weights import balanced, counted, effective_number, settled
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED
@@ -60,7 +60,7 @@ class TestBalanced:
         assert list(balanced(dict(zip(labels, counts, strict=True)), labels).values()) == pytest.approx(expected)
 
     def test_a_label_without_examples_is_told_and_weighs_one(self, caplog):
-        assert balanced({"a": 4, "c": 2}, ["a", "b", "c"]) == {"a": 0.75, "b": 1.0, "c": 1.5}
+        assert counted("balanced", {"a": 4, "c": 2}, ["a", "b", "c"]) == {"a": 0.75, "b": 1.0, "c": 1.5}
         assert caplog.messages == ["task.class_weights=balanced: no training example is b: the weight is 1"]
 
     def test_texts_are_counted_by_label(self, classification):
@@ -79,6 +79,41 @@ class TestBalanced:
             "B-PER": each / 2,
             "I-PER": each / 1,  # the emptied one has no part in the loss
         }
+
+
+class TestEffectiveNumber:
+    def test_by_hand(self):
+        # 1, 1.9 and 1.9 effective examples of one, two and two
+        weights = effective_number({"a": 1, "b": 2, "c": 2}, ["a", "b", "c"], 0.9)
+        assert list(weights.values()) == pytest.approx([3 * 1.9 / 3.9, 3 / 3.9, 3 / 3.9])
+
+    def test_it_lies_between_equal_and_balanced(self):
+        counts, labels = {"a": 5000, "b": 10}, ["a", "b"]
+        ratios = []
+        for beta in (0.1, 0.9, 0.999, 0.999999999):
+            weights = effective_number(counts, labels, beta)
+            ratios.append(weights["b"] / weights["a"])
+            assert sum(weights.values()) == pytest.approx(2)
+        assert ratios[0] == pytest.approx(1, abs=1e-6)
+        assert ratios == sorted(ratios)
+        assert ratios[-1] == pytest.approx(500, rel=1e-3)
+
+    def test_it_is_chosen_with_a_beta_or_without(self, classification):
+        for rule, beta in (("effective_number", 0.999), ("effective_number:0.9", 0.9), ("effective_number:.9", 0.9)):
+            task = classification(class_weights=rule)
+            task.settle(TEXTS, None)
+            assert task.class_weights == effective_number({"neg": 5, "pos": 2}, ["neg", "pos"], beta)
+
+    def test_a_label_without_examples_weighs_one(self, caplog):
+        assert counted("effective_number", {"a": 4}, ["a", "b"]) == {"a": 1.0, "b": 1.0}
+        assert caplog.messages == ["task.class_weights=effective_number: no training example is b: the weight is 1"]
+
+    def test_another_rule_or_beta_is_refused(self, classification):
+        for rule in ("effective", "effective_number:1.0", "effective_number:2", "effective_number:", "balanced:0.9"):
+            with pytest.raises(ValidationError, match="class_weights"):
+                classification(class_weights=rule)
+        with pytest.raises(ConfigError, match="all weights are equal"):
+            classification(class_weights="effective_number:0.0").settle(TEXTS, None)
 
 
 NAMES = {"LOC": ["B-LOC", "I-LOC"], "O": ["O"], "B-LOC": ["B-LOC"], "I-LOC": ["I-LOC"]}
