@@ -111,7 +111,7 @@ class RepeatablePass:
         the step is then left out, and the scale shrinks, as with an overflow in any other gradient.
         """
         if (finite := self._finite) is not None and total.requires_grad:
-            total.register_hook(lambda gradient: gradient.where(finite, torch.nan))
+            total.register_hook(lambda gradient: gradient.where(finite, torch.nan))  # type: ignore[no-untyped-call]
         return total
 
     def _differentiated(
