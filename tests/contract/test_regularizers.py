@@ -19,13 +19,15 @@ from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
-from peftlab.regularizers.regularizer import KINDS, Computed, Term
+from peftlab.regularizers.regularizer import KINDS, Computed, Term, WeightAverage
 from peftlab.regularizers.repeatable import RepeatablePass
+from peftlab.runs.folder import RunFolder
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
+from peftlab.use.check import check
 
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
@@ -145,6 +147,8 @@ def test_it_acts_and_is_part_of_the_identity(trained, regularizer, option):
     with (with_it.folder / "metrics.csv").open() as file:
         columns = next(csv.reader(file))
     assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
+    if isinstance(regularizer, WeightAverage):  # its weights are those of no step
+        assert check(RunFolder(with_it)).causes == []
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from peftlab import backbone
 from peftlab.assembly import adopt, build_tuner, store_and_compile
-from peftlab.config import RunSpec
+from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import nondeterministic_parts
@@ -27,6 +27,7 @@ from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
+from peftlab.regularizers.regularizer import WeightAverage
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
 from peftlab.training import trail
@@ -169,7 +170,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         adapter=adapter,
         trail=read,
         broken_trail=fault,
-        best=None if read is None or spec.allow else _best(folder, read, config),
+        best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config),
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
     )
 
@@ -227,6 +228,15 @@ def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
         return whole, None
     except (ValueError, LookupError, TypeError, UserError) as error:
         return None, f"cannot be read: {type(error).__name__}: {error}"
+
+
+def _averages(config: Mapping[str, Any]) -> bool:
+    """Return whether the best checkpoint holds an average of the weights over several steps.
+
+    The specification does not say it: that of a run in use is without regularisers.
+    """
+    chosen = build(dict(config.get("regularizer") or {}), "regularizer").values()
+    return any(isinstance(each, WeightAverage) and each.off is None for each in chosen)
 
 
 def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
