@@ -134,10 +134,9 @@ class DataModule(L.LightningDataModule):
         resolved = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
         if self.spec.clean is not None and (listing := self.spec.clean.label_errors_from) is not None:
             # a run may be resumed or used from another folder
-            resolved["clean"] = self.spec.clean.chosen | {
-                "label_errors_from": str(listing.absolute()),
-                "weight": self.spec.clean.weight,
-            }
+            weight = self.spec.clean.weight
+            resolved["clean"] = self.spec.clean.chosen | {"label_errors_from": str(listing.absolute())}
+            resolved["clean"] |= {} if weight is None else {"weight": weight}
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:

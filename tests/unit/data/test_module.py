@@ -613,7 +613,7 @@ class TestCleaning:
         data = module(folder, clean=Cleaning(label_errors="drop", label_errors_from=listing), labels=["LOC"])
         assert "train:4" not in ids(data, "train")
         assert data.facts.sha256["label_errors"] == hashlib.sha256(listing.read_bytes()).hexdigest()
-        assert data.resolved()["clean"] == {"label_errors": "drop", "label_errors_from": str(listing), "weight": 0.5}
+        assert data.resolved()["clean"] == {"label_errors": "drop", "label_errors_from": str(listing)}
 
     def test_what_drops_everything_is_refused(self, folder_of, module):
         folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
