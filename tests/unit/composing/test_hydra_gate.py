@@ -164,7 +164,9 @@ def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
         file.write_text(f"# @package _global_\nseed: {seed}\nlogger: {{csv: {{flush: 1}}}}\n")
         os.utime(file, (time.time() - age,) * 2)
         read.clear()
-        compose_in_python("experiment=x", config_dir=tmp_path).logger.csv.flush = 7
+        first = compose_in_python("experiment=x", config_dir=tmp_path)
+        assert (first.seed, first.logger.csv.flush, first.peft.r) == (seed, 1, 16)
+        first.logger.csv.flush = 7
         assert "experiment/x" in read
         read.clear()
         again = compose_in_python("experiment=x", "peft.r=5", config_dir=tmp_path)
