@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.forked import fork_ours, start_interpreters
+from tests.forks import fork_ours, start_interpreters
 
 from peftlab.backbone import fetch
 from peftlab.config import validate
