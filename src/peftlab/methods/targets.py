@@ -17,15 +17,6 @@ Layers = str | list[int] | None
 """A selection of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
 
 
-def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the repeated blocks of a model, such as the layers of an encoder."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        else:
-            yield from blocks_of(child)
-
-
 def check_layers(layers: Layers) -> None:
     """Raise a ConfigError unless `layers` is well-formed."""
     if isinstance(layers, str) and not re.fullmatch(r"(first|last):[1-9]\d*", layers):
