@@ -56,6 +56,7 @@ ADDED: dict[str, Any] = {
     "data.format.group": None,
     "task.class_weights": None,
     "regularizer": {},
+    "regularizer.rdrop.start_step": 1,
 }
 """By dotted key that older versions lack: the value that stands for what runs did without it. A key with that value is
 no part of the identity, so that older runs keep theirs."""
