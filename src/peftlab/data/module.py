@@ -24,6 +24,7 @@ from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
+from peftlab.errors import ConfigError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
@@ -75,7 +76,17 @@ class DataModule(L.LightningDataModule):
         self._position = (0, 0)
 
     def load(self) -> None:
-        """Fetch, read and encode every split, and let the task learn its labels; raises as `read_data_set` does."""
+        """Fetch, read and encode every split, and let the task learn its labels.
+
+        Raises:
+            ConfigError: a fold is held out, but not tested; or as `read_data_set` raises.
+            SourceError, DataError: as `read_data_set` raises them.
+        """
+        if self.spec.fold is not None and not self.budget.test:
+            raise ConfigError(
+                f"data.fold={self.spec.fold}: the fold is held out to be tested, and budget.test=false tests nothing. "
+                "Set budget.test=true"
+            )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
         for split, members in splits.items():

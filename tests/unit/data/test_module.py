@@ -650,6 +650,10 @@ class TestFold:
         with pytest.raises(DataError, match=r"data\.fold=3/3: it leaves no example for the test split"):
             module(folder, fold="3/3")
 
+    def test_a_fold_that_is_not_tested_is_refused(self, module):
+        with pytest.raises(ConfigError, match=r"data\.fold=1/3: .* budget\.test=false tests nothing"):
+            module(fold="1/3", budget={"test": False})
+
     def test_what_is_no_fold_is_refused(self, module):
         with pytest.raises(ValidationError, match="expected a fold such as 2/5"):
             module(fold="6/5")
