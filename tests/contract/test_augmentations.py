@@ -22,10 +22,13 @@ from peftlab.data.augmentation.augmenter import Augmenter, stream_of
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.tasks.editable import EditableText, Span
 from peftlab.tasks.words import Sentence
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
+from peftlab.use.check import check
 
 AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augment").glob("*.yaml"))
 FIRST = sorted(AUGMENTATIONS, key=lambda name: name != "back_translation")
@@ -282,6 +285,9 @@ class TestRuns:
         assert list(counts) == FIRST
         assert all(0 < one["examples"] <= one["words"] for one in counts.values())
         assert "augmentation" not in without.extensions
+        findings = check(RunFolder(RunRecord.load(with_them.folder)))
+        assert findings.causes == []
+        assert {"augmentation", "cost.tokens_per_second"} <= set(findings.unverified)
 
     def test_they_are_the_same_in_parts_and_pieces(self, trained, small_memory):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
