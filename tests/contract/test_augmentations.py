@@ -129,7 +129,11 @@ def composed(compose_config, tiny_run, data_for, spec, sentences, cased, transla
     return compose
 
 
-@pytest.fixture(params=AUGMENTATIONS)
+MODELS = pytest.mark.slow  # to load and run two of them in each test
+ALONE = [pytest.param(name, marks=MODELS) if name == "back_translation" else name for name in AUGMENTATIONS]
+
+
+@pytest.fixture(params=ALONE)
 def option(request):
     return request.param
 
@@ -289,6 +293,7 @@ class TestRuns:
         assert findings.causes == []
         assert {"augmentation", "cost.tokens_per_second"} <= set(findings.unverified)
 
+    @pytest.mark.slow
     def test_they_are_the_same_in_parts_and_pieces(self, trained, small_memory):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
         whole = trained(*exact, "run_dir=whole")
