@@ -22,10 +22,13 @@ from peftlab.data.augmentation.augmenter import Augmenter, stream_of
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
+from peftlab.runs.folder import RunFolder
+from peftlab.runs.record import RunRecord
 from peftlab.tasks.editable import EditableText, Span
 from peftlab.tasks.words import Sentence
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
+from peftlab.use.check import check
 
 AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augment").glob("*.yaml"))
 FIRST = sorted(AUGMENTATIONS, key=lambda name: name != "back_translation")
@@ -126,7 +129,11 @@ def composed(compose_config, tiny_run, data_for, spec, sentences, cased, transla
     return compose
 
 
-@pytest.fixture(params=AUGMENTATIONS)
+MODELS = pytest.mark.slow  # to load and run two of them in each test
+ALONE = [pytest.param(name, marks=MODELS) if name == "back_translation" else name for name in AUGMENTATIONS]
+
+
+@pytest.fixture(params=ALONE)
 def option(request):
     return request.param
 
@@ -282,7 +289,11 @@ class TestRuns:
         assert list(counts) == FIRST
         assert all(0 < one["examples"] <= one["words"] for one in counts.values())
         assert "augmentation" not in without.extensions
+        findings = check(RunFolder(RunRecord.load(with_them.folder)))
+        assert findings.causes == []
+        assert {"augmentation", "cost.tokens_per_second"} <= set(findings.unverified)
 
+    @pytest.mark.slow
     def test_they_are_the_same_in_parts_and_pieces(self, trained, small_memory):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
         whole = trained(*exact, "run_dir=whole")
