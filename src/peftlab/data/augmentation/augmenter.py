@@ -66,6 +66,8 @@ class Augmenter:
         Raises:
             ConfigError: the task's examples cannot be edited, or an augmentation changes none of them.
         """
+        for example in examples[:1]:
+            self.task.editable(example)  # refuses here, before an augmentation asks for a tokenizer, say
         material = Material(_Texts(self.task, examples), self.processor, self.embeddings)
         for name, augmentation in self.augmentations.items():
             try:
