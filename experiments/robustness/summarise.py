@@ -6,9 +6,7 @@ from pathlib import Path
 
 DETAILS = ("epsilon", "strength", "attacked", "success_rate", "queries_of_an_example", "words_changed_of_the_broken")
 
-print(
-    "| perturbation | details | examples | clean | perturbed | drop (95 %) | broken | mended | p | queries | s |"
-)
+print("| perturbation | details | examples | clean | perturbed | drop (95 %) | broken | mended | p | queries | s |")
 print("|---|---|---|---|---|---|---|---|---|---|---|")
 for document in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
     metric = document["metric"]
