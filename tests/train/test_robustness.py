@@ -92,8 +92,9 @@ def test_what_cannot_be_done_is_told(peftlab, finished, options, message):
 
 
 @pytest.mark.slow
-def test_behaviour_of_a_classifier(peftlab, run_tiny, tiny_texts):
+def test_behaviour_of_a_classifier(peftlab, run_tiny, tiny_texts, capsys):
     run_tiny("task=classification", "data=csv", f"data.path={tiny_texts}", "budget.max_steps=20", "run_dir=run")
+    capsys.readouterr()  # what the training printed
     cases = [
         {"test": "moves", "type": "MFT", "texts": "Noether moved from Paris to Rome .", "label": "move"},
         {"test": "places", "type": "INV", "texts": ["Rome is larger than Paris", "Warsaw is larger than Rome"]},
@@ -105,5 +106,5 @@ def test_behaviour_of_a_classifier(peftlab, run_tiny, tiny_texts):
     assert [(one["test"], one["cases"]) for one in document["behaviour"]] == [("moves", 1), ("places", 1)]
     code, out, err = peftlab("robustness", "run", "--max-queries", "40", "--steps", "2")
     assert code == 0, err
-    assert "left out: mention: the examples of task=classification have no mentions" in out
+    assert "left out: mention: none of these 16 examples has a mention" in out
     assert {"typo", "greedy", "pgd"} <= {line.split()[0] for line in out.splitlines()}
