@@ -259,7 +259,7 @@ class TestBudget:
         assert data.validation_interval() == 3
 
     def test_there_must_be_an_end(self):
-        with pytest.raises(ValidationError, match=r"give budget\.max_epochs or budget\.max_steps"):
+        with pytest.raises(ValidationError, match=r"give budget\.max_epochs, max_steps or max_passes"):
             BudgetSpec(name="b")
 
 
