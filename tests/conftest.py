@@ -65,8 +65,8 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Have commands of ours forked, see `tests.forked`, but where a test is about new interpreters."""
-    from tests.forked import fork_ours, start_interpreters  # scripts import this file too, from wherever they stand
+    """Have commands of ours forked, see `tests.forks`, but where a test is about new interpreters."""
+    from tests.forks import fork_ours, start_interpreters  # scripts import this file too, from wherever they stand
 
     if item.get_closest_marker("new_interpreter") is None:
         fork_ours()

@@ -220,6 +220,18 @@ FAULTS = [
         "True",
         ("unit/test_config.py",),
     ),
+    Fault(
+        "a configuration file that has changed is taken as it was",
+        "(source.provider, path, state.st_size, state.st_mtime_ns)",
+        "(source.provider, path, 0, 0)",
+        ("unit/composing/test_hydra_gate.py", "-k", "read_once"),
+    ),
+    Fault(
+        "what is composed of a configuration file changes the next composition",
+        "return deepcopy(_FILES[version])",
+        "return _FILES[version]",
+        ("unit/composing/test_hydra_gate.py", "-k", "read_once"),
+    ),
     # Searches
     Fault(
         "the median rule stops the better half",

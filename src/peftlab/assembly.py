@@ -141,7 +141,7 @@ def make_trainer(
         deterministic=spec.trainer.deterministic,
         log_every_n_steps=spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
-        max_steps=spec.budget.max_steps or -1,
+        max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
         val_check_interval=data.validation_interval(),
         check_val_every_n_epoch=None,  # the interval counts batches across epochs
         callbacks=[Outputs(), *callbacks, *chosen, *last],

@@ -9,6 +9,7 @@ from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import transformers
 from pydantic import ConfigDict, Field
@@ -118,6 +119,16 @@ class Pretrained:
     def backbone(self, task: Task, attention: str = "eager") -> PreTrainedModel:
         """Return the model of `load`."""
         return self.load(task, attention).model
+
+    def input_embeddings(self, task: Task) -> np.ndarray:
+        """Return the input embeddings of the pretrained model, shape (vocabulary, features), in fp32.
+
+        Raises:
+            SourceError: the model cannot be loaded.
+        """
+        with torch.random.fork_rng(devices=[]):  # a new head draws random numbers
+            table: Any = self.backbone(task).get_input_embeddings()
+        return np.asarray(table.weight.detach())
 
     def load(self, task: Task, attention: str = "eager") -> Backbone:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.

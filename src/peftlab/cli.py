@@ -58,7 +58,7 @@ class _Overview(argparse.ArgumentParser):
     """Shows the commands in groups, which argparse itself cannot."""
 
     def __init__(self, available: Mapping[str, Command]) -> None:
-        super().__init__(prog="peftlab", usage="peftlab [-h] COMMAND ...", description=__doc__)
+        super().__init__(prog="peftlab", usage="peftlab [-h] COMMAND ...")
         self._available = available
 
     def format_help(self) -> str:

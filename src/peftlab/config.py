@@ -30,6 +30,7 @@ from peftlab import specs
 from peftlab.backbone import ModelSpec
 from peftlab.composing.compose import explain_composition
 from peftlab.composing.hydra_gate import plain_values
+from peftlab.data.augmentation.augmentation import Augmentation
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
@@ -88,6 +89,7 @@ class RunSpec:
     callbacks: dict[str, Callback | None] = field(default_factory=dict)
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
+    augment: dict[str, Augmentation] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
@@ -100,6 +102,7 @@ class RunSpec:
         """Check the folder, which must be below ``runs/`` and possible to make, and rules across sections."""
         self._check_directions()
         self._check_regularizers()
+        self._check_augmentations()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -156,16 +159,42 @@ class RunSpec:
                     f"{hardware.accumulate} on {hardware.world_size} devices divides it: use 1 and one device"
                 )
 
+    def _check_augmentations(self) -> None:
+        for name, each in list(self.augment.items())[1:]:
+            if each.first:
+                raise ConfigError(f"augment: {name} edits unchanged texts only: put it first, augment=[{name},...]")
+
     @property
     def acting(self) -> dict[str, Regularizer]:
         """The regularisers but those whose options turn them off."""
         return {name: each for name, each in self.regularizer.items() if each.off is None}
 
     @property
+    def passes(self) -> int:
+        """The forward passes of a step over each of its examples."""
+        of_terms = 1 + sum(each.passes for each in self.acting.values() if not isinstance(each, StepRule))
+        return of_terms * (1 + sum(each.passes for each in self.acting.values() if isinstance(each, StepRule)))
+
+    def max_steps(self, of_epoch: int) -> int | None:
+        """Return the steps after which `budget.max_steps` or `budget.max_passes` ends the run; None: neither is set.
+
+        Args:
+            of_epoch: the number of steps of an epoch.
+        """
+        budget = self.budget
+        of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
+        return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)
+
+    @property
     def may_cut_batches(self) -> bool:
         """Whether a batch that does not fit in memory is computed in pieces."""
         couples = any(isinstance(each, Term) and each.couples for each in self.acting.values())
         return self.trainer.on_out_of_memory == "split" and not self.trainer.sharded and not couples
+
+    @property
+    def augmenting(self) -> dict[str, Augmentation]:
+        """The augmentations that edit any examples."""
+        return {name: each for name, each in self.augment.items() if each.share > 0}
 
     @property
     def changing_embeddings(self) -> list[str]:
@@ -196,7 +225,7 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(cfg, DictConfig):  # from the user's command: their packages may lie in its folder
         find_here(packages_of(config))
     resolved = {str(key): value for key, value in config.items() if key != "sweep"}  # of many runs, not of this one
-    for group in ("callbacks", "logger", "regularizer"):  # options switched off count as never chosen
+    for group in ("callbacks", "logger", "regularizer", "augment"):  # options switched off count as never chosen
         chosen = section(resolved, group, "Options are chosen as a list") if resolved.get(group) else {}
         resolved[group] = {name: node for name, node in chosen.items() if node is not None}
     if isinstance(resolved.get("trainer"), dict):

@@ -21,6 +21,7 @@ MODEL_FILES: tuple[str, ...] = (
     "special_tokens_map.json",
     "added_tokens.json",
     "*.model",
+    "*.spm",
     "tekken.json",
 )
 """The files that determine a model: fetched from the hub, and part of a run's identity."""

@@ -30,6 +30,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
         *_of_regularizers(spec, data),
+        *_of_augmentations(spec),
         *_of_hardware(spec.trainer, spec.data),
     ):
         log.warning("no effect: %s", line)
@@ -60,8 +61,8 @@ def _over_time(spec: RunSpec, data: DataModule) -> Iterator[str]:
 
 def _steps(spec: RunSpec, data: DataModule) -> int:
     """Return the number of optimiser steps of the run."""
-    epochs = (spec.budget.max_epochs or math.inf) * data.steps_of_epoch()
-    return round(min(epochs, spec.budget.max_steps or math.inf))
+    epoch = data.steps_of_epoch()
+    return round(min((spec.budget.max_epochs or math.inf) * epoch, spec.max_steps(epoch) or math.inf))
 
 
 def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
@@ -93,6 +94,13 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
             yield f"regularizer.{name}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
+
+
+def _of_augmentations(spec: RunSpec) -> Iterator[str]:
+    """Yield the augmentations that edit no examples; `Augmenter.prepare` refuses those that could not."""
+    for name, augmentation in spec.augment.items():
+        if augmentation.share == 0:
+            yield f"augment.{name}: share=0 leaves it out"
 
 
 def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:

@@ -25,6 +25,7 @@ from peftlab.assembly import (
 )
 from peftlab.backbone import Pretrained, check_length
 from peftlab.config import RunSpec, resolve, validate
+from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
@@ -88,6 +89,8 @@ class Sources:
     """Entries of `data`."""
     task: Mapping[str, Any]
     """Entries of `task`."""
+    augment: Mapping[str, Mapping[str, Any]]
+    """Entries of each augmentation in `augment`."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
@@ -97,6 +100,8 @@ class Sources:
         config["data"]["source"] |= self.data
         config["data"] |= self.read
         config["task"] |= self.task
+        for name, entries in self.augment.items():
+            config["augment"][name] |= entries
         return identity(config, self.data_sha256, self.weights_sha256)
 
 
@@ -129,13 +134,21 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     seed_everything(spec)
     pretrained = backbone.fetch(spec.model, spec.task.processor)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
-    data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed, division)
+    processor = pretrained.processor(spec.task.processor)
+    embeddings = partial(pretrained.input_embeddings, spec.task)
+    augmenter = (
+        Augmenter(spec.augmenting, spec.task, processor, spec.data.limits, spec.seed, embeddings)
+        if spec.augmenting
+        else None
+    )
+    data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
         read=data.resolved(),
         task=data.resolved_task(),
+        augment=data.resolved_augment(),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
@@ -204,12 +217,13 @@ def run(
             together(spec.trainer, record, signals),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
+            if data.augmenter is not None:
+                record.extend("augmentation", data.augmenter.counts)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             tuner.guards = Guards(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
-            tuner.effects = Effects(
-                spec.acting, record.extensions.get("regularizers"), partial(record.extend, "regularizers")
-            )
+            recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
+            tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)

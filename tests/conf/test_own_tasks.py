@@ -15,8 +15,9 @@ import torch
 
 import peftlab
 from peftlab.composing.compose import conf_dir
+from peftlab.data.augmentation.delete import Delete
 from peftlab.data.module import DataModule
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError
 
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
 WORDS = ["paris", "rome", "warsaw", "is", "larger", "than", "moved", "from", "to", "the", "in", "said"]
@@ -68,7 +69,7 @@ def check(record, run, task: str) -> None:
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
 
 
-@pytest.mark.parametrize("peft", ["lora", "houlsby", "prompt_tuning"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("houlsby", marks=pytest.mark.slow), "prompt_tuning"])
 def test_spans(run, tiny_model, tmp_path, peft):
     context = "paris is larger than rome and the warsaw report"
     pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]
@@ -82,6 +83,28 @@ def test_spans(run, tiny_model, tmp_path, peft):
     assert 0 <= answer["probability"] <= 1
     with pytest.raises(DataError, match="expected `question` and `context`"):
         done.predict(["paris"])
+
+
+def test_spans_are_augmented_around_their_answers(run, tiny_model, tmp_path):
+    context = "the report was read by rome . the warsaw report is larger"
+    rows = [{"question": "which report ?", "context": context, "answer": "warsaw report", "start": 34}] * 8
+    write(tmp_path / "data", rows)
+    names = ["swap", "delete", "insert", "typo", "mask"]
+    chosen = [f"augment=[{','.join(names)}]", *(f"augment.{name}.share=1" for name in names)]
+    record, done = run("questions", tiny_model, "data.max_tokens=64", *chosen)
+    assert {name: record["augmentation"][name]["examples"] for name in names} == dict.fromkeys(names, 8)
+    task, generator = done.spec.task, np.random.default_rng(0)
+    question = task.example("train:0", **rows[0])
+    deletes = Delete(alpha=1)
+    edited = task.edited(question, [deletes.edit(text, generator) for text in task.editable(question)])
+    assert (edited.context, edited.answer, edited.start) == (". warsaw report", "warsaw report", 2)
+    assert task.edited(question, task.editable(question)) == question
+
+
+def test_what_does_not_say_how_it_is_edited_is_not(run, tiny_vit, tmp_path):
+    draw_pictures(tmp_path / "data")
+    with pytest.raises(ConfigError, match="task=pictures does not say which words of an example may"):
+        run("pictures", tiny_vit, "augment=[mask]")
 
 
 def test_the_command_of_the_readme(run, command, tiny_model):
@@ -188,7 +211,7 @@ def draw_pictures(data: Path) -> None:
                 Image.fromarray(pixels).save(folder / f"{n}.png")
 
 
-@pytest.mark.parametrize("peft", ["lora", "head", "houlsby"])
+@pytest.mark.parametrize("peft", ["lora", "head", pytest.param("houlsby", marks=pytest.mark.slow)])
 def test_pictures(run, tiny_vit, tmp_path, capsys, peft):
     draw_pictures(tmp_path / "data")
     record, done = run("pictures", tiny_vit, f"peft={peft}", "data.long=truncate")

@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -52,3 +53,19 @@ def pretrained(spec):
     from peftlab.backbone import fetch
 
     return fetch(spec().model)
+
+
+@pytest.fixture(scope="session")
+def backbones(pretrained):
+    """Return a maker of the backbone for a task with the head that a seed gives; each is loaded once."""
+    loaded = {}
+
+    def make(seed, task):
+        key = seed, task.head.model, tuple(task.labels)
+        if key not in loaded:
+            torch.manual_seed(seed)
+            loaded[key] = pretrained.backbone(task).eval()
+        torch.manual_seed(seed)
+        return copy.deepcopy(loaded[key])
+
+    return make

@@ -146,22 +146,6 @@ def batch(learnt, pretrained):
     return task.collate(examples, encoded, range(len(examples)))
 
 
-@pytest.fixture(scope="session")
-def backbones(pretrained):
-    """Return a maker of the backbone for a task with the head that a seed gives; each is loaded once."""
-    loaded = {}
-
-    def make(seed, task):
-        key = seed, tuple(task.labels)
-        if key not in loaded:
-            torch.manual_seed(seed)
-            loaded[key] = pretrained.backbone(task).eval()
-        torch.manual_seed(seed)
-        return copy.deepcopy(loaded[key])
-
-    return make
-
-
 @pytest.fixture
 def plain(backbones, task):
     """Return a maker of the backbone with the head that a seed gives."""

@@ -19,13 +19,15 @@ from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
-from peftlab.regularizers.regularizer import KINDS, Computed, Term
+from peftlab.regularizers.regularizer import KINDS, Computed, Term, WeightAverage
 from peftlab.regularizers.repeatable import RepeatablePass
+from peftlab.runs.folder import RunFolder
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.interruption import Interruption
 from peftlab.training.objective import Objective
+from peftlab.use.check import check
 
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
@@ -68,7 +70,7 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
-def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained):
+def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero."""
     if not isinstance(regularizer, Term):
         return
@@ -79,8 +81,7 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         files = split_files(data.splits, fetched, folders=False)
         examples = data.format.read({"train": fetched.file(files["train"])})["train"][:6]
         task.learn_labels({"train": examples}, None)
-        torch.manual_seed(0)
-        model, other = (pretrained.backbone(task).eval() for _ in range(2))
+        model, other = backbones(0, task), backbones(1, task)
         other = model if regularizer.from_embeddings else other
         encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
         passes = []
@@ -146,6 +147,8 @@ def test_it_acts_and_is_part_of_the_identity(trained, regularizer, option):
     with (with_it.folder / "metrics.csv").open() as file:
         columns = next(csv.reader(file))
     assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
+    if isinstance(regularizer, WeightAverage):  # its weights are those of no step
+        assert check(RunFolder(with_it)).causes == []
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) 
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield
     for name, module in list(sys.modules.items()):

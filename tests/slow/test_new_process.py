@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 import torch
-from tests.forked import fork_ours, start_interpreters
+from tests.forks import fork_ours, start_interpreters
 from tests.slow.conftest import logits_here_and_elsewhere
 
 from peftlab.one_run import run

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.forked import fork_ours, start_interpreters
+from tests.forks import fork_ours, start_interpreters
 
 from peftlab.backbone import fetch
 from peftlab.config import validate
@@ -156,7 +156,9 @@ def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     assert gone(int(Path("pids/1").read_text()))
 
 
-@pytest.mark.parametrize(("strategy", "more"), [("ddp", []), ("fsdp", ["peft=full", "trainer.accumulate=2"])])
+@pytest.mark.parametrize(
+    ("strategy", "more"), [("ddp", ["regularizer=[fgm]"]), ("fsdp", ["peft=full", "trainer.accumulate=2"])]
+)
 def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb, strategy, more):
     """Dropout included: each rank goes on with its own random numbers."""
     options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "budget.max_steps=10", "model.dropout=0.2", *more]

@@ -375,7 +375,7 @@ class TestClean:
             "data.max_tokens=8",
             "data.duplicates=drop",
         ]
-        chosen += ["model=folder", f"model.path={tiny_model}"]
+        chosen += ["model=folder", f"model.path={tiny_model}", "budget.train_examples=2"]
         code, out, err = peftlab("clean", *chosen, "--json")
         assert code == 0, err
         assert [(row["id"], row["reason"]) for row in json.loads(out)] == [

@@ -17,7 +17,6 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from peftlab.training.weight_rules import WeightRules
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -33,6 +32,7 @@ from peftlab.storage import tensors as tensor_files
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
+from peftlab.training.rules import Rules
 from peftlab.training.tuner import Tuner
 from peftlab.use.check import check
 
@@ -151,8 +151,8 @@ def test_of_a_step_that_fp16_skips_nobody_takes_notice(run_tiny, fp16, monkeypat
 
     monkeypatch.setattr(Tuner, "optimizer_step", watched)
     monkeypatch.setattr(AdaLora, "after_step", lambda self, model, step, context: noticed.append(step))
-    monkeypatch.setattr(WeightRules, "after_step", lambda *_: noticed.append("rule"))
-    record = run_tiny("peft=adalora", "budget.max_steps=10", "trainer.clip_norm=null")
+    monkeypatch.setattr(Rules, "after_step", lambda *_: noticed.append("rule"))
+    record = run_tiny("peft=adalora", "regularizer=[fgm]", "budget.max_steps=10", "trainer.clip_norm=null")
     assert record.data["status"] == "completed"
     assert skipped == list(range(1, len(skipped) + 1)) != []  # until the scale is small enough
     assert noticed == [each for step in range(len(skipped) + 1, 11) for each in (step, "rule")] != []

@@ -162,15 +162,20 @@ def test_truncated_words_are_counted_and_scored_as_missed(run_tiny, tiny_data):
 # --- which checkpoint ------------------------------------------------------------------------------------------------
 
 
-def test_the_best_checkpoint_is_tested_not_the_last(run_tiny, users_callbacks):
-    select = ["task.selection.metric=loss", "task.selection.mode=min"]
-    record = run_tiny(*select, *users_callbacks("Spoil", step=55))
+BY_THE_LOSS = ["task.selection.metric=loss", "task.selection.mode=min", "budget.max_steps=24", "run_dir=run"]
+"""Four epochs, in which the loss falls."""
+
+
+def test_the_best_checkpoint_is_tested_not_the_last(run_tiny, users_callbacks, validations):
+    record = run_tiny(*BY_THE_LOSS, *users_callbacks("Spoil", step=20))
     losses = {e["step"]: e["loss"] for e in record.data["history"] if e["event"] == "validated"}
-    assert losses[60] > 2 * losses[54]
+    assert losses[24] > 2 * losses[18]
     selection = record.data["selection"]
     assert selection["value"] == min(losses.values()) == losses[selection["step"]]
     assert metric(record, "validation", "loss") == selection["value"]
-    assert metric(record, "test", "loss") < losses[60] / 2
+    assert metric(record, "test", "loss") < losses[24] / 2
+    assert len(validations) == 1  # of the best, once more
+    predictions_are_those_of_the_loaded(record)
 
 
 def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
@@ -182,20 +187,27 @@ def test_the_score_of_the_selection_is_that_of_its_checkpoint(finished):
     assert metric(finished, "validation", "entity_f1") == selection["value"]
 
 
-@pytest.mark.parametrize("last_is_best", [pytest.param(True, marks=pytest.mark.slow), False])
-def test_the_best_is_validated_once_more_unless_it_was_just_validated(
-    last_is_best, run_tiny, users_callbacks, monkeypatch
-):
-    calls = []
+@pytest.fixture
+def validations(monkeypatch):
+    """The calls of Lightning's `validate`."""
+    calls: list[Any] = []
     validate = lightning.Trainer.validate
     monkeypatch.setattr(lightning.Trainer, "validate", lambda *a, **k: calls.append(a) or validate(*a, **k))
-    select = ["task.selection.metric=loss", "task.selection.mode=min"]
-    record = run_tiny(*select, *([] if last_is_best else users_callbacks("Spoil", step=55)), "run_dir=run")
-    assert (record.data["selection"]["step"] == 60) == last_is_best
-    assert len(calls) == (0 if last_is_best else 1)
+    return calls
+
+
+def predictions_are_those_of_the_loaded(record):
     assert load("run", allow=["users_callbacks"]).evaluate().equal
     found = {one["id"]: one for one in decoded(record.folder, "validation")[1]}
     assert predictions(record, "validation") == [found[f"validation:{n}"] for n in range(16)]
+
+
+@pytest.mark.slow
+def test_the_best_that_was_just_validated_is_not_validated_once_more(run_tiny, validations):
+    record = run_tiny(*BY_THE_LOSS)
+    assert record.data["selection"]["step"] == 24
+    assert validations == []
+    predictions_are_those_of_the_loaded(record)
 
 
 # --- the model, loaded again -----------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def test_one_warmup_is_enough(compose_config):
 
 
 def test_a_budget_without_an_end_is_refused(refused):
-    assert "budget.max_epochs or budget.max_steps" in refused("budget.max_epochs=null")
+    assert "budget.max_epochs, max_steps or max_passes" in refused("budget.max_epochs=null")
 
 
 def test_a_missing_group_is_named(refused):
@@ -623,3 +623,15 @@ class TestDirections:
         assert "class_weights" not in silent["task"]
         weighted = self.resolved(compose_config, "task.class_weights={PER: 2}")
         assert deciding_part(weighted)["task"]["class_weights"] == {"PER": 2}
+
+
+def test_a_budget_of_passes_counts_those_of_regularisers(compose_config):
+    def steps(*overrides):
+        budget = ["budget.max_epochs=null", "budget.max_passes=6"]
+        return validate(resolve(compose_config(*budget, *overrides))).max_steps(of_epoch=10)
+
+    assert steps() == 60
+    assert steps("regularizer=[rdrop]") == 30
+    assert steps("regularizer=[rdrop]", "regularizer.rdrop.strength=0") == 60
+    assert steps("regularizer=[vat,sam]") == 10  # three passes, and their gradient twice
+    assert steps("budget.max_steps=7") == 7

@@ -48,11 +48,16 @@ def is_private(name: str) -> bool:
 
 
 @functools.cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def own_names() -> set[str]:
     """Return every private name that something of ours has."""
     names = set()
     for file in SOURCES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             match node:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                     names.add(name)
@@ -85,7 +90,7 @@ def privates_in(tree: ast.AST, own: set[str]) -> list[str]:
 
 def test_no_other_module_uses_privates_of_a_library():
     own = own_names()
-    found = {str(file): privates_in(ast.parse(file.read_text(encoding="utf-8")), own) for file in SOURCES}
+    found = {str(file): privates_in(tree_of(file), own) for file in SOURCES}
     assert {file: names for file, names in found.items() if names} == {}
 
 

@@ -515,7 +515,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     hub = Hub()
-    threading.Thread(target=hub.server.serve_forever, daemon=True).start()
+    threading.Thread(target=hub.server.serve_forever, args=[0.01], daemon=True).start()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
     template = f"{hub.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)

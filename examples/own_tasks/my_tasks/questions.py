@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
@@ -214,6 +216,21 @@ class ExtractiveAnswers(Task):
     def reply(self, example: Question, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``answer``, where it ``start``s, and how probable it is."""
         return {"answer": answer["predicted"], "start": answer["start"], "probability": answer["probability"]}
+
+    def editable(self, example: Question) -> list[EditableText]:
+        """Return the question, and the text with its answer protected."""
+        answer = (
+            [(example.start, example.start + len(example.answer))]
+            if example.answer and example.start is not None
+            else []
+        )
+        return [EditableText.of_text(example.question), EditableText.of_text(example.context, answer)]
+
+    def edited(self, example: Question, texts: Sequence[EditableText]) -> Question:
+        """Return the example with other texts; the answer is the same, and stands where it has moved to."""
+        question, context = texts
+        start = context.offset(context.spans[0].start) if context.spans else example.start
+        return replace(example, question=question.text, context=context.text, start=start)
 
     def text_key(self, example: Question) -> str:
         """Return question and text."""

@@ -19,7 +19,19 @@ Recall = Callable[[Batch, Sequence[int]], None]
 
 
 class Batches(Dataset[Batch]):
-    """Maps a part of a step to its batch, with its share of the step."""
+    """Maps a part of a step to its batch, with its share of the step.
+
+    Args:
+        task: the task of the examples.
+        examples: a split, or some of its examples.
+        encoded: the same examples, encoded.
+        split: the name of the split.
+        seed: the seed of the run.
+        recall: adds previously computed results; None: there are none.
+        factors: the factor on the weight of each example, shape (examples,); None: 1 for all.
+        numbers: the position of each example in the split, which its random numbers depend on; None: `examples` is the
+            whole split.
+    """
 
     def __init__(
         self,
@@ -30,13 +42,14 @@ class Batches(Dataset[Batch]):
         seed: int,
         recall: Recall | None,
         factors: np.ndarray | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
-        self.seed, self.recall, self.factors = seed, recall, factors
+        self.seed, self.recall, self.factors, self.numbers = seed, recall, factors, numbers
 
     def __getitem__(self, part: Part) -> Batch:
         indices = part.examples or part.batch[:1]
-        random = None if part.epoch is None else partial(generator_of, self.seed, part.epoch)
+        random = None if part.epoch is None else partial(self._generator, part.epoch)
         batch = self.task.collate(self.examples, self.encoded, indices, random)
         if self.recall is not None:
             self.recall(batch, indices)
@@ -46,6 +59,9 @@ class Batches(Dataset[Batch]):
         if not part.examples:
             batch.examples, batch.tokens = [], 0
         return batch
+
+    def _generator(self, epoch: int, example: int) -> np.random.Generator:
+        return generator_of(self.seed, epoch, example if self.numbers is None else self.numbers[example])
 
     def _share(self, part: Part, batch: Batch) -> float:
         """Return the share of a part in its step, which each rank computes without communication."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -15,12 +16,15 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
+from peftlab.data.augmentation.augmenter import Augmenter
+from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoded_cache import cached, fingerprint
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
+from peftlab.errors import ConfigError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
@@ -60,6 +64,7 @@ class DataModule(L.LightningDataModule):
         budget: BudgetSpec,
         seed: int,
         division: Division | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.task, self.processor, self.budget, self.seed = spec, task, processor, budget, seed
@@ -67,10 +72,21 @@ class DataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.facts = DataFacts()
         self.recall: Mapping[str, Recall] = {}
+        self.augmenter = augmenter
         self._position = (0, 0)
 
     def load(self) -> None:
-        """Fetch, read and encode every split, and let the task learn its labels; raises as `read_data_set` does."""
+        """Fetch, read and encode every split, and let the task learn its labels.
+
+        Raises:
+            ConfigError: a fold is held out, but not tested; or as `read_data_set` raises.
+            SourceError, DataError: as `read_data_set` raises them.
+        """
+        if self.spec.fold is not None and not self.budget.test:
+            raise ConfigError(
+                f"data.fold={self.spec.fold}: the fold is held out to be tested, and budget.test=false tests nothing. "
+                "Set budget.test=true"
+            )
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
         for split, members in splits.items():
@@ -83,6 +99,8 @@ class DataModule(L.LightningDataModule):
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
+        if self.augmenter is not None:
+            self.augmenter.prepare(self.splits["train"].examples)
 
     def load_new(self, files: Mapping[str, Path]) -> None:
         """Read and encode `files`, by split, in place of the data set: every example, with the labels of `spec`.
@@ -124,18 +142,21 @@ class DataModule(L.LightningDataModule):
 
     def resolved(self) -> dict[str, Any]:
         """Return the values that reading the data gave to open entries of the section `data` of the configuration."""
-        resolved = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
+        resolved: dict[str, Any] = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
         if self.spec.clean is not None and (listing := self.spec.clean.label_errors_from) is not None:
             # a run may be resumed or used from another folder
-            resolved["clean"] = self.spec.clean.chosen | {
-                "label_errors_from": str(listing.absolute()),
-                "weight": self.spec.clean.weight,
-            }
+            weight = self.spec.clean.weight
+            resolved["clean"] = self.spec.clean.chosen | {"label_errors_from": str(listing.absolute())}
+            resolved["clean"] |= {} if weight is None else {"weight": weight}
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:
         """Return the same for the section `task`."""
         return self.task.settled()
+
+    def resolved_augment(self) -> dict[str, dict[str, Any]]:
+        """Return the same for each augmentation in the section `augment`."""
+        return {} if self.augmenter is None else self.augmenter.resolved()
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
@@ -147,8 +168,9 @@ class DataModule(L.LightningDataModule):
 
     @property
     def longest(self) -> int:
-        """Tokens in the longest row of any split."""
-        return max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        """Tokens in the longest row of any split; augmented rows may be as long as the limit."""
+        longest = max(int(split.encoded.lengths.max()) for split in self.splits.values())
+        return longest if self.augmenter is None else max(longest, self.spec.max_tokens)
 
     @property
     def used(self) -> list[str]:
@@ -259,9 +281,12 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        return Batches(
+        batches = Batches(
             self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split), members.factors
         )
+        if split == "train" and self.augmenter is not None:
+            return AugmentedBatches(batches, self.augmenter)
+        return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
@@ -274,7 +299,13 @@ class DataModule(L.LightningDataModule):
             persistent_workers=self.spec.workers > 0,
             # without one of its own, a loader draws from the generator of dropout, as often as it has workers
             generator=torch.Generator().manual_seed(self.seed),
+            worker_init_fn=None if self.augmenter is None else _tokenise_alone,
         )
+
+
+def _tokenise_alone(worker: int) -> None:
+    """Have tokenizers use no threads in a loading process: those of the process that it was forked from are gone."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _identity(batch: Any) -> Any:

@@ -108,6 +108,9 @@ class BudgetSpec:
     """Passes over the training split."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; whichever limit comes first ends the run."""
+    max_passes: int | None = Field(default=None, ge=1)
+    """Forward passes over the training split, those of regularisers included: runs of equal compute. One that passes
+    over each batch twice trains for half as many epochs."""
     train_examples: int | None = Field(default=None, ge=1)
     """Number of training examples: a fixed random sample, the same for every seed."""
     eval_examples: int | None = Field(default=None, ge=1)
@@ -121,8 +124,8 @@ class BudgetSpec:
 
     def __post_init__(self) -> None:
         """Check that the run ends."""
-        if self.max_epochs is None and self.max_steps is None:
-            raise ValueError("give budget.max_epochs or budget.max_steps: without them the run has no end")
+        if self.max_epochs is None and self.max_steps is None and self.max_passes is None:
+            raise ValueError("give budget.max_epochs, max_steps or max_passes: without them the run has no end")
 
     @property
     def scored(self) -> tuple[str, ...]:

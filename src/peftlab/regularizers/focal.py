@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from peftlab.regularizers.embeddings import TINY
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
@@ -32,5 +33,6 @@ class Focal(Term):
     def losses(self, computed: Computed) -> Tensor:
         predicted = computed.task.distributions(computed.outputs, computed.batch)
         log_p = predicted.logits.log_softmax(-1).gather(-1, predicted.gold.unsqueeze(-1)).squeeze(-1)
-        factor = (-log_p.expm1()).clamp(min=0).pow(self.gamma)  # 1 - p, exact where p is near 1
+        # 1 - p, exact where p is near 1, and never 0: there the slope of a power below 1 is infinite
+        factor = (-log_p.expm1()).clamp(min=TINY).pow(self.gamma)
         return predicted.by_example(-factor * log_p, computed.batch)

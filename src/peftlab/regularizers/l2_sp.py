@@ -36,7 +36,8 @@ class L2Sp(WeightRule):
     def after_step(self, weights: Mapping[str, nn.Parameter], learning_rates: Mapping[str, float]) -> None:
         with torch.no_grad():
             for name, weight in weights.items():
-                weight.lerp_(self.start[name].to(weight.device), learning_rates[name] * self.strength)
+                self.start[name] = self.start[name].to(weight.device)  # from a checkpoint, it is on the CPU
+                weight.lerp_(self.start[name], learning_rates[name] * self.strength)
 
     @override
     def acted(self) -> Mapping[str, float]:

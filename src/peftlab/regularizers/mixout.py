@@ -46,7 +46,11 @@ class Mixout(PassRule):
     @contextmanager
     def applied(self, model: nn.Module, batch: Batch) -> Iterator[None]:
         self.mixed = 0
-        starts = {parameter: self.start[name] for name, parameter in model.named_parameters() if name in self.start}
+        starts = {}
+        for name, parameter in model.named_parameters():
+            if name in self.start:
+                self.start[name] = self.start[name].to(parameter.device)  # from a checkpoint, it is on the CPU
+                starts[parameter] = self.start[name]
         with ExitStack() as stack:
             for module in model.modules():
                 if isinstance(module, LoraLinear):
@@ -76,7 +80,6 @@ class Mixout(PassRule):
 
     def _mixed(self, weight: Tensor, start: Tensor) -> Tensor:
         self.mixed += weight.numel()
-        start = start.to(weight.device)
         return start + F.dropout(weight - start, self.p)
 
     @override

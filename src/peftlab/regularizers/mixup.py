@@ -44,7 +44,8 @@ class Mixup(Term):
     def losses(self, computed: Computed) -> Tensor:
         batch, task = computed.batch, computed.task
         rows = len(next(iter(batch.inputs.values())))
-        other = torch.randperm(rows).to(batch.weights.device)
+        order = torch.randperm(rows)
+        other = torch.empty_like(order).scatter(0, order, order.roll(1)).to(batch.weights.device)  # none is its own
         kept = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
         inputs = dict(batch.inputs)
         if (mask := inputs.get("attention_mask")) is not None:
@@ -52,6 +53,6 @@ class Mixup(Term):
         with changed(computed.model, lambda e: kept * e + (1 - kept) * e[other]):
             outputs = computed.forward(replace(batch, inputs=inputs))
         partner = replace(batch, targets={name: target[other] for name, target in batch.targets.items()})
-        computed.tell(mixed=torch.full_like(batch.weights, 1 - kept).float())
+        computed.tell(mixed=torch.full_like(batch.weights, (1 - kept) if rows > 1 else 0.0).float())
         mixed = kept * task.losses(outputs, batch) + (1 - kept) * task.losses(outputs, partner)
         return self.share * mixed

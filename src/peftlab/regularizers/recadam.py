@@ -49,7 +49,8 @@ class RecAdam(WeightRule):
         with torch.no_grad():
             for name, weight in weights.items():
                 share = min(1.0, learning_rates[name] * self.recalling * self.strength)
-                weight.lerp_(self.start[name].to(weight.device), share)
+                self.start[name] = self.start[name].to(weight.device)  # from a checkpoint, it is on the CPU
+                weight.lerp_(self.start[name], share)
 
     @override
     def acted(self) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +47,7 @@ class RepeatablePass:
         self._embeddings: Tensor | None = None
         self._like: Tensor | None = None
         self._gradient: Tensor | None = None
+        self._finite: Tensor | None = None
         with changed(model, self._watch if watched else self._note):
             outputs = forward(batch)
         self.outputs = outputs
@@ -98,22 +99,40 @@ class RepeatablePass:
     def gradient_at(self, perturbation: Tensor, losses_of: Callable[[Any], Tensor]) -> Tensor:
         """Return the gradient of the sum of losses at a perturbation, without one of the weights."""
         at = perturbation.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self._scaled(losses_of(self.repeat(at))), at)
+        scaled = self._scaled(losses_of(self.repeat(at)))
+        with self._in_own_types():
+            (gradient,) = torch.autograd.grad(scaled, at)
         return self._at_ordinary(gradient)
+
+    def spoilt(self, total: Tensor) -> Tensor:
+        """Return `total`, a scalar, whose own gradient is NaN if one at the embeddings has not been finite.
+
+        Where fp16's loss scale made such a gradient overflow, the loss is sound, and its perturbations are taken as 0:
+        the step is then left out, and the scale shrinks, as with an overflow in any other gradient.
+        """
+        if (finite := self._finite) is not None and total.requires_grad:
+            total.register_hook(lambda gradient: gradient.where(finite, torch.nan))  # type: ignore[no-untyped-call]
+        return total
 
     def _differentiated(
         self, losses: Tensor, at: Tensor, keep_graph: bool, factors: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         factors = torch.ones_like(losses) if factors is None else factors.to(losses.dtype)
         wanted = [parameter for parameter in self.parameters if parameter.requires_grad]
-        gradient, *of_weights = torch.autograd.grad(
-            self._scaled(losses * factors), [at, *wanted], retain_graph=keep_graph, allow_unused=True
-        )
+        scaled = self._scaled(losses * factors)
+        with self._in_own_types():
+            gradient, *of_weights = torch.autograd.grad(
+                scaled, [at, *wanted], retain_graph=keep_graph, allow_unused=True
+            )
         used = [(weight, own) for weight, own in zip(wanted, of_weights, strict=True) if own is not None]
         weights, gradients = [weight for weight, _ in used], [own for _, own in used]
         known = _Differentiated.apply
         result: Tensor = known(losses.detach(), factors, self.loss_scale, gradients, *weights)  # type: ignore[no-untyped-call]
         return result, self._at_ordinary(gradient)
+
+    def _in_own_types(self) -> AbstractContextManager[None]:
+        """Return a context for a backward pass, whose types the forward pass decides: autocast would lower some."""
+        return torch.autocast(self.batch.weights.device.type, enabled=False)
 
     def _scaled(self, losses: Tensor) -> Tensor:
         total = losses.sum()
@@ -122,6 +141,9 @@ class RepeatablePass:
     def _at_ordinary(self, gradient: Tensor | None) -> Tensor:
         gradient = torch.zeros_like(self.like) if gradient is None else gradient
         gradient = gradient.float()
+        finite = gradient.isfinite()
+        self._finite = finite.all() if self._finite is None else self._finite & finite.all()
+        gradient = gradient.where(finite, 0)
         return gradient if self.mask is None else gradient * self.mask
 
     def _watch(self, embeddings: Tensor) -> Tensor:
@@ -149,7 +171,8 @@ class _Differentiated(torch.autograd.Function):
         factor = gradient.sum() / ctx.factors.sum().clamp(min=TINY)  # each loss has this one, times its own factor
         if ctx.scale is not None:
             factor = factor / ctx.scale
-        return None, None, None, None, *(own * factor.to(own.dtype) for own in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, []  # no copies: the weights take these tensors themselves
+        return None, None, None, None, *(own.mul_(factor.to(own.dtype)) for own in gradients)
 
 
 def _random_state(device: torch.device) -> tuple[torch.device, Tensor, Tensor | None]:

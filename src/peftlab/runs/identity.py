@@ -51,11 +51,13 @@ NOT_RESULT = (
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
+    "budget.max_passes": None,
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,
     "task.class_weights": None,
     "regularizer": {},
+    "augment": {},
     "regularizer.rdrop.start_step": 1,
 }
 """By dotted key that older versions lack: the value that stands for what runs did without it. A key with that value is

@@ -76,8 +76,10 @@ def check_readable(folder: Path) -> None:
         UserError: see `inside`.
     """
     for name in (*FILES, *FOLDERS):
-        for entry in (folder / name, *(folder / name).rglob("*")) if name != _TRACKING else ():
-            inside(folder, entry)
+        if name != _TRACKING:
+            inside(folder, folder / name)  # first: to list what lies behind a link may never end
+            for entry in (folder / name).rglob("*"):
+                inside(folder, entry)
 
 
 def own_folder(path: Path) -> Path:

@@ -195,7 +195,8 @@ class _Looker:
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
         # the seed affects the data only if overfit_batches draws a subset
         seed = resolved["seed"] if budget["overfit_batches"] else None
-        about_data = canonical_json([*(resolved[key] for key in ("model", "data", "task", "allow")), budget, seed])
+        of_the_data = ("model", "data", "task", "augment", "allow")
+        about_data = canonical_json([*(resolved[key] for key in of_the_data), budget, seed])
         of_the_model = ("peft", "regularizer", "trainer", "callbacks", "adapter")
         about_model = canonical_json([about_data, *(resolved.get(key) for key in of_the_model)])
         if about_data in self._sources and about_model in self._built:

@@ -49,6 +49,8 @@ class Effects:
             if (acted := each.acted()) is None:
                 continue
             figures = self._of_term(name, step, strategy) if isinstance(each, Term) else {}
+            if figures is None:
+                continue
             figures |= {key: float(value) for key, value in acted.items()}
             idle = [key for key, value in figures.items() if value == 0]
             if idle or not figures:
@@ -60,12 +62,14 @@ class Effects:
             self.keep({name: {"step": number, "passes": each.passes, **figures}})
             del self.pending[name]
 
-    def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float]:
+    def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float] | None:
+        """Return the figures of a term; None where no example of the step has weight, so that it could not act."""
         sums = {"term": step.terms[name].double(), **step.figures[name]}
-        counts = torch.tensor([1.0, *(float(step.counted) for _ in step.figures[name])])
-        values = torch.stack([value.detach().double().cpu() for value in sums.values()])
-        own = torch.stack([values, counts.double()]).to(step.device)
-        everyones = strategy.reduce(own, reduce_op="sum").cpu()
+        values = [float(step.counted), *(float(value) for value in sums.values())]
+        own = torch.tensor(values, dtype=torch.float64, device=step.device)
+        counted, term, *told = strategy.reduce(own, reduce_op="sum").tolist()
+        if not counted:
+            return None
         # the parts of a term add up over ranks already; what it tells is a mean over examples
-        means = [float(everyones[0, 0]), *(everyones[0, 1:] / everyones[1, 1:].clamp(min=1)).tolist()]
+        means = [term, *(value / counted for value in told)]
         return {key: value for key, value in zip(sums, means, strict=True) if math.isfinite(value)}

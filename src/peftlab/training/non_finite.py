@@ -91,14 +91,16 @@ class FiniteGuard:
         skipping = self.on_nan == "skip_batch" and finding.kind != "weights" and self._skipped < SKIPS_IN_A_ROW
         self.note("step left out" if skipping else "not finite", step=step, **asdict(finding))
         if not skipping:
-            raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding.kind)}")
+            raise NonFiniteError(f"step {step}: {finding}. {self._advice(finding)}")
         log.warning("step %d left out: %s", step, finding)
         raise StepSkippedError
 
-    def _advice(self, kind: str) -> str:
-        if self.on_nan == "skip_batch" and kind != "weights":
+    def _advice(self, finding: Finding) -> str:
+        if finding.kind == "loss" and (finding.module or "").startswith("regularizer."):
+            return f"The task's own loss is finite: make {finding.module} weaker by its options, or leave it out"
+        if self.on_nan == "skip_batch" and finding.kind != "weights":
             return f"{SKIPS_IN_A_ROW} steps in a row had to be left out: it is not the examples. Lower optimizer.lr"
-        if kind == "weights":
+        if finding.kind == "weights":
             return "The step before made them so: lower optimizer.lr, or set trainer.clip_norm"
         return "Lower optimizer.lr, look at the examples, or leave such steps out with trainer.on_nan=skip_batch"
 

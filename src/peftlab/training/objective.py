@@ -77,7 +77,7 @@ class Objective:
             added[name] = batch.mean(term.losses(computed))
             total = total + added[name]
             figures[name] = computed.figures
-        return Losses(total, loss, penalty, added, figures)
+        return Losses(total if first is None else first.spoilt(total), loss, penalty, added, figures)
 
     def _of_task(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of the task; a task may compute it in one kernel, which knows no factors of examples."""

@@ -126,7 +126,7 @@ class Step:
             self.terms[name] = self.terms.get(name, 0) + term.detach() * piece.scale
             figures = self.figures.setdefault(name, {})
             for key, figure in losses.figures.get(name, {}).items():
-                figures[key] = figures.get(key, 0) + figure
-        if losses.terms:
+                figures[key] = figures.get(key, 0) + (figure if piece.examples else 0 * figure)  # 0 of a filler
+        if losses.terms and piece.examples:
             self.counted += int((piece.weights > 0).sum())
         return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

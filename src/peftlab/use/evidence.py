@@ -17,7 +17,7 @@ from torch import Tensor
 
 from peftlab import backbone
 from peftlab.assembly import adopt, build_tuner, store_and_compile
-from peftlab.config import RunSpec
+from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import nondeterministic_parts
@@ -27,6 +27,7 @@ from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
+from peftlab.regularizers.regularizer import WeightAverage
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
 from peftlab.training import trail
@@ -161,7 +162,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     return Evidence(
         expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
         data=data.describe(),
-        course=_course(data),
+        course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
         may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
@@ -169,7 +170,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         adapter=adapter,
         trail=read,
         broken_trail=fault,
-        best=None if read is None or spec.allow else _best(folder, read, config),
+        best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config),
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
     )
 
@@ -229,6 +230,15 @@ def _read_trail(path: Path) -> tuple[TrailOf | None, str | None]:
         return None, f"cannot be read: {type(error).__name__}: {error}"
 
 
+def _averages(config: Mapping[str, Any]) -> bool:
+    """Return whether the best checkpoint holds an average of the weights over several steps.
+
+    The specification does not say it: that of a run in use is without regularisers.
+    """
+    chosen = build(dict(config.get("regularizer") or {}), "regularizer").values()
+    return any(isinstance(each, WeightAverage) and each.off is None for each in chosen)
+
+
 def _best(folder: RunFolder, read: TrailOf, config: Mapping[str, Any]) -> list[str] | None:
     """Return the hashes of the best checkpoint; None unless the run was on the CPU, as other devices hash otherwise."""
     if config["trainer"]["accelerator"] != "cpu" or not folder.best.is_file():
@@ -270,9 +280,9 @@ def _is_of(node: Mapping[str, Any], module: str) -> bool:
     return str(node.get("_target_")).rpartition(".")[0] == module
 
 
-def _course(data: DataModule) -> Course:
+def _course(spec: RunSpec, data: DataModule) -> Course:
     of_epoch = data.steps_of_epoch()
-    limits = [data.budget.max_steps, data.budget.max_epochs and data.budget.max_epochs * of_epoch]
+    limits = [spec.max_steps(of_epoch), spec.budget.max_epochs and spec.budget.max_epochs * of_epoch]
     tokens = data.splits["train"].encoded.tokens
 
     def seen(steps: int) -> tuple[int, int]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
     from peftlab.use.export import Exported
+    from peftlab.use.robustness.measure import Robustness
+    from peftlab.use.robustness.perturbations import Settings
 
 log = logging.getLogger("peftlab")
 
@@ -87,7 +89,7 @@ class FinishedRun:
                 else f"{folder.path}: the run left no model: its status is '{status}', and only a completed run has "
                 "one. `peftlab runs` shows which are."
             )
-        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer"))
+        self.config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
         """The run's configuration; sections that only training uses may need packages that are not here."""
         check_unchanged(folder, self.config)
         self._config_here = _for_this_machine(self.config)
@@ -182,6 +184,20 @@ class FinishedRun:
 
         return evaluate(self, data, splits, threads, out)
 
+    def robustness(
+        self,
+        perturb: Sequence[str] | None = None,
+        split: str = "test",
+        limit: int | None = 500,
+        settings: Settings | None = None,
+        behaviour: str | None = None,
+        sentiment_labels: Sequence[str] = (),
+    ) -> Robustness:
+        """Measure how the model holds up when its inputs change, see `peftlab.use.robustness.measure.robustness`."""
+        from peftlab.use.robustness.measure import robustness
+
+        return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
+
     def export(self, folder: str | Path) -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
         from peftlab.use.export import export
@@ -227,7 +243,9 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
         trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
     # used only in training, and they may need packages that are not here
-    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "regularizer": {}}
+    unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "augment": {}}
+    if config["budget"].get("max_passes") is None:  # else they decide how long the run was
+        unused["regularizer"] = {}
     return {**config, **unused, "task": task, "trainer": trainer}
 
 

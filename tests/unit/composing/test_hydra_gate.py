@@ -151,7 +151,7 @@ def test_the_loader_is_hydras_own_again():
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
-    """And a configuration that is composed of it may be changed without another's."""
+    """And overrides change what is composed with them, and nothing that is composed later."""
     (tmp_path / "experiment").mkdir()
     file, read = tmp_path / "experiment" / "x.yaml", []
     compose_in_python()  # by which Hydra knows its sources
@@ -164,9 +164,11 @@ def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
         file.write_text(f"# @package _global_\nseed: {seed}\nlogger: {{csv: {{flush: 1}}}}\n")
         os.utime(file, (time.time() - age,) * 2)
         read.clear()
-        compose_in_python("experiment=x", config_dir=tmp_path).logger.csv.flush = 7
+        compose_in_python("experiment=x", config_dir=tmp_path)
         assert "experiment/x" in read
         read.clear()
-        again = compose_in_python("experiment=x", "peft.r=5", config_dir=tmp_path)
-        assert (again.seed, again.logger.csv.flush, again.peft.r) == (seed, 1, 5)
+        changed = compose_in_python("experiment=x", "seed=9", "logger.csv.flush=7", config_dir=tmp_path)
+        assert (changed.seed, changed.logger.csv.flush) == (9, 7)
+        again = compose_in_python("experiment=x", config_dir=tmp_path)
+        assert (again.seed, again.logger.csv.flush) == (seed, 1)
         assert read == []

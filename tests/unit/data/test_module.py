@@ -259,7 +259,7 @@ class TestBudget:
         assert data.validation_interval() == 3
 
     def test_there_must_be_an_end(self):
-        with pytest.raises(ValidationError, match=r"give budget\.max_epochs or budget\.max_steps"):
+        with pytest.raises(ValidationError, match=r"give budget\.max_epochs, max_steps or max_passes"):
             BudgetSpec(name="b")
 
 
@@ -613,7 +613,7 @@ class TestCleaning:
         data = module(folder, clean=Cleaning(label_errors="drop", label_errors_from=listing), labels=["LOC"])
         assert "train:4" not in ids(data, "train")
         assert data.facts.sha256["label_errors"] == hashlib.sha256(listing.read_bytes()).hexdigest()
-        assert data.resolved()["clean"] == {"label_errors": "drop", "label_errors_from": str(listing), "weight": 0.5}
+        assert data.resolved()["clean"] == {"label_errors": "drop", "label_errors_from": str(listing)}
 
     def test_what_drops_everything_is_refused(self, folder_of, module):
         folder = folder_of("train.txt", "dev.txt", "test.txt", content=self.CONTENT)
@@ -649,6 +649,10 @@ class TestFold:
         folder = folder_of("train.txt", "dev.txt", "test.txt", content="Rome B-LOC\n\nParis B-LOC\n\nRome B-LOC\n")
         with pytest.raises(DataError, match=r"data\.fold=3/3: it leaves no example for the test split"):
             module(folder, fold="3/3")
+
+    def test_a_fold_that_is_not_tested_is_refused(self, module):
+        with pytest.raises(ConfigError, match=r"data\.fold=1/3: .* budget\.test=false tests nothing"):
+            module(fold="1/3", budget={"test": False})
 
     def test_what_is_no_fold_is_refused(self, module):
         with pytest.raises(ValidationError, match="expected a fold such as 2/5"):

@@ -130,14 +130,17 @@ def test_a_run_folder_that_is_reached_through_a_link(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["record.json", "trail.jsonl", "predictions/test.jsonl", "adapter", "packages.txt"])
-def test_nothing_is_read_through_a_link_that_leads_out(run, name):
+def test_nothing_is_read_through_a_link_that_leads_out(run, name, monkeypatch):
     path = run / name
     path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    listed, rglob = [], Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda self, pattern: listed.append(self) or rglob(self, pattern))
     for target in ("/etc/passwd", "../..", "/dev/zero", "/nowhere"):
         path.symlink_to(target)
         with pytest.raises(UserError, match=rf"^'{path}' leads out of the run folder, to '/.*': it is not read"):
             check_readable(run)
         path.unlink()
+    assert path not in listed
 
 
 def test_what_is_read_is_a_file_and_a_link_within_is_followed(run):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from peftlab.errors import NonFiniteError
 from peftlab.tasks.batch import Batch
-from peftlab.training.non_finite import find
+from peftlab.training.non_finite import FiniteGuard, find
 from peftlab.training.objective import Losses
 
 
@@ -60,6 +61,9 @@ def test_where_all_outputs_are_good_the_bad_part_of_the_loss_is_named(model, par
     factors = {"loss": 1.0, "penalty": 1.0, "rdrop": 1.0, "fgm": 1.0} | {part: math.nan}
     finding = find(model, [GOOD], torch.tensor(math.nan), partial(losses, model, **factors))
     assert (finding.kind, finding.module) == ("loss", name)
+    with pytest.raises(NonFiniteError) as told:
+        FiniteGuard("stop", lambda *_, **__: None).failed(7, finding)
+    assert ("regularizer.rdrop weaker" in str(told.value)) == (part == "rdrop")
 
 
 def test_a_loss_that_is_bad_only_once_is_told_as_such(model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 class Material:
     """What an augmentation may draw on: the training split alone, and the pretrained model."""
 
-    texts: Sequence[EditableText]
+    texts: Iterable[EditableText]
     """All texts of the training examples."""
     processor: Processor
     embeddings: Callable[[], np.ndarray]

@@ -33,15 +33,17 @@ class Cleaning:
     """The examples that the list `label_errors_from` names."""
     label_errors_from: Path | None = None
     """A list that ``peftlab clean RUN --split train --csv FILE`` wrote, and a person may have removed rows from."""
-    weight: float = Field(default=0.5, gt=0, lt=1)
-    """The factor on the weight of an example in the loss where the action is to downweight it."""
+    weight: float | None = Field(default=None, gt=0, lt=1)
+    """The factor on the weight in the loss of an example that is downweighted; None: a half."""
 
     def __post_init__(self) -> None:
-        """Check that something is to be done, and that label errors and their list come together."""
+        """Check that something is to be done, and that every setting has an effect."""
         if not self.chosen:
             raise ValueError(f"names no action: give one of {', '.join(_KINDS)} as report, drop or downweight")
         if (self.label_errors is None) != (self.label_errors_from is None):
             raise ValueError("label_errors and label_errors_from belong together: an action, and the list it is for")
+        if self.weight is not None and "downweight" not in self.chosen.values():
+            raise ValueError(f"weight={self.weight:g} has no effect: nothing is to be downweighted. Remove it")
 
     @property
     def chosen(self) -> dict[str, Action]:
@@ -49,6 +51,7 @@ class Cleaning:
         return {kind: action for kind in _KINDS if (action := getattr(self, kind)) is not None}
 
 
+_HALF = 0.5
 _KINDS = ("duplicates", "conflicts", "near_duplicates", "leaks", "label_errors")
 
 
@@ -92,6 +95,6 @@ def clean(cleaning: Cleaning, entries: Sequence[Entry], ids: Mapping[str, str]) 
             if action == "drop":
                 cleaned.dropped.setdefault(id, kind)
             elif action == "downweight":
-                cleaned.factors[id] = cleaning.weight
+                cleaned.factors[id] = cleaning.weight or _HALF
     cleaned.factors = {id: factor for id, factor in cleaned.factors.items() if id not in cleaned.dropped}
     return cleaned

@@ -56,7 +56,8 @@ def test_label_errors_come_from_a_list(tmp_path: Path):
         ({"label_errors": "drop"}, "belong together"),
         ({"label_errors_from": "a.csv", "duplicates": "drop"}, "belong together"),
         ({"duplicates": "delete"}, "'report', 'drop' or 'downweight'"),
-        ({"duplicates": "drop", "weight": 0}, "greater than 0"),
+        ({"duplicates": "downweight", "weight": 0}, "greater than 0"),
+        ({"duplicates": "drop", "weight": 0.2}, "weight=0.2 has no effect"),
     ],
 )
 def test_what_is_refused(options, message):

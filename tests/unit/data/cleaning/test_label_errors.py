@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from cleanlab.token_classification.rank import get_label_quality_scores as scores_of_sentences
 
 from peftlab.data.cleaning.judged import judged, label_errors
 from peftlab.data.cleaning.label_errors import SCORES, is_error, self_confidence, thresholds, worst
@@ -26,27 +29,25 @@ def test_the_thresholds_by_hand():
 
 
 def test_everything_is_as_cleanlab_has_it():
-    filtering, ranking = pytest.importorskip("cleanlab.filter"), pytest.importorskip("cleanlab.rank")
     for seed in range(5):
         probabilities, gold = drawn(seed)
-        theirs = filtering.find_label_issues(gold, probabilities, filter_by="confident_learning", n_jobs=1)
+        theirs = find_label_issues(gold, probabilities, filter_by="confident_learning", n_jobs=1)
         ours = is_error(probabilities, gold)
         assert 10 < ours.sum() < 100
         assert ours.tolist() == theirs.tolist()
         for name, score in SCORES.items():
             adjusts = name.startswith("adjusted_")
-            quality = ranking.get_label_quality_scores(
+            quality = get_label_quality_scores(
                 gold, probabilities, method=name.removeprefix("adjusted_"), adjust_pred_probs=adjusts
             )
             np.testing.assert_allclose(score(probabilities, gold), quality, rtol=1e-9, err_msg=name)
 
 
 def test_sentences_are_as_cleanlab_has_them():
-    token = pytest.importorskip("cleanlab.token_classification.rank")
     probabilities, gold = drawn(7, units=60)
     ends = [10, 11, 30, 60]
     example = np.repeat(np.arange(4), np.diff([0, *ends]))
-    theirs, _ = token.get_label_quality_scores(
+    theirs, _ = scores_of_sentences(
         [part.tolist() for part in np.split(gold, ends[:-1])], np.split(probabilities, ends[:-1])
     )
     ours, unit = worst(self_confidence(probabilities, gold), example, 4)

@@ -98,6 +98,7 @@ def _start(  # the place where a process starts; all around it is that of any pr
             start_new_session, process_group,
         )  # fmt: skip
         return
+    sys.audit("subprocess.Popen", args[0], args, cwd, env)  # as the other does
     streams = [number if number != -1 else stream for stream, number in enumerate((p2cread, c2pwrite, errwrite))]
     group = process_group if process_group != -1 else os.getpgid(0)
     context = fork_server()
