@@ -217,5 +217,5 @@ def test_the_best_by_the_loss_is_the_one_of_the_least(run_tiny):
 def test_what_is_minimised_is_one_thing_everywhere(run_tiny, monkeypatch):
     """The penalty of a method is in the loss of a step, and where a step went wrong it is found there."""
     monkeypatch.setattr(LibraryMethod, "penalty", lambda self, model: torch.tensor(torch.nan))
-    with pytest.raises(NonFiniteError, match="step 1: the loss is not finite; first seen in loss"):
+    with pytest.raises(NonFiniteError, match="step 1: the loss is not finite; first seen in penalty"):
         run_tiny(SHORT)

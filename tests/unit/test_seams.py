@@ -401,7 +401,12 @@ def test_attention_and_weights_of_an_architecture():
 def test_wandb(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert wandb.wandb_id() != wandb.wandb_id()
-    wandb.forget_wandb_run("never-begun", 0.5)  # what it does to one that was: tests/slow/test_wandb_server.py
+
+
+@pytest.mark.slow  # ten seconds for W&B's service; what it does to a run that was: tests/slow/test_wandb_server.py
+def test_a_wandb_run_that_never_was_is_forgotten(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.forget_wandb_run("never-begun", 0.5)
 
 
 def test_who_is_logged_in(monkeypatch):

@@ -143,11 +143,8 @@ class DataModule(L.LightningDataModule):
     def resolved(self) -> dict[str, Any]:
         """Return the values that reading the data gave to open entries of the section `data` of the configuration."""
         resolved: dict[str, Any] = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
-        if self.spec.clean is not None and (listing := self.spec.clean.label_errors_from) is not None:
-            # a run may be resumed or used from another folder
-            weight = self.spec.clean.weight
-            resolved["clean"] = self.spec.clean.chosen | {"label_errors_from": str(listing.absolute())}
-            resolved["clean"] |= {} if weight is None else {"weight": weight}
+        if self.spec.clean is not None and self.spec.clean.label_errors_from is not None:
+            resolved["clean"] = self.spec.clean.resolved()
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Model(nn.Linear):
 
 
 @pytest.fixture
-def model():
+def model(monkeypatch):
+    # of memory that there is enough of, no garbage need be searched for, which takes a second each time
+    monkeypatch.setattr("peftlab.training.micro_batches.garbage_collection_cuda", lambda: None)
     torch.manual_seed(0)
     return Model(3, 2)
 

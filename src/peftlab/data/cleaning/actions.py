@@ -50,6 +50,12 @@ class Cleaning:
         """The action of each kind that is looked for."""
         return {kind: action for kind in _KINDS if (action := getattr(self, kind)) is not None}
 
+    def resolved(self) -> dict[str, Any]:
+        """Return these options with an absolute path, as a run may be resumed or used from another folder."""
+        listing = self.label_errors_from and str(self.label_errors_from.absolute())
+        options = {**self.chosen, "label_errors_from": listing, "weight": self.weight}
+        return {name: value for name, value in options.items() if value is not None}
+
 
 _HALF = 0.5
 _KINDS = ("duplicates", "conflicts", "near_duplicates", "leaks", "label_errors")
