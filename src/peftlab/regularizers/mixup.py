@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.regularizers.embeddings import changed
+from peftlab.regularizers.embeddings import changed, without_embeddings
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
@@ -39,6 +39,10 @@ class Mixup(Term):
     @override
     def replaces(self) -> float:
         return self.share
+
+    @override
+    def idle(self, model: nn.Module) -> str | None:
+        return without_embeddings(model)
 
     @override
     def losses(self, computed: Computed) -> Tensor:
