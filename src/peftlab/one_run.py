@@ -232,6 +232,7 @@ def run(
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
                 fit(trainer, tuner, data, best, checkpoint)
+                tuner.effects.after_training(trainer.global_step)
                 validated = best.is_last and is_last_validation(trainer)
                 load_best(tuner, folder)
                 evaluate(trainer, tuner, data, record, validated and spec.trainer.world_size == 1)

@@ -358,6 +358,15 @@ class TestClean:
         assert re.fullmatch(r"label error in test: \d+", counts)
         assert re.fullmatch(r"\d+ more: --limit 0 shows all, --csv FILE writes them", more)
 
+    def test_a_folder_with_an_equals_sign_is_a_run_and_without_predictions_nothing_is_said_of_it(
+        self, peftlab, finished, tmp_path
+    ):
+        shutil.copytree(finished.folder, tmp_path / "lr=1")
+        assert peftlab("clean", "lr=1", "--json")[0] == 0
+        shutil.rmtree(tmp_path / "lr=1" / "predictions")
+        code, _, err = peftlab("clean", "lr=1")
+        assert (code, "holds no predictions, neither" in err) == (2, True)
+
     def test_of_data_all_that_needs_no_training(self, peftlab, tiny_model, tmp_path):
         rows = ["a b c", "a b c", "d e f", "d e f", "\u200b", "one two three four five six seven", "plain"]
         labels = ["x", "x", "x", "y", "x", "y", "y"]
@@ -391,7 +400,9 @@ class TestClean:
         ("arguments", "message"),
         [
             (["ID", "data=csv"], "clean takes one RUN, or overrides that choose data"),
-            (["data=csv", "--split", "test"], "--split and --allow are for label errors, which a RUN finds"),
+            (["data=csv", "--split", "test"], "--split is for label errors, which a RUN finds: name one"),
+            (["data=csv", "--score", "normalized_margin"], "--score is for label errors"),
+            (["ID", "--folds", "3"], "--folds 3: only the training split has folds: --split train"),
             (["ID", "--csv", "runs"], "--csv runs: is there already"),
             (["ID", "--split", "train", "--folds", "1"], "--folds 1: at least 2 are needed"),
         ],

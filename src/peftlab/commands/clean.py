@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="of a RUN; may be given several times; by default validation and test. train takes a run for each fold",
     )
-    parser.add_argument("--folds", type=int, default=5, metavar="K", help="of the training split; by default 5")
+    parser.add_argument("--folds", type=int, metavar="K", help="of the training split; by default 5")
     parser.add_argument(
         "--score",
         choices=(
@@ -55,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "confidence_weighted_entropy",
             "adjusted_self_confidence",
         ),
-        default="self_confidence",
         help="ranks label errors; by default self_confidence, the probability of the label",
     )
     parser.add_argument(
@@ -73,11 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the list."""
-    of_data = ["=" in text for text in options.subject]
+    of_data = ["=" in text and not Path(text).is_dir() for text in options.subject]
     if not all(of_data) and len(options.subject) > 1:
         raise UserError("clean takes one RUN, or overrides that choose data, such as data=conll2003")
-    if all(of_data) and (options.split or options.allow):
-        raise UserError("--split and --allow are for label errors, which a RUN finds: name one")
+    of_labels = [name for name in ("split", "folds", "score", "allow") if getattr(options, name) not in (None, [])]
+    if all(of_data) and of_labels:
+        raise UserError(f"--{of_labels[0]} is for label errors, which a RUN finds: name one")
+    if options.folds is not None and "train" not in options.split:
+        raise UserError(f"--folds {options.folds}: only the training split has folds: --split train")
     if options.csv is not None and options.csv.exists():
         raise UserError(f"--csv {options.csv}: is there already; it may have been edited. Name a new file")
     with without_collecting():
@@ -89,7 +91,8 @@ def execute(options: argparse.Namespace) -> None:
         if all(of_data):
             findings = problems_of(options.subject)
         else:
-            findings = label_errors_of(options.subject[0], options.split, options.folds, options.allow, options.score)
+            asked = {key: value for key in ("folds", "score") if (value := getattr(options, key)) is not None}
+            findings = label_errors_of(options.subject[0], options.split, allow=options.allow, **asked)
     _show(findings, options)
 
 
@@ -122,11 +125,11 @@ def _row(rank: int, one: Any) -> list[str]:
     score = "" if one.score is None else cell(one.score)
     return [
         str(rank),
-        one.id,
+        cell(one.id),
         one.reason,
         score,
         *(_short(text) for text in (one.gold, one.suggested, one.text)),
-        one.note,
+        cell(one.note),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -66,13 +67,40 @@ def near_duplicates(texts: Sequence[str]) -> list[int]:
     return joined(len(texts), zip(one[alike].tolist(), other[alike].tolist(), strict=True))
 
 
+def same_words(texts: Sequence[str]) -> list[int]:
+    """Return for each text the position of the first one with the same words, ignoring what near duplicates ignore.
+
+    A text without a word is only the same as an equal one.
+    """
+    first: dict[str, int] = {}
+    return [first.setdefault(" ".join(_words(text)) or f"\0{text}", n) for n, text in enumerate(texts)]
+
+
+def alike(texts: Sequence[str]) -> list[int]:
+    """Return the same as `near_duplicates`, but for two kinds of text that it does not compare.
+
+    Texts with the same words are one group even if there are more than `COMMON` of them, and a text without a word,
+    such as a smiley, is alike only to an equal one: `near_duplicates` puts all of these together. It divides data sets
+    for good, so that it stays as it is.
+    """
+    worded = [n for n, text in enumerate(texts) if _words(text)]
+    near = near_duplicates([texts[n] for n in worded])
+    pairs = ((worded[other], n) for n, other in zip(worded, near, strict=True))
+    return joined(len(texts), itertools.chain(pairs, enumerate(same_words(texts))))
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = _WORD.findall(_LINK.sub(" ", text.casefold()))
+    return words
+
+
 def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return a hash for every distinct run of words in every text, and the position of that text, sorted by both."""
     vocabulary: dict[str, int] = {}
     words: list[int] = []
     ends: list[int] = []
     for text in texts:
-        own = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _WORD.findall(_LINK.sub(" ", text.casefold()))]
+        own = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _words(text)]
         words += own + [0] * (RUN - len(own))
         ends.append(len(words))
     numbers = np.asarray(words, dtype=np.uint64)

@@ -202,10 +202,10 @@ class DataModule(L.LightningDataModule):
             "origin": self.facts.origin,
             "splits": {
                 name: {
-                    "file": file_of(self.facts.files, self._read_as(name)),
+                    "file": file_of(self.facts.files, self.read_as(name)),
                     "rows": split.rows,
                     **split.encoded.counts,
-                    **self.facts.counts.get(name, {}),  # of the whole file, even if others are held out of it
+                    **self.facts.counts.get(self.read_as(name), {}),  # of the whole file, even if others are held out
                     "dropped": split.dropped,
                 }
                 for name, split in self.splits.items()
@@ -216,7 +216,7 @@ class DataModule(L.LightningDataModule):
             **cleaned,
         }
 
-    def _read_as(self, split: str) -> str:
+    def read_as(self, split: str) -> str:
         """Return the split whose file `split` comes from: training, if it is a fold of it or overfitted."""
         is_fold = split == "test" and self.spec.fold is not None
         return "train" if is_fold or self.splits[split] is self.splits["train"] else split

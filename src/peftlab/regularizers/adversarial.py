@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.regularizers.embeddings import Ball
+from peftlab.regularizers.embeddings import Ball, without_embeddings
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
@@ -36,9 +36,7 @@ class AdversarialTerm(Term):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        if not callable(getattr(model, "get_input_embeddings", None)):
-            return "the model names no input embeddings (get_input_embeddings) that could be perturbed"
-        return None
+        return without_embeddings(model)
 
 
 @spec

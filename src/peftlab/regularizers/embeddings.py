@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,22 @@ from peftlab.tasks.batch import Batch
 TINY = torch.finfo(torch.float32).tiny
 
 
+def input_embeddings(model: Any) -> nn.Module | None:
+    """Return the module that `model` names as its input embeddings; None: it names none."""
+    try:
+        module = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return module if isinstance(module, nn.Module) else None
+
+
+def without_embeddings(model: Any) -> str | None:
+    """Return why the input embeddings of `model` cannot be changed; None: they can."""
+    if input_embeddings(model) is None:
+        return "the model names no input embeddings (get_input_embeddings) that could be changed"
+    return None
+
+
 @contextmanager
 def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Pass the input embeddings of `model` through `change` inside the block, which runs the model once.
@@ -22,7 +38,6 @@ def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     `change` takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are applied. A
     decoder that shares its embeddings with the encoder is left as it is.
     """
-    module: nn.Module = model.get_input_embeddings()
     calls = 0
 
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -30,11 +45,25 @@ def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
         calls += 1
         return change(output) if calls == 1 else output
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with ExitStack() as stack:
+        for module in _with_their_weights(model):
+            stack.callback(module.register_forward_hook(hook).remove)
         yield
-    finally:
-        handle.remove()
+
+
+def _with_their_weights(model: Any) -> Iterator[nn.Module]:
+    """Yield the input embeddings of `model`, and other modules with their weights.
+
+    Encoder-decoder models of transformers, and their encoders alone, name a module that they never run: encoder and
+    decoder each have one of their own, tied to it.
+    """
+    named = input_embeddings(model)
+    assert named is not None, "`without_embeddings` is asked first"
+    yield named
+    inside, weight = {*named.modules()}, getattr(named, "weight", None)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.weight is weight and module not in inside:
+            yield module
 
 
 def perturbed_positions(batch: Batch, special: Tensor | None = None) -> Tensor | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.regularizers.embeddings import changed
+from peftlab.regularizers.embeddings import changed, without_embeddings
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
@@ -29,6 +29,8 @@ class Mixup(Term):
     """The mixing share l has the distribution Beta(alpha, alpha), one draw a batch."""
     share: float = Field(default=1.0, ge=0, le=1)
     """The share of the mixed loss in the objective; the rest is the task's."""
+    rows: int = field(default=0, init=False)
+    """The number of rows in the last pass."""
     passes: ClassVar[int] = 1
     couples: ClassVar[bool] = True
     draws: ClassVar[bool] = True
@@ -41,10 +43,18 @@ class Mixup(Term):
         return self.share
 
     @override
+    def idle(self, model: nn.Module) -> str | None:
+        return without_embeddings(model)
+
+    @override
+    def acted(self) -> Mapping[str, float] | None:
+        return {"rows": self.rows} if self.rows > 1 else None  # the last batch of a bucket may be a single row
+
+    @override
     def losses(self, computed: Computed) -> Tensor:
         batch, task = computed.batch, computed.task
-        rows = len(next(iter(batch.inputs.values())))
-        order = torch.randperm(rows)
+        self.rows = len(next(iter(batch.inputs.values())))
+        order = torch.randperm(self.rows)
         other = torch.empty_like(order).scatter(0, order, order.roll(1)).to(batch.weights.device)  # none is its own
         kept = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
         inputs = dict(batch.inputs)
@@ -53,6 +63,6 @@ class Mixup(Term):
         with changed(computed.model, lambda e: kept * e + (1 - kept) * e[other]):
             outputs = computed.forward(replace(batch, inputs=inputs))
         partner = replace(batch, targets={name: target[other] for name, target in batch.targets.items()})
-        computed.tell(mixed=torch.full_like(batch.weights, (1 - kept) if rows > 1 else 0.0).float())
+        computed.tell(mixed=torch.full_like(batch.weights, 1 - kept).float())
         mixed = kept * task.losses(outputs, batch) + (1 - kept) * task.losses(outputs, partner)
         return self.share * mixed

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.regularizers.embeddings import changed, perturbed_positions
+from peftlab.regularizers.embeddings import changed, perturbed_positions, without_embeddings
 from peftlab.regularizers.regularizer import PassRule, spec
 from peftlab.tasks.batch import Batch
 
@@ -60,9 +60,7 @@ class NefTune(PassRule):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        if not callable(getattr(model, "get_input_embeddings", None)):
-            return "the model names no input embeddings (get_input_embeddings) to which noise could be added"
-        return None
+        return without_embeddings(model)
 
     @override
     def acted(self) -> Mapping[str, float | Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from lightning.pytorch.strategies import Strategy
 from peftlab.errors import ConfigError
 from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.training.step import Step
+
+log = logging.getLogger("peftlab")
 
 
 class Effects:
@@ -61,6 +64,11 @@ class Effects:
                 )
             self.keep({name: {"step": number, "passes": each.passes, **figures}})
             del self.pending[name]
+
+    def after_training(self, steps: int) -> None:
+        """Warn of the regularisers whose turn never came in a training of `steps` steps, which may have ended early."""
+        for name in self.pending:
+            log.warning("no effect: regularizer.%s has not acted: the training ended with step %d", name, steps)
 
     def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float] | None:
         """Return the figures of a term; None where no example of the step has weight, so that it could not act."""

@@ -63,6 +63,8 @@ def label_errors_of(
     if folder.record.data["status"] != "completed":
         raise UserError(f"{folder.path}: the run is not completed: only a completed run has all its predictions")
     kept = [split for split in ("validation", "test") if (folder.predictions / f"{split}.jsonl").is_file()]
+    if not (splits or kept):
+        raise UserError(f"{folder.predictions}: holds no predictions, neither validation.jsonl nor test.jsonl")
     findings: list[Finding] = []
     for split in splits or kept:
         rows = _out_of_fold(folder, folds) if split == "train" else _predictions(folder, split)
@@ -124,7 +126,7 @@ def _predictions(folder: RunFolder, split: str) -> Rows:
     if not file.is_file():
         raise UserError(f"{file}: there is no such file: the run made no predictions of its {split} split")
     rows = _read(file)
-    if not folder.read_config(unused=("callbacks", "logger", "regularizer"))["task"].get("top_k"):
+    if not folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))["task"].get("top_k"):
         return rows
     log.info("%s: task.top_k left out probabilities: the %s split is predicted again", folder.path, split)
     again = load(folder.path, folder.allow)

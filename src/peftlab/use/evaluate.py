@@ -144,9 +144,10 @@ def check_digests(run: FinishedRun, data: DataModule, splits: Sequence[str]) -> 
     """
     for split in splits:
         if data.facts.sha256[split] != run.record.data["identity"]["data_sha256"][split]:
+            file = file_of(data.facts.files, data.read_as(split))
             raise DataError(
-                f"{data.facts.origin}: {file_of(data.facts.files, split)} is no longer what the run was scored on; "
-                "score it as new data, --data FILE"
+                f"{data.facts.origin}: {file} is no longer what the run was scored on; score it as new data, "
+                "--data FILE"
             )
 
 

@@ -640,6 +640,14 @@ class TestFold:
             assert data.describe()["splits"]["test"]["file"] == "train.txt"
             assert data.resolved()["splits"]["test"] == "test.txt"
 
+    def test_what_is_recorded_of_a_fold_is_of_the_training_file(self, folder_of, module):
+        folder = folder_of("dev.txt", "test.txt", content="Rome\0 B-LOC\n")
+        (folder / "train.txt").write_text("Rome B-LOC\n\nParis B-LOC\n\nOslo\0\0 B-LOC\n")
+        data = module(folder, fold="1/3")
+        described = data.describe()["splits"]
+        assert [described[split]["control_characters"] for split in described] == [2, 1, 2]
+        assert data.facts.sha256["test"] == data.facts.sha256["train"] != module(folder).facts.sha256["test"]
+
     def test_the_fold_itself_is_not_cleaned(self, module):
         data, cleaned = module(fold="1/3"), module(fold="1/3", clean=Cleaning(duplicates="drop"))
         assert ids(data, "test") == ids(cleaned, "test")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from tests.unit.regularizers.conftest import batch_of
+from torch import nn
 
 from peftlab.regularizers.embeddings import Ball, changed, perturbed_positions
+from peftlab.regularizers.fgm import Fgm
+from peftlab.regularizers.mixup import Mixup
+from peftlab.regularizers.neftune import NefTune
 
 BATCH = batch_of([[0, 1], [2]])
 GRADIENT = torch.tensor([[[3.0, 0.0], [0.0, 4.0]], [[1e-30, 0.0], [0.0, 0.0]]])
@@ -56,3 +61,36 @@ def test_only_the_first_use_of_shared_embeddings_is_changed(model):
         once, twice = model.embeddings(torch.tensor([0])), model.embeddings(torch.tensor([0]))
     assert (once.tolist(), twice.tolist()) == ([[2, 1]], [[1, 0]])
     assert model.embeddings(torch.tensor([0])).tolist() == [[1, 0]]
+
+
+def test_of_tied_modules_the_one_that_the_model_runs_is_changed():
+    """Encoder-decoder models of transformers name one that they never run; the decoder's is left as it is."""
+    size = {"vocab_size": 8, "d_model": 4, "pad_token_id": 0, "decoder_start_token_id": 0, "dropout_rate": 0}
+    for name in ("T5EncoderModel", "T5Model"):
+        model = getattr(transformers, name)(
+            transformers.T5Config(**size, d_kv=2, d_ff=4, num_layers=1, num_heads=2)
+        ).eval()
+        ids, outputs, seen = torch.tensor([[1, 2]]), [], []
+
+        def change(embeddings, seen=seen):
+            seen.append(embeddings.shape)
+            return embeddings * torch.tensor([2.0, -1.0, 0.5, 1.0])
+
+        inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if name == "T5Model" else {})
+        outputs.append(model(**inputs)[0])
+        with changed(model, change):
+            outputs.append(model(**inputs)[0])
+        outputs.append(model(**inputs)[0])
+        assert seen == [(1, 2, 4)]
+        assert torch.equal(outputs[0], outputs[2])
+        assert not torch.allclose(outputs[0], outputs[1])
+
+
+def test_a_model_that_names_no_embeddings():
+    class Silent(nn.Module):
+        def get_input_embeddings(self):
+            raise NotImplementedError
+
+    for model in (Silent(), nn.Linear(1, 1)):
+        for rule in (Fgm(), Mixup(), NefTune()):
+            assert "no input embeddings" in rule.idle(model)

@@ -51,3 +51,11 @@ def test_mixup_is_between_the_examples(computed_for, monkeypatch):
             kept * of_gold[1, 1] + (1 - kept) * of_gold[0, 1],
         ]
         assert losses.tolist() == pytest.approx([float(each) for each in expected], rel=1e-4)
+
+
+def test_mixup_of_a_single_row_is_yet_to_come(computed_for):
+    """The last batch of a bucket may be one row, and may be the first of the training."""
+    mixup = Mixup()
+    for texts, acted in (([[0]], None), ([[0], [1]], {"rows": 2})):
+        mixup.losses(computed_for(batch_of(texts)))
+        assert mixup.acted() == acted

@@ -9,6 +9,7 @@ import torch
 
 from peftlab.errors import ConfigError
 from peftlab.regularizers.confidence_penalty import ConfidencePenalty
+from peftlab.regularizers.swa import Swa
 from peftlab.training.effects import Effects
 
 ONE_DEVICE = SimpleNamespace(reduce=lambda tensor, reduce_op: tensor)
@@ -36,3 +37,12 @@ def test_a_term_that_does_nothing_ends_the_run():
     with pytest.raises(ConfigError, match=r"regularizer\.x: it did nothing in step 1: entropy is 0"):
         effects.after_step(step(-0.5, 0.0, 3), 1, ONE_DEVICE)
     assert Effects({"x": ConfidencePenalty()}, recorded={"x": {}}).pending == {}
+
+
+def test_what_never_acted_is_told_when_the_training_is_over(caplog):
+    effects = Effects({"x": ConfidencePenalty(start_step=9), "y": Swa(), "z": ConfidencePenalty()}, recorded={"z": {}})
+    effects.after_step(SimpleNamespace(), 5, ONE_DEVICE)
+    effects.after_training(5)
+    assert caplog.messages == [
+        f"no effect: regularizer.{name} has not acted: the training ended with step 5" for name in "xy"
+    ]

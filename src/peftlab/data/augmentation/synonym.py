@@ -54,7 +54,7 @@ class Synonym(WordAugmentation):
                 )
             self.sha256 = digest
         else:
-            alone = sorted(word for word in words if word.isalpha())
+            alone = sorted(word for word in words if word.isalpha() and word == word.lower())
             self.table = nearest(alone, material.processor.tokenizer, material.embeddings(), self.neighbours)
 
     @override

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from peftlab.data.cleaning.finding import Finding, Reason
-from peftlab.data.duplicates import near_duplicates, repeated
+from peftlab.data.duplicates import alike, repeated
 
 TRAIN = "train"
 
@@ -38,7 +38,7 @@ class Copies:
 
 
 def copies(entries: Sequence[Entry]) -> Copies:
-    """Return the examples whose texts occur more than once; see `near_duplicates` for what is nearly the same.
+    """Return the examples whose texts occur more than once; see `alike` for what is nearly the same.
 
     Gold is compared within a split only: what is done about a training example never depends on the labels of the
     validation or test split.
@@ -54,7 +54,7 @@ def copies(entries: Sequence[Entry]) -> Copies:
             first.setdefault(text, n)
         duplicates |= {members[n]: first[texts[n]] for n in repetitions}
         conflicts |= _opposed([members[n] for n in disputed], entries)
-    groups = near_duplicates([entry.text for entry in entries])
+    groups = alike([entry.text for entry in entries])
     of_split: dict[tuple[int, str], int] = {}
     evaluated: dict[int, int] = {}
     for n, (group, entry) in enumerate(zip(groups, entries, strict=True)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from peftlab.data.duplicates import joined, same_words
 from peftlab.data.held_out import kept_together
 
 _FORM = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
@@ -39,10 +41,12 @@ Fold = Annotated[str, AfterValidator(_checked)]
 def folds(texts: Sequence[str], number: int, groups: Sequence[str | None] | None = None) -> list[int]:
     """Return the fold of each text, from 1 to `number`; all folds have about the same size.
 
-    Near duplicates and, with `groups`, texts of one group share a fold: a model would otherwise be asked about texts
-    that it has learnt. Neither the order of the data nor the seed of a run decides, but the sha256 of the texts.
+    Near duplicates, texts with the same words and, with `groups`, texts of one group share a fold: a model would
+    otherwise be asked about texts that it has learnt. Neither the order of the data nor the seed of a run decides, but
+    the sha256 of the texts.
     """
-    together = kept_together(texts, groups)
+    pairs = itertools.chain(enumerate(kept_together(texts, groups)), enumerate(same_words(texts)))
+    together = joined(len(texts), pairs)
     members: dict[int, list[int]] = {}
     for n, first in enumerate(together):
         members.setdefault(first, []).append(n)

@@ -125,8 +125,14 @@ class OnWords:
     adversarial: ClassVar[bool] = True
 
     def perturbed(self, victim: Victim, examples: Sequence[Any]) -> Perturbed:
-        """Return the answers to the attacked examples."""
+        """Return the answers to the attacked examples.
+
+        Raises:
+            UserError: none of their words has a substitute.
+        """
         views = [_view(victim.predictor.task, example) for example in examples]
+        if not any(self.substitutes(words[place]) for words, free, _ in views for place in free):
+            raise UserError(f"greedy: none of these {len(examples)} examples has a word that a substitute is known for")
         searches = [self.attack.search(words, free, make, self.substitutes) for words, free, make in views]
         ends: dict[int, Attacked] = {}
         for number, end in run_together(searches, victim.judged):
@@ -247,7 +253,8 @@ def _substitutes(words: Collection[str], run: FinishedRun, sources: Sequence[Sou
     """Return the function from one of `words` to those that may take its place, in its case.
 
     Near words in the input embeddings occur in like contexts: synonyms, but also antonyms and words of the same topic
-    (Mrkšić et al. 2016). Function words stay and are no substitutes: without them, there is no sentence.
+    (Mrkšić et al. 2016). Function words stay and are no substitutes: without them, there is no sentence. Single
+    characters take the place of single ones that are no letters of ours, such as Chinese words, only.
     """
     looked_up = sorted({form for word in words for form in (word, word.lower())} - FUNCTION_WORDS)
     tables: list[Mapping[str, Sequence[str]]] = []
@@ -266,7 +273,7 @@ def _substitutes(words: Collection[str], run: FinishedRun, sources: Sequence[Sou
             return []
         others = [other for table in tables for other in table.get(word) or table.get(word.lower(), ())]
         cased = dict.fromkeys(_in_case_of(word, other) for other in others if other.lower() not in FUNCTION_WORDS)
-        return [other for other in cased if len(other) > 1]
+        return [other for other in cased if len(other) > 1 or (len(word) == 1 and not word.isascii())]
 
     return of
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from peftlab.errors import UserError
-from peftlab.regularizers.embeddings import Ball, changed, perturbed_positions
+from peftlab.regularizers.embeddings import Ball, changed, input_embeddings, perturbed_positions
 from peftlab.tasks.batch import Batch
 from peftlab.use.robustness.victim import Judged, Victim
 
@@ -143,11 +143,7 @@ def check_embeddings(name: str, model: Any) -> None:
     Raises:
         UserError: it has none.
     """
-    try:
-        embeddings = model.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        embeddings = None
-    if not isinstance(embeddings, torch.nn.Module):
+    if input_embeddings(model) is None:
         raise UserError(f"{name}: {type(model).__name__} has no input embeddings; leave {name} out of --perturb")
 
 

@@ -189,6 +189,14 @@ class TestSynonym:
         tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary, all_special_tokens=["[PAD]"])
         assert nearest(["good", "unseen"], tokenizer, embeddings, 1) == {"good": ("fine",)}
 
+    def test_words_with_capitals_stay_whatever_the_source(self):
+        names = ["Bonn", "Rome", "good", "fine", "Good"]
+        tokenizer = SimpleNamespace(get_vocab=lambda: {name: n for n, name in enumerate(names)}, all_special_tokens=[])
+        replaces = Synonym(alpha=1, source="embeddings", wordnet=FilesSource(path="."), neighbours=1)
+        text = EditableText.of_text("Good and good in Bonn")
+        replaces.prepare(material(text, tokenizer=tokenizer, embeddings=np.asarray([[0, 1.0]] * 2 + [[1.0, 0]] * 3)))
+        assert replaces.edit(text, np.random.default_rng(0)).text == "Fine and fine in Bonn"
+
     def test_neighbours_in_byte_level_vocabularies(self):
         vocabulary = {"Ġgood": 0, "Ġfine": 1, "good": 2, "fine": 3}
         tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary, all_special_tokens=[])

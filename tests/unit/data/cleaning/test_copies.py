@@ -72,6 +72,19 @@ def test_they_agree_with_every_pair():
         assert len(left) == 40 - len(found.duplicates) - len(conflicts)
 
 
+def test_what_occurs_very_often_leaks_too():
+    texts = [("train", "Thank you!")] * 60 + [("test", "thank you"), ("train", "not that")]
+    entries = [Entry(split, str(n), text, "a") for n, (split, text) in enumerate(texts)]
+    assert {*copies.copies(entries).leaks} == {*range(60)}
+
+
+def test_texts_without_a_word_are_copies_only_of_equal_ones():
+    texts = [("train", ":)"), ("train", ":("), ("train", "\U0001f602"), ("train", ":)"), ("test", ":("), ("test", "!")]
+    entries = [Entry(split, str(n), text, text) for n, (split, text) in enumerate(texts)]
+    listed = copies.copies(entries)
+    assert (listed.duplicates, listed.near_duplicates, listed.leaks) == ({3: 0}, {}, {1: 4})
+
+
 def test_any_gold_is_shown():
     assert [label_of(gold) for gold in ("a", ["B", "O"], 1.5, None, {"a": 1})] == ["a", "B O", "1.5", "", '{"a": 1}']
 

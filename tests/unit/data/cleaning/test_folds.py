@@ -28,6 +28,10 @@ def test_near_duplicates_and_groups_stay_together():
     assert {*of} == {*grouped} == {1, 2, 3, 4}
 
 
+def test_a_text_that_occurs_very_often_is_in_one_fold():
+    assert len(set(folds([*texts(200), *["thank you"] * 60], 5)[200:])) == 1
+
+
 def test_the_order_of_the_data_decides_nothing():
     some = texts(100)
     where = dict(zip(some, folds(some, 3), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.use.predictor import Predictor
 from peftlab.use.robustness.greedy import Greedy
-from peftlab.use.robustness.perturbations import OnWords, Slice, _in_case_of, _option, _view
+from peftlab.use.robustness.perturbations import OnWords, Slice, _in_case_of, _option, _substitutes, _view
 from peftlab.use.robustness.victim import Victim
 
 WORDS, TAGS = ["Ada", "Lovelace", "left", "New", "York", "."], ["B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O"]
@@ -87,3 +89,20 @@ def test_a_substitute_has_the_case_of_the_word():
         "OTHER",
         "Other",
     ]
+
+
+def test_an_attack_without_a_substitute_is_an_error_and_not_a_model_that_nothing_breaks(victim):
+    attack = OnWords(Greedy(), lambda word: [])
+    with pytest.raises(UserError, match="greedy: none of these 1 examples has a word that a substitute is known for"):
+        attack.perturbed(victim, [Text("0", "paris", "pos")])
+
+
+def test_a_chinese_character_is_replaced_by_another_and_a_letter_by_none():
+    names = ["\u597d", "\u574f", "x", "y", "good", "fine"]
+    tokenizer = SimpleNamespace(get_vocab=lambda: {name: n for n, name in enumerate(names)}, all_special_tokens=[])
+    table = torch.nn.Embedding.from_pretrained(torch.eye(3).repeat_interleave(2, 0) + 0.01)
+    model = SimpleNamespace(get_input_embeddings=lambda: table)
+    run = SimpleNamespace(predictor=SimpleNamespace(model=model), tokenizer=tokenizer)
+    of = _substitutes({"\u597d", "x", "good"}, run, ["neighbour"])
+    assert [of(word)[0] for word in ("\u597d", "good")] == ["\u574f", "fine"]
+    assert {*of("x")} == {"good", "fine"}
