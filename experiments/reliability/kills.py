@@ -2,13 +2,14 @@
 
 python experiments/reliability/kills.py [HOW_MANY] [TOPIC ...]
 
-Topics, of which all but the last two are done by default, each with its own line of counts at the end:
+Topics, of which all but the last three are done by default, each with its own line of counts at the end:
 
     sigkill   HOW_MANY runs get SIGKILL at a random time and the same command again: every file of bits is the same?
     sigterm   half as many get SIGTERM: out within 5 s with 143, no step lost, and the same bits in the end?
     saves     five times as many processes get SIGKILL while they write checkpoints: is any file torn?
     damaged   half as many newest checkpoints are truncated or get a bit flipped: is the one before used, and why said?
     late      as sigterm, in the second half of runs with loader workers, where one loop ends and another begins
+    regularised    as sigkill, with averaged weights, sharpness-aware steps, adversarial passes and augmented texts
     real      +experiment=ner_lora budget=smoke, once: the same as its uninterrupted twin?
 
 The runs train the tests' tiny BERT, in turn fully, with LoRA, and with LoRA, accumulation and loader workers. All is
@@ -51,6 +52,9 @@ VARIANTS = {
     "lora": ["peft=lora"],
     WITH_WORKERS: ["peft=lora", "trainer.accumulate=2", "data.workers=2"],
 }
+REGULARISED = "lora, regularised"
+AUGMENTED = ["augment=[typo,swap,delete]", "data.max_tokens=64"]  # augmented texts may be as long as that
+ALL_VARIANTS = VARIANTS | {REGULARISED: ["peft=lora", "regularizer=[ema,sam,freelb]", *AUGMENTED]}
 REAL = ["+experiment=ner_lora", "budget=smoke", "logger=[csv]", "trainer.checkpoint_every=3", "run_dir=run"]
 BITS = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
 
@@ -103,7 +107,7 @@ class Trials:
         """Return the configuration of a variant, what it leaves, and how many seconds it takes."""
         if variant not in self._known:
             here = [f"{group}.path={self.folder / group}" for group in ("model", "data")]
-            config = compose(*(REAL if variant == "real" else TINY + here + VARIANTS[variant]))
+            config = compose(*(REAL if variant == "real" else TINY + here + ALL_VARIANTS[variant]))
             whole = Process(self.new_folder(), lambda: run(config))
             assert whole.end() == 0, whole.said
             self._known[variant] = config, left(whole.folder), whole.seconds
@@ -142,9 +146,9 @@ def in_turn(variants: dict[str, Any], how_many: int) -> Iterator[str]:
     return (names[number % len(names)] for number in range(how_many))
 
 
-def sigkill(trials: Trials, how_many: int) -> tuple[int, str]:
+def sigkill(trials: Trials, how_many: int, variants: Any = VARIANTS) -> tuple[int, str]:
     same = resumed = 0
-    for variant in in_turn(VARIANTS, how_many):
+    for variant in in_turn(variants, how_many):
         config, _, seconds = trials.known(variant)
         code = 0
         while code != -signal.SIGKILL:  # it may have ended before
@@ -155,6 +159,10 @@ def sigkill(trials: Trials, how_many: int) -> tuple[int, str]:
         resumed += checkpoints.newest_whole(killed.folder / "run" / "checkpoints") is not None
         same += trials.goes_on(variant, killed.folder)
     return how_many - same, f"{same}/{how_many} end with the same bits, {resumed} of them from a checkpoint"
+
+
+def regularised(trials: Trials, how_many: int) -> tuple[int, str]:
+    return sigkill(trials, how_many, {REGULARISED: None})
 
 
 def sigterm(trials: Trials, how_many: int, variants: Any = VARIANTS, earliest: float = 0.0) -> tuple[int, str]:
@@ -289,6 +297,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
     "saves": (saves, 5),
     "damaged": (damaged, 0.5),
     "late": (late, 0.5),
+    "regularised": (regularised, 1),
     "real": (real, 1),
 }
 """What does it, and how many for one of HOW_MANY."""
@@ -296,7 +305,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
 
 def main() -> int:
     how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    chosen = sys.argv[2:] or list(TOPICS)[:-2]
+    chosen = sys.argv[2:] or list(TOPICS)[:-3]
     wrong = 0
     logging.getLogger("peftlab").setLevel(logging.ERROR)  # of this process; a run sets its own
     trials = Trials(Path(tempfile.mkdtemp(prefix="kills-")))
