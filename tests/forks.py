@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, reduction
 from multiprocessing.context import ForkServerProcess
@@ -170,8 +171,9 @@ def become(start: Start) -> NoReturn:
         os.close(stream.number)
     if start.session:
         os.setsid()
-    elif start.group is not None and os.getsid(0) == os.getsid(start.group or os.getpid()):
-        os.setpgid(0, start.group)
+    elif start.group is not None:
+        with suppress(PermissionError):  # the group belongs to another session than the fork server
+            os.setpgid(0, start.group)
     os.chdir(start.folder)
     os.environ.clear()
     os.environ.update(start.environment)

@@ -146,6 +146,8 @@ class _Asked:
         replaces = self.config["existing"] == "rerun"
         if not _is_free(path):
             if not (path / FILE_NAME).is_file():
+                if (path / LOCK).is_file():  # another process may just be replacing the run
+                    os.close(lock(path))
                 raise ConfigError(f"run_dir={path}: there is something else in it; name a new or empty folder")
             if not replaces:
                 return self._again_in(path)

@@ -357,7 +357,7 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     mib = 2**20
     in_all = "" if left is None else f", {clock(estimate.seconds * left / board.slots)} in all"
     decisive = ("model", "data", "task", "regularizer", "budget")
-    differ = [key for key in decisive if len({str(cell.config[key]) for cell in cells}) > 1]
+    differ = [key for key in decisive if len({str(cell.config.get(key)) for cell in cells}) > 1]
     others = f" as the first; others differ in {', '.join(differ)}" if differ else ""
     log.info(
         "about %s each%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",

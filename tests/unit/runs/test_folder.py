@@ -159,6 +159,13 @@ def test_a_run_that_another_process_is_writing_is_not_replaced():
     assert Path("mine/record.json").exists()
 
 
+def test_nor_one_that_another_process_is_just_replacing():
+    """Its record is among the first that goes, which leaves what looks like a folder of something else."""
+    begin(run_dir="mine")
+    Path("mine/record.json").unlink()
+    assert " is writing this run" in in_another_process(lambda: begin(run_dir="mine", existing="rerun"))
+
+
 # --- several at once -------------------------------------------------------------------------------------------------
 
 
