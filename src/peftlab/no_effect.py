@@ -14,7 +14,9 @@ from peftlab.data.module import DataModule
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
+from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term
+from peftlab.tasks.labelled import LabelledTask
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -87,13 +89,18 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
 
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
-    """Yield the regularisers that are turned off, and the terms that start too late."""
+    """Yield the regularisers that are turned off, the terms that start too late, and smoothing beside focal loss."""
     steps = _steps(spec, data)
     for name, regularizer in spec.regularizer.items():
         if regularizer.off is not None:
             yield f"regularizer.{name}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
+        elif isinstance(regularizer, Focal) and isinstance(spec.task, LabelledTask) and spec.task.label_smoothing:
+            yield (
+                f"task.label_smoothing={spec.task.label_smoothing:g} on the training: regularizer.{name} takes the "
+                "place of the loss that it smooths"
+            )
 
 
 def _of_augmentations(spec: RunSpec) -> Iterator[str]:

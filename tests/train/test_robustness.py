@@ -80,6 +80,7 @@ def test_the_table(peftlab, copy):
         (["--perturb", "none"], "--perturb none leaves nothing to do but --behaviour FILE"),
         (["--perturb", "case"], "case: the model's tokenizer makes no difference between the texts"),
         (["--substitutes", "typo,synonyms"], "--substitutes synonyms: there are no such substitutes. Allowed: typo,"),
+        (["--max-queries", "2"], "--max-queries 2: greedy replaces nothing with fewer than 3"),
         (["--sentiments", "a,b,c"], "--sentiments names the labels of --behaviour FILE"),
         (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no label; behaviour tests need one"),
         (["--strength", "2"], "invalid share between 0 and 1 value: '2'"),

@@ -57,6 +57,7 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
         (["budget=smoke", "scheduler=wsd", *WARM_UP], "optimizer.lr=0.0015 is never reached: the run has 20 steps"),
         (["budget.validate_every=5", "callbacks=[]"], "budget.validate_every=5 epochs is longer than the run"),
         (["budget.max_epochs=3"], "callbacks.early_stopping: it waits for 3 validations that are no better (patience)"),
+        (["regularizer=[focal]", "task.label_smoothing=0.1"], "task.label_smoothing=0.1 on the training: regularizer."),
         (["callbacks.early_stopping.patience=9"], "callbacks.early_stopping: it waits for 9 validations"),
         (
             ["trainer.accumulate=20"],

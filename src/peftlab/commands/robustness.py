@@ -88,6 +88,8 @@ def execute(options: argparse.Namespace) -> None:
     sources = options.substitutes.split(",")
     if unknown := [name for name in sources if name not in _SOURCES]:
         raise UserError(f"--substitutes {unknown[0]}: there are no such substitutes. Allowed: {', '.join(_SOURCES)}")
+    if options.max_queries < 3:
+        raise UserError(f"--max-queries {options.max_queries}: greedy replaces nothing with fewer than 3")
     run = loaded(options)
     from peftlab.use.robustness.greedy import Greedy
     from peftlab.use.robustness.perturbations import Settings
