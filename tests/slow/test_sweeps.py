@@ -155,7 +155,8 @@ def test_cells_that_cannot_be_are_all_told_before_anything_starts(sweep):
 
 
 def test_a_dry_run_says_how_much_it_would_be_and_leaves_nothing(sweep):
-    ended = sweep.run(*GRID, "sweep.dry_run=true", "sweep.probe_seconds=1")
+    ended = sweep.run(*GRID, "regularizer=[sam]", "sweep.dry_run=true", "sweep.probe_seconds=1")
+    assert "each (2 passes a step)" in ended.stdout
     assert "4 trials, 0 of them done" in ended.stdout
     assert "in all; on the disk" in ended.stdout
     assert not Path("sweeps").exists()

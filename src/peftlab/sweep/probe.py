@@ -30,8 +30,8 @@ _TRIED = 24
 """Maximum number of batches, spread over the data."""
 
 
-def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
-    """Return the expected seconds of the run of `cfg`, the bytes that it keeps, and those that it needs meanwhile.
+def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int]:
+    """Return the expected seconds of the run of `cfg`, the bytes that it keeps and needs meanwhile, and its passes.
 
     Training steps and evaluation batches run for `seconds` in total. Time is measured per token, because batches differ
     in length.
@@ -66,7 +66,7 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int]:
     took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
     size = 4 * sum(parameter.numel() for parameter in trained)
     rows = sum(data.splits[split].rows for split in data.budget.scored)
-    return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size
+    return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size, spec.passes
 
 
 def _seconds_a_token(work: Callable[[Any], None], loader: DataLoader[Any], limit: float, device: torch.device) -> float:

@@ -359,9 +359,11 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     decisive = ("model", "data", "task", "regularizer", "budget")
     differ = [key for key in decisive if len({str(cell.config.get(key)) for cell in cells}) > 1]
     others = f" as the first; others differ in {', '.join(differ)}" if differ else ""
+    passes = "" if estimate.passes == 1 else f" ({estimate.passes} passes a step)"
     log.info(
-        "about %s each%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",
+        "about %s each%s%s%s; on the disk %.0f MiB, and %.0f MiB more while they run",
         clock(estimate.seconds),
+        passes,
         others,
         in_all,
         (left or 1) * estimate.bytes_kept / mib,

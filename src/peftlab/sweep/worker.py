@@ -99,6 +99,8 @@ class Estimate:
     """On disk after the trial."""
     bytes_at_work: int
     """Additional, while it runs."""
+    passes: int
+    """Forward passes of a training step over each of its examples."""
 
 
 def look(environment: Mapping[str, str], output: Path, connection: Connection) -> None:
@@ -219,8 +221,7 @@ class _Looker:
 
         from peftlab.sweep.probe import probe
 
-        took, kept, at_work = probe(OmegaConf.create(config), seconds)
-        return Estimate(took, kept, at_work)
+        return Estimate(*probe(OmegaConf.create(config), seconds))
 
 
 class _Reporter:
