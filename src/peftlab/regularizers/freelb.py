@@ -37,6 +37,11 @@ class FreeLb(AdversarialLoss):
         return "steps=1 from init=zero" if self.steps == 1 and self.init == "zero" else super().off
 
     @property
+    def draws(self) -> bool:  # type: ignore[override]  # it depends on an option
+        """Whether the steps begin at random."""
+        return self.init == "uniform"
+
+    @property
     def passes(self) -> int:  # type: ignore[override]  # it depends on an option
         """One for each loss but that at the embeddings."""
         return self.steps - (self.init == "zero")

@@ -23,6 +23,11 @@ class Pgd(AdversarialLoss):
     """Where the steps begin: at the embeddings themselves, or at random in the ball."""
 
     @property
+    def draws(self) -> bool:  # type: ignore[override]  # it depends on an option
+        """Whether the steps begin at random."""
+        return self.init == "uniform"
+
+    @property
     def passes(self) -> int:  # type: ignore[override]  # it depends on an option
         """One at the end, and one for each step that does not begin at the embeddings."""
         return self.steps + (self.init == "uniform")
