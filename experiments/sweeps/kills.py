@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,11 @@ class Sweep:
 
     def last_sign(self) -> float:
         """Return when a file of a trial has changed last, or when the command was given."""
-        times = (file.stat().st_mtime for file in self.folder.glob("sweeps/tiny/*/*") if file.exists())
-        return max([self.given, *times])
+        times = [self.given]
+        for file in self.folder.glob("sweeps/tiny/*/*"):
+            with suppress(FileNotFoundError):  # a temporary file that has got its name meanwhile
+                times.append(file.stat().st_mtime)
+        return max(times)
 
     def completed(self) -> dict[str, str]:
         """Return when each completed run ended."""
