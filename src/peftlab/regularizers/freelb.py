@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -29,7 +28,6 @@ class FreeLb(AdversarialLoss):
     step_size: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     init: Literal["zero", "uniform"] = "zero"
     """Where the steps begin: at the embeddings themselves, whose loss is the task's, or at random in the ball."""
-    neutral: ClassVar[Mapping[str, float]] = {"epsilon": 0, "share": 0}
 
     @property
     @override

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
+from peftlab.regularizers.anchored import Anchored
 from peftlab.regularizers.regularizer import WeightRule, spec
 
 
 @spec
-class L2Sp(WeightRule):
+class L2Sp(Anchored, WeightRule):
     """Moves every trained weight towards its start: ``w -= lr * strength * (w - w0)`` (Li et al. 2018).
 
     The paper adds ``strength / 2 * |w - w0|^2`` to the loss. Here the step along its gradient is decoupled from the
@@ -25,28 +25,18 @@ class L2Sp(WeightRule):
 
     strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     """The paper's alpha, 0.001 to 0.1 there."""
-    start: dict[str, Tensor] = field(default_factory=dict, init=False)
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
 
     @override
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:
-        self.start = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.remember(weights)
 
     @override
     def after_step(self, weights: Mapping[str, nn.Parameter], learning_rates: Mapping[str, float]) -> None:
         with torch.no_grad():
             for name, weight in weights.items():
-                self.start[name] = self.start[name].to(weight.device)  # from a checkpoint, it is on the CPU
-                weight.lerp_(self.start[name], learning_rates[name] * self.strength)
+                weight.lerp_(self.start_of(name, weight), learning_rates[name] * self.strength)
 
     @override
     def acted(self) -> Mapping[str, float]:
         return {"weights": sum(weight.numel() for weight in self.start.values())}
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return self.start
-
-    @override
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.start = dict(state)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from peftlab.regularizers.anchored import Anchored
 from peftlab.regularizers.regularizer import PassRule, spec
 from peftlab.seams.pytorch import attribute_replaced
 from peftlab.tasks.batch import Batch
 
 
 @spec
-class Mixout(PassRule):
+class Mixout(Anchored, PassRule):
     """Has each trained weight at its start with probability `p` in a pass, scaled to keep the mean (Lee et al. 2020).
 
     That is dropout on ``W - W0`` (their equation 5). Of LoRA on a linear layer, the weight is the product BA, whose
@@ -31,7 +32,6 @@ class Mixout(PassRule):
 
     p: float = Field(default=0.7, ge=0, lt=1)
     """0.7 to 0.9 in the paper."""
-    start: dict[str, Tensor] = field(default_factory=dict, init=False)
     mixed: int = field(default=0, init=False)
     """The number of weights that the last pass has mixed."""
     draws: ClassVar[bool] = True
@@ -40,17 +40,14 @@ class Mixout(PassRule):
 
     @override
     def begin(self, model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
-        self.start = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.remember(weights)
 
     @override
     @contextmanager
     def applied(self, model: nn.Module, batch: Batch) -> Iterator[None]:
         self.mixed = 0
-        starts = {}
-        for name, parameter in model.named_parameters():
-            if name in self.start:
-                self.start[name] = self.start[name].to(parameter.device)  # from a checkpoint, it is on the CPU
-                starts[parameter] = self.start[name]
+        named = model.named_parameters()
+        starts = {parameter: self.start_of(name, parameter) for name, parameter in named if name in self.start}
         with ExitStack() as stack:
             for module in model.modules():
                 if isinstance(module, LoraLinear):
@@ -85,11 +82,3 @@ class Mixout(PassRule):
     @override
     def acted(self) -> Mapping[str, float]:
         return {"weights": self.mixed}
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return self.start
-
-    @override
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.start = dict(state)

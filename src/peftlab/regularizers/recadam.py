@@ -9,14 +9,15 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
+from peftlab.regularizers.anchored import Anchored
 from peftlab.regularizers.regularizer import WeightRule, spec
 
 
 @spec
-class RecAdam(WeightRule):
+class RecAdam(Anchored, WeightRule):
     """Moves every trained weight towards its start, ever less: ``w -= lr * (1 - l) * strength * (w - w0)``.
 
     In step t, l is ``1 / (1 + exp(-k * (t - t0)))``, the share of learning as against recalling (Chen et al. 2020,
@@ -31,14 +32,13 @@ class RecAdam(WeightRule):
     """How abruptly the pull ends, 0.05 to 1 in the paper."""
     t0: float = Field(default=250.0, ge=0, allow_inf_nan=False)
     """The step in which it has fallen to half, 100 to 1000 in the paper."""
-    start: dict[str, Tensor] = field(default_factory=dict, init=False)
     recalling: float = field(default=0.0, init=False)
     """The factor ``1 - l`` of the current step."""
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
 
     @override
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:
-        self.start = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.remember(weights)
 
     @override
     def before_step(self, weights: Mapping[str, nn.Parameter], step: int, random: torch.Generator) -> None:
@@ -49,17 +49,8 @@ class RecAdam(WeightRule):
         with torch.no_grad():
             for name, weight in weights.items():
                 share = min(1.0, learning_rates[name] * self.recalling * self.strength)
-                self.start[name] = self.start[name].to(weight.device)  # from a checkpoint, it is on the CPU
-                weight.lerp_(self.start[name], share)
+                weight.lerp_(self.start_of(name, weight), share)
 
     @override
     def acted(self) -> Mapping[str, float]:
         return {"weights": sum(weight.numel() for weight in self.start.values()), "recalling": self.recalling}
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return self.start
-
-    @override
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.start = dict(state)
