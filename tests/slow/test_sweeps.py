@@ -135,7 +135,7 @@ def test_what_processes_print_shows_no_secrets(sweep, tmp_path, monkeypatch, swe
     assert len([text for text in outputs if "ValueError: **** is refused, as is ****" in text]) == 2 * sweeping
     assert sweeping or "ValueError: **** is refused, as is ****" in ended.stderr
     assert all(text.count("it is ****") == 4 for text in outputs if "ValueError" in text)
-    written = [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".py"]
+    written = [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")]
     for text in [
         ended.stdout if sweeping else "",
         ended.stderr,
