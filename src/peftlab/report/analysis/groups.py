@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from peftlab.errors import UserError, did_you_mean
 from peftlab.report.analysis.options import Options
@@ -27,7 +27,7 @@ class Group:
     """The runs of one method, or of another choice: a row of a comparison."""
 
     name: str
-    """Unique in its comparison, such as ``lora`` or ``lora, fgm``."""
+    """Unique in its comparison, such as ``lora`` or ``lora fgm``."""
     values: Mapping[str, Any]
     """By the keys that make the groups."""
     runs: tuple[Run, ...]
@@ -97,13 +97,13 @@ def comparisons_of(study: Study, options: Options) -> tuple[tuple[Comparison, ..
     Raises:
         UserError: no group is called as `Options.baseline`, or no run has `Options.metric`.
     """
-    of_kind: dict[tuple[str | None, str | None, str, Direction], list[Run]] = {}
+    of_kind: dict[_Kind, list[Run]] = {}
     unscored = []
     for run in study.runs:
         if (metric := options.metric or run.metric) is None or (options.metric and not _has(run, options.metric)):
             unscored.append(run)
             continue
-        of_kind.setdefault((_task(run), run.value("data"), metric, _direction(run, metric)), []).append(run)
+        of_kind.setdefault(_Kind(*_place(run), metric, _direction(run, metric)), []).append(run)
     if options.metric and not of_kind:
         names = sorted(
             {score["name"] for run in study.runs for score in run.record.scores() if "/" not in score["name"]}
@@ -114,11 +114,11 @@ def comparisons_of(study: Study, options: Options) -> tuple[tuple[Comparison, ..
         )
     unplaced = []
     for run in unscored:
-        fitting = [runs for kind, runs in of_kind.items() if kind[:2] == (_task(run), run.value("data"))]
+        fitting = [runs for kind, runs in of_kind.items() if (kind.task, kind.data) == _place(run)]
         (fitting[0] if len(fitting) == 1 else unplaced).append(run)
     kinds = sorted(of_kind.items(), key=lambda item: -sum(run.is_tested for run in item[1]))
     names = _names([kind for kind, _ in kinds])
-    made = [_comparison(name, *kind, runs, options) for name, (kind, runs) in zip(names, kinds, strict=True)]
+    made = [_comparison(name, kind, runs, options) for name, (kind, runs) in zip(names, kinds, strict=True)]
     if options.baseline is not None and made and not any(_called(one.groups, options.baseline) for one in made):
         there = sorted({group.name for one in made for group in one.groups})
         raise UserError(
@@ -152,20 +152,21 @@ def _searched(key: str, runs: Sequence[Run]) -> bool:
     return len(values) > _MOST_VALUES and all(isinstance(value, int | float) for value in values)
 
 
-def _comparison(
-    name: str,
-    task: str | None,
-    data: str | None,
-    metric: str,
-    direction: Direction,
-    runs: Sequence[Run],
-    options: Options,
-) -> Comparison:
+class _Kind(NamedTuple):
+    """What runs share that may stand in one table."""
+
+    task: str | None
+    data: str | None
+    metric: str
+    direction: Direction
+
+
+def _comparison(name: str, kind: _Kind, runs: Sequence[Run], options: Options) -> Comparison:
     tested = [run for run in runs if run.is_tested]
     trials = [run for run in runs if not run.is_tested and run.status in ("completed", "pruned")]
     keys = options.by or axes_of(tested or trials, trials if tested else ())
     groups = tuple(_group(values, members) for values, members in _grouped(runs, keys).items())
-    return Comparison(name, task, data, metric, direction, keys, groups, _baseline(groups, options.baseline), options)
+    return Comparison(name, *kind, keys, groups, _baseline(groups, options.baseline), options)
 
 
 def _grouped(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple[tuple[str, Any], ...], list[Run]]:
@@ -183,8 +184,8 @@ def _group(values: tuple[tuple[str, Any], ...], runs: Sequence[Run]) -> Group:
 
 
 def _name(values: Iterable[tuple[str, Any]]) -> str:
-    """Return ``lora, fgm, lr=0.003``: options by their names, values behind the last part of their key."""
-    return ", ".join(
+    """Return ``lora fgm lr=0.003``: options by their names, values behind the last part of their key."""
+    return " ".join(
         f"{key.rpartition('.')[2]}={_text(value)}" if "." in key or not isinstance(value, str) else value
         for key, value in values
     )
@@ -212,20 +213,18 @@ def _called(groups: Sequence[Group], name: str) -> Group | None:
     return next(iter([*exact, *plainest]), None)
 
 
-def _names(kinds: Sequence[tuple[str | None, str | None, str, Direction]]) -> list[str]:
+def _names(kinds: Sequence[_Kind]) -> list[str]:
     names: list[str] = []
     for kind in kinds:
-        words = "-".join(re.sub(r"\W+", "_", word) for word in kind[:3] if word)[:80]
+        words = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in kind[:3] if word)[:80]
         names.append(words if words not in names else f"{words}-{len(names) + 1}")
     return names
 
 
-def _task(run: Run) -> str | None:
-    task = run.value("task")
-    if isinstance(task, str):
-        return task
-    scorers = sorted({score["scorer"] for score in run.record.scores()})
-    return scorers[0].partition(",")[0] if scorers else None
+def _place(run: Run) -> tuple[str | None, str | None]:
+    """Return the task and the data of a run; the task is unknown without a configuration."""
+    task, data = run.value("task"), run.value("data")
+    return (task if isinstance(task, str) else None), (None if data is None else str(data))
 
 
 def _has(run: Run, metric: str) -> bool:
