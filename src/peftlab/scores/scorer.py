@@ -70,6 +70,19 @@ class Scorer(ABC):
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores of a sum of counts, in the order of `directions`."""
 
+    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the overall scores of many sums of counts at once, as a bootstrap needs them.
+
+        Args:
+            totals: shape (number, width).
+
+        Returns:
+            Each score by name, float64 of shape (number,): `scores` up to rounding. A scorer that computes them without
+            a loop overrides this.
+        """
+        rows = [self.scores(total) for total in totals]
+        return {name: np.array([row[name] for row in rows], np.float64) for name in self.directions}
+
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores and finer ones, such as ``entity_f1/PER``."""
         return self.scores(total)
