@@ -15,8 +15,12 @@ from peftlab.reading.json_form import parsed
 from peftlab.runs.find import ROOTS, find
 from peftlab.runs.folder import ROBUSTNESS, VERDICTS, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
-from peftlab.scores.scorer import Direction
+from peftlab.scores.of_record import scorer_of
+from peftlab.scores.scorer import Direction, Scorer
 from peftlab.storage.entries import check_readable, inside
+
+LISTS = ("regularizer", "augment", "callbacks", "logger")
+"""The axes that take a list of options."""
 
 MOST_BYTES_BESIDE = 2**26
 """More than any file beside a record needs, predictions apart."""
@@ -79,15 +83,39 @@ class Run:
         """Return the value of a dotted key of the configuration; None if there is none.
 
         An axis, such as ``peft`` or ``data``, gives the name of its option; a list of options, such as
-        ``regularizer``, gives their names joined by ``+``, or ``none``.
+        ``regularizer``, gives their names joined by ``+``, or ``none``. Without a configuration, it is the value that
+        the record or its overrides have.
         """
         try:
             node = reduce(lambda node, part: node[part], key.split("."), self.config)
         except (LookupError, TypeError):
-            return self.record.data["method"]["name"] if key == "peft" else None
-        if key in ("regularizer", "augment", "callbacks", "logger") and isinstance(node, Mapping):
+            return self._overridden(key)
+        if key in LISTS and isinstance(node, Mapping):
             return "+".join(sorted(name for name, option in node.items() if option is not None)) or "none"
         return node.get("name", node.get("_target_")) if isinstance(node, Mapping) else node
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """The changes to the configuration as the user wrote them, by key; the last one of a key counts."""
+        pairs = (text.lstrip("+~").partition("=") for text in self.record.data["overrides"])
+        return {key: value for key, _, value in pairs}
+
+    def _overridden(self, key: str) -> Any:
+        recorded = {"peft": self.record.data["method"]["name"], "data": self.record.data["data"]["name"]}
+        recorded["seed"] = self.seed
+        if recorded.get(key) is not None:
+            return recorded[key]
+        if (text := self.overrides.get(key)) is None:
+            return "none" if key in LISTS else None
+        if key in LISTS:
+            return "+".join(sorted(name.strip() for name in text.strip("[]").split(",") if name.strip())) or "none"
+        return _plain(text)
+
+    @cached_property
+    def scorer(self) -> Scorer | None:
+        """The scorer of its test scores; None if it has none, or one that is not of this package."""
+        names = {score["scorer"] for score in self.record.scores("test")}
+        return scorer_of(*names, self.record.data["data"]["labels"]) if len(names) == 1 else None
 
     def answers(self, split: str = "test") -> list[dict[str, Any]] | None:
         """Return the predictions of a split, one example each; None if the run kept none.
@@ -185,6 +213,18 @@ def _folders(path: str | Path) -> list[Path]:
     if Path(path).is_dir():
         return sorted(file.parent for file in Path(path).rglob(FILE_NAME))
     return [find(path)]
+
+
+def _plain(text: str) -> Any:
+    """Return the number, flag or null that an override writes, else its text without quotes."""
+    if (lower := text.strip().lower()) in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[lower]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text.strip().strip("'\"")
 
 
 def canonical(document: Mapping[str, Any]) -> str:
