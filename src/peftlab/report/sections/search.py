@@ -179,8 +179,9 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
     settings = [{", ".join(comparison.keys): name, **own} for name, own, _ in points]
     shares = importance(settings, [value for *_, value in points])
     bars = [{"label": one.name, "share": one.share, "sd": one.sd} for one in shares.of]
+    explained = share(max(shares.fit, 0.0))
     caption = (
         "How much of the variance of the validation scores each choice explains by itself: functional ANOVA of "
-        f"a random forest (Hutter et al. 2014), which predicts {share(max(shares.fit, 0.0))} of the variance of the trials."
+        f"a random forest (Hutter et al. 2014), which predicts {explained} of the variance of the trials."
     )
     return [*blocks, Figure(f"{comparison.name}-importance", "importance", {"shares": bars}, caption)]
