@@ -21,7 +21,9 @@ def is_share(metric: str) -> bool:
 
 def called(metric: str) -> str:
     """Return the name of a score as a reader knows it, such as ``entity F1``."""
-    return " ".join("F1" if word == "f1" else word for word in metric.replace("/", " of ").split("_"))
+    name, _, of = metric.partition("/")
+    words = " ".join("F1" if word == "f1" else word for word in name.split("_"))
+    return f"{words} of {of}" if of else words
 
 
 def score(value: float | None, metric: str, signed: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
+from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
 from peftlab.runs.folder import ROBUSTNESS, VERDICTS, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
@@ -114,8 +115,8 @@ class Run:
     @cached_property
     def scorer(self) -> Scorer | None:
         """The scorer of its test scores; None if it has none, or one that is not of this package."""
-        names = {score["scorer"] for score in self.record.scores("test")}
-        return scorer_of(*names, self.record.data["data"]["labels"]) if len(names) == 1 else None
+        names = [*{score["scorer"] for score in self.record.scores("test")}]
+        return scorer_of(names[0], self.record.data["data"]["labels"]) if len(names) == 1 else None
 
     def answers(self, split: str = "test") -> list[dict[str, Any]] | None:
         """Return the predictions of a split, one example each; None if the run kept none.
@@ -182,22 +183,34 @@ class Study:
 
 @contextmanager
 def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
-    """Read the runs at `paths`: run folders, folders of runs such as a sweep's, or starts of ids.
+    """Read the runs at `paths`: run folders, folders of runs such as a sweep's, archives, or starts of ids.
 
-    What cannot be read is listed and left out. A run that is named twice counts once.
+    What cannot be read is listed and left out, as are the members of an archive that are not what its manifest says. A
+    run that is named twice counts once. Archives are unpacked until the block ends.
 
     Raises:
         UserError: nothing is there; says what was looked for.
     """
     runs: dict[Path, Run] = {}
     left_out: list[LeftOut] = []
-    for path in paths or [root for root in ROOTS if root.is_dir()]:
-        for folder in _folders(path):
-            try:
-                check_readable(folder)
-                runs.setdefault(folder.resolve(), Run(RunRecord.load(folder), str(folder)))
-            except UserError as error:
-                left_out.append(LeftOut(str(folder), str(error)))
+    with ExitStack() as stack:
+        for path in paths or [root for root in ROOTS if root.is_dir()]:
+            top: Path | None = None
+            if is_archive(path):
+                archive = stack.enter_context(opened(path))
+                left_out += [LeftOut(f"{path}: {fault.member}", fault.what) for fault in archive.faults]
+                top = archive.folder
+            for folder in _folders(top or path):
+                place = f"{path}: {folder.relative_to(top)}" if top else str(folder)
+                try:
+                    check_readable(folder)
+                    runs.setdefault(folder.resolve(), Run(RunRecord.load(folder), place))
+                except UserError as error:
+                    left_out.append(LeftOut(place, str(error).replace(str(folder), place)))
+        yield _study(paths, runs, left_out)
+
+
+def _study(paths: Sequence[str | Path], runs: Mapping[Path, Run], left_out: Sequence[LeftOut]) -> Study:
     if not runs and not left_out:
         looked = ", ".join(map(str, paths)) or " and ".join(f"{root}/" for root in ROOTS)
         raise UserError(
@@ -205,7 +218,7 @@ def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
             "of a run's id; `peftlab runs` lists them"
         )
     began = sorted(runs.values(), key=lambda run: (str(run.record.data["started_at"]), run.place))
-    yield Study(tuple(began), tuple(left_out))
+    return Study(tuple(began), tuple(left_out))
 
 
 def _folders(path: str | Path) -> list[Path]:

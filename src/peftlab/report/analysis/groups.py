@@ -112,7 +112,7 @@ def comparisons_of(study: Study, options: Options) -> tuple[tuple[Comparison, ..
             f"--metric {options.metric}: no run has that score.{did_you_mean(options.metric, names)} "
             f"The runs have: {', '.join(names) or 'none at all'}"
         )
-    unplaced = []
+    unplaced: list[Run] = []
     for run in unscored:
         fitting = [runs for kind, runs in of_kind.items() if (kind.task, kind.data) == _place(run)]
         (fitting[0] if len(fitting) == 1 else unplaced).append(run)

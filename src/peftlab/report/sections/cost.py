@@ -46,17 +46,22 @@ class Cost:
 def cost_of(group: Group, price: float | None) -> Cost:
     """Return what a group costs."""
     runs = group.final or group.trials or group.everything
+
+    def mean(part: str, name: str) -> float | None:
+        return _mean(run.record.data[part][name] for run in runs)
+
     return Cost(
-        _mean(run.record.data["method"]["trainable_parameters"] for run in runs),
-        _mean(run.record.data["method"]["total_parameters"] for run in runs),
-        _mean(run.record.data["method"]["adapter_bytes"] for run in runs),
-        *(
-            _mean(run.record.data["cost"][name] for run in runs)
-            for name in ("train_seconds", "wall_seconds", "peak_memory_gib", "train_flops", "samples_per_second")
-        ),
-        _mean(device_hours(run) for run in runs),
-        sum(device_hours(run) or 0.0 for run in group.everything),
-        price,
+        trainable=mean("method", "trainable_parameters"),
+        total=mean("method", "total_parameters"),
+        adapter_bytes=mean("method", "adapter_bytes"),
+        train_seconds=mean("cost", "train_seconds"),
+        wall_seconds=mean("cost", "wall_seconds"),
+        memory_gib=mean("cost", "peak_memory_gib"),
+        train_flops=mean("cost", "train_flops"),
+        samples_per_second=mean("cost", "samples_per_second"),
+        device_hours=_mean(device_hours(run) for run in runs),
+        all_device_hours=sum(device_hours(run) or 0.0 for run in group.everything),
+        price=price,
     )
 
 

@@ -38,7 +38,7 @@ def section(analysis: Analysis) -> Section:
         )
         for run in whole
     )
-    columns = (
+    of_a_run = (
         Column("run"),
         Column("method"),
         Column("seed", True),
@@ -50,7 +50,7 @@ def section(analysis: Analysis) -> Section:
         "A run is named by the start of the digest of its configuration, data and pretrained weights: the same name "
         "means the same run. Digests are sha256, shortened here; the records have them whole."
     )
-    every = Table("runs-table", columns, runs, f"All runs ({plural(len(analysis.runs), 'run')})")
+    every = Table("runs-table", of_a_run, runs, f"All runs ({plural(len(analysis.runs), 'run')})")
     return Section("identity", "Identity", (Paragraph(text), table, every))
 
 

@@ -35,9 +35,9 @@ def section(analysis: Analysis) -> Section:
         )
         blocks.append(Table("lost-table", columns, rows, "Runs without a result"))
     if analysis.study.left_out:
-        rows = tuple((Cell(one.place), Cell(one.reason)) for one in analysis.study.left_out)
-        caption = "Left out, as the record cannot be read"
-        blocks.append(Table("left-out-table", (Column("where"), Column("why")), rows, caption))
+        places = tuple((Cell(one.place), Cell(one.reason)) for one in analysis.study.left_out)
+        caption = "Left out, as it cannot be read"
+        blocks.append(Table("left-out-table", (Column("where"), Column("why")), places, caption))
     return Section("interruptions", "Interruptions and losses", tuple(blocks))
 
 

@@ -95,9 +95,9 @@ def _table(result: Result) -> Table:
             _interval(row.seeds.low, row.seeds.high, result),
         ]
         if result.units is not None:
-            whole = row.whole if row.test_set is not None else None
-            cells.append(_interval(row.test_set and row.test_set.low, row.test_set and row.test_set.high, result))
-            cells.append(_interval(whole and whole.low, whole and whole.high, result))
+            over_both = (row.whole.low, row.whole.high) if row.test_set else (None, None)
+            cells.append(_interval(*((row.test_set.low, row.test_set.high) if row.test_set else (None, None)), result))
+            cells.append(_interval(*over_both, result))
         validation = validation_of(result, row)
         cells += [Cell(score(validation, comparison.metric), validation), Cell(_mark(result, row))]
         rows.append(tuple(cells))
