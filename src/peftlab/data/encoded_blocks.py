@@ -202,4 +202,4 @@ def _map(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], offset: i
     if not np.prod(shape):  # nothing cannot be mapped
         return np.zeros(shape, dtype)
     # copies on write: tensors of arrays that cannot be written would be warned of
-    return np.asarray(np.memmap(file, dtype, "c", offset, shape))  # type: ignore[call-overload]
+    return np.asarray(np.memmap(file, dtype, "c", offset, shape))

@@ -23,5 +23,5 @@ def _hash(text: str) -> int:
 def among(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return whether each of `some` hashes is among `others`, shape of `some`; sorts `others` in place."""
     others.sort()
-    places = np.searchsorted(others, some)
-    return np.asarray(others[np.minimum(places, len(others) - 1)] == some)
+    begin, end = (np.searchsorted(others, some, side) for side in ("left", "right"))
+    return np.asarray(begin < end)

@@ -18,7 +18,7 @@ from peftlab.errors import DataError
 
 T = TypeVar("T")
 
-HELD = 2**26
+HELD = 2**25
 """Size in bytes from which a file is indexed; the examples of a smaller one are kept in memory."""
 
 

@@ -194,10 +194,10 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             continue
         # near duplicates are looked for among the examples that are kept: only these can leak
         groups = mapped(learnt[file], _group) if _has_groups(spec.format) else None
-        places = np.asarray(hold_out(chosen(texts, kept), shares, groups))
-        splits["train"] = chosen(members, kept[places == "train"])
-        for split in shares:
-            splits[split] = renamed(members, kept[places == split], split)
+        split_of = hold_out(chosen(texts, kept), shares, groups)
+        places = {split: kept[[own == split for own in split_of]] for split in ("train", *shares)}
+        splits["train"] = chosen(members, places.pop("train"))
+        splits |= {split: renamed(members, own, split) for split, own in places.items()}
     task.learn_labels(learnt, spec.labels)  # before holding out: a rare label may end up in one split only
     for split, members in splits.items():
         if not members:

@@ -101,7 +101,7 @@ def assert_same(one: DataModule, other: DataModule):
     ids=str,
 )
 def test_the_same_data(loaded, options):
-    small, large = loaded(2**26, **options), loaded(0, **options)
+    small, large = loaded(2**25, **options), loaded(0, **options)
     assert isinstance(small.splits["train"].examples, list)
     if "overfit_batches" not in options.get("budget", {}):
         assert isinstance(large.splits["train"].examples, View)
@@ -114,18 +114,18 @@ def test_the_same_data(loaded, options):
 def test_the_same_mistakes(loaded, folder):
     with (folder / "dev.jsonl").open("a") as file:
         file.write('{"text": "a", "label": "new", "doc": 1}\n')
-    for held in (2**26, 0):
+    for held in (2**25, 0):
         with pytest.raises(DataError, match=r"dev\.jsonl:41: unknown label 'new'"):
             loaded(held)
 
 
 def test_a_task_without_pointers_encodes_at_once(loaded, monkeypatch):
     monkeypatch.setattr(Classification, "pointers", None)
-    assert_same(loaded(2**26), loaded(0))
+    assert_same(loaded(2**25), loaded(0))
 
 
 def test_new_data_for_a_finished_run(loaded, folder):
-    for held in (2**26, 0):
+    for held in (2**25, 0):
         data = loaded(held)
         data.spec = replace(data.spec, labels=data.task.labels)
         data.load_new({"test": folder / "dev.jsonl"})
