@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from peftlab import cli
 from peftlab.commands import predict
@@ -314,6 +315,56 @@ class TestArchive:
         assert (code, verdict["verdict"], verdict["again"]) == (0, "identical", "again")
         assert verdict["run"].startswith(f"a.zip:{run_id}")
         assert peftlab("verify", "a.zip")[0] == 0
+
+
+class TestCard:
+    def test_printed_written_and_as_json(self, peftlab, run_id, finished):
+        code, out, err = peftlab("card", run_id)
+        assert (code, err) == (0, "")
+        data = ModelCard(out).data
+        recorded = {(m["split"], m["value"]) for m in finished.data["metrics"] if m["name"] == "entity_f1"}
+        assert {(r.dataset_split, r.metric_value) for r in data.eval_results if r.metric_type == "f1"} == recorded
+        assert re.search(r"^\| test \| entity_f1 \| 0\.\d{4} \| .* \| 0\.\d{4} to [01]\.\d{4} \|$", out, re.MULTILINE)
+        assert peftlab("card", run_id, "--out", "README.md") == (0, "README.md\n", "")
+        assert Path("README.md").read_text() == out
+        document = json.loads(peftlab("card", run_id, "--json")[1])
+        assert (document["text"], document["metadata"]["pipeline_tag"]) == (out, "token-classification")
+        code, out, err = peftlab("card", run_id, "--out", "README.md")
+        assert (code, out, err.startswith("error: 'README.md' is there already")) == (2, "", True)
+
+    def test_of_a_run_in_an_archive_it_is_the_same(self, peftlab, run_id):
+        peftlab("archive", run_id, "--out", "a.zip")
+        assert peftlab("card", "a.zip") == peftlab("card", run_id)
+
+    def test_scores_that_do_not_follow_are_refused_and_those_that_nothing_confirms_left_out(self, peftlab, run_id):
+        (file,) = Path("runs").rglob("test.jsonl")
+        (record,) = Path("runs").rglob("record.json")
+        before = record.read_text()
+        document = json.loads(before)
+        for score in document["metrics"]:
+            score["value"] = 0.99 if score["name"] == "entity_f1" else score["value"]
+        record.write_text(json.dumps(document))
+        code, out, err = peftlab("card", run_id)
+        assert (code, out) == (2, "")
+        assert "validation entity_f1 is not what follows from its predictions" in err
+        record.write_text(before)
+        file.write_text(file.read_text().replace('"predicted"', '"gold", "predicted"', 1))
+        assert "predictions/test.jsonl is not what its record lists" in peftlab("card", run_id)[2]
+        file.unlink()
+        code, out, _ = peftlab("card", run_id)
+        assert code == 0
+        assert "The scores of the run are left out: predictions/test.jsonl, which could confirm them, is gone." in out
+        assert ModelCard(out).data.eval_results is None
+
+    def test_only_of_what_has_finished_and_with_its_own_configuration(self, peftlab, run_id):
+        (file,) = Path("runs").rglob("config.yaml")
+        before = file.read_text()
+        file.write_text(before.replace("seed: 0", "seed: 1"))
+        assert "config.yaml is not the configuration of its record" in peftlab("card", run_id)[2]
+        file.write_text(before)
+        (record,) = Path("runs").rglob("record.json")
+        record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
+        assert "its status is 'interrupted', and only a completed run has" in peftlab("card", run_id)[2]
 
 
 class TestCompare:
