@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftlab.data import indexed_lines
+from peftlab.data import indexed_examples
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def loaded(folder, processor, monkeypatch) -> Callable[..., DataModule]:
     def load(held: int, budget=None, weights=None, path=folder, **options) -> DataModule:
-        monkeypatch.setattr(indexed_lines, "HELD", held)
+        monkeypatch.setattr(indexed_examples, "HELD", held)
         monkeypatch.setenv("PEFTLAB_CACHE", str(folder.parent / f"cache-{held}"))
         selection = Selection(metric="macro_f1", mode="max")
         task = Classification(name="classification", selection=selection, class_weights=weights)

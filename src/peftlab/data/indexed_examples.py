@@ -1,4 +1,4 @@
-"""The examples of a large file with one a line: an index of byte offsets, and lines that are read when needed."""
+"""The examples of a large file: an index of the bytes where they begin, and examples that are read when needed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import codecs
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class LinesOfFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = (0, 0, 0)
-        """What tells whether the file has changed since, see `_state`."""
+        self.state: State = (0, 0, 0)
+        """That of the file when it was opened, see `state_of`."""
         self.is_large = False
         """Whether its examples should be indexed; known from the first line on."""
         self._sha256 = hashlib.sha256()
@@ -57,7 +57,7 @@ class LinesOfFile:
 
     def __iter__(self) -> Iterator[Line]:
         with opened(self.path) as file:
-            self.state = _state(os.fstat(file.fileno()))
+            self.state = state_of(file.fileno())
             first = file.readline()
             if not first.endswith(b"\n") or first.startswith(tuple(MARKS)):
                 content = first + file.read()
@@ -70,44 +70,64 @@ class LinesOfFile:
             while line:
                 self._sha256.update(line)
                 mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
-                yield Line(number, offset + mark, _without_end(decoded(line, str(self.path), first_line=number)))
+                text = decoded(line, str(self.path), first_line=number)
+                yield Line(number, offset + mark, text.removesuffix("\n").removesuffix("\r"))
                 offset += len(line)
                 number, line = number + 1, file.readline()
 
 
-class Index:
-    """The places of the examples of a file, as its lines are read."""
+class Index(Generic[T]):
+    """The places of the examples of a file, as it is read for the first time.
 
-    def __init__(self) -> None:
+    Args:
+        path: the file.
+        parse: makes an example of the bytes from its beginning to that of the next one, its position among the
+            examples, from 0, and the number of its line.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes, int, int], T]) -> None:
+        self.path, self.parse = path, parse
         self._offsets, self._numbers = array("q"), array("q")
 
-    def add(self, line: Line) -> None:
-        """Note that the next example is in `line`."""
-        self._offsets.append(line.offset)
-        self._numbers.append(line.number)
+    def __len__(self) -> int:
+        """Return the number of examples so far."""
+        return len(self._offsets)
 
-    def examples(self, lines: LinesOfFile, parse: Callable[[str, int, int], T]) -> IndexedLines[T]:
-        """Return the examples of `lines`, which were read to their end.
+    def add(self, offset: int, number: int) -> None:
+        """Note that the next example begins at a byte of the file, in the line of a number, from 1."""
+        self._offsets.append(offset)
+        self._numbers.append(number)
+
+    def examples(self, state: State, sha256: str, counts: Mapping[str, int] | None = None) -> IndexedExamples[T]:
+        """Return the examples.
 
         Args:
-            lines: the file.
-            parse: makes an example of the text of its line, its position among the examples, from 0, and its line.
+            state: that of the file when it was opened, see `state_of`.
+            sha256: the digest of the file.
+            counts: oddities of the file, for the run record.
         """
-        return IndexedLines(lines, np.asarray(self._offsets), np.asarray(self._numbers), parse)
+        return IndexedExamples(self, np.asarray(self._offsets), np.asarray(self._numbers), state, sha256, counts or {})
 
 
-class IndexedLines(View[T]):
-    """The examples in the lines of a file, see `Index.examples`; each access reads and parses one line.
+class IndexedExamples(View[T]):
+    """The examples of a file, see `Index.examples`; each access reads and parses one.
 
     Raises:
         DataError: at an access, the file has changed since it was indexed.
     """
 
     def __init__(
-        self, lines: LinesOfFile, offsets: np.ndarray, numbers: np.ndarray, parse: Callable[[str, int, int], T]
+        self,
+        index: Index[T],
+        offsets: np.ndarray,
+        numbers: np.ndarray,
+        state: State,
+        sha256: str,
+        counts: Mapping[str, int],
     ) -> None:
-        self.path, self.sha256 = lines.path, lines.sha256
-        self._state, self._offsets, self._numbers, self._parse = lines.state, offsets, numbers, parse
+        self.path, self.sha256 = index.path, sha256
+        self.counts = {name: count for name, count in counts.items() if count}
+        self._parse, self._offsets, self._numbers, self._state = index.parse, offsets, numbers, state
         self._descriptor: int | None = None
 
     def __len__(self) -> int:
@@ -117,15 +137,14 @@ class IndexedLines(View[T]):
         """Return the example at `place`, from 0."""
         begin = int(self._offsets[place])
         end = int(self._offsets[place + 1]) if place + 1 < len(self._offsets) else self._state[0]
-        line = self._read(begin, end).partition(b"\n")[0]  # lines without an example may follow
-        return self._parse(_without_end(line.decode()), place, int(self._numbers[place]))
+        return self._parse(self._read(begin, end), place, int(self._numbers[place]))
 
     def _read(self, begin: int, end: int) -> bytes:
         """Return the bytes of the file from `begin` to `end`; the position is an argument, as processes share it."""
         if self._descriptor is None:
             with opened(self.path) as file:
                 self._descriptor = os.dup(file.fileno())
-        if _state(os.fstat(self._descriptor)) != self._state:
+        if state_of(self._descriptor) != self._state:
             raise DataError(f"{self.path}: the file has changed since this run began to read it. Start the run again.")
         return os.pread(self._descriptor, end - begin, begin)
 
@@ -135,14 +154,15 @@ class IndexedLines(View[T]):
 
     def __del__(self) -> None:
         """Close the file."""
-        if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)  # type: ignore[arg-type]  # not None, as the line above says
+        if (descriptor := self.__dict__.get("_descriptor")) is not None:
+            os.close(descriptor)
 
 
-def _state(stat: os.stat_result) -> tuple[int, int, int]:
-    """Return what tells a changed file, or another one: size, time of the last change, and number."""
+State = tuple[int, int, int]
+"""What tells a changed file, or another one: size, time of the last change, and number."""
+
+
+def state_of(descriptor: int) -> State:
+    """Return the state of an open file."""
+    stat = os.fstat(descriptor)
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _without_end(line: str) -> str:
-    return line.removesuffix("\n").removesuffix("\r")
