@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from peftlab.data.text_files import MARKS, decoded, lines_of, opened
+from peftlab.data.text_files import MARKS, SAVE, decoded, lines_of, opened
 from peftlab.data.views import View
 from peftlab.errors import DataError
 
@@ -30,7 +30,12 @@ class Line(NamedTuple):
     offset: int
     """The byte at which it begins; -1: its file has to be read as a whole."""
     text: str
-    """Without its end."""
+    """With its end."""
+
+    @property
+    def content(self) -> str:
+        """The text without its end."""
+        return self.text.removesuffix("\n").removesuffix("\r")
 
 
 class LinesOfFile:
@@ -38,17 +43,23 @@ class LinesOfFile:
 
     A file in UTF-16 or UTF-32, or with carriage returns as its only line ends, is read as a whole.
 
+    Args:
+        path: the file.
+        advice: what to do about another encoding, for the message.
+
     Raises:
         DataError: the file cannot be read, or a line is not UTF-8; the message names file and line.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.state: State = (0, 0, 0)
-        """That of the file when it was opened, see `state_of`."""
-        self.is_large = False
-        """Whether its examples should be indexed; known from the first line on."""
+    def __init__(self, path: Path, advice: str = SAVE) -> None:
+        self.path, self._advice = path, advice
         self._sha256 = hashlib.sha256()
+        with opened(path) as file:
+            self.state = state_of(file.fileno())
+            """That of the file when it was opened."""
+            first = file.readline()
+        self.is_large = self.state[0] > HELD and _is_divided(first)
+        """Whether its examples should be indexed."""
 
     @property
     def sha256(self) -> str:
@@ -57,23 +68,26 @@ class LinesOfFile:
 
     def __iter__(self) -> Iterator[Line]:
         with opened(self.path) as file:
-            self.state = state_of(file.fileno())
-            first = file.readline()
-            if not first.endswith(b"\n") or first.startswith(tuple(MARKS)):
-                content = first + file.read()
+            line = file.readline()
+            if not _is_divided(line):
+                content = line + file.read()
                 self._sha256.update(content)
-                for number, text in enumerate(lines_of(decoded(content, str(self.path))), start=1):
+                for number, text in enumerate(lines_of(decoded(content, str(self.path), advice=self._advice)), start=1):
                     yield Line(number, -1, text)
                 return
-            self.is_large = self.state[0] > HELD
-            number, offset, line = 1, 0, first
+            number, offset = 1, 0
             while line:
                 self._sha256.update(line)
                 mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
-                text = decoded(line, str(self.path), first_line=number)
-                yield Line(number, offset + mark, text.removesuffix("\n").removesuffix("\r"))
+                text = decoded(line, str(self.path), advice=self._advice, first_line=number)
+                yield Line(number, offset + mark, text)
                 offset += len(line)
                 number, line = number + 1, file.readline()
+
+
+def _is_divided(first: bytes) -> bool:
+    """Return whether line feeds divide a file whose bytes up to the first of them are `first`."""
+    return first.endswith(b"\n") and not first.startswith(tuple(MARKS))
 
 
 class Index(Generic[T]):

@@ -54,10 +54,10 @@ class JsonLines:
         file = LinesOfFile(path)
         lines = iter(file)
         for line in lines:
-            if not line.text.strip():
+            if not line.content.strip():
                 continue
             where, expected = f"{path}:{line.number}", f"with '{self.text}' and '{self.label}'"
-            one = read_object(line.text, where, expected, (following.text for following in lines))
+            one = read_object(line.content, where, expected, (following.content for following in lines))
             text = self._text_of(one, f"{split}:{len(texts) + len(index)}", path, line.number)
             assert text.label is not None
             kinds.setdefault(text.label, {}).setdefault(type(one[self.label]), line.number)

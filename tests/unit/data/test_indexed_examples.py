@@ -47,7 +47,7 @@ def test_the_lines_are_those_of_the_whole_text(tmp_path, content):
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     lines = LinesOfFile(path)
-    assert [(line.number, line.text) for line in lines] == list(enumerate(lines_of(read_text(path)), start=1))
+    assert [(line.number, line.content) for line in lines] == list(enumerate(lines_of(read_text(path)), start=1))
     assert lines.sha256 == hashlib.sha256(content).hexdigest()
 
 
