@@ -422,6 +422,14 @@ class TestHonest:
         assert {cause.kind for cause in found.causes} == {"code"}
         assert {"selection.sha256", "adapter/labels.json"} <= {*found.unverified}
 
+    def test_a_run_whose_weights_are_gone_is_not_accused(self, copy):
+        """As in an archive without weights: what they would show is not known."""
+        for file in ("adapter/adapter_model.safetensors", "checkpoints/best.safetensors"):
+            (copy / file).unlink()
+        found = findings(copy)
+        assert {cause.kind for cause in found.causes} == {"gone"}
+        assert "method.adapter_bytes" in found.unverified
+
     def test_the_same_code_leaves_them(self, copy):
         change(copy, lambda r: r["selection"].pop("sha256"))
         (cause,) = findings(copy).causes
