@@ -8,7 +8,8 @@ import pkgutil
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,16 +28,26 @@ LONGEST_TEXT = 200
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in every format. The bytes depend on its data and on the version of matplotlib alone."""
+    """A figure that is drawn. The bytes depend on its data and on the version of matplotlib alone."""
 
     name: str
     page: str
     """SVG for a page that defines the colours of `palette` as CSS variables."""
     svg: str
-    pdf: bytes
-    png: bytes
+    """SVG for a file."""
     values: tuple[str, ...]
     """What its marks show, in the order of drawing."""
+    picture: Picture = field(repr=False, compare=False)
+
+    @property
+    def pdf(self) -> bytes:
+        """The figure as a PDF with embedded TrueType fonts, as publishers ask for."""
+        return _saved(self.picture, "pdf", ("Creator", "Producer", "CreationDate"))
+
+    @property
+    def png(self) -> bytes:
+        """The figure as a PNG of 200 dots an inch."""
+        return _saved(self.picture, "png", ("Software",))
 
     def write(self, folder: Path) -> None:
         """Write the files for papers: NAME.svg, NAME.pdf and NAME.png."""
@@ -64,25 +75,26 @@ def kinds() -> list[str]:
 
 
 def draw(figure: Figure) -> Drawn:
-    """Draw a figure in every format.
+    """Draw a figure.
 
     Raises:
         ValueError: there is no such kind, or the data are not what it draws.
     """
-    import matplotlib
-
-    from peftlab.report.drawing.picture import LOOK, Picture
+    from peftlab.report.drawing import svg
+    from peftlab.report.drawing.picture import Picture
 
     kind = _module(figure)
     data = _checked(kind, figure)
-    with warnings.catch_warnings(), matplotlib.rc_context():
-        # a browser has the letters that the fonts for files lack
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **LOOK}
-        matplotlib.rcParams.update({key: value for key, value in settings.items() if "backend" not in key})
+    with _look():
         picture = Picture()
         kind.draw(data, picture)
-        return _formats(figure, picture)
+        picture.figure.draw_without_rendering()
+        picture.figure.set_layout_engine("none")  # each format would lay it out again
+    text = _saved(picture, "svg", ("Date", "Creator")).decode()
+    values = tuple(text for texts in picture.marks.values() for text in texts)
+    named = svg.Named(figure.name, _plain(figure.caption), " · ".join(values))
+    root = svg.tidied(text, named, picture.marks)
+    return Drawn(figure.name, svg.inline(root), svg.alone(root), values, picture)
 
 
 def _module(figure: Figure) -> ModuleType:
@@ -118,23 +130,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _formats(figure: Figure, picture: Picture) -> Drawn:
-    """Write a picture in every format, from one layout."""
-    from peftlab.report.drawing import svg
+@contextmanager
+def _look() -> Iterator[None]:
+    """Have matplotlib draw with our settings, whatever the user's are, and then restore these."""
+    import matplotlib
 
-    picture.figure.draw_without_rendering()
-    picture.figure.set_layout_engine("none")  # each format would lay it out again
-    png = _saved(picture, "png", {"Software": None})
-    pdf = _saved(picture, "pdf", {"Creator": None, "Producer": None, "CreationDate": None})
-    text = _saved(picture, "svg", {"Date": None, "Creator": None}).decode()
-    values = tuple(text for texts in picture.marks.values() for text in texts)
-    named = svg.Named(figure.name, _plain(figure.caption), " · ".join(values))
-    root = svg.tidied(text, named, picture.marks)
-    return Drawn(figure.name, svg.inline(root), svg.alone(root), pdf, png, values)
+    from peftlab.report.drawing.picture import LOOK
+
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **LOOK}
+    with matplotlib.rc_context({key: value for key, value in settings.items() if "backend" not in key}):
+        yield
 
 
-def _saved(picture: Picture, ending: str, metadata: Mapping[str, None]) -> bytes:
-    """Return a picture as the bytes of a file."""
+def _saved(picture: Picture, ending: str, unsaid: Sequence[str]) -> bytes:
+    """Return a picture as the bytes of a file, without the metadata that change from day to day."""
     stream = io.BytesIO()
-    picture.figure.savefig(stream, format=ending, metadata=dict(metadata))
+    with _look(), warnings.catch_warnings():
+        # a browser has the letters that the fonts of files lack
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        picture.figure.savefig(stream, format=ending, metadata=dict.fromkeys(unsaid))
     return stream.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -81,6 +81,17 @@ class Interval:
         return f"{axis.written(self.value)} [{low}, {high}]"
 
 
+def check_lengths(**lists: Sequence[object] | None) -> None:
+    """Refuse lists that do not belong together; None stands for a list that is left out.
+
+    Raises:
+        ValueError: they differ in length.
+    """
+    lengths = {name: len(values) for name, values in lists.items() if values is not None}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"of different lengths: {', '.join(f'{name} {length}' for name, length in lengths.items())}")
+
+
 def written(value: float, unit: Unit = "plain") -> str:
     """Return a number with its unit, to three or four significant digits; a percentage has two decimals and no sign."""
     if unit == "percent":
@@ -100,7 +111,7 @@ def ticks(value: float, unit: Unit) -> str:
 
 def _short(value: float) -> str:
     """Return up to three significant digits after a thousand's integers, without needless zeros."""
-    if value and not 1e-4 <= abs(value) < 1e6:
+    if value and not 1e-3 <= abs(value) < 1e6:
         exponent = math.floor(math.log10(abs(value)))
         return f"{value / 10**exponent:.3g}e{exponent}".replace("-", MINUS)
     return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", MINUS)

@@ -13,6 +13,8 @@ from typing_extensions import override
 from peftlab.report.drawing.quantities import MULTIPLES, Axis, Unit, ticks
 
 MOST_TICKS = 7
+CLOSE = 1.5
+"""The least factor between ticks on a logarithmic scale: 50 minutes have no tick, for an hour has one."""
 
 
 def measure(
@@ -63,10 +65,10 @@ class LogarithmicTicks(MaxNLocator):
         """Return `steps` times the powers of ten of each unit, up to the next unit."""
         ends = [*self.sizes[1:], math.inf]
         places = {
-            step * 10.0**power * size
+            place
             for size, end in zip(self.sizes, ends, strict=True)
             for power in range(4)
             for step in steps
-            if step * 10.0**power * size < end
+            if (place := float(f"{step * 10.0**power * size:.12g}")) * CLOSE < end
         }
         return sorted(places)

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.report.drawing.palette import INK, PAPER, style
 from peftlab.report.drawing.picture import WIDTH, Picture, shortened
-from peftlab.report.drawing.quantities import STRICT
+from peftlab.report.drawing.quantities import STRICT, check_lengths
 
 MOST_NUMBERS = 16
 """Labels: with more, numbers do not fit into the cells."""
@@ -20,18 +20,24 @@ class Data:
     labels: list[str]
     counts: list[list[int]]
 
+    def __post_init__(self) -> None:
+        check_lengths(labels=self.labels, counts=self.counts)
+        for label, row in zip(self.labels, self.counts, strict=True):
+            check_lengths(labels=self.labels, **{f"the counts of {label}": row})
+
 
 def draw(data: Data, picture: Picture) -> None:
     """Draw the matrix; the darker a cell, the larger its share of the row."""
     size = len(data.labels)
+    edge = max(size, 1) - 0.5
     height = min(WIDTH, 1.2 + 0.42 * max(size, 3)) if size <= MOST_NUMBERS else WIDTH
     axes = picture.axes(height)
     names = [shortened(label) for label in data.labels]
     axes.set_xticks(range(size), names, rotation=0 if max(map(len, names), default=0) * size < 60 else 60, ha="center")
     axes.set_yticks(range(size), names)
     axes.tick_params(length=0, labelcolor=INK.paper)
-    axes.set_xlim(-0.5, size - 0.5)
-    axes.set_ylim(size - 0.5, -0.5)
+    axes.set_xlim(-0.5, edge)
+    axes.set_ylim(edge, -0.5)
     axes.set_aspect("equal" if size > 6 else "auto")
     axes.grid(visible=False)
     for spine in axes.spines.values():

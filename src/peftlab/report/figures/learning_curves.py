@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.report.drawing.palette import MUTED, style
 from peftlab.report.drawing.picture import Picture
-from peftlab.report.drawing.quantities import STRICT, Axis, Interval
+from peftlab.report.drawing.quantities import STRICT, Axis, Interval, check_lengths
 from peftlab.report.drawing.scales import measure
 
 MOST_MARKS = 40
@@ -22,6 +22,9 @@ class Series:
     mean: list[float | None]
     low: list[float | None] | None = None
     high: list[float | None] | None = None
+
+    def __post_init__(self) -> None:
+        check_lengths(x=self.x, mean=self.mean, low=self.low, high=self.high)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.report.drawing.palette import style
 from peftlab.report.drawing.picture import Picture
-from peftlab.report.drawing.quantities import STRICT, Axis, Interval
+from peftlab.report.drawing.quantities import STRICT, Axis, Interval, check_lengths
 from peftlab.report.drawing.scales import measure
 
 
@@ -19,6 +19,9 @@ class Series:
     best: list[float | None]
     low: list[float | None]
     high: list[float | None]
+
+    def __post_init__(self) -> None:
+        check_lengths(budget=self.budget, best=self.best, low=self.low, high=self.high)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
