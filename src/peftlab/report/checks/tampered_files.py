@@ -47,11 +47,8 @@ def _digests(run: Run) -> Iterator[tuple[str, str | None]]:
     for path in (CONFIG, "predictions/validation.jsonl", "predictions/test.jsonl"):
         if _recorded(run, path) is None:
             continue
-        if path == CONFIG:
-            yield path, _digest(run, path)
-        else:
-            evidence = recount(run, path.removeprefix("predictions/").removesuffix(".jsonl"))
-            yield path, None if evidence is None else evidence.file_sha256 or _digest(run, path)
+        evidence = None if path == CONFIG else recount(run, path.removeprefix("predictions/").removesuffix(".jsonl"))
+        yield path, evidence.file_sha256 if evidence and evidence.file_sha256 else _digest(run, path)
 
 
 def _recorded(run: Run, path: str) -> str | None:
@@ -59,8 +56,12 @@ def _recorded(run: Run, path: str) -> str | None:
 
 
 def _digest(run: Run, path: str) -> str | None:
+    """Return the present digest of a listed file, the empty text if it has not even the size; None if it is gone."""
     file = run.record.folder / path
+    size = next(file["bytes"] for file in run.record.data["files"] if file["path"] == path)
     try:
-        return file_sha256(file) if is_plain_file(file) else None
-    except UserError:
-        return None
+        if not file.exists():
+            return None
+        return file_sha256(file) if is_plain_file(file) and file.stat().st_size == size else ""
+    except (UserError, OSError):
+        return ""
