@@ -131,6 +131,7 @@ def test_the_reader_chooses_light_or_dark_and_figures_follow(page, file):
 
 
 def test_what_scrolls_can_be_scrolled_by_the_keyboard(page):
+    page.evaluate("document.querySelector('.checklist').open = true")
     boxes = "[...document.querySelectorAll('.scroll, pre')]"
     for width in (360, 1280):
         page.resize(width)
