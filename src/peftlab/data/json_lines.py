@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from peftlab.data.indexed_lines import Index, LinesOfFile
+from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
@@ -36,7 +36,7 @@ class JsonLines:
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
 
-        Those of a large file are read and parsed again when they are accessed, see `IndexedLines`.
+        Those of a large file are read and parsed again when they are accessed, see `IndexedExamples`.
 
         Args:
             files: the file of each split.
@@ -49,34 +49,33 @@ class JsonLines:
 
     def _read_file(self, split: str, path: Path) -> Sequence[Text]:
         texts: list[Text] = []
-        index, count = Index(), 0
+        index = Index(path, partial(self._parsed, split, path))
         kinds: dict[str, dict[type, int]] = {}
         file = LinesOfFile(path)
         lines = iter(file)
         for line in lines:
-            if not line.text.strip():
+            if not line.content.strip():
                 continue
             where, expected = f"{path}:{line.number}", f"with '{self.text}' and '{self.label}'"
-            one = read_object(line.text, where, expected, (following.text for following in lines))
-            text = self._text_of(one, f"{split}:{count}", path, line.number)
+            one = read_object(line.content, where, expected, (following.content for following in lines))
+            text = self._text_of(one, f"{split}:{len(texts) + len(index)}", path, line.number)
             assert text.label is not None
             kinds.setdefault(text.label, {}).setdefault(type(one[self.label]), line.number)
-            count += 1
             if file.is_large:
-                index.add(line)
+                index.add(line.offset, line.number)
             else:
                 texts.append(text)
-        if not count:
+        if not (texts or index):
             raise DataError(f"{path}: empty split '{split}': the file holds no object. Expected one a line.")
         for label, by_kind in kinds.items():
             if len(by_kind) > 1:
                 as_what = " and ".join(f"{_KINDS[kind]} (line {line})" for kind, line in by_kind.items())
                 log.info("%s: the label '%s' appears as %s: these are one label", path, label, as_what)
-        return index.examples(file, partial(self._parsed, split, path)) if file.is_large else texts
+        return index.examples(file.state, file.sha256) if file.is_large else texts
 
-    def _parsed(self, split: str, path: Path, line: str, place: int, number: int) -> Text:
-        """Return the text in a line that was read before, and is well-formed."""
-        return self._text_of(json.loads(line), f"{split}:{place}", path, number)
+    def _parsed(self, split: str, path: Path, lines: bytes, place: int, number: int) -> Text:
+        """Return the text in the first of some lines, which was read before and is well-formed."""
+        return self._text_of(json.loads(lines.partition(b"\n")[0]), f"{split}:{place}", path, number)
 
     def _text_of(self, one: dict[str, Any], id: str, path: Path, number: int) -> Text:
         """Return the text in the object of a line.

@@ -17,7 +17,7 @@ from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
-from peftlab.data.indexed_lines import IndexedLines
+from peftlab.data.indexed_examples import IndexedExamples
 from peftlab.data.spec import DataSpec, Format, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
@@ -131,7 +131,7 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
     contents = Contents({}, {}, {})
     for split, members in examples.items():
         contents.counts[split] = dict(getattr(members, "counts", {}))
-        if isinstance(members, IndexedLines):
+        if isinstance(members, IndexedExamples):
             contents.sha256[split] = members.sha256
         else:  # indexed examples have their position as id
             _check_ids(split, members)

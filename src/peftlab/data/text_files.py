@@ -22,7 +22,8 @@ MARKS = {
 }
 """Byte order marks, which override the configured encoding."""
 
-_SAVE = "Save the file as UTF-8"
+SAVE = "Save the file as UTF-8"
+"""What to do about a file in another encoding."""
 
 
 def _checked(encoding: str) -> str:
@@ -39,7 +40,12 @@ Encoding = Annotated[str, AfterValidator(_checked)]
 """The name of an encoding."""
 
 
-def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
+def is_utf_8(encoding: str) -> bool:
+    """Return whether `encoding` is a name of UTF-8."""
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def read_text(path: Path, *encodings: str, advice: str = SAVE) -> str:
     """Return the text of a file without its byte order mark, in the first of `encodings` that fits, by default UTF-8.
 
     A byte order mark of UTF-16 or UTF-32 overrides `encodings`.
@@ -102,7 +108,7 @@ def lines_from(stream: BinaryIO, name: str) -> Iterator[str]:
     return map(of_line, enumerate(itertools.chain([first], stream), start=1))
 
 
-def decoded(content: bytes, name: str, *encodings: str, advice: str = _SAVE, first_line: int = 1) -> str:
+def decoded(content: bytes, name: str, *encodings: str, advice: str = SAVE, first_line: int = 1) -> str:
     """Return the text of `content` as `read_text` does.
 
     Args:

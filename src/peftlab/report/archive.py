@@ -53,6 +53,9 @@ _OF_A_RUN = (
 _BESIDE_RUNS = ("sweep.json", "trials.csv", "report.*", "report/**/*")
 """What is taken of a folder of runs: the board of a sweep, and its report."""
 
+_OF_A_REPORT = ("report.*", "figures/*")
+"""What is taken of the folder of a report that lies elsewhere."""
+
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -92,7 +95,8 @@ def write(
     """Write an archive of all runs in `paths`.
 
     Args:
-        paths: run folders, folders that hold runs, such as sweeps, or starts of ids, see `peftlab.runs.find`.
+        paths: run folders, folders that hold runs, such as sweeps, or starts of ids, see `peftlab.runs.find`; besides,
+            folders of reports.
         out: the zip file; it appears when it is complete.
         weights: whether adapters and best checkpoints go in, too.
         key: the file of an SSH key to sign the manifest with, see `peftlab.report.signature`.
@@ -108,13 +112,16 @@ def write(
         raise UserError(f"'{out}' is there already: name a new file")
     signer = None if key is None else key_file(key)
     members, doubts = _members([_meant(path) for path in paths], weights)
+    records = sorted(name for name in members if PurePosixPath(name).name == RECORD)
+    if not records:
+        raise UserError(f"{', '.join(map(str, paths))}: there is no run in what was named, only reports")
     files: list[dict[str, Any]] = []
     with (
         replacing(out, elsewhere="name another file") as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for name, file in sorted(members.items()):
-            with file.open("rb") as source:
+            with _opened(file) as source:
                 files.append({"path": name, **_add(archive, name, source)})
         manifest = {"format": FORMAT, "version": VERSION, "weights": weights, "files": files}
         document = (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
@@ -122,7 +129,6 @@ def write(
         if signer is not None:
             archive.writestr(_info(SIGNATURE), sign(document, signer))
     digests = {file["path"]: file["sha256"] for file in files}
-    records = [name for name in digests if PurePosixPath(name).name == RECORD]
     for name in records:
         with suppress(UserError):  # a damaged one is among the doubts already
             doubts += against_record(name, RunRecord.load(members[name]).data, digests)
@@ -164,10 +170,12 @@ def _members(folders: Iterable[Path], weights: bool) -> tuple[dict[str, Path], l
     doubts: list[Fault] = []
     for folder in whole:
         runs = [folder] if (folder / RECORD).is_file() else sorted(file.parent for file in folder.rglob(RECORD))
-        if not runs:
-            raise UserError(f"'{folder}' holds no run: there is no {RECORD} in it. `peftlab runs DIR` lists runs")
         around = [] if runs == [folder] else [folder, *(file.parent for file in folder.rglob(_BESIDE_RUNS[0]))]
         files = [(beside, file) for beside in around for file in _matching(beside, _BESIDE_RUNS)]
+        if not runs:
+            files = [(folder, file) for file in _matching(folder, _OF_A_REPORT)]
+        if not files and not runs:
+            raise UserError(f"'{folder}' holds no run: there is no {RECORD} in it. `peftlab runs DIR` lists runs")
         for run in runs:
             files += [(run, file) for file in _of_run(run, run.relative_to(top).as_posix(), doubts)]
         for owner, file in files:
@@ -215,6 +223,13 @@ def _unfit(folder: Path, file: Path, name: str) -> str | None:
 def _is_weights(name: PurePath) -> bool:
     """Return whether a file of a run, by its path in the run folder, holds weights."""
     return name.parts[0] == "checkpoints" or name.suffix in _WEIGHTS
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be read: {error.strerror}. Make it readable, or move it away") from error
 
 
 def _add(archive: zipfile.ZipFile, name: str, source: BinaryIO) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from peftlab.report.sections.summary import lines
 from peftlab.report.study import Study, canonical
 from peftlab.storage.atomic import replacing
 
+REPORT = "report"
+"""The folder of a report, in that of its sweep."""
 FIGURES = "figures"
 FILES = ("report.html", "report.md", "report.tex", "report.json")
 _FORMATS = (".svg", ".pdf", ".png")
@@ -74,5 +76,5 @@ def _text(file: Path, text: str) -> None:
 def default_folder(paths: Sequence[str | Path]) -> Path:
     """Return where the report of `paths` goes by default: into the folder of a single sweep, else ``report``."""
     if len(paths) == 1 and (Path(paths[0]) / "sweep.json").is_file():
-        return Path(paths[0]) / "report"
-    return Path("report")
+        return Path(paths[0]) / REPORT
+    return Path(REPORT)

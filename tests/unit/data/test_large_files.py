@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftlab.data import indexed_lines
+from peftlab.data import indexed_examples
+from peftlab.data.delimited import Delimited
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
@@ -29,7 +31,8 @@ WORDS = ["Ada", "Lovelace", "moved", "from", "Paris", "to", "Rome", "yesterday",
 def folder(tmp_path: Path) -> Path:
     """Make files with repeated, conflicting, overlapping, odd and long texts."""
     draw = random.Random(3)
-    (tmp_path / "data").mkdir()
+    for name in ("data", "csv"):
+        (tmp_path / name).mkdir()
     texts = [" ".join(draw.choices(WORDS, k=draw.randint(6, 30))) for _ in range(1500)]
     for name, rows in {"train": 300, "dev": 40, "test": 60}.items():
         objects = [
@@ -39,13 +42,21 @@ def folder(tmp_path: Path) -> Path:
         lines = [json.dumps(one) for one in objects]
         lines[5] = ""
         (tmp_path / "data" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        with (tmp_path / "csv" / f"{name}.csv").open("w", newline="") as file:
+            table = csv.writer(file, lineterminator=draw.choice(["\n", "\r\n"]))
+            table.writerow(["text", "label", "doc"])
+            for n, one in enumerate(json.loads(line) for line in lines if line):
+                text = (
+                    one["text"].replace("\ud83d", "\ufeff").replace("Ada", draw.choice(["Ada", "A,\r\n\nda", 'A"da']))
+                )
+                rows.writerows([[text, one["label"], one["doc"]], *([[]] if n % 7 == 0 else [])])
     return tmp_path / "data"
 
 
 @pytest.fixture
 def loaded(folder, processor, monkeypatch) -> Callable[..., DataModule]:
     def load(held: int, budget=None, weights=None, path=folder, **options) -> DataModule:
-        monkeypatch.setattr(indexed_lines, "HELD", held)
+        monkeypatch.setattr(indexed_examples, "HELD", held)
         monkeypatch.setenv("PEFTLAB_CACHE", str(folder.parent / f"cache-{held}"))
         selection = Selection(metric="macro_f1", mode="max")
         task = Classification(name="classification", selection=selection, class_weights=weights)
@@ -109,6 +120,57 @@ def test_the_same_data(loaded, options):
     assert min(split.rows for split in small.splits.values()) > 10
     again = loaded(0, **options)  # from the cache
     assert_same(small, again)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quotes": True, "header": False}, {"group": "doc"}],
+    ids=str,
+)
+def test_the_same_data_in_delimited_files(loaded, folder, options):
+    path = folder.parent / "csv"
+    if options.get("header") is False:
+        options |= {"text": 0, "label": 1}
+        for file in path.iterdir():
+            content = file.read_bytes().partition(b"\n")[2]
+            file.write_bytes(b"\xef\xbb\xbfsep=,\n" + content)
+    small, large = (loaded(held, path=path, format=Delimited(**options)) for held in (2**25, 0))
+    assert isinstance(large.splits["train"].examples, View)
+    assert_same(small, large)
+    assert large.facts.counts["train"]["rows_over_lines"] > 10
+    (path / "dev.csv").write_bytes((path / "dev.csv").read_bytes() + b'a,"",1\r\n')
+    said = []
+    for held in (2**25, 0):
+        with pytest.raises(DataError) as error:
+            loaded(held, path=path, format=Delimited(**options))
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text;label\na;1\nb;2\n",
+        "text,label\na,1\nb\n",
+        "text,label\na,1\ntext,label\n",
+        'text,label\n"a,1\nb,1\nc,1\nd,1\n",1\ne,1\n',
+        'text,label\n"a,1\n',
+        "text,label\n\n",
+        "\n\n",
+        "words,label\na,1\nb,2\n",
+        "words,what\na,1\n",
+    ],
+)
+def test_the_same_mistakes_in_delimited_files(tmp_path, monkeypatch, content):
+    (tmp_path / "a.csv").write_text(content)
+    outcomes = []
+    for held in (2**25, 0):
+        monkeypatch.setattr(indexed_examples, "HELD", held)
+        try:
+            outcomes.append(list(Delimited().read({"train": tmp_path / "a.csv"})["train"]))
+        except DataError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_the_same_mistakes(loaded, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_several_paths_keep_their_names_and_a_run_named_twice_goes_in_once():
     assert len(set(names("a.zip"))) == len(names("a.zip"))
 
 
+def test_a_report_that_lies_elsewhere_goes_in_when_it_is_named():
+    make_sweep(runs=1)
+    for file in ("report.html", "report.json", "figures/one.svg", "notes.txt"):
+        Path("mine", file).parent.mkdir(parents=True, exist_ok=True)
+        Path("mine", file).write_text(file)
+    write(["sweeps/tiny", "mine"], "a.zip")
+    assert [name for name in names("a.zip") if name.startswith("mine/")] == [
+        *("mine/figures/one.svg", "mine/report.html", "mine/report.json")
+    ]
+    with pytest.raises(UserError, match=r"mine: there is no run in what was named"):
+        write(["mine"], "b.zip")
+
+
 def test_what_is_unpacked_is_found_as_a_run_is():
     write([make_sweep(runs=2)], "a.zip")
     zipfile.ZipFile("a.zip").extractall("out")
@@ -102,6 +116,15 @@ def test_damaged_and_unfinished_runs_go_in_with_a_word():
     assert {"tiny/broken/record.json", "tiny/broken/predictions/test.jsonl", "tiny/running/config.yaml"} <= set(
         names("a.zip")
     )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_named():
+    folder = make_run(Path("runs/tiny/run0"))
+    (folder / "metrics.csv").chmod(0)
+    with pytest.raises(UserError, match=r"metrics\.csv' cannot be read: Permission denied"):
+        write([folder], "a.zip")
+    assert not Path("a.zip").exists()
 
 
 def test_nothing_is_read_through_links():

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.data import indexed_lines
-from peftlab.data.indexed_lines import Index, IndexedLines, LinesOfFile
+from peftlab.data import indexed_examples
+from peftlab.data.indexed_examples import Index, IndexedExamples, LinesOfFile
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError
 
 
-def parsed(text: str, place: int, number: int) -> tuple[str, int, int]:
-    return text, place, number
+def parsed(lines: bytes, place: int, number: int) -> tuple[str, int, int]:
+    return lines.partition(b"\n")[0].decode().removesuffix("\r"), place, number
 
 
-def index(path: Path) -> IndexedLines[tuple[str, int, int]]:
+def index(path: Path) -> IndexedExamples[tuple[str, int, int]]:
     """Index the lines that are not blank."""
-    lines, of_file = LinesOfFile(path), Index()
+    lines, of_file = LinesOfFile(path), Index(path, parsed)
     for line in lines:
         if line.text.strip():
-            of_file.add(line)
-    return of_file.examples(lines, parsed)
+            of_file.add(line.offset, line.number)
+    return of_file.examples(lines.state, lines.sha256)
 
 
 CONTENTS = {
@@ -47,7 +47,7 @@ def test_the_lines_are_those_of_the_whole_text(tmp_path, content):
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     lines = LinesOfFile(path)
-    assert [(line.number, line.text) for line in lines] == list(enumerate(lines_of(read_text(path)), start=1))
+    assert [(line.number, line.content) for line in lines] == list(enumerate(lines_of(read_text(path)), start=1))
     assert lines.sha256 == hashlib.sha256(content).hexdigest()
 
 
@@ -113,9 +113,9 @@ def test_json_lines_of_a_large_file_are_those_of_a_small_one(tmp_path, monkeypat
     path.write_text("\n".join(rows), encoding="utf-8")
     format = JsonLines(pair="then", group="who")
     held = format.read({"train": path})["train"]
-    monkeypatch.setattr(indexed_lines, "HELD", 0)
+    monkeypatch.setattr(indexed_examples, "HELD", 0)
     examples = format.read({"train": path})["train"]
-    assert isinstance(examples, IndexedLines)
+    assert isinstance(examples, IndexedExamples)
     assert list(examples) == held
     assert held[1].place == f"{path}:3"
     path.write_text(path.read_text() + "\n{}\n")
