@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -25,6 +25,7 @@ def test_a_text_stays_what_it_is_as_a_value_and_as_a_label(text):
     assert plain_yaml.load(plain_yaml.dump(config)) == config
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), PLAIN))
 def test_what_is_read_back_is_what_was_written(config):
     assert plain_yaml.load(plain_yaml.dump(config)) == config
