@@ -7,14 +7,18 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from peftlab import cli
 from peftlab.commands import predict
 from peftlab.composing.compose import conf_dir
+from peftlab.report import archive
 from peftlab.sweep.board import Board
 from peftlab.use import finished as finished_run
 
@@ -275,6 +279,94 @@ class TestReproduce:
         assert "precision  recall" in err
 
 
+class TestArchive:
+    @pytest.mark.usefixtures("run_id")
+    def test_from_hand_to_hand(self, peftlab):
+        code, out, err = peftlab("archive", "runs", "--out", "a.zip")
+        assert (code, err) == (0, "")
+        assert out.startswith("a.zip: 1 runs, ")
+        code, verified, _ = peftlab("verify", "a.zip")
+        assert (code, out.splitlines()[1]) == (0, verified.splitlines()[1])
+        assert "all as the manifest lists them" in verified
+        assert "signature: none: whoever changes a file can write the manifest anew" in verified
+
+    def test_an_extra_file_is_exit_code_1(self, peftlab, run_id):
+        peftlab("archive", run_id, "--out", "a.zip", "--json")
+        with zipfile.ZipFile("a.zip", "a") as opened:
+            opened.writestr("more\x1b[2J.json", "{}")
+        code, out, _ = peftlab("verify", "a.zip")
+        assert (code, out.splitlines()[0]) == (1, "more\\x1b[2J.json is not in the manifest")
+        document = json.loads(peftlab("verify", "a.zip", "--json")[1])
+        assert (document["holds"], [fault["member"] for fault in document["faults"]]) == (False, ["more\x1b[2J.json"])
+
+    def test_a_file_that_is_not_as_recorded_is_told(self, peftlab, run_id):
+        (file,) = Path("runs").rglob("test.jsonl")
+        file.write_text(file.read_text() + "{}\n")
+        code, out, err = peftlab("archive", run_id, "--out", "a.zip", "--json")
+        assert (code, json.loads(out)["doubts"][0]["member"][-22:]) == (0, "predictions/test.jsonl")
+        assert "predictions/test.jsonl is not what" in err
+        assert peftlab("verify", "a.zip")[0] == 1
+
+    def test_a_run_in_it_is_trained_again(self, peftlab, run_id):
+        peftlab("archive", run_id, "--out", "a.zip")
+        shutil.rmtree("runs")
+        code, out, _ = peftlab("reproduce", "a.zip", "--out", "again", "--json")
+        verdict = json.loads(out)
+        assert (code, verdict["verdict"], verdict["again"]) == (0, "identical", "again")
+        assert verdict["run"].startswith(f"a.zip:{run_id}")
+        assert peftlab("verify", "a.zip")[0] == 0
+
+
+class TestCard:
+    def test_printed_written_and_as_json(self, peftlab, run_id, finished):
+        code, out, err = peftlab("card", run_id)
+        assert (code, err) == (0, "")
+        data = ModelCard(out).data
+        recorded = {(m["split"], m["value"]) for m in finished.data["metrics"] if m["name"] == "entity_f1"}
+        assert {(r.dataset_split, r.metric_value) for r in data.eval_results if r.metric_type == "f1"} == recorded
+        assert re.search(r"^\| test \| entity_f1 \| 0\.\d{4} \| .* \| 0\.\d{4} to [01]\.\d{4} \|$", out, re.MULTILINE)
+        assert peftlab("card", run_id, "--out", "README.md") == (0, "README.md\n", "")
+        assert Path("README.md").read_text() == out
+        document = json.loads(peftlab("card", run_id, "--json")[1])
+        assert (document["text"], document["metadata"]["pipeline_tag"]) == (out, "token-classification")
+        code, out, err = peftlab("card", run_id, "--out", "README.md")
+        assert (code, out, err.startswith("error: 'README.md' is there already")) == (2, "", True)
+
+    def test_of_a_run_in_an_archive_it_is_the_same(self, peftlab, run_id):
+        peftlab("archive", run_id, "--out", "a.zip")
+        assert peftlab("card", "a.zip") == peftlab("card", run_id)
+
+    def test_scores_that_do_not_follow_are_refused_and_those_that_nothing_confirms_left_out(self, peftlab, run_id):
+        (file,) = Path("runs").rglob("test.jsonl")
+        (record,) = Path("runs").rglob("record.json")
+        before = record.read_text()
+        document = json.loads(before)
+        for score in document["metrics"]:
+            score["value"] = 0.99 if score["name"] == "entity_f1" else score["value"]
+        record.write_text(json.dumps(document))
+        code, out, err = peftlab("card", run_id)
+        assert (code, out) == (2, "")
+        assert "validation entity_f1 is not what follows from its predictions" in err
+        record.write_text(before)
+        file.write_text(file.read_text().replace('"predicted"', '"gold", "predicted"', 1))
+        assert "predictions/test.jsonl is not what its record lists" in peftlab("card", run_id)[2]
+        file.unlink()
+        code, out, _ = peftlab("card", run_id)
+        assert code == 0
+        assert "The scores of the run are left out: predictions/test.jsonl, which could confirm them, is gone." in out
+        assert ModelCard(out).data.eval_results is None
+
+    def test_only_of_what_has_finished_and_with_its_own_configuration(self, peftlab, run_id):
+        (file,) = Path("runs").rglob("config.yaml")
+        before = file.read_text()
+        file.write_text(before.replace("seed: 0", "seed: 1"))
+        assert "config.yaml is not the configuration of its record" in peftlab("card", run_id)[2]
+        file.write_text(before)
+        (record,) = Path("runs").rglob("record.json")
+        record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))
+        assert "its status is 'interrupted', and only a completed run has" in peftlab("card", run_id)[2]
+
+
 class TestCompare:
     def test_the_table(self, peftlab, run_id, finished):
         (folder,) = Path("runs/mine").iterdir()
@@ -431,6 +523,19 @@ def commands() -> list[str]:
     return list(dict.fromkeys(line for line in lines if line.startswith("peftlab ")))
 
 
+def own_key(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an SSH key in a home of the reader's, and the files of public keys that the documents name."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen is not installed")
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    key = Path(".ssh/id_ed25519").absolute()
+    key.parent.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    shutil.copy(f"{key}.pub", "id_ed25519.pub")
+    Path("allowed_signers").write_text(f"me@example.org {Path('id_ed25519.pub').read_text()}")
+    return key
+
+
 def trains(line: str) -> bool:
     return line.split()[1] == "train" or "--split train" in line
 
@@ -450,7 +555,7 @@ def takes_long(line: str) -> bool:
         if line != "peftlab methods" and not trains(line)
     ],
 )
-def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts, tiny_model, line):
+def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts, tiny_model, monkeypatch, line):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
     if line.startswith("peftlab resume"):
@@ -462,6 +567,11 @@ def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts
     Path("texts.txt").write_text("Paris\n")
     Path("tickets.jsonl").write_text('{"text": "Paris"}\n')
     words = shlex.split(line)[1:]
+    if ".zip" in line or words[0] == "report":
+        shutil.copytree(finished.folder, "sweeps/ner_lora/41aa00000000")
+        signed = own_key(monkeypatch) if "--key" in line or "--allowed-signers" in line else None
+        archive.write(["sweeps/ner_lora"], "ner.zip" if signed is None else "signed.zip", key=signed)
+        Path(words[words.index("--out") + 1] if "--out" in words else "none").unlink(missing_ok=True)
     if words[0] == "clean" and "=" in words[1]:  # data, read with the tokenizer of a model
         words += ["model=folder", f"model.path={tiny_model}", "data.max_tokens=64"]
     code, out, _ = peftlab(*words)

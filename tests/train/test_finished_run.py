@@ -210,8 +210,9 @@ class TestExport:
         for metric in finished.data["metrics"]:
             assert f"| {metric['split']} | {metric['name']} | {metric['value']:.4f} | {metric['scorer']} |" in card
         assert "48 train, 16 validation, 16 test" in card
-        assert "Licence of the data**: not known" in card
+        assert "Licence of the data**: unknown" in card
         assert "None" not in card
+        assert str(tiny_model) not in card
         assert str(tiny_model) not in Path("plain/config.json").read_text()
 
     @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -240,7 +241,8 @@ class TestExport:
         load(copied).export("plain")
         card = Path("plain/README.md").read_text()
         assert "The scores of the run are left out: predictions/test.jsonl, which could confirm them, is gone" in card
-        assert "entity_f1" not in card
+        assert "model-index" not in card
+        assert "| entity_f1 |" not in card
         assert "the model card has no scores" in caplog.text
 
     def test_a_model_that_computes_something_else_is_not_exported(self, run_tiny, monkeypatch):

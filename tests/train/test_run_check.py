@@ -265,6 +265,12 @@ def other_gold(folder):
 
 
 @case
+def groups_that_the_data_does_not_have(folder):
+    predicted(folder, "test", lambda row: row.update(group="one for all"))
+    seal(folder)
+
+
+@case
 def no_scores(folder):
     change(folder, lambda r: r.update(metrics=[]))
 
@@ -416,6 +422,14 @@ class TestHonest:
         assert {cause.kind for cause in found.causes} == {"code"}
         assert {"selection.sha256", "adapter/labels.json"} <= {*found.unverified}
 
+    def test_a_run_whose_weights_are_gone_is_not_accused(self, copy):
+        """As in an archive without weights: what they would show is not known."""
+        for file in ("adapter/adapter_model.safetensors", "checkpoints/best.safetensors"):
+            (copy / file).unlink()
+        found = findings(copy)
+        assert {cause.kind for cause in found.causes} == {"gone"}
+        assert "method.adapter_bytes" in found.unverified
+
     def test_the_same_code_leaves_them(self, copy):
         change(copy, lambda r: r["selection"].pop("sha256"))
         (cause,) = findings(copy).causes
@@ -459,6 +473,8 @@ class TestHonest:
         data = ["task=classification", "data=csv", "data.path=mine.csv", "data.format.group=who"]
         run_tiny(*data, "budget.max_steps=8", "task.class_weights={hire: 2.0}", "run_dir=run")
         assert findings(Path("run")).causes == []
+        rows = [json.loads(line) for line in Path("run/predictions/test.jsonl").read_text().splitlines()]
+        assert all(row["group"].isdecimal() for row in rows)
 
 
 def test_config_yaml_is_written_as_it_is_read(copy):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 from peftlab.imports import without_collecting
-from peftlab.runs.find import find
+from peftlab.report.unpacking import run_folder
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json
 
@@ -17,6 +18,7 @@ DESCRIPTION = "The exit code is 0 only where the verdict is identical or equival
 EXAMPLES = (
     "peftlab reproduce 3f9c2a                   # trains, below reproductions/",
     "peftlab reproduce 3f9c2a --check-only      # the checks that need no training",
+    "peftlab reproduce ner.zip:3f9c2a           # a run in an archive, see peftlab archive",
 )
 
 
@@ -36,14 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> None:
     """Print the verdict."""
-    folder = find(options.run)
-    with without_collecting():
-        from peftlab.terminal.console import start_logging
-        from peftlab.use.reproduce import reproduce
+    with run_folder(options.run) as (folder, name):
+        with without_collecting():
+            from peftlab.terminal.console import start_logging
+            from peftlab.use.reproduce import reproduce
 
-    start_logging(stderr=True)
-    with redirect_stdout(sys.stderr):  # the training prints lines of its own
-        verdict = reproduce(folder, options.out, options.check_only, options.spread, options.allow)
+        start_logging(stderr=True)
+        with redirect_stdout(sys.stderr):  # the training prints lines of its own
+            verdict = reproduce(folder, options.out, options.check_only, options.spread, options.allow)
+    verdict = replace(verdict, run=name)
     if options.json:
         print_json(verdict.document())
     else:

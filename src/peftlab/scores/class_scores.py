@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from typing_extensions import override
 
-from peftlab.scores.confusion import Confusion, by_class, class_table, macro, ratio, report_text, summed
+from peftlab.scores.confusion import Confusion, Precision, by_class, class_table, macro, ratio, report_text, summed
 from peftlab.scores.scorer import Direction, Table
 
 
@@ -21,6 +22,12 @@ class ClassScores(Confusion):
     directions: ClassVar[Mapping[str, Direction]] = dict.fromkeys(
         ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall"), "max"
     )
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer of these `labels`."""
+        scorer = cls(labels)
+        return scorer if scorer.name == name else None
 
     @property
     def name(self) -> str:
@@ -37,19 +44,25 @@ class ClassScores(Confusion):
 
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores, 0 where undefined."""
-        correct, predicted, gold = self.of_classes(total)
-        precision, recall, f1 = by_class(correct, predicted, gold)
+        return {name: float(value) for name, value in self._scores(total, np.float32).items()}
+
+    @override
+    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        return self._scores(totals, np.float64)
+
+    def _scores(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
+        correct, predicted, gold = self.of_classes(totals)
+        precisions, recalls, f1 = by_class(correct, predicted, gold, precision)
         occurring = predicted + gold > 0
-        accuracy = ratio(correct.sum(), gold.sum())
-        scores = {
+        accuracy = ratio(correct.sum(0), gold.sum(0), precision)
+        return {
             "accuracy": accuracy,
             "macro_f1": macro(f1, occurring),
             "micro_f1": accuracy,
-            "weighted_f1": ratio(summed(f1 * gold.astype(np.float32)), gold.sum()),
-            "macro_precision": macro(precision, occurring),
-            "macro_recall": macro(recall, occurring),
+            "weighted_f1": ratio(summed(f1 * gold.astype(precision)), gold.sum(0), precision),
+            "macro_precision": macro(precisions, occurring),
+            "macro_recall": macro(recalls, occurring),
         }
-        return {name: float(value) for name, value in scores.items()}
 
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores, and precision, recall and F1 of each label."""

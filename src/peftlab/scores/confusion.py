@@ -61,9 +61,17 @@ class Confusion(Scorer):
         return total.reshape(self._size, self._size)
 
     def of_classes(self, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return how often each class is correct, is predicted, and is in the gold, shape (classes,) each."""
-        matrix, number = self.matrix(total), len(self.classes)
-        return matrix.diagonal()[:number], matrix.sum(0)[:number], matrix.sum(1)[:number]
+        """Return how often each class is correct, is predicted, and is in the gold.
+
+        Args:
+            total: a sum of counts, shape (width,), or several, shape (number, width).
+
+        Returns:
+            Three arrays of shape (classes,), or (classes, number).
+        """
+        matrix, number = np.moveaxis(total, -1, 0).reshape(self._size, self._size, *total.shape[:-1]), len(self.classes)
+        diagonal = range(number)
+        return matrix[diagonal, diagonal], matrix.sum(0)[:number], matrix.sum(1)[:number]
 
     def rows(self, total: np.ndarray) -> list[ClassRow]:
         """Return the scores of each class in double precision, 0 where undefined, sorted by name."""
@@ -92,30 +100,33 @@ class Confusion(Scorer):
         return ["gold \\ predicted", *columns], cells
 
 
-# Overall scores are computed in single precision and summed in a fixed order, so that a recorded score is the same to
-# the last digit on every machine. The order is that of `torch.sum` on a CPU with AVX2, which computed earlier records.
+# The overall scores of a run are computed in single precision and summed in a fixed order, so that a recorded score is
+# the same to the last digit on every machine. The order is that of `torch.sum` on a CPU with AVX2, which computed
+# earlier records. Below, arrays of classes may have further axes: one sum of counts each.
+
+Precision = type[np.float32] | type[np.float64]
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return the quotient in single precision, 0 where the denominator (and so the numerator) is 0."""
-    return np.asarray(numerator, np.float32) / np.maximum(denominator, 1).astype(np.float32)
+def ratio(numerator: np.ndarray, denominator: np.ndarray, precision: Precision = np.float32) -> np.ndarray:
+    """Return the quotient, 0 where the denominator (and so the numerator) is 0."""
+    return np.asarray(numerator, precision) / np.maximum(denominator, 1).astype(precision)
 
 
 def summed(values: np.ndarray) -> np.ndarray:
-    """Return the sum of `values`, float32 of shape (classes,): in eight lanes if there are at least eight, else one."""
+    """Return the sum of `values`, shape (classes, ...): in eight lanes if there are at least eight, else one."""
     lanes = 8 if len(values) >= 8 else 1
     in_lanes = len(values) // lanes * lanes
-    total = np.zeros((), np.float32)
-    for value in (*values[in_lanes:], *_sum_of_rows(values[:in_lanes].reshape(-1, lanes))):
+    total = np.zeros((), values.dtype)
+    for value in (*values[in_lanes:], *_sum_of_rows(values[:in_lanes].reshape(-1, lanes, *values.shape[1:]))):
         total = total + value
     return total
 
 
 def _sum_of_rows(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of `rows`, shape (number, lanes), in four streams, the first of which takes the remainder."""
+    """Return the sum of `rows`, shape (number, lanes, ...), in four streams, the first of which takes the remainder."""
     in_streams = len(rows) // 4 * 4
-    streams = np.zeros((4, rows.shape[1]), np.float32)
-    for group in rows[:in_streams].reshape(-1, 4, rows.shape[1]):
+    streams = np.zeros((4, *rows.shape[1:]), rows.dtype)
+    for group in rows[:in_streams].reshape(-1, 4, *rows.shape[1:]):
         streams = streams + group
     total, *others = streams
     for row in (*rows[in_streams:], *others):
@@ -124,13 +135,23 @@ def _sum_of_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def macro(scores: np.ndarray, occurring: np.ndarray) -> np.ndarray:
-    """Return the mean of `scores`, shape (classes,), over the `occurring` classes."""
-    return ratio(summed(scores), occurring.sum())
+    """Return the mean of `scores`, shape (classes, ...), over the `occurring` classes."""
+    return ratio(summed(scores), occurring.sum(0), _precision_of(scores))
 
 
-def by_class(correct: np.ndarray, predicted: np.ndarray, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return precision, recall and F1 of each class in single precision, shape (classes,), 0 where undefined."""
-    return ratio(correct, predicted), ratio(correct, gold), ratio(2 * correct, predicted + gold)
+def by_class(
+    correct: np.ndarray, predicted: np.ndarray, gold: np.ndarray, precision: Precision = np.float32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall and F1 of each class, shape (classes, ...), 0 where undefined."""
+    return (
+        ratio(correct, predicted, precision),
+        ratio(correct, gold, precision),
+        ratio(2 * correct, predicted + gold, precision),
+    )
+
+
+def _precision_of(scores: np.ndarray) -> Precision:
+    return np.float32 if scores.dtype == np.float32 else np.float64
 
 
 def class_table(rows: Sequence[ClassRow], called: str) -> Table:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
+from typing_extensions import override
 
 from peftlab.scores.bio import Repair, entities
-from peftlab.scores.confusion import Confusion, by_class, class_table, macro, ratio, report_text
+from peftlab.scores.confusion import Confusion, Precision, by_class, class_table, macro, ratio, report_text
 from peftlab.scores.scorer import Direction, Table
 
 
@@ -29,6 +30,13 @@ class EntityScores(Confusion):
     def __init__(self, types: Sequence[str], repair: Repair = "conlleval") -> None:
         super().__init__(types)
         self.repair: Repair = repair
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer of the entity types in BIO `labels`, in their order."""
+        types = dict.fromkeys(label[2:] for label in labels if label[:2] in ("B-", "I-"))
+        repairs: tuple[Repair, ...] = get_args(Repair)
+        return next((scorer for repair in repairs if (scorer := cls([*types], repair)).name == name), None)
 
     @property
     def name(self) -> str:
@@ -54,15 +62,22 @@ class EntityScores(Confusion):
 
         The macro score is the mean over the types that occur in the gold or the predicted tags.
         """
-        correct, predicted, gold = self.of_classes(total)
-        _, _, f1 = by_class(correct, predicted, gold)
-        scores = {
-            "entity_precision": ratio(correct.sum(), predicted.sum()),
-            "entity_recall": ratio(correct.sum(), gold.sum()),
-            "entity_f1": ratio(2 * correct.sum(), predicted.sum() + gold.sum()),
+        return {name: float(value) for name, value in self._scores(total, np.float32).items()}
+
+    @override
+    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        return self._scores(totals, np.float64)
+
+    def _scores(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
+        correct, predicted, gold = self.of_classes(totals)
+        _, _, f1 = by_class(correct, predicted, gold, precision)
+        overlap, guessed, present = correct.sum(0), predicted.sum(0), gold.sum(0)
+        return {
+            "entity_precision": ratio(overlap, guessed, precision),
+            "entity_recall": ratio(overlap, present, precision),
+            "entity_f1": ratio(2 * overlap, guessed + present, precision),
             "entity_f1_macro": macro(f1, predicted + gold > 0),
         }
-        return {name: float(value) for name, value in scores.items()}
 
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores, and precision, recall and F1 of each type."""

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from peftlab.scores.resampling import resampled_totals
 from peftlab.scores.scorer import Scorer
-
-_MOST_CELLS = 2**24
-"""Numbers that a bootstrap holds at once: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +66,12 @@ def difference(
     """
     if first.shape != second.shape or not len(first):
         raise ValueError(f"the counts have the shapes {first.shape} and {second.shape}; expected the same examples")
-    examples, width = first.shape
-    both = np.concatenate([first, second], axis=1)
-    occurring = np.flatnonzero(both.any(axis=0))  # most cells of a confusion matrix of many classes are empty
-    both = both[:, occurring].astype(np.float64)
-    random = np.random.default_rng(seed)
-    differences = []
-    at_once = max(1, _MOST_CELLS // (examples + 2 * width))
-    for start in range(0, resamples, at_once):
-        number = min(at_once, resamples - start)
-        times = random.multinomial(examples, np.full(examples, 1 / examples), number).astype(np.float64)
-        totals = np.zeros((number, 2 * width))
-        totals[:, occurring] = times @ both
-        totals = totals.astype(first.dtype)  # sums of whole numbers are exact in doubles
-        differences += [scores(total[:width]) - scores(total[width:]) for total in totals]
+    width = first.shape[1]
+    differences = [
+        scores(total[:width]) - scores(total[width:])
+        for totals in resampled_totals(np.concatenate([first, second], axis=1), resamples, seed)
+        for total in totals
+    ]
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
     return Difference(scores(first.sum(axis=0)) - scores(second.sum(axis=0)), float(low), float(high))
 

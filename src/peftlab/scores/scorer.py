@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -32,6 +32,15 @@ class Scorer(ABC):
     """The names of the overall scores, and which direction of each is better."""
     dtype: ClassVar[type[np.number[Any]]] = np.int64
     """Type of the counts; ``float64`` for a scorer that sums measures, such as squared errors."""
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer whose `name` this is, for answers with the `labels` of a record; None if it is another's.
+
+        A scorer that does not implement it cannot score kept predictions without the task: reports then lack the
+        uncertainty that comes from the test split.
+        """
+        return None
 
     @property
     @abstractmethod
@@ -69,6 +78,19 @@ class Scorer(ABC):
     @abstractmethod
     def scores(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores of a sum of counts, in the order of `directions`."""
+
+    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the overall scores of many sums of counts at once, as a bootstrap needs them.
+
+        Args:
+            totals: shape (number, width).
+
+        Returns:
+            Each score by name, float64 of shape (number,): `scores` up to rounding. A scorer that computes them without
+            a loop overrides this.
+        """
+        rows = [self.scores(total) for total in totals]
+        return {name: np.array([row[name] for row in rows], np.float64) for name in self.directions}
 
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores and finer ones, such as ``entity_f1/PER``."""

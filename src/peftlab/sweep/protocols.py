@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.report.statistics.means import mean
 from peftlab.runs.record import RunRecord
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import value_at
@@ -243,22 +243,11 @@ def _row(finding: Finding, metrics: Sequence[str], first: str | None) -> dict[st
     row |= {**finding.about, "n": len(finding.scores)}
     for name in metrics:
         values = [scores[name] for scores in finding.scores if math.isfinite(scores.get(name, math.nan))]
-        row[name] = statistics.fmean(values) if values else None
-        row[f"{name} SD"] = statistics.stdev(values) if len(values) > 1 else None
+        about = mean(values) if values else None
+        row[name], row[f"{name} SD"] = (None, None) if about is None else (about.value, about.sd)
         if name == first:
-            row[f"{name} from"], row[f"{name} to"] = interval(values)
+            row[f"{name} from"], row[f"{name} to"] = (None, None) if about is None else (about.low, about.high)
     return row | {"note": finding.note}
-
-
-def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of the mean by Student's t; None for fewer than two values."""
-    if len(values) < 2:
-        return None, None
-    from scipy import stats
-
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    mean = statistics.fmean(values)
-    return mean - half, mean + half
 
 
 def _labels(phase: str, method: str) -> dict[str, str]:

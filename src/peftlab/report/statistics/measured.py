@@ -1,0 +1,112 @@
+"""What was measured of a method: a score for each seed and, where predictions are kept, its parts by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftlab.scores.scorer import Scorer
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""From sums of counts, shape (number, width), to a score each, shape (number,)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The runs of one method that were scored on one test set."""
+
+    name: str
+    seeds: tuple[int, ...]
+    scores: np.ndarray
+    """Shape (seeds,)."""
+    pseudo_values: np.ndarray | None = None
+    """Shape (seeds, clusters), see `pseudo_values`; a row's mean is the score. None: only the scores are known."""
+
+    @classmethod
+    def of_scores(cls, name: str, scores: Mapping[int, float]) -> Measured:
+        """Return what the score of each seed says, which is nothing about the uncertainty of the test set."""
+        return cls(name, tuple(scores), np.array(list(scores.values()), np.float64))
+
+    @classmethod
+    def of_counts(cls, name: str, counts: Mapping[int, np.ndarray], score: Score) -> Measured:
+        """Return what the counts of each seed say.
+
+        Args:
+            name: the name of the method.
+            counts: by seed, shape (clusters, width), the clusters in the same order for all seeds and methods.
+            score: the score.
+
+        Raises:
+            ValueError: the runs were not scored on the same clusters.
+        """
+        if len({one.shape for one in counts.values()}) > 1:
+            shapes = ", ".join(f"seed {seed}: {one.shape}" for seed, one in counts.items())
+            raise ValueError(f"{name}: the counts differ in shape ({shapes}); expected the same clusters in every run")
+        rows = [pseudo_values(one, score) for one in counts.values()]
+        return cls(name, tuple(counts), np.array([row.mean() for row in rows], np.float64), np.array(rows))
+
+
+def score_of(scorer: Scorer, metric: str) -> Score:
+    """Return the function that computes one score of `scorer` from sums of counts.
+
+    Raises:
+        ValueError: the scorer has no such score.
+    """
+    if metric not in scorer.directions:
+        raise ValueError(f"{scorer.name} has no score {metric!r}; it has {', '.join(scorer.directions)}")
+    return lambda totals: scorer.batched(totals)[metric]
+
+
+def cluster_counts(counts: np.ndarray, groups: Sequence[str | None]) -> np.ndarray:
+    """Return the counts of each cluster of examples, in the order of the clusters' first examples.
+
+    Examples of one document, dialogue or user are not independent: what is sampled is the cluster (Miller 2024,
+    "Adding Error Bars to Evals", section 2.2).
+
+    Args:
+        counts: of each example, shape (examples, width).
+        groups: the cluster of each example; an example with None is a cluster by itself.
+
+    Returns:
+        Shape (clusters, width).
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    if len(counts) != len(groups):
+        raise ValueError(f"{len(groups)} clusters are named for {len(counts)} examples")
+    rows: dict[str | int, int] = {}
+    places = [rows.setdefault(index if group is None else group, len(rows)) for index, group in enumerate(groups)]
+    summed = np.zeros((len(rows), counts.shape[1]), counts.dtype)
+    np.add.at(summed, places, counts)
+    return summed
+
+
+def pseudo_values(counts: np.ndarray, score: Score) -> np.ndarray:
+    """Return how the clusters make up the score: jackknife pseudo-values, shifted so that their mean is the score.
+
+    With C clusters and θ₋ⱼ the score without cluster j, the value of cluster j is θ + (C - 1)(θ₋ - θ₋ⱼ), where θ₋ is
+    the mean of θ₋ⱼ (Tukey 1958; Efron & Tibshirani 1993, equation 11.19, less the estimate of bias). The variance of
+    their mean is the jackknife's variance of the score, which allows for correlation within clusters (Rao & Shao 1992).
+
+    Args:
+        counts: of each cluster, shape (clusters, width).
+        score: the score.
+
+    Returns:
+        Shape (clusters,).
+
+    Raises:
+        ValueError: there is no cluster.
+    """
+    number = len(counts)
+    if not number:
+        raise ValueError("there is no cluster, so there is no score")
+    total = counts.sum(axis=0)
+    whole = score(total[None])
+    if number == 1:
+        return whole
+    without = score(total - counts)
+    return whole + (number - 1) * (without.mean() - without)

@@ -1,0 +1,77 @@
+"""How sure the scores of one run are: over test sets like its own, and over seeds. No torch."""
+
+from __future__ import annotations
+
+from peftlab.errors import UserError
+from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval
+from peftlab.report.statistics.means import mean
+from peftlab.report.statistics.measured import cluster_counts, pseudo_values, score_of
+from peftlab.runs.folder import RunFolder, read_predictions
+from peftlab.runs.other_seeds import other_seeds
+from peftlab.scores.paired import counts_of
+from peftlab.scores.scorer import Scorer
+from peftlab.use.card import UNKNOWN, Certainty, Interval
+
+_SPLIT = "test"
+"""The split that nothing was chosen on."""
+
+_LEVEL = 0.95
+
+_FEWEST_SEEDS = 3
+"""Of fewer runs nothing is said."""
+
+
+def certainty(folder: RunFolder, scorer: Scorer) -> Certainty:
+    """Return what the predictions of a run, and the runs beside it, say of how sure its test scores are.
+
+    The intervals are those of the bootstrap over the groups of the test examples, such as documents, or over the
+    examples if the data has no groups. What cannot be read says nothing: it is unknown.
+
+    Args:
+        folder: the run folder.
+        scorer: the scorer of its task, which knows its labels.
+    """
+    intervals, drawn_from = _over_test_sets(folder, scorer)
+    return Certainty(intervals, drawn_from, _over_seeds(folder))
+
+
+def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, ...], str]:
+    try:
+        rows = read_predictions(folder.predictions / f"{_SPLIT}.jsonl")
+        counts = counts_of(scorer, rows)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return (), UNKNOWN
+    groups = [row.get("group") for row in rows]
+    grouped = bool(rows) and all(isinstance(group, str) for group in groups)
+    clusters = cluster_counts(counts, groups) if grouped else counts
+    if len(clusters) < 2:
+        return (), UNKNOWN
+    intervals = []
+    for name, better in scorer.directions.items():
+        score = score_of(scorer, name)
+        drawn = bootstrap(clusters, score, level=_LEVEL)
+        if drawn.low == drawn.high:  # resamples of equal clusters are equal, which says nothing of others
+            drawn = jackknife_interval(
+                pseudo_values(clusters, score), _LEVEL, bounded=drawn.value in (0, 1) and better == "max"
+            )
+        if drawn.low is not None and drawn.high is not None:
+            intervals.append(Interval(_SPLIT, name, drawn.low, drawn.high, _LEVEL))
+    if grouped:
+        return tuple(intervals), f"{len(clusters):,} groups of examples of the {_SPLIT} split"
+    return tuple(intervals), f"{len(clusters):,} examples of the {_SPLIT} split, whose data names no documents"
+
+
+def _over_seeds(folder: RunFolder) -> str:
+    metric = folder.record.data["selection"]["metric"]
+    try:
+        records = [folder.record, *other_seeds(folder).values()]
+    except (UserError, LookupError, TypeError):
+        return UNKNOWN
+    scores = [score for record in records if (score := record.score(_SPLIT, metric)) is not None]
+    if len(scores) < _FEWEST_SEEDS:
+        return f"{UNKNOWN}: beside it are fewer than {_FEWEST_SEEDS - 1} runs that differ from it in the seed alone"
+    over = mean(scores, _LEVEL)
+    return (
+        f"{len(scores)} runs that differ in the seed alone have a mean {_SPLIT} {metric} of {over.value:.4f}, standard "
+        f"deviation {over.sd:.4f}; the {_LEVEL:.0%} interval of the mean is {over.low:.4f} to {over.high:.4f}"
+    )

@@ -1,0 +1,175 @@
+"""Model cards, as the hub reads them; what a record does not say is unknown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, metadata_load, metadata_save
+from tests.unit.report.small_runs import make_run
+
+from peftlab.reading import json_form
+from peftlab.report.study import Run
+from peftlab.runs.record import RunRecord
+from peftlab.use.card import Certainty, Interval, Published, model_card
+
+PUBLISHED = Published("peftlab", "text-classification", "import peftlab", "It is small.")
+SURE = Certainty((Interval("test", "accuracy", 0.81234, 0.95, 0.95),), "20 groups", "3 runs agree")
+
+INDEX: json_form.Form = [
+    {
+        "name": "text",
+        "results": [
+            {
+                "task": {"type": "text", "name?": "text"},
+                "dataset": {"type": "text", "name": "text", "split?": "text", "revision?": "text"},
+                "metrics": [{"type": "text", "value": "number", "name?": "text", "verified?": "flag"}],
+            }
+        ],
+    }
+]
+"""What the hub asks of a ``model-index`` (hub-docs, modelcard.md)."""
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(RunRecord.load(make_run(Path("runs/tiny/run0"))), "runs/tiny/run0")
+
+
+def card(run: Run, published: Published = PUBLISHED, sure: Certainty = SURE, doubt: str | None = None) -> ModelCard:
+    """Return a card as the hub's library reads it."""
+    return ModelCard(model_card(run, published, sure, doubt))
+
+
+def config(run: Run, **sections: Any) -> Run:
+    (run.record.folder / "config.yaml").write_text(yaml.safe_dump(sections))
+    return Run(run.record, run.place)
+
+
+def test_the_hub_reads_back_what_the_record_says(run):
+    run.record.add_metric("accuracy", "validation", 0.875, "best", "accuracy")
+    run.record.add_metric("entity_f1", "test", 0.1 + 0.2, "best", "a scorer")
+    run.record.add_metric("entity_f1/LOC", "test", 0.5, "best", "a scorer")
+    run.record.add_metric("loss", "test", 0.5, "best", "a scorer")
+    run.record.data["metrics"].append({**run.record.data["metrics"][0], "name": "undefined", "value": None})
+    run.record.data["identity"]["data_sha256"] = {"test": "ab" * 32}
+    read = card(run)
+    json_form.check(read.data.to_dict()["model-index"], INDEX)
+    results = {(one.dataset_split, one.metric_type): one for one in read.data.eval_results}
+    assert {key: one.metric_value for key, one in results.items()} == {
+        ("test", "accuracy"): 1.0,
+        ("validation", "accuracy"): 0.875,
+        ("test", "f1"): 0.1 + 0.2,
+    }
+    assert {one.verified for one in results.values()} == {False}
+    assert results["test", "f1"].metric_name == "entity_f1 (a scorer)"
+    assert results["test", "f1"].dataset_revision == "ab" * 32
+    assert (read.data.library_name, read.data.pipeline_tag, read.data.license) == (
+        "peftlab",
+        "text-classification",
+        "unknown",
+    )
+    assert "| test | entity_f1/LOC | 0.5000 | a scorer | unknown |" in read.text
+
+
+def test_metadata_survive_the_tools_of_the_hub(run):
+    Path("README.md").write_text(model_card(run, PUBLISHED, SURE, None))
+    data = metadata_load("README.md")
+    metadata_save("README.md", data)
+    assert metadata_load("README.md") == data
+    assert ModelCard.load("README.md").text.strip() == card(run).text.strip()
+
+
+def test_how_sure_the_scores_are(run):
+    text = card(run).text
+    assert "| split | score | value | scorer | 95% interval |" in text
+    assert "| test | accuracy | 1.0000 | accuracy | 0.8123 to 0.9500 |" in text
+    assert "over 20 groups" in text
+    assert "3 runs agree" in text
+    unsure = card(run, sure=Certainty()).text
+    assert "| test | accuracy | 1.0000 | accuracy | unknown |" in unsure
+    assert unsure.count("**: unknown") > 5
+
+
+def test_scores_in_doubt_are_left_out(run):
+    read = card(run, doubt="nothing confirms them")
+    assert "The scores of the run are left out: nothing confirms them." in read.text
+    assert read.data.eval_results is None
+    assert "1.0000" not in read.text
+
+
+@pytest.mark.parametrize(
+    ("library", "method", "relation"),
+    [("peftlab", "lora", "adapter"), ("peftlab", "full", "finetune"), ("transformers", "lora", "finetune")],
+)
+def test_a_pretrained_model_of_the_hub_is_named_as_the_hub_does(run, library, method, relation):
+    run.record.data["method"]["name"] = method
+    source = {"repo": "google-bert/bert-base-cased", "revision": "abc", "licence": "Apache-2.0"}
+    data = card(
+        config(run, model={"name": "bert", "source": source}), Published(library, "text-classification", "", "")
+    )
+    assert (data.data.base_model, data.data.base_model_relation) == ("google-bert/bert-base-cased", relation)
+    assert "google-bert/bert-base-cased (Hugging Face Hub, commit abc)" in data.text
+    assert "Licence of the pretrained model**: Apache-2.0" in data.text
+
+
+def test_local_files_are_no_model_of_the_hub_and_their_paths_are_not_told(run):
+    run.record.data["overrides"] = ["model.path=/home/me/bert", "data.path='~/my data'", "peft=lora"]
+    run.record.data["data"]["origin"] = "files:/home/me/data"
+    read = card(config(run, model={"name": "folder", "source": {"path": "/home/me/bert"}}))
+    assert read.data.base_model is None
+    assert "peftlab train model.path=PATH data.path=PATH peft=lora" in read.text
+    assert "folder (local files)" in read.text
+    assert "/home/me" not in read.content
+
+
+def test_an_empty_record_is_all_unknown():
+    Path("bare").mkdir()
+    record = RunRecord.start(Path("bare"), run_id="bare", name="bare", command=[], overrides=[], identity={})
+    text = card(Run(record, "bare"), sure=Certainty()).text
+    assert "None" not in text
+    assert text.count("unknown") > 30
+
+
+def test_names_from_strangers_stay_text(run):
+    hostile = "x\n---\nlicense: mit\n# <script>alert(1)</script> | `a` [b](javascript:c) \x1b[2J ```"
+    record = run.record.data
+    record["name"] = record["data"]["name"] = record["method"]["name"] = record["data"]["licence"] = hostile
+    record["data"]["labels"] = [hostile, "a|b"]
+    record["overrides"] = [f"name={hostile}"]
+    run.record.add_metric("accuracy", "test", 0.5, "best", hostile)
+    read = card(config(run, task={"name": hostile}))
+    assert read.data.license == "unknown"
+    assert read.data.eval_results[-1].dataset_name == hostile
+    assert "\x1b" not in read.text
+    assert read.text.count("\n```") == 6  # three blocks: loading, settings, commands
+    outside = re.sub(r"\n```.*?\n```", "", read.text, flags=re.DOTALL)
+    assert "<script" not in outside
+    assert not re.search(r"(?<!\\)\[b", outside)
+    assert len(re.findall("^# ", outside, re.MULTILINE)) == 1
+    rows = [line for line in outside.splitlines() if line.startswith("| test")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_what_was_measured_of_it_is_told(run):
+    (run.record.folder / "reproduction.json").write_text('[{"verdict": "identical", "because": "all is the same"}]')
+    (run.record.folder / "robustness.json").write_text(
+        '[{"metric": "accuracy", "examples": 5, "split": "test", '
+        '"outcomes": [{"perturbation": "typo", "drop": {"value": 0.25}}]}]'
+    )
+    run.record.data["environment"]["nondeterministic_parts"] = ["scatter"]
+    run.record.data["data"]["splits"] = {"test": {"rows": 9, "truncated": 3, "dropped": {"duplicates": 2}}}
+    text = card(config(run, budget={"eval_examples": 320})).text
+    for told in (
+        "The last verdict is `identical`: all is the same.",
+        "loss of accuracy on 5 examples of test: typo +0.2500",
+        "because of scatter",
+        "- **test**: 3 truncated",
+        "- **test**: 2 dropped",
+        "**Scored on at most** 320 examples",
+        "rows: 9 test",
+    ):
+        assert told in text
