@@ -124,8 +124,8 @@ FAULTS = [
     ),
     Fault(
         "a training that is resumed skips a batch",
-        "[done if self._epoch == epoch else 0 :]",
-        "[done + 1 if self._epoch == epoch else 0 :]",
+        "range(done if self._epoch == epoch else 0, len(batches))",
+        "range(done + 1 if self._epoch == epoch else 0, len(batches))",
         ("unit/data/test_batching.py",),
     ),
     Fault(
@@ -139,6 +139,18 @@ FAULTS = [
         "for n in range(self.rank, parts, self.world_size)]",
         "for n in range(self.rank, self.world_size, self.world_size)]",
         ("unit/data/test_batching.py",),
+    ),
+    Fault(
+        "an example of a large file is also the next one's",
+        "self._parse(self._read(begin, end), place, int(self._numbers[place]))",
+        "self._parse(self._read(int(self._offsets[max(place - 1, 0)]), end), place, int(self._numbers[place]))",
+        ("unit/data/test_indexed_examples.py",),
+    ),
+    Fault(
+        "the rows of every block of a large split point into the first block",
+        "array[not first :] + self.last",
+        "array[not first :]",
+        ("unit/data/test_encoded_blocks.py",),
     ),
     Fault(
         "of texts with different gold, the first stays",

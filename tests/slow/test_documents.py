@@ -74,7 +74,7 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
     elif "-m" in arguments:
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         tiny = [*tiny_run, "data=files", f"data.path={Path.cwd() / 'my_folder'}", "data.max_tokens=64"]
-        tiny += ["logger=[csv]", "callbacks=[]", "sweep.probe_seconds=0.1"]
+        tiny += ["logger=[csv]", "callbacks=[]", "sweep.probe_seconds=0.1", "sweep.report=false"]
         launcher = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), None)
         if launcher is None:
             tiny.append("hydra.launcher.trials_at_once=2")

@@ -21,7 +21,13 @@ from peftlab.sweep.worker import PATIENCE
 pytestmark = pytest.mark.slow
 
 GRID = ["peft=lora,head", "seed=0,1"]
-AT_ONCE = ["hydra.launcher.trials_at_once=2", "sweep.probe_seconds=0", "logger=[csv]", "callbacks=[]"]
+AT_ONCE = [
+    "hydra.launcher.trials_at_once=2",
+    "sweep.probe_seconds=0",
+    "sweep.report=false",
+    "logger=[csv]",
+    "callbacks=[]",
+]
 
 
 class Sweep(SweepCommand):

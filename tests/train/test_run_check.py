@@ -265,6 +265,12 @@ def other_gold(folder):
 
 
 @case
+def groups_that_the_data_does_not_have(folder):
+    predicted(folder, "test", lambda row: row.update(group="one for all"))
+    seal(folder)
+
+
+@case
 def no_scores(folder):
     change(folder, lambda r: r.update(metrics=[]))
 
@@ -467,6 +473,8 @@ class TestHonest:
         data = ["task=classification", "data=csv", "data.path=mine.csv", "data.format.group=who"]
         run_tiny(*data, "budget.max_steps=8", "task.class_weights={hire: 2.0}", "run_dir=run")
         assert findings(Path("run")).causes == []
+        rows = [json.loads(line) for line in Path("run/predictions/test.jsonl").read_text().splitlines()]
+        assert all(row["group"].isdecimal() for row in rows)
 
 
 def test_config_yaml_is_written_as_it_is_read(copy):

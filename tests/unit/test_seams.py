@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
@@ -22,6 +23,8 @@ from hydra._internal.config_repository import CachingConfigRepository, ConfigRep
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import nn
@@ -216,6 +219,52 @@ def test_composition_passes_through_what_stands_in_for_its_parts(tmp_path):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         compose("config")
     assert len(composed) == 1
+
+
+def test_a_command_composes_once(tmp_path):
+    """Hydra's own two compositions are the oracle."""
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "one.yaml").write_text("a: 1")
+    (tmp_path / "config.yaml").write_text("defaults: [group: one, _self_]\nb: 1")
+    (tmp_path / "missing.yaml").write_text("defaults:\n- group: ???")
+    (tmp_path / "sweep.yaml").write_text("defaults: [config, _self_]\nhydra: {mode: MULTIRUN}")
+    loads = []
+
+    def counted(load):
+        return lambda *args, **kwargs: loads.append(args) or load(*args, **kwargs)
+
+    def command(name, overrides, run_mode, once):
+        """Ask for the mode and compose, as Hydra does; return the mode, what is composed, and in how many times."""
+        loads.clear()
+        with (
+            hydra.changed_composition(counted),
+            hydra.composed_once() if once else nullcontext(),
+            initialize_config_dir(str(tmp_path), version_base="1.3"),
+        ):
+            mode = GlobalHydra.instance().hydra.get_mode(name, overrides)
+            more = [] if mode == run_mode else [f"hydra.mode={run_mode.name}"]
+            try:
+                config = GlobalHydra.instance().hydra.compose_config(name, [*overrides, *more], run_mode)
+            except HydraException as error:
+                return mode, str(error), len(loads)
+        if config.hydra.mode is None:
+            config.hydra.mode = run_mode
+        return mode, OmegaConf.to_container(config), len(loads)
+
+    for name, overrides, run_mode, count in (
+        ("config", [], RunMode.RUN, 1),
+        ("config", ["b=2", "hydra.verbose=true"], RunMode.RUN, 1),
+        ("config", ["b=2,3"], RunMode.MULTIRUN, 1),
+        ("sweep", ["b=2"], RunMode.MULTIRUN, 1),
+        ("config", ["b=2,3"], RunMode.RUN, 1),  # refused: this is a sweep
+        ("config", ["c=2"], RunMode.RUN, 2),
+        ("missing", [], RunMode.RUN, 2),
+        ("missing", [], RunMode.MULTIRUN, 2),
+    ):
+        *expected, twice = command(name, overrides, run_mode, once=False)
+        *found, times = command(name, overrides, run_mode, once=True)
+        assert found == expected
+        assert (times, twice) == (count, 2), (name, overrides)
 
 
 def test_a_file_has_another_version_once_it_has_changed(tmp_path):

@@ -51,6 +51,7 @@ def composing_only() -> Iterator[None]:
     """In the block, check every file that Hydra reads, and every composed configuration before Hydra acts on it."""
     with (
         seams.changed_composition(_checked),
+        seams.composed_once(),
         seams.changed_config_files(_read),
         seams.reading_yaml_with(Loader),
         seams.shared_config_store(),

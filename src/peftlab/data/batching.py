@@ -5,14 +5,51 @@ All of it is a pure function of the lengths, the seed and the epoch, so that eve
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import overload
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from peftlab.tasks.batch import Part
+
+
+class Plan(Sequence[list[int]]):
+    """Batches of examples, by their positions; a batch becomes a list when it is accessed, a slice a list of them.
+
+    Args:
+        order: the examples, shape (examples,).
+        bounds: where each batch begins in `order`, and where the last one ends, shape (batches + 1,).
+        turns: the batches in the order of the plan, shape (batches,); None: as they are in `order`.
+    """
+
+    def __init__(self, order: np.ndarray, bounds: np.ndarray, turns: np.ndarray | None = None) -> None:
+        self._order, self._bounds = order, bounds
+        self._turns = np.arange(len(bounds) - 1) if turns is None else turns
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+    def __getitem__(self, place: int | slice) -> list[int] | list[list[int]]:
+        """Return a batch, or several; raises IndexError where there is none."""
+        if isinstance(place, slice):
+            return [self[n] for n in range(*place.indices(len(self)))]
+        turn = self._turns[place]
+        batch: list[int] = self._order[self._bounds[turn] : self._bounds[turn + 1]].tolist()
+        return batch
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether `other` is a sequence of the same batches."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # like a list's
 
 
 def plan(
@@ -23,7 +60,7 @@ def plan(
     epoch: int,
     batch_tokens: int | None = None,
     rows: np.ndarray | None = None,
-) -> list[list[int]]:
+) -> Plan:
     """Return the batches of one epoch: similar lengths together, otherwise random.
 
     The examples are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within each bucket and cut
@@ -47,35 +84,45 @@ def plan(
     order = random.permutation(len(lengths))
     if batch_tokens is not None:
         rows = np.ones_like(lengths) if rows is None else rows
-        batches = _filled(order[np.argsort(lengths[order], kind="stable")], lengths, rows, batch_tokens)
-        return [batches[i] for i in random.permutation(len(batches))]
+        order = order[np.argsort(lengths[order], kind="stable")]
+        bounds = _filled(lengths[order], rows[order], batch_tokens)
+        return Plan(order, bounds, random.permutation(len(bounds) - 1))
     bucket = batch_size * bucket_batches
-    batches = []
-    for start in range(0, len(order), bucket):
-        members = order[start : start + bucket]
-        if bucket_batches > 1:
-            members = members[np.argsort(lengths[members], kind="stable")]
-        batches += [members[i : i + batch_size].tolist() for i in range(0, len(members), batch_size)]
-    return [batches[i] for i in random.permutation(len(batches))]
+    bounds = _bounds(len(order), batch_size)  # of whole batches in each bucket, so that only the last one is smaller
+    if bucket_batches > 1:
+        for start in range(0, len(order), bucket):
+            members = order[start : start + bucket]
+            order[start : start + bucket] = members[np.argsort(lengths[members], kind="stable")]
+    return Plan(order, bounds, random.permutation(len(bounds) - 1))
 
 
-def _filled(order: np.ndarray, lengths: np.ndarray, rows: np.ndarray, batch_tokens: int) -> list[list[int]]:
-    """Cut `order`, sorted by length, into batches of at most `batch_tokens`, padding included."""
-    batches: list[list[int]] = [[]]
-    height = 0
-    for i in order.tolist():
-        height += rows[i]
-        if batches[-1] and height * lengths[i] > batch_tokens:
-            batches.append([])
-            height = rows[i]
-        batches[-1].append(i)
-    return batches
+def _bounds(examples: int, batch_size: int) -> np.ndarray:
+    """Return where each batch begins, and where the last one ends, shape (batches + 1,)."""
+    return np.append(np.arange(0, examples, batch_size), examples)
 
 
-def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[list[int]]:
+def _filled(lengths: np.ndarray, rows: np.ndarray, batch_tokens: int) -> np.ndarray:
+    """Return the bounds, as `_bounds` does, of batches of at most `batch_tokens`, padding included.
+
+    Args:
+        lengths: tokens in each example's longest row, ascending, shape (examples,).
+        rows: the number of rows of each, shape (examples,).
+        batch_tokens: see `plan`.
+    """
+    bounds, height = array("q", [0]), 0
+    for place, (length, own) in enumerate(zip(lengths, rows, strict=True)):
+        height += own
+        if place > bounds[-1] and height * length > batch_tokens:
+            bounds.append(place)
+            height = own
+    bounds.append(len(lengths))
+    return np.asarray(bounds)
+
+
+def in_order_of_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> Plan:
     """Return batches for evaluation: each example once, longest first, so that memory runs out at once or never."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    return Plan(order, _bounds(len(order), batch_size))
 
 
 def generator_of(seed: int, epoch: int, example: int) -> np.random.Generator:
@@ -106,7 +153,7 @@ class Division:
         parts = self.world_size * self.accumulate
         return [Part(batch[n::parts], batch, epoch) for n in range(self.rank, parts, self.world_size)]
 
-    def of_evaluation(self, batches: list[list[int]]) -> list[Part]:
+    def of_evaluation(self, batches: Sequence[list[int]]) -> list[Part]:
         """Return this rank's batches, whole, and fillers so that all ranks make the same number of forward passes.
 
         The batches are those of a single device, so the outputs for an example do not depend on the number of ranks.
@@ -147,8 +194,9 @@ class TrainingBatches(Sampler[list[Part]]):
 
     def __iter__(self) -> Iterator[list[Part]]:
         epoch, done = self._position
-        for batch in self._plan(epoch=self._epoch)[done if self._epoch == epoch else 0 :]:
-            yield self._division.of_training_batch(batch, self._epoch)
+        batches = self._plan(epoch=self._epoch)
+        for place in range(done if self._epoch == epoch else 0, len(batches)):
+            yield self._division.of_training_batch(batches[place], self._epoch)
 
     def __len__(self) -> int:
         return self._batches

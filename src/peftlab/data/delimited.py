@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import itertools
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,14 +18,20 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from peftlab.data.examples import Examples
+from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.data.separators import Separator, setting
-from peftlab.data.text_files import Encoding, read_text
+from peftlab.data.text_files import Encoding, is_utf_8, opened, read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
 log = logging.getLogger("peftlab")
 
 TAB_SUFFIXES = (".tsv", ".tab")
+
+_ADVICE = "Save the file as UTF-8, or name its encoding, data.format.encoding=latin-1 for instance"
+
+_SAMPLE = 2**22
+"""Bytes at the beginning of a large file by which another delimiter is judged."""
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -94,21 +104,68 @@ class Delimited:
         """
         return {split: self._read_file(split, path) for split, path in files.items()}
 
-    def _read_file(self, split: str, path: Path) -> list[Text]:
-        advice = "Save the file as UTF-8, or name its encoding, data.format.encoding=latin-1 for instance"
-        content = read_text(path, self.encoding, advice=advice)
+    def _read_file(self, split: str, path: Path) -> Sequence[Text]:
+        file = LinesOfFile(path, _ADVICE)
+        if file.is_large and is_utf_8(self.encoding):
+            return self._index_file(split, file)
+        content = read_text(path, self.encoding, advice=_ADVICE)
         delimiter = self._delimiter(path, content)
-        rows = _rows(path, content, delimiter, self.quotes)
-        try:
-            first = next(rows, None)
-            if first is None:
-                raise DataError(
-                    f"{path}: empty split '{split}': the file holds no row. Expected a text and a label a row."
-                )
+        rows = _rows_of(path, content, delimiter, self.quotes)
+        with self._delimiter_in_doubt(path, content, delimiter):
+            first = _first(split, path, rows)
             columns = self._find_columns(path, first)
             body = list(rows) if self.header else [first, *rows]
-            self._check_widths(path, first, body)
-            self._check_headers(path, first, body)
+            for row in body:
+                self._check_width(path, first, row)
+            for row in body:
+                self._check_header(path, first, row)
+        _check_quotes(path, delimiter, columns["label"], body, {row.fields[columns["label"]] for row in body})
+        texts = [_text(f"{split}:{n}", path, columns, row) for n, row in enumerate(body)]
+        counts = _counts(split, path, len(texts), sum(bool(row.lines) for row in body))
+        return Examples(texts, counts)
+
+    def _index_file(self, split: str, file: LinesOfFile) -> Sequence[Text]:
+        """Return the texts of a large file, of which one row at a time is in memory."""
+        path, lines, sample = file.path, _Located(file), _sample(file.path)
+        delimiter, named = self._delimiter(path, sample), _EXCEL.match(sample) is not None
+        if named:
+            next(lines)
+        begin = lines.end
+        rows = _rows(path, lines, 1 + named, delimiter, self.quotes)
+        labels: set[str] = set()
+        doubtful: list[_Row] = []
+        over_lines = 0
+        with self._delimiter_in_doubt(path, sample, delimiter):
+            first = _first(split, path, rows)
+            columns = self._find_columns(path, first)
+            index = Index(path, partial(self._parsed, split, path, columns, delimiter))
+            if self.header:
+                begin = lines.end
+            for row in rows if self.header else itertools.chain([first], rows):
+                self._check_width(path, first, row)
+                self._check_header(path, first, row)
+                _text("", path, columns, row)  # refuses empty cells
+                labels.add(row.fields[columns["label"]])
+                over_lines += bool(row.lines)
+                if row.lines and _looks_swallowed(row, delimiter, columns["label"]):
+                    doubtful.append(row)
+                index.add(begin, row.line)
+                begin = lines.end
+        _check_quotes(path, delimiter, columns["label"], doubtful, labels)
+        return index.examples(file.state, file.sha256, _counts(split, path, len(index), over_lines))
+
+    def _parsed(
+        self, split: str, path: Path, columns: dict[str, int], delimiter: str, lines: bytes, place: int, number: int
+    ) -> Text:
+        """Return the text in the first row of some lines, which was read before and is well-formed."""
+        row = next(_rows(path, io.StringIO(lines.decode(), newline=""), number, delimiter, self.quotes))
+        return _text(f"{split}:{place}", path, columns, row._replace(line=number))
+
+    @contextmanager
+    def _delimiter_in_doubt(self, path: Path, content: str, delimiter: str) -> Iterator[None]:
+        """Explain an error within by another delimiter of `content`, if there is a likelier one."""
+        try:
+            yield
         except DataError:  # the delimiter may be at fault, not the row
             if other := _likelier(path, content, delimiter, self.quotes):
                 raise DataError(
@@ -116,30 +173,6 @@ class Delimited:
                     f"{setting('data.format.delimiter', other)}."
                 ) from None
             raise
-        self._check_quotes(path, delimiter, columns["label"], body)
-        texts: list[Text] = []
-        for line, fields, _ in body:
-            values = {key: fields[column] for key, column in columns.items()}
-            for key, value in values.items():
-                if not value.strip():
-                    raise DataError(f"{path}:{line}: the {key} is empty. Write one, or remove the row.")
-            label, group = values["label"].strip(), values.get("group")
-            texts.append(
-                Text(
-                    f"{split}:{len(texts)}",
-                    values["text"],
-                    label,
-                    values.get("pair"),
-                    str(path),
-                    line,
-                    None if group is None else group.strip(),
-                )
-            )
-        if not texts:
-            raise DataError(f"{path}: empty split '{split}': the file holds a header, and no row below it.")
-        if over_lines := sum(bool(row.lines) for row in body):
-            log.info("%s: %d of %d rows go over several lines, in quotes", path, over_lines, len(body))
-        return Examples(texts, {"rows_over_lines": over_lines})
 
     def _delimiter(self, path: Path, content: str) -> str:
         if self.delimiter != "auto":
@@ -148,41 +181,21 @@ class Delimited:
             return named[1]
         return "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
 
-    def _check_widths(self, path: Path, first: _Row, rows: Sequence[_Row]) -> None:
-        for row in rows:
-            if len(row.fields) != len(first.fields):
-                raise DataError(
-                    f"{path}:{row.line}: expected {len(first.fields)} columns as in line {first.line}, found "
-                    f"{len(row.fields)}. Mend the row: a field that holds the delimiter is put in quotes; or set "
-                    f"data.format.delimiter{self._plain_quotes}."
-                )
+    def _check_width(self, path: Path, first: _Row, row: _Row) -> None:
+        if len(row.fields) != len(first.fields):
+            raise DataError(
+                f"{path}:{row.line}: expected {len(first.fields)} columns as in line {first.line}, found "
+                f"{len(row.fields)}. Mend the row: a field that holds the delimiter is put in quotes; or set "
+                f"data.format.delimiter{self._plain_quotes}."
+            )
 
-    def _check_headers(self, path: Path, first: _Row, rows: Sequence[_Row]) -> None:
+    def _check_header(self, path: Path, first: _Row, row: _Row) -> None:
         """Refuse a repeated header, as in concatenated files: its cells would become a text and a label."""
-        for row in rows if self.header else ():
-            if row.fields == first.fields:
-                raise DataError(
-                    f"{path}:{row.line}: the row repeats the header of line {first.line}, as in concatenated files. "
-                    "Remove the row."
-                )
-
-    def _check_quotes(self, path: Path, delimiter: str, label: int, rows: Sequence[_Row]) -> None:
-        """Refuse a quoted field most of whose lines are valid rows: a plain quotation mark has swallowed them.
-
-        A text of several lines may hold delimiters too, commas above all. But few of its lines have the right number of
-        them, and labels of other rows in the label column.
-        """
-        labels = {row.fields[label] for row in rows}
-        for row in rows:
-            parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
-            alike = [part[label] for part in parts if len(part) == len(row.fields)]
-            labelled = sum(cell in labels for cell in alike)
-            if parts and 5 * len(alike) >= 4 * len(parts) and 2 * labelled > len(parts):
-                raise DataError(
-                    f"{path}:{row.line}: a quotation mark opens a field that ends in line "
-                    f"{row.line + len(row.lines) - 1}, and the {len(parts)} lines are rows by themselves. Set "
-                    "data.format.quotes=false where quotes are plain characters, or mend the quotation mark."
-                )
+        if self.header and row.fields == first.fields:
+            raise DataError(
+                f"{path}:{row.line}: the row repeats the header of line {first.line}, as in concatenated files. "
+                "Remove the row."
+            )
 
     def _find_columns(self, path: Path, first: _Row) -> dict[str, int]:
         """Return the positions of the columns of text, pair, label and group."""
@@ -233,13 +246,107 @@ class Delimited:
         )
 
 
-def _rows(path: Path, content: str, delimiter: str, quotes: bool) -> Iterator[_Row]:
-    """Yield the non-empty rows of a file, without a first line ``sep=;``."""
+class _Located(Iterator[str]):
+    """The lines of a large file as the csv module takes them, with the bytes that they have taken so far."""
+
+    def __init__(self, file: LinesOfFile) -> None:
+        self.end = 0
+        self._parts = self._divided(file)
+
+    def __next__(self) -> str:
+        line, self.end = next(self._parts)
+        return line
+
+    def _divided(self, file: LinesOfFile) -> Iterator[tuple[str, int]]:
+        for line in file:
+            end = line.offset
+            for part in io.StringIO(line.text, newline=""):  # at carriage returns, too
+                end += len(part.encode())
+                yield part, end
+
+
+def _sample(path: Path) -> str:
+    """Return the first lines of a large file."""
+    with opened(path) as file:
+        content = file.read(_SAMPLE).removeprefix(codecs.BOM_UTF8)
+    return content.rpartition(b"\n")[0].decode(errors="replace") + "\n"
+
+
+def _first(split: str, path: Path, rows: Iterator[_Row]) -> _Row:
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path}: empty split '{split}': the file holds no row. Expected a text and a label a row.")
+    return first
+
+
+def _text(id: str, path: Path, columns: Mapping[str, int], row: _Row) -> Text:
+    """Return the text of a row; raises DataError if a cell of it is empty."""
+    values = {key: row.fields[column] for key, column in columns.items()}
+    for key, value in values.items():
+        if not value.strip():
+            raise DataError(f"{path}:{row.line}: the {key} is empty. Write one, or remove the row.")
+    group = values.get("group")
+    return Text(
+        id,
+        values["text"],
+        values["label"].strip(),
+        values.get("pair"),
+        str(path),
+        row.line,
+        None if group is None else group.strip(),
+    )
+
+
+def _counts(split: str, path: Path, rows: int, over_lines: int) -> dict[str, int]:
+    """Return what is counted in a file; raises DataError if it has no row."""
+    if not rows:
+        raise DataError(f"{path}: empty split '{split}': the file holds a header, and no row below it.")
+    if over_lines:
+        log.info("%s: %d of %d rows go over several lines, in quotes", path, over_lines, rows)
+    return {"rows_over_lines": over_lines}
+
+
+def _parts(row: _Row, delimiter: str, label: int) -> tuple[int, list[str]]:
+    """Return the number of lines of a row that are not empty, and the label of each that is a row by itself."""
+    parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
+    return len(parts), [part[label] for part in parts if len(part) == len(row.fields)]
+
+
+def _looks_swallowed(row: _Row, delimiter: str, label: int) -> bool:
+    """Return whether most lines of a row have the form of rows."""
+    parts, alike = _parts(row, delimiter, label)
+    return bool(parts) and 5 * len(alike) >= 4 * parts
+
+
+def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[_Row], labels: Set[str]) -> None:
+    """Refuse a quoted field most of whose lines are valid rows: a plain quotation mark has swallowed them.
+
+    A text of several lines may hold delimiters too, commas above all. But few of its lines have the right number of
+    them, and labels of other rows in the label column.
+    """
+    for row in rows:
+        parts, alike = _parts(row, delimiter, label)
+        labelled = sum(cell in labels for cell in alike)
+        if _looks_swallowed(row, delimiter, label) and 2 * labelled > parts:
+            raise DataError(
+                f"{path}:{row.line}: a quotation mark opens a field that ends in line "
+                f"{row.line + len(row.lines) - 1}, and the {parts} lines are rows by themselves. Set "
+                "data.format.quotes=false where quotes are plain characters, or mend the quotation mark."
+            )
+
+
+def _rows_of(path: Path, content: str, delimiter: str, quotes: bool) -> Iterator[_Row]:
+    """Yield the non-empty rows of a text, without a first line ``sep=;``."""
+    lines = io.StringIO(content, newline="")
+    line = 1 + (_EXCEL.match(content) is not None and bool(lines.readline()))
+    return _rows(path, lines, line, delimiter, quotes)
+
+
+def _rows(path: Path, lines: Iterator[str], line: int, delimiter: str, quotes: bool) -> Iterator[_Row]:
+    """Yield the non-empty rows in `lines`, the first of which has the number `line`."""
     csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters, and texts may be longer
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     taken: list[str] = []
-    lines = io.StringIO(content, newline="")
-    line = 1 + (_EXCEL.match(content) is not None and bool(lines.readline()))
     rows = csv.reader(_noted(lines, taken), delimiter=delimiter, quoting=quoting, strict=True)
     while True:
         try:
@@ -268,7 +375,7 @@ def _likelier(path: Path, content: str, delimiter: str, quotes: bool) -> str | N
     widths: dict[str, int] = {}
     for other in _DELIMITERS:
         try:
-            counts = [len(row.fields) for row in _rows(path, content, other, quotes)]
+            counts = [len(row.fields) for row in _rows_of(path, content, other, quotes)]
         except DataError:
             continue
         alike = counts.count(counts[0]) if counts else 0

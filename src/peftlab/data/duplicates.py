@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
+from array import array
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-RUN = 5
-"""Length, in words, of the runs by which texts are compared."""
-
-ALIKE = 0.5
-"""The share of common runs (Jaccard index) from which two texts are near duplicates."""
-
-COMMON = 50
-"""A run that occurs in more texts than this is a common phrase and is ignored: otherwise every two of these texts would
-become a candidate pair."""
-
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
-_LINK = re.compile(r"https?://\S*")
+from peftlab.data.divided_shingles import near_pairs_of_many
+from peftlab.data.hashes import among, hashes
+from peftlab.data.shingles import near_pairs, pairs_of, runs_of, words_of
+from peftlab.data.views import View
 
 
 def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[int], list[int]]:
@@ -31,7 +23,8 @@ def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[in
     """
     first: dict[Hashable, int] = {}
     again: dict[Hashable, list[int]] = {}
-    for n, text in enumerate(texts):
+    for n in _suspects(texts) if isinstance(texts, View) else range(len(texts)):
+        text = texts[n]
         if first.setdefault(text, n) != n:
             again.setdefault(text, []).append(n)
     duplicates: list[int] = []
@@ -45,26 +38,29 @@ def repeated(texts: Sequence[Hashable], gold: Sequence[object]) -> tuple[list[in
     return sorted(duplicates), sorted(conflicts)
 
 
-def near_duplicates(texts: Sequence[str]) -> list[int]:
+def _suspects(texts: Iterable[str]) -> list[int]:
+    """Return the positions of the texts whose hash occurs more than once: all others occur once."""
+    of_each = hashes(texts)
+    ordered = np.sort(of_each)
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    places: list[int] = np.flatnonzero(among(of_each, several)).tolist()
+    return places
+
+
+def near_duplicates(texts: Sequence[str]) -> Sequence[int]:
     """Return for each text the position of the first text in its group of near duplicates, its own if it has none.
 
     Two texts are near duplicates if at least `ALIKE` of the runs of `RUN` words in either are in both (the w-shingling
     of Broder 1997), ignoring letter case, punctuation and links; a shorter text is one run. Groups are transitive: a
     near duplicate of any member belongs to the group. A Chinese character is a word.
     """
-    run, owner = _runs(texts)
+    if isinstance(texts, View):
+        return joined(len(texts), near_pairs_of_many(texts))
+    numbers: dict[str, int] = {}
+    run, owner = runs_of(texts, lambda word: numbers.setdefault(word, len(numbers) + 1))
     sizes = np.bincount(owner, minlength=len(texts))
-    starts = np.flatnonzero(np.r_[True, run[1:] != run[:-1]]) if len(run) else np.zeros(0, dtype=np.int64)
-    owners = np.diff(np.r_[starts, len(run)])
-    pairs = [np.zeros(0, dtype=np.int64)]
-    for number in range(2, COMMON + 1):
-        members = owner[starts[owners == number][:, None] + np.arange(number)]
-        one, other = np.triu_indices(number, 1)
-        pairs.append((members[:, one] * len(texts) + members[:, other]).ravel())
-    pair, shared = np.unique(np.concatenate(pairs), return_counts=True)
-    one, other = pair // max(1, len(texts)), pair % max(1, len(texts))
-    alike = shared >= ALIKE * (sizes[one] + sizes[other] - shared)
-    return joined(len(texts), zip(one[alike].tolist(), other[alike].tolist(), strict=True))
+    one, other = near_pairs(pairs_of(run, owner, len(texts)), sizes)
+    return joined(len(texts), zip(one.tolist(), other.tolist(), strict=True))
 
 
 def same_words(texts: Sequence[str]) -> list[int]:
@@ -73,53 +69,25 @@ def same_words(texts: Sequence[str]) -> list[int]:
     A text without a word is only the same as an equal one.
     """
     first: dict[str, int] = {}
-    return [first.setdefault(" ".join(_words(text)) or f"\0{text}", n) for n, text in enumerate(texts)]
+    return [first.setdefault(" ".join(words_of(text)) or f"\0{text}", n) for n, text in enumerate(texts)]
 
 
-def alike(texts: Sequence[str]) -> list[int]:
+def alike(texts: Sequence[str]) -> Sequence[int]:
     """Return the same as `near_duplicates`, but for two kinds of text that it does not compare.
 
     Texts with the same words are one group even if there are more than `COMMON` of them, and a text without a word,
     such as a smiley, is alike only to an equal one: `near_duplicates` puts all of these together. It divides data sets
     for good, so that it stays as it is.
     """
-    worded = [n for n, text in enumerate(texts) if _words(text)]
+    worded = [n for n, text in enumerate(texts) if words_of(text)]
     near = near_duplicates([texts[n] for n in worded])
     pairs = ((worded[other], n) for n, other in zip(worded, near, strict=True))
     return joined(len(texts), itertools.chain(pairs, enumerate(same_words(texts))))
 
 
-def _words(text: str) -> list[str]:
-    words: list[str] = _WORD.findall(_LINK.sub(" ", text.casefold()))
-    return words
-
-
-def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a hash for every distinct run of words in every text, and the position of that text, sorted by both."""
-    vocabulary: dict[str, int] = {}
-    words: list[int] = []
-    ends: list[int] = []
-    for text in texts:
-        own = [vocabulary.setdefault(w, len(vocabulary) + 1) for w in _words(text)]
-        words += own + [0] * (RUN - len(own))
-        ends.append(len(words))
-    numbers = np.asarray(words, dtype=np.uint64)
-    run = np.zeros(max(0, len(numbers) - RUN + 1), dtype=np.uint64)
-    for place in range(RUN):  # a polynomial of the words' numbers, modulo 2**64
-        run = run * np.uint64(0x9E3779B97F4A7C15) + numbers[place : place + len(run)] + np.uint64(1)
-    end = np.asarray(ends, dtype=np.int64)
-    owner = np.searchsorted(end, np.arange(len(run)), side="right")
-    inside = np.arange(len(run)) + RUN <= end[owner]
-    run, owner = run[inside], owner[inside]
-    order = np.lexsort((owner, run))
-    run, owner = run[order], owner[order]
-    new = np.r_[True, (run[1:] != run[:-1]) | (owner[1:] != owner[:-1])] if len(run) else np.zeros(0, dtype=bool)
-    return run[new], owner[new]
-
-
-def joined(number: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+def joined(number: int, pairs: Iterable[tuple[int, int]]) -> Sequence[int]:
     """Return for each of `number` members the first of its group, where `pairs` share a group (union-find)."""
-    above = list(range(number))
+    above = array("q", range(number))
 
     def first(n: int) -> int:
         while above[n] != n:
@@ -130,4 +98,6 @@ def joined(number: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     for one, other in pairs:
         a, b = first(one), first(other)
         above[max(a, b)] = min(a, b)
-    return [first(n) for n in range(number)]
+    for n in range(number):  # the members of a group come after its first one
+        above[n] = first(n)
+    return above

@@ -36,11 +36,20 @@ def fingerprint(task: Task, examples: Sequence[Any], processor: Processor, limit
     kind = type(task)
     options = {key: getattr(task, key) for key in sorted(task.encoded_by)}
     obeyed = {key: value for key, value in limits._asdict().items() if key in task.limited_by}
-    texts = [task.encoded_text(example) for example in examples]
     digest = hashlib.sha256()
-    for part in (FORMAT, f"{kind.__module__}.{kind.__qualname__}", options, obeyed, processor.fingerprint(), texts):
+    for part in (FORMAT, f"{kind.__module__}.{kind.__qualname__}", options, obeyed, processor.fingerprint()):
         digest.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
+    separator = "["  # of a list of all texts, written one by one
+    for example in examples:
+        digest.update((separator + json.dumps(task.encoded_text(example), ensure_ascii=False)).encode())
+        separator = ", "
+    digest.update(b"]\n" if examples else b"[]\n")
     return digest.hexdigest()
+
+
+def file_of(name: str) -> Path:
+    """Return the file of the encoded split called `name`."""
+    return cache_root() / "encoded" / f"{name}.safetensors"
 
 
 def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
@@ -49,20 +58,30 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
     Two runs may build the same split at once: each writes its own file and moves it into place in one step, and both
     files have the same bytes. An unreadable file is rebuilt; an unwritable cache is skipped with a warning.
     """
-    path = cache_root() / "encoded" / f"{name}.safetensors"
+    path = file_of(name)
     if path.is_file():
         try:
             return _load(path, name)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s cannot be read (%s); encoding again", path, error)
+            warn_unreadable(path, error)
     encoded = encode()
     try:
         _store(encoded, path, name)
     except (DiskError, SafetensorError, OSError) as error:
-        if path.parent not in _WARNED:
-            _WARNED.add(path.parent)
-            log.warning("going on without keeping the encoded data: %s", error)
+        warn_unwritable(path, error)
     return encoded
+
+
+def warn_unreadable(path: Path, error: Exception) -> None:
+    """Warn that a file of the cache is damaged."""
+    log.warning("%s cannot be read (%s); encoding again", path, error)
+
+
+def warn_unwritable(path: Path, error: Exception) -> None:
+    """Warn that a file of the cache could not be written, once a folder."""
+    if path.parent not in _WARNED:
+        _WARNED.add(path.parent)
+        log.warning("going on without keeping the encoded data: %s", error)
 
 
 def _load(path: Path, name: str) -> Encoded:

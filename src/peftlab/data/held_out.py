@@ -6,6 +6,8 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from peftlab.data.duplicates import joined, near_duplicates
 
 
@@ -18,17 +20,21 @@ def hold_out(
     data and the seed of a run. Near duplicates and, with `groups`, texts of one group stay together, and their smallest
     digest decides: a model must not be scored on documents or authors that it was trained on.
     """
-    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
     together = kept_together(texts, groups)
-    least: dict[int, bytes] = {}
-    for member, digest in zip(together, digests, strict=True):
-        least[member] = min(digest, least.get(member, digest))
-    # hashed again: the minimum of several digests is not uniform
-    drawn = {member: _in_unit_interval(hashlib.sha256(digest).digest()) for member, digest in least.items()}
-    return [_split_at(drawn[member], shares) for member in together]
+    sizes = np.bincount(together, minlength=len(texts))
+    least: dict[int, bytes] = {}  # of groups of several; that of a single text need not be remembered
+    for member, text in zip(together, texts, strict=True):
+        if sizes[member] > 1:
+            digest = _digest(text)
+            least[member] = min(digest, least.get(member, digest))
+    split_of = {member: _drawn(digest, shares) for member, digest in least.items()}
+    return [
+        split_of[member] if sizes[member] > 1 else _drawn(_digest(text), shares)
+        for member, text in zip(together, texts, strict=True)
+    ]
 
 
-def kept_together(texts: Sequence[str], groups: Sequence[str | None] | None = None) -> list[int]:
+def kept_together(texts: Sequence[str], groups: Sequence[str | None] | None = None) -> Sequence[int]:
     """Return for each text the position of the first one that it must not be separated from.
 
     Near duplicates belong together and, with `groups`, all texts of a group.
@@ -41,11 +47,13 @@ def kept_together(texts: Sequence[str], groups: Sequence[str | None] | None = No
     return joined(len(texts), itertools.chain(enumerate(together), of_group))
 
 
-def _in_unit_interval(digest: bytes) -> float:
-    return int.from_bytes(digest[:6], "big") / 2**48
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
-def _split_at(place: float, shares: Mapping[str, float]) -> str:
+def _drawn(digest: bytes, shares: Mapping[str, float]) -> str:
+    """Return the split of a group by its least digest, hashed again: the minimum of several digests is not uniform."""
+    place = int.from_bytes(hashlib.sha256(digest).digest()[:6], "big") / 2**48
     for split, share in shares.items():
         if place < share:
             return split

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from peftlab.data.text_files import lines_of, read_text
+from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
@@ -32,8 +33,10 @@ class JsonLines:
     group: str | None = None
     """The key of the text's group, such as its document or author: groups are held out whole."""
 
-    def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
+    def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
+
+        Those of a large file are read and parsed again when they are accessed, see `IndexedExamples`.
 
         Args:
             files: the file of each split.
@@ -44,31 +47,50 @@ class JsonLines:
         """
         return {split: self._read_file(split, path) for split, path in files.items()}
 
-    def _read_file(self, split: str, path: Path) -> list[Text]:
+    def _read_file(self, split: str, path: Path) -> Sequence[Text]:
         texts: list[Text] = []
+        index = Index(path, partial(self._parsed, split, path))
         kinds: dict[str, dict[type, int]] = {}
-        lines = iter(lines_of(read_text(path)))
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+        file = LinesOfFile(path)
+        lines = iter(file)
+        for line in lines:
+            if not line.content.strip():
                 continue
-            where = f"{path}:{number}"
-            one = read_object(line, where, f"with '{self.text}' and '{self.label}'", lines)
-            value = _value(one, self.label, "label", where)
-            label = _name(value, self.label, "label", where)
-            kinds.setdefault(label, {}).setdefault(type(value), number)
-            pair = None if self.pair is None else _text(one, self.pair, "pair", where)
-            text = _text(one, self.text, "text", where)
-            group = None
-            if self.group is not None:
-                group = _name(_value(one, self.group, "group", where), self.group, "group", where)
-            texts.append(Text(f"{split}:{len(texts)}", text, label, pair, str(path), number, group))
-        if not texts:
+            where, expected = f"{path}:{line.number}", f"with '{self.text}' and '{self.label}'"
+            one = read_object(line.content, where, expected, (following.content for following in lines))
+            text = self._text_of(one, f"{split}:{len(texts) + len(index)}", path, line.number)
+            assert text.label is not None
+            kinds.setdefault(text.label, {}).setdefault(type(one[self.label]), line.number)
+            if file.is_large:
+                index.add(line.offset, line.number)
+            else:
+                texts.append(text)
+        if not (texts or index):
             raise DataError(f"{path}: empty split '{split}': the file holds no object. Expected one a line.")
         for label, by_kind in kinds.items():
             if len(by_kind) > 1:
                 as_what = " and ".join(f"{_KINDS[kind]} (line {line})" for kind, line in by_kind.items())
                 log.info("%s: the label '%s' appears as %s: these are one label", path, label, as_what)
-        return texts
+        return index.examples(file.state, file.sha256) if file.is_large else texts
+
+    def _parsed(self, split: str, path: Path, lines: bytes, place: int, number: int) -> Text:
+        """Return the text in the first of some lines, which was read before and is well-formed."""
+        return self._text_of(json.loads(lines.partition(b"\n")[0]), f"{split}:{place}", path, number)
+
+    def _text_of(self, one: dict[str, Any], id: str, path: Path, number: int) -> Text:
+        """Return the text in the object of a line.
+
+        Raises:
+            DataError: a key is missing, or its value is not what it must be.
+        """
+        where = f"{path}:{number}"
+        label = _name(_value(one, self.label, "label", where), self.label, "label", where)
+        pair = None if self.pair is None else _text(one, self.pair, "pair", where)
+        text = _text(one, self.text, "text", where)
+        group = None
+        if self.group is not None:
+            group = _name(_value(one, self.group, "group", where), self.group, "group", where)
+        return Text(id, text, label, pair, str(path), number, group)
 
 
 _KINDS: Mapping[type, str] = {str: "a text", int: "a number", bool: "true or false"}

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 from torch.utils.data import DataLoader, Dataset
 
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
-from peftlab.data.batching import Division, TrainingBatches, in_order_of_length, plan
-from peftlab.data.encoded_cache import cached, fingerprint
+from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
+from peftlab.data.encoding import encode
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
+from peftlab.data.views import chosen
 from peftlab.errors import ConfigError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
@@ -33,11 +32,11 @@ from peftlab.tasks.task import Encoded, Task
 log = logging.getLogger("peftlab")
 
 
-@dataclass(config=ConfigDict(arbitrary_types_allowed=True))
+@dataclass
 class Split:
     """One split, read and encoded."""
 
-    examples: list[Any]
+    examples: Sequence[Any]
     encoded: Encoded
     dropped: dict[str, int] = field(default_factory=dict)
     """Examples left out, by reason."""
@@ -109,7 +108,7 @@ class DataModule(L.LightningDataModule):
             DataError: a file is malformed, or has a label that is not one of these.
         """
         self.task.bind(self.processor)
-        examples, _ = read_files(self.spec, self.task, files)
+        examples = read_files(self.spec, self.task, files).examples
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
         for split in self.splits:
@@ -128,16 +127,13 @@ class DataModule(L.LightningDataModule):
         if several := self.splits[split].encoded.counts.get("split_sentences"):
             log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
-    def _encode(self, examples: list[Any], dropped: dict[str, int] | None = None) -> Split:
-        limits = self.spec.limits
-        name = fingerprint(self.task, examples, self.processor, limits)
-        encoded = cached(name, lambda: self.task.encode(examples, self.processor, limits))
-        return Split(examples, encoded, dropped or {})
+    def _encode(self, examples: Sequence[Any], dropped: dict[str, int] | None = None) -> Split:
+        return Split(examples, encode(self.task, examples, self.processor, self.spec.limits), dropped or {})
 
     def _overfit(self, batches: int) -> None:
         """Use the first training batches as both training and validation split."""
-        chosen = [i for batch in self.plan_of()[:batches] for i in batch]
-        self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in chosen])
+        members = [i for batch in self.plan_of()[:batches] for i in batch]
+        self.splits["train"] = self._encode([self.splits["train"].examples[i] for i in members])
         self.splits["validation"] = self.splits["train"]
 
     def resolved(self) -> dict[str, Any]:
@@ -187,7 +183,7 @@ class DataModule(L.LightningDataModule):
         for batch in self.plan_of():
             yield self.task.collate(members.examples, members.encoded, batch).inputs
 
-    def plan_of(self, epoch: int = 0) -> list[list[int]]:
+    def plan_of(self, epoch: int = 0) -> Plan:
         """Return the training examples of each optimiser step of `epoch`, the same for any number of devices."""
         encoded, spec = self.splits["train"].encoded, self.spec
         return plan(
@@ -272,7 +268,7 @@ class DataModule(L.LightningDataModule):
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
         return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))
 
-    def evaluation_batches(self, split: str) -> list[list[int]]:
+    def evaluation_batches(self, split: str) -> Plan:
         """Return the examples of each evaluation batch of `split`."""
         return in_order_of_length(self.splits[split].encoded.lengths, self.spec.eval_batch_size)
 
@@ -314,9 +310,8 @@ def listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
-def _choose(examples: list[Any], most: int | None) -> list[Any]:
+def _choose(examples: Sequence[Any], most: int | None) -> Sequence[Any]:
     """Return a fixed random choice of at most `most` examples, in their original order."""
     if most is None or most >= len(examples):
         return examples
-    chosen = np.random.default_rng(0).permutation(len(examples))[:most]
-    return [examples[i] for i in sorted(chosen)]
+    return chosen(examples, np.sort(np.random.default_rng(0).permutation(len(examples))[:most]))

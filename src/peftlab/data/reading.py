@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
+from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
+from peftlab.data.indexed_examples import IndexedExamples
 from peftlab.data.spec import DataSpec, Format, takes_folders
-from peftlab.data.splits import Files, file_of, split_files
+from peftlab.data.splits import Files, split_files
+from peftlab.data.views import View, chosen, mapped, renamed
 from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import file_sha256
@@ -23,8 +28,8 @@ from peftlab.tasks.task import Task
 
 log = logging.getLogger("peftlab")
 
-Examples = dict[str, list[Any]]
-"""Examples by split."""
+Examples = dict[str, Sequence[Any]]
+"""Examples by split; those of a large file are made when they are accessed, see `peftlab.data.views`."""
 Counts = dict[str, dict[str, int]]
 """Counts by split and by what they count."""
 
@@ -63,11 +68,16 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     """
     fetched = spec.source.fetch()
     files = split_files(spec.splits, fetched, takes_folders(spec.format))
-    sha256 = {split: fetched.digest(file_of(files, split)) for split in files}
     own = {split: fetched.file(file) for split, file in files.items() if isinstance(file, str)}
-    examples, counts = read_files(spec, task, own)
+    examples, counts, digests = read_files(spec, task, own)
+    of_file = {split: digests.get(split) or fetched.digest(str(files[split])) for split in own}
+    sha256 = {split: of_file.get(split, of_file["train"]) for split in files}
     splits, dropped = _divide(spec, task, files, examples)
-    ids = {example.id: split for split, members in splits.items() for example in members}
+    ids = (
+        {example.id: split for split, members in splits.items() for example in members}
+        if spec.clean is not None
+        else {}
+    )
     if spec.fold is not None:
         _hold_fold_out(spec.fold, splits, dropped, task, grouped=_has_groups(spec.format))
         sha256["test"] = sha256["train"]
@@ -76,8 +86,8 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         cleaned = _clean(spec, splits, dropped, task, ids)
         if (listing := spec.clean.label_errors_from) is not None:
             sha256["label_errors"] = file_sha256(listing)
-    train_texts = {_plain(task.text_key(example)) for example in splits["train"]}
-    overlap = sum(_plain(task.text_key(example)) in train_texts for example in splits["test"])
+    test, train = (hashes(_plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
+    overlap = int(among(test, train).sum())
     if _has_groups(spec.format):
         _warn_of_shared_groups(splits)
     return splits, DataFacts(
@@ -94,8 +104,18 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
     )
 
 
-def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> tuple[Examples, Counts]:
-    """Return the examples of each file as valid Unicode, and what was counted while reading it.
+class Contents(NamedTuple):
+    """What files hold."""
+
+    examples: Examples
+    counts: Counts
+    """What was counted in each file while reading it."""
+    sha256: dict[str, str]
+    """The digests of files, by split, where reading has computed them."""
+
+
+def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Contents:
+    """Return the examples of each file as valid Unicode.
 
     Raises:
         ConfigError: the task takes another kind of example.
@@ -108,19 +128,21 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> tuple[E
                 f"task={task.name} takes a {task.example.__name__} as an example, and data="
                 f"{spec.name} has a {type(example).__name__}: choose another data=..., or another task=..."
             )
-    valid: Examples = {}
-    counts: Counts = {}
+    contents = Contents({}, {}, {})
     for split, members in examples.items():
-        _check_ids(split, members)
-        counts[split] = dict(getattr(members, "counts", {}))
-        valid[split] = members
+        contents.counts[split] = dict(getattr(members, "counts", {}))
+        if isinstance(members, IndexedExamples):
+            contents.sha256[split] = members.sha256
+        else:  # indexed examples have their position as id
+            _check_ids(split, members)
+        contents.examples[split] = members
         if hasattr(task.example, "mapped"):
-            valid[split], odd_characters = _as_unicode(split, members)
-            counts[split] |= odd_characters
-    return valid, counts
+            contents.examples[split], odd_characters = _as_unicode(split, members)
+            contents.counts[split].update(odd_characters)
+    return contents
 
 
-def _check_ids(split: str, examples: list[Any]) -> None:
+def _check_ids(split: str, examples: Sequence[Any]) -> None:
     first: dict[str, Any] = {}
     for example in examples:
         if (earlier := first.setdefault(example.id, example)) is not example:
@@ -128,16 +150,24 @@ def _check_ids(split: str, examples: list[Any]) -> None:
             raise DataError(f"the {split} split has two examples with the id '{example.id}': {places}")
 
 
-def _as_unicode(split: str, examples: list[Any]) -> tuple[list[Any], dict[str, int]]:
+def _as_unicode(split: str, examples: Sequence[Any]) -> tuple[Sequence[Any], dict[str, int]]:
     """Return `examples` as valid Unicode, and the counts of odd characters; warn of the first."""
     door, odd = Door(), None
     valid = []
     for example in examples:
-        valid.append(example.mapped(door))
+        each = example.mapped(door)
+        if not isinstance(examples, View):
+            valid.append(each)
         odd = odd or (example.place if door.findings else None)
     if odd:
         log.warning("the %s split has odd characters, the first at %s: %s", split, odd, door.findings)
-    return valid, {name: count for name, count in door.counts.items() if count}
+    counts = {name: count for name, count in door.counts.items() if count}
+    return mapped(examples, _valid) if isinstance(examples, View) else valid, counts
+
+
+def _valid(example: Any) -> Any:
+    """Return an example as valid Unicode, without counting."""
+    return example.mapped(Door())
 
 
 def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tuple[Examples, Counts]:
@@ -151,21 +181,23 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
     dropped: Counts = {split: {} for split in files}
     learnt: Examples = {}
     for file, members in examples.items():
-        texts = [task.text_key(example) for example in members]
-        left_out: dict[int, str] = {}
+        texts = mapped(members, task.text_key)
+        kept = np.arange(len(members))
         if spec.duplicates == "drop":
-            duplicates, conflicts = repeated(texts, [task.gold(example) for example in members])
-            left_out = dict.fromkeys(duplicates, "duplicates") | dict.fromkeys(conflicts, "conflicts")
-        dropped[file] = dict(sorted(Counter(left_out.values()).items()))
-        kept = [n for n in range(len(members)) if n not in left_out]
-        learnt[file] = [members[n] for n in kept]
+            duplicates, conflicts = repeated(texts, mapped(members, task.gold))
+            kept = np.delete(kept, [*duplicates, *conflicts])
+            counts = {"conflicts": len(conflicts), "duplicates": len(duplicates)}
+            dropped[file] = {reason: count for reason, count in counts.items() if count}
+        learnt[file] = chosen(members, kept)
+        if file != "train" or not shares:
+            splits[file] = learnt[file]
+            continue
         # near duplicates are looked for among the examples that are kept: only these can leak
-        places = [file] * len(kept)
-        if file == "train" and shares:
-            groups = [members[n].group for n in kept] if _has_groups(spec.format) else None
-            places = hold_out([texts[n] for n in kept], shares, groups)
-        for n, split in zip(kept, places, strict=True):
-            splits[split].append(members[n] if split == file else replace(members[n], id=f"{split}:{n}"))
+        groups = mapped(learnt[file], _group) if _has_groups(spec.format) else None
+        split_of = hold_out(chosen(texts, kept), shares, groups)
+        places = {split: kept[[own == split for own in split_of]] for split in ("train", *shares)}
+        splits["train"] = chosen(members, places.pop("train"))
+        splits |= {split: renamed(members, own, split) for split, own in places.items()}
     task.learn_labels(learnt, spec.labels)  # before holding out: a rare label may end up in one split only
     for split, members in splits.items():
         if not members:
@@ -173,14 +205,19 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
     return splits, dropped
 
 
+def _group(example: Any) -> str | None:
+    group: str | None = example.group
+    return group
+
+
 def _hold_fold_out(fold: str, splits: Examples, dropped: Counts, task: Task, grouped: bool) -> None:
     """Move a fold of the training split to the test split, in place of its examples."""
     number, of = parts_of(fold)
     members = splits["train"]
     groups = [example.group for example in members] if grouped else None
-    fold_of = folds([task.text_key(example) for example in members], of, groups)
+    fold_of = np.asarray(folds([task.text_key(example) for example in members], of, groups))
     for split, is_in in (("test", True), ("train", False)):
-        splits[split] = [example for example, at in zip(members, fold_of, strict=True) if (at == number) == is_in]
+        splits[split] = chosen(members, np.flatnonzero((fold_of == number) == is_in))
         if not splits[split]:
             raise DataError(
                 f"data.fold={fold}: it leaves no example for the {split} split: of {len(members)} training examples "
@@ -202,13 +239,14 @@ def _clean(spec: DataSpec, splits: Examples, dropped: Counts, task: Task, ids: M
         name = kind.replace("_", " ")
         log.info("data.clean: %s in the training split: %d (%s)", name, count["examples"], count["action"])
     dropped["train"] = dict(sorted((Counter(dropped["train"]) + Counter(cleaned.dropped.values())).items()))
-    splits["train"] = [example for example in splits["train"] if example.id not in cleaned.dropped]
+    train = splits["train"]
+    splits["train"] = chosen(train, [n for n, example in enumerate(train) if example.id not in cleaned.dropped])
     if not splits["train"]:
         raise DataError("data.clean: it drops every training example. Report or downweight them instead")
     return cleaned
 
 
-def _empty(split: str, files: Files, train: list[Any], grouped: bool) -> DataError:
+def _empty(split: str, files: Files, train: Sequence[Any], grouped: bool) -> DataError:
     number = len({example.group for example in train}) if grouped else 0
     whole = f", which are {number} group{'s' * (number > 1)} and held out by it," if number else ","
     return DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -23,7 +24,7 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 class Format(Protocol):
     """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split."""
 
-    def read(self, files: dict[str, Path]) -> dict[str, list[Any]]:
+    def read(self, files: dict[str, Path]) -> Mapping[str, Sequence[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
 
 

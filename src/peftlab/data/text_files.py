@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator
 from peftlab.errors import DataError, did_you_mean
 from peftlab.storage.entries import oddity
 
-_MARKS = {
+MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -21,7 +22,8 @@ _MARKS = {
 }
 """Byte order marks, which override the configured encoding."""
 
-_SAVE = "Save the file as UTF-8"
+SAVE = "Save the file as UTF-8"
+"""What to do about a file in another encoding."""
 
 
 def _checked(encoding: str) -> str:
@@ -38,7 +40,12 @@ Encoding = Annotated[str, AfterValidator(_checked)]
 """The name of an encoding."""
 
 
-def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
+def is_utf_8(encoding: str) -> bool:
+    """Return whether `encoding` is a name of UTF-8."""
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def read_text(path: Path, *encodings: str, advice: str = SAVE) -> str:
     """Return the text of a file without its byte order mark, in the first of `encodings` that fits, by default UTF-8.
 
     A byte order mark of UTF-16 or UTF-32 overrides `encodings`.
@@ -47,17 +54,29 @@ def read_text(path: Path, *encodings: str, advice: str = _SAVE) -> str:
         DataError: the file does not exist, is not a regular file, is unreadable, or fits no encoding; then the message
             names the line at which the first one fails.
     """
+    with opened(path) as file:
+        content = file.read()
+    return decoded(content, str(path), *encodings, advice=advice)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes.
+
+    Raises:
+        DataError: the file does not exist, is not a regular file, or is unreadable.
+    """
     if odd := oddity(path):
         raise DataError(f"{path}: is {odd}, expected a file.")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.{_suggestion(path.parent, path.name)}") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, expected a file.{_suggestion(path)}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Name a file that can be.") from None
-    return _decoded(content, str(path), *encodings, advice=advice)
 
 
 def lines_of(text: str) -> list[str]:
@@ -79,20 +98,32 @@ def lines_from(stream: BinaryIO, name: str) -> Iterator[str]:
             reading can continue with the next one.
     """
     first = stream.readline()
-    if not first.endswith(b"\n") or first.startswith(tuple(_MARKS)):
-        return iter(lines_of(_decoded(first + stream.read(), name)))
+    if not first.endswith(b"\n") or first.startswith(tuple(MARKS)):
+        return iter(lines_of(decoded(first + stream.read(), name)))
 
-    def decoded(numbered: tuple[int, bytes]) -> str:
+    def of_line(numbered: tuple[int, bytes]) -> str:
         number, line = numbered
-        return _decoded(line, name, first_line=number).removesuffix("\n").removesuffix("\r")
+        return decoded(line, name, first_line=number).removesuffix("\n").removesuffix("\r")
 
-    return map(decoded, enumerate(itertools.chain([first], stream), start=1))
+    return map(of_line, enumerate(itertools.chain([first], stream), start=1))
 
 
-def _decoded(content: bytes, name: str, *encodings: str, advice: str = _SAVE, first_line: int = 1) -> str:
-    mark = next((mark for mark in _MARKS if first_line == 1 and content.startswith(mark)), None)
+def decoded(content: bytes, name: str, *encodings: str, advice: str = SAVE, first_line: int = 1) -> str:
+    """Return the text of `content` as `read_text` does.
+
+    Args:
+        content: the bytes of a file, or of lines from `first_line` on.
+        name: the file, at the start of messages.
+        encodings: the encodings to try, by default UTF-8.
+        advice: what to do about another encoding.
+        first_line: the number of the first line, from 1.
+
+    Raises:
+        DataError: it fits no encoding.
+    """
+    mark = next((mark for mark in MARKS if first_line == 1 and content.startswith(mark)), None)
     if mark is not None:
-        encodings = (_MARKS[mark],)
+        encodings = (MARKS[mark],)
     elif first_line == 1:
         content = content.removeprefix(codecs.BOM_UTF8)
     first, *others = encodings or ("utf-8",)

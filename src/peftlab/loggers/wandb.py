@@ -107,6 +107,7 @@ class Wandb(Logger):
         self._run: Future[wandb.Run] = Future()
         self._turns = _Turns()
         self._tables: dict[str, tuple[list[str | int], list[list[Any]]]] = {}
+        self._report: Path | None = None
 
     @classmethod
     def refuse(cls, options: Mapping[str, Any]) -> str | None:
@@ -199,8 +200,13 @@ class Wandb(Logger):
         """Keep a table until the end, since wandb waits for the server to log it."""
         self._tables[key] = (list(columns), [list(row) for row in data])
 
+    @rank_zero_only
+    def keep_report(self, folder: Path) -> None:
+        """Have the files of a report in the artifact, which is then of that type."""
+        self._report = folder
+
     def conclude(self, record: RunRecord) -> str | None:
-        """Log the tables, and the adapter with the finished record as an artifact; end the W&B run.
+        """Log the tables, and the adapter with the finished record, or a report, as an artifact; end the W&B run.
 
         Adds its id to the record's history. Returns the address of the run, or the command that sends it later.
         """
@@ -285,10 +291,11 @@ class Wandb(Logger):
             return 0.0
         return max(seconds, self.finish_seconds - CLOSE_SECONDS) - (time.monotonic() - began)
 
-    @staticmethod
-    def _artifact(record: RunRecord, run_id: str) -> wandb.Artifact:
+    def _artifact(self, record: RunRecord, run_id: str) -> wandb.Artifact:
         name = re.sub(r"[^\w.-]", "_", f"run-{record.data['run_id']}-{run_id}", flags=re.ASCII)
-        artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="model")
+        artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="report" if self._report else "model")
+        if self._report:
+            artifact.add_dir(str(self._report), name="report", skip_cache=True)  # copied, as a later one replaces it
         for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
             if file.is_file():
                 # the files never change, so wandb need not copy them

@@ -1,7 +1,10 @@
 """YAML of plain values: reads the configuration of a user or a run, and writes a resolved one.
 
-A file from a stranger creates no objects, and costs no more than its length: `Loader` accepts only the tags of plain
-values, and limits what aliases repeat, the nesting depth and the length of a key.
+A file from a stranger creates no objects, and costs no more than its length: only the tags of plain values are
+accepted, and what aliases repeat, the nesting depth and the length of a key are limited.
+
+The scanner of libyaml is faster than PyYAML's own by far, and reads nearly every text alike. So it goes first, unless
+the text holds something that the two read differently; what it refuses is read again by PyYAML's, whose error counts.
 
 In a resolved configuration every value is literal. A label, a path or a text may look like an interpolation of
 OmegaConf (``${price}``, or half of one, ``${``); it stays as it is, and none is resolved.
@@ -9,14 +12,19 @@ OmegaConf (``${price}``, or half of one, ``${``); it stays as it is, and none is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
+from yaml.composer import Composer, ComposerError
+from yaml.constructor import ConstructorError, SafeConstructor
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 from peftlab.errors import ConfigError
 from peftlab.seams.omegaconf import text_node, yaml_dumper, yaml_loader
@@ -35,6 +43,10 @@ _LARGEST_BITS = 10_000
 
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 """The accepted tags; a configuration has no sets, dates or bytes."""
+
+_READ_DIFFERENTLY = re.compile(r"[\t!?\ufeff]|[|>][-+\d]*#")
+"""What libyaml and PyYAML's own scanner read differently: tabs between values, a lone tag, a question mark that ends a
+word in brackets, a byte order mark within the text, a comment that touches the sign of a block of text."""
 
 _OmegaConfLoader: Any = yaml_loader()
 _OmegaConfDumper: Any = yaml_dumper()
@@ -63,9 +75,13 @@ def load(text: str) -> Any:
     """Return the plain values in `text`.
 
     Raises:
-        yaml.YAMLError: it is not YAML, has a duplicate key, or something that `Loader` refuses.
+        yaml.YAMLError: it is not YAML, has a duplicate key, or something that is refused, see `_PlainValues`.
     """
-    return yaml.load(text, Loader=Loader)  # noqa: S506  # `Loader` is safe
+    if _WithLibyaml is not None and not _READ_DIFFERENTLY.search(text):
+        with suppress(yaml.YAMLError, UnicodeEncodeError):  # of half a character
+            return yaml.load(text, Loader=_WithLibyaml)  # noqa: S506  # it makes plain values
+    loader: Any = _WithPyYaml
+    return yaml.load(text, Loader=loader)  # noqa: S506  # the same
 
 
 @contextmanager
@@ -85,15 +101,23 @@ def reading(file: str | Path) -> Iterator[None]:
         ) from error
 
 
-class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf makes
-    """Reads YAML as OmegaConf does, without objects; memory stays in proportion to the size of the file."""
+class _PlainValues(Composer, SafeConstructor, Resolver):
+    """Makes values of the events of a parser, as OmegaConf does, without objects.
 
-    yaml_constructors = {  # noqa: RUF012  # PyYAML's convention
+    Memory stays in proportion to the size of the file.
+    """
+
+    yaml_implicit_resolvers = _OmegaConfLoader.yaml_implicit_resolvers
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
         tag: make for tag, make in _OmegaConfLoader.yaml_constructors.items() if tag in _PLAIN
     }
+    peek_event: Any
+    """The parser's, which a class below adds."""
 
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream)
+    def __init__(self) -> None:
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
         self._level = 0
         self._values = self._repeated = 0
         self._sizes: dict[int, int] = {}
@@ -168,6 +192,43 @@ class Loader(_OmegaConfLoader):  # type: ignore[misc]  # a class that OmegaConf 
         raise ConstructorError(None, None, problem, node.start_mark)
 
 
+_PlainValues.yaml_constructors[None] = _PlainValues.refuse_tag
 for _kind in ("bool", "int", "float"):
-    Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", Loader.construct_plain)
-Loader.add_constructor(None, Loader.refuse_tag)
+    _PlainValues.yaml_constructors[f"tag:yaml.org,2002:{_kind}"] = _PlainValues.construct_plain
+
+
+class _WithPyYaml(_PlainValues, Reader, Scanner, Parser):
+    """Reads YAML with PyYAML's own scanner."""
+
+    def __init__(self, stream: Any) -> None:
+        Reader.__init__(self, stream)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        _PlainValues.__init__(self)
+
+
+_WithLibyaml: Any = None
+"""Reads YAML with libyaml's scanner; None if PyYAML was built without it."""
+if yaml.__with_libyaml__:
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]  # its stubs do not export it
+
+    class _Libyaml(_PlainValues, CParser):
+        def __init__(self, stream: Any) -> None:
+            CParser.__init__(self, stream)
+            _PlainValues.__init__(self)
+
+    _WithLibyaml = _Libyaml
+
+
+class Loader:
+    """What `yaml.load` asks of a loader; reads as `load` does."""
+
+    def __init__(self, stream: Any) -> None:
+        self._text = stream if isinstance(stream, str) else stream.read()
+
+    def get_single_data(self) -> Any:
+        """Return the values in the text; raises what `load` raises."""
+        return load(self._text)
+
+    def dispose(self) -> None:
+        """Keep nothing open: the text is read."""

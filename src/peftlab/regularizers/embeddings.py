@@ -51,6 +51,25 @@ def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def changed_after(block: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Pass the hidden states that `block` returns through `change`, in its first run inside the ``with``."""
+    calls = 0
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return output
+        return change(output) if isinstance(output, Tensor) else (change(output[0]), *output[1:])
+
+    handle = block.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _with_their_weights(model: Any) -> Iterator[nn.Module]:
     """Yield the input embeddings of `model`, and other modules with their weights.
 

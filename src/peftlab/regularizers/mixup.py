@@ -1,8 +1,9 @@
-"""Mixup of embeddings: between two examples, the loss is between theirs."""
+"""Mixup of embeddings or hidden states: between two examples, the loss is between theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from typing import ClassVar
 
@@ -11,22 +12,27 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from peftlab.regularizers.embeddings import changed, without_embeddings
+from peftlab.methods.targets import blocks_of
+from peftlab.regularizers.embeddings import changed, changed_after, without_embeddings
 from peftlab.regularizers.regularizer import Computed, Term, spec
 
 
 @spec
 class Mixup(Term):
-    """Trains on pairs of a batch mixed at their embeddings, with their losses mixed alike (Guo et al. 2019).
+    """Trains on pairs of a batch mixed inside the model, with their losses mixed alike (Guo et al. 2019).
 
-    A row with embeddings e is paired with one with embeddings f of the same batch, drawn at random; the pass is over
-    ``l * e + (1 - l) * f``, and the loss of the pair is ``l`` times that against the first one's targets plus ``1 - l``
-    times that against the other's (Zhang et al. 2018, equation 2). A token that only one of both has is mixed with
-    padding.
+    A row with hidden states e is paired with one with hidden states f of the same batch, drawn at random; the pass goes
+    on with ``l * e + (1 - l) * f``, and the loss of the pair is ``l`` times that against the first one's targets plus
+    ``1 - l`` times that against the other's (Zhang et al. 2018, equation 2). A token that only one of both has is mixed
+    with padding, which is attended to from the first block on.
     """
 
     alpha: float = Field(default=0.2, gt=0, allow_inf_nan=False)
     """The mixing share l has the distribution Beta(alpha, alpha), one draw a batch."""
+    layers: list[int] = Field(default_factory=lambda: [0], min_length=1)
+    """Where to mix: 0 is the output of the embedding module, n that of the nth block. Of several, one is drawn for
+    each batch (Verma et al. 2019, section 2; Chen et al. 2020 take 7, 9 and 12 of BERT's 12).
+    """
     share: float = Field(default=1.0, ge=0, le=1)
     """The share of the mixed loss in the objective; the rest is the task's."""
     rows: int = field(default=0, init=False)
@@ -44,7 +50,15 @@ class Mixup(Term):
 
     @override
     def idle(self, model: nn.Module) -> str | None:
-        return without_embeddings(model)
+        blocks = list(blocks_of(model))
+        if odd := [layer for layer in self.layers if not 0 <= layer <= len(blocks)]:
+            return f"layers = {self.layers}: the model has no layer {odd[0]}. Allowed: 0 to {len(blocks)}"
+        if max(self.layers) and getattr(model, "is_gradient_checkpointing", False):
+            return (
+                f"layers = {self.layers}: with trainer.gradient_checkpointing, blocks run again in the backward pass, "
+                "where nothing is mixed. Allowed there: layers=[0]"
+            )
+        return without_embeddings(model) if 0 in self.layers else None
 
     @override
     def acted(self) -> Mapping[str, float] | None:
@@ -60,9 +74,14 @@ class Mixup(Term):
         inputs = dict(batch.inputs)
         if (mask := inputs.get("attention_mask")) is not None:
             inputs["attention_mask"] = torch.maximum(mask, mask[other])
-        with changed(computed.model, lambda e: kept * e + (1 - kept) * e[other]):
+        with self.changed_in(computed.model, lambda states: kept * states + (1 - kept) * states[other]):
             outputs = computed.forward(replace(batch, inputs=inputs))
         partner = replace(batch, targets={name: target[other] for name, target in batch.targets.items()})
         computed.tell(mixed=torch.full_like(batch.weights, 1 - kept).float())
         mixed = kept * task.losses(outputs, batch) + (1 - kept) * task.losses(outputs, partner)
         return self.share * mixed
+
+    def changed_in(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
+        """Pass the hidden states of a layer through `change`; the layer is drawn if there are several."""
+        drawn = self.layers[int(torch.randint(len(self.layers), ()))] if len(self.layers) > 1 else self.layers[0]
+        return changed_after(list(blocks_of(model))[drawn - 1], change) if drawn else changed(model, change)

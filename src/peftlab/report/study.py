@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -12,11 +12,16 @@ from typing import Any
 
 from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
+from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
 from peftlab.runs.folder import ROBUSTNESS, VERDICTS, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
-from peftlab.scores.scorer import Direction
+from peftlab.scores.of_record import scorer_of
+from peftlab.scores.scorer import Direction, Scorer
 from peftlab.storage.entries import check_readable, inside
+
+LISTS = ("regularizer", "augment", "callbacks", "logger")
+"""The axes that take a list of options."""
 
 MOST_BYTES_BESIDE = 2**26
 """More than any file beside a record needs, predictions apart."""
@@ -79,15 +84,39 @@ class Run:
         """Return the value of a dotted key of the configuration; None if there is none.
 
         An axis, such as ``peft`` or ``data``, gives the name of its option; a list of options, such as
-        ``regularizer``, gives their names joined by ``+``, or ``none``.
+        ``regularizer``, gives their names joined by ``+``, or ``none``. Without a configuration, it is the value that
+        the record or its overrides have.
         """
         try:
             node = reduce(lambda node, part: node[part], key.split("."), self.config)
         except (LookupError, TypeError):
-            return self.record.data["method"]["name"] if key == "peft" else None
-        if key in ("regularizer", "augment", "callbacks", "logger") and isinstance(node, Mapping):
+            return self._overridden(key)
+        if key in LISTS and isinstance(node, Mapping):
             return "+".join(sorted(name for name, option in node.items() if option is not None)) or "none"
         return node.get("name", node.get("_target_")) if isinstance(node, Mapping) else node
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """The changes to the configuration as the user wrote them, by key; the last one of a key counts."""
+        pairs = (text.lstrip("+~").partition("=") for text in self.record.data["overrides"])
+        return {key: value for key, _, value in pairs}
+
+    def _overridden(self, key: str) -> Any:
+        recorded = {"peft": self.record.data["method"]["name"], "data": self.record.data["data"]["name"]}
+        recorded["seed"] = self.seed
+        if recorded.get(key) is not None:
+            return recorded[key]
+        if (text := self.overrides.get(key)) is None:
+            return "none" if key in LISTS else None
+        if key in LISTS:
+            return "+".join(sorted(name.strip() for name in text.strip("[]").split(",") if name.strip())) or "none"
+        return _plain(text)
+
+    @cached_property
+    def scorer(self) -> Scorer | None:
+        """The scorer of its test scores; None if it has none, or one that is not of this package."""
+        names = [*{score["scorer"] for score in self.record.scores("test")}]
+        return scorer_of(names[0], self.record.data["data"]["labels"]) if len(names) == 1 else None
 
     def answers(self, split: str = "test") -> list[dict[str, Any]] | None:
         """Return the predictions of a split, one example each; None if the run kept none.
@@ -154,22 +183,34 @@ class Study:
 
 @contextmanager
 def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
-    """Read the runs at `paths`: run folders, folders of runs such as a sweep's, or starts of ids.
+    """Read the runs at `paths`: run folders, folders of runs such as a sweep's, archives, or starts of ids.
 
-    What cannot be read is listed and left out. A run that is named twice counts once.
+    What cannot be read is listed and left out, as are the members of an archive that are not what its manifest says. A
+    run that is named twice counts once. Archives are unpacked until the block ends.
 
     Raises:
         UserError: nothing is there; says what was looked for.
     """
     runs: dict[Path, Run] = {}
     left_out: list[LeftOut] = []
-    for path in paths or [root for root in ROOTS if root.is_dir()]:
-        for folder in _folders(path):
-            try:
-                check_readable(folder)
-                runs.setdefault(folder.resolve(), Run(RunRecord.load(folder), str(folder)))
-            except UserError as error:
-                left_out.append(LeftOut(str(folder), str(error)))
+    with ExitStack() as stack:
+        for path in paths or [root for root in ROOTS if root.is_dir()]:
+            top: Path | None = None
+            if is_archive(path):
+                archive = stack.enter_context(opened(path))
+                left_out += [LeftOut(f"{path}: {fault.member}", fault.what) for fault in archive.faults]
+                top = archive.folder
+            for folder in _folders(top or path):
+                place = f"{path}: {folder.relative_to(top)}" if top else str(folder)
+                try:
+                    check_readable(folder)
+                    runs.setdefault(folder.resolve(), Run(RunRecord.load(folder), place))
+                except UserError as error:
+                    left_out.append(LeftOut(place, str(error).replace(str(folder), place)))
+        yield _study(paths, runs, left_out)
+
+
+def _study(paths: Sequence[str | Path], runs: Mapping[Path, Run], left_out: Sequence[LeftOut]) -> Study:
     if not runs and not left_out:
         looked = ", ".join(map(str, paths)) or " and ".join(f"{root}/" for root in ROOTS)
         raise UserError(
@@ -177,7 +218,7 @@ def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
             "of a run's id; `peftlab runs` lists them"
         )
     began = sorted(runs.values(), key=lambda run: (str(run.record.data["started_at"]), run.place))
-    yield Study(tuple(began), tuple(left_out))
+    return Study(tuple(began), tuple(left_out))
 
 
 def _folders(path: str | Path) -> list[Path]:
@@ -185,6 +226,18 @@ def _folders(path: str | Path) -> list[Path]:
     if Path(path).is_dir():
         return sorted(file.parent for file in Path(path).rglob(FILE_NAME))
     return [find(path)]
+
+
+def _plain(text: str) -> Any:
+    """Return the number, flag or null that an override writes, else its text without quotes."""
+    if (lower := text.strip().lower()) in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[lower]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text.strip().strip("'\"")
 
 
 def canonical(document: Mapping[str, Any]) -> str:

@@ -59,6 +59,7 @@ ADDED: dict[str, Any] = {
     "regularizer": {},
     "augment": {},
     "regularizer.rdrop.start_step": 1,
+    "regularizer.mixup.layers": [0],
 }
 """By dotted key that older versions lack: the value that stands for what runs did without it. A key with that value is
 no part of the identity, so that older runs keep theirs."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -22,6 +22,12 @@ class ClassScores(Confusion):
     directions: ClassVar[Mapping[str, Direction]] = dict.fromkeys(
         ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall"), "max"
     )
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer of these `labels`."""
+        scorer = cls(labels)
+        return scorer if scorer.name == name else None
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 from typing_extensions import override
@@ -30,6 +30,13 @@ class EntityScores(Confusion):
     def __init__(self, types: Sequence[str], repair: Repair = "conlleval") -> None:
         super().__init__(types)
         self.repair: Repair = repair
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer of the entity types in BIO `labels`, in their order."""
+        types = dict.fromkeys(label[2:] for label in labels if label[:2] in ("B-", "I-"))
+        repairs: tuple[Repair, ...] = get_args(Repair)
+        return next((scorer for repair in repairs if (scorer := cls([*types], repair)).name == name), None)
 
     @property
     def name(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -32,6 +32,15 @@ class Scorer(ABC):
     """The names of the overall scores, and which direction of each is better."""
     dtype: ClassVar[type[np.number[Any]]] = np.int64
     """Type of the counts; ``float64`` for a scorer that sums measures, such as squared errors."""
+
+    @classmethod
+    def named(cls, name: str, labels: Sequence[str]) -> Self | None:
+        """Return the scorer whose `name` this is, for answers with the `labels` of a record; None if it is another's.
+
+        A scorer that does not implement it cannot score kept predictions without the task: reports then lack the
+        uncertainty that comes from the test split.
+        """
+        return None
 
     @property
     @abstractmethod

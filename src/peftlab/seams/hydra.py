@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
-from omegaconf import Container, DictConfig, Node
+from hydra.types import RunMode
+from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf import _utils as omegaconf_utils
 
 Version = tuple[str, str, int, int]
@@ -47,6 +50,48 @@ def changed_interpolation(change: Change) -> AbstractContextManager[None]:
 def changed_composition(change: Change) -> AbstractContextManager[None]:
     """Replace the function with which Hydra composes a configuration in the block; it returns a `DictConfig`."""
     return _replaced(ConfigLoaderImpl, "load_configuration", change)
+
+
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """Have a command compose its configuration once in the block.
+
+    Hydra composes it twice: first to ask for its mode, run or sweep, and again with that mode among the overrides.
+    """
+    asked: dict[tuple[Any, ...], DictConfig] = {}
+
+    def composed(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+        @wraps(load)
+        def load_configuration(
+            loader: ConfigLoaderImpl,
+            config_name: str | None,
+            overrides: list[str],
+            run_mode: RunMode,
+            from_shell: bool = True,
+            validate_sweep_overrides: bool = True,
+        ) -> DictConfig:
+            if not validate_sweep_overrides:  # the question for the mode
+                config = load(loader, config_name, overrides, run_mode, from_shell, validate_sweep_overrides=False)
+                choices = config.hydra.runtime.choices
+                if not any(OmegaConf.is_missing(choices, group) for group in choices):  # else a run is an error
+                    asked[config_name, *overrides] = config
+                return config
+            *before, last = overrides or [""]
+            mode = f"hydra.mode={run_mode.name}"
+            config = asked.pop((config_name, *(before if last == mode else overrides)), None)
+            if config is None:
+                return load(loader, config_name, overrides, run_mode, from_shell)
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+            if last == mode:
+                config.hydra.mode = run_mode
+                config.hydra.overrides.hydra.append(mode)
+            return config
+
+        return load_configuration
+
+    with changed_composition(composed):
+        yield
 
 
 def changed_config_files(change: Change) -> AbstractContextManager[None]:

@@ -88,6 +88,8 @@ class SweepSpec:
     """Seed of the search, not of the trials."""
     final_seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     """equal_budget: seeds of the tested runs of each method's choice; should differ from those of the search."""
+    report: bool = True
+    """End with a report of all runs, in the sweep's folder."""
     name: str | None = None
     """Name of the sweep's folder, which may refer to trial settings; null: the trials' name, or names joined."""
     reuse: Reuse = "always"

@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -32,6 +33,7 @@ from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
 from peftlab.sweep.processes import Looker, fork_server
 from peftlab.sweep.protocols import make_plan
+from peftlab.sweep.reporting import report_on
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
@@ -88,9 +90,9 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
 
 
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """Run the trials that another sweeper chose, and return their results."""
+    """Run the trials that another sweeper chose, and return their results; it may have more to come: no report."""
     start_logging()
-    spec = sweep_spec(local.config)
+    spec = replace(sweep_spec(local.config), report=False)
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
@@ -169,6 +171,8 @@ def _run(
         trials.run()
         board.results = plan.results(books.records())
         board.end()
+        if spec.report and board.status != "interrupted":
+            report_on(folder, spec.price_per_device_hour)
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)
     show.close(board)

@@ -136,6 +136,7 @@ def summarise(
     """
     _begin(environment, output)
     from peftlab.loggers.wandb import Wandb
+    from peftlab.report.written import REPORT
     from peftlab.runs.start import Unwritten
 
     started = {"run_id": "sweep", "name": document["name"], "command": document["command"], "overrides": []}
@@ -155,6 +156,8 @@ def summarise(
         logger.log_table("trials", columns, [[_plain(row[column]) for column in columns] for row in rows])
         if results := document["results"]:
             logger.log_table("results", list(results[0]), [list(map(_plain, row.values())) for row in results])
+        if (folder / REPORT).is_dir():
+            logger.keep_report(folder / REPORT)
         print(logger.conclude(record))
     finally:
         run_exit_functions()

@@ -35,10 +35,14 @@ class Classification(LabelledTask):
 
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
     example: ClassVar[type] = Text
+    pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
         """Set `labels` as `Task.learn_labels` does; if all are whole numbers, they are sorted by value."""
-        first_of = {text.label: text for text in reversed(splits["train"]) if text.label is not None}
+        first_of: dict[str, Text] = {}
+        for text in splits["train"]:
+            if text.label is not None:
+                first_of.setdefault(text.label, text)
         check_declared(declared or [])
         self.labels = list(declared) if declared else _in_order(set(first_of))
         if len(self.labels) < 2:

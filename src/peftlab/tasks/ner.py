@@ -39,6 +39,7 @@ class Ner(LabelledTask):
     """The entity types, in the order of `labels`."""
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
     example: ClassVar[type] = Sentence
+    pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """Set `labels` as `Task.learn_labels` does; `declared` names entity types."""

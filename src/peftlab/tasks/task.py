@@ -106,6 +106,10 @@ class Task(ABC):
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
     """The task's own fields that the encoding depends on."""
+    pointers: ClassVar[frozenset[str] | None] = None
+    """Names of the arrays of `encode` that begin with 0 and say where each example, or row, starts in another array.
+    With them a large split is encoded in blocks, which are joined: pointers go on from their last value, all other
+    arrays are joined along their first axis. None: a split is encoded as a whole, however large."""
 
     def __post_init__(self) -> None:
         """Check the metric of the selection and set its direction."""

@@ -327,6 +327,10 @@ def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: 
         if row["gold"] != json.loads(json.dumps(data.task.gold(example))):
             yield f"'{row['id']}' has other gold than the data"
             return
+        group = getattr(example, "group", None)
+        if row.get("group", group) != group:  # rows of older runs have none
+            yield f"'{row['id']}' has another group than in the data"
+            return
 
 
 def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -99,7 +99,16 @@ def test_nothing_is_imported_from_the_current_folder_but_what_is_allowed(tmp_pat
 def test_trials_and_ranks_find_what_is_allowed_and_nothing_else(tmp_path, tiny_overrides):
     """The fork server of a sweep, its children, and the processes of a run on two devices."""
     write_modules(tmp_path)
-    swept = ended("-m", *tiny_overrides, *OWN, "allow=[mine]", "seed=0,1", "sweep.probe_seconds=0", "sweep_dir=sweep")
+    swept = ended(
+        "-m",
+        *tiny_overrides,
+        *OWN,
+        "allow=[mine]",
+        "seed=0,1",
+        "sweep.probe_seconds=0",
+        "sweep.report=false",
+        "sweep_dir=sweep",
+    )
     assert swept.returncode == 0, swept.stderr
     records = [json.loads(file.read_text()) for file in (tmp_path / "sweep").glob("*/record.json")]
     assert [record["status"] for record in records] == ["completed"] * 2

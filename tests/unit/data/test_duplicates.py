@@ -6,14 +6,32 @@ import re
 
 import pytest
 
-from peftlab.data.duplicates import ALIKE, COMMON, RUN, near_duplicates, repeated
+from peftlab.data import divided_shingles
+from peftlab.data.duplicates import near_duplicates, repeated
+from peftlab.data.shingles import ALIKE, COMMON, RUN
+from peftlab.data.views import View
+from peftlab.errors import DiskError
+
+
+class Lazy(View[str]):
+    """Texts that count as many."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def at(self, place: int) -> str:
+        return self.texts[place]
 
 
 class TestRepeated:
-    def test_by_hand(self):
+    @pytest.mark.parametrize("view", [False, True])
+    def test_by_hand(self, view):
         texts = ["a", "b", "a", "c", "b", "a", "d", "b"]
         gold = [1, 1, 1, 1, 2, 1, 1, 1]
-        assert repeated(texts, gold) == ([2, 5], [1, 4, 7])
+        assert repeated(Lazy(texts) if view else texts, gold) == ([2, 5], [1, 4, 7])
 
     def test_nothing_is_there_twice(self):
         assert repeated(["a", "b"], [1, 1]) == ([], [])
@@ -56,7 +74,7 @@ class TestNearDuplicates:
             if words:
                 words[draw.randrange(len(words))] = draw.choice("abcde")
             texts.append(" ".join([*words, *draw.choices("abcde", k=draw.randint(0, 3))]))
-        groups = near_duplicates(texts)
+        groups = list(near_duplicates(texts))
         assert groups == by_definition(texts)
         assert 1 < len(set(groups)) < len(texts)
 
@@ -71,7 +89,7 @@ class TestNearDuplicates:
         ],
     )
     def test_alike(self, one, other):
-        assert near_duplicates(["unrelated", one, other, "more of it"]) == [0, 1, 1, 3]
+        assert list(near_duplicates(["unrelated", one, other, "more of it"])) == [0, 1, 1, 3]
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -82,13 +100,39 @@ class TestNearDuplicates:
         ],
     )
     def test_not_alike(self, one, other):
-        assert near_duplicates([one, other]) == [0, 1]
+        assert list(near_duplicates([one, other])) == [0, 1]
 
     def test_a_phrase_of_very_many_texts_makes_no_pairs(self):
         texts = [f"follow us on all of our channels {n}" for n in range(COMMON + 1)]
-        assert near_duplicates(texts) == list(range(COMMON + 1))
+        assert list(near_duplicates(texts)) == list(range(COMMON + 1))
         assert set(near_duplicates(texts[:COMMON])) == {0}
 
     @pytest.mark.parametrize("texts", [[], [""], ["a"], ["", "..."]])
     def test_hardly_any_text(self, texts):
-        assert near_duplicates(texts) == [0] * len(texts)
+        assert list(near_duplicates(texts)) == [0] * len(texts)
+
+    @pytest.mark.parametrize("characters", [1, 100, 10_000])
+    def test_many_texts_have_the_same_groups(self, characters, monkeypatch):
+        monkeypatch.setattr(divided_shingles, "PARTS", 3)
+        monkeypatch.setattr(divided_shingles, "_CHARACTERS", characters)
+        monkeypatch.setattr(divided_shingles, "_REMEMBERED", 3)
+        draw = random.Random(characters)
+        texts = [" ".join(draw.choices("abcdefghij", k=draw.randint(0, 14))) for _ in range(60)]
+        for _ in range(200):
+            words = draw.choice(texts).split() or ["a"]
+            words[draw.randrange(len(words))] = draw.choice("abcdefghij")
+            texts.append(" ".join(words))
+        texts += ["a phrase that occurs in too many texts"] * (COMMON + 1)
+        groups = near_duplicates(Lazy(texts))
+        assert list(groups) == list(near_duplicates(texts))
+        assert 1 < len(set(groups)) < len(texts)
+        for few in ([], [""], ["a"], ["", "..."]):
+            assert list(near_duplicates(Lazy(few))) == [0] * len(few)
+
+    def test_a_disk_without_room_is_told(self, monkeypatch):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(divided_shingles._Parts, "add", full)
+        with pytest.raises(DiskError, match=r"no space is left.*PEFTLAB_CACHE"):
+            near_duplicates(Lazy(["a"]))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -94,3 +95,39 @@ def test_aliases_merges_and_tags_of_plain_values_stay():
 
 def test_a_long_list_is_none_of_aliases():
     assert len(plain_yaml.load("a: [" + "1, " * 3_000 + "]")["a"]) == 3_000
+
+
+CHARACTERS = "ab1.-:,[]{}#'\"\\\n |>?@`%~&*!\t\u00e9\x85\u2028\ufeff\r=<+_\0\ud800"
+WORDS = r"\n  §\n- §\n    §a: §: §- §[a, b]§{a: b}§'x'§|\n  §>\n  §---\n§...\n§ #c\n§1e-3§yes§''§? §<<: §&a §*a§!!str "
+PIECES = st.sampled_from([*CHARACTERS, *WORDS.replace(r"\n", "\n").split("§")])
+
+
+def outcome(read, text):
+    """Return what `read` makes of a text: the value, where 1 is not True, or the line and the error."""
+    try:
+        return repr(read(text))
+    except (yaml.YAMLError, ValueError) as error:
+        return type(error), str(error)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join) | st.dictionaries(st.text(), PLAIN).map(plain_yaml.dump))
+@example("_\t")
+@example("!")
+@example("\n\ufeff0")
+@example(">#")
+@example("[e? ]")
+@example("a: 1\n" * 2)
+@example(f"{'k' * 1_030}: 1")
+def test_both_scanners_read_the_same(text):
+    own = outcome(lambda text: yaml.load(text, Loader=plain_yaml._WithPyYaml), text)
+    assert outcome(plain_yaml.load, text) == own
+
+
+def test_a_configuration_is_read_with_libyaml(monkeypatch):
+    monkeypatch.setattr(plain_yaml, "_WithPyYaml", None)
+    assert plain_yaml.load("a: [1e-3, 'x']  # -> yes & no | *b") == {"a": [0.001, "x"]}
+
+
+def test_without_libyaml_all_is_read_with_pyyaml(monkeypatch):
+    monkeypatch.setattr(plain_yaml, "_WithLibyaml", None)
+    assert plain_yaml.load("a: [1e-3, 'x']") == {"a": [0.001, "x"]}

@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
+import transformers
 from tests.unit.regularizers.conftest import batch_of
+from torch import nn
 from transformers.utils import ModelOutput
 
 from peftlab.regularizers.confidence_penalty import ConfidencePenalty
@@ -51,6 +53,45 @@ def test_mixup_is_between_the_examples(computed_for, monkeypatch):
             kept * of_gold[1, 1] + (1 - kept) * of_gold[0, 1],
         ]
         assert losses.tolist() == pytest.approx([float(each) for each in expected], rel=1e-4)
+
+
+def test_mixup_behind_the_last_block_is_between_the_logits_of_a_linear_head(task, monkeypatch):
+    monkeypatch.setattr(torch, "randperm", lambda rows: torch.tensor([1, 0]))
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(0.25))
+    torch.manual_seed(0)
+    size = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2}
+    model = transformers.BertForTokenClassification(transformers.BertConfig(**size)).eval()
+    batch = batch_of([[0, 5], [1, 2]], gold=[1, 0])
+    outputs = {}
+
+    def forward(batch):
+        outputs[layer] = model(**batch.inputs)
+        return ModelOutput(logits=outputs[layer].logits[:, 0])
+
+    plain = model(**batch.inputs).logits
+    for layer in (0, 1, 2):
+        Mixup(layers=[layer]).losses(Computed(task, model, forward, batch, None))
+    assert torch.allclose(outputs[2].logits, 0.25 * plain + 0.75 * plain.flip(0), atol=1e-6)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert not torch.allclose(outputs[one].logits, outputs[other].logits, atol=1e-6)
+    assert torch.equal(model(**batch.inputs).logits, plain)
+
+
+def test_mixup_draws_one_of_several_layers():
+    model, states = nn.Sequential(nn.ModuleList([nn.Identity(), nn.Identity()])), []
+    for _ in range(20):
+        with Mixup(layers=[1, 2]).changed_in(model, lambda state: state + 1):
+            states.append((float(model[0][0](torch.zeros(1))), float(model[0][1](torch.zeros(1)))))
+    assert set(states) == {(1, 0), (0, 1)}
+
+
+def test_mixup_refuses_layers_that_are_not_there_or_run_twice():
+    model = transformers.BertModel(transformers.BertConfig(hidden_size=4, num_attention_heads=1, num_hidden_layers=2))
+    assert "no layer 3. Allowed: 0 to 2" in Mixup(layers=[0, 3]).idle(model)
+    assert Mixup(layers=[0, 2]).idle(model) is None
+    model.gradient_checkpointing_enable()
+    assert "gradient_checkpointing" in Mixup(layers=[0, 2]).idle(model)
+    assert Mixup().idle(model) is None
 
 
 def test_mixup_of_a_single_row_is_yet_to_come(computed_for):

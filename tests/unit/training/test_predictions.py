@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from peftlab.training import predictions as module
 from peftlab.training.predictions import Predictions
 
 
@@ -76,3 +77,13 @@ def test_the_splits_do_not_mix(tmp_path):
     TestEvaluation().evaluate(callback, "validation", predictions("validation:0"))
     TestEvaluation().evaluate(callback, "test", predictions("test:0"))
     assert [each["id"] for each in written(tmp_path, "test")] == ["test:0"]
+
+
+def test_many_go_through_a_nameless_file(tmp_path, monkeypatch):
+    callback = Predictions(tmp_path)
+    TestEvaluation().evaluate(callback, "test", predictions("test:2", "test:0"), predictions("test:1"))
+    few = (tmp_path / "test.jsonl").read_bytes()
+    monkeypatch.setattr(module, "HELD", 1)
+    TestEvaluation().evaluate(callback, "test", predictions("test:2", "test:0"), predictions("test:1"))
+    assert (tmp_path / "test.jsonl").read_bytes() == few
+    assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]

@@ -1,0 +1,121 @@
+"""Memory of a run on a large JSON Lines file, beside the size of the file.
+
+    python experiments/large_data/measure.py --gib 1
+
+writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of JSON:
+the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it has:
+its own, which must fit in the memory of the machine, and with the pages of files, which the system takes back when it
+needs them; and the time of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+WORDS, LENGTH = 5000, 150
+"""Different words, and words in a text: about a kilobyte."""
+STEPS = 5
+
+
+def write(path: Path, size: float, seed: int) -> None:
+    """Write random texts with one of three labels, until the file has `size` bytes."""
+    random = np.random.default_rng(seed)
+    words = np.asarray([f"word{number}" for number in range(WORDS)])
+    with path.open("w") as file:
+        while file.tell() < size:
+            for row in words[random.integers(0, WORDS, (1000, LENGTH))].tolist():
+                file.write(json.dumps({"text": " ".join(row), "label": row[0][-1]}) + "\n")
+
+
+def make_model(folder: Path) -> Path:
+    """Make a BERT of one layer and hidden size 32, and a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(WORDS))]
+    tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), names, strict=False))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(names), **sizes)).save_pretrained(folder)
+    return folder
+
+
+class Peak(threading.Thread):
+    """Notes the largest memory of this process, in MiB, ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.own = self.with_files = 0.0
+
+    def run(self) -> None:
+        """Read what the kernel says (Linux)."""
+        while True:
+            lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+            kib = {line[0]: int(line[1]) for line in lines if len(line) == 3 and line[2] == "kB"}
+            self.own = max(self.own, kib["RssAnon:"] / 1024)
+            self.with_files = max(self.with_files, kib["VmRSS:"] / 1024)
+            time.sleep(0.1)
+
+
+def train(folder: Path, data: Path) -> dict[str, float]:
+    """Train for a few steps; return the memory before the data is read, and the peaks."""
+    import peftlab
+
+    model = make_model(folder / "model")
+    overrides = (
+        *("task=classification", "data=json_lines", f"data.path={data}", "data.max_tokens=256", "peft=head"),
+        *("model=folder", f"model.path={model}", "trainer=cpu", "trainer.precision=32-true", "logger=[]"),
+        *("budget=smoke", f"budget.max_steps={STEPS}", "budget.train_examples=null", "budget.eval_examples=100"),
+        f"run_dir={folder / 'run'}",
+    )
+    before, peak = Peak(), Peak()
+    before.start()
+    time.sleep(0.5)
+    start = before.own
+    peak.start()
+    peftlab.run(*overrides)
+    return {"before_mib": round(start), "own_mib": round(peak.own), "with_files_mib": round(peak.with_files)}
+
+
+def main() -> None:
+    """Write, train, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gib", type=float, default=1.0, help="size of the training file (default: %(default)s)")
+    parser.add_argument("--single", action="store_true", help="one file, of which validation and test are held out")
+    parser.add_argument("--folder", type=Path, help="where the temporary folder is made (default: the system's)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        folder = Path(temporary)
+        os.environ["PEFTLAB_CACHE"] = str(folder / "cache")
+        data = folder / "data"
+        data.mkdir()
+        write(data / "train.jsonl", arguments.gib * 2**30, seed=0)
+        if not arguments.single:
+            for seed, name in enumerate(("dev", "test"), start=1):
+                write(data / f"{name}.jsonl", 2**20, seed)
+        size = (data / "train.jsonl").stat().st_size
+        begin = resource.getrusage(resource.RUSAGE_SELF)
+        measured = train(folder, data / "train.jsonl" if arguments.single else data)
+        end = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
+        encoded = sum(file.stat().st_size for file in (folder / "cache/encoded").iterdir())
+        mib = {"file_mib": round(size / 2**20), "encoded_mib": round(encoded / 2**20)}
+        print(json.dumps({**mib, **measured, "cpu_seconds": round(cpu), "single": arguments.single}))
+
+
+if __name__ == "__main__":
+    main()

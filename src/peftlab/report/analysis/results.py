@@ -1,0 +1,221 @@
+"""What the tested runs of a comparison say, each group for itself and against the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from peftlab.errors import UserError
+from peftlab.report.analysis.counts import Counted, counted
+from peftlab.report.analysis.groups import Comparison, Group, comparisons_of
+from peftlab.report.analysis.options import Options
+from peftlab.report.checks import findings_of
+from peftlab.report.document import Finding
+from peftlab.report.statistics.bootstrap import ScoreInterval, jackknife_interval
+from peftlab.report.statistics.comparison import Comparison as Pair
+from peftlab.report.statistics.comparison import compare_all
+from peftlab.report.statistics.crossed import Components, Estimate, components, difference, expected
+from peftlab.report.statistics.means import Mean, mean
+from peftlab.report.statistics.measured import Measured, score_of
+from peftlab.report.study import Run, Study
+
+FEWEST_SEEDS = 3
+"""With fewer, a report claims nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the tested runs of a group say."""
+
+    group: Group
+    measured: Measured
+    seeds: Mean
+    """Their mean, with the interval over seeds."""
+    whole: Estimate
+    """The same over seeds and test sets."""
+    test_set: ScoreInterval | None
+    """The same over test sets for these very runs; None without predictions."""
+    split: Components | None
+    """Where the spread comes from; None without predictions."""
+    counted: dict[int, Counted]
+    """By seed; empty unless all runs have predictions of the same examples as the other groups'."""
+
+    @property
+    def name(self) -> str:
+        """The name of the group."""
+        return self.group.name
+
+    @property
+    def value(self) -> float:
+        """The mean score."""
+        return self.seeds.value
+
+
+@dataclass(frozen=True)
+class Result:
+    """A comparison with its statistics."""
+
+    comparison: Comparison
+    rows: tuple[Row, ...]
+    """Of the groups that were tested, in the order of the comparison."""
+    pairs: tuple[Pair, ...]
+    """Every other group against the baseline."""
+    findings: tuple[Finding, ...]
+    units: str | None
+    """What was drawn anew in the test split: ``groups`` or ``examples``; None without predictions."""
+    clusters: int | None
+    examples: int | None
+    notes: tuple[str, ...]
+    """Why the test split says nothing of some runs."""
+
+    @cached_property
+    def ranked(self) -> tuple[Row, ...]:
+        """The rows, the best mean first."""
+        sign = -1 if self.comparison.direction == "max" else 1
+        return tuple(sorted(self.rows, key=lambda row: (sign * row.value, row.name)))
+
+    @cached_property
+    def beside_the_best(self) -> frozenset[str]:
+        """The groups that cannot be told apart from the one with the best mean, itself included.
+
+        Each is compared with it at a level that holds for all of them together (Bonferroni), as in multiple
+        comparisons with the best (Hsu 1981); where one of the two is the baseline, the verdict on that pair decides.
+        Groups with fewer seeds than `FEWEST_SEEDS` are never told apart.
+        """
+        if not self.rows:
+            return frozenset()
+        best, *others = self.ranked
+        level = 1 - (1 - self.comparison.options.level) / max(1, len(others))
+        return frozenset([best.name, *(row.name for row in others if not self._is_apart(best, row, level))])
+
+    def _is_apart(self, best: Row, row: Row, level: float) -> bool:
+        if min(len(best.measured.seeds), len(row.measured.seeds)) < FEWEST_SEEDS:
+            return False
+        baseline = self.comparison.baseline
+        if baseline is not None and baseline.name in (best.name, row.name):
+            pair = self.pair(row.name if best.name == baseline.name else best.name)
+            return pair is not None and pair.verdict.says in ("better", "worse")
+        paired = best.measured.seeds == row.measured.seeds
+        estimate = difference(best.measured, row.measured, paired, level)
+        if estimate.low is None or estimate.high is None:
+            return False
+        return estimate.low > 0 or estimate.high < 0
+
+    def pair(self, name: str) -> Pair | None:
+        """Return the comparison of a group with the baseline; None for the baseline itself."""
+        return next((pair for pair in self.pairs if pair.first == name), None)
+
+    def row(self, name: str) -> Row:
+        """Return the row of a group."""
+        return next(row for row in self.rows if row.name == name)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that a report says, before it is put into words."""
+
+    study: Study
+    options: Options
+    results: tuple[Result, ...]
+    unplaced: tuple[Run, ...]
+    """Runs that ended before their record says what they are scored by."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs."""
+        return self.study.runs
+
+
+def analysed(study: Study, options: Options) -> Analysis:
+    """Return the analysis of a study.
+
+    Raises:
+        UserError: an option names what is not there.
+    """
+    comparisons, unplaced = comparisons_of(study, options)
+    return Analysis(study, options, tuple(_result(one) for one in comparisons), unplaced)
+
+
+def _result(comparison: Comparison) -> Result:
+    tested = [group for group in comparison.groups if _scored(comparison, group)]
+    counts, notes = _counts(comparison, tested)
+    rows = tuple(_row(comparison, group, counts.get(group.name, {})) for group in tested)
+    baseline = comparison.baseline
+    pairs: Sequence[Pair] = ()
+    if baseline is not None and len(rows) > 1 and any(row.name == baseline.name for row in rows):
+        options = comparison.options
+        measured = [row.measured for row in rows]
+        pairs = compare_all(measured, baseline.name, comparison.direction, options.margin, options.level)
+    some = next((one for of_group in counts.values() for one in of_group.values()), None)
+    return Result(
+        comparison,
+        rows,
+        tuple(pairs),
+        findings_of(comparison),
+        some.units if some else None,
+        len(some.names) if some else None,
+        some.examples if some else None,
+        notes,
+    )
+
+
+def _scored(comparison: Comparison, group: Group) -> dict[int, Run]:
+    return {seed: run for seed, run in group.by_seed.items() if comparison.score(run) is not None}
+
+
+def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Row:
+    level = comparison.options.level
+    scores = {seed: float(comparison.score(run) or 0.0) for seed, run in _scored(comparison, group).items()}
+    if counts:
+        scorer = next(iter(counts.values())).scorer
+        by_seed = {seed: one.counts for seed, one in counts.items()}
+        measured = Measured.of_counts(group.name, by_seed, score_of(scorer, comparison.metric))
+    else:
+        measured = Measured.of_scores(group.name, scores)
+    pseudo = measured.pseudo_values
+    test_set = None if pseudo is None else jackknife_interval(np.mean(pseudo, axis=0), level)
+    split = components(pseudo) if pseudo is not None and len(scores) > 1 else None
+    return Row(group, measured, mean(list(scores.values()), level), expected(measured, level), test_set, split, counts)
+
+
+def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], tuple[str, ...]]:
+    """Return the counts of the groups whose runs all have predictions of the same examples, and why not of others."""
+    counts: dict[str, dict[int, Counted]] = {}
+    notes: dict[str, list[str]] = {}
+    first: Counted | None = None
+    for group in groups:
+        of_group: dict[int, Counted] = {}
+        for seed, run in _scored(comparison, group).items():
+            one, reason = _of_run(comparison, run)
+            if one is not None:
+                first = first or one
+                if comparison.metric not in one.scorer.directions:
+                    reason = f"{comparison.metric} does not follow from counts per example"
+                elif (one.names, one.scorer.name) != (first.names, first.scorer.name):
+                    reason = "the predictions are of other examples, or scored otherwise, than those of the first run"
+                elif one.counts.shape != first.counts.shape:
+                    reason = "the labels are others than those of the first run"
+            if reason is not None or one is None:
+                notes.setdefault(reason or "", []).append(run.id)
+            else:
+                of_group[seed] = one
+        if len(of_group) == len(_scored(comparison, group)):
+            counts[group.name] = of_group
+    return counts, tuple(f"{reason}: {_few(runs)}" for reason, runs in notes.items())
+
+
+def _of_run(comparison: Comparison, run: Run) -> tuple[Counted | None, str | None]:
+    try:
+        one = counted(run, comparison.options.cluster)
+    except (UserError, ValueError, LookupError, TypeError) as error:
+        return None, f"the predictions cannot be scored ({error})"
+    if one is None:
+        return None, "the predictions are not kept" if run.scorer else "the scorer is not of this package"
+    return one, None
+
+
+def _few(runs: Sequence[str]) -> str:
+    return ", ".join(runs[:6]) + (f" and {len(runs) - 6} more" if len(runs) > 6 else "")

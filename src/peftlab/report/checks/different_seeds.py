@@ -1,0 +1,28 @@
+"""Groups whose runs have other seeds: a paired comparison uses the seeds that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from peftlab.report.analysis.groups import Comparison
+from peftlab.report.document import Finding
+from peftlab.report.likeness import compared, listed, places
+
+
+def check(comparison: Comparison) -> Iterator[Finding]:
+    """Name the seeds that some tested groups lack."""
+    tested = [group for group in comparison.groups if group.runs]
+    seeds = {group.name: set(group.by_seed) for group in tested}
+    every = set().union(*seeds.values()) if seeds else set()
+    lacking = [group for group in tested if seeds[group.name] != every]
+    if lacking:
+        common = set.intersection(*seeds.values())
+        has = listed(sorted(common)) if common else "none"
+        each = "; ".join(f"{group.name} lacks {listed(sorted(every - seeds[group.name]))}" for group in lacking[:4])
+        yield Finding(
+            "different_seeds",
+            "warning",
+            f"The groups were run with different seeds (in common: {has}): {each}. Runs are paired by seed, so a "
+            "comparison uses fewer runs than there are, or none. Run every group with the same seeds.",
+            places(run for group in lacking for run in compared(group)),
+        )

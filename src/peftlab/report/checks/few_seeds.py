@@ -1,0 +1,25 @@
+"""Groups with too few seeds: the seed alone moves a score, by an amount that one or two runs do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from peftlab.report.analysis.groups import Comparison
+from peftlab.report.document import Finding
+from peftlab.report.likeness import compared, counted, places
+
+FEWEST = 3
+
+
+def check(comparison: Comparison) -> Iterator[Finding]:
+    """Name the tested groups with fewer than three seeds."""
+    few = [group for group in comparison.groups if group.runs and len(compared(group)) < FEWEST]
+    if few:
+        each = ", ".join(f"{group.name} ({counted(len(compared(group)), 'seed')})" for group in few)
+        yield Finding(
+            "few_seeds",
+            "error",
+            f"Fewer than {FEWEST} seeds: {each}. What is the method and what the seed cannot be told apart, so nothing "
+            f"is claimed of {'it' if len(few) == 1 else 'them'}. Add runs with other seeds: seed=0,1,2.",
+            places(run for group in few for run in compared(group)),
+        )

@@ -1,0 +1,76 @@
+"""The table of contents of a report: which sections it has, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from peftlab.report.analysis.results import Analysis, Result
+from peftlab.report.as_json import numbers
+from peftlab.report.document import Document, Section
+from peftlab.report.numbers import called, listed, plural
+from peftlab.report.sections import (
+    answers,
+    checklists,
+    checks,
+    commands,
+    comparison,
+    cost,
+    data,
+    environment,
+    identity,
+    interruptions,
+    limitations,
+    reruns,
+    robustness,
+    scores,
+    search,
+    summary,
+    training,
+)
+
+OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
+    scores.section,
+    comparison.section,
+    cost.section,
+    search.section,
+    training.section,
+    answers.section,
+    robustness.section,
+)
+OF_ALL: tuple[Callable[[Analysis], Section], ...] = (
+    reruns.section,
+    interruptions.section,
+    data.section,
+    identity.section,
+    environment.section,
+    limitations.section,
+    checklists.section,
+    commands.section,
+)
+
+
+def document_of(analysis: Analysis) -> Document:
+    """Return the report; several comparisons get a section each."""
+    sections = [summary.section(analysis), checks.section(analysis)]
+    for result in analysis.results:
+        parts = tuple(part for make in OF_A_COMPARISON if (part := make(result)) is not None)
+        if len(analysis.results) == 1:
+            sections += parts
+        else:
+            sections.append(Section(result.comparison.name, _title(result), (), parts))
+    sections += [make(analysis) for make in OF_ALL]
+    names = sorted({str(run.record.data["name"]) for run in analysis.runs if run.record.data["name"]})
+    return Document(f"Report: {listed(names, 3)}", _subtitle(analysis), sections, numbers(analysis))
+
+
+def _title(result: Result) -> str:
+    comparison = result.comparison
+    return f"{comparison.task or 'Runs'} on {comparison.data or 'unnamed data'}, {called(comparison.metric)}"
+
+
+def _subtitle(analysis: Analysis) -> str:
+    starts = sorted(str(run.record.data["started_at"])[:10] for run in analysis.runs if run.record.data["started_at"])
+    when = "" if not starts else f", {starts[0]}" if starts[0] == starts[-1] else f", {starts[0]} to {starts[-1]}"
+    left = analysis.study.left_out
+    out = f"; {plural(len(left), 'record')} left out" if left else ""
+    return f"{plural(len(analysis.runs), 'run')}{when}{out}. Made from the records by peftlab."

@@ -1,0 +1,74 @@
+"""Where the ticks of an axis stand: at round numbers of the unit that is written, such as hours and mebibytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from typing_extensions import override
+
+from peftlab.report.drawing.quantities import MULTIPLES, Axis, Unit, ticks
+
+MOST_TICKS = 7
+CLOSE = 1.5
+"""The least factor between ticks on a logarithmic scale: 50 minutes have no tick, for an hour has one."""
+
+
+def measure(
+    axes: Axes, direction: Literal["x", "y"], axis: Axis, values: Iterable[float | None] = (), most: int = MOST_TICKS
+) -> None:
+    """Set the title, the scale and at most so many ticks of an axis that shows `values`."""
+    numbers = [value for value in values if value is not None]
+    side = axes.xaxis if direction == "x" else axes.yaxis
+    side.set_label_text(axis.title)
+    if axis.is_logarithmic(numbers):
+        axes.set(**{f"{direction}scale": "log"})
+        side.set_major_locator(LogarithmicTicks(axis.unit))
+        side.set_minor_locator(NullLocator())
+    else:
+        side.set_major_locator(LinearTicks(axis.unit, most))
+    side.set_major_formatter(FuncFormatter(lambda value, _: ticks(value, axis.unit)))
+
+
+class LinearTicks(MaxNLocator):
+    """Ticks at round multiples of the largest unit that the axis reaches."""
+
+    def __init__(self, unit: Unit, most: int) -> None:
+        super().__init__(most, steps=[1, 2, 2.5, 5, 10], integer=unit == "count")
+        self.unit = unit
+
+    @override
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        reach = max(abs(vmin), abs(vmax))
+        size = next((size for size, _ in MULTIPLES.get(self.unit, ()) if reach >= 2 * size), 1.0)
+        return [size * place for place in super().tick_values(vmin / size, vmax / size)]
+
+
+class LogarithmicTicks(MaxNLocator):
+    """Ticks at 1, 2 and 5 times the powers of ten of each unit; fewer where they would crowd."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__(MOST_TICKS)
+        self.sizes = sorted(size for size, _ in MULTIPLES.get(unit, ())) or [10.0**power for power in range(-12, 13)]
+
+    @override
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        shown = [place for place in self._places((1, 2, 5)) if vmin <= place <= vmax]
+        if len(shown) > MOST_TICKS:
+            shown = [place for place in self._places((1,)) if vmin <= place <= vmax]
+        return shown[:: max(1, -(-len(shown) // MOST_TICKS))]
+
+    def _places(self, steps: Sequence[int]) -> list[float]:
+        """Return `steps` times the powers of ten of each unit, up to the next unit."""
+        ends = [*self.sizes[1:], math.inf]
+        places = {
+            place
+            for size, end in zip(self.sizes, ends, strict=True)
+            for power in range(4)
+            for step in steps
+            if (place := float(f"{step * 10.0**power * size:.12g}")) * CLOSE < end
+        }
+        return sorted(places)

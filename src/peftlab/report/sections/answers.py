@@ -1,0 +1,184 @@
+"""What the answers themselves show: scores by class, confusions, and whether probabilities can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from peftlab.errors import UserError
+from peftlab.report.analysis.results import Result, Row
+from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
+from peftlab.report.numbers import plural
+from peftlab.report.sections.scores import axis
+from peftlab.report.statistics.bootstrap import jackknife_interval
+from peftlab.report.statistics.calibration import Calibration, calibration
+from peftlab.report.statistics.measured import pseudo_values
+from peftlab.scores.confusion import Confusion
+
+MOST_CLASSES = 20
+"""Classes that a figure has room for; of more, the most frequent."""
+
+
+def section(result: Result) -> Section | None:
+    """Return what the predictions of the best group and of the baseline show; None without predictions."""
+    rows = _shown(result)
+    if not rows:
+        return None
+    name = result.comparison.name
+    blocks: list[Block] = []
+    if series := [one for row in rows if (one := _by_class(row, result)) is not None]:
+        data = {"x": axis("f1", "test F1"), "series": series}
+        units = "groups of examples" if result.units == "groups" else "examples"
+        caption = f"Test F1 by class, all seeds together, with intervals over test sets ({units})."
+        blocks.append(Figure(f"{name}-classes", "per_type", data, caption))
+    blocks += [figure for row in rows if (figure := _confusion(row, name)) is not None]
+    blocks += _calibration(rows, result)
+    return Section(f"{name}-answers", "Answers", tuple(blocks)) if blocks else None
+
+
+def _shown(result: Result) -> list[Row]:
+    """Return the best row and the baseline's, where they have predictions."""
+    with_counts = [row for row in result.ranked if row.counted]
+    baseline = result.comparison.baseline
+    return [
+        row
+        for place, row in enumerate(with_counts)
+        if place == 0 or (baseline is not None and row.name == baseline.name)
+    ]
+
+
+def _classes(row: Row) -> tuple[Confusion, np.ndarray] | None:
+    """Return the scorer and the summed confusion matrix of all seeds, shape (rows, columns)."""
+    counted = list(row.counted.values())
+    scorer = counted[0].scorer
+    if not isinstance(scorer, Confusion):
+        return None
+    return scorer, scorer.matrix(np.sum([one.counts.sum(axis=0) for one in counted], axis=0))
+
+
+def _most_frequent(matrix: np.ndarray, classes: Sequence[str]) -> list[int]:
+    order = sorted(range(len(classes)), key=lambda place: (-int(matrix[place].sum()), classes[place]))
+    return sorted(order[:MOST_CLASSES], key=lambda place: classes[place])
+
+
+def _by_class(row: Row, result: Result) -> dict[str, Any] | None:
+    if (summed := _classes(row)) is None:
+        return None
+    scorer, matrix = summed
+    side = len(matrix)
+    counts = np.sum([one.counts for one in row.counted.values()], axis=0)
+    types = []
+    for place in _most_frequent(matrix, scorer.classes):
+
+        def f1(totals: np.ndarray, place: int = place) -> np.ndarray:
+            cells = totals.reshape(-1, side, side)
+            either = cells[:, place, :].sum(axis=1) + cells[:, :, place].sum(axis=1)
+            return 2 * cells[:, place, place] / np.maximum(either, 1)
+
+        value = float(f1(counts.sum(axis=0)[None])[0])
+        interval: dict[str, float | None] = {"value": value, "low": None, "high": None}
+        if len(counts) > 1:
+            bounds = jackknife_interval(pseudo_values(counts, f1), result.comparison.options.level, bounded=True)
+            interval |= {"low": bounds.low, "high": bounds.high}
+        types.append({"type": scorer.classes[place], "score": interval})
+    return {"label": row.name, "types": types}
+
+
+def _confusion(row: Row, name: str) -> Figure | None:
+    if (summed := _classes(row)) is None:
+        return None
+    scorer, matrix = summed
+    if len(scorer.classes) > MOST_CLASSES:
+        return None
+    order = sorted(range(len(scorer.classes)), key=scorer.classes.__getitem__)
+    labels = [scorer.classes[place] for place in order]
+    outside = ""
+    if scorer.OUTSIDE is not None:
+        order.append(len(scorer.classes))
+        labels.append("(none)")
+        outside = f" The last row is {scorer.OUTSIDE[0]}, the last column {scorer.OUTSIDE[1]}."
+    counts = [[int(matrix[i, j]) for j in order] for i in order]
+    seeds = plural(len(row.counted), "seed")
+    caption = f"Gold classes (rows) and what {row.name} predicts (columns), {seeds} together.{outside}"
+    slug = "".join(letter if letter.isalnum() else "-" for letter in row.name.lower())
+    return Figure(f"{name}-confusion-{slug}", "confusion", {"labels": labels, "counts": counts}, caption)
+
+
+def _calibration(rows: Sequence[Row], result: Result) -> list[Block]:
+    measured = [(row, one) for row in rows if (one := calibration_of(row)) is not None]
+    if not measured:
+        return []
+    name = result.comparison.name
+    series = [
+        {
+            "label": row.name,
+            "ece": one.ece,
+            "bins": [
+                {
+                    "low": part.low,
+                    "high": part.high,
+                    "number": part.number,
+                    "confidence": part.confidence,
+                    "accuracy": part.accuracy,
+                }
+                for part in one.bins
+            ],
+        }
+        for row, one in measured
+    ]
+    caption = (
+        "How often the most probable label is right, by its probability; on the diagonal, probabilities are honest."
+    )
+    columns = (
+        Column("group"),
+        Column("ECE (%)", True, "expected calibration error, 15 bins"),
+        Column("Brier", True),
+        Column("NLL", True, "mean negative log-likelihood"),
+        Column("decisions", True, "words or texts, all seeds"),
+    )
+    table = tuple(
+        (
+            Cell(row.name),
+            Cell(f"{100 * one.ece:.2f}", one.ece),
+            Cell(f"{one.brier:.4f}", one.brier),
+            Cell(f"{one.nll:.4f}", one.nll),
+            Cell(f"{one.number:,}", one.number),
+        )
+        for row, one in measured
+    )
+    return [
+        Figure(f"{name}-reliability", "reliability", {"series": series}, caption),
+        Table(f"{name}-calibration-table", columns, table, "Calibration on the test split"),
+    ]
+
+
+def calibration_of(row: Row) -> Calibration | None:
+    """Return the calibration of all seeds of a row together; None unless every label has its probability."""
+    labels = row.group.final[0].record.data["data"]["labels"]
+    place = {label: number for number, label in enumerate(labels)}
+    probabilities: list[list[float]] = []
+    gold: list[int] = []
+    try:
+        for run in row.group.final:
+            for right, of_all in _decisions(run.answers("test") or [], labels):
+                gold.append(place[right])
+                probabilities.append([of_all.get(label, 0.0) for label in labels])
+                if len(of_all) != len(labels):
+                    return None
+    except (UserError, LookupError, TypeError, AttributeError, ValueError):
+        return None
+    return calibration(np.asarray(probabilities), np.asarray(gold)) if gold else None
+
+
+def _decisions(
+    answers: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Yield the gold label and the probabilities by label of each decision: a text, or a word."""
+    for answer in answers:
+        gold, of_all = answer["gold"], answer["probabilities"]
+        if isinstance(gold, str):
+            yield gold, of_all if isinstance(of_all, Mapping) else dict(zip(labels, of_all, strict=True))
+        else:
+            yield from zip(gold, of_all, strict=True)

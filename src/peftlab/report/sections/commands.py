@@ -1,0 +1,40 @@
+"""What to type to repeat everything."""
+
+from __future__ import annotations
+
+import shlex
+
+from peftlab.report.analysis.results import Analysis
+from peftlab.report.document import Block, Listing, Paragraph, Section
+
+MOST_LINES = 60
+
+
+def section(analysis: Analysis) -> Section:
+    """Return the commands that made the runs, one for each tested run, and how to check them."""
+    whole = dict.fromkeys(shlex.join(run.record.data["command"]) for run in analysis.runs if run.record.data["command"])
+    blocks: list[Block] = []
+    if whole:
+        text = "These commands made all runs; the same command continues an interrupted sweep."
+        blocks += [Paragraph(text), Listing(tuple(whole)[:MOST_LINES])]
+    tested = [run for result in analysis.results for run in result.comparison.runs]
+    lines = [
+        shlex.join(["peftlab", "train", *run.record.data["overrides"]])
+        for run in tested
+        if run.record.data["overrides"]
+    ]
+    lines = [line for line in dict.fromkeys(lines) if line not in whole]
+    if lines:
+        left = len(lines) - MOST_LINES
+        more = f" The first {MOST_LINES} of {len(lines)}." if left > 0 else ""
+        blocks += [Paragraph(f"Each tested run by itself:{more}"), Listing(tuple(lines[:MOST_LINES]))]
+    ids = [run.id for run in tested[:3]] or [run.id for run in analysis.runs[:3]]
+    check = [f"peftlab reproduce {name}" for name in ids]
+    commits = sorted(
+        {str(run.record.data["code"]["commit"]) for run in analysis.runs if run.record.data["code"]["commit"]}
+    )
+    versions = sorted({str(run.record.data["code"]["version"]) for run in analysis.runs})
+    text = f"With the code of {', '.join(commits[:4]) or 'an unknown commit'} (peftlab {', '.join(versions)}) "
+    text += "and the packages of packages.txt in a run's folder, this trains a run again and says whether it comes out:"
+    blocks += [Paragraph(text), Listing(tuple(check))]
+    return Section("commands", "Commands to repeat everything", tuple(blocks))

@@ -1,0 +1,176 @@
+"""What every group costs, and the scores that it buys."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from peftlab.report.analysis.groups import Group
+from peftlab.report.analysis.results import Result
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.numbers import UNKNOWN, called, count, duration, flops, gib, money, share, size
+from peftlab.report.sections.scores import axis
+from peftlab.report.study import Run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a group costs: means over its tested runs, and sums over all its runs."""
+
+    trainable: float | None
+    total: float | None
+    adapter_bytes: float | None
+    train_seconds: float | None
+    wall_seconds: float | None
+    memory_gib: float | None
+    train_flops: float | None
+    samples_per_second: float | None
+    device_hours: float | None
+    """Of one tested run."""
+    all_device_hours: float
+    """Of all runs of the group: search, final and lost ones."""
+    price: float | None
+
+    @property
+    def money(self) -> float | None:
+        """Of one tested run."""
+        return None if self.price is None or self.device_hours is None else self.device_hours * self.price
+
+    @property
+    def all_money(self) -> float | None:
+        """Of all runs of the group."""
+        return None if self.price is None else self.all_device_hours * self.price
+
+
+def cost_of(group: Group, price: float | None) -> Cost:
+    """Return what a group costs."""
+    runs = group.final or group.trials or group.everything
+
+    def mean(part: str, name: str) -> float | None:
+        return _mean(run.record.data[part][name] for run in runs)
+
+    return Cost(
+        trainable=mean("method", "trainable_parameters"),
+        total=mean("method", "total_parameters"),
+        adapter_bytes=mean("method", "adapter_bytes"),
+        train_seconds=mean("cost", "train_seconds"),
+        wall_seconds=mean("cost", "wall_seconds"),
+        memory_gib=mean("cost", "peak_memory_gib"),
+        train_flops=mean("cost", "train_flops"),
+        samples_per_second=mean("cost", "samples_per_second"),
+        device_hours=_mean(device_hours(run) for run in runs),
+        all_device_hours=sum(device_hours(run) or 0.0 for run in group.everything),
+        price=price,
+    )
+
+
+def device_hours(run: Run) -> float | None:
+    """Return hours times devices of a run, as its record has them; None if it never ended."""
+    seconds = run.record.data["cost"]["wall_seconds"]
+    return None if seconds is None else seconds / 3600 * (run.record.data["environment"].get("world_size") or 1)
+
+
+def section(result: Result) -> Section:
+    """Return what the groups of a comparison cost."""
+    comparison = result.comparison
+    price = comparison.options.price_per_device_hour
+    groups = [row.group for row in result.ranked] or list(comparison.groups)
+    costs = {group.name: cost_of(group, price) for group in groups}
+    blocks: list[Block] = [Paragraph(_explained(result)), _table(result, costs)]
+    blocks += _fronts(result, costs)
+    return Section(f"{comparison.name}-cost", "Cost", tuple(blocks))
+
+
+def _explained(result: Result) -> str:
+    runs = result.comparison.everything
+    hours = sum(device_hours(run) or 0.0 for run in runs)
+    devices = sorted({_device(run) for run in runs})
+    price = result.comparison.options.price_per_device_hour
+    paid = "" if price is None else f", {money(hours * price)} at {price:g} per device hour"
+    return (
+        f"All {len(runs):,} runs took {duration(hours * 3600)} of device time{paid}, on: {'; '.join(devices)}. "
+        "Time, memory and speed are means over the tested runs, as measured; runs that shared a machine slowed one "
+        "another down. A device is a GPU, or a process on a CPU with all its threads. Energy was not measured."
+    )
+
+
+def _device(run: Run) -> str:
+    environment = run.record.data["environment"]
+    number = environment.get("world_size") or 1
+    names = environment["accelerators"] or [
+        f"{environment['cpu'] or 'a CPU'} ({environment['threads'] or '?'} threads)"
+    ]
+    return f"{number} x {names[0]}" if number > 1 else str(names[0])
+
+
+def _table(result: Result, costs: dict[str, Cost]) -> Table:
+    priced = result.comparison.options.price_per_device_hour is not None
+    columns = [
+        Column(", ".join(result.comparison.keys)),
+        Column("trained parameters", True),
+        Column("of all", True),
+        Column("kept", True, "what is saved of a run, head included"),
+        Column("training", True, "time of one run"),
+        Column("in all", True, "time of one run with loading, validating and testing"),
+        Column("samples/s", True, "while training"),
+        Column("peak memory", True),
+        Column("compute", True, "of one training, forward and backward"),
+        Column("device time", True, "of all runs of the group"),
+    ]
+    if priced:
+        columns += [Column("a run", True, "money"), Column("the group", True, "money, search included")]
+    rows = []
+    for name, cost in costs.items():
+        part = cost.trainable / cost.total if cost.trainable is not None and cost.total else None
+        cells = [
+            Cell(name),
+            Cell(count(cost.trainable), cost.trainable),
+            Cell(share(part), part),
+            Cell(size(cost.adapter_bytes), cost.adapter_bytes),
+            Cell(duration(cost.train_seconds), cost.train_seconds),
+            Cell(duration(cost.wall_seconds), cost.wall_seconds),
+            Cell(f"{cost.samples_per_second:.1f}" if cost.samples_per_second else UNKNOWN, cost.samples_per_second),
+            Cell(gib(cost.memory_gib), cost.memory_gib),
+            Cell(flops(cost.train_flops), cost.train_flops),
+            Cell(duration(cost.all_device_hours * 3600), cost.all_device_hours),
+        ]
+        if priced:
+            cells += [Cell(money(cost.money), cost.money), Cell(money(cost.all_money), cost.all_money)]
+        rows.append(tuple(cells))
+    return Table(f"{result.comparison.name}-cost-table", tuple(columns), tuple(rows), "What the groups cost")
+
+
+def _fronts(result: Result, costs: dict[str, Cost]) -> list[Block]:
+    kinds: list[tuple[str, str, str, Callable[[Cost], float | None], float]] = [
+        ("parameters", "Trained parameters", "count", lambda cost: cost.trainable, 1.0),
+        ("time", "Training time of a run", "seconds", lambda cost: cost.train_seconds, 1.0),
+        ("memory", "Peak memory", "bytes", lambda cost: cost.memory_gib, 2.0**30),
+        ("money", "Money for a run", "money", lambda cost: cost.money, 1.0),
+    ]
+    metric = result.comparison.metric
+    figures: list[Block] = []
+    for name, label, unit, of, factor in kinds:
+        points = []
+        for row in result.ranked:
+            if (x := of(costs[row.name])) is not None and x > 0:
+                y = {"value": row.value, "low": row.whole.low, "high": row.whole.high}
+                points.append({"label": row.name, "x": x * factor, "y": y})
+        if len(points) < 2 or len({point["x"] for point in points}) < 2:
+            continue
+        data = {
+            "x": {"label": label, "unit": unit, "log": None},
+            "y": axis(metric, f"test {called(metric)}"),
+            "better": result.comparison.direction,
+            "points": points,
+        }
+        covers = "seeds and test sets" if result.units else "seeds"
+        what = f"{label[0].lower()}{label[1:]}, with intervals over {covers}"
+        caption = f"Test {called(metric)} against {what}; the line joins what nothing else beats in both."
+        figures.append(Figure(f"{result.comparison.name}-pareto-{name}", "pareto", data, caption))
+    return figures
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None

@@ -1,0 +1,63 @@
+"""What the runs cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result
+from peftlab.report.document import Paragraph, Section
+from peftlab.report.numbers import called, count, plural
+
+
+def section(analysis: Analysis) -> Section:
+    """Return the limits of what was done, as far as the records tell."""
+    texts = list(dict.fromkeys(text for result in analysis.results for text in _of(result)))
+    texts += _of_all(analysis)
+    sentences = (f"{text[0].upper()}{text[1:]}" for text in texts)
+    return Section("limitations", "Limitations", tuple(map(Paragraph, sentences)))
+
+
+def _of(result: Result) -> Iterator[str]:
+    comparison = result.comparison
+    where = f"{called(comparison.metric)} on {comparison.data or 'unnamed data'}"
+    seeds = {len(row.measured.seeds) for row in result.rows}
+    if seeds and min(seeds) < FEWEST_SEEDS:
+        yield f"{where}: with fewer than {FEWEST_SEEDS} seeds nothing can be claimed about the method behind a score."
+    elif seeds and max(seeds) < 10:
+        yield (
+            f"{where}: {min(seeds)} to {max(seeds)} seeds show large differences only; the comparison says how large."
+            if len(seeds) > 1
+            else f"{where}: {plural(max(seeds), 'seed')} show large differences only; the comparison says how large."
+        )
+    if result.units is None and result.rows:
+        yield f"{where}: without predictions, all intervals are for this test set; nothing is said about others."
+    elif result.units == "examples":
+        yield (
+            f"{where}: examples are taken as independent; if they come from the same documents or authors, the "
+            "intervals over test sets are too narrow."
+        )
+    elif result.units == "groups" and (result.clusters or 0) < 30:
+        yield f"{where}: {count(result.clusters)} groups of test examples are few for an interval over test sets."
+    if len({run.value("data") for run in comparison.runs}) == 1:
+        yield f"{where}: one data set and one domain; another may rank the methods differently."
+    trials = {len(group.trials) for group in comparison.groups}
+    if trials == {0} and len(comparison.groups) > 1:
+        yield f"{where}: no search is recorded; the settings that every group was given may suit some better."
+    elif max(trials, default=0) and max(trials) < 10:
+        yield f"{where}: a search of at most {max(trials)} trials a group is coarse; its best point may lie elsewhere."
+
+
+def _of_all(analysis: Analysis) -> list[str]:
+    models = {str(run.value("model")) for run in analysis.runs}
+    weights = {run.record.data["identity"]["weights_sha256"] for run in analysis.runs}
+    texts = []
+    if len(weights) == 1:
+        name = f" ({models.pop()})" if len(models) == 1 and models != {"None"} else ""
+        texts.append(f"One pretrained model{name}; methods may rank differently on another.")
+    texts.append(
+        "Energy was not measured, and times are those of the machines that ran the runs, whatever else ran there."
+    )
+    texts.append(
+        "A report trusts its records: a forgery that is consistent in every file is told only by training again."
+    )
+    return texts

@@ -1,0 +1,90 @@
+"""What perturbed inputs cost the models, as `peftlab robustness` measured it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peftlab.errors import UserError
+from peftlab.report.analysis.groups import Group
+from peftlab.report.analysis.results import Result
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
+from peftlab.report.sections.scores import axis
+from peftlab.report.study import Run
+
+
+def section(result: Result) -> Section:
+    """Return the robustness of the tested runs, or that it was not measured."""
+    name = result.comparison.name
+    measured = [(group, run, one) for group in result.comparison.groups for run in group.runs if (one := newest(run))]
+    if not measured:
+        text = "Not measured. peftlab robustness RUN measures it, and the report then shows it."
+        return Section(f"{name}-robustness", "Robustness", (Paragraph(text),))
+    blocks: list[Block] = [_table(measured, name)]
+    series = []
+    for group, run, one in measured:
+        if one["metric"] == result.comparison.metric and one["outcomes"]:
+            several = sum(other.name == group.name for other, *_ in measured) > 1
+            label = f"{group.name}, seed {run.seed}" if several else group.name
+            series.append({"label": label, "slices": [_slice(outcome, result) for outcome in one["outcomes"]]})
+    if series:
+        metric = result.comparison.metric
+        data = {"x": axis(metric, f"change of {called(metric)}"), "series": series}
+        caption = "What each perturbation changes, with the interval of a paired bootstrap over examples."
+        blocks.append(Figure(f"{name}-robustness-figure", "robustness", data, caption))
+    return Section(f"{name}-robustness", "Robustness", tuple(blocks))
+
+
+def newest(run: Run) -> dict[str, Any] | None:
+    """Return the newest measurement of a run that can be read."""
+    try:
+        documents = run.robustness
+        return next((one for one in reversed(documents) if isinstance(one["outcomes"], list) and one["metric"]), None)
+    except (UserError, LookupError):
+        return None
+
+
+def _slice(outcome: dict[str, Any], result: Result) -> dict[str, Any]:
+    """Return the change of the score: a drop with the opposite sign, and for losses the drop itself."""
+    sign = -1 if result.comparison.direction == "max" else 1
+    drop = outcome["drop"]
+    ends = sorted(sign * drop[key] for key in ("low", "high"))
+    change = {"value": sign * drop["value"], "low": ends[0], "high": ends[1]}
+    return {"slice": outcome["perturbation"], "change": change}
+
+
+def _table(measured: list[tuple[Group, Run, dict[str, Any]]], name: str) -> Table:
+    columns = (
+        Column("group"),
+        Column("seed", True),
+        Column("perturbation"),
+        Column("examples", True),
+        Column("clean", True),
+        Column("perturbed", True),
+        Column("drop", True),
+        Column("interval", note="paired bootstrap over examples"),
+        Column("broken", True),
+        Column("mended", True),
+        Column("p", True, "McNemar's test, adjusted by Holm's method"),
+    )
+    rows = []
+    for group, run, one in measured:
+        metric = one["metric"]
+        for outcome in one["outcomes"]:
+            drop, clean, perturbed = outcome["drop"], one["clean"].get(metric), outcome["scores"].get(metric)
+            rows.append(
+                (
+                    Cell(group.name),
+                    Cell(str(run.seed), run.seed),
+                    Cell(str(outcome["perturbation"])),
+                    Cell(f"{one['examples']:,}", one["examples"]),
+                    Cell(score(clean, metric), clean),
+                    Cell(score(perturbed, metric), perturbed),
+                    Cell(score(drop["value"], metric, True), drop["value"]),
+                    Cell(interval(drop["low"], drop["high"], metric, True), drop["low"]),
+                    Cell(f"{outcome['broken']:,}", outcome["broken"]),
+                    Cell(f"{outcome['mended']:,}", outcome["mended"]),
+                    Cell(UNKNOWN if outcome["p"] is None else p_value(outcome["p"]), outcome["p"]),
+                )
+            )
+    return Table(f"{name}-robustness-table", columns, tuple(rows), "What perturbed inputs cost")

@@ -1,0 +1,198 @@
+"""The scores of every group, with what they would vary by: seeds, test sets, and both."""
+
+from __future__ import annotations
+
+import statistics
+
+from peftlab.report.analysis.results import FEWEST_SEEDS, Result, Row
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.numbers import called, count, interval, is_share, level, listed, plural, score, share, unit
+
+MOST_METRICS = 8
+"""Further scores that a table has room for."""
+
+
+def section(result: Result) -> Section | None:
+    """Return the scores of the tested runs; None if there are none."""
+    if not result.rows:
+        return None
+    comparison = result.comparison
+    blocks: list[Block] = [Paragraph(_explained(result)), _table(result)]
+    if further := _further(result):
+        blocks.append(further)
+    blocks.append(_seeds(result))
+    blocks += _variances(result)
+    return Section(f"{comparison.name}-scores", "Scores", tuple(blocks))
+
+
+def _explained(result: Result) -> str:
+    comparison = result.comparison
+    scorers = sorted({one["scorer"] for run in comparison.runs for one in run.record.scores("test", comparison.metric)})
+    best = "highest" if comparison.direction == "max" else "lowest"
+    text = (
+        f"The score is {called(comparison.metric)} on the test split, computed by: {'; '.join(scorers)}. "
+        f"The {best} mean comes first. Each interval has a level of {level(comparison.options.level)}. "
+        "“Over seeds” says what other seeds would give on this test split (Student's t)"
+    )
+    if result.units is None:
+        text += ". No test-set interval can be given: the predictions of these runs are not here, or cannot be scored."
+    else:
+        units = _units(result)
+        text += (
+            f"; “over test sets”, what these very runs would score on other test sets, of which {units} are a sample "
+            "(delta method); “over both”, what other seeds would give on other test sets (crossed random effects). "
+        )
+        text += (
+            "Examples of one group, such as the sentences of a document, are drawn together."
+            if result.units == "groups"
+            else "Examples are taken as independent of one another, as not all of them have a group, such as a "
+            "document; if they depend on each other, the interval over test sets is too narrow."
+        )
+    if result.notes:
+        text += f" Left out of that: {'; '.join(result.notes)}."
+    return f"{text} {_bold(result)}"
+
+
+def _units(result: Result) -> str:
+    return f"the {count(result.clusters)} {'groups of ' if result.units == 'groups' else ''}" + (
+        f"the {count(result.examples)} examples" if result.units == "groups" else "examples"
+    )
+
+
+def _bold(result: Result) -> str:
+    few = [row.name for row in result.rows if len(row.measured.seeds) < FEWEST_SEEDS]
+    if len(result.rows) == 1:
+        return ""
+    if len(few) == len(result.rows):
+        return f"Nothing is set in bold: with fewer than {FEWEST_SEEDS} seeds, no ranking can be claimed."
+    if len(result.beside_the_best) == 1:
+        return "The best is set in bold, as its interval against every other group excludes zero."
+    return "Nothing is set in bold, as the best cannot be told apart from others; those are marked ≈."
+
+
+def _table(result: Result) -> Table:
+    comparison = result.comparison
+    percent = f" ({unit(comparison.metric)})" if unit(comparison.metric) else ""
+    columns = [
+        Column(", ".join(comparison.keys)),
+        Column("seeds", True),
+        Column(f"mean{percent}", True),
+        Column("SD", True, "over seeds"),
+        Column("over seeds", note="interval of the mean"),
+    ]
+    if result.units is not None:
+        columns += [Column("over test sets"), Column("over both")]
+    columns += [Column("validation", True, "mean of the selected checkpoints"), Column("")]
+    alone = len(result.beside_the_best) == 1 and len(result.rows) > 1
+    rows = []
+    for row in result.ranked:
+        strong = alone and row.name in result.beside_the_best
+        cells = [
+            Cell(row.name, strong=strong),
+            Cell(str(len(row.measured.seeds)), len(row.measured.seeds)),
+            Cell(score(row.value, comparison.metric), row.value, strong),
+            Cell(score(row.seeds.sd, comparison.metric), row.seeds.sd),
+            _interval(row.seeds.low, row.seeds.high, result),
+        ]
+        if result.units is not None:
+            over_both = (row.whole.low, row.whole.high) if row.test_set else (None, None)
+            cells.append(_interval(*((row.test_set.low, row.test_set.high) if row.test_set else (None, None)), result))
+            cells.append(_interval(*over_both, result))
+        validation = validation_of(result, row)
+        cells += [Cell(score(validation, comparison.metric), validation), Cell(_mark(result, row))]
+        rows.append(tuple(cells))
+    caption = f"Test {called(comparison.metric)} by {', '.join(comparison.keys)}"
+    return Table(f"{comparison.name}-scores-table", tuple(columns), tuple(rows), caption)
+
+
+def _interval(low: float | None, high: float | None, result: Result) -> Cell:
+    return Cell(interval(low, high, result.comparison.metric), low)
+
+
+def _mark(result: Result, row: Row) -> str:
+    if len(row.measured.seeds) < FEWEST_SEEDS:
+        return "too few seeds"
+    return "≈ best" if row.name in result.beside_the_best and len(result.beside_the_best) > 1 else ""
+
+
+def validation_of(result: Result, row: Row) -> float | None:
+    """Return the mean validation score of the runs behind a row."""
+    values = [result.comparison.score(run, "validation") for run in row.group.final]
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None
+
+
+def _further(result: Result) -> Table | None:
+    """Return the mean and SD of the other overall test scores."""
+    comparison = result.comparison
+    names = dict.fromkeys(score["name"] for run in comparison.runs for score in run.record.scores("test"))
+    others = [name for name in names if "/" not in name and name != comparison.metric][:MOST_METRICS]
+    if not others:
+        return None
+    columns = [Column(", ".join(comparison.keys))]
+    columns += [Column(f"{called(name)}{' (%)' if is_share(name) else ''}", True, "mean ± SD") for name in others]
+    rows = []
+    for row in result.ranked:
+        cells = [Cell(row.name)]
+        for name in others:
+            values = [value for run in row.group.final if (value := run.score("test", name)) is not None]
+            mean = statistics.fmean(values) if values else None
+            sd = f" ± {score(statistics.stdev(values), name)}" if len(values) > 1 else ""
+            cells.append(Cell(f"{score(mean, name)}{sd}", mean))
+        rows.append(tuple(cells))
+    return Table(f"{comparison.name}-further-table", tuple(columns), tuple(rows), "The other test scores")
+
+
+def axis(metric: str, label: str | None = None) -> dict[str, object]:
+    """Return the axis of a score in a figure."""
+    name = label or called(metric)
+    return {"label": name[0].upper() + name[1:], "unit": "percent" if is_share(metric) else "plain", "log": False}
+
+
+def _seeds(result: Result) -> Figure:
+    comparison = result.comparison
+    groups = []
+    for row in result.ranked:
+        seeds = [
+            {"seed": seed, "value": float(value)}
+            for seed, value in zip(row.measured.seeds, row.measured.scores, strict=True)
+        ]
+        mean = {"value": row.value, "low": row.seeds.low, "high": row.seeds.high}
+        groups.append({"label": row.name, "seeds": seeds, "mean": mean})
+    data = {"x": axis(comparison.metric, f"test {called(comparison.metric)}"), "groups": groups}
+    caption = f"Test {called(comparison.metric)} of every seed, and the mean with its interval over seeds."
+    return Figure(f"{comparison.name}-seeds", "seeds", data, caption)
+
+
+def _variances(result: Result) -> list[Block]:
+    split = [row for row in result.ranked if row.split is not None]
+    if not split:
+        return []
+    name, unit = result.comparison.name, "group" if result.units == "groups" else "example"
+    rows, bars = [], []
+    for row in split:
+        assert row.split is not None
+        of_mean = row.split.shares()
+        parts = (of_mean.seed, of_mean.cluster, of_mean.rest)
+        cells = [Cell(share(part), part) for part in parts]
+        rows.append((Cell(row.name), *cells, Cell(score(of_mean.se, result.comparison.metric), of_mean.se)))
+        bars.append({"label": row.name, "seed": parts[0], "cluster": parts[1], "rest": parts[2]})
+    columns = (
+        Column(", ".join(result.comparison.keys)),
+        Column("seeds", True),
+        Column("test set", True, f"which {unit}s it has"),
+        Column("rest", True, f"seeds and {unit}s together"),
+        Column("standard error", True, "of the mean, over both"),
+    )
+    caption = "Where the uncertainty of each mean comes from"
+    explained = (
+        f"More seeds make only the first and the last share smaller; a larger test set, only the other two. "
+        f"There {'is' if len(split) == 1 else 'are'} {plural(len(split), 'group')} with predictions: "
+        f"{listed([row.name for row in split])}."
+    )
+    table = Table(f"{name}-variance-table", columns, tuple(rows), caption)
+    return [
+        table,
+        Paragraph(explained),
+        Figure(f"{name}-variance", "variance", {"unit": f"{unit}s", "rows": bars}, f"{caption}."),
+    ]

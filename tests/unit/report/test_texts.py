@@ -1,0 +1,64 @@
+"""Markdown and LaTeX: every kind of block, and names that strangers choose."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from tests.unit.report.sample import DOCUMENT
+
+from peftlab.report import latex, markdown
+from peftlab.report.document import Cell, Column, Document, Paragraph, Section, Table
+
+NASTY = "a|b <script>*x*</script> `c` $d$ #e {f} \\g & &lt; 50% ~ ^ [h](javascript:i) _j_ k_l \x1b[2J\nm"
+
+
+def nasty():
+    table = Table("t", (Column(NASTY),), ((Cell(NASTY, strong=True, note=NASTY),),), NASTY)
+    return Document(
+        NASTY, NASTY, [Section("s", NASTY, (Paragraph(NASTY), Paragraph("# no heading\n1. nor list"), table))]
+    )
+
+
+def test_markdown_has_every_block():
+    page = markdown.page(DOCUMENT)
+    assert page.startswith("# ")
+    for kind in ("\n## ", "\n### ", "](figures/", "\n|---", "```text", "<details>", "- **Warning:**"):
+        assert kind in page, kind
+
+
+def test_markdown_shows_names_as_they_are():
+    page = markdown.page(nasty())
+    assert "<script>" not in page.replace("\\<script\\>", "")
+    assert not re.search(r"(?<!\\)[*`$\[]", page.replace("**", "").replace("<sub>", ""))
+    assert "\x1b" not in page
+    assert "\\# no heading\n1\\. nor list" in page
+    assert "k_l" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("| **")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 2
+
+
+def test_latex_is_balanced_and_escaped():
+    for document in (DOCUMENT, nasty()):
+        page = latex.page(document)
+        begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", page) for word in ("begin", "end"))
+        assert sorted(begun) == sorted(ended)
+        bare = re.sub(r"\\[\\{}$&#_%]", "", page)
+        assert bare.count("{") == bare.count("}")
+        body = bare.split(r"\begin{document}")[1]
+        assert not re.search(r"[\x1b$^~]", body.replace("~", "", body.count("~\\\\")))
+    for line in latex.page(nasty()).splitlines():
+        if line.startswith(r"\textbf{a"):
+            assert len(re.findall(r"(?<!\\)&", line)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_latex_compiles(tmp_path):
+    for number, document in enumerate((nasty(),)):
+        file = tmp_path / f"{number}.tex"
+        file.write_text(latex.page(document), encoding="utf-8")
+        done = subprocess.run(["pdflatex", "-halt-on-error", file.name], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
