@@ -47,6 +47,11 @@ def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
             assert finding.places
 
 
+def test_every_check_is_documented():
+    page = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
+    assert [name for name in checks() if f"`{name}`" not in page] == []
+
+
 def test_a_finding_is_named_for_its_check_and_the_worst_comes_first(tmp_path):
     sweep = planned(draw=3)
     for _, plant in (FAULTS[name] for name in ("one_seed", "leaked_test_rows", "not_deterministic")):
