@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.unit.report.sweeps import planned, run_folders
 
 from peftlab.report import latex, markdown
@@ -110,7 +111,9 @@ def _changed(draw: random.Random, file: Path) -> str:
         for _ in range(3):
             data[draw.randrange(len(data))] = draw.randrange(256)
         file.write_bytes(data)
-    elif file.suffix != ".yaml":
+    elif file.suffix == ".yaml":
+        file.write_text(yaml.safe_dump(_with_odd_values(draw, yaml.safe_load(text))), encoding="utf-8")
+    else:
         lines = text.split("\n") if file.suffix == ".jsonl" else [text]
         place = draw.randrange(max(1, len(lines) - 1))
         lines[place] = json.dumps(_with_odd_values(draw, json.loads(lines[place])))

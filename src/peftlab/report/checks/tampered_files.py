@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from peftlab.errors import UserError
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, listed, places
+from peftlab.report.likeness import by_value, compared_runs, listed, places
+from peftlab.report.numbers import plural
 from peftlab.report.recount import recount
 from peftlab.report.study import Run
 from peftlab.runs.folder import CONFIG
@@ -21,7 +22,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "tampered_files",
             "error",
-            f"{listed(changed)} of {counted(len(runs), 'run')} {'is' if len(changed) == 1 else 'are'} not what the run "
+            f"{listed(changed)} of {plural(len(runs), 'run')} {'is' if len(changed) == 1 else 'are'} not what the run "
             "left there, by the digest in its record: nothing that follows from it is evidence. Put the file back, or "
             "run it again.",
             places(runs),
@@ -31,7 +32,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "tampered_files",
             "note",
-            f"{counted(len(gone), 'run')} came without configuration or predictions that the record lists, so not all "
+            f"{plural(len(gone), 'run')} came without configuration or predictions that the record lists, so not all "
             "checks could be made.",
             places(gone),
         )

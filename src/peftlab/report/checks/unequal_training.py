@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.checks.early_stopping import stops_early
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared, compared_runs, counted, divides, is_compared, listed, places
+from peftlab.report.likeness import compared, compared_runs, divides, is_compared, listed, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 SAME = 0.02
@@ -23,14 +24,14 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         and _differ([last for _, last in spans.values()])
     ):
         each = listed(f"{name} {first:,}" for name, (first, _) in spans.items())
-        passes = {run.value("budget.max_passes") for run in compared_runs(comparison)}
-        equal = len(passes) == 1 and None not in passes
+        passes = {str(run.value("budget.max_passes")) for run in compared_runs(comparison)}
+        equal = len(passes) == 1 and passes != {"None"}
         yield Finding(
             "unequal_training",
             "note" if equal else "warning",
             f"The groups were trained for different numbers of steps ({each})"
             + (
-                f", since all have {passes.pop():g} passes over the data, those of regularisers included: they are "
+                f", since all have {passes.pop()} passes over the data, those of regularisers included: they are "
                 "compared at equal compute, and not at equal steps."
                 if equal
                 else ": a difference may come from the length of the training alone. Give all the same budget "
@@ -43,7 +44,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "unequal_training",
             "warning",
-            f"{counted(len(short), 'completed run')} ended before the planned number of steps, and nothing in the "
+            f"{plural(len(short), 'completed run')} ended before the planned number of steps, and nothing in the "
             "configuration may stop early: its learning-rate schedule was cut. Run it again.",
             places(short),
         )
