@@ -116,9 +116,9 @@ def _interval(low: float | None, high: float | None, result: Result) -> Cell:
 def _mark(result: Result, row: Row) -> str:
     if len(row.measured.seeds) < FEWEST_SEEDS:
         return "too few seeds"
-    return (
-        "not told apart from the best" if row.name in result.beside_the_best and len(result.beside_the_best) > 1 else ""
-    )
+    if len(result.beside_the_best) == 1 or row.name not in result.beside_the_best:
+        return ""
+    return "the best mean" if row is result.ranked[0] else "not told apart from it"
 
 
 def validation_of(result: Result, row: Row) -> float | None:
