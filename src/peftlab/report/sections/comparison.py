@@ -34,11 +34,11 @@ def section(result: Result) -> Section | None:
 
 def _explained(result: Result) -> str:
     comparison = result.comparison
-    family = len(result.pairs)
+    family = max(pair.family for pair in result.pairs)
     tests = (
         "on the differences of paired seeds"
         if all(pair.paired for pair in result.pairs)
-        else "with seeds paired where both have the same ones"
+        else "the seeds of both taken as independent"
     )
     sources = "seeds and test sets" if result.units is not None else "seeds alone, as there are no predictions"
     return (
