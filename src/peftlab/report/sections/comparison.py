@@ -38,7 +38,7 @@ def _explained(result: Result) -> str:
     tests = (
         "on the differences of paired seeds"
         if all(pair.paired for pair in result.pairs)
-        else "with seeds paired where both have the same ones"
+        else "with unpaired seeds, which have nothing in common in two groups"
     )
     sources = "seeds and test sets" if result.units is not None else "seeds alone, as there are no predictions"
     return (
