@@ -1,4 +1,4 @@
-"""Hostile configurations, models, adapters, runs, data and secrets, by the hundred: does any of them get through?
+"""Hostile configurations, models, adapters, runs, archives, data and secrets, by the hundred: does any get through?
 
 python experiments/reliability/hostile.py --out FOLDER [--only KIND] [--count N] [--seed S] [--workers 2]
 python experiments/reliability/hostile.py --replay KIND/NUMBER --out FOLDER [--seed S]
@@ -31,6 +31,7 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before torch
 sys.path.insert(0, str(Path(__file__).parent))
 
+import hostile_archives
 import hostile_configs
 import hostile_data
 import hostile_models
@@ -44,6 +45,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, Jail], str]]] = {
     "configurations": (300, hostile_configs.case),
     "models": (150, hostile_models.case),
     "runs": (200, hostile_runs.case),
+    "archives": (200, hostile_archives.case),
     "data": (300, hostile_data.case),
     "secrets": (100, hostile_secrets.planted),
     "innocent": (100, hostile_secrets.innocent),

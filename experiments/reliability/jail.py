@@ -33,6 +33,7 @@ OUTPUTS = ("runs", "sweeps", "reproductions", "out", "cache")
 """What commands may write below ``here``."""
 
 PROGRAMS = {"git", "pip", "nvidia-smi", "lscpu", "ldconfig", "gcc", "cc", "g++", "uname", "objdump", "file", "sh"}
+PROGRAMS |= {"ssh-keygen"}  # checks the signatures of archives
 """What peftlab and the libraries start themselves; ``sh`` and compilers by `platform` and `ctypes.util`."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -48,6 +49,8 @@ _PATHS = {
     "os.chown": (0,),
 }
 """Of events that change files: which of their arguments are paths."""
+_FOLDERS_OF = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2}
+"""Of those: which argument is the descriptor of the folder that the path starts from; -1 where it has none."""
 _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 
 
@@ -216,8 +219,11 @@ class _Watch:
                 self._wrote(path)
         elif event in _PATHS:
             for n in _PATHS[event]:
-                if event != "os.mkdir" or not os.path.exists(arguments[n]):  # else it fails
-                    self._wrote(arguments[n])
+                path = arguments[n]
+                if (start := _FOLDERS_OF.get(event)) is not None and arguments[start] != -1:
+                    path = os.path.join(os.readlink(f"/proc/self/fd/{arguments[start]}"), os.fsdecode(path))
+                if event != "os.mkdir" or not os.path.exists(path):  # else it fails
+                    self._wrote(path)
         elif event in _STARTS:
             program = arguments[1] if event == "subprocess.Popen" else arguments[0]
             whole = isinstance(program, str | bytes)

@@ -216,7 +216,7 @@ class _Reader:
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        infos = [info for info in archive.infolist() if not (info.is_dir() and not info.file_size)]
+        infos = [info for info in archive.infolist() if info.file_size or not info.filename.endswith("/")]
         self.bytes = sum(info.file_size for info in infos)
         """How many it has unpacked, as it says; no member can be read beyond its own share."""
         if len(infos) > MOST_MEMBERS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peftlab.errors import UserError
-from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval
+from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.report.statistics.means import mean
 from peftlab.report.statistics.measured import cluster_counts, pseudo_values, score_of
 from peftlab.runs.folder import RunFolder, read_predictions
@@ -24,8 +24,8 @@ _FEWEST_SEEDS = 3
 def certainty(folder: RunFolder, scorer: Scorer) -> Certainty:
     """Return what the predictions of a run, and the runs beside it, say of how sure its test scores are.
 
-    The intervals are those of the bootstrap over the groups of the test examples, such as documents, or over the
-    examples if the data has no groups. What cannot be read says nothing: it is unknown.
+    The intervals are the jackknife's over the groups of the test examples, such as documents, or over the examples if
+    the data has no groups. What cannot be read says nothing: it is unknown.
 
     Args:
         folder: the run folder.
@@ -48,14 +48,12 @@ def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, 
         return (), UNKNOWN
     intervals = []
     for name, better in scorer.directions.items():
-        score = score_of(scorer, name)
-        drawn = bootstrap(clusters, score, level=_LEVEL)
-        if drawn.low == drawn.high:  # resamples of equal clusters are equal, which says nothing of others
-            drawn = jackknife_interval(
-                pseudo_values(clusters, score), _LEVEL, bounded=drawn.value in (0, 1) and better == "max"
-            )
-        if drawn.low is not None and drawn.high is not None:
-            intervals.append(Interval(_SPLIT, name, drawn.low, drawn.high, _LEVEL))
+        values = pseudo_values(clusters, score_of(scorer, name))
+        over = jackknife_interval(values, _LEVEL)
+        if over.low == over.high and better == "max" and over.value in (0, 1):  # equal clusters say little of others
+            over = jackknife_interval(values, _LEVEL, bounded=True)
+        if over.low is not None and over.high is not None:
+            intervals.append(Interval(_SPLIT, name, over.low, over.high, _LEVEL))
     if grouped:
         return tuple(intervals), f"{len(clusters):,} groups of examples of the {_SPLIT} split"
     return tuple(intervals), f"{len(clusters):,} examples of the {_SPLIT} split, whose data names no documents"

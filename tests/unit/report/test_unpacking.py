@@ -60,7 +60,8 @@ def added(name: str, mode: int = stat.S_IFREG, listed: bool = True) -> Callable[
     """Add a member, and list it in the manifest with its digest."""
 
     def change(members: Members) -> None:
-        info = zipfile.ZipInfo(name)
+        info = zipfile.ZipInfo("x")
+        info.filename = name  # as it is
         info.external_attr = (mode | 0o644) << 16
         members.append((info, b"x"))
         if listed:
@@ -98,6 +99,7 @@ FAULTS = {
     "link": (added("tiny/run0/link", stat.S_IFLNK), "tiny/run0/link", "is a link or a device"),
     "below a file": (added(f"{TEST}/x"), TEST, "has the name of something else"),
     "other spelling": (added("tiny/run0/CONFIG.yaml"), "tiny/run0/CONFIG.yaml", "differs .* in its spelling alone"),
+    "nameless": (added("", listed=False), "", "is not in the manifest"),
     "too long": (added(f"tiny/{'x' * 300}"), f"tiny/{'x' * 300}", "has a name that is too long"),
     "too deep": (added("/".join(["x" * 200] * 20)), "/".join(["x" * 200] * 20), "has a name that is too long"),
 }
