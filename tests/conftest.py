@@ -13,7 +13,7 @@ import runpy
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ import pytest
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from peftlab.composing.compose import conf_dir, config_groups
@@ -29,6 +31,14 @@ from peftlab.imports import stop_finding_here, without_collecting
 from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
+
+
+def pytest_configure() -> None:
+    """Have no test of hypothesis fail because the machine has other work: it times what it does."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 
 
 def pytest_collectstart() -> None:
@@ -285,6 +295,13 @@ def small_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 Compose = Callable[..., DictConfig]
 
 
+def split_choices(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """Return the overrides that choose options of groups, or are Hydra's own; and the others, which set values."""
+    groups, parsed = config_groups(), OverridesParser.create().parse_overrides(list(overrides))
+    chosen = [each for each in parsed if each.key_or_group in groups or re.match(r"hydra\b|.*[/@]", each.key_or_group)]
+    return [each.input_line for each in chosen], [each for each in parsed if each not in chosen]
+
+
 @functools.cache
 def with_choices(*choices: str) -> DictConfig:
     """Return the configuration with these options of groups, which Hydra takes its time for."""
@@ -295,19 +312,46 @@ def with_choices(*choices: str) -> DictConfig:
 @pytest.fixture(scope="session")
 def compose_config() -> Compose:
     """Compose the configuration as ``python -m train OVERRIDES`` does."""
-    groups = config_groups()
 
     def composed(*overrides: str) -> DictConfig:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        chosen = [
-            each for each in parsed if each.key_or_group in groups or re.match(r"hydra\b|.*[/@]", each.key_or_group)
-        ]
-        cfg = copy.deepcopy(with_choices(*(each.input_line for each in chosen)))
-        values = [each for each in parsed if each not in chosen]
+        choices, values = split_choices(overrides)
+        cfg = copy.deepcopy(with_choices(*choices))
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)  # after the choices, as Hydra does
         return cfg
 
     return composed
+
+
+_compose = ConfigLoaderImpl._load_configuration_impl
+_composed: dict[tuple[Any, ...], DictConfig] = {}
+
+
+def compose_for_command(
+    loader: ConfigLoaderImpl,
+    config_name: str,
+    overrides: list[str],
+    run_mode: RunMode,
+    from_shell: bool = True,
+    validate_sweep_overrides: bool = True,
+) -> DictConfig:
+    """Stand in for the composition of a command: what options of our own groups come to is composed once for all."""
+    if {part.provider for part in loader.config_search_path.get_path()} - {"hydra", "main", "schema"}:
+        return _compose(loader, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+    choices, values = split_choices(overrides)
+    key = config_name, run_mode, *choices
+    if key not in _composed:
+        _composed[key] = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
+    config = copy.deepcopy(_composed[key])
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    config.hydra.overrides.task = [text for text in overrides if not re.match(r"[+~]*hydra\b", text)]
+    config.hydra.runtime.cwd = os.getcwd()
+    return config
+
+
+@pytest.fixture
+def composed_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands compose by `compose_for_command`."""
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_for_command)
 
 
 class Ended(NamedTuple):

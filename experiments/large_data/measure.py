@@ -2,10 +2,10 @@
 
     python experiments/large_data/measure.py --gib 1
 
-writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of JSON:
-the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it has:
-its own, which must fit in the memory of the machine, and with the pages of files, which the system takes back when it
-needs them; and the time of the processor.
+writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of
+JSON: the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it
+has: its own, which must fit in the memory of the machine, and with the pages of files, which the system takes back when
+it needs them; and the time of the processor.
 """
 
 from __future__ import annotations

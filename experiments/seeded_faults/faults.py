@@ -244,6 +244,12 @@ FAULTS = [
         "return _FILES[version]",
         ("unit/composing/test_hydra_gate.py", "-k", "read_once"),
     ),
+    Fault(
+        "what Hydra has composed to learn the mode of a command is run although it sweeps",
+        "            loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)\n",
+        "",
+        ("unit/test_seams.py", "-k", "composes_once"),
+    ),
     # Searches
     Fault(
         "the median rule stops the better half",

@@ -111,7 +111,7 @@ def best(record: RunRecord) -> dict[str, torch.Tensor]:
     return load_file(record.folder / "checkpoints" / "best.safetensors")
 
 
-@pytest.mark.parametrize("task", ["ner", "classification"])
+@pytest.mark.parametrize("task", ["ner", pytest.param("classification", marks=pytest.mark.slow)])
 def test_both_are_trained_with_and_logged(train, tiny_texts, task):
     data = [] if task == "ner" else ["task=classification", "data=csv", f"data.path={tiny_texts}"]
     record = train(*data, "regularizer=[twice,mine]", "run_dir=run")
@@ -124,6 +124,7 @@ def test_both_are_trained_with_and_logged(train, tiny_texts, task):
     assert peftlab.load(record.folder, allow=["my_package"]).predict(["Ada Lovelace moved"])
 
 
+@pytest.mark.slow
 def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
     chosen = "regularizer=[twice,mine]"
     whole = best(train(chosen, "run_dir=whole"))

@@ -163,7 +163,7 @@ def tiny_t5(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("peft", ["lora", "full"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_generation(run, tiny_t5, tmp_path, peft):
     sources = ["paris is larger than rome", "the rome moved", "paris said"]
     write(tmp_path / "data", [{"source": text, "target": text.split()[0]} for text in sources * 3])
@@ -211,7 +211,9 @@ def draw_pictures(data: Path) -> None:
                 Image.fromarray(pixels).save(folder / f"{n}.png")
 
 
-@pytest.mark.parametrize("peft", ["lora", "head", pytest.param("houlsby", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "peft", ["lora", pytest.param("head", marks=pytest.mark.slow), pytest.param("houlsby", marks=pytest.mark.slow)]
+)
 def test_pictures(run, tiny_vit, tmp_path, capsys, peft):
     draw_pictures(tmp_path / "data")
     record, done = run("pictures", tiny_vit, f"peft={peft}", "data.long=truncate")

@@ -43,8 +43,16 @@ TARGETED = [name for name in LIBRARY if "target" in FILES[name]]
 LORA = [name for name in LIBRARY if FILES[name].peft_type == "LORA" and not FILES[name].get("use_dora")]
 ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}.values())
 """What is the class's doing is tested once a class."""
-MOSTLY_SLOW = [name if name in ONE_OF_EACH_CLASS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-ON_TASKS = [(name, "ner") for name in METHODS] + [(name, "classification") for name in ONE_OF_EACH_CLASS]
+
+
+def mostly_slow(names):
+    """The names as parameters of a test that only LoRA and one of each class have in the default suite."""
+    often = {*ONE_OF_EACH_CLASS, "lora"}
+    return [name if name in often else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+ON_TASKS = [(name, "ner") for name in METHODS]
+ON_TASKS += [pytest.param(name, "classification", marks=pytest.mark.slow) for name in ONE_OF_EACH_CLASS]
 
 REWRITES_ITS_BASE = {name for name in LORA if FILES[name].init_lora_weights in ("pissa", "olora")}
 """Methods that take a part out of the frozen weights, which rounds them."""
@@ -396,7 +404,7 @@ class TestEveryMethod:
         assert count["total_parameters"] == sum(sizes.values()) - spare
 
 
-@pytest.mark.parametrize("name", MOSTLY_SLOW)
+@pytest.mark.parametrize("name", mostly_slow(METHODS))
 def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     """Of the outputs and gradients under autocast, whatever the method does with the weights."""
     found = []
@@ -412,7 +420,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", MOSTLY_SLOW)
+@pytest.mark.parametrize("name", mostly_slow(METHODS))
 def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
     method = fitted.method
     backbone = plain()
@@ -532,8 +540,8 @@ def test_of_every_way_to_begin_it_is_said_whether_it_does_more():
     assert {value for value in named if lora.decides("init_weights", value)} == MORE_THAN_BEGINNINGS
 
 
-@pytest.mark.parametrize("name", TARGETED)
 class TestEveryMethodOfTheLibrary:
+    @pytest.mark.parametrize("name", TARGETED)
     def test_only_the_target_is_adapted(self, name, spec, tuned):
         target = "layer_norms" if FILES[name].target == "layer_norms" else "attention"
         model, context = tuned(spec(f"peft={name}", f"peft.target={target}", "peft.layers=last:1").peft)
@@ -545,6 +553,7 @@ class TestEveryMethodOfTheLibrary:
         if name not in ONLY_SHARED:
             assert all(any(f".layer.1.{part}." in key for key in adapters) for part in expected)
 
+    @pytest.mark.parametrize("name", mostly_slow(TARGETED))
     def test_the_library_itself_loads_what_is_saved(self, name, saved, plain, logits):
         model, _, folder = saved
         assert not model.peft_config["default"].inference_mode
@@ -554,6 +563,7 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
+    @pytest.mark.parametrize("name", mostly_slow(TARGETED))
     def test_an_adapter_of_the_librarys_own_is_begun_with(self, fitted, of_the_library, tuned, logits):
         theirs, folder = of_the_library
         ours, context = tuned(fitted.method, seed=5)
@@ -562,6 +572,7 @@ class TestEveryMethodOfTheLibrary:
         assert trainable(ours) == trainable(fitted.model)
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("name", TARGETED)
     def test_there_and_back(self, fitted, of_the_library, plain, tuned, logits, tmp_path):
         """From the library to a run, and from what that saves to the library again."""
         theirs, folder = of_the_library
@@ -623,7 +634,7 @@ def test_bitfit_needs_biases(spec, tuned, plain):
         tuned(spec("peft=bitfit").peft, model=model)
 
 
-@pytest.mark.parametrize("name", STRENGTHS)
+@pytest.mark.parametrize("name", mostly_slow(STRENGTHS))
 def test_almost_without_strength_it_stays_near_the_backbone(name, spec, plain, tuned, train, logits):
     distances = []
     for override in ([f"peft.{key}=1.0e-5" for key in STRENGTHS[name]], []):

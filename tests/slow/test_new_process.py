@@ -147,8 +147,7 @@ RUNPY = {"importlib", "warnings", "contextlib", "collections", "keyword", "opera
     ("start", "arguments"),
     [
         (["-m", "peftlab"], ["predict", "RUN", "A text."]),
-        (["-m", "peftlab"], ["methods", "lora"]),
-        (["-c", "import sys; from peftlab.cli import main; main(sys.argv[1:])"], ["predict", "RUN", "A text."]),
+        (["-c", "import sys; from peftlab.cli import main; main(sys.argv[1:])"], ["methods", "lora"]),
     ],
     ids=str,
 )

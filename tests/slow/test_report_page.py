@@ -130,6 +130,16 @@ def test_the_reader_chooses_light_or_dark_and_figures_follow(page, file):
     assert page.evaluate("document.documentElement.dataset.theme") is None
 
 
+def test_what_scrolls_can_be_scrolled_by_the_keyboard(page):
+    page.evaluate("document.querySelector('.checklist').open = true")
+    boxes = "[...document.querySelectorAll('.scroll, pre')]"
+    for width in (360, 1280):
+        page.resize(width)
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert page.evaluate(f"{boxes}.every(e => (e.tabIndex === 0) === (e.scrollWidth > e.clientWidth))")
+    assert page.evaluate("document.querySelector('#figure-seeds .scroll').tabIndex") == -1
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])
 def test_nothing_is_wider_than_the_window(page, width):
     page.resize(width)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forks import fork_ours, start_interpreters
 from tests.slow.conftest import SweepCommand
 
 from peftlab.storage.locks import is_locked
@@ -80,6 +81,7 @@ def test_a_grid_is_run_kept_and_widened(sweep):
     assert [row["state"] for row in sweep.rows()] == ["completed"] * 4
     assert sweep.document()["status"] == "completed"
 
+    fork_ours()
     assert "4 trials, 4 of them done" in sweep.run(*GRID).stdout
     assert sweep.records() == first
 
@@ -92,9 +94,11 @@ def test_a_grid_is_run_kept_and_widened(sweep):
 @pytest.mark.new_interpreter
 def test_a_trial_alone_gives_the_bits_of_the_sweep(sweep):
     """A forked trial is the run that the same overrides give in a process of its own."""
+    fork_ours()
     sweep.run("seed=0,1", "hydra.launcher.threads_per_trial=1")
     alone = [part for part in sweep.command if part != "-m" and not part.startswith(("hydra", "sweep"))][1:]
     command = [sys.executable, "-m", *alone, "seed=1", "trainer.threads=1", "run_dir=alone"]
+    start_interpreters()
     subprocess.run(command, check=True, capture_output=True)
     (twin,) = [name for name, record in sweep.records().items() if record["environment"]["seeds"]["global"] == 1]
     for name in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors", "predictions/test.jsonl"):

@@ -79,7 +79,7 @@ def seal() -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def command(command: Command, tiny_overrides: list[str]) -> Command:
+def command(command: Command, tiny_overrides: list[str], composed_quickly: None) -> Command:
     """Run ``python -m train TINY ARGUMENTS`` in this process; a failure is raised."""
     return lambda *arguments: command(*tiny_overrides, *arguments)
 

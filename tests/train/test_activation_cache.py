@@ -29,7 +29,7 @@ def files():
 @pytest.mark.parametrize(
     ("method", "layers"),
     [
-        (["peft=head", "model.head_dropout=0.1"], 2),
+        pytest.param(["peft=head", "model.head_dropout=0.1"], 2, marks=pytest.mark.slow),
         (["peft=lora", f"peft.target=[{','.join(TOP)}]", "peft.lora_dropout=0.1", "trainer.accumulate=2"], 1),
     ],
     ids=["head", "lora in the top layer"],

@@ -540,9 +540,21 @@ def trains(line: str) -> bool:
     return line.split()[1] == "train" or "--split train" in line
 
 
+def takes_long(line: str) -> bool:
+    """Return whether a command trains a run to its end, or attacks one."""
+    return line.split()[1] in ("resume", "robustness", "reproduce") and "--check-only" not in line
+
+
 # `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
 # `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
-@pytest.mark.parametrize("line", [line for line in commands() if line != "peftlab methods" and not trains(line)])
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.slow) if takes_long(line) else line
+        for line in commands()
+        if line != "peftlab methods" and not trains(line)
+    ],
+)
 def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts, tiny_model, monkeypatch, line):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")

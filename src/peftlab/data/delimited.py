@@ -92,8 +92,10 @@ class Delimited:
     def _plain_quotes(self) -> str:
         return ", or data.format.quotes=false where quotes are plain characters" if self.quotes else ""
 
-    def read(self, files: Mapping[str, Path]) -> dict[str, list[Text]]:
+    def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
+
+        Those of a large file in UTF-8 are read and parsed again when they are accessed, see `IndexedExamples`.
 
         Args:
             files: the file of each split.

@@ -238,7 +238,7 @@ class Wandb(Logger):
             with self._staging():
                 for key, (columns, rows) in self._tables.items():
                     run.log({key: wandb.Table(columns=columns, data=rows), STEP: record.data["cost"]["steps"]})
-                artifact = run.log_artifact(self._artifact(record, run.id))
+                artifact = run.log_artifact(_artifact(record, run.id, self._report))
             if run.settings.mode == "online":
                 artifact.wait()
             arrived.set()
@@ -291,19 +291,6 @@ class Wandb(Logger):
             return 0.0
         return max(seconds, self.finish_seconds - CLOSE_SECONDS) - (time.monotonic() - began)
 
-    def _artifact(self, record: RunRecord, run_id: str) -> wandb.Artifact:
-        name = re.sub(r"[^\w.-]", "_", f"run-{record.data['run_id']}-{run_id}", flags=re.ASCII)
-        artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="report" if self._report else "model")
-        if self._report:
-            artifact.add_dir(str(self._report), name="report", skip_cache=True)  # copied, as a later one replaces it
-        for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
-            if file.is_file():
-                # the files never change, so wandb need not copy them
-                artifact.add_file(
-                    str(file), name=file.relative_to(record.folder).as_posix(), policy="immutable", skip_cache=True
-                )
-        return artifact
-
     @contextmanager
     def _staging(self) -> Iterator[None]:
         """Make wandb stage uploads in our folder instead of the user's home."""
@@ -316,6 +303,21 @@ class Wandb(Logger):
                 del os.environ["WANDB_DATA_DIR"]
             else:
                 os.environ["WANDB_DATA_DIR"] = before
+
+
+def _artifact(record: RunRecord, run_id: str, report: Path | None) -> wandb.Artifact:
+    """Return the adapter with the finished record, or a report."""
+    name = re.sub(r"[^\w.-]", "_", f"run-{record.data['run_id']}-{run_id}", flags=re.ASCII)
+    artifact = wandb.Artifact(shortened(name, MOST["artifact"]), type="report" if report else "model")
+    if report:
+        artifact.add_dir(str(report), name="report", skip_cache=True)  # copied, as a later one replaces it
+    for file in [record.folder / "record.json", *sorted((record.folder / "adapter").rglob("*"))]:
+        if file.is_file():
+            # the files never change, so wandb need not copy them
+            artifact.add_file(
+                str(file), name=file.relative_to(record.folder).as_posix(), policy="immutable", skip_cache=True
+            )
+    return artifact
 
 
 def _refused(key: str, where: str, text: str | None) -> str | None:

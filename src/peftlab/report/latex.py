@@ -37,6 +37,7 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "\u00a0": "~",
     "\u2212": r"\(-\)",
     "\u2013": r"--",
     "±": r"\(\pm\)",

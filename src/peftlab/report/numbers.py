@@ -36,10 +36,10 @@ def score(value: float | None, metric: str, signed: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, metric: str, signed: bool = False) -> str:
-    """Return ``83.20 to 85.01``."""
+    """Return ``83.20 to 85.01``, which stays on one line."""
     if low is None or high is None:
         return UNKNOWN
-    return f"{score(low, metric, signed)} to {score(high, metric, signed)}"
+    return f"{score(low, metric, signed)}\u00a0to\u00a0{score(high, metric, signed)}"
 
 
 def unit(metric: str) -> str:

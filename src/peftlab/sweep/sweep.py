@@ -8,7 +8,6 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -92,7 +91,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
 def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
     """Run the trials that another sweeper chose, and return their results; it may have more to come: no report."""
     start_logging()
-    spec = replace(sweep_spec(local.config), report=False)
+    spec = sweep_spec(local.config)
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
@@ -103,7 +102,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
             objectives = _objectives(spec, cells(proposals[0]))
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat trials
             plan = GridPlan(list(once.values()))
-            board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config)
+            board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config, report=False)
             trials = {trial.run_id: trial for trial in board.trials}
             of_each = [trials[cells(proposal).run_id] for proposal in proposals]
     returns = []
@@ -141,6 +140,7 @@ def _run(
     spec: SweepSpec,
     launcher: Any,
     config: DictConfig,
+    report: bool = True,
 ) -> Board:
     grid = cells.checked(plan.proposals)
     examples = grid or cells.checked(plan.examples)
@@ -171,7 +171,7 @@ def _run(
         trials.run()
         board.results = plan.results(books.records())
         board.end()
-        if spec.report and board.status != "interrupted":
+        if report and spec.report and board.status != "interrupted":
             report_on(folder, spec.price_per_device_hour)
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)

@@ -126,6 +126,16 @@ def test_labels_of_our_own_are_shortened_and_stay_apart(tmp_path):
     record = SimpleNamespace(data={"name": "x" * 200, "run_id": "3f9c2a71d0be"}, folder=tmp_path)
     name = wandb._run_name(record)
     assert (len(name), name[-13:]) == (128, "-3f9c2a71d0be")
-    artifact = Wandb._artifact(record, "my run " * 18)
+    artifact = wandb._artifact(record, "my run " * 18, None)
     assert len(artifact.name.partition(":")[0]) <= 128
     assert " " not in artifact.name
+
+
+def test_the_artifact_of_a_sweep_is_its_report(tmp_path):
+    record = SimpleNamespace(data={"name": "a", "run_id": "sweep"}, folder=tmp_path)
+    (tmp_path / "report" / "figures").mkdir(parents=True)
+    for name in ("report.html", "figures/a.svg"):
+        (tmp_path / "report" / name).write_text(name)
+    artifact = wandb._artifact(record, "abc", tmp_path / "report")
+    assert artifact.type == "report"
+    assert set(artifact.manifest.entries) == {"report/report.html", "report/figures/a.svg"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -26,6 +26,7 @@ def test_a_text_stays_what_it_is_as_a_value_and_as_a_label(text):
     assert plain_yaml.load(plain_yaml.dump(config)) == config
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), PLAIN))
 def test_what_is_read_back_is_what_was_written(config):
     assert plain_yaml.load(plain_yaml.dump(config)) == config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
 
 from peftlab.scores.class_scores import ClassScores
 from peftlab.scores.entity_scores import EntityScores
@@ -34,6 +35,13 @@ def test_holm_steps_down_and_keeps_the_order():
     assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_holm_as_statsmodels_has_it():
+    random = np.random.default_rng(2)
+    for _ in range(1000):
+        values = random.random(random.integers(1, 12)).round(2).tolist()
+        assert holm(values) == pytest.approx(multipletests(values, method="holm")[1], abs=1e-9)
 
 
 def test_the_interval_is_that_of_the_paired_differences():

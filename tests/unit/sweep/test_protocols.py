@@ -132,7 +132,7 @@ class TestEqualBudget:
         assert sorted(keys["lora"]) == ["model.dropout", "optimizer.lr", "peft", "peft.r"]
 
     @pytest.mark.parametrize("prune", ["none", "asha", "hyperband", "successive_halving", "median"])
-    @pytest.mark.parametrize("at_once", [1, 5])
+    @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 5])
     def test_the_budget_is_equal(self, prune, at_once):
         plan = plan_of("peft=lora,head,full", space=WIDE, full_runs=8, prune=prune)
         spent = dict.fromkeys(RATES, 0.0)

@@ -18,6 +18,8 @@ from peftlab.masking import mask as masking
 from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Interrupted
 
+pytestmark = pytest.mark.usefixtures("composed_quickly")
+
 # --- mistakes on the command line ------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,10 @@ FEWEST_SEEDS = 3
 """With fewer, a report claims nothing."""
 
 
+Notes = tuple[tuple[str, tuple[str, ...]], ...]
+"""Why the test split says nothing of some runs: the reason, and those runs."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What the tested runs of a group say."""
@@ -68,8 +72,7 @@ class Result:
     """What was drawn anew in the test split: ``groups`` or ``examples``; None without predictions."""
     clusters: int | None
     examples: int | None
-    notes: tuple[str, ...]
-    """Why the test split says nothing of some runs."""
+    notes: Notes
 
     @cached_property
     def ranked(self) -> tuple[Row, ...]:
@@ -181,7 +184,7 @@ def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Ro
     return Row(group, measured, mean(list(scores.values()), level), expected(measured, level), test_set, split, counts)
 
 
-def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], tuple[str, ...]]:
+def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], Notes]:
     """Return the counts of the groups whose runs all have predictions of the same examples, and why not of others."""
     counts: dict[str, dict[int, Counted]] = {}
     notes: dict[str, list[str]] = {}
@@ -204,7 +207,7 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
                 of_group[seed] = one
         if len(of_group) == len(_scored(comparison, group)):
             counts[group.name] = of_group
-    return counts, tuple(f"{reason}: {_few(runs)}" for reason, runs in notes.items())
+    return counts, tuple((reason, tuple(runs)) for reason, runs in notes.items())
 
 
 def _of_run(comparison: Comparison, run: Run) -> tuple[Counted | None, str | None]:
@@ -215,7 +218,3 @@ def _of_run(comparison: Comparison, run: Run) -> tuple[Counted | None, str | Non
     if one is None:
         return None, "the predictions are not kept" if run.scorer else "the scorer is not of this package"
     return one, None
-
-
-def _few(runs: Sequence[str]) -> str:
-    return ", ".join(runs[:6]) + (f" and {len(runs) - 6} more" if len(runs) > 6 else "")

@@ -88,8 +88,7 @@ def draw(figure: Figure) -> Drawn:
     with _look():
         picture = Picture()
         kind.draw(data, picture)
-        picture.figure.draw_without_rendering()
-        picture.figure.set_layout_engine("none")  # each format would lay it out again
+        picture.lay_out()
     text = _saved(picture, "svg", ("Date", "Creator")).decode()
     values = tuple(text for texts in picture.marks.values() for text in texts)
     named = svg.Named(figure.name, _plain(figure.caption), " · ".join(values))

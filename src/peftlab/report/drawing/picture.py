@@ -89,6 +89,12 @@ class Picture:
         axes.grid(visible=False, axis="y")
         return axes
 
+    def lay_out(self) -> None:
+        """Make room for all texts, once: each format would otherwise do it again."""
+        if engine := self.figure.get_layout_engine():
+            engine.execute(self.figure)
+            self.figure.set_layout_engine("none")
+
     def mark(self, artist: Artist, *texts: str) -> None:
         """Have an artist show a text where the pointer is near it; or each of its points its own, in their order."""
         name = f"mark-{len(self.marks) + 1}"
@@ -175,9 +181,9 @@ class Picture:
     def beside(self, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
         """Write names beside points (x, y, name), where they cover neither points nor other names.
 
-        The axes must have their final limits.
+        The axes must have their final limits, and their titles.
         """
-        self.figure.draw_without_rendering()
+        self.lay_out()
         scale = 72 / self.figure.dpi
         right, top = self.figure.bbox.width * scale, self.figure.bbox.height * scale
         at = [scale * axes.transData.transform((x, y)) for x, y, _ in points]

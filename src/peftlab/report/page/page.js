@@ -38,6 +38,15 @@ function compare(a, b) {
   return String(a ?? "").localeCompare(String(b ?? ""), "en", { numeric: true });
 }
 
+// What scrolls within its box can be scrolled by the keyboard.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+document.querySelectorAll(".scroll, pre").forEach((box) => sizes.observe(box));
+
 // The mark nearest to the pointer shows its value, so that small marks are easy to hit, by finger too.
 const tip = document.getElementById("tip");
 const REACH = 28;

@@ -35,7 +35,8 @@ def _explained(result: Result) -> str:
         "“Over seeds” says what other seeds would give on this test split (Student's t)"
     )
     if result.units is None:
-        text += ". No test-set interval can be given: the predictions of these runs are not here, or cannot be scored."
+        why = "; ".join(reason for reason, _ in result.notes) or "the predictions are not kept"
+        text += f". No test-set interval can be given: {why}."
     else:
         units = _units(result)
         text += (
@@ -48,8 +49,9 @@ def _explained(result: Result) -> str:
             else "Examples are taken as independent of one another, as not all of them have a group, such as a "
             "document; if they depend on each other, the interval over test sets is too narrow."
         )
-    if result.notes:
-        text += f" Left out of that: {'; '.join(result.notes)}."
+    if result.units is not None and result.notes:
+        notes = (f"{reason} ({listed(runs)})" for reason, runs in result.notes)
+        text += f" Left out of that: {'; '.join(notes)}."
     return f"{text} {_bold(result)}"
 
 
@@ -67,7 +69,7 @@ def _bold(result: Result) -> str:
         return f"Nothing is set in bold: with fewer than {FEWEST_SEEDS} seeds, no ranking can be claimed."
     if len(result.beside_the_best) == 1:
         return "The best is set in bold, as its interval against every other group excludes zero."
-    return "Nothing is set in bold, as the best cannot be told apart from others; those are marked ≈."
+    return "Nothing is set in bold, as the best cannot be told apart from others; those are marked."
 
 
 def _table(result: Result) -> Table:
@@ -112,7 +114,9 @@ def _interval(low: float | None, high: float | None, result: Result) -> Cell:
 def _mark(result: Result, row: Row) -> str:
     if len(row.measured.seeds) < FEWEST_SEEDS:
         return "too few seeds"
-    return "≈ best" if row.name in result.beside_the_best and len(result.beside_the_best) > 1 else ""
+    return (
+        "not told apart from the best" if row.name in result.beside_the_best and len(result.beside_the_best) > 1 else ""
+    )
 
 
 def validation_of(result: Result, row: Row) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peftlab.report.analysis.groups import Comparison
 from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result, Row
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import (
@@ -21,6 +22,7 @@ from peftlab.report.numbers import (
 )
 from peftlab.report.sections import checks, reruns
 from peftlab.report.sections.cost import Cost, cost_of, device_hours
+from peftlab.report.statistics.comparison import Comparison as Pair
 
 NEAR = 2
 """A group comes near another if their means differ by at most so many margins."""
@@ -159,11 +161,21 @@ def _baseline(result: Result) -> str:
     }
     parts = [f"{words[says]}: {listed(by_verdict[says], 8)}" for says in words if says in by_verdict]
     text = f"Against {comparison.baseline.name}, {'; '.join(parts)}."
+    alone = sum(pair.verdict.says == "not told apart" and _is_small(pair, comparison) for pair in result.pairs)
+    if alone:
+        text += (
+            f" Without the adjustment for {plural(len(result.pairs), 'comparison')} at once, {alone} of those not told "
+            "apart would be: single comparisons that were planned may count them."
+        )
     detectable = sorted(pair.detectable for pair in result.pairs if pair.detectable is not None)
     if detectable:
         middle = detectable[len(detectable) // 2]
         text += f" Such a comparison shows a true difference of {points(middle, metric)} in four of five cases."
     return text
+
+
+def _is_small(pair: Pair, comparison: Comparison) -> bool:
+    return pair.p is not None and pair.p < 1 - comparison.options.level
 
 
 def _price(analysis: Analysis) -> str:

@@ -63,7 +63,7 @@ def minimum_detectable_effect(se: float, df: float, level: float = 0.05, power: 
 
 
 def needed(
-    components: Components, effect: float, level: float = 0.05, power: float = 0.8, paired: bool = True
+    components: Components, effect: float, level: float = 0.05, power: float = 0.8, paired: bool = False
 ) -> Needed:
     """Return the seeds (for each method), and the clusters, from which on an effect is found with probability `power`.
 
@@ -73,7 +73,7 @@ def needed(
         effect: the true difference that matters; not 0.
         level: the probability of a false claim where there is no effect.
         power: the probability to find the effect.
-        paired: whether seeds are paired: then there are half as many degrees of freedom.
+        paired: whether seeds are paired.
 
     Raises:
         ValueError: the effect is 0.
@@ -96,7 +96,10 @@ def needed(
 
 
 def design(components: Components, seeds: int, clusters: int, paired: bool) -> tuple[float, float]:
-    """Return the standard error and the degrees of freedom that a comparison is expected to have.
+    """Return the standard error of a comparison, and the degrees of freedom with which to predict its power.
+
+    Satterthwaite's degrees of freedom, estimated from few seeds, are fewer than those of the true variances: here they
+    are the ratio of the expected values of their numerator and denominator, for which E[s⁴] = σ⁴(1 + 2/df).
 
     Args:
         components: the variances of the difference.
@@ -104,12 +107,13 @@ def design(components: Components, seeds: int, clusters: int, paired: bool) -> t
         clusters: at least 2.
         paired: whether seeds are paired.
     """
-    rest = components.rest / (seeds * clusters)
-    by_seed, by_cluster = components.seed / seeds + rest, components.cluster / clusters
-    variance = by_seed + by_cluster
-    df_seed = (seeds - 1) if paired else 2 * (seeds - 1)
-    spread = by_seed**2 / df_seed + ((by_cluster + rest) ** 2 / (clusters - 1) if by_cluster else 0.0)
-    return math.sqrt(variance), variance**2 / spread if spread else float(df_seed)
+    by_seed = components.seed / seeds + components.rest / (seeds * clusters)
+    methods = 1 if paired else 2
+    parts = [(by_seed / methods, seeds - 1)] * methods + [(components.cluster / clusters, clusters - 1)]
+    variance = sum(part for part, _ in parts)
+    square = variance**2 + sum(2 * part**2 / df for part, df in parts)
+    spread = sum(part**2 * (1 + 2 / df) / df for part, df in parts)
+    return math.sqrt(variance), square / spread if spread else float(seeds - 1)
 
 
 def _excess(df: float, level: float, aim: float) -> Callable[[float], float]:

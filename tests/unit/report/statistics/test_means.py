@@ -8,8 +8,6 @@ from scipy import stats
 
 from peftlab.report.statistics.means import bca_mean, mean
 
-CASES = range(1000)
-
 
 @pytest.mark.parametrize(
     ("values", "critical"), [([0.1, 0.3], 12.706), ([0.1, 0.2, 0.6], 4.303), ([0.4, 0.5, 0.5, 0.6, 0.9], 2.776)]
@@ -20,9 +18,9 @@ def test_by_the_table_of_t(values, critical):
     assert (about.low, about.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-4)
 
 
-def test_as_scipy_has_it():
+def test_as_scipy_has_it(cases):
     random = np.random.default_rng(0)
-    for _ in CASES:
+    for _ in cases:
         values = random.normal(random.normal(), random.exponential(), random.integers(2, 30))
         level = random.uniform(0.5, 0.999)
         about = mean(values, level)
@@ -39,9 +37,9 @@ def test_one_value_has_no_interval_and_none_no_mean():
             function([])
 
 
-def test_bca_as_scipy_has_it_on_the_same_draws():
+def test_bca_as_scipy_has_it_on_the_same_draws(cases):
     random = np.random.default_rng(1)
-    for seed in CASES:
+    for seed in cases:
         # few values are drawn in another order often enough that rounding decides what is a tie
         values = random.exponential(size=random.integers(15, 40))
         about = bca_mean(values, resamples=199, seed=seed)
