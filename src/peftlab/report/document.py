@@ -5,12 +5,29 @@ A section is made once and written by every writer (HTML, Markdown, LaTeX). Text
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Level = Literal["note", "warning", "error"]
 """How much a finding matters: good to know; weakens a claim; forbids it."""
+
+_LONGEST_NAME = 40
+
+
+def link_name(text: str) -> str:
+    """Return a name for files and links that stands for `text`, such as ``lora-r-8`` for ``LoRA r=8``.
+
+    A text with other letters than those of ASCII, or a long one, ends with the start of its digest, so that two of them
+    have two names.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if text.isascii() and words and len(words) <= _LONGEST_NAME:
+        return words
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{words[: _LONGEST_NAME - 9]}-{digest}".lstrip("-")
 
 
 @dataclass(frozen=True)

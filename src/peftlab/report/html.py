@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FILE_NAME = "report.html"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A name that can stand in a link."""
 
 
 def write(document: Document, folder: Path, drawn: Mapping[str, Drawn] | None = None) -> Path:
@@ -47,7 +48,7 @@ def page(document: Document, drawn: Mapping[str, Drawn]) -> str:
     Raises:
         ValueError: two parts of a kind have the same name, or a name cannot stand in a link.
     """
-    _check_names(document)
+    check_names(document)
     environment = _environment()
     style = environment.get_template("page.css").render(colours=COLOURS)
     script, _, _ = environment.loader.get_source(environment, "page.js")  # type: ignore[union-attr]
@@ -114,7 +115,7 @@ def _numbers(document: Document) -> dict[str, int]:
     }
 
 
-def _check_names(document: Document) -> None:
+def check_names(document: Document) -> None:
     """Refuse names that cannot be links.
 
     Raises:
@@ -123,7 +124,7 @@ def _check_names(document: Document) -> None:
     blocks = list(_blocks(document.sections))
     for kind in (Section, Table, Figure):
         names = Counter(block.name for block in blocks if isinstance(block, kind))
-        wrong = [name for name, number in names.items() if number > 1 or not _NAME.fullmatch(name)]
+        wrong = [name for name, number in names.items() if number > 1 or not NAME.fullmatch(name)]
         if wrong:
             raise ValueError(
                 f"{kind.__name__.lower()}s of a report have a name each, of letters, digits and dashes: {wrong}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from peftlab.errors import UserError, did_you_mean
 from peftlab.report.analysis.options import Options
+from peftlab.report.document import link_name
 from peftlab.report.study import Run, Study
 from peftlab.scores.scorer import Direction
 
@@ -165,7 +166,7 @@ def _comparison(name: str, kind: _Kind, runs: Sequence[Run], options: Options) -
     tested = [run for run in runs if run.is_tested]
     trials = [run for run in runs if not run.is_tested and run.status in ("completed", "pruned")]
     keys = options.by or axes_of(tested or trials, trials if tested else ())
-    groups = tuple(_group(values, members) for values, members in _grouped(runs, keys).items())
+    groups = _apart([_group(values, members) for values, members in _grouped(runs, keys).items()])
     return Comparison(name, *kind, keys, groups, _baseline(groups, options.baseline), options)
 
 
@@ -181,6 +182,15 @@ def _group(values: tuple[tuple[str, Any], ...], runs: Sequence[Run]) -> Group:
     trials = [run for run in runs if not run.is_tested and run.status in ("completed", "pruned")]
     lost = [run for run in runs if run.status not in ("completed", "pruned")]
     return Group(_name(values), dict(values), tuple(tested), tuple(trials), tuple(lost))
+
+
+def _apart(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Return the groups, with a number behind a name that several have: their values may differ in the last digits."""
+    times = Counter(group.name for group in groups)
+    return tuple(
+        group if times[group.name] == 1 else replace(group, name=f"{group.name} ({number})")
+        for number, group in enumerate(groups, 1)
+    )
 
 
 def _name(values: Iterable[tuple[str, Any]]) -> str:
@@ -216,8 +226,10 @@ def _called(groups: Sequence[Group], name: str) -> Group | None:
 def _names(kinds: Sequence[_Kind]) -> list[str]:
     names: list[str] = []
     for kind in kinds:
-        words = "-".join(re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") for word in kind[:3] if word)[:80]
-        names.append(words if words not in names else f"{words}-{len(names) + 1}")
+        name = "-".join(link_name(word) for word in kind[:3] if word)
+        while name in names:
+            name += "-2"
+        names.append(name)
     return names
 
 

@@ -200,6 +200,8 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
                     reason = "the predictions are of other examples, or scored otherwise, than those of the first run"
                 elif one.counts.shape != first.counts.shape:
                     reason = "the labels are others than those of the first run"
+                elif len(one.names) < 2:
+                    reason = f"all predictions are of one {one.units.removesuffix('s')}, which says nothing of others"
             if reason is not None or one is None:
                 notes.setdefault(reason or "", []).append(run.id)
             else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from peftlab.errors import UserError
 from peftlab.report.analysis.results import Result, Row
-from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
+from peftlab.report.document import Block, Cell, Column, Figure, Section, Table, link_name
 from peftlab.report.numbers import plural
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.bootstrap import jackknife_interval
@@ -102,8 +102,7 @@ def _confusion(row: Row, name: str) -> Figure | None:
     counts = [[int(matrix[i, j]) for j in order] for i in order]
     seeds = plural(len(row.counted), "seed")
     caption = f"Gold classes (rows) and what {row.name} predicts (columns), {seeds} together.{outside}"
-    slug = "".join(letter if letter.isalnum() else "-" for letter in row.name.lower())
-    return Figure(f"{name}-confusion-{slug}", "confusion", {"labels": labels, "counts": counts}, caption)
+    return Figure(f"{name}-confusion-{link_name(row.name)}", "confusion", {"labels": labels, "counts": counts}, caption)
 
 
 def _calibration(rows: Sequence[Row], result: Result) -> list[Block]:
@@ -167,9 +166,9 @@ def calibration_of(row: Row) -> Calibration | None:
                 probabilities.append([of_all.get(label, 0.0) for label in labels])
                 if len(of_all) != len(labels):
                     return None
-    except (UserError, LookupError, TypeError, AttributeError, ValueError):
+        return calibration(np.asarray(probabilities, np.float64), np.asarray(gold)) if gold else None
+    except (UserError, LookupError, TypeError, AttributeError, ValueError):  # damaged: the checks name the run
         return None
-    return calibration(np.asarray(probabilities), np.asarray(gold)) if gold else None
 
 
 def _decisions(

@@ -33,7 +33,10 @@ def section(analysis: Analysis) -> Section:
     columns = (Column("run"), Column("verdict"), Column("trained again"), Column("because"), Column("causes"))
     rows = []
     for run, one in judged:
-        kinds = [str(cause.get("what")) for cause in one.get("causes") or [] if isinstance(cause, dict)]
+        causes = one.get("causes")
+        kinds = (
+            [str(cause.get("what")) for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
+        )
         again = "yes" if one.get("again") else "no, only checked"
         because = str(one.get("because", ""))
         rows.append((Cell(run.id), Cell(str(one["verdict"])), Cell(again), Cell(because), Cell(listed(kinds, 4))))

@@ -5,12 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from peftlab.errors import UserError
+from peftlab.reading.json_form import Form, check
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
 from peftlab.report.sections.scores import axis
 from peftlab.report.study import Run
+
+_FORM: Form = {
+    "metric": "text",
+    "examples": "count",
+    "clean": {"*": "number?"},
+    "outcomes": [
+        {
+            "perturbation": "text",
+            "scores": {"*": "number?"},
+            "drop": {"value": "number", "low": "number", "high": "number"},
+            "broken": "count",
+            "mended": "count",
+            "p": "number?",
+        }
+    ],
+}
+"""What is shown of a measurement."""
 
 
 def section(result: Result) -> Section:
@@ -36,12 +54,19 @@ def section(result: Result) -> Section:
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of a run that can be read."""
+    """Return the newest measurement of a run; None if there is none that can be read."""
     try:
-        documents = run.robustness
-        return next((one for one in reversed(documents) if isinstance(one["outcomes"], list) and one["metric"]), None)
-    except (UserError, LookupError):
+        return next((one for one in reversed(run.robustness) if _is_measurement(one)), None)
+    except UserError:
         return None
+
+
+def _is_measurement(document: dict[str, Any]) -> bool:
+    try:
+        check(document, _FORM)
+    except ValueError:
+        return False
+    return True
 
 
 def _slice(outcome: dict[str, Any], result: Result) -> dict[str, Any]:

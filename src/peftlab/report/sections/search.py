@@ -7,7 +7,7 @@ from typing import Any
 
 from peftlab.report.analysis.groups import NO_AXES, Group
 from peftlab.report.analysis.results import Result
-from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
 from peftlab.report.numbers import UNKNOWN, called, duration, listed, score, share
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.importance import importance
@@ -102,7 +102,7 @@ def best_of(runs: Sequence[Run], result: Result) -> float | None:
 
 
 def _values(group: Group, key: str) -> str:
-    tried = {run.value(key) for run in (group.trials or group.runs)}
+    tried = {str(value): value for run in (group.trials or group.runs) for value in [run.value(key)]}.values()
     chosen = sorted({_text(run.value(key)) for run in group.final})
     ordered = sorted(
         tried, key=lambda value: (isinstance(value, str), str(type(value)), value if _number(value) else 0)
@@ -168,7 +168,7 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
             for name, settings, value in points
             if settings[key] is not None and name in shown
         ]
-        if len({value for _, value, _ in there}) < 2:
+        if len({str(value) for _, value, _ in there}) < 2:
             continue
         numeric = all(_number(value) for _, value, _ in there)
         data = {
@@ -176,10 +176,9 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
             "y": axis(comparison.metric, f"validation {called(comparison.metric)}"),
             "points": [{"x": x if numeric else str(x), "y": y, "label": name} for name, x, y in there],
         }
-        name = "".join(letter if letter.isalnum() else "-" for letter in key.lower())
         blocks.append(
             Figure(
-                f"{comparison.name}-slice-{name}",
+                f"{comparison.name}-slice-{link_name(key)}",
                 "slices",
                 data,
                 f"Validation score of every trial against {key}.{some}",

@@ -1,0 +1,97 @@
+"""Studies that are odd but not damaged: every one of them gets a report, with names that files and links can have."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.unit.report import sweeps
+from tests.unit.report.sweeps import edited_record, planned, run_folders
+
+from peftlab.report import html, latex, markdown
+from peftlab.report.analysis.options import Options
+from peftlab.report.analysis.results import analysed
+from peftlab.report.contents import document_of
+from peftlab.report.document import link_name
+from peftlab.report.study import canonical, reading
+
+
+def reported(folder, **options):
+    """Return the analysis of a folder, and its whole report as Markdown."""
+    with reading([folder]) as study:
+        analysis = analysed(study, Options(**options))
+        document = document_of(analysis)
+        canonical(document.numbers)
+        html.check_names(document)
+        latex.page(document)
+        return analysis, markdown.page(document)
+
+
+def test_a_test_split_of_one_group_says_nothing_of_other_test_sets(tmp_path):
+    analysis, page = reported(planned(examples=20, groups=1).write(tmp_path / "sweep"))
+    (result,) = analysis.results
+    assert result.units is None
+    assert all(row.whole.covers == "seeds" and row.test_set is None for row in result.rows)
+    assert "all predictions are of one group, which says nothing of others" in page
+
+
+def test_lists_that_were_tuned_are_shown(tmp_path):
+    sweep = planned(trials=4, examples=20)
+    for number, run in enumerate(sweep.runs):
+        run.config["peft"]["targets"] = ["query"] if number % 2 else ["query", "value"]
+    folder = sweep.write(tmp_path / "sweep")
+    for number, run in enumerate(run_folders(folder, tested=False)):
+        edited_record(run, lambda record, n=number: record["overrides"].append(f"peft.targets={n % 2}"))
+    _, page = reported(folder)
+    assert "\\['query'\\], \\['query', 'value'\\]" in page
+
+
+@pytest.mark.parametrize(
+    "names", [("größe", "方法"), ("方", "法"), ("x" * 200, "x" * 199)], ids=["letters", "short", "long"]
+)
+def test_groups_may_have_any_name(names, tmp_path, monkeypatch):
+    for number, name in enumerate(names):
+        monkeypatch.setitem(sweeps.METHODS, name, (0.1 + number / 10, 1000))
+    sweep = planned("classification", methods=names, examples=20)
+    for run in sweep.runs:
+        run.config["data"]["name"] = "数据"
+    folder = sweep.write(tmp_path / "sweep")
+    reported(folder)
+    for run in run_folders(folder):
+        (run / "config.yaml").unlink()  # so that the task is unknown
+    reported(folder)
+
+
+def test_names_for_links_are_short_and_tell_texts_apart():
+    texts = ["LoRA r=8", "größe", "方", "法", "x" * 200, "x" * 199, "-", ""]
+    names = [link_name(text) for text in texts]
+    assert names[0] == "lora-r-8"
+    assert len(set(names)) == len(texts)
+    for name in names:
+        assert html.NAME.fullmatch(name)
+        assert len(name) <= 40
+
+
+def test_groups_whose_values_look_alike_stay_apart(tmp_path):
+    sweep = planned("classification", methods=("lora", "full"), examples=20)
+    for run in sweep.runs:
+        run.config["optimizer"]["lr"] = 0.00123456 + 1e-9 * (run.method == "full")
+    analysis, _ = reported(sweep.write(tmp_path / "sweep"), by=("optimizer.lr",))
+    (result,) = analysis.results
+    assert [row.name for row in result.rows] == ["lr=0.00123456 (1)", "lr=0.00123456 (2)"]
+    for row in result.rows:
+        assert row.measured.scores == pytest.approx([run.score() for run in row.group.final], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "documents"),
+    [
+        ("robustness.json", [{"metric": "entity_f1", "outcomes": [{}]}]),
+        ("robustness.json", [{"metric": 1, "outcomes": None}]),
+        ("reproduction.json", [{"verdict": "identical", "causes": 5, "because": {}, "again": []}]),
+    ],
+)
+def test_what_lies_beside_a_record_in_another_form_is_left_out(name, documents, tmp_path):
+    folder = planned(examples=20).write(tmp_path / "sweep")
+    (run_folders(folder)[0] / name).write_text(json.dumps(documents), encoding="utf-8")
+    reported(folder)
