@@ -87,3 +87,12 @@ def test_many_go_through_a_nameless_file(tmp_path, monkeypatch):
     TestEvaluation().evaluate(callback, "test", predictions("test:2", "test:0"), predictions("test:1"))
     assert (tmp_path / "test.jsonl").read_bytes() == few
     assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]
+
+
+def test_another_rank_touches_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    callback, other = Predictions(tmp_path / "file" / "predictions"), trainer("test")
+    other.is_global_zero = False
+    part = SimpleNamespace(part=SimpleNamespace(examples=[0]))
+    callback.on_test_batch_end(other, None, predictions("test:0"), part, 0)
+    callback.on_test_epoch_end(other, None)
