@@ -335,10 +335,11 @@ def compose_for_command(
     validate_sweep_overrides: bool = True,
 ) -> DictConfig:
     """Stand in for the composition of a command: what options of our own groups come to is composed once for all."""
-    if {part.provider for part in loader.config_search_path.get_path()} - {"hydra", "main", "schema"}:
+    folders = loader.config_search_path.get_path()
+    if {part.provider for part in folders} - {"hydra", "main", "schema"}:
         return _compose(loader, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
     choices, values = split_choices(overrides)
-    key = config_name, run_mode, *choices
+    key = config_name, run_mode, *(part.path for part in folders), *choices
     if key not in _composed:
         _composed[key] = _compose(loader, config_name, choices, run_mode, from_shell, validate_sweep_overrides)
     config = copy.deepcopy(_composed[key])

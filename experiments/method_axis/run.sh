@@ -13,6 +13,7 @@ keep() {
   tail -n +2 "$here/runs.csv" | cut -d, -f5 | sort | sed 's#$#/record.json#' |
     tar --create --xz --file "$here/records.tar.xz" --directory "$sweep" --files-from - --mtime @0 --owner 0 --group 0
   python "$here/table.py"
+  python -m peftlab report "$sweep" --by peft --out "$here/report"
 }
 
 if [ ! -e "$sweep" ] && [ -e "$here/records.tar.xz" ]; then

@@ -199,8 +199,13 @@ def _of_run(run: Path, name: str, doubts: list[Fault]) -> list[Path]:
         return files
     if record["status"] == "running":
         doubts.append(Fault(f"{name}/{RECORD}", "says that the run is still running, or it was killed"))
-    listed = (run / file["path"] for file in record["files"])
-    return [*files, *(file for file in listed if file.is_symlink() or file.exists())]
+    listed = [run / file["path"] for file in record["files"]]
+    here = [file for file in listed if file.is_symlink() or file.exists()]
+    gone = [file for file in listed if file not in here and not _is_weights(file.relative_to(run))]
+    if gone:
+        first = gone[0].relative_to(run)
+        doubts.append(Fault(f"{name}/{RECORD}", f"lists files that are gone, {len(gone)} of them, such as {first}"))
+    return [*files, *here]
 
 
 def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from peftlab.report import numbers
 from peftlab.report.analysis.groups import Comparison, Group
 from peftlab.report.study import Run
 
@@ -44,8 +45,7 @@ def is_compared(comparison: Comparison, *keys: str) -> bool:
 
 def listed(values: Iterable[Any]) -> str:
     """Return the first few of `values` as text."""
-    texts = [str(value) for value in values]
-    return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
+    return numbers.listed([str(value) for value in values], SHOWN)
 
 
 def places(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -57,11 +57,6 @@ def fewest(grouped: dict[Any, list[Run]]) -> tuple[Run, ...]:
     """Return the runs of all values but the most frequent."""
     _, *others = grouped.values()
     return tuple(run for runs in others for run in runs)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return ``1 run`` or ``3 runs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def names(groups: Sequence[Group]) -> str:

@@ -37,7 +37,7 @@ def recount(run: Run, split: str) -> Recount | None:
         sha256 = file_sha256(file)
         gold = sha256_of([[answer.get("id"), answer["gold"]] for answer in answers])
         scores = {} if run.scorer is None else run.scorer.details(run.scorer.total(answers))
-    except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"an answer lacks {error}" if isinstance(error, LookupError) else str(error).removeprefix(f"{file}: ")
         return Recount(0, {}, None, sha256, what)
     return Recount(len(answers), scores, gold, sha256, None)

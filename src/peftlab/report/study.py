@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
 from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
-from peftlab.runs.folder import ROBUSTNESS, VERDICTS, read_config, read_predictions
+from peftlab.runs.folder import CONFIG, ROBUSTNESS, VERDICTS, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.scores.of_record import scorer_of
 from peftlab.scores.scorer import Direction, Scorer
@@ -23,8 +24,8 @@ from peftlab.storage.entries import check_readable, inside
 LISTS = ("regularizer", "augment", "callbacks", "logger")
 """The axes that take a list of options."""
 
-MOST_BYTES_BESIDE = 2**26
-"""More than any file beside a record needs, predictions apart."""
+MOST_BYTES_BESIDE, MOST_BYTES = 2**26, 2**32
+"""More than any file beside a record needs, and more than predictions that fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration; empty if it cannot be read, see `damage`."""
+        """The resolved configuration; empty if it cannot be read."""
         try:
+            _check_size(self.record.folder / CONFIG)
             return read_config(self.record.folder)
-        except UserError:
+        except (UserError, OSError, ValueError):
             return {}
 
     def value(self, key: str) -> Any:
@@ -122,15 +124,25 @@ class Run:
         """Return the predictions of a split, one example each; None if the run kept none.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: the file cannot be read, or has not the size that the record lists.
         """
         file = self.record.folder / "predictions" / f"{split}.jsonl"
         if not file.is_file():
             return None
         try:
+            self._check_listed(file)
             return read_predictions(inside(self.record.folder, file))
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from error
+
+    def _check_listed(self, file: Path) -> None:
+        """Check that a file of the folder has the size that the record lists, before it is read into memory."""
+        name = file.relative_to(self.record.folder).as_posix()
+        size, sizes = file.stat().st_size, [one["bytes"] for one in self.record.data["files"] if one["path"] == name]
+        if sizes and size != sizes[0]:
+            raise ValueError(f"it has {size:,} bytes, and the record lists {sizes[0]:,}")
+        if size > MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
@@ -152,8 +164,7 @@ class Run:
         if not file.is_file():
             return []
         try:
-            if (size := inside(self.record.folder, file).stat().st_size) > MOST_BYTES_BESIDE:
-                raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES_BESIDE:,}")
+            _check_size(inside(self.record.folder, file))
             documents = parsed(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from error
@@ -224,8 +235,14 @@ def _study(paths: Sequence[str | Path], runs: Mapping[Path, Run], left_out: Sequ
 def _folders(path: str | Path) -> list[Path]:
     """Return the run folders at or below `path`."""
     if Path(path).is_dir():
-        return sorted(file.parent for file in Path(path).rglob(FILE_NAME))
+        below = os.walk(path)  # unlike `rglob`, it lists links that lead nowhere
+        return sorted(Path(folder) for folder, folders, files in below if FILE_NAME in (*folders, *files))
     return [find(path)]
+
+
+def _check_size(file: Path) -> None:
+    if (size := file.stat().st_size) > MOST_BYTES_BESIDE:
+        raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES_BESIDE:,}")
 
 
 def _plain(text: str) -> Any:

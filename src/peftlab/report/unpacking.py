@@ -241,13 +241,14 @@ class _Reader:
     def copy(self, name: str, target: IO[bytes] | None) -> Fault | None:
         """Copy a member to `target`, and return what is wrong with it; without a target it is only checked."""
         entry, digest, size = self.listed[name], hashlib.sha256(), 0
-        most = MOST_BYTES if isinstance(target, BytesIO) else entry["bytes"]
+        if isinstance(target, BytesIO) and entry["bytes"] > MOST_BYTES:
+            return Fault(name, "is larger than a record may be")
         try:
             for chunk in self._chunks(name):
                 digest.update(chunk)
                 size += len(chunk)
-                if size > most:
-                    return Fault(name, "is larger than it may be")
+                if size > entry["bytes"]:
+                    break
                 if target is not None:
                     target.write(chunk)
         except _DAMAGE as error:

@@ -12,6 +12,7 @@ from peftlab.storage.digests import sha256_of
 NOT_RESULT = (
     "logger",  # where metrics are shown
     "callbacks.progress",  # what the terminal shows
+    "callbacks.curve",  # the same
     "name",  # a label
     "run_dir",  # where the run folder lies
     "sweep_dir",  # where the run folders of a sweep lie

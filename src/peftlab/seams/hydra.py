@@ -76,17 +76,17 @@ def composed_once() -> Iterator[None]:
                 if not any(OmegaConf.is_missing(choices, group) for group in choices):  # else a run is an error
                     asked[config_name, *overrides] = config
                 return config
-            *before, last = overrides or [""]
             mode = f"hydra.mode={run_mode.name}"
-            config = asked.pop((config_name, *(before if last == mode else overrides)), None)
-            if config is None:
+            added = overrides[-1:] == [mode]
+            composed_before = asked.pop((config_name, *(overrides[:-1] if added else overrides)), None)
+            if composed_before is None:
                 return load(loader, config_name, overrides, run_mode, from_shell)
             parsed = OverridesParser.create().parse_overrides(overrides)
             loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
-            if last == mode:
-                config.hydra.mode = run_mode
-                config.hydra.overrides.hydra.append(mode)
-            return config
+            if added:
+                composed_before.hydra.mode = run_mode
+                composed_before.hydra.overrides.hydra.append(mode)
+            return composed_before
 
         return load_configuration
 

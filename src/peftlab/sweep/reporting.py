@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from peftlab.terminal.console import VERBATIM
-
 log = logging.getLogger("peftlab")
 
 
-def report_on(sweep: Path, price_per_device_hour: float | None = None) -> None:
-    """Write the report of the runs in the folder of a sweep, and say where it is.
+def report_on(sweep: Path, price_per_device_hour: float | None = None) -> Path | None:
+    """Write the report of the runs in the folder of a sweep, and return its page; None if that fails.
 
     The sweep is worth more than its report: what goes wrong is a warning.
     """
@@ -25,5 +23,5 @@ def report_on(sweep: Path, price_per_device_hour: float | None = None) -> None:
     except Exception as error:  # noqa: BLE001  # whatever it is
         message = str(error).strip().splitlines() or [type(error).__name__]
         log.warning("no report could be written: %s; try peftlab report %s", message[0], sweep)
-        return
-    log.info("report: %s", written.page, extra=VERBATIM)
+        return None
+    return written.page

@@ -171,12 +171,15 @@ def _run(
         trials.run()
         board.results = plan.results(books.records())
         board.end()
+        page = None
         if report and spec.report and board.status != "interrupted":
-            report_on(folder, spec.price_per_device_hour)
+            page = report_on(folder, spec.price_per_device_hour)
         if settings := cells.settings("logger.wandb"):
             tell_wandb(board, settings, looker.context, environment)
     show.close(board)
     log.info("sweep folder: %s", folder, extra=VERBATIM)
+    if page:
+        log.info("report: %s", page, extra=VERBATIM)
     signals.raise_pending()
     return board
 

@@ -46,10 +46,9 @@ def folder(tmp_path: Path) -> Path:
             table = csv.writer(file, lineterminator=draw.choice(["\n", "\r\n"]))
             table.writerow(["text", "label", "doc"])
             for n, one in enumerate(json.loads(line) for line in lines if line):
-                text = (
-                    one["text"].replace("\ud83d", "\ufeff").replace("Ada", draw.choice(["Ada", "A,\r\n\nda", 'A"da']))
-                )
-                rows.writerows([[text, one["label"], one["doc"]], *([[]] if n % 7 == 0 else [])])
+                ada = draw.choice(["Ada", "A,\r\n\nda", 'A"da'])
+                text = one["text"].replace("\ud83d", "\ufeff").replace("Ada", ada)
+                table.writerows([[text, one["label"], one["doc"]], *([[]] if n % 7 == 0 else [])])
     return tmp_path / "data"
 
 

@@ -103,6 +103,15 @@ def test_what_is_not_as_the_record_says_goes_in_with_a_word():
     )
 
 
+def test_what_a_record_lists_and_is_gone_is_told_in_a_line():
+    folder = make_run(Path("runs/tiny/run0"))
+    for file in ("predictions/test.jsonl", "trail.jsonl", "adapter/adapter_model.safetensors"):
+        (folder / file).unlink()
+    assert write([folder], "a.zip").doubts == (
+        Fault("run0/record.json", "lists files that are gone, 2 of them, such as predictions/test.jsonl"),
+    )
+
+
 def test_damaged_and_unfinished_runs_go_in_with_a_word():
     sweep = make_sweep(runs=1)
     (make_run(sweep / "broken") / "record.json").write_text('{"schema_version": 1, "sta')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,11 @@ class TestSignature:
         assert verify("a.zip").signature.state == "unchecked"
         assert verify("a.zip", key="mine.pub").holds
         assert not verify("a.zip", key="other.pub").holds
+        zipfile.ZipFile("a.zip").extractall("out")  # what who has no peftlab does
+        Path("allowed").write_text(f"me {Path('mine.pub').read_text()}")
+        alone = ["ssh-keygen", "-Y", "verify", "-n", "peftlab-archive", "-f", "allowed", "-I", "me", "-s"]
+        document = Path("out/manifest.json").read_bytes()
+        subprocess.run([*alone, "out/manifest.json.sig"], input=document, check=True, capture_output=True)
         write(["runs/tiny/run0"], "plain.zip")
         assert verify("plain.zip").holds
         assert not verify("plain.zip", key="mine.pub").holds

@@ -207,15 +207,16 @@ class TestNoArchive:
             pass
 
 
-def test_whatever_bytes_are_changed_nothing_crashes_and_nothing_false_is_believed(archive):
-    whole, chance = Path(archive).read_bytes(), random.Random(0)
+def test_whatever_bytes_are_changed_nothing_crashes_and_nothing_false_is_believed():
+    write([make_sweep(runs=1)], archive := Path("a.zip"))
+    whole, chance = archive.read_bytes(), random.Random(0)
     recorded = {path.relative_to("sweeps").as_posix(): path.read_bytes() for path in Path("sweeps").rglob("*.*")}
     outcomes, messages = set(), ""
-    for _ in range(150):
+    for _ in range(100):
         changed = bytearray(whole)
         for _ in range(chance.choice([1, 1, 2, 20])):
             changed[chance.randrange(len(changed))] = chance.randrange(256)
-        Path(archive).write_bytes(changed[: chance.choice([len(changed)] * 4 + [chance.randrange(len(changed))])])
+        archive.write_bytes(changed[: chance.choice([len(changed)] * 4 + [chance.randrange(len(changed))])])
         try:
             with opened(archive) as unpacked:
                 for file in (path for path in unpacked.folder.rglob("*") if path.is_file()):

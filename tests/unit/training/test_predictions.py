@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -87,3 +89,10 @@ def test_many_go_through_a_nameless_file(tmp_path, monkeypatch):
     TestEvaluation().evaluate(callback, "test", predictions("test:2", "test:0"), predictions("test:1"))
     assert (tmp_path / "test.jsonl").read_bytes() == few
     assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]
+
+
+def test_only_rank_0_has_a_folder(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    callback, places = Predictions(Path(os.devnull, "predictions")), SimpleNamespace(examples=[0])
+    callback.on_test_batch_end(trainer("test"), None, predictions("test:0"), SimpleNamespace(part=places), 0)
+    callback.on_test_epoch_end(SimpleNamespace(is_global_zero=False), None)

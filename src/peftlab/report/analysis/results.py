@@ -105,8 +105,7 @@ class Result:
         if baseline is not None and baseline.name in (best.name, row.name):
             pair = self.pair(row.name if best.name == baseline.name else best.name)
             return pair is not None and pair.verdict.says in ("better", "worse")
-        paired = best.measured.seeds == row.measured.seeds
-        estimate = difference(best.measured, row.measured, paired, level)
+        estimate = difference(best.measured, row.measured, paired=False, level=level)
         if estimate.low is None or estimate.high is None:
             return False
         return estimate.low > 0 or estimate.high < 0

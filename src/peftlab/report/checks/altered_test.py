@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, places
+from peftlab.report.likeness import by_value, compared_runs, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 SMALL = 0.01
@@ -20,7 +21,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "altered_test",
                 "note" if dropped < SMALL * (rows + dropped) else "warning",
-                f"{counted(dropped, 'example')} of the test split of {rows + dropped:,} "
+                f"{plural(dropped, 'example')} of the test split of {rows + dropped:,} "
                 f"{'was' if dropped == 1 else 'were'} dropped before scoring: the scores are of the rest, and do not "
                 "compare with scores on the whole split. data.duplicates=keep scores all.",
                 places(runs),
@@ -29,7 +30,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "altered_test",
                 "note" if truncated < SMALL * rows else "warning",
-                f"{counted(truncated, 'test text')} of {rows:,} {'was' if truncated == 1 else 'were'} cut at "
+                f"{plural(truncated, 'test text')} of {rows:,} {'was' if truncated == 1 else 'were'} cut at "
                 "data.max_tokens: the model did not see the rest. Raise data.max_tokens, or split long texts: "
                 "data.long=split, where the task can.",
                 places(runs),
@@ -38,5 +39,5 @@ def check(comparison: Comparison) -> Iterator[Finding]:
 
 def _altered(run: Run) -> tuple[int, int, int] | None:
     test = run.record.data["data"]["splits"].get("test", {})
-    dropped, truncated = sum((test.get("dropped") or {}).values()), test.get("truncated")
+    dropped, truncated = sum(number or 0 for number in test.get("dropped", {}).values()), test.get("truncated")
     return test.get("rows") or 0, dropped, truncated if isinstance(truncated, int) else 0

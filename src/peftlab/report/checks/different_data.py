@@ -7,7 +7,8 @@ from functools import partial
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, fewest, is_compared, places
+from peftlab.report.likeness import by_value, compared_runs, fewest, is_compared, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 
@@ -27,7 +28,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_data",
             "error" if part == "test" else "note" if compares else "warning",
-            f"Runs in one table have different {part} data ({counted(len(grouped), 'digest')}): {text}. Report each "
+            f"Runs in one table have different {part} data ({plural(len(grouped), 'digest')}): {text}. Report each "
             "version of the data alone, or run all on one.",
             places(fewest(grouped)),
         )

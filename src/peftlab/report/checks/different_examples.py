@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, fewest, places
+from peftlab.report.likeness import by_value, compared_runs, fewest, places
+from peftlab.report.numbers import plural
 from peftlab.report.recount import Recount, recount
 from peftlab.report.study import Run
 
@@ -19,7 +20,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_examples",
             "error",
-            f"The predictions on the test split have {counted(len(grouped), 'set')} of examples and gold answers: runs "
+            f"The predictions on the test split have {plural(len(grouped), 'set')} of examples and gold answers: runs "
             "cannot be compared example by example, and their scores are of different tests. Score all of them on "
             "the same file: `peftlab evaluate`.",
             places(fewest(grouped)),
@@ -29,7 +30,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_examples",
             "error",
-            f"The predictions of {counted(len(short), 'run')} are not as many as the test split has examples by the "
+            f"The predictions of {plural(len(short), 'run')} are not as many as the test split has examples by the "
             "record: some were left out or added. Put back the files that the run left, or run it again.",
             places(short),
         )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, fewest, places
+from peftlab.report.likeness import by_value, compared_runs, fewest, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 
@@ -34,7 +35,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_scorers",
             "warning",
-            f"{counted(len(odd), 'run')} {'was' if len(odd) == 1 else 'were'} selected by another scorer of "
+            f"{plural(len(odd), 'run')} {'was' if len(odd) == 1 else 'were'} selected by another scorer of "
             f"{comparison.metric} than tested with: their validation and test scores cannot be compared with each "
             "other. Score both splits alike: `peftlab evaluate`.",
             places(odd),

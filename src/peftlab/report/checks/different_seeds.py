@@ -18,7 +18,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
     if lacking:
         common = set.intersection(*seeds.values())
         has = listed(sorted(common)) if common else "none"
-        each = "; ".join(f"{group.name} lacks {listed(sorted(every - seeds[group.name]))}" for group in lacking[:4])
+        each = listed(
+            f"{group.name} lacks {' '.join(map(str, sorted(every - seeds[group.name])))}" for group in lacking
+        )
         yield Finding(
             "different_seeds",
             "warning",

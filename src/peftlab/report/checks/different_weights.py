@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, fewest, is_compared, places
+from peftlab.report.likeness import by_value, compared_runs, fewest, is_compared, places
+from peftlab.report.numbers import plural
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -16,7 +17,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_weights",
             "error",
-            f"Runs in one table began from {counted(len(grouped), 'version')} of the pretrained weights, by their "
+            f"Runs in one table began from {plural(len(grouped), 'version')} of the pretrained weights, by their "
             "digests: a difference may be the model's. Compare models as such (--by model), or use one.",
             places(fewest(grouped)),
         )

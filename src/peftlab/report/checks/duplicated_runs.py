@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, listed, places
+from peftlab.report.likeness import by_value, compared_runs, listed, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 _PREDICTIONS = "predictions/test.jsonl"
@@ -21,7 +22,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
                 yield Finding(
                     "duplicated_runs",
                     "error",
-                    f"{counted(len(same), 'run')} have the same {what}, to the last digit (seeds "
+                    f"{plural(len(same), 'run')} have the same {what}, to the last digit (seeds "
                     f"{listed(run.seed for run in same)}): copies count as one repetition, and as several they make "
                     "the spread too small. Leave the copies out, or train them again.",
                     places(same),
@@ -34,8 +35,8 @@ def _predictions(run: Run) -> str | None:
     listed_there = [file["sha256"] for file in files if file["path"] == _PREDICTIONS]
     if listed_there:
         return listed_there[0]
-    scores = [(score["name"], score["value"]) for score in run.record.scores("test")]
-    return str(sorted(scores)) if any(name == "loss" for name, _ in scores) else None
+    scores = sorted(f"{score['name']} {score['value']!r}" for score in run.record.scores("test"))
+    return " ".join(scores) if run.record.scores("test", "loss") else None
 
 
 def _identity(run: Run) -> str | None:

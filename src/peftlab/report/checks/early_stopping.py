@@ -9,7 +9,6 @@ from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
 from peftlab.report.likeness import by_value, compared_runs, divides, fewest, is_compared, places
 from peftlab.report.study import Run
-from peftlab.storage.digests import sha256_of
 
 _OURS = "peftlab.callbacks."
 """Callbacks that only show something."""
@@ -34,7 +33,7 @@ def stops_early(run: Run) -> bool:
 
 
 def _rule(run: Run) -> str | None:
-    return sha256_of(_stopping(run)) if run.config else None
+    return repr(_stopping(run)) if run.config else None
 
 
 def _stopping(run: Run) -> dict[str, Any]:

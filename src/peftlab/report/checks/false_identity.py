@@ -8,7 +8,8 @@ from peftlab.errors import UserError
 from peftlab.masking.mask import masked_in
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, places
+from peftlab.report.likeness import by_value, compared_runs, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 from peftlab.runs.identity import identity, run_id_of
 
@@ -19,7 +20,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "false_identity",
             "error",
-            f"{counted(len(runs), 'record')} {'does' if len(runs) == 1 else 'do'} not fit the run's configuration: "
+            f"{plural(len(runs), 'record')} {'does' if len(runs) == 1 else 'do'} not fit the run's configuration: "
             f"{'; '.join(faults)}. One of them was changed after the run, so it is unknown what was run. Put the files "
             "back, or run it again.",
             places(runs),
@@ -29,11 +30,13 @@ def check(comparison: Comparison) -> Iterator[Finding]:
 def _faults(run: Run) -> Iterator[str]:
     record = run.record.data
     recorded, config = record["identity"], run.config
-    if not config or recorded["weights_sha256"] is None or masked_in(config) is not None:
+    if not config or recorded["weights_sha256"] is None:
         return
     try:
+        if masked_in(config) is not None:
+            return
         own = identity(config, recorded["data_sha256"], recorded["weights_sha256"])
-    except (UserError, ValueError, TypeError):
+    except (UserError, ValueError, TypeError, AttributeError):
         yield "the configuration has no identity"
         return
     if own["config_sha256"] != recorded["config_sha256"]:

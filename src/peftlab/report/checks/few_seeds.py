@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared, counted, places
+from peftlab.report.likeness import compared, listed, places
+from peftlab.report.numbers import plural
 
 FEWEST = 3
 
@@ -15,7 +16,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
     """Name the tested groups with fewer than three seeds."""
     few = [group for group in comparison.groups if group.runs and len(compared(group)) < FEWEST]
     if few:
-        each = ", ".join(f"{group.name} ({counted(len(compared(group)), 'seed')})" for group in few)
+        each = listed(f"{group.name} ({plural(len(compared(group)), 'seed')})" for group in few)
         yield Finding(
             "few_seeds",
             "error",

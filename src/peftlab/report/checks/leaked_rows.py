@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from peftlab.report import numbers
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, places
+from peftlab.report.likeness import by_value, compared_runs, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 SMALL = 0.01
@@ -23,9 +25,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "leaked_rows",
             "note" if share < SMALL else "warning",
-            f"{counted(overlap, 'test example')} of {rows:,} ({share:.1%}) {'is' if overlap == 1 else 'are'} in the "
-            "training split too, by their text: the test scores are too good by up to as much, more so for what "
-            "memorises. Drop them from training: data.clean={leaks: drop}.",
+            f"{plural(overlap, 'test example')} of {rows:,} ({numbers.share(share)}) "
+            f"{'is' if overlap == 1 else 'are'} in the training split too, by their text: the test scores are too "
+            "good by up to as much, more so for what memorises. Drop them from training: data.clean={leaks: drop}.",
             places(runs),
         )
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared_runs, counted, places
+from peftlab.report.likeness import compared_runs, places
+from peftlab.report.numbers import plural
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -17,7 +18,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "left_out_steps",
             "note",
-            f"{counted(steps, 'step')} of {counted(len(left_out), 'run')} {'was' if steps == 1 else 'were'} left out, "
+            f"{plural(steps, 'step')} of {plural(len(left_out), 'run')} {'was' if steps == 1 else 'were'} left out, "
             "because loss or gradient was not finite: the training was unstable, and shorter than that of the others. "
             "A smaller optimizer.lr, or trainer.precision=32-true, mends it.",
             places(left_out),

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison, Group
 from peftlab.report.document import Finding
-from peftlab.report.likeness import counted, places
+from peftlab.report.likeness import places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
-from peftlab.runs.identity import deciding_part
-from peftlab.storage.digests import sha256_of
+from peftlab.runs.identity import deciding_part, leaves
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "lost_runs",
                 "warning",
-                f"{counted(len(lost), 'run')} of {group.name} {'is' if len(lost) == 1 else 'are'} missing from its "
+                f"{plural(len(lost), 'run')} of {group.name} {'is' if len(lost) == 1 else 'are'} missing from its "
                 f"scores ({how}; seed {seeds}): if they ended because they went badly, its mean is too good. Resume "
                 "them (`peftlab resume RUN`), or report the failures as part of the result.",
                 places(lost),
@@ -44,7 +44,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "lost_runs",
                 "note",
-                f"{counted(len(failed), 'trial')} of the search of {group.name} did not complete. They count in its "
+                f"{plural(len(failed), 'trial')} of the search of {group.name} did not complete. They count in its "
                 "cost, and not as points that were tried.",
                 places(failed),
             )
@@ -62,6 +62,6 @@ def _pruned(group: Group) -> list[Run]:
 
 
 def _recipe(run: Run) -> str:
-    if not run.config:
-        return sha256_of({key: value for key, value in run.overrides.items() if key != "seed"})
-    return sha256_of({key: value for key, value in deciding_part(run.config).items() if key != "seed"})
+    """Return what decides the result of a run, but for its seed."""
+    decides = leaves(deciding_part(run.config)) if run.config else run.overrides.items()
+    return repr(sorted(((key, value) for key, value in decides if key != "seed"), key=lambda leaf: leaf[0]))

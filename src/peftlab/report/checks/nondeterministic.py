@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared_runs, counted, listed, places
+from peftlab.report.likeness import compared_runs, listed, places
+from peftlab.report.numbers import plural
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "nondeterministic",
             "note",
-            f"{counted(len(runs), 'run')} would not come out the same to the last digit if repeated ({listed(parts)}): "
+            f"{plural(len(runs), 'run')} would not come out the same to the last digit if repeated ({listed(parts)}): "
             "the spread over seeds contains this. trainer.deterministic=true repeats to the bit where that is "
             "possible.",
             places(runs),

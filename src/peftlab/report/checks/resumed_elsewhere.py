@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared_runs, counted, listed, places
+from peftlab.report.likeness import compared_runs, listed, places
+from peftlab.report.numbers import plural
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "resumed_elsewhere",
             "note",
-            f"{counted(len(set(places(runs))), 'run')} went on in another environment ({listed(keys)}): last digits "
+            f"{plural(len(set(places(runs))), 'run')} went on in another environment ({listed(keys)}): last digits "
             "may differ from those of an uninterrupted run, and times are sums over both.",
             tuple(dict.fromkeys(places(runs))),
         )

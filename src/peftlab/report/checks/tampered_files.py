@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from peftlab.errors import UserError
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, listed, places
+from peftlab.report.likeness import by_value, compared_runs, listed, places
+from peftlab.report.numbers import plural
 from peftlab.report.recount import recount
 from peftlab.report.study import Run
 from peftlab.runs.folder import CONFIG
@@ -21,7 +22,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "tampered_files",
             "error",
-            f"{listed(changed)} of {counted(len(runs), 'run')} {'is' if len(changed) == 1 else 'are'} not what the run "
+            f"{listed(changed)} of {plural(len(runs), 'run')} {'is' if len(changed) == 1 else 'are'} not what the run "
             "left there, by the digest in its record: nothing that follows from it is evidence. Put the file back, or "
             "run it again.",
             places(runs),
@@ -31,7 +32,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "tampered_files",
             "note",
-            f"{counted(len(gone), 'run')} came without configuration or predictions that the record lists, so not all "
+            f"{plural(len(gone), 'run')} came without configuration or predictions that the record lists, so not all "
             "checks could be made.",
             places(gone),
         )
@@ -47,11 +48,8 @@ def _digests(run: Run) -> Iterator[tuple[str, str | None]]:
     for path in (CONFIG, "predictions/validation.jsonl", "predictions/test.jsonl"):
         if _recorded(run, path) is None:
             continue
-        if path == CONFIG:
-            yield path, _digest(run, path)
-        else:
-            evidence = recount(run, path.removeprefix("predictions/").removesuffix(".jsonl"))
-            yield path, None if evidence is None else evidence.file_sha256 or _digest(run, path)
+        evidence = None if path == CONFIG else recount(run, path.removeprefix("predictions/").removesuffix(".jsonl"))
+        yield path, evidence.file_sha256 if evidence and evidence.file_sha256 else _digest(run, path)
 
 
 def _recorded(run: Run, path: str) -> str | None:
@@ -59,8 +57,12 @@ def _recorded(run: Run, path: str) -> str | None:
 
 
 def _digest(run: Run, path: str) -> str | None:
+    """Return the present digest of a listed file, the empty text if it has not even the size; None if it is gone."""
     file = run.record.folder / path
+    size = next(file["bytes"] for file in run.record.data["files"] if file["path"] == path)
     try:
-        return file_sha256(file) if is_plain_file(file) else None
-    except UserError:
-        return None
+        if not file.exists():
+            return None
+        return file_sha256(file) if is_plain_file(file) and file.stat().st_size == size else ""
+    except (UserError, OSError):
+        return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison, Group
 from peftlab.report.document import Finding
-from peftlab.report.likeness import places
+from peftlab.report.likeness import listed, places
 from peftlab.report.study import Run
 
 
@@ -16,7 +16,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
     spent = {group.name: _spent(group) for group in tested}
     if not spent or max(spent.values()) - min(spent.values()) < 1:
         return
-    each = ", ".join(f"{name} {cost:.3g}" for name, cost in list(spent.items())[:6])
+    each = listed(f"{name} {cost:.3g}" for name, cost in spent.items())
     untuned = [name for name, cost in spent.items() if cost == 0]
     yield Finding(
         "unequal_search",

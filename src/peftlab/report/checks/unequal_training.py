@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.checks.early_stopping import stops_early
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared, compared_runs, counted, divides, is_compared, places
+from peftlab.report.likeness import compared, compared_runs, divides, is_compared, listed, places
+from peftlab.report.numbers import plural
 from peftlab.report.study import Run
 
 SAME = 0.02
@@ -16,24 +17,34 @@ SAME = 0.02
 
 def check(comparison: Comparison) -> Iterator[Finding]:
     """Compare the budgets of the groups, and what was left of them."""
-    if divides(comparison, _planned) and not is_compared(comparison, "budget", "data"):
-        spans = {group.name: _span(compared(group)) for group in comparison.groups if group.runs}
-        if _differ([last for _, last in spans.values()]):
-            each = ", ".join(f"{name} {first:,}" for name, (first, _) in list(spans.items())[:6])
-            yield Finding(
-                "unequal_training",
-                "warning",
-                f"The groups were trained for different numbers of steps ({each}): a difference may come from the "
-                "length of the training alone. Give all the same budget (budget.max_epochs, budget.max_steps), or the "
-                "same number of passes (budget.max_passes).",
-                places(run for group in comparison.groups for run in compared(group)),
-            )
+    spans = {group.name: _span(compared(group)) for group in comparison.groups if group.runs}
+    if (
+        divides(comparison, _planned)
+        and not is_compared(comparison, "budget", "data")
+        and _differ([last for _, last in spans.values()])
+    ):
+        each = listed(f"{name} {first:,}" for name, (first, _) in spans.items())
+        passes = {str(run.value("budget.max_passes")) for run in compared_runs(comparison)}
+        equal = len(passes) == 1 and passes != {"None"}
+        yield Finding(
+            "unequal_training",
+            "note" if equal else "warning",
+            f"The groups were trained for different numbers of steps ({each})"
+            + (
+                f", since all have {passes.pop()} passes over the data, those of regularisers included: they are "
+                "compared at equal compute, and not at equal steps."
+                if equal
+                else ": a difference may come from the length of the training alone. Give all the same budget "
+                "(budget.max_epochs, budget.max_steps), or the same number of passes (budget.max_passes)."
+            ),
+            places(run for group in comparison.groups for run in compared(group)),
+        )
     short = [run for run in compared_runs(comparison) if _fell_short(run)]
     if short:
         yield Finding(
             "unequal_training",
             "warning",
-            f"{counted(len(short), 'completed run')} ended before the planned number of steps, and nothing in the "
+            f"{plural(len(short), 'completed run')} ended before the planned number of steps, and nothing in the "
             "configuration may stop early: its learning-rate schedule was cut. Run it again.",
             places(short),
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import by_value, compared_runs, counted, places
+from peftlab.report.likeness import by_value, compared_runs, places
+from peftlab.report.numbers import plural
 from peftlab.report.recount import recount
 from peftlab.report.study import Run
 from peftlab.scores.scorer import SCORED
@@ -21,7 +22,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "unfounded_scores",
             "note",
-            f"The scores of {counted(len(unscored), 'run')} were not computed again: their scorer is not one of "
+            f"The scores of {plural(len(unscored), 'run')} were not computed again: their scorer is not one of "
             "peftlab's own.",
             places(unscored),
         )
@@ -29,7 +30,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "unfounded_scores",
             "error",
-            f"{counted(len(claiming), 'record')} {'claims' if len(claiming) == 1 else 'claim'} what the evidence "
+            f"{plural(len(claiming), 'record')} {'claims' if len(claiming) == 1 else 'claim'} what the evidence "
             f"denies: {'; '.join(faults[:3])}. Do not believe these scores: put back the files that the run left, "
             "or run it again (`peftlab reproduce`).",
             places(claiming),
@@ -39,7 +40,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "unfounded_scores",
             "note",
-            f"The scores of {counted(len(unkept), 'run')} cannot be computed again: the test predictions are not here. "
+            f"The scores of {plural(len(unkept), 'run')} cannot be computed again: the test predictions are not here. "
             "Archive them with the records: `peftlab archive`.",
             places(unkept),
         )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import counted, places
+from peftlab.report.likeness import places
+from peftlab.report.numbers import plural
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
@@ -16,7 +17,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "unseeded",
             "warning",
-            f"No seed is recorded of {counted(len(runs), 'tested run')}: they cannot be paired with runs of other "
+            f"No seed is recorded of {plural(len(runs), 'tested run')}: they cannot be paired with runs of other "
             "groups, nor repeated, and do not count. Run them again with this version, which records the seed.",
             places(runs),
         )

@@ -12,12 +12,16 @@ from matplotlib.lines import Line2D
 
 from peftlab.report.drawing.palette import INK, MUTED, PAPER, RULE, Style, style
 from peftlab.report.drawing.quantities import Axis, Interval
-from peftlab.report.drawing.scales import measure
+from peftlab.report.drawing.scales import fit, measure
 
 WIDTH = 6.3
 """Inches: the text width of a page with one column."""
 LONGEST_LABEL = 34
 """Characters of a name on an axis or in a legend; the mark shows all of them."""
+LINE = 0.19
+"""Inches of a line of the legend."""
+MANY = 20
+"""Rows: more of them stand closer."""
 BESIDE = 7.0
 """Points between a mark and its name."""
 
@@ -82,6 +86,7 @@ class Picture:
 
     def rows(self, labels: Sequence[str], each: float = 0.3, around: float = 0.9) -> Axes:
         """Return axes with a row for each label, first at the top, `each` inches high and `around` for the rest."""
+        each = each if len(labels) <= MANY else min(each, 0.22)
         axes = self.axes(around + each * max(len(labels), 2))
         axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
         axes.tick_params("y", length=0, labelcolor=INK.paper)
@@ -139,6 +144,8 @@ class Picture:
             )
         longest = max(len(shortened(label)) for label in labels)
         columns = max(1, min(len(labels), int(92 / (longest + 6))))
+        width, height = self.figure.get_size_inches()
+        self.figure.set_size_inches(width, height + LINE * (-(-len(labels) // columns) - 1))
         self.figure.legend(
             handles=handles,
             loc="outside upper left",
@@ -170,7 +177,9 @@ class Picture:
                 self.interval(axes, place, value, style(index), f"{label}, {row}: {value.written(axis)}")
         for between in range(1, len(rows)):
             axes.axhline(between - 0.5, color=RULE.paper, linewidth=0.6, zorder=1)
-        measure(axes, "x", axis, [value.value for values in series.values() for value in values.values()])
+        shown = [value for values in series.values() for value in values.values()]
+        measure(axes, "x", axis, [value.value for value in shown])
+        fit(axes, "x", shown)
         self.legend(list(series))
         return axes
 
@@ -178,8 +187,13 @@ class Picture:
         """Draw a line where nothing changes."""
         axes.axvline(0, color=MUTED.paper, linewidth=1, zorder=2)
 
-    def beside(self, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    def beside(self, axes: Axes, points: Sequence[tuple[float, float, str]], needed: int) -> None:
         """Write names beside points (x, y, name), where they cover neither points nor other names.
+
+        Args:
+            axes: where the points are drawn.
+            points: the most important first.
+            needed: of so many the name is written even where there is no free place.
 
         The axes must have their final limits, and their titles.
         """
@@ -188,7 +202,7 @@ class Picture:
         right, top = self.figure.bbox.width * scale, self.figure.bbox.height * scale
         at = [scale * axes.transData.transform((x, y)) for x, y, _ in points]
         taken = [(x - BESIDE / 2, y - BESIDE / 2, x + BESIDE / 2, y + BESIDE / 2) for x, y in at]
-        for (left, bottom), (x, y, name) in zip(at, points, strict=True):
+        for number, ((left, bottom), (x, y, name)) in enumerate(zip(at, points, strict=True)):
             text = axes.annotate(
                 shortened(name), (x, y), (0, 0), textcoords="offset points", fontsize=8, zorder=2.5,
                 bbox={"facecolor": PAPER.paper, "edgecolor": "none", "pad": 0.6},
@@ -199,7 +213,11 @@ class Picture:
             places = _around(width, height)
             boxes = {(dx, dy): (left + dx, bottom + dy, left + dx + width, bottom + dy + height) for dx, dy in places}
             inside = [place for place, box in boxes.items() if min(box) >= 0 and box[2] <= right and box[3] <= top]
-            best = min(inside or boxes, key=lambda place: sum(_overlap(boxes[place], other) for other in taken))
+            covered = {place: sum(_overlap(boxes[place], other) for other in taken) for place in inside or boxes}
+            best = min(covered, key=covered.__getitem__)
+            if covered[best] > 0 and number >= needed:
+                text.remove()
+                continue
             text.set_position(best)
             taken.append(boxes[best])
 

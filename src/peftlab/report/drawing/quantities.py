@@ -37,7 +37,7 @@ class Axis:
     label: str
     unit: Unit = "plain"
     log: bool | None = None
-    """Whether the scale is logarithmic; None: where the values ask for it."""
+    """Whether the scale is logarithmic; None: where the values ask for it, and never for percentages."""
 
     @property
     def title(self) -> str:
@@ -55,7 +55,7 @@ class Axis:
     def is_logarithmic(self, values: Iterable[float]) -> bool:
         """Return whether `values` are drawn on a logarithmic scale. Zero and negative values never are."""
         known = list(values)
-        if not known or min(known) <= 0 or self.log is False:
+        if not known or min(known) <= 0 or self.log is False or (self.log is None and self.unit == "percent"):
             return False
         return bool(self.log) or max(known) >= LOGARITHMIC_SPAN * min(known)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from typing_extensions import override
 
-from peftlab.report.drawing.quantities import MULTIPLES, Axis, Unit, ticks
+from peftlab.report.drawing.quantities import MULTIPLES, Axis, Interval, Unit, ticks
 
 MOST_TICKS = 7
 CLOSE = 1.5
@@ -31,6 +31,24 @@ def measure(
     else:
         side.set_major_locator(LinearTicks(axis.unit, most))
     side.set_major_formatter(FuncFormatter(lambda value, _: ticks(value, axis.unit)))
+
+
+def fit(axes: Axes, direction: Literal["x", "y"], shown: Sequence[Interval]) -> None:
+    """Fit an axis to values, and to their intervals as far as these leave the values visible.
+
+    An interval that reaches further than half the span of the values goes to the edge of the plot. A logarithmic axis
+    stays as it is.
+    """
+    values = [one.value for one in shown]
+    side = axes.xaxis if direction == "x" else axes.yaxis
+    if not values or min(values) == max(values) or side.get_scale() == "log":
+        return
+    ends = [end for one in shown for end in one.ends]
+    span = max(values) - min(values)
+    low = max(min(ends), min(values) - span / 2)
+    high = min(max(ends), max(values) + span / 2)
+    around = 0.05 * (high - low)
+    axes.set(**{f"{direction}lim": (low - around, high + around)})
 
 
 class LinearTicks(MaxNLocator):

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.report.drawing.palette import BAD, GOOD, MUTED, ZONE, Style
 from peftlab.report.drawing.picture import Picture
 from peftlab.report.drawing.quantities import STRICT, Axis, Interval
-from peftlab.report.drawing.scales import measure
+from peftlab.report.drawing.scales import fit, measure
 
 STYLES = {
     "better": Style(GOOD.paper, "D", "-"),
@@ -56,5 +56,6 @@ def draw(data: Data, picture: Picture) -> None:
             va="center", color=STYLES.get(row.verdict, OTHER).colour, fontsize=8,
         )  # fmt: skip
     measure(axes, "x", data.x)
+    fit(axes, "x", [Interval(value=0.0), *(row.difference for row in data.rows)])
     direction = "better to the right" if data.better == "max" else "better to the left"
     axes.set_xlabel(f"{data.x.title}, less {data.baseline}: {direction}")

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.report.drawing.palette import MUTED, style
 from peftlab.report.drawing.picture import Picture
 from peftlab.report.drawing.quantities import STRICT, Axis, Interval
-from peftlab.report.drawing.scales import measure
+from peftlab.report.drawing.scales import fit, measure
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -32,7 +32,7 @@ class Data:
 
 
 def draw(data: Data, picture: Picture) -> None:
-    """Draw the points with their intervals, named, and the front as steps."""
+    """Draw the points with their intervals, and the front as steps; names where they fit, and those on the front."""
     axes = picture.axes(3.9)
     measure(axes, "x", data.x, [point.x for point in data.points])
     measure(axes, "y", data.y, [end for point in data.points for end in point.y.ends])
@@ -55,8 +55,11 @@ def draw(data: Data, picture: Picture) -> None:
             f"{point.label}: {data.y.label} {point.y.written(data.y)}; {data.x.label} {data.x.written(point.x)}; {on}"
         )
         picture.dots(axes, [point.x], [point.y.value], of, [text], markersize=6)
-    axes.margins(x=0.12, y=0.1)
-    picture.beside(axes, [(point.x, point.y.value, point.label) for point in data.points])
+    axes.margins(x=0.12)
+    fit(axes, "y", [point.y for point in data.points])
+    others = [point for point in data.points if point not in corners]
+    named = [(point.x, point.y.value, point.label) for point in [*corners, *others]]
+    picture.beside(axes, named, needed=len(corners))
 
 
 def front(data: Data) -> list[Point]:

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 from peftlab.report.drawing.palette import style
 from peftlab.report.drawing.picture import Picture
 from peftlab.report.drawing.quantities import STRICT, Axis, Interval
-from peftlab.report.drawing.scales import measure
+from peftlab.report.drawing.scales import fit, measure
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -46,3 +46,5 @@ def draw(data: Data, picture: Picture) -> None:
         if group.mean is not None:
             picture.interval(axes, row + 0.18, group.mean, of, f"{group.label}, mean: {group.mean.written(data.x)}")
     measure(axes, "x", data.x, [run.value for group in data.groups for run in group.seeds])
+    means = [group.mean for group in data.groups if group.mean is not None]
+    fit(axes, "x", means + [Interval(value=run.value) for group in data.groups for run in group.seeds])

@@ -9,6 +9,9 @@ from peftlab.report.drawing.picture import Picture, shortened
 from peftlab.report.drawing.quantities import STRICT, Axis
 from peftlab.report.drawing.scales import measure
 
+MOST_LABELS = 16
+"""Series that a reader can tell apart; more look alike, and only their marks name them."""
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Point:
@@ -35,6 +38,7 @@ def draw(data: Data, picture: Picture) -> None:
     categories = list(dict.fromkeys(str(point.x) for point in data.points))
     is_number = all(not isinstance(point.x, str) for point in data.points)
     labels = list(dict.fromkeys(point.label for point in data.points))
+    is_named = len(labels) <= MOST_LABELS
     for index, label in enumerate(labels):
         points = [point for point in data.points if point.label == label]
         x = [float(point.x) if is_number else categories.index(str(point.x)) for point in points]
@@ -43,7 +47,14 @@ def draw(data: Data, picture: Picture) -> None:
             + f": {data.y.written(point.y)}"
             for point in points
         ]
-        picture.dots(axes, x, [point.y for point in points], style(index), texts, alpha=0.85)
+        picture.dots(
+            axes,
+            x,
+            [point.y for point in points],
+            style(index if is_named else 0),
+            texts,
+            alpha=0.85 if is_named else 0.5,
+        )
     measure(axes, "y", data.y, [point.y for point in data.points])
     if is_number:
         measure(axes, "x", data.x, [float(point.x) for point in data.points])
@@ -51,7 +62,8 @@ def draw(data: Data, picture: Picture) -> None:
         axes.set_xticks(range(len(categories)), [shortened(category) for category in categories])
         axes.set_xlim(-0.5, len(categories) - 0.5)
         axes.set_xlabel(data.x.label)
-    picture.legend(labels)
+    if is_named:
+        picture.legend(labels)
 
 
 def _shown(axis: Axis, value: float | str) -> str:

@@ -51,7 +51,9 @@ def draw(data: Data, picture: Picture) -> None:
         of = style(index)
         low = [bottom if value is None else value for value in series.low]
         high = [top if value is None else value for value in series.high]
-        axes.fill_between(series.budget, low, high, color=of.colour, alpha=0.13, linewidth=0)
+        axes.fill_between(
+            series.budget, low, high, color=of.colour, alpha=min(0.12, 0.3 / len(data.series)), linewidth=0
+        )
         for bound in (series.low, series.high):
             kept = [(x, y) for x, y in zip(series.budget, bound, strict=True) if y is not None]
             axes.plot([x for x, _ in kept], [y for _, y in kept], color=of.colour, linewidth=0.6, alpha=0.7)

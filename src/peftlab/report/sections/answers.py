@@ -166,9 +166,9 @@ def calibration_of(row: Row) -> Calibration | None:
                 probabilities.append([of_all.get(label, 0.0) for label in labels])
                 if len(of_all) != len(labels):
                     return None
-    except (UserError, LookupError, TypeError, AttributeError, ValueError):
+        return calibration(np.asarray(probabilities, np.float64), np.asarray(gold)) if gold else None
+    except (UserError, LookupError, TypeError, AttributeError, ValueError):  # damaged: the checks name the run
         return None
-    return calibration(np.asarray(probabilities), np.asarray(gold)) if gold else None
 
 
 def _decisions(

@@ -7,7 +7,7 @@ import shlex
 from peftlab.report.analysis.results import Analysis
 from peftlab.report.document import Block, Listing, Paragraph, Section
 
-MOST_LINES = 60
+MOST_LINES = 30
 
 
 def section(analysis: Analysis) -> Section:

@@ -17,7 +17,7 @@ from peftlab.report.numbers import (
     share,
     unit,
 )
-from peftlab.report.sections.scores import axis
+from peftlab.report.sections.scores import axis, in_figures, only_some
 from peftlab.report.statistics.comparison import Comparison as Pair
 from peftlab.report.statistics.significance import PValue
 
@@ -34,11 +34,11 @@ def section(result: Result) -> Section | None:
 
 def _explained(result: Result) -> str:
     comparison = result.comparison
-    family = len(result.pairs)
+    family = max(pair.family for pair in result.pairs)
     tests = (
         "on the differences of paired seeds"
         if all(pair.paired for pair in result.pairs)
-        else "with seeds paired where both have the same ones"
+        else "the seeds of both taken as independent"
     )
     sources = "seeds and test sets" if result.units is not None else "seeds alone, as there are no predictions"
     return (
@@ -95,6 +95,7 @@ def _ranked(result: Result) -> list[Pair]:
 
 def _figure(result: Result) -> Figure:
     comparison = result.comparison
+    shown = {row.name for row in in_figures(result)}
     rows = [
         {
             "label": pair.first,
@@ -102,6 +103,7 @@ def _figure(result: Result) -> Figure:
             "verdict": pair.verdict.says,
         }
         for pair in _ranked(result)
+        if pair.first in shown
     ]
     baseline = _baseline(result)
     data = {
@@ -112,6 +114,7 @@ def _figure(result: Result) -> Figure:
         "rows": rows,
     }
     caption = f"Differences to {baseline} with their intervals; the band is the margin within which they do not matter."
+    caption += only_some(result)
     return Figure(f"{comparison.name}-differences", "differences", data, caption)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from peftlab.report.analysis.groups import Group
-from peftlab.report.analysis.results import Result
+from peftlab.report.analysis.results import Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, count, duration, flops, gib, money, share, size
-from peftlab.report.sections.scores import axis
+from peftlab.report.sections.scores import axis, in_figures
 from peftlab.report.study import Run
 
 
@@ -151,13 +151,19 @@ def _fronts(result: Result, costs: dict[str, Cost]) -> list[Block]:
     metric = result.comparison.metric
     figures: list[Block] = []
     for name, label, unit, of, factor in kinds:
-        points = []
-        for row in result.ranked:
-            if (x := of(costs[row.name])) is not None and x > 0:
-                y = {"value": row.value, "low": row.whole.low, "high": row.whole.high}
-                points.append({"label": row.name, "x": x * factor, "y": y})
-        if len(points) < 2 or len({point["x"] for point in points}) < 2:
+        at = {row.name: x * factor for row in result.ranked if (x := of(costs[row.name])) is not None and x > 0}
+        if len(set(at.values())) < 2:
             continue
+        shown = {row.name for row in in_figures(result)} | _front([row for row in result.ranked if row.name in at], at)
+        points = [
+            {
+                "label": row.name,
+                "x": at[row.name],
+                "y": {"value": row.value, "low": row.whole.low, "high": row.whole.high},
+            }
+            for row in result.ranked
+            if row.name in at and row.name in shown
+        ]
         data = {
             "x": {"label": label, "unit": unit, "log": None},
             "y": axis(metric, f"test {called(metric)}"),
@@ -167,8 +173,21 @@ def _fronts(result: Result, costs: dict[str, Cost]) -> list[Block]:
         covers = "seeds and test sets" if result.units else "seeds"
         what = f"{label[0].lower()}{label[1:]}, with intervals over {covers}"
         caption = f"Test {called(metric)} against {what}; the line joins what nothing else beats in both."
+        if len(points) < len(at):
+            caption += f" What it joins, and the best of {len(at)} groups."
         figures.append(Figure(f"{result.comparison.name}-pareto-{name}", "pareto", data, caption))
     return figures
+
+
+def _front(rows: Sequence[Row], at: Mapping[str, float]) -> set[str]:
+    """Return the names of the rows, the best first, that cost less than every better one."""
+    front: set[str] = set()
+    least = float("inf")
+    for row in rows:
+        if at[row.name] < least:
+            least = at[row.name]
+            front.add(row.name)
+    return front
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

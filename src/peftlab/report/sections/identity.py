@@ -9,7 +9,7 @@ from peftlab.report.document import Cell, Column, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, listed, plural
 from peftlab.report.study import Run
 
-_MOST_RUNS = 400
+_MOST_RUNS = 100
 
 
 def section(analysis: Analysis) -> Section:
@@ -27,6 +27,7 @@ def section(analysis: Analysis) -> Section:
     columns = (Column("what"), Column("different", True), Column("which", note="start of the sha256, or the commit"))
     table = Table("identity-table", columns, rows, "What the runs are made of")
     whole = sorted(analysis.runs, key=lambda run: run.id)[:_MOST_RUNS]
+    first = f"the first {_MOST_RUNS}; report.json has all" if len(analysis.runs) > _MOST_RUNS else "all"
     runs = tuple(
         (
             Cell(run.id),
@@ -50,7 +51,7 @@ def section(analysis: Analysis) -> Section:
         "A run is named by the start of the digest of its configuration, data and pretrained weights: the same name "
         "means the same run. Digests are sha256, shortened here; the records have them whole."
     )
-    every = Table("runs-table", of_a_run, runs, f"All runs ({plural(len(analysis.runs), 'run')})")
+    every = Table("runs-table", of_a_run, runs, f"{plural(len(analysis.runs), 'run')}: {first}")
     return Section("identity", "Identity", (Paragraph(text), table, every))
 
 

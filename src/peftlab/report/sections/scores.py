@@ -8,6 +8,8 @@ from peftlab.report.analysis.results import FEWEST_SEEDS, Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import called, count, interval, is_share, level, listed, plural, score, share, unit
 
+MOST_LINES = 30
+"""Rows of a figure that can be read."""
 MOST_METRICS = 8
 """Further scores that a table has room for."""
 
@@ -114,9 +116,9 @@ def _interval(low: float | None, high: float | None, result: Result) -> Cell:
 def _mark(result: Result, row: Row) -> str:
     if len(row.measured.seeds) < FEWEST_SEEDS:
         return "too few seeds"
-    return (
-        "not told apart from the best" if row.name in result.beside_the_best and len(result.beside_the_best) > 1 else ""
-    )
+    if len(result.beside_the_best) == 1 or row.name not in result.beside_the_best:
+        return ""
+    return "the best mean" if row is result.ranked[0] else "not told apart from it"
 
 
 def validation_of(result: Result, row: Row) -> float | None:
@@ -153,10 +155,24 @@ def axis(metric: str, label: str | None = None) -> dict[str, object]:
     return {"label": name[0].upper() + name[1:], "unit": "percent" if is_share(metric) else "plain", "log": False}
 
 
+def in_figures(result: Result) -> tuple[Row, ...]:
+    """Return the rows that a figure with a line for each has room for: the best, and the baseline."""
+    baseline = result.comparison.baseline
+    first = result.ranked[:MOST_LINES]
+    rest = result.ranked[MOST_LINES:]
+    return (*first, *(row for row in rest if baseline is not None and row.name == baseline.name))
+
+
+def only_some(result: Result) -> str:
+    """Return what a caption says of rows that are not in its figure."""
+    left = len(result.rows) > len(in_figures(result))
+    return f" The {MOST_LINES} best of {len(result.rows)} groups, with the baseline." if left else ""
+
+
 def _seeds(result: Result) -> Figure:
     comparison = result.comparison
     groups = []
-    for row in result.ranked:
+    for row in in_figures(result):
         seeds = [
             {"seed": seed, "value": float(value)}
             for seed, value in zip(row.measured.seeds, row.measured.scores, strict=True)
@@ -165,6 +181,7 @@ def _seeds(result: Result) -> Figure:
         groups.append({"label": row.name, "seeds": seeds, "mean": mean})
     data = {"x": axis(comparison.metric, f"test {called(comparison.metric)}"), "groups": groups}
     caption = f"Test {called(comparison.metric)} of every seed, and the mean with its interval over seeds."
+    caption += only_some(result)
     return Figure(f"{comparison.name}-seeds", "seeds", data, caption)
 
 
@@ -173,6 +190,7 @@ def _variances(result: Result) -> list[Block]:
     if not split:
         return []
     name, unit = result.comparison.name, "group" if result.units == "groups" else "example"
+    shown = {row.name for row in in_figures(result)}
     rows, bars = [], []
     for row in split:
         assert row.split is not None
@@ -180,7 +198,8 @@ def _variances(result: Result) -> list[Block]:
         parts = (of_mean.seed, of_mean.cluster, of_mean.rest)
         cells = [Cell(share(part), part) for part in parts]
         rows.append((Cell(row.name), *cells, Cell(score(of_mean.se, result.comparison.metric), of_mean.se)))
-        bars.append({"label": row.name, "seed": parts[0], "cluster": parts[1], "rest": parts[2]})
+        if row.name in shown:
+            bars.append({"label": row.name, "seed": parts[0], "cluster": parts[1], "rest": parts[2]})
     columns = (
         Column(", ".join(result.comparison.keys)),
         Column("seeds", True),
@@ -198,5 +217,5 @@ def _variances(result: Result) -> list[Block]:
     return [
         table,
         Paragraph(explained),
-        Figure(f"{name}-variance", "variance", {"unit": f"{unit}s", "rows": bars}, f"{caption}."),
+        Figure(f"{name}-variance", "variance", {"unit": f"{unit}s", "rows": bars}, f"{caption}.{only_some(result)}"),
     ]

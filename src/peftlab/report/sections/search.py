@@ -160,8 +160,14 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
             if run.status == "completed" and value is not None:
                 points.append((group.name, {key: run.value(key) for key in keys}, value))
     blocks: list[Block] = []
+    shown = [row.name for row in result.ranked[:_MOST_CURVES]] or [group.name for group in searched[:_MOST_CURVES]]
+    some = f" The {len(shown)} best groups." if len(searched) > len(shown) else ""
     for key in keys:
-        there = [(name, settings[key], value) for name, settings, value in points if settings[key] is not None]
+        there = [
+            (name, settings[key], value)
+            for name, settings, value in points
+            if settings[key] is not None and name in shown
+        ]
         if len({str(value) for _, value, _ in there}) < 2:
             continue
         numeric = all(_number(value) for _, value, _ in there)
@@ -175,7 +181,7 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
                 f"{comparison.name}-slice-{link_name(key)}",
                 "slices",
                 data,
-                f"Validation score of every trial against {key}.",
+                f"Validation score of every trial against {key}.{some}",
             )
         )
     if len(points) < _FEWEST_FOR_IMPORTANCE:

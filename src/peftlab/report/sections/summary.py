@@ -109,12 +109,12 @@ def _choice(result: Result) -> str:
     comparison = result.comparison
     costs = {row.name: cost_of(row.group, comparison.options.price_per_device_hour) for row in result.rows}
     best = result.ranked[0]
-    use = f"it trains {_parameters(costs[best.name])} and takes {duration(costs[best.name].train_seconds)} to train"
     reach = NEAR * comparison.options.margin
     near = [row for row in result.ranked if row.name in result.beside_the_best and abs(row.value - best.value) <= reach]
+    trains = f"trains {_parameters(costs[best.name])}, in {duration(costs[best.name].train_seconds)}"
     if len(near) == 1:
-        within = f"No other group has a mean within {points(reach, comparison.metric)} of it. "
-        return f"{within if len(result.beside_the_best) > 1 else ''}Use {best.name}: {use}."
+        alone = f"No other group has a mean within {points(reach, comparison.metric)} of it. "
+        return f"{alone if len(result.beside_the_best) > 1 else ''}Use {best.name}: it {trains}."
     text = f"Of those, {listed([row.name for row in near[1:]], 8)} come within {points(reach, comparison.metric)} of it"
     smallest = _least([(row.name, costs[row.name].trainable) for row in near])
     fastest = _least([(row.name, costs[row.name].train_seconds) for row in near])
@@ -125,7 +125,8 @@ def _choice(result: Result) -> str:
         parts.append(f"{fastest} trains fastest ({duration(costs[fastest].train_seconds)})")
     if parts:
         text += f"; among them and {best.name}, {' and '.join(parts)}"
-    return f"{text}. {best.name}: {use}. These runs give no reason to prefer one of them by its score: choose by cost."
+    reason = "These runs give no reason to prefer one of them by its score: choose by cost."
+    return f"{text}. {best.name} itself {trains}. {reason}"
 
 
 def _parameters(cost: Cost) -> str:

@@ -20,10 +20,10 @@ SHAPES = (
 )
 
 
-def findings_in(folder: Path) -> list[Finding]:
-    """Return what all checks say of the runs in a folder."""
+def findings_in(folder: Path, *by: str) -> list[Finding]:
+    """Return what all checks say of the runs in a folder, in groups `by` these keys."""
     with reading([folder]) as study:
-        return [finding for one in comparisons_of(study, Options())[0] for finding in findings_of(one)]
+        return [finding for one in comparisons_of(study, Options(by=by))[0] for finding in findings_of(one)]
 
 
 def test_no_check_accuses_a_sound_sweep(tmp_path):
@@ -47,6 +47,11 @@ def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
             assert finding.places
 
 
+def test_every_check_is_documented():
+    page = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
+    assert [name for name in checks() if f"`{name}`" not in page] == []
+
+
 def test_a_finding_is_named_for_its_check_and_the_worst_comes_first(tmp_path):
     sweep = planned(draw=3)
     for _, plant in (FAULTS[name] for name in ("one_seed", "leaked_test_rows", "not_deterministic")):
@@ -57,3 +62,41 @@ def test_a_finding_is_named_for_its_check_and_the_worst_comes_first(tmp_path):
         ("leaked_rows", "warning"),
         ("nondeterministic", "note"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        ("other_pretrained_weights", "model"),
+        ("longer_texts_for_one_method", "data.max_tokens"),
+        ("another_weight_decay_for_one_method", "optimizer"),
+        ("half_precision_for_one_method", "trainer.precision"),
+        ("twice_the_epochs_for_one_method", "budget.max_epochs"),
+    ],
+)
+def test_what_is_compared_is_no_fault(fault, key, tmp_path):
+    sweep = planned(examples=20)
+    FAULTS[fault][1](sweep)
+    if key == "model":
+        for run in sweep.of("lora"):
+            run.config["model"]["name"] = "another"
+    assert findings_in(sweep.write(tmp_path / "sweep"), "peft", key) == []
+
+
+def test_equal_passes_are_compared_at_equal_compute(tmp_path):
+    sweep = planned(examples=20)
+    FAULTS["twice_the_epochs_for_one_method"][1](sweep)
+    for run in sweep.runs:
+        run.config["budget"] |= {"max_passes": 6, "max_epochs": None}
+    (finding,) = findings_in(sweep.write(tmp_path / "sweep"))
+    assert (finding.check, finding.level) == ("unequal_training", "note")
+    assert "all have 6 passes over the data" in finding.text
+
+
+def test_a_mixture_that_all_groups_share_is_only_noted(tmp_path):
+    sweep = planned(examples=20)
+    for run in sweep.finals:
+        if run.seed == 1:
+            run.record["code"] = {"commit": "dead" * 10}
+    (finding,) = findings_in(sweep.write(tmp_path / "sweep"))
+    assert (finding.check, finding.level) == ("different_code", "note")

@@ -52,6 +52,7 @@ def test_scales_are_logarithmic_where_values_ask_for_it_and_allow_it():
     assert not axis.is_logarithmic([])
     assert Axis(label="x", log=True).is_logarithmic([1, 2])
     assert not Axis(label="x", log=False).is_logarithmic([1, 1000])
+    assert not Axis(label="x", unit="percent").is_logarithmic([0.01, 0.9])
     assert not axis.linear().is_logarithmic([1, 1000])
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from matplotlib.figure import Figure
 
-from peftlab.report.drawing.scales import MOST_TICKS, LinearTicks, LogarithmicTicks
+from peftlab.report.drawing.quantities import Axis, Interval
+from peftlab.report.drawing.scales import MOST_TICKS, LinearTicks, LogarithmicTicks, fit, measure
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,24 @@ def test_logarithmic_ticks_never_crowd_nor_repeat():
         places = LogarithmicTicks(unit).tick_values(1e-9, 1e9)
         assert 2 <= len(places) <= MOST_TICKS
         assert all(second > 1.5 * first for first, second in itertools.pairwise(places))
+
+
+def test_one_wide_interval_does_not_hide_the_other_values():
+    axes = Figure().add_subplot()
+    shown = [Interval(value=0.7, low=0.69, high=0.71), Interval(value=0.9, low=-5.0, high=7.0)]
+    fit(axes, "y", shown)
+    low, high = axes.get_ylim()
+    assert 0.55 < low < 0.6
+    assert 1.0 < high < 1.05
+    before = axes.get_xlim()
+    fit(axes, "x", shown[:1])
+    assert axes.get_xlim() == before
+
+
+def test_a_logarithmic_axis_keeps_its_limits():
+    axes = Figure().add_subplot()
+    axes.plot([1, 1000], [0, 1])
+    measure(axes, "x", Axis(label="x"), [1, 1000])
+    before = axes.get_xlim()
+    fit(axes, "x", [Interval(value=1.0), Interval(value=1000.0)])
+    assert axes.get_xlim() == before

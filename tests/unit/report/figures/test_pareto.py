@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 
+from peftlab.report.document import Figure
+from peftlab.report.drawing.drawn import draw
 from peftlab.report.drawing.quantities import Axis, Interval
 from peftlab.report.figures.pareto import Data, Point, front
 
@@ -26,3 +29,14 @@ def test_the_front_is_the_points_that_no_other_beats():
             shown = [(point.x, point.y.value) for point in front(data(points, better))]
             assert set(shown) == unbeaten
             assert all(first[0] < second[0] for first, second in itertools.pairwise(shown))
+
+
+def test_names_of_many_points_do_not_lie_on_each_other_but_the_front_is_named():
+    points = [{"label": f"front {number}", "x": 10.0**number, "y": {"value": 0.7 + number / 50}} for number in range(5)]
+    points += [{"label": f"name {number}", "x": 9e4, "y": {"value": 0.5 + number / 1e4}} for number in range(40)]
+    axis = {"label": "x"}
+    drawn = draw(Figure("many", "pareto", {"x": axis, "y": axis, "points": points}, ""))
+    texts = re.findall("<text[^>]*>([^<]+)</text>", drawn.svg)
+    assert all(f"front {number}" in texts for number in range(5))
+    assert 1 <= sum(text.startswith("name ") for text in texts) < 20
+    assert len(drawn.values) == 45

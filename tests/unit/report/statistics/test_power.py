@@ -14,10 +14,13 @@ def test_as_statsmodels_has_it(cases):
     random = np.random.default_rng(0)
     for _ in cases:
         effect, number, level = random.uniform(0.1, 2), int(random.integers(3, 30)), random.uniform(0.01, 0.2)
-        expected = TTestPower().power(effect, number, level)
-        assert power(effect, 1 / np.sqrt(number), number - 1, level) == pytest.approx(expected, abs=1e-9)
-        expected = TTestIndPower().power(effect, number, level)
-        assert power(-effect, np.sqrt(2 / number), 2 * number - 2, level) == pytest.approx(expected, abs=1e-9)
+        designs = [
+            (TTestPower().power(effect, number, level), 1 / np.sqrt(number), number - 1),
+            (TTestIndPower().power(effect, number, level), np.sqrt(2 / number), 2 * number - 2),
+        ]
+        for expected, se, df in designs:
+            if not np.isnan(expected):  # which theirs is where the wrong tail is tiny
+                assert power(-effect, se, df, level) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_minimum_detectable_effect_is_found_as_often_as_asked(cases):
