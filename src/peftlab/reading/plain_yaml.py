@@ -44,9 +44,10 @@ _LARGEST_BITS = 10_000
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 """The accepted tags; a configuration has no sets, dates or bytes."""
 
-_READ_DIFFERENTLY = re.compile(r"[\t!?\ufeff]|[|>][-+\d]*#")
+_READ_DIFFERENTLY = re.compile(r"[\t!?\ufeff]|[|>][-+\d]*#|(?:^|[\n\r\x85\u2028\u2029])%")
 """What libyaml and PyYAML's own scanner read differently: tabs between values, a lone tag, a question mark that ends a
-word in brackets, a byte order mark within the text, a comment that touches the sign of a block of text."""
+word in brackets, a byte order mark within the text, a comment that touches the sign of a block of text or
+a directive."""
 
 _OmegaConfLoader: Any = yaml_loader()
 _OmegaConfDumper: Any = yaml_dumper()

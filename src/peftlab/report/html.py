@@ -76,7 +76,9 @@ def _printable(value: Any) -> Any:
     """Return a text without the control characters that HTML forbids or that turn the direction of writing."""
     if type(value) is str and any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in value):
         return "".join(
-            letter if letter in "\n\t\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs") else "\ufffd"
+            letter
+            if letter in "\n\t\u200c\u200d" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs")
+            else "\ufffd"
             for letter in value
         )
     return value

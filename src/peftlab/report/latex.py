@@ -49,7 +49,7 @@ _ESCAPES = {
     "[": r"{[}",
     "]": r"{]}",
 }
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _HEADINGS = ("section", "subsection", "subsubsection", "paragraph")
 _LONG_TABLE = 35
 """Rows from which a table may break over pages."""

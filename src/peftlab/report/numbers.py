@@ -97,7 +97,11 @@ def duration(seconds: float | None) -> str:
 
 def flops(value: float | None) -> str:
     """Return ``2.63 TFLOP``, the number of floating-point operations."""
-    return UNKNOWN if value is None else scaled(value, (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)), "FLOP")
+    return (
+        UNKNOWN
+        if value is None
+        else scaled(value, (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)), "FLOP")
+    )
 
 
 def size(value: float | None) -> str:
@@ -106,11 +110,10 @@ def size(value: float | None) -> str:
 
 
 def scaled(value: float, prefixes: Sequence[tuple[str, float]], unit: str) -> str:
-    """Return `value` with three digits and the first prefix that is not larger."""
-    for prefix, factor in prefixes:
-        if value >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
+    """Return `value` with three digits, or all before the point, and the first prefix that is not larger."""
+    factor, prefix = next(((factor, prefix) for prefix, factor in prefixes if value >= 0.9995 * factor), (1.0, ""))
+    shown = value / factor
+    return f"{shown:,.0f} {prefix}{unit}" if shown >= 999.5 else f"{shown:.3g} {prefix}{unit}"
 
 
 def gib(value: float | None) -> str:

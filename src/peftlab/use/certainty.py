@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from peftlab.errors import UserError
-from peftlab.report.statistics.bootstrap import jackknife_interval
+from peftlab.report.numbers import is_share
+from peftlab.report.statistics.bootstrap import over_test_sets
 from peftlab.report.statistics.means import mean
 from peftlab.report.statistics.measured import cluster_counts, pseudo_values, score_of
 from peftlab.runs.folder import RunFolder, read_predictions
@@ -47,11 +48,8 @@ def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, 
     if len(clusters) < 2:
         return (), UNKNOWN
     intervals = []
-    for name, better in scorer.directions.items():
-        values = pseudo_values(clusters, score_of(scorer, name))
-        over = jackknife_interval(values, _LEVEL)
-        if over.low == over.high and better == "max" and over.value in (0, 1):  # equal clusters say little of others
-            over = jackknife_interval(values, _LEVEL, bounded=True)
+    for name in scorer.directions:
+        over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, is_share(name))
         if over.low is not None and over.high is not None:
             intervals.append(Interval(_SPLIT, name, over.low, over.high, _LEVEL))
     if grouped:

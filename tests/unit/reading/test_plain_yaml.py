@@ -116,6 +116,7 @@ def outcome(read, text):
 @example("!")
 @example("\n\ufeff0")
 @example(">#")
+@example("%YAML 1.1#\n---\na: b\n")
 @example("[e? ]")
 @example("a: 1\n" * 2)
 @example(f"{'k' * 1_030}: 1")

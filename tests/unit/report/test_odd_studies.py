@@ -95,3 +95,31 @@ def test_what_lies_beside_a_record_in_another_form_is_left_out(name, documents, 
     folder = planned(examples=20).write(tmp_path / "sweep")
     (run_folders(folder)[0] / name).write_text(json.dumps(documents), encoding="utf-8")
     reported(folder)
+
+
+def test_what_never_varies_has_no_interval_and_shows_nothing(tmp_path):
+    sweep = planned("classification", methods=("full", "lora"), examples=20, groups=0)
+    for run in sweep.runs:
+        run.error_rate = 0.0
+    analysis, page = reported(sweep.write(tmp_path / "sweep"))
+    (result,) = analysis.results
+    for row in result.rows:
+        assert (row.value, row.whole.low, row.seeds.low) == (1, None, None)
+        assert row.test_set is not None
+        assert row.test_set.low == pytest.approx(0.82, abs=0.01)  # of 20 examples, all right
+        assert row.test_set.high == 1
+    (pair,) = result.pairs
+    assert (pair.detectable, pair.needed) == (None, None)
+    assert "100.00 to" not in page.replace("\u00a0", " ")
+    assert "four of five cases" not in page
+
+
+def test_intervals_of_shares_stay_between_0_and_100_percent(tmp_path):
+    sweep = planned("classification", methods=("full",), examples=20)
+    for run in sweep.runs:
+        run.error_rate = 0.05
+    analysis, _ = reported(sweep.write(tmp_path / "sweep"))
+    (row,) = analysis.results[0].rows
+    limits = [limit for one in (row.whole, row.seeds, row.test_set) if one for limit in (one.low, one.high)]
+    assert all(limit is not None and 0 <= limit <= 1 for limit in limits)
+    assert 1 in limits

@@ -12,7 +12,7 @@ from tests.unit.report.sample import DOCUMENT
 from peftlab.report import latex, markdown
 from peftlab.report.document import Cell, Column, Document, Paragraph, Section, Table
 
-NASTY = "a|b <script>*x*</script> `c` $d$ #e {f} \\g & &lt; 50% ~ ^ [h](javascript:i) _j_ k_l \x1b[2J\nm"
+NASTY = "a|b <script>*x*</script> `c` $d$ #e {f} \\g & &lt; 50% ~ ^ [h](javascript:i) _j_ k_l \x1b[2J\n\u202em"
 
 
 def nasty():
@@ -33,7 +33,7 @@ def test_markdown_shows_names_as_they_are():
     page = markdown.page(nasty())
     assert "<script>" not in page.replace("\\<script\\>", "")
     assert not re.search(r"(?<!\\)[*`$\[]", page.replace("**", "").replace("<sub>", ""))
-    assert "\x1b" not in page
+    assert not set("\x1b\u202e") & set(page + latex.page(nasty()))
     assert "\\# no heading\n1\\. nor list" in page
     assert "k_l" in page
     (row,) = [line for line in page.splitlines() if line.startswith("| **")]

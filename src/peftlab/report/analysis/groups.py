@@ -22,6 +22,9 @@ NO_AXES = ("seed", "name", "run_dir", "sweep_dir", "existing", "allow", "logger"
 _MOST_VALUES = 8
 """A number with more values than this among the tested runs was searched, not chosen."""
 
+_LESS_IS_BETTER = ("loss", "ece", "brier", "nll", "perplexity", "mse", "rmse", "mae", "error", "wer", "cer")
+"""How the names of scores end of which the lower one is better, where neither run nor scorer says."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -247,7 +250,7 @@ def _direction(run: Run, metric: str) -> Direction:
     if metric == run.metric:
         return run.direction
     known = run.scorer.directions.get(metric) if run.scorer else None
-    return known or ("min" if metric.rpartition("/")[2] in ("loss", "ece", "brier", "nll") else "max")
+    return known or ("min" if metric.partition("/")[0].rpartition("_")[2] in _LESS_IS_BETTER else "max")
 
 
 def _by(runs: Sequence[Run], key: str) -> dict[Any, list[Run]]:

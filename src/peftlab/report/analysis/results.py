@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from peftlab.report.analysis.groups import Comparison, Group, comparisons_of
 from peftlab.report.analysis.options import Options
 from peftlab.report.checks import findings_of
 from peftlab.report.document import Finding
-from peftlab.report.statistics.bootstrap import ScoreInterval, jackknife_interval
+from peftlab.report.numbers import is_share
+from peftlab.report.statistics.bootstrap import ScoreInterval, over_test_sets
 from peftlab.report.statistics.comparison import Comparison as Pair
 from peftlab.report.statistics.comparison import compare_all
 from peftlab.report.statistics.crossed import Components, Estimate, components, difference, expected
@@ -28,6 +30,8 @@ FEWEST_SEEDS = 3
 
 Notes = tuple[tuple[str, tuple[str, ...]], ...]
 """Why the test split says nothing of some runs: the reason, and those runs."""
+
+Interval = TypeVar("Interval", Mean, Estimate)
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,26 @@ def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Ro
     else:
         measured = Measured.of_scores(group.name, scores)
     pseudo = measured.pseudo_values
-    test_set = None if pseudo is None else jackknife_interval(np.mean(pseudo, axis=0), level)
+    of_share = is_share(comparison.metric)
+    test_set = None if pseudo is None else over_test_sets(np.mean(pseudo, axis=0), level, of_share)
     split = components(pseudo) if pseudo is not None and len(scores) > 1 else None
-    return Row(group, measured, mean(list(scores.values()), level), expected(measured, level), test_set, split, counts)
+    over_seeds, whole = mean(list(scores.values()), level), expected(measured, level)
+    return Row(
+        group,
+        measured,
+        _sober(over_seeds, over_seeds.sd, of_share),
+        _sober(whole, whole.se, of_share),
+        test_set,
+        split,
+        counts,
+    )
+
+
+def _sober(one: Interval, spread: float | None, of_share: bool) -> Interval:
+    """Return an interval without limits where nothing varies, as then nothing is known; those of a share are 0 to 1."""
+    if one.low is None or one.high is None or not spread:
+        return replace(one, low=None, high=None)
+    return replace(one, low=max(one.low, 0.0), high=min(one.high, 1.0)) if of_share else one
 
 
 def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], Notes]:

@@ -14,7 +14,7 @@ from peftlab.runs.identity import deciding_part, leaves
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
-    """Name the runs without a test score whose seed no other run of the group makes up for."""
+    """Name the runs without the compared test score whose seed no other run of the group makes up for."""
     for group in comparison.groups:
         lost = [run for run in (*group.lost, *_pruned(group)) if _was_final(run) and run.seed not in group.by_seed]
         if lost:
@@ -27,6 +27,17 @@ def check(comparison: Comparison) -> Iterator[Finding]:
                 f"scores ({how}; seed {seeds}): if they ended because they went badly, its mean is too good. Resume "
                 "them (`peftlab resume RUN`), or report the failures as part of the result.",
                 places(lost),
+            )
+        unscored = [run for run in group.final if comparison.score(run) is None]
+        if unscored and any(comparison.score(run) is not None for run in comparison.runs):
+            seeds = ", ".join(str(run.seed) for run in unscored)
+            yield Finding(
+                "lost_runs",
+                "warning",
+                f"{counted(len(unscored), 'tested run')} of {group.name} {'has' if len(unscored) == 1 else 'have'} no "
+                f"test {comparison.metric}, or one that is not a number (seed {seeds}): if that is because training went "
+                "badly, the mean of the others is too good. Run them again, or report them as part of the result.",
+                places(unscored),
             )
         failed = [run for run in group.lost if not _was_final(run)]
         if failed:

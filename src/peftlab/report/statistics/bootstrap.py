@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -126,6 +126,28 @@ def jackknife_interval(values: np.ndarray, level: float = 0.95, bounded: bool = 
     centre = (effective * value + added / 2) / (effective + added)
     half = quantile * math.sqrt(effective * value * (1 - value) + added / 4) / (effective + added)
     return ScoreInterval(value, se, max(centre - half, 0.0), min(centre + half, 1.0), level, number, method)
+
+
+def over_test_sets(values: np.ndarray, level: float, is_share: bool) -> ScoreInterval:
+    """Return a score with the jackknife's interval, which says no more than it may of a share.
+
+    The limits of a share lie between 0 and 1. Where all clusters are equal, as with a perfect score, the interval of a
+    share is Wilson's, and that of another score has no limits: equal clusters say little of others.
+
+    Args:
+        values: the pseudo-values of the score, shape (clusters,).
+        level: probability of the interval.
+        is_share: whether the score lies between 0 and 1.
+
+    Raises:
+        ValueError: there is no cluster, or a share is not between 0 and 1.
+    """
+    over = jackknife_interval(values, level)
+    if over.low is None or over.high is None:
+        return over
+    if over.high - over.low < 1e-9:
+        return jackknife_interval(values, level, bounded=True) if is_share else replace(over, low=None, high=None)
+    return replace(over, low=max(over.low, 0.0), high=min(over.high, 1.0)) if is_share else over
 
 
 def _bootstrap(

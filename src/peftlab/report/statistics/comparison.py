@@ -57,14 +57,16 @@ class Comparison:
     equivalence_p: float | None
     """Of the hypothesis that the difference is beyond the margin (two one-sided tests, Schuirmann 1987), adjusted."""
     detectable: float | None
-    """The smallest true difference that such a comparison, alone, shows with probability .8."""
+    """The smallest true difference that such a comparison, alone, shows with probability .8; None where nothing varies,
+    so that nothing is known about how much it could."""
     tests: tuple[PValue, ...]
     improvement: Improvement
     dominance: Dominance | None
     split: Components | None
     """The variance of the difference, split into seeds, clusters and rest; None where it cannot be."""
     needed: Needed | None
-    """The seeds or clusters from which on a difference as large as the margin is shown; None without a margin."""
+    """The seeds or clusters from which on a difference as large as the margin is shown; None without a margin, and
+    where nothing varies."""
     verdict: Verdict
 
 
@@ -151,7 +153,9 @@ def _compared(
         improvement=probability_of_improvement(one, other, level, lower),
         dominance=almost_stochastic_order(one, other, lower_is_better=lower) if several else None,
         split=split,
-        needed=None if margin is None or split is None else needed(split, margin, 1 - level, paired=paired),
+        needed=None
+        if margin is None or split is None or not estimate.se
+        else needed(split, margin, 1 - level, paired=paired),
         verdict=Verdict("no claim", ""),
     )
 
@@ -182,7 +186,7 @@ def _split(first: Measured, second: Measured, paired: bool) -> Components | None
 
 
 def _detectable(estimate: Estimate, level: float) -> float | None:
-    if estimate.se is None or estimate.df is None:
+    if not estimate.se or estimate.df is None:
         return None
     return minimum_detectable_effect(estimate.se, estimate.df, 1 - level)
 

@@ -81,3 +81,16 @@ def test_an_option_that_names_nothing_says_what_there_is(tmp_path):
 def test_another_metric_has_its_own_direction(tmp_path):
     ((one,), _) = compared(planned().write(tmp_path / "sweep"), metric="loss")
     assert (one.metric, one.direction) == ("loss", "min")
+
+
+@pytest.mark.parametrize(("metric", "direction"), [("squared_error", "min"), ("rmse", "min"), ("recall_at_5", "max")])
+def test_a_metric_of_another_scorer_has_the_direction_of_its_name(metric, direction, tmp_path):
+    folder = planned(seeds=(0,), examples=6).write(tmp_path / "sweep")
+
+    def add(record):
+        record["metrics"].append(record["metrics"][-1] | {"name": metric})
+
+    for run in run_folders(folder):
+        edited_record(run, add)
+    ((one,), _) = compared(folder, metric=metric)
+    assert (one.metric, one.direction) == (metric, direction)

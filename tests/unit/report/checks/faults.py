@@ -269,6 +269,21 @@ def a_final_run_that_was_pruned(sweep: Sweep) -> None:
     run.status, run.reached = "pruned", 0.3
 
 
+@fault("lost_runs")
+def a_score_that_is_not_a_number(sweep: Sweep) -> None:
+    def drop(folder: Path) -> None:
+        last = run_folders(folder)[-1]
+        shutil.rmtree(last / "predictions")
+
+        def change(record: dict[str, Any]) -> None:
+            for score in record["metrics"]:
+                score["value"] = None if score["split"] == "test" else score["value"]
+
+        edited_record(last, change)
+
+    sweep.afterwards.append(drop)
+
+
 @fault("untested_groups")
 def a_method_that_was_never_tested(sweep: Sweep) -> None:
     for run in of_last(sweep):
