@@ -33,7 +33,8 @@ class _Lines(Sequence[tuple[int, bytes]]):
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = tempfile.SpooledTemporaryFile(HELD, dir=folder and str(folder))  # noqa: SIM115 - open as long as this object is there
+        place = None if folder is None else str(folder)
+        self._file = tempfile.SpooledTemporaryFile(HELD, dir=place)  # noqa: SIM115 - open as long as this object lives
         self._numbers, self._ends = array("q"), array("q", [0])
         self._order: np.ndarray | None = None
 
