@@ -31,7 +31,7 @@ def blocks(sections, kind):
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     methods = ("full", "lora", "head")
-    return planned(methods=methods, seeds=(0, 1, 2, 3), trials=3, examples=120).write(
+    return planned(methods=methods, seeds=(0, 1, 2, 3), trials=5, examples=120).write(
         tmp_path_factory.mktemp("s") / "a"
     )
 
@@ -39,8 +39,8 @@ def sweep(tmp_path_factory):
 def test_the_sections_figures_and_numbers(sweep):
     analysis, document = reported(sweep, price_per_device_hour=2.0, baseline="lora")
     names = [section.title for section in document.sections]
-    assert names[:4] == ["Summary", "Before you believe it", "Scores", "Compared with lora"]
-    assert names[-1] == "Commands to repeat everything"
+    assert names[:5] == ["Summary", "Before you believe it", "Score and cost", "Scores", "Compared with lora"]
+    assert names[-1] == "Appendix"
     kinds = {figure.kind for figure in blocks(document.sections, "Figure")}
     assert kinds >= {
         "seeds",

@@ -82,13 +82,13 @@ def _disagreeing(result: Result) -> Iterator[Finding]:
         for test in pair.tests:
             if ("permutation" in test.name or "sign flip" in test.name) and test.floor <= risk < test.p:
                 against.setdefault(test.name, []).append((pair.first, test.p))
-    for test, pairs in against.items():
-        each = listed([f"{name} (p = {p_value(p)})" for name, p in pairs], _SHOWN)
+    for name, pairs in against.items():
+        each = listed([f"{group} (p = {p_value(p)})" for group, p in pairs], _SHOWN)
         yield Finding(
             "tests_disagree",
             "warning",
             f"The verdict, which assumes scores that are about normally distributed, is not confirmed by the test "
-            f"“{test}”, which does not, for: {each}. More seeds would settle it.",
+            f"“{name}”, which does not, for: {each}. More seeds would settle it.",
         )
 
 
