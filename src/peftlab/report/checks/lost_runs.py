@@ -34,9 +34,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "lost_runs",
                 "warning",
-                f"{counted(len(unscored), 'tested run')} of {group.name} {'has' if len(unscored) == 1 else 'have'} no "
-                f"test {comparison.metric}, or one that is not a number (seed {seeds}): if that is because training went "
-                "badly, the mean of the others is too good. Run them again, or report them as part of the result.",
+                f"{plural(len(unscored), 'tested run')} of {group.name} {'has' if len(unscored) == 1 else 'have'} no "
+                f"test {comparison.metric}, or one that is not a number (seed {seeds}): if that is because training "
+                "went badly, the mean of the others is too good. Run them again, or report them as part of the result.",
                 places(unscored),
             )
         failed = [run for run in group.lost if not _was_final(run)]
