@@ -78,7 +78,8 @@ def composed_once() -> Iterator[None]:
                 return config
             mode = f"hydra.mode={run_mode.name}"
             added = overrides[-1:] == [mode]
-            composed_before = asked.pop((config_name, *(overrides[:-1] if added else overrides)), None)
+            key = (config_name, *(overrides[:-1] if added else overrides))
+            composed_before = asked.pop(key) if key in asked else None
             if composed_before is None:
                 return load(loader, config_name, overrides, run_mode, from_shell)
             parsed = OverridesParser.create().parse_overrides(overrides)

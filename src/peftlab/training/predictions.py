@@ -14,7 +14,7 @@ import numpy as np
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-from peftlab.devices.processes import gathered, rank
+from peftlab.devices.processes import gathered
 from peftlab.storage.atomic import replacing
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import own_folder
@@ -29,13 +29,12 @@ class _Lines(Sequence[tuple[int, bytes]]):
     """Lines of text, each with the number of its example, in the order of the numbers.
 
     Args:
-        folder: where a file is made if they are many; it is nameless, and gone with the process. None: where the
-            system keeps temporary files.
+        folder: where a file is made if they are many, nameless and gone with the process; None: among temporary files.
     """
 
     def __init__(self, folder: Path | None) -> None:
         place = None if folder is None else str(folder)
-        self._file = tempfile.SpooledTemporaryFile(HELD, dir=place)  # noqa: SIM115 - open as long as this object is there
+        self._file = tempfile.SpooledTemporaryFile(HELD, dir=place)  # noqa: SIM115 - open as long as this object lives
         self._numbers, self._ends = array("q"), array("q", [0])
         self._order: np.ndarray | None = None
 
@@ -76,13 +75,13 @@ class Predictions(Callback):
     ) -> None:
         """Keep the predictions of the batch."""
         if is_last_validation(trainer):
-            self._keep(outputs, batch)
+            self._keep(trainer, outputs, batch)
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *args: Any, **kwargs: Any
     ) -> None:
         """Keep the predictions of the batch."""
-        self._keep(outputs, batch)
+        self._keep(trainer, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the file."""
@@ -93,11 +92,11 @@ class Predictions(Callback):
         """Write the file."""
         self._write(trainer, "test")
 
-    def _keep(self, predictions: list[dict[str, Any]], batch: Batch) -> None:
+    def _keep(self, trainer: L.Trainer, predictions: list[dict[str, Any]], batch: Batch) -> None:
         assert batch.part is not None
         with writing(self.folder):
-            if self._kept is None:  # only rank 0 has a folder
-                self._kept = _Lines(own_folder(self.folder) if rank() == 0 else None)
+            # only rank 0 has the folder of the run
+            self._kept = self._kept or _Lines(own_folder(self.folder) if trainer.is_global_zero else None)
             for number, prediction in zip(batch.part.examples, predictions, strict=True):
                 self._kept.add(number, json.dumps(prediction, ensure_ascii=False).encode() + b"\n")
 

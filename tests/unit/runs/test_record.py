@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "existing": "auto",
     "allow": [],
     "logger": {"csv": {"flush": 10}},
-    "callbacks": {"progress": {"refresh": 10}, "ema": {"decay": 0.99}},
+    "callbacks": {"progress": {"refresh": 10}, "curve": {"monitor": "f1"}, "ema": {"decay": 0.99}},
     "trainer": {
         "threads": 2,
         "precision": "bf16",

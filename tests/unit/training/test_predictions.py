@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -91,8 +89,10 @@ def test_many_go_through_a_nameless_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]
 
 
-def test_only_rank_0_has_a_folder(monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    callback, places = Predictions(Path(os.devnull, "predictions")), SimpleNamespace(examples=[0])
-    callback.on_test_batch_end(trainer("test"), None, predictions("test:0"), SimpleNamespace(part=places), 0)
-    callback.on_test_epoch_end(SimpleNamespace(is_global_zero=False), None)
+def test_another_rank_touches_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    callback, other = Predictions(tmp_path / "file" / "predictions"), trainer("test")
+    other.is_global_zero = False
+    part = SimpleNamespace(part=SimpleNamespace(examples=[0]))
+    callback.on_test_batch_end(other, None, predictions("test:0"), part, 0)
+    callback.on_test_epoch_end(other, None)

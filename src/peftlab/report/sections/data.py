@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from peftlab.report.analysis.results import Analysis
 from peftlab.report.document import Block, Cell, Column, Paragraph, Section, Table
@@ -48,10 +49,15 @@ def _card(run: Run, number: int, of: int) -> list[Block]:
             (
                 Cell(split),
                 Cell(str(of_split.get("file") or UNKNOWN)),
-                *(Cell(count(of_split.get(one)), of_split.get(one)) for one in names),
+                *(Cell(count(value), value) for value in (_number(of_split.get(one)) for one in names)),
                 Cell(listed([f"{reason}: {number}" for reason, number in dropped.items()])),
                 Cell(str(digest)[:12] if digest else UNKNOWN),
             )
         )
     table = Table(f"data-table-{number + 1}", tuple(columns), tuple(rows), f"The splits of {name}")
     return [Paragraph(" ".join(facts)), table]
+
+
+def _number(value: Any) -> int | None:
+    """Return a count of a split; records hold more than their form says, so it may be anything."""
+    return value if type(value) is int else None
