@@ -56,7 +56,8 @@ def _of(result: Result, several: bool) -> list[str]:
     text += f", {plural(lost, 'run')} without a result" if lost else ""
     text += f". The score is test {called(comparison.metric)}."
     if not result.rows:
-        return [f"{text} No run was tested, so there is no result to report."]
+        why = "No tested run has this score and a seed" if comparison.runs else "No run was tested"
+        return [f"{text} {why}, so there is no result to report."]
     return [text, _best(result), _choice(result), _baseline(result)]
 
 
