@@ -154,3 +154,12 @@ def test_a_run_in_a_folder_and_in_its_archive_counts_once(tmp_path):
     archive.write([folder], tmp_path / "a.zip")
     with reading([folder, tmp_path / "a.zip"]) as both, reading([folder]) as alone:
         assert len(both) == len(alone) == 10
+
+
+def test_a_baseline_without_a_score_is_named(tmp_path):
+    sweep = planned("classification", methods=("full", "lora", "head"), examples=20)
+    for run in sweep.of("head"):
+        run.status = "failed"
+    analysis, _ = reported(sweep.write(tmp_path / "sweep"), baseline="head")
+    assert analysis.results[0].pairs == ()
+    assert "head has no test score, so that nothing is compared with it." in lines(analysis)

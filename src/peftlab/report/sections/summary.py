@@ -145,8 +145,11 @@ def _least(values: Sequence[tuple[str, float | None]]) -> str | None:
 
 def _baseline(result: Result) -> str:
     comparison = result.comparison
-    if comparison.baseline is None or not result.pairs:
+    if comparison.baseline is None:
         return ""
+    if not result.pairs:
+        scored = comparison.baseline.name in [row.name for row in result.rows]
+        return "" if scored else f"{comparison.baseline.name} has no test score, so that nothing is compared with it."
     metric = comparison.metric
     by_verdict: dict[str, list[str]] = {}
     for row in result.ranked:
