@@ -197,12 +197,13 @@ def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
     """Read the runs at `paths`: run folders, folders of runs such as a sweep's, archives, or starts of ids.
 
     What cannot be read is listed and left out, as are the members of an archive that are not what its manifest says. A
-    run that is named twice counts once. Archives are unpacked until the block ends.
+    run that is there twice, such as in a folder and in an archive of it, counts once. Archives are unpacked until the
+    block ends.
 
     Raises:
         UserError: nothing is there; says what was looked for.
     """
-    runs: dict[Path, Run] = {}
+    runs: dict[str, Run] = {}
     left_out: list[LeftOut] = []
     with ExitStack() as stack:
         for path in paths or [root for root in ROOTS if root.is_dir()]:
@@ -215,13 +216,14 @@ def reading(paths: Sequence[str | Path]) -> Iterator[Study]:
                 place = f"{path}: {folder.relative_to(top)}" if top else str(folder)
                 try:
                     check_readable(folder)
-                    runs.setdefault(folder.resolve(), Run(RunRecord.load(folder), place))
+                    record = RunRecord.load(folder)
+                    runs.setdefault(json.dumps(record.data, sort_keys=True), Run(record, place))
                 except UserError as error:
                     left_out.append(LeftOut(place, str(error).replace(str(folder), place)))
         yield _study(paths, runs, left_out)
 
 
-def _study(paths: Sequence[str | Path], runs: Mapping[Path, Run], left_out: Sequence[LeftOut]) -> Study:
+def _study(paths: Sequence[str | Path], runs: Mapping[str, Run], left_out: Sequence[LeftOut]) -> Study:
     if not runs and not left_out:
         looked = ", ".join(map(str, paths)) or " and ".join(f"{root}/" for root in ROOTS)
         raise UserError(

@@ -27,6 +27,9 @@ _LABELS_SHOWN, _SETTINGS_SHOWN = 100, 40
 _METRICS = ("f1", "precision", "recall", "accuracy", "mse", "mae", "pearsonr", "spearmanr", "matthews_correlation")
 """What the hub calls scores; a score whose name ends so, such as ``entity_f1``, is of that type."""
 
+_PATH_WITHIN = re.compile(r"""([:,\[{]\s*)(?:(['"])[/~].*?\2|(?:/(?!/)|~)[^,\]}]*)""")
+"""An absolute path in a list or in keys and values."""
+
 _TRAINED_BY = ("optimizer", "scheduler", "regularizer", "augment", "task", "peft")
 """The sections of the configuration that say how it was trained."""
 
@@ -326,8 +329,8 @@ def _origin(origin: Any) -> str:
 
 
 def _elsewhere(override: str) -> str:
-    """Return an override without the absolute path that it may name, which is of no use elsewhere."""
-    return re.sub(r"=\s*['\"]?[/~].*", "=PATH", override)
+    """Return an override without the absolute paths that it may name, which are of no use elsewhere."""
+    return _PATH_WITHIN.sub(r"\1PATH", re.sub(r"=\s*['\"]?[/~].*", "=PATH", override))
 
 
 def _section(run: Run, key: str) -> Mapping[str, Any]:

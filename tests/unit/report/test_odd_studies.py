@@ -8,11 +8,12 @@ import pytest
 from tests.unit.report import sweeps
 from tests.unit.report.sweeps import edited_record, planned, run_folders
 
-from peftlab.report import html, latex, markdown
+from peftlab.report import archive, html, latex, markdown
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.contents import document_of
 from peftlab.report.document import link_name
+from peftlab.report.sections.summary import lines
 from peftlab.report.study import canonical, reading
 
 
@@ -123,3 +124,42 @@ def test_intervals_of_shares_stay_between_0_and_100_percent(tmp_path):
     limits = [limit for one in (row.whole, row.seeds, row.test_set) if one for limit in (one.low, one.high)]
     assert all(limit is not None and 0 <= limit <= 1 for limit in limits)
     assert 1 in limits
+
+
+def test_without_variation_nothing_is_better(tmp_path):
+    scores = {"full": 0.8, "lora": 0.9, "ia3": 0.7}
+    folder = planned("classification", methods=tuple(scores), examples=20).write(tmp_path / "sweep")
+
+    def change(record):
+        for score in record["metrics"]:
+            score["value"] = scores[record["method"]["name"]]
+
+    for run in run_folders(folder):
+        (run / "predictions" / "test.jsonl").unlink()
+        edited_record(run, change)
+    analysis, _ = reported(folder)
+    assert analysis.results[0].beside_the_best == set(scores)
+
+
+def test_runs_without_a_seed_are_no_result(tmp_path):
+    folder = planned("classification", examples=20).write(tmp_path / "sweep")
+    for run in run_folders(folder):
+        edited_record(run, lambda record: record["environment"].update(seeds={}))
+    analysis, _ = reported(folder)
+    assert "No tested run has this score and a seed" in lines(analysis)[0]
+
+
+def test_a_run_in_a_folder_and_in_its_archive_counts_once(tmp_path):
+    folder = planned("classification", examples=20, trials=2).write(tmp_path / "sweep")
+    archive.write([folder], tmp_path / "a.zip")
+    with reading([folder, tmp_path / "a.zip"]) as both, reading([folder]) as alone:
+        assert len(both) == len(alone) == 10
+
+
+def test_a_baseline_without_a_score_is_named(tmp_path):
+    sweep = planned("classification", methods=("full", "lora", "head"), examples=20)
+    for run in sweep.of("head"):
+        run.status = "failed"
+    analysis, _ = reported(sweep.write(tmp_path / "sweep"), baseline="head")
+    assert analysis.results[0].pairs == ()
+    assert "head has no test score, so that nothing is compared with it." in lines(analysis)

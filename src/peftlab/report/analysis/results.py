@@ -106,7 +106,7 @@ class Result:
             pair = self.pair(row.name if best.name == baseline.name else best.name)
             return pair is not None and pair.verdict.says in ("better", "worse")
         estimate = difference(best.measured, row.measured, paired=False, level=level)
-        if estimate.low is None or estimate.high is None:
+        if not estimate.se or estimate.low is None or estimate.high is None:
             return False
         return estimate.low > 0 or estimate.high < 0
 

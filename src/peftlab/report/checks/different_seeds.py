@@ -1,4 +1,4 @@
-"""Groups whose runs have other seeds: a paired comparison uses the seeds that both have."""
+"""Groups whose runs have other seeds than those of the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_seeds",
             "warning",
-            f"The groups were run with different seeds (in common: {has}): {each}. Runs are paired by seed, so a "
-            "comparison uses fewer runs than there are, or none. Run every group with the same seeds.",
+            f"The groups were run with different seeds (in common: {has}): {each}. Seeds may be easy or hard, or "
+            "chosen by their scores, and tests of pairs need the same ones. Run every group with the same seeds.",
             places(run for group in lacking for run in compared(group)),
         )

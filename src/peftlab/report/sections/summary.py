@@ -55,7 +55,8 @@ def _of(result: Result, several: bool) -> list[str]:
     text += f", {plural(lost, 'run')} without a result" if lost else ""
     text += f". The score is test {called(comparison.metric)}."
     if not result.rows:
-        return [f"{text} No run was tested, so there is no result to report."]
+        why = "No tested run has this score and a seed" if comparison.runs else "No run was tested"
+        return [f"{text} {why}, so there is no result to report."]
     return [text, _best(result), _choice(result), _baseline(result)]
 
 
@@ -169,8 +170,11 @@ def _least(values: Sequence[tuple[str, float | None]]) -> str | None:
 
 def _baseline(result: Result) -> str:
     comparison = result.comparison
-    if comparison.baseline is None or not result.pairs:
+    if comparison.baseline is None:
         return ""
+    if not result.pairs:
+        scored = comparison.baseline.name in [row.name for row in result.rows]
+        return "" if scored else f"{comparison.baseline.name} has no test score, so that nothing is compared with it."
     metric = comparison.metric
     by_verdict: dict[str, list[str]] = {}
     for row in result.ranked:
