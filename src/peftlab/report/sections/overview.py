@@ -15,14 +15,14 @@ def section(result: Result) -> Section | None:
     comparison = result.comparison
     metric, price = comparison.metric, comparison.options.price_per_device_hour
     percent = f" ({unit(metric)})" if unit(metric) else ""
-    columns = [Column(", ".join(comparison.keys)), Column(f"score{percent}", True, "mean over seeds")]
+    columns = [Column(", ".join(comparison.keys)), Column(f"mean{percent}", True)]
     if result.pairs:
-        columns += [Column("difference", True), Column("interval", note=level(comparison.options.level))]
+        columns += [Column("difference", True), Column(f"{level(comparison.options.level)} interval")]
         columns.append(Column("verdict"))
     costs = {row.name: cost_of(row.group, price) for row in result.ranked}
-    columns += [Column("trained parameters", True), Column("memory", True, "peak"), Column("time", True, "to train")]
+    columns += [Column("parameters", True), Column("memory", True), Column("time", True)]
     if price is not None:
-        columns.append(Column("money", True, "a run, in the currency of --price"))
+        columns.append(Column("money", True))
     rows = []
     for row in result.ranked:
         cost = costs[row.name]
@@ -45,6 +45,9 @@ def section(result: Result) -> Section | None:
             cells.append(Cell(money(cost.money), cost.money))
         rows.append(tuple(cells))
     against = f", against {comparison.baseline.name}," if comparison.baseline and result.pairs else ""
-    caption = f"Test {called(metric)}{against} and what a run costs"
+    paid = "" if price is None else ", money in the currency of --price"
+    caption = (
+        f"Test {called(metric)}{against} and what a run costs: trained parameters, peak memory, training time{paid}"
+    )
     table = Table(f"{comparison.name}-overview-table", tuple(columns), tuple(rows), caption)
     return Section(f"{comparison.name}-overview", "Score and cost", (table,))
