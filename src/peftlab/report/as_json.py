@@ -13,6 +13,7 @@ from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Analysis, Result, Row
 from peftlab.report.sections import checks, reruns
 from peftlab.report.sections.cost import cost_of
+from peftlab.report.sections.trade import trade_of
 from peftlab.report.study import Run
 
 VERSION = 1
@@ -49,6 +50,7 @@ def _comparison(result: Result) -> dict[str, Any]:
         "clusters": result.clusters,
         "examples": result.examples,
         "not_told_apart_from_the_best": sorted(result.beside_the_best),
+        "best_against_the_next": None if (trade := trade_of(result)) is None else asdict(trade),
         "groups": [_group(group, rows.get(group.name), result) for group in comparison.groups],
         "against_the_baseline": [asdict(pair) for pair in result.pairs],
     }

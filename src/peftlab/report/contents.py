@@ -20,6 +20,7 @@ from peftlab.report.sections import (
     identity,
     interruptions,
     limitations,
+    overview,
     reruns,
     robustness,
     scores,
@@ -29,6 +30,7 @@ from peftlab.report.sections import (
 )
 
 OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
+    overview.section,
     scores.section,
     comparison.section,
     cost.section,
@@ -37,13 +39,15 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     answers.section,
     robustness.section,
 )
-OF_ALL: tuple[Callable[[Analysis], Section], ...] = (
+OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,
     interruptions.section,
     data.section,
+    limitations.section,
+)
+APPENDIX: tuple[Callable[[Analysis], Section], ...] = (
     identity.section,
     environment.section,
-    limitations.section,
     checklists.section,
     commands.section,
 )
@@ -58,14 +62,15 @@ def document_of(analysis: Analysis) -> Document:
             sections += parts
         else:
             sections.append(Section(result.comparison.name, _title(result), (), parts))
-    sections += [make(analysis) for make in OF_ALL]
+    sections += [part for of_all in OF_ALL if (part := of_all(analysis)) is not None]
+    sections.append(Section("appendix", "Appendix", (), tuple(of_all(analysis) for of_all in APPENDIX)))
     names = sorted({str(run.record.data["name"]) for run in analysis.runs if run.record.data["name"]})
     return Document(f"Report: {listed(names, 3)}", _subtitle(analysis), sections, numbers(analysis))
 
 
 def _title(result: Result) -> str:
     comparison = result.comparison
-    return f"{comparison.task or 'Runs'} on {comparison.data or 'unnamed data'}, {called(comparison.metric)}"
+    return f"{summary.place(comparison).removeprefix('On ')}, {called(comparison.metric)}"
 
 
 def _subtitle(analysis: Analysis) -> str:

@@ -60,10 +60,10 @@ def points(value: float | None, metric: str) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Return a p value with two digits, at least ``< .001``."""
+    """Return a p value with two digits, from ``< .001`` to ``> .999``."""
     if value is None:
         return UNKNOWN
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 0.9995 else "1"
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 0.9995 else "> .999"
 
 
 def share(value: float | None) -> str:
@@ -113,7 +113,10 @@ def scaled(value: float, prefixes: Sequence[tuple[str, float]], unit: str) -> st
     """Return `value` with three digits, or all before the point, and the first prefix that is not larger."""
     factor, prefix = next(((factor, prefix) for prefix, factor in prefixes if value >= 0.9995 * factor), (1.0, ""))
     shown = value / factor
-    return f"{shown:,.0f} {prefix}{unit}" if shown >= 999.5 else f"{shown:.3g} {prefix}{unit}"
+    if shown >= 999.5:
+        return f"{shown:,.0f} {prefix}{unit}"
+    text = f"{shown:#.3g}".rstrip(".") if unit == "FLOP" and value else f"{shown:.3g}"
+    return f"{text} {prefix}{unit}"
 
 
 def gib(value: float | None) -> str:

@@ -14,7 +14,7 @@ def test_one_habit():
     assert n.points(0.005, "entity_f1") == "0.50 points"
     assert n.interval(0.1, None, "entity_f1") == n.UNKNOWN
     assert n.called("entity_f1/PER") == "entity F1 of PER"
-    assert [n.p_value(p) for p in (None, 0.0004, 0.0312, 0.9999)] == [n.UNKNOWN, "< .001", ".031", "1"]
+    assert [n.p_value(p) for p in (None, 0.0004, 0.0312, 0.9999)] == [n.UNKNOWN, "< .001", ".031", "> .999"]
     assert [n.share(v) for v in (0.0, 1e-6, 0.00026, 0.0287, 0.5, 1.0)] == [
         "0 %",
         "< 0.001 %",
@@ -26,7 +26,7 @@ def test_one_habit():
     assert [n.duration(v) for v in (3.21, 41, 204, 7560)] == ["3.2 s", "41 s", "3.4 min", "2.1 h"]
     assert (n.flops(2.63e12), n.size(81_212), n.money(0.004)) == ("2.63 TFLOP", "81.2 kB", "0.004")
     assert [n.size(v) for v in (999.4, 999.7, 999.96e3, 1.5e12)] == ["999 B", "1 kB", "1 MB", "1,500 GB"]
-    assert (n.flops(2.3e18), n.flops(0)) == ("2.3 EFLOP", "0 FLOP")
+    assert (n.flops(2.3e18), n.flops(0)) == ("2.30 EFLOP", "0 FLOP")
     assert n.listed(list("abc")) == "a, b and c"
     assert n.listed(list("abcdefghi"), 3) == "a, b, c and 6 more"
     assert n.plural(1, "run") + n.plural(1200, "run") == "1 run1,200 runs"

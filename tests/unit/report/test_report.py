@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from tests.unit.report.sweeps import edited_record, planned, run_folders
@@ -30,7 +31,7 @@ def blocks(sections, kind):
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     methods = ("full", "lora", "head")
-    return planned(methods=methods, seeds=(0, 1, 2, 3), trials=3, examples=120).write(
+    return planned(methods=methods, seeds=(0, 1, 2, 3), trials=5, examples=120).write(
         tmp_path_factory.mktemp("s") / "a"
     )
 
@@ -38,8 +39,8 @@ def sweep(tmp_path_factory):
 def test_the_sections_figures_and_numbers(sweep):
     analysis, document = reported(sweep, price_per_device_hour=2.0, baseline="lora")
     names = [section.title for section in document.sections]
-    assert names[:4] == ["Summary", "Before you believe it", "Scores", "Compared with lora"]
-    assert names[-1] == "Commands to repeat everything"
+    assert names[:5] == ["Summary", "Before you believe it", "Score and cost", "Scores", "Compared with lora"]
+    assert names[-1] == "Appendix"
     kinds = {figure.kind for figure in blocks(document.sections, "Figure")}
     assert kinds >= {
         "seeds",
@@ -88,8 +89,13 @@ def test_fewer_than_three_seeds_claim_nothing(tmp_path):
 def test_a_clear_winner_is_bold_and_named(tmp_path):
     folder = planned(methods=("full", "head"), seeds=(0, 1, 2, 3, 4), examples=150, groups=50).write(tmp_path / "sweep")
     analysis, document = reported(folder)
-    assert any("Use full" in line for line in lines(analysis))
-    assert any("worse: head" in line for line in lines(analysis))
+    said = " ".join(lines(analysis))
+    assert "It is better than every other group" in said or "It is better than the other group" in said
+    assert re.search(
+        r"The mean of full is \d+\.\d\d points better than that of head, .* times the trained parameters", said
+    )
+    (numbers,) = document.numbers["comparisons"]
+    assert numbers["best_against_the_next"]["times"]["parameters"] > 1
     scores = next(table for table in blocks(document.sections, "Table") if table.name.endswith("scores-table"))
     assert [cell.text for row in scores.rows for cell in row if cell.strong][:1] == ["full"]
 

@@ -190,7 +190,7 @@ def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Ro
         group,
         measured,
         _sober(over_seeds, over_seeds.sd, of_share),
-        _sober(whole, whole.se, of_share),
+        _no_narrower(_sober(whole, whole.se, of_share), _sober(over_seeds, over_seeds.sd, of_share)),
         test_set,
         split,
         counts,
@@ -202,6 +202,16 @@ def _sober(one: Interval, spread: float | None, of_share: bool) -> Interval:
     if one.low is None or one.high is None or not spread:
         return replace(one, low=None, high=None)
     return replace(one, low=max(one.low, 0.0), high=min(one.high, 1.0)) if of_share else one
+
+
+def _no_narrower(whole: Estimate, seeds: Mean) -> Estimate:
+    """Return the interval over seeds and test sets, at least as wide as that over seeds.
+
+    Its degrees of freedom are estimated, so that by chance it may come out narrower, which makes no sense.
+    """
+    if whole.low is None or whole.high is None or seeds.low is None or seeds.high is None:
+        return whole
+    return replace(whole, low=min(whole.low, seeds.low), high=max(whole.high, seeds.high))
 
 
 def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, dict[int, Counted]], Notes]:

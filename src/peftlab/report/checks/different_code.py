@@ -25,7 +25,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "different_code",
             "warning" if apart else "note",
             f"The runs were made by {len(grouped)} versions of the code ({listed(code[:10] for code in grouped)}): "
-            f"{meaning}. Run them again with one, or repeat some of the older with the newest: `peftlab reproduce`.",
+            f"{meaning}. Run them again with one, or repeat some of the older with the newest: peftlab reproduce.",
             places(fewest(grouped)),
         )
     changed = [run for run in runs if run.record.data["code"]["dirty"]]

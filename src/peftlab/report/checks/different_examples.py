@@ -22,7 +22,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "error",
             f"The predictions on the test split have {plural(len(grouped), 'set')} of examples and gold answers: runs "
             "cannot be compared example by example, and their scores are of different tests. Score all of them on "
-            "the same file: `peftlab evaluate`.",
+            "the same file: peftlab evaluate.",
             places(fewest(grouped)),
         )
     short = [run for run in runs if _differs(run, recount(run, "test"))]

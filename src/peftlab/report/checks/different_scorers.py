@@ -27,7 +27,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "error",
             f"{comparison.metric} was computed by different scorers: {' and '.join(map(repr, grouped))}. How invalid "
             "tags or empty classes are treated moves a score by more than methods differ. Score all runs alike: "
-            "`peftlab evaluate`, or report them apart.",
+            "peftlab evaluate, or report them apart.",
             places(runs),
         )
     odd = [run for run in compared_runs(comparison) if _differs(run, comparison.metric)]
@@ -37,7 +37,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "warning",
             f"{plural(len(odd), 'run')} {'was' if len(odd) == 1 else 'were'} selected by another scorer of "
             f"{comparison.metric} than tested with: their validation and test scores cannot be compared with each "
-            "other. Score both splits alike: `peftlab evaluate`.",
+            "other. Score both splits alike: peftlab evaluate.",
             places(odd),
         )
 

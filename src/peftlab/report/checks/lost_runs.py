@@ -25,7 +25,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
                 "warning",
                 f"{plural(len(lost), 'run')} of {group.name} {'is' if len(lost) == 1 else 'are'} missing from its "
                 f"scores ({how}; seed {seeds}): if they ended because they went badly, its mean is too good. Resume "
-                "them (`peftlab resume RUN`), or report the failures as part of the result.",
+                "them (peftlab resume RUN), or report the failures as part of the result.",
                 places(lost),
             )
         unscored = [run for run in group.final if comparison.score(run) is None]

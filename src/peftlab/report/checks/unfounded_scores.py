@@ -32,7 +32,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "error",
             f"{plural(len(claiming), 'record')} {'claims' if len(claiming) == 1 else 'claim'} what the evidence "
             f"denies: {'; '.join(faults[:3])}. Do not believe these scores: put back the files that the run left, "
-            "or run it again (`peftlab reproduce`).",
+            "or run it again (peftlab reproduce).",
             places(claiming),
         )
     unkept = [run for run in runs if recount(run, "test") is None]
@@ -41,7 +41,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "unfounded_scores",
             "note",
             f"The scores of {plural(len(unkept), 'run')} cannot be computed again: the test predictions are not here. "
-            "Archive them with the records: `peftlab archive`.",
+            "Archive them with the records: peftlab archive.",
             places(unkept),
         )
 

@@ -56,7 +56,7 @@ def draw(data: Data, picture: Picture) -> None:
                 linewidth=0,
             )
             axes.add_patch(cell)
-            picture.mark(cell, f"gold {gold}, predicted {predicted}: {number:,} ({100 * share:.1f} % of gold {gold})")
+            picture.mark(cell, f"gold {gold}, predicted {predicted}: {number:,} ({100 * share:.1f} % of the row)")
             if size <= MOST_NUMBERS:
                 colour = PAPER if share > 0.5 else INK
                 axes.text(column, row, f"{number:,}", ha="center", va="center", color=colour.paper, fontsize=8)

@@ -142,3 +142,10 @@ window.addEventListener("beforeprint", () => {
   folded.forEach((details) => (details.open = true));
 });
 window.addEventListener("afterprint", () => folded.forEach((details) => (details.open = false)));
+
+// A link into what is folded opens it.
+function unfold() {
+  document.getElementById(location.hash.slice(1))?.closest("details")?.setAttribute("open", "");
+}
+window.addEventListener("hashchange", unfold);
+unfold();

@@ -9,8 +9,8 @@ import numpy as np
 
 from peftlab.errors import UserError
 from peftlab.report.analysis.results import Result, Row
-from peftlab.report.document import Block, Cell, Column, Figure, Section, Table, link_name
-from peftlab.report.numbers import plural
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
+from peftlab.report.numbers import listed, plural
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.report.statistics.calibration import Calibration, calibration
@@ -19,6 +19,10 @@ from peftlab.scores.confusion import Confusion
 
 MOST_CLASSES = 20
 """Classes that a figure has room for; of more, the most frequent."""
+
+
+_CLOSE = 0.01
+"""Confidence and accuracy that differ by less count as equal."""
 
 
 def section(result: Result) -> Section | None:
@@ -98,7 +102,9 @@ def _confusion(row: Row, name: str) -> Figure | None:
     if scorer.OUTSIDE is not None:
         order.append(len(scorer.classes))
         labels.append("(none)")
-        outside = f" The last row is {scorer.OUTSIDE[0]}, the last column {scorer.OUTSIDE[1]}."
+        outside = (
+            f" “(none)” is no class: its row holds what is {scorer.OUTSIDE[0]}, its column what is {scorer.OUTSIDE[1]}."
+        )
     counts = [[int(matrix[i, j]) for j in order] for i in order]
     seeds = plural(len(row.counted), "seed")
     caption = f"Gold classes (rows) and what {row.name} predicts (columns), {seeds} together.{outside}"
@@ -128,7 +134,9 @@ def _calibration(rows: Sequence[Row], result: Result) -> list[Block]:
         for row, one in measured
     ]
     caption = (
-        "How often the most probable label is right, by its probability; on the diagonal, probabilities are honest."
+        "How often the most probable label is right, by its probability (confidence): on the diagonal as often as it "
+        "says, below it less often. "
+        f"Shown {'is' if len(measured) == 1 else 'are'} {listed([row.name for row, _ in measured])}."
     )
     columns = (
         Column("group"),
@@ -148,9 +156,24 @@ def _calibration(rows: Sequence[Row], result: Result) -> list[Block]:
         for row, one in measured
     )
     return [
+        Paragraph(" ".join(_trusted(row.name, one) for row, one in measured)),
         Figure(f"{name}-reliability", "reliability", {"series": series}, caption),
         Table(f"{name}-calibration-table", columns, table, "Calibration on the test split"),
     ]
+
+
+def _trusted(name: str, one: Calibration) -> str:
+    """Say whether a group is more or less confident than it is right."""
+    bins = [part for part in one.bins if part.confidence is not None and part.accuracy is not None]
+    number = sum(part.number for part in bins)
+    confidence = sum(part.number * (part.confidence or 0.0) for part in bins) / max(number, 1)
+    accuracy = sum(part.number * (part.accuracy or 0.0) for part in bins) / max(number, 1)
+    if abs(confidence - accuracy) < _CLOSE:
+        how = "on average as confident as it is right"
+    else:
+        how = "overconfident" if confidence > accuracy else "underconfident"
+    right = f"right in {100 * accuracy:.1f} % of its answers"
+    return f"{name} is {how}: {right}, at a mean confidence of {100 * confidence:.1f} %."
 
 
 def calibration_of(row: Row) -> Calibration | None:

@@ -65,9 +65,12 @@ class Facts:
     @cached_property
     def origin(self) -> tuple[Answer, str]:
         """Whether others can get the data."""
-        origins = sorted({str(run.record.data["data"].get("origin")) for run in self.runs})
+        known = {run.record.data["data"].get("origin") for run in self.runs}
+        origins = sorted(str(origin) for origin in known if origin)
         kinds = {origin.partition(":")[0] for origin in origins}
-        if kinds <= {"index", "hub"}:
+        if not origins:
+            return "unknown", "no origin is recorded; digests of the data are"
+        if kinds <= {"index", "hub"} and len(origins) == len(known):
             return "yes", f"{listed(origins, 3)}, with digests"
         return "partly", f"{listed(origins, 3)}: local files, with digests, which others need to be given"
 
@@ -86,14 +89,13 @@ class Facts:
     def code(self) -> tuple[Answer, str]:
         """Whether the code is pinned."""
         commits = {run.record.data["code"]["commit"] for run in self.runs}
-        dirty = any(run.record.data["code"]["dirty"] for run in self.runs)
         names = sorted(str(one)[:12] for one in commits if one)
         if not names:
             versions = sorted({str(run.record.data["code"]["version"]) for run in self.runs})
             return "partly", f"peftlab {listed(versions)}; no commit is recorded"
-        if dirty:
+        if self._is_dirty:
             return "partly", f"commit {listed(names, 3)} with uncommitted changes, whose digest is recorded"
-        return "yes", f"commit {listed(names, 3)}"
+        return "partly", f"commit {listed(names, 3)}; where it is published is for the authors"
 
     @cached_property
     def packages(self) -> tuple[Answer, str]:
@@ -105,6 +107,16 @@ class Facts:
     def commands(self) -> tuple[Answer, str]:
         """Whether commands are told."""
         return "yes", "“Commands to repeat everything”"
+
+    @cached_property
+    def repeatable(self) -> tuple[Answer, str]:
+        """Whether others can repeat the runs."""
+        text = "“Commands to repeat everything”, with the code, packages and data that “Identity” names"
+        return ("yes" if self.origin[0] == "yes" and not self._is_dirty else "partly"), text
+
+    @property
+    def _is_dirty(self) -> bool:
+        return any(run.record.data["code"]["dirty"] for run in self.runs)
 
     @cached_property
     def search(self) -> tuple[Answer, str]:
@@ -236,7 +248,7 @@ def _neurips(facts: Facts) -> Items:
     yield "1. Do the claims match the results?", "unknown", "“Summary” says what the runs support"
     yield "2. Are limitations discussed?", "partly", "“Limitations” has those that the records tell"
     yield "3. Are theoretical results complete?", "not applicable", "records hold no theory"
-    yield "4. Can the main results be reproduced from what is disclosed?", *facts.commands
+    yield "4. Can the main results be reproduced from what is disclosed?", *facts.repeatable
     yield "4b. Have they been reproduced?", *facts.rerun
     yield "5. Are data and code openly accessible, with instructions?", *facts.origin
     yield "6. Are all training and test details given: splits, hyperparameters and how they were chosen?", *facts.search
@@ -249,7 +261,12 @@ def _neurips(facts: Facts) -> Items:
     yield "9. Does the work conform with the code of ethics?", "unknown", _ASK
     yield "10. Are broader impacts discussed?", "unknown", _ASK
     yield "11. Are there safeguards for data or models that may be misused?", "unknown", _ASK
-    yield "12. Are assets credited, and their licences respected?", *facts.licence
+    licence = facts.licence[1]
+    yield (
+        "12. Are assets credited, and their licences respected?",
+        "unknown",
+        f"recorded: {licence}; the rest is for the authors",
+    )
     yield "13. Are new assets documented?", "partly", "every run has a record; peftlab card writes a model card"
     yield "14. Are crowdsourcing instructions and pay given?", "unknown", _ASK
     yield "15. Was research with human subjects approved?", "unknown", _ASK

@@ -15,7 +15,10 @@ def section(analysis: Analysis) -> Section:
     whole = dict.fromkeys(shlex.join(run.record.data["command"]) for run in analysis.runs if run.record.data["command"])
     blocks: list[Block] = []
     if whole:
-        text = "These commands made all runs; the same command continues an interrupted sweep."
+        text = (
+            "These commands made all runs, with the settings, seeds and search of the configuration; a command that is "
+            "repeated continues an interrupted sweep."
+        )
         blocks += [Paragraph(text), Listing(tuple(whole)[:MOST_LINES])]
     tested = [run for result in analysis.results for run in result.comparison.runs]
     lines = [
@@ -35,6 +38,8 @@ def section(analysis: Analysis) -> Section:
     )
     versions = sorted({str(run.record.data["code"]["version"]) for run in analysis.runs})
     text = f"With the code of {', '.join(commits[:4]) or 'an unknown commit'} (peftlab {', '.join(versions)}) "
-    text += "and the packages of packages.txt in a run's folder, this trains a run again and says whether it comes out:"
+    text += "and the packages of packages.txt in a run's folder, this trains a run again and says whether the result "
+    text += "is the same"
+    text += f" (the first {len(ids)} of {len(tested)} tested runs):" if 0 < len(ids) < len(tested) else ":"
     blocks += [Paragraph(text), Listing(tuple(check))]
     return Section("commands", "Commands to repeat everything", tuple(blocks))

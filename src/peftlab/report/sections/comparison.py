@@ -5,7 +5,6 @@ from __future__ import annotations
 from peftlab.report.analysis.results import FEWEST_SEEDS, Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import (
-    UNKNOWN,
     called,
     interval,
     level,
@@ -14,12 +13,10 @@ from peftlab.report.numbers import (
     plural,
     points,
     score,
-    share,
     unit,
 )
 from peftlab.report.sections.scores import axis, in_figures, only_some
 from peftlab.report.statistics.comparison import Comparison as Pair
-from peftlab.report.statistics.significance import PValue
 
 
 def section(result: Result) -> Section | None:
@@ -27,8 +24,8 @@ def section(result: Result) -> Section | None:
     comparison = result.comparison
     if comparison.baseline is None or not result.pairs:
         return None
-    blocks: list[Block] = [Paragraph(_explained(result)), _table(result), _figure(result), _tests(result)]
-    blocks += [Paragraph(text) for text in (_power(result), _dominance(result)) if text]
+    blocks: list[Block] = [Paragraph(_explained(result)), _table(result), _figure(result)]
+    blocks += [Paragraph(text) for text in (_tests(result), _power(result)) if text]
     return Section(f"{comparison.name}-comparison", f"Compared with {comparison.baseline.name}", tuple(blocks))
 
 
@@ -41,12 +38,14 @@ def _explained(result: Result) -> str:
         else "the seeds of both taken as independent"
     )
     sources = "seeds and test sets" if result.units is not None else "seeds alone, as there are no predictions"
+    named = "named with --baseline" if comparison.options.baseline else "the plainest group by its name"
+    margin = points(comparison.options.margin, comparison.metric)
     return (
         f"Each difference is the mean of the group minus that of {_baseline(result)}, {tests}, with an interval over "
-        f"{sources}. The family of {plural(family, 'comparison')}, all groups against the baseline, was fixed before "
-        "looking at a score, and p values are adjusted for it by Holm's method. "
-        f"“Tie” means that the difference is surely smaller than {points(comparison.options.margin, comparison.metric)}"
-        " (two one-sided tests); “not told apart” means that neither a difference nor a tie is shown. "
+        f"{sources}. The baseline is {named}, and the family of {plural(family, 'comparison')} is all groups against "
+        "it: both are set without regard to the scores. The p values are adjusted for the family by Holm's method. "
+        f"“Tie” means that the difference is shown to be smaller than the margin, {margin} (--margin; two one-sided "
+        "tests); “not told apart” means that neither a difference nor a tie is shown. "
         f"With fewer than {FEWEST_SEEDS} seeds there is no verdict."
     )
 
@@ -54,34 +53,40 @@ def _explained(result: Result) -> str:
 def _table(result: Result) -> Table:
     comparison = result.comparison
     percent = f" ({unit(comparison.metric)})" if unit(comparison.metric) else ""
-    columns = (
+    ties = any(pair.verdict.says == "tie" for pair in result.pairs)
+    columns = [
         Column(", ".join(comparison.keys)),
+        Column("verdict"),
         Column(f"difference{percent}", True),
         Column("interval", note=f"level {level(comparison.options.level)}"),
         Column("p", True, "adjusted by Holm's method"),
-        Column("p of a tie", True, "larger of the two one-sided tests"),
-        Column("chance to be better", True, "probability of improvement of one run over another"),
+        *([Column("p of a tie", True, "larger of the two one-sided tests")] if ties else []),
+        Column("wins", True, "of all pairs of a run with one of the baseline; ties count half"),
         Column("detectable", True, "smallest difference that such a comparison shows in 80 % of cases"),
-        Column("verdict"),
-    )
+    ]
     rows = []
     for pair in _ranked(result):
-        difference, chance = pair.difference, pair.improvement
+        difference = pair.difference
         strong = pair.verdict.says in ("better", "worse")
-        rows.append(
-            (
-                Cell(pair.first),
-                Cell(score(difference.value, comparison.metric, True), difference.value, strong),
-                Cell(interval(difference.low, difference.high, comparison.metric, True), difference.low),
-                Cell(p_value(pair.p_adjusted), pair.p_adjusted),
-                Cell(p_value(pair.equivalence_p), pair.equivalence_p),
-                Cell(share(chance.value), chance.value),
-                Cell(score(pair.detectable, comparison.metric), pair.detectable),
-                Cell(pair.verdict.says, strong=strong),
-            )
-        )
+        cells = [
+            Cell(pair.first),
+            Cell(pair.verdict.says, strong=strong),
+            Cell(score(difference.value, comparison.metric, True), difference.value, strong),
+            Cell(interval(difference.low, difference.high, comparison.metric, True), difference.low),
+            Cell(p_value(pair.p_adjusted), pair.p_adjusted),
+            *([Cell(p_value(pair.equivalence_p), pair.equivalence_p)] if ties else []),
+            Cell(_wins(result, pair), pair.improvement.value),
+            Cell(score(pair.detectable, comparison.metric), pair.detectable),
+        ]
+        rows.append(tuple(cells))
     caption = f"Test {called(comparison.metric)} against {_baseline(result)}"
-    return Table(f"{comparison.name}-comparison-table", columns, tuple(rows), caption)
+    return Table(f"{comparison.name}-comparison-table", tuple(columns), tuple(rows), caption)
+
+
+def _wins(result: Result, pair: Pair) -> str:
+    """Return ``3 of 25``: the pairs of runs that the group wins."""
+    pairs = len(result.row(pair.first).measured.seeds) * len(result.row(pair.second).measured.seeds)
+    return f"{pair.improvement.value * pairs:g} of {pairs}"
 
 
 def _baseline(result: Result) -> str:
@@ -118,28 +123,17 @@ def _figure(result: Result) -> Figure:
     return Figure(f"{comparison.name}-differences", "differences", data, caption)
 
 
-def _tests(result: Result) -> Table:
-    names = dict.fromkeys(test.name for pair in result.pairs for test in pair.tests)
-    columns = [Column(", ".join(result.comparison.keys)), Column("t", True, "p of the verdict, not adjusted")]
-    columns += [Column(name, True, "p, and the smallest that the design can reach") for name in names]
-    rows = []
-    for pair in _ranked(result):
-        of_pair = {test.name: test for test in pair.tests}
-        cells = [Cell(pair.first), Cell(p_value(pair.p), pair.p)]
-        for name in names:
-            test = of_pair.get(name)
-            text = _with_floor(test)
-            cells.append(Cell(text, test.p if test else None))
-        rows.append(tuple(cells))
-    caption = "Other tests of the same differences, not adjusted; they decide nothing"
-    return Table(f"{result.comparison.name}-tests-table", tuple(columns), tuple(rows), caption)
-
-
-def _with_floor(test: PValue | None) -> str:
-    """Return a p value, with the smallest one of the design where that limits what can be shown."""
-    if test is None:
-        return UNKNOWN
-    return p_value(test.p) if test.floor < 0.001 else f"{p_value(test.p)} (at least {p_value(test.floor)})"
+def _tests(result: Result) -> str:
+    """Say that other tests were made, and what so few seeds can show by the one that assumes least."""
+    tests = {test.name: test for pair in result.pairs for test in pair.tests}
+    if not tests:
+        return ""
+    risk = 1 - result.comparison.options.level
+    weak = [f"{test.name} {p_value(test.floor)}" for test in tests.values() if test.floor > risk]
+    text = (
+        f"Other tests of the same differences ({listed(list(tests))}) do not decide; their p values are in report.json"
+    )
+    return f"{text}. With so few seeds, the least p that can come out is: {listed(weak)}." if weak else f"{text}."
 
 
 def _power(result: Result) -> str:
@@ -167,17 +161,3 @@ def _power(result: Result) -> str:
 
 def _many(number: int) -> str:
     return f"{number:,}" if number <= 100_000 else "more than 100,000"
-
-
-def _dominance(result: Result) -> str:
-    with_it = [pair for pair in result.pairs if pair.dominance is not None]
-    if not with_it:
-        return ""
-    below = [pair.first for pair in with_it if pair.dominance is not None and pair.dominance.dominates]
-    dominance = with_it[0].dominance
-    assert dominance is not None
-    return (
-        f"Almost stochastic order over the baseline (ε below {dominance.threshold:g}): {listed(below, 12)}. "
-        f"Take it with care: with {dominance.first} and {dominance.second} seeds, {share(dominance.false_wins)} of "
-        "comparisons between equal methods come out so."
-    )

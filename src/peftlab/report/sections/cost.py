@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
-from peftlab.report.numbers import UNKNOWN, called, count, duration, flops, gib, money, share, size
+from peftlab.report.numbers import UNKNOWN, called, count, duration, flops, gib, money, plural, share, size
 from peftlab.report.sections.scores import axis, in_figures
 from peftlab.report.study import Run
 
@@ -90,18 +90,20 @@ def _explained(result: Result) -> str:
     paid = "" if price is None else f", {money(hours * price)} at {price:g} per device hour"
     return (
         f"All {len(runs):,} runs took {duration(hours * 3600)} of device time{paid}, on: {'; '.join(devices)}. "
-        "Time, memory and speed are means over the tested runs, as measured; runs that shared a machine slowed one "
-        "another down. A device is a GPU, or a process on a CPU with all its threads. Energy was not measured."
+        "Time, memory and speed are means over the tested runs, as measured, whatever else ran on "
+        "the machine. A device is a GPU, or a process on a CPU with all its threads. Energy was not measured."
     )
 
 
 def _device(run: Run) -> str:
     environment = run.record.data["environment"]
     number = environment.get("world_size") or 1
-    names = environment["accelerators"] or [
-        f"{environment['cpu'] or 'a CPU'} ({environment['threads'] or '?'} threads)"
-    ]
+    names = environment["accelerators"] or [f"{environment['cpu'] or 'a CPU'} ({_threads(environment['threads'])})"]
     return f"{number} x {names[0]}" if number > 1 else str(names[0])
+
+
+def _threads(number: int | None) -> str:
+    return plural(number, "thread") if number else "threads unknown"
 
 
 def _table(result: Result, costs: dict[str, Cost]) -> Table:
@@ -138,16 +140,22 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
         if priced:
             cells += [Cell(money(cost.money), cost.money), Cell(money(cost.all_money), cost.all_money)]
         rows.append(tuple(cells))
-    return Table(f"{result.comparison.name}-cost-table", tuple(columns), tuple(rows), "What the groups cost")
+    kept = [place for place in range(len(columns)) if place == 0 or any(row[place].value is not None for row in rows)]
+    return Table(
+        f"{result.comparison.name}-cost-table",
+        tuple(columns[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in rows),
+        "What the groups cost",
+    )
 
 
 def _fronts(result: Result, costs: dict[str, Cost]) -> list[Block]:
     kinds: list[tuple[str, str, str, Callable[[Cost], float | None], float]] = [
         ("parameters", "Trained parameters", "count", lambda cost: cost.trainable, 1.0),
         ("time", "Training time of a run", "seconds", lambda cost: cost.train_seconds, 1.0),
-        ("memory", "Peak memory", "bytes", lambda cost: cost.memory_gib, 2.0**30),
-        ("money", "Money for a run", "money", lambda cost: cost.money, 1.0),
     ]
+    if result.comparison.options.price_per_device_hour is not None:
+        kinds[1] = ("money", "Money for a run", "money", lambda cost: cost.money, 1.0)
     metric = result.comparison.metric
     figures: list[Block] = []
     for name, label, unit, of, factor in kinds:

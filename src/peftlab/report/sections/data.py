@@ -29,11 +29,13 @@ def _card(run: Run, number: int, of: int) -> list[Block]:
     name = f"{data['name']} ({number + 1} of {of} uses)" if of > 1 else str(data["name"])
     overlap = data["train_test_overlap"]
     facts = [
-        f"{name}, from {data.get('origin') or 'an unknown place'}.",
+        f"{name}, from {data['origin']}." if data.get("origin") else f"{name}; where it comes from is not recorded.",
         f"Licence: {data['licence'] or 'unknown'}.",
         f"Labels: {listed(labels, 30)}." if labels else "Labels: none are recorded.",
         "Whether test inputs occur in the training split is unknown."
         if overlap is None
+        else "No test input occurs in the training split."
+        if not overlap
         else f"{count(overlap)} test inputs also occur in the training split.",
     ]
     splits = data["splits"]

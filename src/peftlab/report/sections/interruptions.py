@@ -10,11 +10,13 @@ from peftlab.report.study import Run
 _MOST_CHARACTERS = 160
 
 
-def section(analysis: Analysis) -> Section:
-    """Return the runs that did not simply run to their end."""
+def section(analysis: Analysis) -> Section | None:
+    """Return the runs that did not simply run to their end; None if all did, and every record could be read."""
     lost = [run for run in analysis.runs if run.status not in ("completed", "pruned")]
     resumed = [run for run in analysis.runs if run.record.events("resumed")]
     smaller = [run for run in analysis.runs if run.record.events("out of memory")]
+    if not (lost or resumed or smaller or analysis.study.left_out):
+        return None
     blocks: list[Block] = []
     parts = [
         f"{len(lost)} of {len(analysis.runs):,} runs failed, were interrupted, or still run",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import called, count, plural
+from peftlab.report.sections import reruns, robustness
 
 
 def section(analysis: Analysis) -> Section:
@@ -25,9 +26,9 @@ def _of(result: Result) -> Iterator[str]:
         yield f"{where}: with fewer than {FEWEST_SEEDS} seeds nothing can be claimed about the method behind a score."
     elif seeds and max(seeds) < 10:
         yield (
-            f"{where}: {min(seeds)} to {max(seeds)} seeds show large differences only; the comparison says how large."
+            f"{where}: {min(seeds)} to {max(seeds)} seeds show large differences only."
             if len(seeds) > 1
-            else f"{where}: {plural(max(seeds), 'seed')} show large differences only; the comparison says how large."
+            else f"{where}: {plural(max(seeds), 'seed')} show large differences only."
         )
     if result.units is None and result.rows:
         yield f"{where}: without predictions, all intervals are for this test set; nothing is said about others."
@@ -38,7 +39,7 @@ def _of(result: Result) -> Iterator[str]:
         )
     elif result.units == "groups" and (result.clusters or 0) < 30:
         yield f"{where}: {count(result.clusters)} groups of test examples are few for an interval over test sets."
-    if len({run.value("data") for run in comparison.runs}) == 1:
+    if len({str(run.value("data")) for run in comparison.runs}) == 1:
         yield f"{where}: one data set and one domain; another may rank the methods differently."
     trials = {len(group.trials) for group in comparison.groups}
     if trials == {0} and len(comparison.groups) > 1:
@@ -58,6 +59,10 @@ def _of_all(analysis: Analysis) -> list[str]:
         "Energy was not measured, and times are those of the machines that ran the runs, whatever else ran there."
     )
     texts.append(
-        "A report trusts its records: a forgery that is consistent in every file is told only by training again."
+        "A report trusts its records: that they are true is shown only by training runs again (peftlab reproduce)."
     )
+    if not any(reruns.newest(run) for run in analysis.runs):
+        texts.append("No run has been trained again.")
+    if not any(robustness.newest(run) for run in analysis.runs):
+        texts.append("Robustness to perturbed inputs was not measured (peftlab robustness).")
     return texts

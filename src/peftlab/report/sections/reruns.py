@@ -21,15 +21,11 @@ MEANINGS = {
 }
 
 
-def section(analysis: Analysis) -> Section:
-    """Return the verdicts of `peftlab reproduce`, or that no run was repeated."""
+def section(analysis: Analysis) -> Section | None:
+    """Return the verdicts of `peftlab reproduce`; None if no run was repeated."""
     judged = [(run, one) for run in analysis.runs if (one := newest(run)) is not None]
     if not judged:
-        text = (
-            "Not rerun: no run has been trained again. peftlab reproduce RUN trains one again and keeps its verdict, "
-            "which the report then shows."
-        )
-        return Section("reruns", "Reruns", (Paragraph(text),))
+        return None
     columns = (Column("run"), Column("verdict"), Column("trained again"), Column("because"), Column("causes"))
     rows = []
     for run, one in judged:

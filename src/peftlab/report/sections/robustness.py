@@ -8,7 +8,7 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import Form, check
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
-from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
+from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
 from peftlab.report.sections.scores import axis
 from peftlab.report.study import Run
@@ -31,13 +31,12 @@ _FORM: Form = {
 """What is shown of a measurement."""
 
 
-def section(result: Result) -> Section:
-    """Return the robustness of the tested runs, or that it was not measured."""
+def section(result: Result) -> Section | None:
+    """Return the robustness of the tested runs; None if it was not measured."""
     name = result.comparison.name
     measured = [(group, run, one) for group in result.comparison.groups for run in group.runs if (one := newest(run))]
     if not measured:
-        text = "Not measured. peftlab robustness RUN measures it, and the report then shows it."
-        return Section(f"{name}-robustness", "Robustness", (Paragraph(text),))
+        return None
     blocks: list[Block] = [_table(measured, name)]
     series = []
     for group, run, one in measured:

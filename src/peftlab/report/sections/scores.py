@@ -6,10 +6,12 @@ import statistics
 
 from peftlab.report.analysis.results import FEWEST_SEEDS, Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
-from peftlab.report.numbers import called, count, interval, is_share, level, listed, plural, score, share, unit
+from peftlab.report.numbers import called, count, interval, is_share, level, listed, score, unit
 
 MOST_LINES = 30
 """Rows of a figure that can be read."""
+_APART = 0.05
+"""Precision and recall that differ by more are worth a sentence."""
 MOST_METRICS = 8
 """Further scores that a table has room for."""
 
@@ -22,6 +24,8 @@ def section(result: Result) -> Section | None:
     blocks: list[Block] = [Paragraph(_explained(result)), _table(result)]
     if further := _further(result):
         blocks.append(further)
+    if text := _precision_and_recall(result):
+        blocks.append(Paragraph(text))
     blocks.append(_seeds(result))
     blocks += _variances(result)
     return Section(f"{comparison.name}-scores", "Scores", tuple(blocks))
@@ -33,7 +37,7 @@ def _explained(result: Result) -> str:
     best = "highest" if comparison.direction == "max" else "lowest"
     text = (
         f"The score is {called(comparison.metric)} on the test split, computed by: {'; '.join(scorers)}. "
-        f"The {best} mean comes first. Each interval has a level of {level(comparison.options.level)}. "
+        f"The {best} mean comes first. All intervals are {level(comparison.options.level)} intervals. "
         "“Over seeds” says what other seeds would give on this test split (Student's t)"
     )
     if result.units is None:
@@ -43,7 +47,8 @@ def _explained(result: Result) -> str:
         units = _units(result)
         text += (
             f"; “over test sets”, what these very runs would score on other test sets, of which {units} are a sample "
-            "(delta method); “over both”, what other seeds would give on other test sets (crossed random effects). "
+            "(delta method); “over both”, what other seeds would give on other test sets (crossed random effects), "
+            "taken no narrower than “over seeds”. "
         )
         text += (
             "Examples of one group, such as the sentences of a document, are drawn together."
@@ -68,10 +73,10 @@ def _bold(result: Result) -> str:
     if len(result.rows) == 1:
         return ""
     if len(few) == len(result.rows):
-        return f"Nothing is set in bold: with fewer than {FEWEST_SEEDS} seeds, no ranking can be claimed."
+        return f"Nothing is in bold: with fewer than {FEWEST_SEEDS} seeds, no ranking can be claimed."
     if len(result.beside_the_best) == 1:
-        return "The best is set in bold, as its interval against every other group excludes zero."
-    return "Nothing is set in bold, as the best cannot be told apart from others; those are marked."
+        return "The best is in bold: it is told apart from every other group."
+    return "Nothing is in bold, as the best cannot be told apart from others; those are marked."
 
 
 def _table(result: Result) -> Table:
@@ -86,7 +91,10 @@ def _table(result: Result) -> Table:
     ]
     if result.units is not None:
         columns += [Column("over test sets"), Column("over both")]
-    columns += [Column("validation", True, "mean of the selected checkpoints"), Column("")]
+    columns.append(Column("validation", True, "mean of the selected checkpoints"))
+    marked = any(_mark(result, row) for row in result.ranked)
+    if marked:
+        columns.append(Column("remark"))
     alone = len(result.beside_the_best) == 1 and len(result.rows) > 1
     rows = []
     for row in result.ranked:
@@ -103,7 +111,9 @@ def _table(result: Result) -> Table:
             cells.append(_interval(*((row.test_set.low, row.test_set.high) if row.test_set else (None, None)), result))
             cells.append(_interval(*over_both, result))
         validation = validation_of(result, row)
-        cells += [Cell(score(validation, comparison.metric), validation), Cell(_mark(result, row))]
+        cells.append(Cell(score(validation, comparison.metric), validation))
+        if marked:
+            cells.append(Cell(_mark(result, row)))
         rows.append(tuple(cells))
     caption = f"Test {called(comparison.metric)} by {', '.join(comparison.keys)}"
     return Table(f"{comparison.name}-scores-table", tuple(columns), tuple(rows), caption)
@@ -149,6 +159,25 @@ def _further(result: Result) -> Table | None:
     return Table(f"{comparison.name}-further-table", tuple(columns), tuple(rows), "The other test scores")
 
 
+def _precision_and_recall(result: Result) -> str:
+    """Say whether the best group predicts too much or too little, where precision and recall are known."""
+    best = result.ranked[0]
+    for kind in ("entity_", "macro_", ""):
+        means = []
+        for name in (f"{kind}precision", f"{kind}recall"):
+            values = [value for run in best.group.final if (value := run.score("test", name)) is not None]
+            means.append(statistics.fmean(values) if values else None)
+        precision, recall = means
+        if precision is None or recall is None:
+            continue
+        if abs(precision - recall) < _APART:
+            return ""
+        does = "predicts more than there is" if recall > precision else "misses more than it invents"
+        shown = f"recall {100 * recall:.1f} %, precision {100 * precision:.1f} %"
+        return f"{best.name} {does}: {shown}."
+    return ""
+
+
 def axis(metric: str, label: str | None = None) -> dict[str, object]:
     """Return the axis of a score in a figure."""
     name = label or called(metric)
@@ -186,36 +215,18 @@ def _seeds(result: Result) -> Figure:
 
 
 def _variances(result: Result) -> list[Block]:
-    split = [row for row in result.ranked if row.split is not None]
+    split = [row for row in in_figures(result) if row.split is not None]
     if not split:
         return []
     name, unit = result.comparison.name, "group" if result.units == "groups" else "example"
-    shown = {row.name for row in in_figures(result)}
-    rows, bars = [], []
+    bars = []
     for row in split:
         assert row.split is not None
         of_mean = row.split.shares()
-        parts = (of_mean.seed, of_mean.cluster, of_mean.rest)
-        cells = [Cell(share(part), part) for part in parts]
-        rows.append((Cell(row.name), *cells, Cell(score(of_mean.se, result.comparison.metric), of_mean.se)))
-        if row.name in shown:
-            bars.append({"label": row.name, "seed": parts[0], "cluster": parts[1], "rest": parts[2]})
-    columns = (
-        Column(", ".join(result.comparison.keys)),
-        Column("seeds", True),
-        Column("test set", True, f"which {unit}s it has"),
-        Column("rest", True, f"seeds and {unit}s together"),
-        Column("standard error", True, "of the mean, over both"),
+        bars.append({"label": row.name, "seed": of_mean.seed, "cluster": of_mean.cluster, "rest": of_mean.rest})
+    caption = (
+        f"Where the uncertainty of each mean comes from: seeds, which {unit}s the test set has, and the two together. "
+        "More seeds lessen the first and the last; a larger test set, the second and the last. With so few seeds the "
+        f"shares are rough, and one of 0 % only means that it is too small to be seen.{only_some(result)}"
     )
-    caption = "Where the uncertainty of each mean comes from"
-    explained = (
-        f"More seeds make only the first and the last share smaller; a larger test set, only the other two. "
-        f"There {'is' if len(split) == 1 else 'are'} {plural(len(split), 'group')} with predictions: "
-        f"{listed([row.name for row in split])}."
-    )
-    table = Table(f"{name}-variance-table", columns, tuple(rows), caption)
-    return [
-        table,
-        Paragraph(explained),
-        Figure(f"{name}-variance", "variance", {"unit": f"{unit}s", "rows": bars}, f"{caption}.{only_some(result)}"),
-    ]
+    return [Figure(f"{name}-variance", "variance", {"unit": f"{unit}s", "rows": bars}, caption)]

@@ -14,8 +14,11 @@ from peftlab.report.statistics.importance import importance
 from peftlab.report.statistics.tuning import tuning_curve
 from peftlab.report.study import Run
 
-_FEWEST_FOR_CURVE = 3
+_FEWEST_FOR_CURVE = 5
+"""With fewer trials, the band fills the plot."""
 _FEWEST_FOR_IMPORTANCE = 10
+_LEAST_FIT = 0.6
+"""A forest that predicts less of the variance explains nothing."""
 _MOST_CURVES = 8
 _MOST_VALUES = 6
 
@@ -142,8 +145,8 @@ def _curves(result: Result, searched: Sequence[Group]) -> list[Block]:
         return []
     metric = called(comparison.metric)
     caption = (
-        f"Best validation {metric} to be expected of so many trials, with an exact band for the whole curve; the "
-        "trials are taken as drawn at random."
+        f"Median of the best validation {metric} of so many trials, with a band for the whole curve. Both hold for "
+        "trials drawn at random; those of a grid or of a search that learns are not."
     )
     if len(searched) > _MOST_CURVES:
         caption += f" The {_MOST_CURVES} best of {len(searched)} groups."
@@ -188,8 +191,10 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
         return blocks
     settings = [{", ".join(comparison.keys): name, **own} for name, own, _ in points]
     shares = importance(settings, [value for *_, value in points])
+    if shares.fit < _LEAST_FIT:
+        return blocks
     bars = [{"label": one.name, "share": one.share, "sd": one.sd} for one in shares.of]
-    explained = share(max(shares.fit, 0.0))
+    explained = share(shares.fit)
     caption = (
         "How much of the variance of the validation scores each choice explains by itself: functional ANOVA of "
         f"a random forest (Hutter et al. 2014), which predicts {explained} of the variance of the trials."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peftlab.report.analysis.groups import Comparison
+from peftlab.report.analysis.groups import METHOD, Comparison
 from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result, Row
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import (
@@ -22,6 +22,7 @@ from peftlab.report.numbers import (
 )
 from peftlab.report.sections import checks, reruns
 from peftlab.report.sections.cost import Cost, cost_of, device_hours
+from peftlab.report.sections.trade import said, trade_of
 from peftlab.report.statistics.comparison import Comparison as Pair
 
 NEAR = 2
@@ -45,14 +46,12 @@ def lines(analysis: Analysis) -> list[str]:
 
 def _of(result: Result, several: bool) -> list[str]:
     comparison = result.comparison
-    where = f"{f'{comparison.task} on ' if comparison.task else ''}{comparison.data or 'unnamed data'}"
     trials = sum(len(group.trials) for group in comparison.groups)
-    number = len(result.rows)
     lost = sum(len(group.lost) for group in comparison.groups)
-    text = f"{'For ' + where if several else 'On ' + where}: "
-    text += f"{plural(number, 'group')} by {', '.join(comparison.keys)}, {plural(len(comparison.runs), 'tested run')}"
-    text += f" ({_seeds(result.rows)})" if result.rows else ""
-    text += f", {plural(trials, 'trial')} of a search that were not tested" if trials else ""
+    text = f"{place(comparison)}: {_compared(comparison, len(result.rows))}"
+    text += f", {_seeds(result.rows)} ({plural(len(comparison.runs), 'tested run')}" if result.rows else ""
+    text += f", after {plural(trials, 'trial')} of a search" if trials and result.rows else ""
+    text += ")" if result.rows else f", {plural(trials, 'trial')} of a search that were not tested" if trials else ""
     text += f", {plural(lost, 'run')} without a result" if lost else ""
     text += f". The score is test {called(comparison.metric)}."
     if not result.rows:
@@ -61,10 +60,32 @@ def _of(result: Result, several: bool) -> list[str]:
     return [text, _best(result), _choice(result), _baseline(result)]
 
 
+def place(comparison: Comparison) -> str:
+    """Return the task and the data as a sentence begins with them: ``On NER, data “news”``."""
+    task = comparison.task and (comparison.task.upper() if comparison.task == "ner" else comparison.task)
+    data = f"data “{comparison.data}”" if comparison.data else "unnamed data"
+    return f"On {task}, {data}" if task else f"On {data}"
+
+
+def _compared(comparison: Comparison, number: int) -> str:
+    keys = listed(list(comparison.keys), 4)
+    if comparison.keys == (METHOD,):
+        what = plural(number, "method")
+    elif len(comparison.keys) == 1:
+        what = plural(number, f"value of {keys}", f"values of {keys}")
+    else:
+        what = plural(number, f"combination of {keys}", f"combinations of {keys}")
+    return f"{what} compared" if number > 1 else what
+
+
 def _seeds(rows: Sequence[Row]) -> str:
     numbers = sorted({len(row.measured.seeds) for row in rows})
     seeds = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-    return f"{seeds} seed{'' if numbers == [1] else 's'} each"
+    return (
+        f"{seeds} seed{'' if numbers == [1] else 's'} for each"
+        if len(rows) > 1
+        else f"{seeds} seed{'' if numbers == [1] else 's'}"
+    )
 
 
 def shown(row: Row, result: Result) -> str:
@@ -104,19 +125,21 @@ def _best(result: Result) -> str:
 
 
 def _choice(result: Result) -> str:
-    """Say which group to use, and which is the cheapest of those that come near it."""
-    if len(result.rows) < 2 or max(len(row.measured.seeds) for row in result.rows) < FEWEST_SEEDS:
+    """Say what the best costs against the next best, and which is the cheapest of those that come near it."""
+    if len(result.rows) < 2 or (trade := trade_of(result)) is None:
         return ""
     comparison = result.comparison
+    metric = comparison.metric
     costs = {row.name: cost_of(row.group, comparison.options.price_per_device_hour) for row in result.rows}
     best = result.ranked[0]
+    if len(result.beside_the_best) == 1:
+        dearer = any(times > 1 for times in trade.times.values())
+        return f"{said(trade, metric)}{' Whether that is worth it is yours to decide.' if dearer else ''}"
     reach = NEAR * comparison.options.margin
     near = [row for row in result.ranked if row.name in result.beside_the_best and abs(row.value - best.value) <= reach]
-    trains = f"trains {_parameters(costs[best.name])}, in {duration(costs[best.name].train_seconds)}"
     if len(near) == 1:
-        alone = f"No other group has a mean within {points(reach, comparison.metric)} of it. "
-        return f"{alone if len(result.beside_the_best) > 1 else ''}Use {best.name}: it {trains}."
-    text = f"Of those, {listed([row.name for row in near[1:]], 8)} come within {points(reach, comparison.metric)} of it"
+        return f"{said(trade, metric)} No other mean lies within {points(reach, metric)} of the best."
+    text = f"Of those, {listed([row.name for row in near[1:]], 8)} come within {points(reach, metric)} of it"
     smallest = _least([(row.name, costs[row.name].trainable) for row in near])
     fastest = _least([(row.name, costs[row.name].train_seconds) for row in near])
     parts = []
@@ -126,8 +149,10 @@ def _choice(result: Result) -> str:
         parts.append(f"{fastest} trains fastest ({duration(costs[fastest].train_seconds)})")
     if parts:
         text += f"; among them and {best.name}, {' and '.join(parts)}"
-    reason = "These runs give no reason to prefer one of them by its score: choose by cost."
-    return f"{text}. {best.name} itself {trains}. {reason}"
+    dearest = (
+        f"{best.name} itself trains {_parameters(costs[best.name])}, in {duration(costs[best.name].train_seconds)}"
+    )
+    return f"{text}. {dearest}. The scores give no reason to prefer one of these, so choose by cost."
 
 
 def _parameters(cost: Cost) -> str:
@@ -155,12 +180,14 @@ def _baseline(result: Result) -> str:
     for row in result.ranked:
         if (pair := result.pair(row.name)) is not None:
             by_verdict.setdefault(pair.verdict.says, []).append(row.name)
+    if len(result.beside_the_best) == 1 and result.ranked[0].name == comparison.baseline.name:
+        return _detectable(result)
     if set(by_verdict) == {"no claim"}:
         return f"Against {comparison.baseline.name}, nothing can be claimed with so few seeds."
     words = {
         "better": "better",
         "worse": "worse",
-        "tie": f"tie (surely within {points(comparison.options.margin, metric)})",
+        "tie": f"tied (within {points(comparison.options.margin, metric)})",
         "not told apart": "not told apart",
         "no claim": "too few seeds for a verdict",
     }
@@ -172,11 +199,20 @@ def _baseline(result: Result) -> str:
             f" Without the adjustment for {plural(len(result.pairs), 'comparison')} at once, {alone} of those not told "
             "apart would be: single comparisons that were planned may count them."
         )
+    return f"{text} {_detectable(result)}".strip()
+
+
+def _detectable(result: Result) -> str:
+    """Say how large a difference must be to be seen reliably."""
     detectable = sorted(pair.detectable for pair in result.pairs if pair.detectable is not None)
-    if detectable:
-        middle = detectable[len(detectable) // 2]
-        text += f" Such a comparison shows a true difference of {points(middle, metric)} in four of five cases."
-    return text
+    if not detectable:
+        return ""
+    middle = points(detectable[len(detectable) // 2], result.comparison.metric)
+    seeds = max(len(row.measured.seeds) for row in result.rows)
+    return (
+        f"With {plural(seeds, 'seed')}, a comparison with the baseline shows a true difference of {middle} in four of "
+        "five studies, and a smaller one less often."
+    )
 
 
 def _is_small(pair: Pair, comparison: Comparison) -> bool:
@@ -186,7 +222,7 @@ def _is_small(pair: Pair, comparison: Comparison) -> bool:
 def _price(analysis: Analysis) -> str:
     hours = sum(device_hours(run) or 0.0 for run in analysis.runs)
     price = analysis.options.price_per_device_hour
-    paid = "" if price is None else f", {money(hours * price)} at {price:g} an hour"
+    paid = "" if price is None else f", which costs {money(hours * price)} at {price:g} per device hour"
     return f"All {plural(len(analysis.runs), 'run')} took {duration(hours * 3600)} of device time{paid}."
 
 
