@@ -307,8 +307,8 @@ def _no_surer_than_its_parts(values: np.ndarray, level: float) -> Estimate:
     variance = by_seed[0] + missing[0] + excess[0]
     whole = variance, _satterthwaite(variance, [by_seed, missing, excess])
     over_both, *alone = (
-        _interval(float(values.mean()), *part, level, "seeds and test set", seeds, clusters)
-        for part in (whole, by_seed, (squares.by_cluster, clusters - 1))
+        _interval(float(values.mean()), part, df, level, "seeds and test set", seeds, clusters)
+        for part, df in (whole, by_seed, (squares.by_cluster, clusters - 1))
     )
     low = min(one.low for one in (over_both, *alone) if one.low is not None)
     return replace(over_both, low=low, high=2 * over_both.value - low)
