@@ -23,14 +23,19 @@ _SHOWN = 40
 """How many characters of a value a message shows."""
 
 
-def parsed(text: str) -> Any:
+def parsed(text: str, null_for_nan: bool = False) -> Any:
     """Return the value of the JSON in `text`.
+
+    Args:
+        text: the JSON.
+        null_for_nan: whether NaN and infinities, which JSON lacks but Python writes, are read as null; else they are
+            refused.
 
     Raises:
         ValueError: it is not JSON, has a duplicate key or a number that JSON lacks, or is nested too deeply.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=(lambda _: None) if null_for_nan else _refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     _check_levels(value)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +27,17 @@ def link_name(text: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if text.isascii() and words and len(words) <= _LONGEST_NAME:
         return words
+    return _with_digest(words, text)
+
+
+def link_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return a name of its own for each text: those whose names would be the same get their digests behind them."""
+    different = dict.fromkeys(texts)
+    times = Counter(map(link_name, different))
+    return {text: name if times[name := link_name(text)] == 1 else _with_digest(name, text) for text in different}
+
+
+def _with_digest(words: str, text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
     return f"{words[: _LONGEST_NAME - 9]}-{digest}".lstrip("-")
 

@@ -41,6 +41,11 @@ def text(plain: str) -> str:
     return _AT_START.sub(lambda match: f"{match[1]}\\{match[2]}", _inline(plain))
 
 
+def visible(plain: str) -> str:
+    """Return `plain` with a sign in place of each character that is not seen but changes how the rest is shown."""
+    return _UNSEEN.sub("\ufffd", plain)
+
+
 def _section(section: Section, depth: int) -> Iterator[str]:
     yield f"{'#' * min(depth, 6)} {text(section.title)}"
     yield ""
@@ -67,7 +72,7 @@ def _(block: Listing) -> Iterator[str]:
     fence = "`" * max(3, ticks + 1)
     yield f"{fence}text"
     for line in block.lines:
-        yield _UNSEEN.sub("\ufffd", line).replace("\n", " ")
+        yield visible(line).replace("\n", " ")
     yield fence
 
 
@@ -126,5 +131,4 @@ def _one_line(plain: str) -> str:
 
 
 def _inline(plain: str) -> str:
-    safe = _UNSEEN.sub("\ufffd", plain)
-    return _SPECIAL.sub(lambda match: "&amp;" if match[0] == "&" else f"\\{match[0]}", safe)
+    return _SPECIAL.sub(lambda match: "&amp;" if match[0] == "&" else f"\\{match[0]}", visible(plain))

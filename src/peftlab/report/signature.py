@@ -22,6 +22,9 @@ NAMESPACE = "peftlab-archive"
 _ITS_OWNER = "owner"
 """Stands for whoever owns a key that is named by its file: a list of signers cannot do without a name."""
 
+LONGEST_WAIT = 300
+"""Seconds that OpenSSH may wait for a passphrase or for somebody to touch a security key."""
+
 _PUBLIC = ("ssh-", "ecdsa-", "sk-")
 """How a public key begins."""
 
@@ -58,7 +61,7 @@ def sign(document: bytes, key: Path) -> bytes:
         key: the file of the private key, or of the public one if the agent holds the private one.
 
     Raises:
-        UserError: ssh-keygen is not installed, or refuses.
+        UserError: ssh-keygen is not installed, refuses, or does not answer.
     """
     done = _ssh_keygen(["sign", "-n", NAMESPACE, "-f", str(key)], document)
     if done.returncode or not done.stdout:
@@ -110,10 +113,17 @@ def check(
 
 def _ssh_keygen(arguments: Sequence[str], document: bytes) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(["ssh-keygen", "-Y", *arguments], input=document, capture_output=True, check=False)
+        return subprocess.run(
+            ["ssh-keygen", "-Y", *arguments], input=document, capture_output=True, check=False, timeout=LONGEST_WAIT
+        )
     except FileNotFoundError as error:
         raise UserError(
             "signatures need ssh-keygen, which is part of OpenSSH: install it, or leave the key out"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"ssh-keygen has not answered for {LONGEST_WAIT} seconds: it may wait for a passphrase or a security key. "
+            "Load the key into ssh-agent (ssh-add), or leave it out"
         ) from error
 
 

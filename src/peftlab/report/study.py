@@ -165,7 +165,7 @@ class Run:
             return []
         try:
             _check_size(inside(self.record.folder, file))
-            documents = parsed(file.read_text(encoding="utf-8"))
+            documents = parsed(file.read_text(encoding="utf-8"), null_for_nan=True)
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from error
         if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):

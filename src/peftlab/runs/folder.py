@@ -16,7 +16,7 @@ from peftlab.errors import ConfigError, DiskError
 from peftlab.masking.mask import masked_in
 from peftlab.reading import plain_yaml
 from peftlab.runs.identity import present_names
-from peftlab.runs.record import FILE_NAME, RunRecord
+from peftlab.runs.record import FILE_NAME, RunRecord, finite
 from peftlab.runs.record_form import Status
 from peftlab.specs import SECTIONS, packages_of, section
 from peftlab.storage import checkpoints
@@ -237,13 +237,15 @@ class RunFolder:
 def keep_beside(folder: Path, name: str, document: Mapping[str, Any]) -> bool:
     """Append `document` to the list in the file `name` of a run's folder; return whether it is kept.
 
+    Numbers that are not finite, which JSON lacks, become null.
+
     A failure to write is only logged, because what was found is valid without it.
     """
     file = folder / name
     try:
         earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
         with replacing(file) as temporary:
-            text = json.dumps([*earlier, document], indent=2, ensure_ascii=False)
+            text = json.dumps(finite([*earlier, document]), indent=2, ensure_ascii=False, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
     except (OSError, DiskError, ValueError, TypeError) as error:
         log.warning("%s: what was found cannot be kept there: %s", file, error)

@@ -204,7 +204,7 @@ class RunRecord:
         Secrets in free text are masked; nan and infinities become null. Raises TypeError for a value that JSON lacks,
         and DiskError if the file cannot be written; the old one then stays.
         """
-        text = json.dumps(_masked(_finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(_masked(finite(self.data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         # an argument that is not valid text keeps its invalid bytes, as escapes that JSON can read
         data = text.encode(errors="backslashreplace")
         with replacing(self.folder / FILE_NAME, needed=len(data)) as temporary:
@@ -241,12 +241,12 @@ def _blank() -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return `value` with null in place of nan and infinities, which JSON lacks."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -310,10 +310,14 @@ def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
     """Return what the last measurement of robustness says."""
     try:
         last = measured[-1]
-        drops = [f"{one['perturbation']} {one['drop']['value']:+.4f}" for one in last["outcomes"]]
+        drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
         return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
     except (LookupError, TypeError, ValueError):
         return "unknown, not measured"
+
+
+def _drop(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:+.4f}"
 
 
 def _base_model(run: Run) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from peftlab.errors import UserError
 from peftlab.report.numbers import is_share
 from peftlab.report.statistics.bootstrap import over_test_sets
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.means import mean
 from peftlab.report.statistics.measured import cluster_counts, pseudo_values, score_of
 from peftlab.runs.folder import RunFolder, read_predictions
@@ -17,9 +18,6 @@ _SPLIT = "test"
 """The split that nothing was chosen on."""
 
 _LEVEL = 0.95
-
-_FEWEST_SEEDS = 3
-"""Of fewer runs nothing is said."""
 
 
 def certainty(folder: RunFolder, scorer: Scorer) -> Certainty:
@@ -64,8 +62,8 @@ def _over_seeds(folder: RunFolder) -> str:
     except (UserError, LookupError, TypeError):
         return UNKNOWN
     scores = [score for record in records if (score := record.score(_SPLIT, metric)) is not None]
-    if len(scores) < _FEWEST_SEEDS:
-        return f"{UNKNOWN}: beside it are fewer than {_FEWEST_SEEDS - 1} runs that differ from it in the seed alone"
+    if len(scores) < FEWEST_SEEDS:
+        return f"{UNKNOWN}: beside it are fewer than {FEWEST_SEEDS - 1} runs that differ from it in the seed alone"
     over = mean(scores, _LEVEL)
     return (
         f"{len(scores)} runs that differ in the seed alone have a mean {_SPLIT} {metric} of {over.value:.4f}, standard "

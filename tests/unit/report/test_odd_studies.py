@@ -12,9 +12,10 @@ from peftlab.report import archive, html, latex, markdown
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.contents import document_of
-from peftlab.report.document import link_name
+from peftlab.report.document import link_name, link_names
 from peftlab.report.sections.summary import lines
 from peftlab.report.study import canonical, reading
+from peftlab.runs.folder import keep_beside
 
 
 def reported(folder, **options):
@@ -71,6 +72,27 @@ def test_names_for_links_are_short_and_tell_texts_apart():
     for name in names:
         assert html.NAME.fullmatch(name)
         assert len(name) <= 40
+
+
+def test_texts_with_the_same_name_for_links_have_names_of_their_own():
+    names = link_names(["optimizer.lr", "optimizer_lr", "peft.r", "peft.r"])
+    assert names["peft.r"] == "peft-r"
+    assert len(set(names.values())) == 3
+    assert all(html.NAME.fullmatch(name) for name in names.values())
+
+
+def test_a_measurement_of_robustness_without_all_numbers_is_shown(tmp_path):
+    folder = planned(examples=20).write(tmp_path / "sweep")
+    drop = {"value": float("nan"), "low": float("nan"), "high": float("inf")}
+    outcome = {"perturbation": "typos", "scores": {"entity_f1": 0.5}, "broken": 1, "mended": 0, "p": None}
+    outcomes = [outcome | {"drop": drop}, outcome | {"perturbation": "upper", "drop": drop | {"value": 0.1}}]
+    one = {"metric": "entity_f1", "examples": 20, "clean": {"entity_f1": float("nan")}, "outcomes": outcomes}
+    first, second, *_ = run_folders(folder)
+    (first / "robustness.json").write_text(json.dumps([one]), encoding="utf-8")  # as earlier versions wrote it
+    assert keep_beside(second, "robustness.json", one)
+    assert "NaN" not in (second / "robustness.json").read_text(encoding="utf-8")
+    _, page = reported(folder)
+    assert page.count("typos") >= 2
 
 
 def test_groups_whose_values_look_alike_stay_apart(tmp_path):

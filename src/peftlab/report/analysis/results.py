@@ -17,16 +17,12 @@ from peftlab.report.checks import findings_of
 from peftlab.report.document import Finding
 from peftlab.report.numbers import is_share
 from peftlab.report.statistics.bootstrap import ScoreInterval, over_test_sets
+from peftlab.report.statistics.comparison import FEWEST_SEEDS, compare_all
 from peftlab.report.statistics.comparison import Comparison as Pair
-from peftlab.report.statistics.comparison import compare_all
 from peftlab.report.statistics.crossed import Components, Estimate, components, difference, expected
 from peftlab.report.statistics.means import Mean, mean
 from peftlab.report.statistics.measured import Measured, score_of
 from peftlab.report.study import Run, Study
-
-FEWEST_SEEDS = 3
-"""With fewer, a report claims nothing."""
-
 
 Notes = tuple[tuple[str, tuple[str, ...]], ...]
 """Why the test split says nothing of some runs: the reason, and those runs."""

@@ -142,10 +142,9 @@ class Picture:
                     linestyle=of.dashes if lines else "",
                 )
             )
-        longest = max(len(shortened(label)) for label in labels)
-        columns = max(1, min(len(labels), int(92 / (longest + 6))))
+        columns = _legend_columns(labels)
         width, height = self.figure.get_size_inches()
-        self.figure.set_size_inches(width, height + LINE * (-(-len(labels) // columns) - 1))
+        self.figure.set_size_inches(width, height + LINE * legend_lines(labels))
         self.figure.legend(
             handles=handles,
             loc="outside upper left",
@@ -204,7 +203,7 @@ class Picture:
         taken = [(x - BESIDE / 2, y - BESIDE / 2, x + BESIDE / 2, y + BESIDE / 2) for x, y in at]
         for number, ((left, bottom), (x, y, name)) in enumerate(zip(at, points, strict=True)):
             text = axes.annotate(
-                shortened(name), (x, y), (0, 0), textcoords="offset points", fontsize=8, zorder=2.5,
+                shortened(name), (x, y), (0, 0), textcoords="offset points", fontsize=8, zorder=3.5,
                 bbox={"facecolor": PAPER.paper, "edgecolor": "none", "pad": 0.6},
             )  # fmt: skip
             text.set_in_layout(False)
@@ -239,6 +238,16 @@ def _overlap(first: Box, second: Box) -> float:
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(width, 0.0) * max(height, 0.0)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    longest = max((len(shortened(label)) for label in labels), default=0)
+    return max(1, min(len(labels), int(92 / (longest + 6))))
+
+
+def legend_lines(labels: Sequence[str]) -> int:
+    """Return how many lines a legend of `labels` has."""
+    return -(-len(labels) // _legend_columns(labels))
 
 
 def shortened(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -13,6 +14,12 @@ from typing_extensions import override
 from peftlab.report.drawing.quantities import MULTIPLES, Axis, Interval, Unit, ticks
 
 MOST_TICKS = 7
+FAR = 6.0
+"""Times that the span of the middle half of the values is left beside it, before a value counts as an outlier."""
+MOST = 0.1
+"""Share of the values that may be outliers: more of them are a group of their own."""
+FEWEST = 10
+"""Values of which some may be outliers."""
 CLOSE = 1.5
 """The least factor between ticks on a logarithmic scale: 50 minutes have no tick, for an hour has one."""
 
@@ -49,6 +56,20 @@ def fit(axes: Axes, direction: Literal["x", "y"], shown: Sequence[Interval]) -> 
     high = min(max(ends), max(values) + span / 2)
     around = 0.05 * (high - low)
     axes.set(**{f"{direction}lim": (low - around, high + around)})
+
+
+def far(shown: Sequence[Interval]) -> list[Interval]:
+    """Return the values that would press the others together: beyond `FAR` times the middle half of many (Tukey 1977).
+
+    None of fewer than `FEWEST`, as any of them may be the point of the figure.
+    """
+    values = sorted(one.value for one in shown)
+    if len(values) < FEWEST:
+        return []
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    room = FAR * (high - low)
+    beyond = [one for one in shown if room and not low - room <= one.value <= high + room]
+    return beyond if len(beyond) <= MOST * len(shown) else []
 
 
 class LinearTicks(MaxNLocator):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
 from peftlab.report.drawing.palette import MUTED, style
-from peftlab.report.drawing.picture import Picture
+from peftlab.report.drawing.picture import Picture, shortened
 from peftlab.report.drawing.quantities import STRICT, Axis, Interval
-from peftlab.report.drawing.scales import fit, measure
+from peftlab.report.drawing.scales import far, fit, measure
+
+MANY = 16
+"""Points: of more, only those on the front are named, as names would hide the points."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -32,7 +36,10 @@ class Data:
 
 
 def draw(data: Data, picture: Picture) -> None:
-    """Draw the points with their intervals, and the front as steps; names where they fit, and those on the front."""
+    """Draw the points with their intervals, and the front as steps; names where they fit, and those on the front.
+
+    Points that are far from the rest stand at the edge, and above the plot with their values.
+    """
     axes = picture.axes(3.9)
     measure(axes, "x", data.x, [point.x for point in data.points])
     measure(axes, "y", data.y, [end for point in data.points for end in point.y.ends])
@@ -47,6 +54,9 @@ def draw(data: Data, picture: Picture) -> None:
             linestyle=(0, (4, 2)),
             zorder=2,
         )
+    outliers = far([point.y for point in data.points])
+    fit(axes, "y", [point.y for point in data.points if point.y not in outliers])
+    bottom, top = axes.get_ylim()
     for index, point in enumerate(data.points):
         of = style(index)
         axes.vlines(point.x, *point.y.ends, color=of.colour, linewidth=1.2, zorder=3)
@@ -54,12 +64,23 @@ def draw(data: Data, picture: Picture) -> None:
         text = (
             f"{point.label}: {data.y.label} {point.y.written(data.y)}; {data.x.label} {data.x.written(point.x)}; {on}"
         )
-        picture.dots(axes, [point.x], [point.y.value], of, [text], markersize=6)
+        if point.y in outliers:
+            edge, marker = (bottom, "v") if point.y.value < bottom else (top, "^")
+            picture.dots(axes, [point.x], [edge], of, [text], markersize=6, marker=marker)
+        else:
+            picture.dots(axes, [point.x], [point.y.value], of, [text], markersize=6)
     axes.margins(x=0.12)
-    fit(axes, "y", [point.y for point in data.points])
-    others = [point for point in data.points if point not in corners]
-    named = [(point.x, point.y.value, point.label) for point in [*corners, *others]]
-    picture.beside(axes, named, needed=len(corners))
+    axes.set_ylim(bottom, top)
+    if outliers:
+        beyond = [
+            f"{shortened(point.label)} {data.y.written(point.y.value)}" for point in data.points if point.y in outliers
+        ]
+        text = "\n".join(textwrap.wrap(f"Beyond the axis, at its edge: {', '.join(beyond)}", 100))
+        axes.set_title(text, fontsize=8, fontweight="normal", color=MUTED.paper, pad=8)
+    others = [point for point in data.points if point not in corners and len(data.points) <= MANY]
+    inside = [point for point in corners if point.y not in outliers]
+    named = [(point.x, point.y.value, point.label) for point in [*inside, *others] if point.y not in outliers]
+    picture.beside(axes, named, needed=len(inside))
 
 
 def front(data: Data) -> list[Point]:

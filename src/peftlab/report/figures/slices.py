@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from peftlab.report.drawing.palette import style
-from peftlab.report.drawing.picture import Picture, shortened
+from peftlab.report.drawing.palette import MUTED, style
+from peftlab.report.drawing.picture import Picture, legend_lines, shortened
 from peftlab.report.drawing.quantities import STRICT, Axis
 from peftlab.report.drawing.scales import measure
 
 MOST_LABELS = 16
 """Series that a reader can tell apart; more look alike, and only their marks name them."""
+MOST_LINES = 5
+"""Lines of a legend; a longer one, as of long names, would be larger than the plot."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -38,7 +40,7 @@ def draw(data: Data, picture: Picture) -> None:
     categories = list(dict.fromkeys(str(point.x) for point in data.points))
     is_number = all(not isinstance(point.x, str) for point in data.points)
     labels = list(dict.fromkeys(point.label for point in data.points))
-    is_named = len(labels) <= MOST_LABELS
+    is_named = len(labels) <= MOST_LABELS and legend_lines(labels) <= MOST_LINES
     for index, label in enumerate(labels):
         points = [point for point in data.points if point.label == label]
         x = [float(point.x) if is_number else categories.index(str(point.x)) for point in points]
@@ -64,6 +66,9 @@ def draw(data: Data, picture: Picture) -> None:
         axes.set_xlabel(data.x.label)
     if is_named:
         picture.legend(labels)
+    else:
+        text = f"{len(labels)} series, not told apart"
+        axes.set_title(text, fontsize=8, fontweight="normal", color=MUTED.paper)
 
 
 def _shown(axis: Axis, value: float | str) -> str:

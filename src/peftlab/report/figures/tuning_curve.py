@@ -1,13 +1,18 @@
-"""How good the best of k trials is expected to be: a line a method over its tuning budget, with a band."""
+"""How good the best of k trials is at the median: a line a method over its tuning budget, with a band."""
 
 from __future__ import annotations
 
+import statistics
+
 from pydantic.dataclasses import dataclass
 
-from peftlab.report.drawing.palette import style
+from peftlab.report.drawing.palette import MUTED, style
 from peftlab.report.drawing.picture import Picture
 from peftlab.report.drawing.quantities import STRICT, Axis, Interval, check_lengths
 from peftlab.report.drawing.scales import measure
+
+LEAST_FREE = 0.25
+"""Share of the plot that bands leave free, at least, to be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -33,12 +38,16 @@ class Data:
 
 
 def draw(data: Data, picture: Picture) -> None:
-    """Draw a line and a band a series; where a bound is unknown, the band goes to the edge of the plot."""
+    """Draw a line and a band a series; where a bound is unknown, the band goes to the edge of the plot.
+
+    Bands that leave nearly nothing free would say nothing and hide the lines: one sentence stands for them.
+    """
     axes = picture.axes()
+    is_wide = _free(data) < LEAST_FREE
     known = [
         value
         for series in data.series
-        for values in (series.best, series.low, series.high)
+        for values in ((series.best,) if is_wide else (series.best, series.low, series.high))
         for value in values
         if value is not None
     ]
@@ -51,10 +60,11 @@ def draw(data: Data, picture: Picture) -> None:
         of = style(index)
         low = [bottom if value is None else value for value in series.low]
         high = [top if value is None else value for value in series.high]
-        axes.fill_between(
-            series.budget, low, high, color=of.colour, alpha=min(0.12, 0.3 / len(data.series)), linewidth=0
-        )
-        for bound in (series.low, series.high):
+        if not is_wide:
+            axes.fill_between(
+                series.budget, low, high, color=of.colour, alpha=min(0.12, 0.3 / len(data.series)), linewidth=0
+            )
+        for bound in () if is_wide else (series.low, series.high):
             kept = [(x, y) for x, y in zip(series.budget, bound, strict=True) if y is not None]
             axes.plot([x for x, _ in kept], [y for _, y in kept], color=of.colour, linewidth=0.6, alpha=0.7)
         points = [
@@ -68,4 +78,27 @@ def draw(data: Data, picture: Picture) -> None:
         picture.dots(axes, x, y, of, texts, markersize=4)
     measure(axes, "x", trials)
     measure(axes, "y", data.y)
+    if is_wide:
+        text = "Not drawn: bands that span nearly the whole axis, as so few trials say little"
+        axes.set_title(text, fontsize=8, fontweight="normal", color=MUTED.paper)
     picture.legend([series.label for series in data.series], lines=True)
+
+
+def _free(data: Data) -> float:
+    """Return the mean share of the height of all values that the bands leave free."""
+    values = [
+        value
+        for series in data.series
+        for of_series in (series.best, series.low, series.high)
+        for value in of_series
+        if value is not None
+    ]
+    if not values or min(values) == max(values):
+        return 1.0
+    bottom, top = min(values), max(values)
+    widths = [
+        ((top if high is None else high) - (bottom if low is None else low)) / (top - bottom)
+        for series in data.series
+        for low, high in zip(series.low, series.high, strict=True)
+    ]
+    return 1 - statistics.fmean(widths)

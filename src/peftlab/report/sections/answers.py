@@ -9,7 +9,7 @@ import numpy as np
 
 from peftlab.errors import UserError
 from peftlab.report.analysis.results import Result, Row
-from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_names
 from peftlab.report.numbers import listed, plural
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.bootstrap import jackknife_interval
@@ -37,7 +37,8 @@ def section(result: Result) -> Section | None:
         units = "groups of examples" if result.units == "groups" else "examples"
         caption = f"Test F1 by class, all seeds together, with intervals over test sets ({units})."
         blocks.append(Figure(f"{name}-classes", "per_type", data, caption))
-    blocks += [figure for row in rows if (figure := _confusion(row, name)) is not None]
+    links = link_names(row.name for row in rows)
+    blocks += [figure for row in rows if (figure := _confusion(row, f"{name}-confusion-{links[row.name]}")) is not None]
     blocks += _calibration(rows, result)
     return Section(f"{name}-answers", "Answers", tuple(blocks)) if blocks else None
 
@@ -108,7 +109,7 @@ def _confusion(row: Row, name: str) -> Figure | None:
     counts = [[int(matrix[i, j]) for j in order] for i in order]
     seeds = plural(len(row.counted), "seed")
     caption = f"Gold classes (rows) and what {row.name} predicts (columns), {seeds} together.{outside}"
-    return Figure(f"{name}-confusion-{link_name(row.name)}", "confusion", {"labels": labels, "counts": counts}, caption)
+    return Figure(name, "confusion", {"labels": labels, "counts": counts}, caption)
 
 
 def _calibration(rows: Sequence[Row], result: Result) -> list[Block]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
-from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis
+from peftlab.report.analysis.results import Analysis
 from peftlab.report.document import Checklist, Item, Paragraph, Section
 from peftlab.report.numbers import duration, flops, gib, listed, plural
 from peftlab.report.sections import reruns
 from peftlab.report.sections.cost import device_hours
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 Answer = Literal["yes", "no", "partly", "unknown", "not applicable"]
 

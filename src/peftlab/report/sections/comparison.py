@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peftlab.report.analysis.results import FEWEST_SEEDS, Result
+from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import (
     called,
@@ -16,6 +16,7 @@ from peftlab.report.numbers import (
     unit,
 )
 from peftlab.report.sections.scores import axis, in_figures, only_some
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.comparison import Comparison as Pair
 
 

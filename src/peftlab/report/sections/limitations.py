@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result
+from peftlab.report.analysis.results import Analysis, Result
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import called, count, plural
 from peftlab.report.sections import reruns, robustness
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 
 def section(analysis: Analysis) -> Section:

@@ -21,7 +21,7 @@ _FORM: Form = {
         {
             "perturbation": "text",
             "scores": {"*": "number?"},
-            "drop": {"value": "number", "low": "number", "high": "number"},
+            "drop": {"value": "number?", "low": "number?", "high": "number?"},
             "broken": "count",
             "mended": "count",
             "p": "number?",
@@ -43,7 +43,8 @@ def section(result: Result) -> Section | None:
         if one["metric"] == result.comparison.metric and one["outcomes"]:
             several = sum(other.name == group.name for other, *_ in measured) > 1
             label = f"{group.name}, seed {run.seed}" if several else group.name
-            series.append({"label": label, "slices": [_slice(outcome, result) for outcome in one["outcomes"]]})
+            slices = [_slice(outcome, result) for outcome in one["outcomes"] if outcome["drop"]["value"] is not None]
+            series.append({"label": label, "slices": slices})
     if series:
         metric = result.comparison.metric
         data = {"x": axis(metric, f"change of {called(metric)}"), "series": series}
@@ -72,8 +73,9 @@ def _slice(outcome: dict[str, Any], result: Result) -> dict[str, Any]:
     """Return the change of the score: a drop with the opposite sign, and for losses the drop itself."""
     sign = -1 if result.comparison.direction == "max" else 1
     drop = outcome["drop"]
-    ends = sorted(sign * drop[key] for key in ("low", "high"))
-    change = {"value": sign * drop["value"], "low": ends[0], "high": ends[1]}
+    ends: list[float | None] = sorted(sign * drop[key] for key in ("low", "high") if drop[key] is not None)
+    low, high = ends if len(ends) == 2 else (None, None)
+    change = {"value": sign * drop["value"], "low": low, "high": high}
     return {"slice": outcome["perturbation"], "change": change}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 
-from peftlab.report.analysis.results import FEWEST_SEEDS, Result, Row
+from peftlab.report.analysis.results import Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import called, count, interval, is_share, level, listed, score, unit
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 MOST_LINES = 30
 """Rows of a figure that can be read."""

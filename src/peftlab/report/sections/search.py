@@ -7,7 +7,7 @@ from typing import Any
 
 from peftlab.report.analysis.groups import NO_AXES, Group
 from peftlab.report.analysis.results import Result
-from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_names
 from peftlab.report.numbers import UNKNOWN, called, duration, listed, score, share
 from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.importance import importance
@@ -165,7 +165,7 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
     blocks: list[Block] = []
     shown = [row.name for row in result.ranked[:_MOST_CURVES]] or [group.name for group in searched[:_MOST_CURVES]]
     some = f" The {len(shown)} best groups." if len(searched) > len(shown) else ""
-    for key in keys:
+    for key, of_link in link_names(keys).items():
         there = [
             (name, settings[key], value)
             for name, settings, value in points
@@ -181,7 +181,7 @@ def _importance(result: Result, searched: Sequence[Group], keys: Sequence[str]) 
         }
         blocks.append(
             Figure(
-                f"{comparison.name}-slice-{link_name(key)}",
+                f"{comparison.name}-slice-{of_link}",
                 "slices",
                 data,
                 f"Validation score of every trial against {key}.{some}",

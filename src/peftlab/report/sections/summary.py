@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peftlab.report.analysis.groups import METHOD, Comparison
-from peftlab.report.analysis.results import FEWEST_SEEDS, Analysis, Result, Row
+from peftlab.report.analysis.results import Analysis, Result, Row
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import (
     called,
@@ -23,6 +23,7 @@ from peftlab.report.numbers import (
 from peftlab.report.sections import checks, reruns
 from peftlab.report.sections.cost import Cost, cost_of, device_hours
 from peftlab.report.sections.trade import said, trade_of
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.comparison import Comparison as Pair
 
 NEAR = 2

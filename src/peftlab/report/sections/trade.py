@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftlab.report.analysis.results import FEWEST_SEEDS, Result, Row
+from peftlab.report.analysis.results import Result, Row
 from peftlab.report.numbers import interval, level, listed, points
 from peftlab.report.sections.cost import cost_of
+from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.crossed import difference
 
 _KINDS = ("parameters", "memory", "time", "money")

@@ -22,7 +22,7 @@ from peftlab.scores.scorer import Direction
 
 Says = Literal["better", "worse", "tie", "not told apart", "no claim"]
 
-LEAST_SEEDS = 3
+FEWEST_SEEDS = 3
 """With fewer, nothing is claimed."""
 
 
@@ -202,13 +202,13 @@ def _tests(first: Measured, second: Measured) -> tuple[PValue, ...]:
 
 def _judged(comparisons: Sequence[Comparison], level: float) -> list[Comparison]:
     """Return the comparisons with p values adjusted for the family of those that may claim something, and verdicts."""
-    family = [one for one in comparisons if one.difference.seeds >= LEAST_SEEDS]
+    family = [one for one in comparisons if one.difference.seeds >= FEWEST_SEEDS]
     adjusted = iter(holm([1.0 if one.p is None else one.p for one in family]))
     equal = iter(holm([1.0 if one.equivalence_p is None else one.equivalence_p for one in family]))
     judged = []
     for comparison in comparisons:
         one = comparison
-        if one.difference.seeds >= LEAST_SEEDS:
+        if one.difference.seeds >= FEWEST_SEEDS:
             p, tied = next(adjusted), next(equal)
             one = replace(one, p_adjusted=p, equivalence_p=None if one.margin is None else tied, family=len(family))
         judged.append(replace(one, verdict=_verdict(one, 1 - level)))
@@ -217,9 +217,9 @@ def _judged(comparisons: Sequence[Comparison], level: float) -> list[Comparison]
 
 def _verdict(one: Comparison, risk: float) -> Verdict:
     about = one.difference
-    if about.seeds < LEAST_SEEDS:
+    if about.seeds < FEWEST_SEEDS:
         runs = "1 run" if about.seeds == 1 else f"{about.seeds} runs"
-        return Verdict("no claim", f"one of the two has {runs}; with fewer than {LEAST_SEEDS} nothing can be claimed")
+        return Verdict("no claim", f"one of the two has {runs}; with fewer than {FEWEST_SEEDS} nothing can be claimed")
     if not about.se:
         return Verdict("not told apart", "the runs do not differ at all, so that their uncertainty is unknown")
     only = "" if about.covers == "seeds and test set" else "; on this test set only, as its uncertainty is unknown"

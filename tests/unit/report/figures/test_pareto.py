@@ -31,12 +31,25 @@ def test_the_front_is_the_points_that_no_other_beats():
             assert all(first[0] < second[0] for first, second in itertools.pairwise(shown))
 
 
-def test_names_of_many_points_do_not_lie_on_each_other_but_the_front_is_named():
+def drawn(points):
+    axis = {"label": "x"}
+    picture = draw(Figure("some", "pareto", {"x": axis, "y": axis, "points": points}, ""))
+    return picture, re.findall("<text[^>]*>([^<]+)</text>", picture.svg)
+
+
+def test_names_do_not_lie_on_each_other_and_of_many_points_only_the_front_is_named():
     points = [{"label": f"front {number}", "x": 10.0**number, "y": {"value": 0.7 + number / 50}} for number in range(5)]
     points += [{"label": f"name {number}", "x": 9e4, "y": {"value": 0.5 + number / 1e4}} for number in range(40)]
-    axis = {"label": "x"}
-    drawn = draw(Figure("many", "pareto", {"x": axis, "y": axis, "points": points}, ""))
-    texts = re.findall("<text[^>]*>([^<]+)</text>", drawn.svg)
-    assert all(f"front {number}" in texts for number in range(5))
-    assert 1 <= sum(text.startswith("name ") for text in texts) < 20
-    assert len(drawn.values) == 45
+    for number, named in ((9, range(1, 5)), (40, range(0, 1))):
+        picture, texts = drawn(points[: 5 + number])
+        assert all(f"front {number}" in texts for number in range(5))
+        assert sum(text.startswith("name ") for text in texts) in named
+        assert len(picture.values) == 5 + number
+
+
+def test_a_point_far_from_the_rest_stands_at_the_edge_and_is_said():
+    points = [{"label": f"name {number}", "x": number + 1.0, "y": {"value": 70.0 + number % 4}} for number in range(20)]
+    picture, texts = drawn([*points, {"label": "far", "x": 9.0, "y": {"value": 1.0}}])
+    assert "Beyond the axis, at its edge: far 1" in texts
+    assert len(picture.values) == 21
+    assert not {"0", "40", "60"} & set(texts)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.report.statistics.crossed import components, components_of_difference, difference, expected
+from peftlab.report.statistics.means import mean
 from peftlab.report.statistics.measured import Measured
 
 
@@ -52,12 +54,17 @@ def test_one_method_by_the_formula(cases):
         values = drawn(random, k, c, *random.exponential(size=3))
         rows, columns, rest = mean_squares(values)
         extra = max(columns - rest, 0)
-        variance = (rows + extra) / (k * c)
-        df = (rows + extra) ** 2 / (rows**2 / (k - 1) + extra**2 / (c - 1))
+        missing = max(rest - rows, 0)
+        variance = (rows + missing + extra) / (k * c)
+        spread = rows**2 / (k - 1) + missing**2 / ((k - 1) * (c - 1)) + extra**2 / (c - 1)
+        df = (rows + missing + extra) ** 2 / spread
         about = expected(measured(values))
         assert (about.se, about.df) == pytest.approx((np.sqrt(variance), df), rel=1e-9)
-        assert (about.low, about.high) == pytest.approx(limits(values.mean(), variance, df), rel=1e-9)
+        parts = [(variance, df), (rows / (k * c), k - 1), (columns / (k * c), c - 1)]
+        widest = max((limits(values.mean(), *part) for part in parts), key=lambda ends: ends[1] - ends[0])
+        assert (about.low, about.high) == pytest.approx(widest, rel=1e-9)
         split = components(values)
+        assert split.shares().se == pytest.approx(about.se, rel=1e-9)
         found = (split.seed, split.cluster, split.rest)
         assert found == pytest.approx((max(rows - rest, 0) / c, extra / k, rest), abs=1e-9)
 
@@ -84,7 +91,10 @@ def test_pairs_are_those_of_equal_seeds():
     random = np.random.default_rng(2)
     first, second = drawn(random, 4, 9), drawn(random, 4, 9)
     about = difference(measured(first), measured(second[[2, 0, 3, 1]], seeds=(2, 0, 3, 1)), paired=True)
-    assert about == expected(measured(first - second))
+    rows, columns, rest = mean_squares(first - second)
+    extra = max(columns - rest, 0)
+    df = (rows + extra) ** 2 / (rows**2 / 3 + extra**2 / 8)
+    assert (about.low, about.high) == pytest.approx(limits((first - second).mean(), (rows + extra) / 36, df), rel=1e-9)
     with pytest.raises(ValueError, match="no pairs"):
         difference(measured(first), measured(second[:3]), paired=True)
 
@@ -181,3 +191,14 @@ def test_it_claims_falsely_as_often_as_it_says():
     of_seeds, of_others = np.array(seeds).transpose(1, 0, 2)
     assert np.mean(stats.ttest_ind(of_seeds, of_others, axis=1, equal_var=False).pvalue <= 0.05) > 0.095
     assert np.mean(stats.ttest_1samp(np.array(clusters), 0, axis=1).pvalue <= 0.05) > 0.095
+
+
+def test_a_mean_is_no_surer_than_its_parts():
+    # two seeds that happen to agree, on clusters that they answer differently: nothing is left for the cluster
+    values = np.array([[1.0, 0.0, 1.0, 0.0, 1.0, 0.2], [0.0, 1.0, 0.0, 1.0, 0.0, 1.1]])
+    about, over_seeds = expected(measured(values)), mean(values.mean(axis=1).tolist())
+    over_test_sets = jackknife_interval(values.mean(axis=0))
+    assert about.se >= max(over_test_sets.se, over_seeds.sd / np.sqrt(2))
+    for part in (over_seeds, over_test_sets):
+        assert about.low <= part.low < part.high <= about.high
+    assert about.se == pytest.approx(components(values).shares().se)
