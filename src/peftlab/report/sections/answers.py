@@ -39,7 +39,7 @@ def section(result: Result) -> Section | None:
         blocks.append(Figure(f"{name}-classes", "per_type", data, caption))
     blocks += [figure for row in rows if (figure := _confusion(row, name)) is not None]
     blocks += _calibration(rows, result)
-    return Section(f"{name}-answers", "Answers", tuple(blocks)) if blocks else None
+    return Section(f"{name}-answers", "Errors and calibration", tuple(blocks)) if blocks else None
 
 
 def _shown(result: Result) -> list[Row]:
