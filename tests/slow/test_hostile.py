@@ -61,7 +61,7 @@ def outcomes(out: Path) -> list[dict[str, Any]]:
 
 def test_nothing_gets_through(tried: Path):
     rows = outcomes(tried)
-    kinds = {"configurations", "models", "runs", "data", "secrets", "innocent"}
+    kinds = {"configurations", "models", "runs", "archives", "data", "secrets", "innocent"}
     assert {(row["kind"], row["number"]) for row in rows} == {(kind, n) for kind in kinds for n in range(COUNT)}
     assert all(row["commands"] for row in rows)
     assert [row for row in rows if row["faults"]] == []

@@ -139,7 +139,7 @@ def axes_of(tested: Sequence[Run], trials: Sequence[Run]) -> tuple[str, ...]:
     """
     tuned = {key for runs in _by(trials, METHOD).values() for key in _differing(runs)}
     axes = [key for key in _differing(tested) if key not in tuned and not _searched(key, tested)]
-    if METHOD not in axes and len({run.value(METHOD) for run in tested}) > 1:
+    if METHOD not in axes and len({_hashable(run.value(METHOD)) for run in tested}) > 1:
         axes.append(METHOD)
     return tuple(sorted(axes, key=lambda key: key != METHOD)) or (METHOD,)
 

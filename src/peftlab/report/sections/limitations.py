@@ -39,7 +39,7 @@ def _of(result: Result) -> Iterator[str]:
         )
     elif result.units == "groups" and (result.clusters or 0) < 30:
         yield f"{where}: {count(result.clusters)} groups of test examples are few for an interval over test sets."
-    if len({run.value("data") for run in comparison.runs}) == 1:
+    if len({str(run.value("data")) for run in comparison.runs}) == 1:
         yield f"{where}: one data set and one domain; another may rank the methods differently."
     trials = {len(group.trials) for group in comparison.groups}
     if trials == {0} and len(comparison.groups) > 1:
