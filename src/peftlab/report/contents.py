@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from peftlab.report.analysis.results import Analysis, Result
 from peftlab.report.as_json import numbers
-from peftlab.report.document import Document, Section
+from peftlab.report.document import Document, Section, Table
 from peftlab.report.numbers import called, listed, plural
 from peftlab.report.sections import (
     answers,
@@ -20,6 +20,7 @@ from peftlab.report.sections import (
     identity,
     interruptions,
     limitations,
+    long_tables,
     overview,
     reruns,
     robustness,
@@ -56,14 +57,19 @@ APPENDIX: tuple[Callable[[Analysis], Section], ...] = (
 def document_of(analysis: Analysis) -> Document:
     """Return the report; several comparisons get a section each."""
     sections = [summary.section(analysis), checks.section(analysis)]
+    whole: list[Table] = []
     for result in analysis.results:
-        parts = tuple(part for make in OF_A_COMPARISON if (part := make(result)) is not None)
+        made = [long_tables.shortened(part, result) for make in OF_A_COMPARISON if (part := make(result)) is not None]
+        parts = tuple(part for part, _ in made)
+        whole += [table for _, tables in made for table in tables]
         if len(analysis.results) == 1:
             sections += parts
         else:
             sections.append(Section(result.comparison.name, _title(result), (), parts))
     sections += [part for of_all in OF_ALL if (part := of_all(analysis)) is not None]
-    sections.append(Section("appendix", "Appendix", (), tuple(of_all(analysis) for of_all in APPENDIX)))
+    tables = long_tables.section(whole)
+    appendix = (*((tables,) if tables else ()), *(of_all(analysis) for of_all in APPENDIX))
+    sections.append(Section("appendix", "Appendix", (), appendix))
     names = sorted({str(run.record.data["name"]) for run in analysis.runs if run.record.data["name"]})
     return Document(f"Report: {listed(names, 3)}", _subtitle(analysis), sections, numbers(analysis))
 

@@ -24,7 +24,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "different_code",
             "warning" if apart else "note",
-            f"The runs were made by {len(grouped)} versions of the code ({listed(code[:10] for code in grouped)}): "
+            f"The runs were made by {len(grouped)} versions of the code ({listed(_short(code) for code in grouped)}): "
             f"{meaning}. Run them again with one, or repeat some of the older with the newest: peftlab reproduce.",
             places(fewest(grouped)),
         )
@@ -44,3 +44,9 @@ def _code(run: Run) -> str | None:
     if code["commit"] is None:
         return None if code["version"] is None else f"version {code['version']}"
     return f"{code['commit']} {code['diff_sha256'] or ''}".strip()
+
+
+def _short(code: str) -> str:
+    """Return a version as a sentence names it: the start of the commit, and of the digest of changes to it."""
+    commit, _, changes = code.partition(" ")
+    return code if commit == "version" else f"{commit[:10]} + changes {changes[:6]}" if changes else commit[:10]

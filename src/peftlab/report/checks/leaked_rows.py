@@ -26,8 +26,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "leaked_rows",
             "note" if share < SMALL else "warning",
             f"{plural(overlap, 'test example')} of {rows:,} ({numbers.share(share)}) "
-            f"{'is' if overlap == 1 else 'are'} in the training split too, by their text: the test scores are too "
-            "good by up to as much, more so for what memorises. Drop them from training: data.clean={leaks: drop}.",
+            f"{'is' if overlap == 1 else 'are'} in the training split too, by their text: these may "
+            "be scored too well, and the more so where a method memorises. Drop them from training: "
+            "data.clean={leaks: drop}.",
             places(runs),
         )
 

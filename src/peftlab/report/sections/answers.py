@@ -40,7 +40,7 @@ def section(result: Result) -> Section | None:
     links = link_names(row.name for row in rows)
     blocks += [figure for row in rows if (figure := _confusion(row, f"{name}-confusion-{links[row.name]}")) is not None]
     blocks += _calibration(rows, result)
-    return Section(f"{name}-answers", "Answers", tuple(blocks)) if blocks else None
+    return Section(f"{name}-answers", "Errors and calibration", tuple(blocks)) if blocks else None
 
 
 def _shown(result: Result) -> list[Row]:

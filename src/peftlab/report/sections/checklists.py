@@ -112,7 +112,7 @@ class Facts:
     @cached_property
     def repeatable(self) -> tuple[Answer, str]:
         """Whether others can repeat the runs."""
-        text = "“Commands to repeat everything”, with the code, packages and data that “Identity” names"
+        text = "“Commands to repeat everything”, with the code, packages and data that “Provenance” names"
         return ("yes" if self.origin[0] == "yes" and not self._is_dirty else "partly"), text
 
     @property
@@ -210,7 +210,7 @@ def _machine_learning(facts: Facts) -> Items:
     yield "Are the dependencies specified?", *facts.packages
     yield "Is the training code available?", *facts.code
     yield "Is the evaluation code available?", *facts.code
-    yield "Are the pretrained models available?", "partly", "digests of the weights are recorded; see “Identity”"
+    yield "Are the pretrained models available?", "partly", "digests of the weights are recorded; see “Provenance”"
     yield "Is there a README with results and the commands that produce them?", *facts.commands
     yield "Are the ranges of the hyperparameters, how they were chosen, and the final ones given?", *facts.search
     yield "Is the exact number of training and evaluation runs given?", *facts.number

@@ -40,7 +40,7 @@ def findings_of(analysis: Analysis) -> tuple[Finding, ...]:
     unique: dict[Finding, None] = {}
     if analysis.study.left_out:
         places = tuple(one.place for one in analysis.study.left_out)
-        text = f"{len(places)} records cannot be read and are left out; see “Interruptions and losses” for the reasons."
+        text = f"{len(places)} records cannot be read and are left out; see “Failed and resumed runs” for the reasons."
         unique[Finding("unreadable", "warning", text, places)] = None
     ids = Counter(run.id for run in analysis.runs)
     called = {run.place: run.id for run in analysis.runs if ids[run.id] == 1}

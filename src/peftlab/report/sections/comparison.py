@@ -39,12 +39,18 @@ def _explained(result: Result) -> str:
         else "the seeds of both taken as independent"
     )
     sources = "seeds and test sets" if result.units is not None else "seeds alone, as there are no predictions"
+    adjusted = (
+        "The p values and so the verdicts are adjusted for the family by Holm's method; the intervals are not, "
+        "so that one may leave out 0 although the two are not told apart."
+        if family > 1
+        else "Neither p nor interval is adjusted."
+    )
     named = "named with --baseline" if comparison.options.baseline else "the plainest group by its name"
     margin = points(comparison.options.margin, comparison.metric)
     return (
         f"Each difference is the mean of the group minus that of {_baseline(result)}, {tests}, with an interval over "
-        f"{sources}. The baseline is {named}, and the family of {plural(family, 'comparison')} is all groups against "
-        "it: both are set without regard to the scores. The p values are adjusted for the family by Holm's method. "
+        f"{sources}, for this difference alone. The baseline is {named}, and the family of "
+        f"{plural(family, 'comparison')} is all groups against it: neither depends on the scores. {adjusted} "
         f"“Tie” means that the difference is shown to be smaller than the margin, {margin} (--margin; two one-sided "
         "tests); “not told apart” means that neither a difference nor a tie is shown. "
         f"With fewer than {FEWEST_SEEDS} seeds there is no verdict."
@@ -55,15 +61,20 @@ def _table(result: Result) -> Table:
     comparison = result.comparison
     percent = f" ({unit(comparison.metric)})" if unit(comparison.metric) else ""
     ties = any(pair.verdict.says == "tie" for pair in result.pairs)
+    adjusted = max(pair.family for pair in result.pairs) > 1
     columns = [
         Column(", ".join(comparison.keys)),
         Column("verdict"),
         Column(f"difference{percent}", True),
-        Column("interval", note=f"level {level(comparison.options.level)}"),
-        Column("p", True, "adjusted by Holm's method"),
+        Column("interval", note=f"level {level(comparison.options.level)}, of each alone"),
+        Column("p", True, "adjusted by Holm's method" if adjusted else "not adjusted"),
         *([Column("p of a tie", True, "larger of the two one-sided tests")] if ties else []),
         Column("wins", True, "of all pairs of a run with one of the baseline; ties count half"),
-        Column("detectable", True, "smallest difference that such a comparison shows in 80 % of cases"),
+        Column(
+            "detectable",
+            True,
+            "smallest difference that the unadjusted test shows in 80 % of cases",
+        ),
     ]
     rows = []
     for pair in _ranked(result):

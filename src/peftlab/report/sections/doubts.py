@@ -7,17 +7,19 @@ from collections.abc import Iterator, Sequence
 
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Finding
-from peftlab.report.numbers import called, listed, p_value, points
+from peftlab.report.numbers import called, listed, p_value, points, score
 from peftlab.report.sections.search import tuned
 from peftlab.report.sections.training import validations
 from peftlab.report.statistics.comparison import Comparison as Pair
 
-DOUBTS = ("edge_of_search", "still_improving", "tests_disagree", "small_for_the_design")
+DOUBTS = ("edge_of_search", "still_improving", "tests_disagree", "unstable", "small_for_the_design")
 """The names of the findings."""
 
 _FEWEST_VALUES = 3
 """Of fewer values tried, the best always lies at an edge."""
 _SHOWN = 6
+_COLLAPSED = 20
+"""A seed that is so many margins worse than the median of its group has collapsed."""
 
 
 def findings(result: Result) -> Iterator[Finding]:
@@ -25,6 +27,7 @@ def findings(result: Result) -> Iterator[Finding]:
     yield from _edges(result)
     yield from _improving(result)
     yield from _disagreeing(result)
+    yield from _unstable(result)
     yield from _small(result)
 
 
@@ -44,13 +47,14 @@ def _edges(result: Result) -> Iterator[Finding]:
         beyond = "lower" if end == "lowest" else "higher"
         several = len({value for value, _ in chosen_at}) > 1
         names = [f"{name} ({value:g})" if several else name for value, name in chosen_at]
+        of = f"{len(names)} of {len(result.comparison.groups)} groups: " if len(names) > _SHOWN else ""
         shared = "" if several else f", {chosen_at[0][0]:g}"
         unequal = ", and by another amount for each of them" if len(names) > 1 else ""
         yield Finding(
             "edge_of_search",
             "warning",
-            f"The best {key} is the {end} that was tried{shared}, for {listed(names, _SHOWN)}: a {beyond} one may be "
-            f"better{unequal}. Search beyond it.",
+            f"The best {key} is the {end} that was tried{shared}, for {of}{listed(names, _SHOWN)}; a {beyond} one "
+            f"may be better{unequal}. Search beyond it.",
         )
 
 
@@ -89,6 +93,26 @@ def _disagreeing(result: Result) -> Iterator[Finding]:
             "warning",
             f"The verdict, which assumes scores that are about normally distributed, is not confirmed by the test "
             f"“{name}”, which does not, for: {each}. More seeds would settle it.",
+        )
+
+
+def _unstable(result: Result) -> Iterator[Finding]:
+    """Yield the groups with a seed that is far worse than their median: their mean describes no run."""
+    metric, sign = result.comparison.metric, -1 if result.comparison.direction == "min" else 1
+    far = _COLLAPSED * result.comparison.options.margin
+    collapsed = []
+    for row in result.ranked:
+        scores = [float(value) for value in row.measured.scores]
+        worst = min(scores, key=lambda value: sign * value)
+        if len(scores) > 2 and sign * (statistics.median(scores) - worst) > far:
+            collapsed.append(f"{row.name} ({', '.join(score(value, metric) for value in scores)})")
+    if collapsed:
+        yield Finding(
+            "unstable",
+            "warning",
+            f"One seed or more lies over {points(far, metric)} below the group's median"
+            f"{' (above, as less is better)' if sign < 0 else ''}: {listed(collapsed, _SHOWN)}. Training may have "
+            "failed there: look at these runs, for a mean and an SD describe them badly.",
         )
 
 

@@ -36,8 +36,8 @@ def section(analysis: Analysis) -> Section:
     rows.append((Cell("peftlab"), Cell(listed([version for version, _ in versions.most_common()]))))
     table = Table("environment-table", (Column("what"), Column("value")), tuple(rows), "Machines and software")
     text = (
-        "The same seed gives the same bits on the same kind of machine with the same number of threads and the same "
-        "packages. The exact versions are in packages.txt of every run folder."
+        "The same seed is meant to give the same bits on the same kind of machine with the same number of threads and "
+        "the same packages. The exact versions are in packages.txt of every run folder."
     )
     return Section("environment", "Environment", (Paragraph(text), table))
 

@@ -52,7 +52,7 @@ def section(analysis: Analysis) -> Section:
         "means the same run. Digests are sha256, shortened here; the records have them whole."
     )
     every = Table("runs-table", of_a_run, runs, f"{plural(len(analysis.runs), 'run')}: {first}")
-    return Section("identity", "Identity", (Paragraph(text), table, every))
+    return Section("identity", "Provenance", (Paragraph(text), table, every))
 
 
 def _code(run: Run) -> str:

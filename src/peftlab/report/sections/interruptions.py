@@ -40,7 +40,7 @@ def section(analysis: Analysis) -> Section | None:
         places = tuple((Cell(one.place), Cell(one.reason)) for one in analysis.study.left_out)
         caption = "Left out, as it cannot be read"
         blocks.append(Table("left-out-table", (Column("where"), Column("why")), places, caption))
-    return Section("interruptions", "Interruptions and losses", tuple(blocks))
+    return Section("interruptions", "Failed and resumed runs", tuple(blocks))
 
 
 def _step(run: Run) -> Cell:

@@ -56,6 +56,8 @@ def _of_all(analysis: Analysis) -> list[str]:
     if len(weights) == 1:
         name = f" ({models.pop()})" if len(models) == 1 and models != {"None"} else ""
         texts.append(f"One pretrained model{name}; methods may rank differently on another.")
+    if any(run.record.data["code"]["dirty"] for run in analysis.runs):
+        texts.append("Some runs come from code with changes that no commit holds: others cannot repeat them exactly.")
     texts.append(
         "Energy was not measured, and times are those of the machines that ran the runs, whatever else ran there."
     )

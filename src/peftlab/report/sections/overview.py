@@ -46,8 +46,11 @@ def section(result: Result) -> Section | None:
         rows.append(tuple(cells))
     against = f", against {comparison.baseline.name}," if comparison.baseline and result.pairs else ""
     paid = "" if price is None else ", money in the currency of --price"
+    several = max((pair.family for pair in result.pairs), default=0) > 1
+    adjusted = "; verdicts are adjusted for all comparisons, intervals are not" if several else ""
     caption = (
         f"Test {called(metric)}{against} and what a run costs: trained parameters, peak memory, training time{paid}"
+        f"{adjusted}"
     )
     table = Table(f"{comparison.name}-overview-table", tuple(columns), tuple(rows), caption)
     return Section(f"{comparison.name}-overview", "Score and cost", (table,))

@@ -11,6 +11,8 @@ from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 MOST_LINES = 30
 """Rows of a figure that can be read."""
+BESIDE, FEW = "†", "‡"
+"""The marks of a group that is not told apart from the best, and of one with too few seeds for a verdict."""
 _APART = 0.05
 """Precision and recall that differ by more are worth a sentence."""
 MOST_METRICS = 8
@@ -95,7 +97,7 @@ def _table(result: Result) -> Table:
     columns.append(Column("validation", True, "mean of the selected checkpoints"))
     marked = any(_mark(result, row) for row in result.ranked)
     if marked:
-        columns.append(Column("remark"))
+        columns.append(Column("mark"))
     alone = len(result.beside_the_best) == 1 and len(result.rows) > 1
     rows = []
     for row in result.ranked:
@@ -116,7 +118,7 @@ def _table(result: Result) -> Table:
         if marked:
             cells.append(Cell(_mark(result, row)))
         rows.append(tuple(cells))
-    caption = f"Test {called(comparison.metric)} by {', '.join(comparison.keys)}"
+    caption = f"Test {called(comparison.metric)} by {', '.join(comparison.keys)}{_marks(result)}"
     return Table(f"{comparison.name}-scores-table", tuple(columns), tuple(rows), caption)
 
 
@@ -126,10 +128,17 @@ def _interval(low: float | None, high: float | None, result: Result) -> Cell:
 
 def _mark(result: Result, row: Row) -> str:
     if len(row.measured.seeds) < FEWEST_SEEDS:
-        return "too few seeds"
+        return FEW
     if len(result.beside_the_best) == 1 or row.name not in result.beside_the_best:
         return ""
-    return "the best mean" if row is result.ranked[0] else "not told apart from it"
+    return "best" if row is result.ranked[0] else BESIDE
+
+
+def _marks(result: Result) -> str:
+    """Return what a caption says of the marks that are in its table."""
+    marks = {_mark(result, row) for row in result.ranked}
+    said = {BESIDE: "not told apart from the best mean", FEW: f"fewer than {FEWEST_SEEDS} seeds, no verdict"}
+    return "".join(f"; {mark} {meaning}" for mark, meaning in said.items() if mark in marks)
 
 
 def validation_of(result: Result, row: Row) -> float | None:

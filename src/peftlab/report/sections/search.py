@@ -69,7 +69,7 @@ def _table(result: Result, searched: Sequence[Group], keys: Sequence[str]) -> Ta
         Column(", ".join(result.comparison.keys)),
         Column("trials", True),
         Column("pruned", True),
-        Column("failed", True, "or interrupted, or still running; final runs included"),
+        Column("failed", True, "runs without a result, of the search and after it"),
         Column("epochs", True, "of all trials together"),
         Column("time", True, "of all trials together"),
         Column("best validation", True),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from peftlab.report.analysis.groups import METHOD, Comparison
 from peftlab.report.analysis.results import Analysis, Result, Row
@@ -17,17 +19,17 @@ from peftlab.report.numbers import (
     money,
     plural,
     points,
-    share,
     with_unit,
 )
 from peftlab.report.sections import checks, reruns
-from peftlab.report.sections.cost import Cost, cost_of, device_hours
+from peftlab.report.sections.cost import cost_of, device_hours
 from peftlab.report.sections.trade import said, trade_of
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.comparison import Comparison as Pair
+from peftlab.report.statistics.power import minimum_detectable_effect
 
-NEAR = 2
-"""A group comes near another if their means differ by at most so many margins."""
+_MOST_STEPS = 5
+"""Groups of a front that a sentence has room for."""
 
 
 def section(analysis: Analysis) -> Section:
@@ -54,7 +56,7 @@ def _of(result: Result, several: bool) -> list[str]:
     text += f", after {plural(trials, 'trial')} of a search" if trials and result.rows else ""
     text += ")" if result.rows else f", {plural(trials, 'trial')} of a search that were not tested" if trials else ""
     text += f", {plural(lost, 'run')} without a result" if lost else ""
-    text += f". The score is test {called(comparison.metric)}."
+    text += f". The score is test {called(comparison.metric)}.{setup_of(result)}"
     if not result.rows:
         why = "No tested run has this score and a seed" if comparison.runs else "No run was tested"
         return [f"{text} {why}, so there is no result to report."]
@@ -66,6 +68,25 @@ def place(comparison: Comparison) -> str:
     task = comparison.task and (comparison.task.upper() if comparison.task == "ner" else comparison.task)
     data = f"data “{comparison.data}”" if comparison.data else "unnamed data"
     return f"On {task}, {data}" if task else f"On {data}"
+
+
+def setup_of(result: Result) -> str:
+    """Return what the tested runs were trained from, on how much and for how long, where the records tell."""
+    runs = [run for row in result.rows for run in row.group.final]
+    models = sorted({str(run.value("model")) for run in runs if run.value("model") is not None})
+    parts = [f"from {listed(models, 3)}"] if models else []
+    rows = [(run.record.data["data"]["splits"].get("train") or {}).get("rows") for run in runs]
+    parts += [f"on {_span(rows, ',')} examples"] if _span(rows, ",") else []
+    epochs = [run.record.data["cost"]["epochs"] for run in runs]
+    parts += [f"for {_span(epochs, 'g')} epoch{'' if set(epochs) == {1} else 's'}"] if _span(epochs, "g") else []
+    return f" Trained {', '.join(parts)}." if parts else ""
+
+
+def _span(values: Sequence[Any], form: str) -> str:
+    """Return the least and the largest of the numbers among `values`, such as ``3 to 5``."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    ends = sorted({min(numbers), max(numbers)}) if numbers else []
+    return " to ".join(format(end, form) for end in ends)
 
 
 def _compared(comparison: Comparison, number: int) -> str:
@@ -132,41 +153,37 @@ def _choice(result: Result) -> str:
     comparison = result.comparison
     metric = comparison.metric
     costs = {row.name: cost_of(row.group, comparison.options.price_per_device_hour) for row in result.rows}
-    best = result.ranked[0]
     if len(result.beside_the_best) == 1:
         dearer = any(times > 1 for times in trade.times.values())
         return f"{said(trade, metric)}{' Whether that is worth it is yours to decide.' if dearer else ''}"
-    reach = NEAR * comparison.options.margin
-    near = [row for row in result.ranked if row.name in result.beside_the_best and abs(row.value - best.value) <= reach]
-    if len(near) == 1:
-        return f"{said(trade, metric)} No other mean lies within {points(reach, metric)} of the best."
-    text = f"Of those, {listed([row.name for row in near[1:]], 8)} come within {points(reach, metric)} of it"
-    smallest = _least([(row.name, costs[row.name].trainable) for row in near])
-    fastest = _least([(row.name, costs[row.name].train_seconds) for row in near])
-    parts = []
-    if smallest:
-        parts.append(f"{smallest} trains the fewest parameters ({_parameters(costs[smallest])})")
-    if fastest:
-        parts.append(f"{fastest} trains fastest ({duration(costs[fastest].train_seconds)})")
-    if parts:
-        text += f"; among them and {best.name}, {' and '.join(parts)}"
-    dearest = (
-        f"{best.name} itself trains {_parameters(costs[best.name])}, in {duration(costs[best.name].train_seconds)}"
+    front = front_of(result)
+    if len(front) == 1:
+        return f"{said(trade, metric)} None of those that are not told apart from it trains fewer parameters."
+    steps = [
+        f"{row.name} ({with_unit(row.value, metric)}, {count(costs[row.name].trainable)} parameters, "
+        f"{duration(costs[row.name].train_seconds)})"
+        for row in front
+    ]
+    return (
+        f"To choose by cost among those that are not told apart: each of {listed(steps, _MOST_STEPS)} has the "
+        "best mean of those with no more trained parameters. That they are not told apart does not show that they "
+        "are equally good. Training times are those of machines that may have been shared."
     )
-    return f"{text}. {dearest}. The scores give no reason to prefer one of these, so choose by cost."
 
 
-def _parameters(cost: Cost) -> str:
-    if cost.trainable is None:
-        return "an unknown number of parameters"
-    of = f", {share(cost.trainable / cost.total)} of all" if cost.total else ""
-    return f"{count(cost.trainable)} parameters{of}"
+def front_of(result: Result) -> list[Row]:
+    """Return the groups not told apart from the best that train fewer parameters than each better one, the best first.
 
-
-def _least(values: Sequence[tuple[str, float | None]]) -> str | None:
-    """Return the name with the least value; None if all are equal."""
-    there = [(value, name) for name, value in values if value is not None]
-    return min(there)[1] if len({value for value, _ in there}) > 1 else None
+    Empty where a number of parameters is unknown.
+    """
+    front: list[Row] = []
+    least = math.inf
+    for row in result.ranked:
+        trained = cost_of(row.group, None).trainable
+        if row.name in result.beside_the_best and trained is not None and trained < least:
+            front.append(row)
+            least = trained
+    return front
 
 
 def _baseline(result: Result) -> str:
@@ -197,22 +214,28 @@ def _baseline(result: Result) -> str:
     alone = sum(pair.verdict.says == "not told apart" and _is_small(pair, comparison) for pair in result.pairs)
     if alone:
         text += (
-            f" Without the adjustment for {plural(len(result.pairs), 'comparison')} at once, {alone} of those not told "
-            "apart would be: single comparisons that were planned may count them."
+            f" The verdicts hold for {plural(len(result.pairs), 'comparison')} at once; {alone} of those not told "
+            "apart have a p below the threshold before the adjustment, which is no evidence by itself."
         )
     return f"{text} {_detectable(result)}".strip()
 
 
 def _detectable(result: Result) -> str:
-    """Say how large a difference must be to be seen reliably."""
-    detectable = sorted(pair.detectable for pair in result.pairs if pair.detectable is not None)
+    """Say how large a difference must be to be seen reliably, by the verdicts as they are given."""
+    detectable = sorted(
+        minimum_detectable_effect(about.se, about.df, (1 - result.comparison.options.level) / max(1, pair.family))
+        for pair in result.pairs
+        if pair.detectable is not None and (about := pair.difference).se
+    )
     if not detectable:
         return ""
     middle = points(detectable[len(detectable) // 2], result.comparison.metric)
     seeds = max(len(row.measured.seeds) for row in result.rows)
+    family = max(pair.family for pair in result.pairs)
+    adjusted = f", with the adjustment for {family} comparisons" if family > 1 else ""
     return (
-        f"With {plural(seeds, 'seed')}, a comparison with the baseline shows a true difference of {middle} in four of "
-        "five studies, and a smaller one less often."
+        f"With {plural(seeds, 'seed')}, a comparison with the baseline typically shows a true difference of {middle} "
+        f"in four of five studies{adjusted}; a smaller one, less often."
     )
 
 

@@ -50,3 +50,11 @@ def test_the_trade_is_the_difference_and_the_costs(tmp_path):
 def test_too_few_seeds_have_no_trade(tmp_path):
     result, _ = result_of(planned(seeds=(0, 1), examples=60).write(tmp_path / "sweep"))
     assert trade_of(result) is None
+
+
+def test_a_seed_far_below_the_others_is_unstable(tmp_path):
+    sweep = planned(methods=("full", "lora"), seeds=(0, 1, 2), examples=60)
+    sweep.of("lora")[1].error_rate = 0.7
+    _, found = result_of(sweep.write(tmp_path / "sweep"))
+    assert "lora (" in found["unstable"]
+    assert "full" not in found["unstable"]
