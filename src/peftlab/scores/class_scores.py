@@ -42,15 +42,8 @@ class ClassScores(Confusion):
         """
         return {self.cell(answer["gold"], answer["predicted"]): 1}
 
-    def scores(self, total: np.ndarray) -> dict[str, float]:
-        """Return the overall scores, 0 where undefined."""
-        return {name: float(value) for name, value in self._scores(total, np.float32).items()}
-
     @override
-    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        return self._scores(totals, np.float64)
-
-    def _scores(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
+    def computed(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
         correct, predicted, gold = self.of_classes(totals)
         precisions, recalls, f1 = by_class(correct, predicted, gold, precision)
         occurring = predicted + gold > 0

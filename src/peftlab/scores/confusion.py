@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from peftlab.scores.scorer import Scorer, Table
 
@@ -55,6 +57,23 @@ class Confusion(Scorer):
         if name not in self._index:
             raise ValueError(f"unknown class {name!r}; the classes are {', '.join(self.classes)}")
         return self._index[name]
+
+    @abstractmethod
+    def computed(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
+        """Return the overall scores of one or many sums of counts, 0 where undefined.
+
+        Args:
+            totals: shape (width,) or (number, width).
+            precision: the type that they are computed in.
+        """
+
+    @override
+    def scores(self, total: np.ndarray) -> dict[str, float]:
+        return {name: float(value) for name, value in self.computed(total, np.float32).items()}
+
+    @override
+    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        return self.computed(totals, np.float64)
 
     def matrix(self, total: np.ndarray) -> np.ndarray:
         """Return the confusion matrix, shape (rows, columns)."""

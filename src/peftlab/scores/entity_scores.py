@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
-from typing_extensions import override
 
 from peftlab.scores.bio import Repair, entities
 from peftlab.scores.confusion import Confusion, Precision, by_class, class_table, macro, ratio, report_text
@@ -56,19 +55,12 @@ class EntityScores(Confusion):
         gold = {(entity.start, entity.end): entity.type for entity in entities(gold_tags, self.repair)}
         return Counter(self.cell(gold.get(span), predicted.get(span)) for span in predicted.keys() | gold.keys())
 
-    def scores(self, total: np.ndarray) -> dict[str, float]:
+    def computed(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
         """Return ``entity_precision``, ``entity_recall``, ``entity_f1`` (micro) and ``entity_f1_macro``, 0 where
         undefined.
 
         The macro score is the mean over the types that occur in the gold or the predicted tags.
         """
-        return {name: float(value) for name, value in self._scores(total, np.float32).items()}
-
-    @override
-    def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        return self._scores(totals, np.float64)
-
-    def _scores(self, totals: np.ndarray, precision: Precision) -> dict[str, np.ndarray]:
         correct, predicted, gold = self.of_classes(totals)
         _, _, f1 = by_class(correct, predicted, gold, precision)
         overlap, guessed, present = correct.sum(0), predicted.sum(0), gold.sum(0)
