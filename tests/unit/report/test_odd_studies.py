@@ -134,7 +134,7 @@ def test_what_never_varies_has_no_interval_and_shows_nothing(tmp_path):
     (pair,) = result.pairs
     assert (pair.detectable, pair.needed) == (None, None)
     assert "100.00 to" not in page.replace("\u00a0", " ")
-    assert "four of five cases" not in page
+    assert "a power of 80 %" not in page
 
 
 def test_intervals_of_shares_stay_between_0_and_100_percent(tmp_path):

@@ -156,7 +156,8 @@ class Facts:
         pairs = sum(len(result.pairs) for result in self.analysis.results)
         if not pairs:
             return "not applicable", "nothing is compared"
-        return "yes", f"{plural(pairs, 'comparison')} with the baseline, adjusted by Holm's method; see “Compared with”"
+        adjusted = ", adjusted by Holm's method" if any(len(one.pairs) > 1 for one in self.analysis.results) else ""
+        return "yes", f"{plural(pairs, 'comparison')} with the baseline{adjusted}; see “Compared with”"
 
     @cached_property
     def compute(self) -> tuple[Answer, str]:

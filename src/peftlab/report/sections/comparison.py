@@ -45,12 +45,16 @@ def _explained(result: Result) -> str:
         if family > 1
         else "Neither p nor interval is adjusted."
     )
-    named = "named with --baseline" if comparison.options.baseline else "the plainest group by its name"
+    named = (
+        "named with --baseline"
+        if comparison.options.baseline
+        else "full fine-tuning or what is without an option, else the first group; --baseline names another"
+    )
     margin = points(comparison.options.margin, comparison.metric)
     return (
         f"Each difference is the mean of the group minus that of {_baseline(result)}, {tests}, with an interval over "
-        f"{sources}, for this difference alone. The baseline is {named}, and the family of "
-        f"{plural(family, 'comparison')} is all groups against it: neither depends on the scores. {adjusted} "
+        f"{sources}, for this difference alone. The baseline is {named}. The family of "
+        f"{plural(family, 'comparison')} is all groups against it; neither depends on the scores. {adjusted} "
         f"“Tie” means that the difference is shown to be smaller than the margin, {margin} (--margin; two one-sided "
         "tests); “not told apart” means that neither a difference nor a tie is shown. "
         f"With fewer than {FEWEST_SEEDS} seeds there is no verdict."

@@ -165,8 +165,8 @@ def _choice(result: Result) -> str:
         for row in front
     ]
     return (
-        f"To choose by cost among those that are not told apart: each of {listed(steps, _MOST_STEPS)} has the "
-        "best mean of those with no more trained parameters. That they are not told apart does not show that they "
+        f"To choose by cost among those that are not told apart: {listed(steps, _MOST_STEPS)}. Each has the highest "
+        "mean of all that train no more parameters than it does. That they are not told apart does not show that they "
         "are equally good. Training times are those of machines that may have been shared."
     )
 
@@ -234,8 +234,8 @@ def _detectable(result: Result) -> str:
     family = max(pair.family for pair in result.pairs)
     adjusted = f", with the adjustment for {family} comparisons" if family > 1 else ""
     return (
-        f"With {plural(seeds, 'seed')}, a comparison with the baseline typically shows a true difference of {middle} "
-        f"in four of five studies{adjusted}; a smaller one, less often."
+        f"With {plural(seeds, 'seed')}, a comparison with the baseline has a power of 80 % only for true differences "
+        f"of {middle} or more{adjusted}."
     )
 
 
