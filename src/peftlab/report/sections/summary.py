@@ -225,7 +225,7 @@ def _detectable(result: Result) -> str:
     detectable = sorted(
         minimum_detectable_effect(about.se, about.df, (1 - result.comparison.options.level) / max(1, pair.family))
         for pair in result.pairs
-        if pair.detectable is not None and (about := pair.difference).se
+        if pair.detectable is not None and (about := pair.difference).se and about.df is not None
     )
     if not detectable:
         return ""
