@@ -89,6 +89,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str
 
+    @property
+    def notes(self) -> str:
+        """The notes of its columns, for writers that have no room for them in its head; empty if there are none."""
+        return "; ".join(f"{column.title}: {column.note}" for column in self.columns if column.note)
+
 
 @dataclass(frozen=True)
 class Figure:

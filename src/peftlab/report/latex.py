@@ -176,22 +176,21 @@ def _(block: Table) -> Iterator[str]:
     rows = [f"{' & '.join(map(_cell, row))} \\\\" for row in block.rows]
     columns = "".join(map(_alignment, block.columns, by_column))
     caption = f"\\caption{{{text(block.caption)}}}\\label{{tab:{block.name}}}"
-    notes = "; ".join(f"{column.title}: {column.note}" for column in block.columns if column.note)
-    below = rf"\par\smallskip{{\footnotesize {text(notes)}\par}}"
+    below = rf"\par\smallskip{{\footnotesize {text(block.notes)}\par}}"
     if len(rows) > _LONG_TABLE:
         across = sum(map(_characters, block.columns, by_column))
         yield rf"{{{_size(across)}\begin{{longtable}}{{{columns}}}"
         yield rf"{caption}\\"
         yield from (r"\toprule", head, r"\midrule", r"\endfirsthead", r"\toprule", head, r"\midrule", r"\endhead")
         yield from (*rows, r"\bottomrule", r"\end{longtable}}")
-        if notes:
+        if block.notes:
             yield below
         return
     yield r"\begin{table}[htbp]\centering\small"
     yield caption
     yield f"{_NARROWED}\\begin{{tabular}}{{{columns}}}"
     yield from (r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}}")
-    if notes:
+    if block.notes:
         yield below
     yield r"\end{table}"
 

@@ -84,10 +84,9 @@ def _(block: Table) -> Iterator[str]:
     yield f"|{'|'.join('--:' if column.numeric else '---' for column in block.columns)}|"
     for row in block.rows:
         yield f"| {' | '.join(map(_cell, row))} |"
-    notes = [f"{column.title}: {column.note}" for column in block.columns if column.note]
-    if notes:
+    if block.notes:
         yield ""
-        yield f"<sub>{text('; '.join(notes))}</sub>"
+        yield f"<sub>{text(block.notes)}</sub>"
 
 
 @_block.register

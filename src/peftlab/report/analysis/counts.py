@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from peftlab.report.analysis.options import Cluster
+from peftlab.report.statistics.measured import cluster_counts
 from peftlab.report.study import Run
 from peftlab.scores.paired import counts_of
 from peftlab.scores.scorer import Scorer
@@ -40,7 +41,5 @@ def counted(run: Run, cluster: Cluster = "auto") -> Counted | None:
     if grouped and None in groups:
         raise ValueError("some test examples have no group; --cluster example takes each for itself")
     names = [str(group) for group in groups] if grouped else [str(answer.get("id")) for answer in answers]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    counts = np.zeros((len(places), scorer.width), scorer.dtype)
-    np.add.at(counts, [places[name] for name in names], counts_of(scorer, answers))
-    return Counted(counts, tuple(places), "groups" if grouped else "examples", len(answers), scorer)
+    counts = cluster_counts(counts_of(scorer, answers), names)
+    return Counted(counts, tuple(dict.fromkeys(names)), "groups" if grouped else "examples", len(answers), scorer)
