@@ -99,7 +99,7 @@ class Energy:
 class _Gpu:
     """A GPU's counter, read through `pynvml`."""
 
-    range = None
+    range: float | None = None
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self.nvml, self.handle = nvml, handle
@@ -115,7 +115,7 @@ class _Package:
     def __init__(self, zone: Path) -> None:
         self.file = zone / "energy_uj"
         self.name = f"{(zone / 'name').read_text(encoding='utf-8').strip()} (RAPL)"
-        self.range = float((zone / "max_energy_range_uj").read_text(encoding="utf-8")) / 1e6
+        self.range: float | None = float((zone / "max_energy_range_uj").read_text(encoding="utf-8")) / 1e6
 
     def read(self) -> float:
         return float(self.file.read_text(encoding="utf-8")) / 1e6
