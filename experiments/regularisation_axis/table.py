@@ -1,4 +1,4 @@
-"""Write results.md from the records of ``run.sh``: each arm beside none, paired by seed, at the compute that it took."""
+"""Write results.md from the records of ``run.sh``: each arm beside none, paired by seed, and its compute."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def main() -> None:
     lines = [
         "# Results",
         "",
-        "Test scores times 100, mean ± SD over seeds; differences to none, paired by seed, with 95 % intervals (Student's t). Compute and "
-        "time of training are medians as multiples of none's; times are of a machine that did other work too. The placebo is none with "
-        "other seeds.",
+        "Test scores times 100, mean ± SD over seeds; differences to none, paired by seed, with 95 % intervals "
+        "(Student's t). Compute and time of training are medians as multiples of none's; times are of a machine that "
+        "did other work too. The placebo is none with other seeds.",
         "",
     ]
     for folder in sorted(one for one in SWEEPS.iterdir() if one.is_dir()):
