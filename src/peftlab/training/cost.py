@@ -35,14 +35,16 @@ class Cost(Callback):
     Until the training ends, every rank is assumed to have done as much as this one.
 
     ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
-    included: an estimate, since attention grows with the square of the length.
+    included: an estimate, since attention grows with the square of the length. ``token_share`` is the share of tokens
+    in them that are no padding, and ``shapes`` the number of different (rows, tokens) of this rank's passes.
     """
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.wall_seconds_before = 0.0
         self.train_seconds = 0.0
-        self.samples = self.tokens = self.positions = self.steps = 0
+        self.samples = self.tokens = self.positions = self.padded = self.steps = 0
+        self.shapes: set[tuple[int, int]] = set()
         self.epochs = 0.0
         self._ranks = 1
         self._peak_memory_gib = 0.0
@@ -59,6 +61,7 @@ class Cost(Callback):
             "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
             "flops_a_position": self._flops_a_position,
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
+            "shapes": (self.padded, sorted(self.shapes)),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -68,6 +71,8 @@ class Cost(Callback):
         self._peak_memory_gib = state_dict["peak_memory_gib"]
         self._flops_a_position = state_dict["flops_a_position"]
         self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
+        self.padded, shapes = state_dict.get("shapes", (self.positions, ()))  # older checkpoints lack them
+        self.shapes = {(rows, tokens) for rows, tokens in shapes}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -93,6 +98,9 @@ class Cost(Callback):
         self.positions += positions
         self.samples += sum(len(part.examples) for part in batch)
         self.tokens += sum(part.tokens for part in batch)
+        padded = [part for part in batch if part.padding]
+        self.padded += sum(part.positions for part in padded)
+        self.shapes.update(part.shape for part in padded)
         self.steps = trainer.global_step
         self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
 
@@ -113,8 +121,8 @@ class Cost(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock, and add the counts of the other ranks."""
         self.on_validation_start(trainer, pl_module)
-        counts = over_ranks([self.samples, self.tokens, self.positions], "sum")
-        self.samples, self.tokens, self.positions = (int(count) for count in counts)
+        counts = over_ranks([self.samples, self.tokens, self.positions, self.padded], "sum")
+        self.samples, self.tokens, self.positions, self.padded = (int(count) for count in counts)
         self._ranks = 1
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -127,6 +135,9 @@ class Cost(Callback):
     def totals(self) -> dict[str, float]:
         """Return the ``cost`` section of the record."""
         seconds, ranks = self.train_seconds, self._ranks
+        padding = {}  # none where inputs are not made of tokens
+        if self.padded:
+            padding = {"token_share": round(self.tokens / self.padded, 4), "shapes": len(self.shapes)}
         return {
             "wall_seconds": round(self._wall_seconds(), 3),
             "train_seconds": round(seconds, 3),
@@ -136,6 +147,7 @@ class Cost(Callback):
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
             "train_flops": self._flops_a_position * ranks * self.positions,
+            **padding,
         }
 
     def _wall_seconds(self) -> float:
