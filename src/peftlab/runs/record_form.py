@@ -81,6 +81,8 @@ FORM: dict[str, Form] = {
         "train_flops": "number?",
         "token_share?": "number",
         "shapes?": "count",
+        "energy_joules?": "number?",
+        "energy_counted?": ["text"],
     },
     "history": [{"at?": "time?", "event": "text", "step?": "count?", "of?": "count?"}],
     "files": [{"path": "path", "bytes": "count", "sha256": "text"}],
