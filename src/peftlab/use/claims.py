@@ -34,6 +34,8 @@ NOT_READABLE = {
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
     "cost.train_flops": "the FLOPs",
+    "cost.energy_joules": "the energy",
+    "cost.energy_counted": "the energy",
     "cost.token_share": "the share of padding",
     "cost.shapes": "the number of shapes",
     "metrics.*.loss": "the losses, which predictions do not contain",
@@ -279,7 +281,10 @@ class _Claims:
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
-        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
+        others = {"steps", "epochs", "activation_cache", "energy_counted"}
+        if cost.get("energy_joules") is None:  # nothing here counts it
+            others.add("energy_joules")
+        numbers = {key: value for key, value in cost.items() if key not in others}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 yield self._edited(f"cost.{key} is no measurement", value, None)
