@@ -36,8 +36,13 @@ class RandomStates:
     def of_the_process(cls) -> RandomStates:
         """Return those of the process."""
         states = cls(numpy=np.random.get_bit_generator())
-        states.keep_torch()
+        states.keep()
         return states
+
+    def keep(self) -> None:
+        """Keep those that the process has now."""
+        self.python, self.numpy = random.getstate(), np.random.get_bit_generator()
+        self.keep_torch()
 
     def put(self) -> None:
         """Make them those of the process."""
@@ -85,9 +90,13 @@ class RunContext:
             try:
                 yield
             finally:
-                own = RunContext(randoms=RandomStates.of_the_process())
-                self.__dict__ |= {**own.__dict__, "output": self.output}
+                self._keep()
                 others._put()
+
+    def _keep(self) -> None:
+        self.randoms.keep()
+        self.handlers, self.streams = list(log.handlers), (sys.stdout, sys.stderr)
+        self.lost, self.seed = console.lost, os.environ.get(SEED)
 
     def _put(self) -> None:
         self.randoms.put()
