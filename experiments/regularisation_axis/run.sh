@@ -20,7 +20,8 @@ common=(logger=[csv] callbacks=[] budget.train_examples=1000 budget.max_epochs=n
 
 keep() {
   (cd "$sweeps" && grep --files-with-matches '"status": "completed"' -- */*/record.json | sort |
-    sed 'p;s/record.json$/config.yaml/') |
+    sed 'p;s/record.json$/config.yaml/;p;s/config.yaml$/robustness.json/' |
+    while read -r file; do if [ -e "$file" ]; then echo "$file"; fi; done) |
     tar --create --xz --file "$here/records.tar.xz" --directory "$sweeps" --files-from - --mtime @0 --owner 0 --group 0
   .venv/bin/python "$here/table.py"
 }

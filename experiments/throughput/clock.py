@@ -1,14 +1,15 @@
-"""A callback that notes when each step of a run ends; a configuration names it with ``allow=[clock]``."""
+"""Clocks, and a callback that has them read after each step of a run, named with ``allow=[clock]``."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import Callback
 
 OVERRIDES = ["allow=[clock]", "+callbacks.clock._target_=clock.Clock"]
-"""Add it to a run of a script in this folder."""
+"""Add the callback to a run of a script in this folder."""
 
 
 class Reading(NamedTuple):
@@ -30,13 +31,11 @@ class Reading(NamedTuple):
         return Reading(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-readings: list[Reading] = []
-"""At the end of each step of the last run of this process; on a GPU, when the host is through with it."""
+after_step: list[Callable[[], None]] = []
+"""What is called after each step of any run of this process; on a GPU, when the host is through with the step."""
 
 
 class Clock(Callback):
-    def on_train_start(self, *_: Any) -> None:
-        readings.clear()
-
     def on_train_batch_end(self, *_: Any) -> None:
-        readings.append(Reading.now())
+        for each in after_step:
+            each()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,16 +14,17 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def train_plainly(
+def plain_steps(
     model: nn.Module,
     head: Sequence[str],
     spec: Any,
     batches: Iterable[Any],
     steps: int,
     device: torch.device | str = "cpu",
-    after_step: Callable[[], None] = lambda: None,
-) -> None:
+) -> Iterator[None]:
     """Train `model` on `batches` as a run of `spec` does, and do no more: nothing is checked, logged or kept.
+
+    Yields after each step, when the host is through with it.
 
     Args:
         model: the model with head and method, on `device`.
@@ -32,7 +33,6 @@ def train_plainly(
         batches: those of `peftlab.tasks.batch.Batch`, one for each step.
         steps: their number, which the schedule needs.
         device: where it trains.
-        after_step: is called when the host is through with a step.
     """
     model.train()
     optimizer = spec.optimizer.attach(model, head)
@@ -47,4 +47,4 @@ def train_plainly(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        after_step()
+        yield
