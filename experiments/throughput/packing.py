@@ -87,8 +87,8 @@ def in_turn(configs: list[DictConfig]) -> Reading:
 
     each = []
     for config in configs:
-        quietly(lambda config=config: run(config))
-        each.append(a_step(clock.readings[FIRST_STEPS - 1 :]))
+        _, readings = quietly(lambda config=config: run(config))
+        each.append(a_step(readings[FIRST_STEPS - 1 :]))
     return Reading(*(statistics.mean(values) for values in zip(*each, strict=True)))
 
 
@@ -100,18 +100,22 @@ def packed(configs: list[DictConfig]) -> Reading:
         return lambda seat: run(config, seat=seat)
 
     pack = Pack([work(config) for config in configs])
-    for seat in quietly(pack.run):
+    seats, readings = quietly(pack.run)
+    for seat in seats:
         if seat.turns.error is not None:
             raise seat.turns.error
         print(seat.facts())
-    return a_step(clock.readings[FIRST_STEPS * len(configs) - 1 : -len(configs)])  # evaluations follow the last steps
+    return a_step(readings[FIRST_STEPS * len(configs) - 1 : -len(configs)])  # evaluations follow the last steps
 
 
-def quietly(act: Callable[[], Any]) -> Any:
+def quietly(act: Callable[[], Any]) -> tuple[Any, list[Reading]]:
+    """Return what `act` returns, and the clocks after each step in it."""
     from peftlab.devices.process_state import restored
 
+    readings: list[Reading] = []
+    clock.after_step[:] = [lambda: readings.append(Reading.now())]
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), restored():
-        return act()
+        return act(), readings
 
 
 def a_step(readings: list[Reading]) -> Reading:

@@ -104,7 +104,7 @@ def alone(models):
 
 
 def together(models):
-    outputs = JointModel(models, [RandomStates(torch=state) for state in states()])(BATCHES)
+    outputs = JointModel(models, [RandomStates(cpu=state) for state in states()])(BATCHES)
     torch.autograd.backward([each.logits.square().sum() for each in outputs])
     return [outcome(*both) for both in zip(models, outputs, strict=True)]
 

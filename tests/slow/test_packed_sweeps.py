@@ -22,7 +22,7 @@ def test_trials_of_a_process_have_records_and_outputs_and_ends_of_their_own(swee
     assert "6 trials, 0 of them done; packs of up to 3, 1 at a time" in ended.stdout
     assert "2 of 6 trials failed" in ended.stderr
     for run_id, record in sweep.records().items():
-        fails = "optimizer.lr=1e38" in record["overrides"]
+        fails = any(text.startswith("optimizer.lr=1e+38") for text in record["overrides"])
         assert record["status"] == ("failed" if fails else "completed")
         assert record["packing"]["runs"] == 3
         assert fails or record["packing"]["joint_steps"] > 0

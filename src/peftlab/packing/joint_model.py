@@ -161,7 +161,7 @@ class _Functions(TorchFunctionMode):
 def _draws(func: Any, args: Any, kwargs: Mapping[str, Any]) -> bool:
     """Return whether a call draws random numbers for the rows of its first argument."""
     if func is F.dropout:
-        names = dict(zip(("p", "training"), args[1:], strict=False)) | kwargs
+        names = {**dict(zip(("p", "training"), args[1:], strict=False)), **kwargs}
         return bool(names.get("training", True) and names.get("p", 0.5))
     if func is F.scaled_dot_product_attention:
         return bool(args[4] if len(args) > 4 else kwargs.get("dropout_p"))

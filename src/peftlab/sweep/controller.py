@@ -67,7 +67,7 @@ class Controller(Trials):
         return self.slots[0].share
 
     def _is_running(self, cell: Cell) -> bool:
-        return any(one.cell.sha256 == cell.sha256 for one in [*self.running, *self._waiting])
+        return cell.sha256 in {one.cell.sha256 for one in self.running} | {one.cell.sha256 for one in self._waiting}
 
     def run(self) -> None:
         """Run until the plan is over or a signal arrives.

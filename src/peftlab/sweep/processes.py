@@ -204,7 +204,7 @@ class PackedTrial(TrialProcess):
 def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
     """Return when a trial sends a message or ends, or after `seconds`."""
     connections = [trial.connection for trial in trials if not trial.connection.closed]
-    wait([*(trial.process.sentinel for trial in trials), *connections], seconds)
+    wait([*{trial.process.sentinel for trial in trials}, *connections], seconds)  # trials may share a process
 
 
 class Looker:
