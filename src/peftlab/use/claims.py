@@ -33,9 +33,9 @@ NOT_READABLE = {
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
-    "cost.train_flops": "the FLOPs",
     "cost.energy_joules": "the energy",
-    "cost.energy_counted": "the energy",
+    "cost.energy_counted": "what hardware counted it",
+    "cost.train_flops": "the FLOPs",
     "cost.token_share": "the share of padding",
     "cost.shapes": "the number of shapes",
     "metrics.*.loss": "the losses, which predictions do not contain",
@@ -282,10 +282,11 @@ class _Claims:
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
         others = {"steps", "epochs", "activation_cache", "energy_counted"}
-        if cost.get("energy_joules") is None:  # nothing here counts it
+        if cost.get("energy_joules") is None:  # the hardware counts none, or the run is older
             others.add("energy_joules")
-        numbers = {key: value for key, value in cost.items() if key not in others}
-        for key, value in numbers.items():
+            if counted := cost.get("energy_counted"):
+                yield self._edited("cost.energy_counted: energy_joules is unknown", counted, [])
+        for key, value in ((key, value) for key, value in cost.items() if key not in others):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 yield self._edited(f"cost.{key} is no measurement", value, None)
                 return
