@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.sharding import is_sharded
@@ -246,6 +248,8 @@ def run(
 def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
     """Resume the unfinished run in `folder` with its own configuration, and return its record.
 
+    It goes on with as many threads as before, unless ``OMP_NUM_THREADS`` is set: the last digits depend on them.
+
     Args:
         folder: the run folder.
         allow: the user's own packages whose classes that configuration may name.
@@ -260,6 +264,8 @@ def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
             "`peftlab reproduce` trains it again"
         )
     config = unfinished.read_config() | {"run_dir": str(folder), "existing": "resume"}
+    if config["trainer"].get("threads") is None and openmp.threads_of(os.environ) is None:
+        config["trainer"]["threads"] = unfinished.record.data["environment"]["threads"]
     return run(config, unfinished.record.data["command"], unfinished.record.data["overrides"])
 
 
@@ -361,6 +367,7 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
     return environment(
         **describe_hardware(spec.trainer),
         threads=threads_each(spec.trainer),
+        openmp_wait=openmp.waiting(os.environ),
         effective_batch_size=spec.data.batch_size,
         precision=spec.trainer.precision,
         deterministic=not parts,

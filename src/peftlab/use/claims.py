@@ -30,6 +30,7 @@ NOT_READABLE = {
     "ended_at": "times, except their order",
     "history.*.at": "times, except their order",
     "environment.threads": "the number of threads, if trainer.threads is null",
+    "environment.openmp_wait": "how threads waited for one another",
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
