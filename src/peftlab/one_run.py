@@ -50,12 +50,14 @@ from peftlab.storage.tensors import load_into
 from peftlab.terminal.console import VERBATIM, console, start_logging
 from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
+from peftlab.training.break_even import BreakEven
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
+from peftlab.training.outlook import Outlook
 from peftlab.training.reporting import Watcher
 from peftlab.training.scoring import is_last_validation
 from peftlab.training.tracking import Tracking, log_tables
@@ -229,7 +231,9 @@ def run(
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
+            outlook = Outlook(spec.trainer, data, record, counts_activations(spec))
+            callbacks = [cost, trail, best, memory, outlook, *([BreakEven(record)] if spec.trainer.compile else [])]
+            trainer = make_trainer(spec, data, folder, callbacks, signals, loggers, watcher)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
@@ -270,10 +274,18 @@ def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
 
 
 def seed_everything(spec: RunSpec) -> None:
-    """Seed all random generators and set the number of threads, before anything random is built."""
+    """Seed all random generators, and set the threads and the precision of fp32 products, before anything is built."""
     L.seed_everything(spec.seed, workers=True, verbose=False)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
+    products = "high" if spec.trainer.tf32 else "highest"
+    if torch.get_float32_matmul_precision() != products:
+        torch.set_float32_matmul_precision(products)
+
+
+def counts_activations(spec: RunSpec) -> bool:
+    """Return whether the memory of activations can be measured, see `Outlook`."""
+    return not (spec.trainer.compile or spec.trainer.sharded or spec.allow)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

@@ -34,6 +34,11 @@ NOT_READABLE = {
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
+    "cost.memory.weights_gib": "the memory by purpose",
+    "cost.memory.gradients_gib": "the memory by purpose",
+    "cost.memory.optimizer_gib": "the memory by purpose",
+    "cost.memory.activations_gib": "the memory by purpose",
+    "cost.compile": "what compiling cost and saved",
     "cost.train_flops": "the FLOPs",
     "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
@@ -278,7 +283,8 @@ class _Claims:
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
-        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
+        others = ("steps", "epochs", "activation_cache", "memory", "compile")
+        numbers = {key: value for key, value in cost.items() if key not in others}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 yield self._edited(f"cost.{key} is no measurement", value, None)
