@@ -39,6 +39,8 @@ NOT_READABLE = {
     "cost.memory.optimizer_gib": "the memory by purpose",
     "cost.memory.activations_gib": "the memory by purpose",
     "cost.compile": "what compiling cost and saved",
+    "cost.energy_joules": "the energy",
+    "cost.energy_counted": "what hardware counted it",
     "cost.train_flops": "the FLOPs",
     "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
@@ -283,12 +285,9 @@ class _Claims:
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
-        others = ("steps", "epochs", "activation_cache", "memory", "compile")
-        numbers = {key: value for key, value in cost.items() if key not in others}
-        for key, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                yield self._edited(f"cost.{key} is no measurement", value, None)
-                return
+        if odd := list(self._odd_measurements(cost)):
+            yield from odd
+            return
         if cost["train_seconds"] > cost["wall_seconds"]:
             yield self._edited("cost: it trained for longer than it took", cost["train_seconds"], cost["wall_seconds"])
         if self.skipped:
@@ -306,6 +305,17 @@ class _Claims:
             a_second = cost[f"{key}_per_second"]
             if not _is_rate(a_second, seen, cost["train_seconds"], digits):
                 yield self._edited(f"cost.{key}_per_second is not {seen} in train_seconds", a_second, None)
+
+    def _odd_measurements(self, cost: Mapping[str, Any]) -> Iterator[Cause]:
+        """Yield the measured costs that are no numbers of at least 0."""
+        others = {"steps", "epochs", "activation_cache", "energy_counted", "memory", "compile"}
+        if cost.get("energy_joules") is None:  # the hardware counts none, or the run is older
+            others.add("energy_joules")
+            if counted := cost.get("energy_counted"):
+                yield self._edited("cost.energy_counted: energy_joules is unknown", counted, [])
+        for key, value in cost.items():
+            if key not in others and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                yield self._edited(f"cost.{key} is no measurement", value, None)
 
     def trail(self) -> Iterator[Cause]:
         """The trail has a point wherever one is due."""
