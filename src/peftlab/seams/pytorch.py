@@ -49,3 +49,10 @@ def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[Non
             del own[name]
         else:
             own[name] = before
+
+
+def compile_seconds() -> float:
+    """Return the seconds that torch.compile has spent compiling in this process, forward and backward."""
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent()["total_wall_time"])
