@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from peftlab import backbone, no_effect
@@ -23,17 +24,20 @@ from peftlab.assembly import (
     make_trainer,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained, check_length
+from peftlab.backbone import Pretrained, check_length, longest_row
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
+from peftlab.packing.joinable import never_joined
+from peftlab.packing.pack import Seat
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
@@ -42,6 +46,7 @@ from peftlab.runs.start import elsewhere, start
 from peftlab.scores.scorer import SCORED
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
+from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import is_plain_folder, own_folder
 from peftlab.storage.tensors import load_into
@@ -164,6 +169,9 @@ def build(ready: Prepared) -> Tuner:
     tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
+    if ready.spec.trainer.static_shapes:
+        most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
+        ready.data.static = StaticShapes(most)
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
     return tuner
@@ -174,6 +182,7 @@ def run(
     command: Sequence[str] = (),
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
+    seat: Seat | None = None,
 ) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
@@ -184,6 +193,7 @@ def run(
         command: the command line, for the record.
         overrides: the overrides on the command line, for the record.
         watcher: follows the progress of the run, and may end it.
+        seat: its place in a pack of runs; None: it is alone in its process.
 
     Raises:
         Pruned: the watcher ended the run; the record says so.
@@ -215,6 +225,7 @@ def run(
             Tracking(spec.logger) as tracking,
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
+            attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             if data.augmenter is not None:
@@ -227,7 +238,10 @@ def run(
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
+            own: list[Callback] = [cost, trail, best, memory]
+            if seat is not None:
+                own.append(seat.take(tuner, record, never_joined(spec, border is not None)))
+            trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
+from transformers import BertConfig, BertModel
 
 from peftlab.one_run import run
+from peftlab.packing.pack import Pack
+from peftlab.speed.attention import attention_kernels
 from peftlab.use.reproduce import reproduce
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -55,6 +60,35 @@ def test_compiling_changes_roundings_only(trained):
     assert compiled == pytest.approx(plain, rel=1e-2)
 
 
+def test_static_shapes_change_roundings_only(trained):
+    """The last batch of an epoch is filled up, and rows are longer."""
+    options = ["trainer=gpu", "trainer.precision=32-true", "data.batch_size=10"]
+    plain, static = (trained(*options, f"trainer.static_shapes={static}") for static in ("false", "auto"))
+    assert static == pytest.approx(plain, rel=1e-3)
+
+
+def test_attention_takes_no_kernel_of_cudnn_and_waits_for_nothing():
+    config = BertConfig(vocab_size=8, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    config._attn_implementation = "sdpa"
+    model = BertModel(config).cuda().train()
+    ids = torch.ones(4, 16, dtype=torch.int64, device="cuda")
+    torch.cuda.synchronize()
+    with (
+        attention_kernels(cudnn=False, one_for_all=True),
+        torch.autocast("cuda", torch.bfloat16),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+    ):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            states = model(ids, attention_mask=ids)[0]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        states.sum().backward()
+    names = [event.key for event in profile.key_averages() if "_scaled_dot_product" in event.key]
+    assert any("_scaled_dot_product_efficient_attention" in name for name in names)
+    assert not any("cudnn" in name for name in names)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_a_run_repeats_bit_for_bit(compose_config, tiny_overrides, precision, attention):
@@ -62,6 +96,27 @@ def test_a_run_repeats_bit_for_bit(compose_config, tiny_overrides, precision, at
     record = run(compose_config(*tiny_overrides, *same, "budget.max_steps=24"))
     assert record.data["environment"]["deterministic"]
     assert reproduce(record.folder).verdict == "identical"
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-3), ("bf16-mixed", 0.05)])
+def test_a_pack_learns_what_its_runs_learn_alone(compose_config, tiny_overrides, tmp_path, precision, tolerance):
+    """With dropout, whose masks each run draws from its own generator, and frozen weights that exist once."""
+    same = [*tiny_overrides, "trainer=gpu", f"trainer.precision={precision}", "budget.max_steps=12", "callbacks=[]"]
+    own = [["seed=1"], ["seed=2", "peft.r=4"], ["seed=3", "optimizer.lr=1e-2"]]
+
+    def configured(folder: str) -> list[DictConfig]:
+        folders = [f"run_dir={tmp_path / folder / str(number)}" for number in range(len(own))]
+        return [compose_config(*same, *each, place) for each, place in zip(own, folders, strict=True)]
+
+    def losses(record: Any) -> list[float]:
+        return [event["loss"] for event in record.data["history"] if event["event"] == "validated"]
+
+    expected = [losses(run(config)) for config in configured("alone")]
+    pack = Pack([lambda seat, config=config: run(config, seat=seat) for config in configured("packed")])
+    for seat, alone in zip(pack.run(), expected, strict=True):
+        assert seat.turns.error is None
+        assert (seat.alone, seat.joint_steps) == (None, 10)
+        assert losses(seat.turns.result) == pytest.approx(alone, rel=tolerance)
 
 
 @two_gpus

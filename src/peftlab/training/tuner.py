@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -23,12 +24,19 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
-from peftlab.training.objective import Losses, Objective
+from peftlab.training.objective import Forward, Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
+
+
+class Seat(Protocol):
+    """The place of a run among others that compute the gradients of their steps together."""
+
+    def gradient(self, step: Step, alone: Callable[[], None]) -> None:
+        """Set the parameters' gradients to that of `step`, which `alone` would do."""
 
 
 class Tuner(Scoring):
@@ -62,6 +70,7 @@ class Tuner(Scoring):
         self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
         self.effects = Effects()
+        self.seat: Seat | None = None
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
@@ -150,11 +159,15 @@ class Tuner(Scoring):
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
         self._loss_scale = scale
-        step.take(self.rules.of_step, self.losses_of, scale)
+        alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
+        if self.seat is None:
+            alone()
+        else:
+            self.seat.gradient(step, alone)
 
-    def losses_of(self, batch: Batch) -> Losses:
-        """Run the model on `batch` and return the losses that training minimises."""
-        return self.objective(self, batch, self._number, self._loss_scale)
+    def losses_of(self, batch: Batch, forward: Forward | None = None) -> Losses:
+        """Return the losses that training minimises, of the outputs of `forward` for `batch`, or else of the model."""
+        return self.objective(forward or self, batch, self._number, self._loss_scale)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""

@@ -33,7 +33,11 @@ NOT_READABLE = {
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
+    "cost.energy_joules": "the energy",
+    "cost.energy_counted": "what hardware counted it",
     "cost.train_flops": "the FLOPs",
+    "cost.token_share": "the share of padding",
+    "cost.shapes": "the number of shapes",
     "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
     "log.txt": "the log",
@@ -277,8 +281,12 @@ class _Claims:
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
-        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
-        for key, value in numbers.items():
+        others = {"steps", "epochs", "activation_cache", "energy_counted"}
+        if cost.get("energy_joules") is None:  # the hardware counts none, or the run is older
+            others.add("energy_joules")
+            if counted := cost.get("energy_counted"):
+                yield self._edited("cost.energy_counted: energy_joules is unknown", counted, [])
+        for key, value in ((key, value) for key, value in cost.items() if key not in others):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 yield self._edited(f"cost.{key} is no measurement", value, None)
                 return
