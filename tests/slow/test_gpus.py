@@ -8,6 +8,10 @@ import pytest
 import torch
 
 from peftlab.one_run import run
+from peftlab.runs.folder import RunFolder
+from peftlab.terminal.signals import Interrupted
+from peftlab.use.check import check
+from peftlab.use.finished import load
 from peftlab.use.reproduce import reproduce
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -62,6 +66,41 @@ def test_a_run_repeats_bit_for_bit(compose_config, tiny_overrides, precision, at
     record = run(compose_config(*tiny_overrides, *same, "budget.max_steps=24"))
     assert record.data["environment"]["deterministic"]
     assert reproduce(record.folder).verdict == "identical"
+
+
+@pytest.mark.parametrize("peft", ["lora", "full"])
+def test_an_interrupted_run_goes_on_to_the_same_bits(compose_config, tiny_overrides, disturb, peft):
+    same = [*tiny_overrides, "trainer=gpu", f"peft={peft}", "model.dropout=0.2", "trainer.checkpoint_every=1"]
+    same += ["budget.max_steps=12", "callbacks=[]"]
+    # in the place of a callback that is no part of the identity
+    signalled = [override.replace("callbacks.disturb", "callbacks.progress") for override in disturb(0, "SIGTERM")]
+    with pytest.raises(Interrupted):
+        run(compose_config(*same, *signalled, "run_dir=parts"))
+    resumed = run(compose_config(*same, "run_dir=parts"))
+    assert "resumed" in [event["event"] for event in resumed.data["history"]]
+    whole = run(compose_config(*same, "run_dir=whole"))
+    assert resumed.data["metrics"] == whole.data["metrics"]
+    for file in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors"):
+        assert (resumed.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
+
+
+def test_a_run_of_a_gpu_is_used_there_and_on_a_cpu(compose_config, tiny_overrides, monkeypatch):
+    options = ["trainer=gpu", "trainer.precision=32-true", "optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
+    record = run(compose_config(*tiny_overrides, *options))
+    assert record.data["cost"]["peak_memory_gib"] > 0
+    assert check(RunFolder(record)).causes == []
+    texts = ["marie curie moved from paris to new york .", "unesco hired noether in rome yesterday"] * 20
+
+    def entities(device: str) -> list[list[tuple[str, int, int]]]:
+        finished = load(record.folder)
+        assert next(finished.model.parameters()).device.type == device
+        return [[(e["type"], e["start"], e["end"]) for e in answer["entities"]] for answer in finished.predict(texts)]
+
+    on_gpu = entities("cuda")
+    assert any(on_gpu)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        assert entities("cpu") == on_gpu
 
 
 @two_gpus
