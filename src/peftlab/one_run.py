@@ -35,6 +35,7 @@ from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
+from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
@@ -233,7 +234,7 @@ def run(
             trail = Trail(folder.trail, spec.trainer.trail_every)
             own: list[Callback] = [cost, trail, best, memory]
             if seat is not None:
-                own.append(seat.take(tuner, record))
+                own.append(seat.take(tuner, record, never_joined(spec, border is not None)))
             trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 
 from peftlab.one_run import run
+from peftlab.packing.pack import Pack
 from peftlab.runs.folder import RunFolder
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
@@ -101,6 +104,28 @@ def test_a_run_of_a_gpu_is_used_there_and_on_a_cpu(compose_config, tiny_override
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         assert entities("cpu") == on_gpu
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-3), ("bf16-mixed", 0.05)])
+def test_a_pack_learns_what_its_runs_learn_alone(compose_config, tiny_overrides, tmp_path, precision, tolerance):
+    """With dropout, whose masks each run draws from its own generator, and frozen weights that exist once."""
+    same = [*tiny_overrides, "trainer=gpu", f"trainer.precision={precision}", "budget.max_steps=12", "callbacks=[]"]
+    same += ["task.selection.metric=loss", "task.selection.mode=min"]
+    own = [["seed=1"], ["seed=2", "peft.r=4"], ["seed=3", "optimizer.lr=1e-2"]]
+
+    def configured(folder: str) -> list[DictConfig]:
+        folders = [f"run_dir={tmp_path / folder / str(number)}" for number in range(len(own))]
+        return [compose_config(*same, *each, place) for each, place in zip(own, folders, strict=True)]
+
+    def losses(record: Any) -> list[float]:
+        return [event["loss"] for event in record.data["history"] if event["event"] == "validated"]
+
+    expected = [losses(run(config)) for config in configured("alone")]
+    pack = Pack([lambda seat, config=config: run(config, seat=seat) for config in configured("packed")])
+    for seat, alone in zip(pack.run(), expected, strict=True):
+        assert seat.turns.error is None
+        assert (seat.alone, seat.joint_steps) == (None, 10)
+        assert losses(seat.turns.result) == pytest.approx(alone, rel=tolerance)
 
 
 @two_gpus

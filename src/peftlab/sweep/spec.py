@@ -96,6 +96,8 @@ class SweepSpec:
     """Which finished trials are kept: all, those made by the same code, or none."""
     retries: int = Field(default=0, ge=0)
     """Immediate restarts of a trial that died without reporting an error."""
+    pack: int = Field(default=1, ge=1, le=256)
+    """Trials in one process, which compute their steps together where they can; see `peftlab.packing`."""
     dry_run: bool = False
     """Check every trial known in advance, estimate the cost, and stop."""
     probe_seconds: float = Field(default=3.0, ge=0)

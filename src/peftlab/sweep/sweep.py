@@ -156,6 +156,7 @@ def _run(
             command=command,
             environment=environment,
             signals=signals,
+            pack=spec.pack,
         )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
@@ -347,6 +348,8 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
     at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
+    if spec.pack > 1:
+        at_once = f"packs of up to {spec.pack}, {at_once}"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
     if not slots:  # an estimate here says nothing about other machines
         return None

@@ -24,7 +24,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
-from peftlab.training.objective import Losses, Objective
+from peftlab.training.objective import Forward, Losses, Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
@@ -165,9 +165,9 @@ class Tuner(Scoring):
         else:
             self.seat.gradient(step, alone)
 
-    def losses_of(self, batch: Batch) -> Losses:
-        """Run the model on `batch` and return the losses that training minimises."""
-        return self.objective(self, batch, self._number, self._loss_scale)
+    def losses_of(self, batch: Batch, forward: Forward | None = None) -> Losses:
+        """Return the losses that training minimises, of the outputs of `forward` for `batch`, or else of the model."""
+        return self.objective(forward or self, batch, self._number, self._loss_scale)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
