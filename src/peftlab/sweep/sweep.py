@@ -18,6 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from peftlab.composing.compose import whole_number
+from peftlab.devices import openmp
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
@@ -72,6 +74,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     check_section(space, compose, config)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     with Signals() as signals:
+        settle_threads(launcher, config)
         fork_server()  # loads the heavy imports in the background
         # ask the trials, not `config`: the configuration without the choices is not a trial
         slots = slots_of(launcher, accelerators(fixed, proposals, compose))
@@ -95,6 +98,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
+        settle_threads(local, local.config)
         compose = composer(local.hydra_context, local.config)
         slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
         with looking(slots) as looker:
@@ -260,6 +264,14 @@ def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence
     if spec.search != "grid":
         raise ConfigError(f"sweep.search = '{spec.search}': {several}, and a search compares one. Sweep within one")
     log.warning("%s: none of them is called the best", several)
+
+
+def settle_threads(launcher: Any, config: DictConfig) -> None:
+    """Choose how the threads of trials on this machine wait, before the fork server loads torch for all of them."""
+    if is_local(launcher):
+        settings = [f"hydra.launcher.{name}" for name in ("threads_per_trial", "trials_at_once")]
+        threads, per_trial, at_once = (whole_number(config, key) for key in ("trainer.threads", *settings))
+        openmp.settle(threads or per_trial, at_once or 1, only_starts=True)
 
 
 def slots_of(launcher: Any, accelerators: Set[str]) -> list[Slot]:
