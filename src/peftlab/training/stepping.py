@@ -122,7 +122,7 @@ class Stepping(Scoring):
             return step.loss
 
         try:
-            optimizer.step(compute)
+            optimizer.step(compute)  # type: ignore[arg-type]  # a tensor is as good as a number
         except StepSkippedError:
             pass
         else:
