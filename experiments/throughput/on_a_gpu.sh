@@ -86,16 +86,16 @@ if [[ -n $carried ]]; then
 fi
 
 if [[ -n $rehearse ]]; then
-  device=cpu trainer=trainer-grouped workers=1 few=160
+  device=cpu trainer=trainer-grouped workers=1 few=160 each=3600
   lora=(--texts tiny) full=(--texts tiny --method full) base=(--texts tiny --method full)
   packing=(--runs 2 --steps 4 --rounds 1 --size tiny trainer=cpu)
 else
-  device=cuda trainer=trainer-grouped-bf16 workers=8 few=800
+  device=cuda trainer=trainer-grouped-bf16 workers=8 few=800 each=60
   lora=(--texts conll --examples 3200 "${model[@]}") full=(--texts conll --examples 3200 --method full "${model[@]}")
   base=(--texts base --examples 1280 --method full)
   packing=(--runs 16 --steps 40 --rounds 1 --size minilm trainer=gpu)
 fi
-common=(--device "$device" --epochs 2)
+common=(--device "$device" --epochs 2 --limit "$each")
 eager="peftlab trainer.cuda_graphs=false"
 
 cd "$root"
