@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from transformers import BertConfig, BertModel
 
 from peftlab.one_run import run
 from peftlab.packing.pack import Pack
 from peftlab.runs.folder import RunFolder
+from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.signals import Interrupted
 from peftlab.use.check import check
 from peftlab.use.finished import load
@@ -60,6 +62,35 @@ def test_a_gpu_learns_what_a_cpu_learns(trained, precision, tolerance):
 def test_compiling_changes_roundings_only(trained):
     plain, compiled = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.compile={c}") for c in (0, 1))
     assert compiled == pytest.approx(plain, rel=1e-2)
+
+
+def test_static_shapes_change_roundings_only(trained):
+    """The last batch of an epoch is filled up, and rows are longer."""
+    options = ["trainer=gpu", "trainer.precision=32-true", "data.batch_size=10"]
+    plain, static = (trained(*options, f"trainer.static_shapes={static}") for static in ("false", "auto"))
+    assert static == pytest.approx(plain, rel=1e-3)
+
+
+def test_attention_takes_no_kernel_of_cudnn_and_waits_for_nothing():
+    config = BertConfig(vocab_size=8, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    config._attn_implementation = "sdpa"
+    model = BertModel(config).cuda().train()
+    ids = torch.ones(4, 16, dtype=torch.int64, device="cuda")
+    torch.cuda.synchronize()
+    with (
+        attention_kernels(cudnn=False, one_for_all=True),
+        torch.autocast("cuda", torch.bfloat16),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+    ):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            states = model(ids, attention_mask=ids)[0]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        states.sum().backward()
+    names = [event.key for event in profile.key_averages() if "_scaled_dot_product" in event.key]
+    assert any("_scaled_dot_product_efficient_attention" in name for name in names)
+    assert not any("cudnn" in name for name in names)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
