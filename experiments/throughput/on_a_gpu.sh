@@ -107,6 +107,7 @@ measure lora 150 "${common[@]}" "${lora[@]}" --rounds 1 peftlab "$eager" "$train
 measure base 90 "${common[@]}" "${base[@]}" --rounds 1 peftlab "$trainer"
 measure full 90 "${common[@]}" "${full[@]}" --rounds 1 peftlab "$trainer"
 step packing 90 "$python" "$here/packing.py" "${packing[@]}"
+step attention 40 "$python" "$here/attention.py" --device "$device"
 measure seeds 150 "${common[@]}" "${lora[@]}" --seed 1 --rounds 2 peftlab "$trainer"
 say "$SECONDS s in all"
 exit "$failed"
