@@ -142,6 +142,7 @@ class TestEveryEntry:
         assert {named(record, path) for path in silent} <= {
             *("command", "overrides", "environment.threads"),
             *("cost.wall_seconds", "cost.peak_memory_gib", "cost.train_flops", "cost.energy_joules"),
+            *(f"cost.memory.{purpose}_gib" for purpose in ("weights", "gradients", "optimizer", "activations")),
         }
 
     def test_of_the_files(self, copy, once):

@@ -61,7 +61,7 @@ class TrainerSpec:
     # Faster ways to the same result.
 
     compile: bool = False
-    """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
+    """Compile the model with torch.compile: compiling takes minutes, later steps less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"
