@@ -47,6 +47,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     _check_tf32(trainer.get("tf32", False), str(accelerator), precision)
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
+    static = trainer.get("static_shapes", False)
     if frozen == "bf16" and precision != "bf16-mixed":
         raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
     return {
@@ -55,6 +56,8 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         "devices": devices,
         "strategy": strategy,
         "precision": precision,
+        "static_shapes": accelerator == "gpu" if static == "auto" else static,
+        "cudnn_attention": trainer.get("cudnn_attention", accelerator == "gpu"),  # older runs took them
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
@@ -65,7 +68,8 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     fitted = dict(trainer)
     if trainer["accelerator"] == "gpu" and not gpus:
-        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32", "tf32": False}
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+        fitted |= {"static_shapes": False, "tf32": False}
     if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
         fitted |= {"devices": max(1, gpus), "num_nodes": 1}
     return fitted

@@ -65,7 +65,7 @@ def check_plan(spec: SweepSpec, launcher: str) -> None:
     allowed = "hydra/launcher=peftlab takes them all"
     if spec.prune != "none":
         raise ConfigError(f"sweep.prune={spec.prune}: {reason}nothing can be pruned. Set sweep.prune=none; {allowed}")
-    if spec.pack > 1:
+    if spec.pack not in (1, "auto"):
         raise ConfigError(f"sweep.pack={spec.pack}: hydra/launcher={launcher} runs each trial by itself; {allowed}")
     if spec.search not in _IN_ONE_BATCH:
         raise ConfigError(f"sweep.search={spec.search}: {reason}set {', '.join(_IN_ONE_BATCH)}; {allowed}")

@@ -160,7 +160,7 @@ def _run(
             command=command,
             environment=environment,
             signals=signals,
-            pack=spec.pack,
+            pack=1 if spec.pack == "auto" else spec.pack,
         )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
@@ -169,9 +169,12 @@ def _run(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
-        board.estimate_seconds = announce(board, examples, slots, spec)
+        estimate = announce(board, examples, slots, spec)
+        board.estimate_seconds = estimate and estimate.seconds
         if spec.dry_run:
             return board
+        if spec.pack == "auto" and isinstance(trials, Controller):
+            trials.pack = pack_of(slots, estimate)
         signals.hold = bool(slots)  # other launchers wait inside a library: interrupt them at once
         trials.run()
         board.results = plan.results(books.records())
@@ -347,8 +350,15 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
     trials.plan.recall(past, unfinished)
 
 
-def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> float | None:
-    """Log the number of trials and their estimated cost; return the seconds per trial, if known.
+def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:
+    """Return the trials of a process under `sweep.pack=auto`: 1 where nothing was estimated, or slots share a GPU."""
+    pack = 1 if estimate is None or slots[0].share != 1 else estimate.pack
+    log.info("sweep.pack=auto: up to %d trials in a process", pack)
+    return pack
+
+
+def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> Estimate | None:
+    """Log the number of trials and their estimated cost; return the estimate for a trial, if there is one.
 
     Args:
         board: of the sweep.
@@ -360,7 +370,7 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
     at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
-    if spec.pack > 1:
+    if spec.pack not in (1, "auto"):
         at_once = f"packs of up to {spec.pack}, {at_once}"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
     if not slots:  # an estimate here says nothing about other machines
@@ -391,4 +401,4 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
         (left or 1) * estimate.bytes_kept / mib,
         board.slots * estimate.bytes_at_work / mib,
     )
-    return estimate.seconds
+    return estimate

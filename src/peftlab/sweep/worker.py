@@ -103,6 +103,8 @@ class Estimate:
     """Additional, while it runs."""
     passes: int
     """Forward passes of a training step over each of its examples."""
+    pack: int
+    """Trials that fit in the memory of a GPU together; 1 on a CPU."""
 
 
 def look(environment: Mapping[str, str], output: Path, connection: Connection) -> None:

@@ -42,6 +42,8 @@ NOT_READABLE = {
     "cost.energy_joules": "the energy",
     "cost.energy_counted": "what hardware counted it",
     "cost.train_flops": "the FLOPs",
+    "cost.token_share": "the share of padding",
+    "cost.shapes": "the number of shapes",
     "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
     "log.txt": "the log",
