@@ -21,6 +21,7 @@ from peftlab.errors import UserError
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
 from peftlab.seams.python import run_exit_functions
+from peftlab.sweep.files_read import FilesRead, State
 from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Pruned, Signals
 
@@ -109,7 +110,7 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
     An answer is ``(True, value)``, or ``(False, message)`` for a UserError.
     """
     _begin(environment, output)
-    looker = _Looker()
+    looker = _Looker(FilesRead(_apart_from()))
     while True:
         try:
             name, *arguments = connection.recv()
@@ -120,6 +121,14 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
         except UserError as error:
             answer = (False, str(error))
         connection.send(answer)
+
+
+def _apart_from() -> list[Path]:
+    """Return the folders of what is installed, of the machine, and of copies named by what they were made of."""
+    from peftlab.sources import cache_root
+
+    copies = [cache_root() / name for name in ("encoded", "activations")]
+    return [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1], *map(Path, ("/proc", "/sys")), *copies]
 
 
 def summarise(
@@ -170,7 +179,8 @@ def _plain(value: Any) -> Any:
 class _Looker:
     """Checks cells; data and models that cells share are read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, files_read: FilesRead | None = None) -> None:
+        self._files_read = files_read
         self._sources: dict[str, Sources] = {}
         self._built: set[str] = set()
         self._ready: tuple[str, Prepared] | None = None
@@ -184,6 +194,10 @@ class _Looker:
         count = torch.cuda.device_count()
         names = visible.split(",") if visible else [str(n) for n in range(count)]
         return Machine(names[:count], torch.get_num_threads())
+
+    def files(self) -> dict[str, State] | None:
+        """Return what has been read for all facts so far, see `FilesRead.states`."""
+        return None if self._files_read is None else self._files_read.states()
 
     def fact(self, config: dict[str, Any]) -> Fact:
         """Check all of a cell but its training, and return its identity and score.
