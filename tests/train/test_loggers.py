@@ -40,16 +40,22 @@ TRACKED = ["optimizer.head_lr=1e-3", "budget.max_steps=36"]
 
 
 @pytest.fixture(scope="module")
-def tracked(run_tiny, tmp_path_factory):
+def tracked(run_tiny, made_once):
     """A run with every logger."""
-    folder = tmp_path_factory.mktemp("tracked")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
-        patch.setenv("WANDB_MODE", "offline")
-        patch.chdir(folder)
-        record = run_tiny("logger=[csv,wandb,tensorboard,mlflow]", "run_dir=run", *TRACKED)
-        assert {path.name for path in folder.iterdir()} <= {"run", "cache"}
-    return record, folder / "run"
+
+    def fill(folder):
+        import wandb
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
+            patch.setenv("WANDB_MODE", "offline")
+            patch.chdir(folder)
+            run_tiny("logger=[csv,wandb,tensorboard,mlflow]", "run_dir=run", *TRACKED)
+            assert {path.name for path in folder.iterdir()} <= {"run", "cache"}
+        wandb.teardown()  # whose own process writes the last of it when it ends
+
+    folder = made_once("tracked", fill) / "run"
+    return RunRecord.load(folder), folder
 
 
 def test_what_is_logged_while_training(tracked):
@@ -174,10 +180,10 @@ def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypa
 def test_no_step_waits_for_wandb_to_begin(command, read_wandb, monkeypatch):
     from peftlab.loggers.wandb import Wandb
 
-    init, step, stepped = Wandb._init, Tuner.training_step, threading.Event()
+    init, step, stepped = Wandb._init, Tuner.take_step, threading.Event()
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(Wandb, "_init", lambda *arguments: init(*arguments) if stepped.wait(20) else None)
-    monkeypatch.setattr(Tuner, "training_step", lambda *arguments: stepped.set() or step(*arguments))
+    monkeypatch.setattr(Tuner, "take_step", lambda *arguments: stepped.set() or step(*arguments))
     assert command("logger=[wandb]", "run_dir=run").code == 0
     (found,) = read_wandb(Path("run"))
     assert len([row for row in found.rows if "train/loss" in row]) == 4

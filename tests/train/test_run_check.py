@@ -141,7 +141,7 @@ class TestEveryEntry:
                 assert is_unverified(changed, path, found.unverified), path
         assert {named(record, path) for path in silent} <= {
             *("command", "overrides", "environment.threads"),
-            *("cost.wall_seconds", "cost.peak_memory_gib", "cost.train_flops"),
+            *("cost.wall_seconds", "cost.peak_memory_gib", "cost.train_flops", "cost.energy_joules"),
         }
 
     def test_of_the_files(self, copy, once):

@@ -35,6 +35,8 @@ NOT_RESULT = (
     "trainer.offload_optimizer",
     "trainer.accumulate",
     "trainer.compile",
+    "trainer.static_shapes",
+    "trainer.cudnn_attention",
     "trainer.on_out_of_memory",
     "model.attention",
     # whether frozen layers are computed once or every epoch
@@ -57,6 +59,7 @@ ADDED: dict[str, Any] = {
     "data.fold": None,
     "data.format.group": None,
     "task.class_weights": None,
+    "trainer.tf32": False,
     "regularizer": {},
     "augment": {},
     "regularizer.rdrop.start_step": 1,

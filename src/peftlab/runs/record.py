@@ -224,7 +224,7 @@ def _blank() -> dict[str, Any]:
         "overrides": [],
         "identity": unknown("sha256", "config_sha256") | {"data_sha256": {}} | unknown("weights_sha256"),
         "code": unknown("version", "commit", "dirty", "diff_sha256"),
-        "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads")
+        "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads", "openmp_wait")
         | {"accelerators": []}
         | unknown("devices", "num_nodes", "world_size", "strategy", "effective_batch_size")
         | unknown("precision", "deterministic")
@@ -234,7 +234,8 @@ def _blank() -> dict[str, Any]:
         "selection": unknown("metric", "split", "mode", "value", "epoch", "step", "sha256"),
         "metrics": [],
         "cost": unknown("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second")
-        | unknown("tokens_per_second", "peak_memory_gib", "train_flops"),
+        | unknown("tokens_per_second", "peak_memory_gib", "train_flops", "energy_joules")
+        | {"energy_counted": []},
         "history": [],
         "files": [],
         "error": None,

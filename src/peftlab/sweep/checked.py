@@ -36,8 +36,8 @@ FORMAT = 1
 """Version of the file; increase it when the meaning of its content changes."""
 
 _DECISIVE = re.compile(
-    r"(CUDA|NVIDIA|HIP|ROCR|HF|TRANSFORMERS|PEFTLAB|OMP|MKL|TORCH|PL|SLURM|LSB|LSF|OMPI|PMI|JSM)_.*"
-    r"|WORLD_SIZE|LOCAL_RANK|RANK|HOME|XDG_CACHE_HOME|ATEN_CPU_CAPABILITY"
+    r"(CUDA|NVIDIA|HIP|ROCR|HF|TRANSFORMERS|PEFTLAB|TORCH|PL|SLURM|LSB|LSF|OMPI|PMI|JSM)_.*"
+    r"|WORLD_SIZE|LOCAL_RANK|RANK|HOME|XDG_CACHE_HOME|ATEN_CPU_CAPABILITY|(OMP|MKL)_NUM_THREADS"
 )
 """The environment variables on which devices, launchers and the places of files depend."""
 

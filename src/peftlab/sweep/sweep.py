@@ -17,7 +17,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from peftlab.composing.compose import whole_number
 from peftlab.composing.composer import Composer
+from peftlab.devices import openmp
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
@@ -30,8 +32,9 @@ from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
+from peftlab.sweep.lookers import Lookers
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
-from peftlab.sweep.processes import Looker, fork_server, server_context
+from peftlab.sweep.processes import fork_server, server_context
 from peftlab.sweep.protocols import make_plan
 from peftlab.sweep.reporting import page_of, report_on, state_of
 from peftlab.sweep.slots import Slot, divide
@@ -74,12 +77,13 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     checked = checked_before()
     with Signals() as signals:
+        settle_threads(launcher, config)
         if not is_finished(checked, [*fixed, *proposals[0].overrides], compose):
             fork_server()  # loads the heavy imports in the background; a finished sweep needs none
         # ask the trials, not `config`: the configuration without the choices is not a trial
         machine, slots = slots_of(launcher, accelerators(fixed, proposals, compose), checked.machine)
-        with looking(slots) as looker:
-            cells = Cells(compose, fixed, looker, checked)
+        with looking(slots) as lookers:
+            cells = Cells(compose, fixed, lookers, checked)
             examples = cells.checked(proposals)
             objectives = _objectives(spec, examples[0])
             check_scores(spec, objectives, examples)
@@ -100,10 +104,11 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
+        settle_threads(local, local.config)
         compose = Composer(local.hydra_context, local.config)
         _, slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
-        with looking(slots) as looker:
-            cells = Cells(compose, fixed, looker)
+        with looking(slots) as lookers:
+            cells = Cells(compose, fixed, lookers)
             objectives = _objectives(spec, cells(proposals[0]))
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat trials
             plan = GridPlan(list(once.values()))
@@ -160,6 +165,7 @@ def _run(
             command=command,
             environment=environment,
             signals=signals,
+            pack=1 if spec.pack == "auto" else spec.pack,
         )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked, board.told = told(folder)
@@ -168,9 +174,12 @@ def _run(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
-        board.estimate_seconds = announce(board, examples, slots, spec)
+        estimate = announce(board, examples, slots, spec)
+        board.estimate_seconds = estimate and estimate.seconds
         if spec.dry_run:
             return board
+        if spec.pack == "auto" and isinstance(trials, Controller):
+            trials.pack = pack_of(slots, estimate)
         signals.hold = bool(slots)  # other launchers wait inside a library: interrupt them at once
         trials.run()
         board.results = plan.results(books.records())
@@ -205,14 +214,14 @@ def _told(board: Board, report: bool, wandb: dict[str, Any] | None, environment:
 
 
 @contextmanager
-def looking(slots: Sequence[Slot] = ()) -> Iterator[Looker]:
-    """Yield a looker, the process that checks cells; with `slots`, it sees the same devices as the trials."""
+def looking(slots: Sequence[Slot] = ()) -> Iterator[Lookers]:
+    """Yield lookers, the processes that check cells; with `slots`, they see the same devices as the trials."""
     with tempfile.TemporaryDirectory() as folder:
-        looker = Looker(slots[0].environment() if slots else {}, Path(folder) / "output.txt")
+        lookers = Lookers(slots[0].environment() if slots else {}, Path(folder))
         try:
-            yield looker
+            yield lookers
         finally:
-            looker.close()
+            lookers.close()
 
 
 def is_local(launcher: Any) -> bool:
@@ -288,6 +297,14 @@ def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence
     log.warning("%s: none of them is called the best", several)
 
 
+def settle_threads(launcher: Any, config: DictConfig) -> None:
+    """Choose how the threads of trials on this machine wait, before the fork server loads torch for all of them."""
+    if is_local(launcher):
+        settings = [f"hydra.launcher.{name}" for name in ("threads_per_trial", "trials_at_once")]
+        threads, per_trial, at_once = (whole_number(config, key) for key in ("trainer.threads", *settings))
+        openmp.settle(threads or per_trial, at_once or 1, only_starts=True)
+
+
 def slots_of(launcher: Any, accelerators: Set[str], machine: Machine | None = None) -> tuple[Machine, list[Slot]]:
     """Return the machine, and the slots of the local launcher on these accelerators there; none for other launchers.
 
@@ -299,8 +316,8 @@ def slots_of(launcher: Any, accelerators: Set[str], machine: Machine | None = No
     if not is_local(launcher):
         return Machine([], 0), []
     if machine is None:
-        with looking() as looker:
-            machine = looker.ask("machine")
+        with looking() as lookers:
+            machine = lookers.ask("machine")
     gpus = [] if accelerators == {"cpu"} else machine.gpus
     limits = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
     return machine, divide(gpus, machine.cores, *limits)
@@ -374,8 +391,15 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
     trials.plan.recall(past, unfinished)
 
 
-def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> float | None:
-    """Log the number of trials and their estimated cost; return the seconds per trial, if known.
+def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:
+    """Return the trials of a process under `sweep.pack=auto`: 1 where nothing was estimated, or slots share a GPU."""
+    pack = 1 if estimate is None or slots[0].share != 1 else estimate.pack
+    log.info("sweep.pack=auto: up to %d trials in a process", pack)
+    return pack
+
+
+def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> Estimate | None:
+    """Log the number of trials and their estimated cost; return the estimate for a trial, if there is one.
 
     Args:
         board: of the sweep.
@@ -387,6 +411,8 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
     at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
+    if spec.pack not in (1, "auto"):
+        at_once = f"packs of up to {spec.pack}, {at_once}"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
     if not slots:  # an estimate here says nothing about other machines
         return None
@@ -395,9 +421,9 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     if first is None or not spec.probe_seconds:
         return None
     try:  # in a separate process, which frees its device memory before the trials begin
-        with looking(slots) as looker:
+        with looking(slots) as lookers:
             config = slots[0].within(first.config)
-            estimate: Estimate = looker.ask("estimate", config, spec.probe_seconds)
+            estimate: Estimate = lookers.ask("estimate", config, spec.probe_seconds)
     except (UserError, RuntimeError) as error:
         log.warning("the cost of a trial could not be estimated: %s", str(error).strip().splitlines()[-1])
         return None
@@ -416,4 +442,4 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
         (left or 1) * estimate.bytes_kept / mib,
         board.slots * estimate.bytes_at_work / mib,
     )
-    return estimate.seconds
+    return estimate

@@ -6,6 +6,7 @@ The controller imports only `Order` and the entry points from here, so it stays 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -53,7 +54,7 @@ class Order:
 
 def work(order: Order, connection: Connection) -> None:
     """Run a trial; report progress on `connection`, which answers each validation with whether to go on."""
-    _begin(order.environment, order.output, order.config)
+    begin(order.environment, order.output, order.config)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     from omegaconf import OmegaConf
 
@@ -61,7 +62,7 @@ def work(order: Order, connection: Connection) -> None:
 
     try:
         with user_exits():
-            reporter = _Reporter(connection)
+            reporter = Reporter(connection)
             reporter.began()
             run(OmegaConf.create(order.config), order.command, order.overrides, reporter)
     except Pruned:
@@ -81,6 +82,8 @@ class Fact:
     """The score that selects its best checkpoint."""
     mode: str
     """``max`` or ``min``."""
+    pack: str | None = None
+    """See `peftlab.sweep.ledger.Cell`."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Estimate:
     """Additional, while it runs."""
     passes: int
     """Forward passes of a training step over each of its examples."""
+    pack: int
+    """Trials that fit in the memory of a GPU together; 1 on a CPU."""
 
 
 def look(environment: Mapping[str, str], output: Path, connection: Connection) -> None:
@@ -109,7 +114,7 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
 
     An answer is ``(True, value)``, or ``(False, message)`` for a UserError.
     """
-    _begin(environment, output)
+    begin(environment, output)
     looker = _Looker(FilesRead(_apart_from()))
     while True:
         try:
@@ -143,7 +148,7 @@ def summarise(
         document: the contents of its ``sweep.json``.
         options: of the trials' W&B logger, such as the project.
     """
-    _begin(environment, output)
+    begin(environment, output)
     from peftlab.loggers.wandb import Wandb
     from peftlab.report.written import REPORT
     from peftlab.runs.start import Unwritten
@@ -182,7 +187,8 @@ class _Looker:
     def __init__(self, files_read: FilesRead | None = None) -> None:
         self._files_read = files_read
         self._sources: dict[str, Sources] = {}
-        self._built: set[str] = set()
+        self._built: dict[str, bool] = {}
+        """By what determines a model, whether several such can be computed together."""
         self._ready: tuple[str, Prepared] | None = None
         """The data read last, by its key."""
 
@@ -194,6 +200,13 @@ class _Looker:
         count = torch.cuda.device_count()
         names = visible.split(",") if visible else [str(n) for n in range(count)]
         return Machine(names[:count], torch.get_num_threads())
+
+    def among(self, processes: int) -> int:
+        """Leave others of so many processes their share of the cores; return the most bytes that this one has held."""
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     def files(self) -> dict[str, State] | None:
         """Return what has been read for all facts so far, see `FilesRead.states`."""
@@ -208,7 +221,8 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.storage.digests import canonical_json
+        from peftlab.packing.joinable import alike, is_joinable, never_joined
+        from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
@@ -226,11 +240,13 @@ class _Looker:
             ready = self._ready[1]
             identity = ready.sources.complete(resolved)
             spec = replace(spec, task=ready.spec.task)  # with the labels from the data
-            build(replace(ready, config=resolved, spec=spec, identity=identity))
-            self._built.add(about_model)
+            tuner = build(replace(ready, config=resolved, spec=spec, identity=identity))
+            self._built[about_model] = is_joinable(tuner.model)
             self._sources[about_data] = ready.sources
         metric = spec.task.selection.metric
-        return Fact(identity["sha256"], metric, spec.task.directions[metric])
+        joined = self._built[about_model] and never_joined(spec) is None
+        pack = sha256_of(alike(resolved)) if joined else None
+        return Fact(identity["sha256"], metric, spec.task.directions[metric], pack)
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for `seconds` without a run folder; return the estimate for the whole trial."""
@@ -241,19 +257,22 @@ class _Looker:
         return Estimate(*probe(OmegaConf.create(config), seconds))
 
 
-class _Reporter:
+class Reporter:
     """Reports a run's progress to the controller; if that is gone, the run goes on until a signal ends it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def began(self) -> None:
+        """Report that signals are handled."""
         self._send(BEGAN)
 
     def stepped(self, step: int, steps: int) -> None:
+        """Report a step."""
         self._send(("stepped", step, steps))
 
     def validated(self, step: int, steps: int, value: float) -> bool:
+        """Report a score; return whether to go on."""
         return self._send(("validated", step, steps, value), self._connection.recv) is not False
 
     def _send(self, message: tuple[Any, ...], answer: Callable[[], Any] | None = None) -> Any:
@@ -264,7 +283,7 @@ class _Reporter:
             return None
 
 
-def _begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
+def begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
     """Set up the process: group, environment, output; make it end with the controller.
 
     Secrets in the output are masked, including those of `config`.

@@ -1,30 +1,20 @@
-"""What a run costs: time, throughput, memory, arithmetic."""
+"""What a run costs: time, throughput, memory, arithmetic, energy."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.utils.flop_counter import FlopCounterMode
 
+from peftlab.devices.energy import Energy
 from peftlab.devices.processes import over_ranks
 from peftlab.tasks.batch import Batch
-
-
-class _NoModules(nullcontext[None]):
-    """Replaces torch's module tracker, whose hooks keep the graph of every pass alive.
-
-    A forward pass that runs out of memory would keep its activations, and then not even its pieces would fit.
-    """
-
-    parents = ("Global",)
-    """The one module that all arithmetic is counted under."""
+from peftlab.training.arithmetic import Arithmetic
 
 
 class Cost(Callback):
@@ -35,20 +25,26 @@ class Cost(Callback):
     Until the training ends, every rank is assumed to have done as much as this one.
 
     ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
-    included: an estimate, since attention grows with the square of the length.
+    included: an estimate, since attention grows with the square of the length. ``token_share`` is the share of tokens
+    in them that are no padding, and ``shapes`` the number of different (rows, tokens) of this rank's passes.
+
+    ``energy_joules`` is counted from the set-up of the training to the last evaluation, see `peftlab.devices.energy`.
     """
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.wall_seconds_before = 0.0
         self.train_seconds = 0.0
-        self.samples = self.tokens = self.positions = self.steps = 0
+        self.samples = self.tokens = self.positions = self.padded = self.steps = 0
+        self.shapes: set[tuple[int, int]] = set()
         self.epochs = 0.0
         self._ranks = 1
         self._peak_memory_gib = 0.0
         self._flops_a_position = 0.0
+        self.energy = Energy()
+        self._joules: float | None = None
         self._resumed: float | None = None
-        self._counter: FlopCounterMode | None = None
+        self._counter: Arithmetic | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -59,6 +55,8 @@ class Cost(Callback):
             "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
             "flops_a_position": self._flops_a_position,
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
+            "shapes": (self.padded, sorted(self.shapes)),
+            "energy_joules": self.energy.total(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -68,6 +66,13 @@ class Cost(Callback):
         self._peak_memory_gib = state_dict["peak_memory_gib"]
         self._flops_a_position = state_dict["flops_a_position"]
         self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
+        self.padded, shapes = state_dict.get("shapes", (self.positions, ()))  # older checkpoints lack them
+        self.shapes = {(rows, tokens) for rows, tokens in shapes}
+        self.energy.resume(state_dict.get("energy_joules"))  # checkpoints of before it was counted have none
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start counting energy."""
+        self.energy.start(trainer.strategy.root_device, counts_host=trainer.local_rank == 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -77,8 +82,7 @@ class Cost(Callback):
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         """Count the arithmetic of the first step."""
         if self.positions == 0:
-            self._counter = FlopCounterMode(display=False)
-            self._counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+            self._counter = Arithmetic()
             self._counter.__enter__()  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(
@@ -88,13 +92,17 @@ class Cost(Callback):
         positions = sum(part.positions for part in batch)
         if self._counter is not None:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._flops_a_position = self._counter.get_total_flops() / positions
+            self._flops_a_position = self._counter.operations / positions
             self._counter = None
         self.positions += positions
         self.samples += sum(len(part.examples) for part in batch)
         self.tokens += sum(part.tokens for part in batch)
+        padded = [part for part in batch if part.padding]
+        self.padded += sum(part.positions for part in padded)
+        self.shapes.update(part.shape for part in padded)
         self.steps = trainer.global_step
         self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+        self.energy.keep_up()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
@@ -105,6 +113,7 @@ class Cost(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart the clock, unless this validation is not part of the training."""
         (self._peak_memory_gib,) = over_ranks([max(self._peak_memory_gib, peak_memory_gib())], "max")
+        self._joules = self.energy.total()
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
 
@@ -113,8 +122,8 @@ class Cost(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock, and add the counts of the other ranks."""
         self.on_validation_start(trainer, pl_module)
-        counts = over_ranks([self.samples, self.tokens, self.positions], "sum")
-        self.samples, self.tokens, self.positions = (int(count) for count in counts)
+        counts = over_ranks([self.samples, self.tokens, self.positions, self.padded], "sum")
+        self.samples, self.tokens, self.positions, self.padded = (int(count) for count in counts)
         self._ranks = 1
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -124,9 +133,12 @@ class Cost(Callback):
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._counter = None
 
-    def totals(self) -> dict[str, float]:
+    def totals(self) -> dict[str, Any]:
         """Return the ``cost`` section of the record."""
         seconds, ranks = self.train_seconds, self._ranks
+        padding = {}  # none where inputs are not made of tokens
+        if self.padded:
+            padding = {"token_share": round(self.tokens / self.padded, 4), "shapes": len(self.shapes)}
         return {
             "wall_seconds": round(self._wall_seconds(), 3),
             "train_seconds": round(seconds, 3),
@@ -136,6 +148,9 @@ class Cost(Callback):
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
             "train_flops": self._flops_a_position * ranks * self.positions,
+            **padding,
+            "energy_joules": None if self._joules is None else round(self._joules, 1),
+            "energy_counted": [] if self._joules is None else self.energy.counted,
         }
 
     def _wall_seconds(self) -> float:

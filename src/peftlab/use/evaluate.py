@@ -16,11 +16,14 @@ from peftlab.backbone import check_length
 from peftlab.data.module import DataModule
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
+from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED
+from peftlab.speed.attention import attention_kernels
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
@@ -101,6 +104,8 @@ def evaluate(
         with _of_the_form_of(run.folder.path):
             scored.load_new(files)
     check_length(tuner.model, scored.longest, spec.peft.virtual_tokens)
+    if spec.trainer.static_shapes:
+        scored.static = StaticShapes(run.max_tokens(tuner.model))
     store_and_compile(tuner.model, spec.trainer)
     trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
@@ -115,7 +120,10 @@ def evaluate(
     )
     recorded = {} if data is not None else _recorded(run)
     scorer = spec.task.scorer.name
-    with _threads(threads or run.record.data["environment"]["threads"]):
+    with (
+        _threads(threads or run.record.data["environment"]["threads"]),
+        attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
+    ):
         scores = [
             Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen
@@ -161,7 +169,8 @@ def _recorded(run: FinishedRun) -> dict[tuple[str, str, str], float]:
 
 def _elsewhere(run: FinishedRun, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
     then, now = run.record.data["environment"], describe(run.spec, data, tuner)["environment"]
-    return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
+    differing = [key for key in now if key not in WITHOUT_EFFECT and then.get(key) != now[key]]
+    return {key: (then.get(key), now[key]) for key in differing}
 
 
 def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:

@@ -91,6 +91,20 @@ def test_cheap_dropout_is_for_the_cpu(machine, gpus, cheap):
     assert resolve_hardware(auto | {"cheap_dropout": False})["cheap_dropout"] is False
 
 
+def test_tf32_is_for_fp32_on_a_gpu_that_has_it(machine, monkeypatch):
+    machine(gpus=1)
+    wanted = {"accelerator": "gpu", "precision": "32-true", "tf32": True}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    assert resolve_hardware(wanted)["tf32"] is True
+    with pytest.raises(ConfigError, match="would change nothing"):
+        resolve_hardware(wanted | {"precision": "auto"})
+    with pytest.raises(ConfigError, match=r"capability 8\.0"):
+        resolve_hardware(wanted | {"accelerator": "cpu"})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(ConfigError, match=r"capability 8\.0"):
+        resolve_hardware(wanted)
+
+
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
 def test_fp16_on_the_cpu(machine, accelerator):
     """Lightning would compute in bf16 instead, and the record would name the wrong precision."""
@@ -235,6 +249,23 @@ def test_the_strategies_of_lightning():
     assert strategy_of(TrainerSpec(accelerator="cpu", strategy="single_device")) == "auto"
 
 
+def test_shapes_are_static_on_a_gpu_and_attention_plans_for_none(machine):
+    machine(gpus=1)
+    section = {"accelerator": "auto", "static_shapes": "auto", "cudnn_attention": False}
+    chosen = {accelerator: resolve_hardware(section | {"accelerator": accelerator}) for accelerator in ("gpu", "cpu")}
+    assert [chosen[accelerator]["static_shapes"] for accelerator in ("gpu", "cpu")] == [True, False]
+    assert resolve_hardware(section | {"accelerator": "cpu", "static_shapes": True})["static_shapes"] is True
+    assert chosen["gpu"]["cudnn_attention"] is False
+
+
+def test_a_run_from_before_there_were_static_shapes_has_none(machine):
+    machine(gpus=1)
+    old = [resolve_hardware({"accelerator": accelerator}) for accelerator in ("gpu", "cpu")]
+    assert [trainer["static_shapes"] for trainer in old] == [False, False]
+    assert [trainer["cudnn_attention"] for trainer in old] == [True, False]
+    assert (TrainerSpec().static_shapes, TrainerSpec().cudnn_attention) == (False, True)
+
+
 @pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])
 def test_frozen_weights_follow_the_precision(machine, bf16, stored):
     machine(gpus=0, cpu_bf16=bf16)
@@ -277,7 +308,8 @@ def made_with(**settings) -> dict:
 def test_a_run_of_a_gpu_is_made_on_the_cpu_where_there_is_none(machine):
     machine(gpus=0)
     assert fit_to_this_machine(made_with(devices=1, num_nodes=1)) == made_with(
-        accelerator="cpu", devices=1, num_nodes=1, precision="32-true", frozen_weights="fp32"
+        **{"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "32-true", "frozen_weights": "fp32"},
+        **{"static_shapes": False, "tf32": False},
     )
 
 

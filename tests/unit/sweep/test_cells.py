@@ -1,4 +1,4 @@
-"""From proposals to cells, with a looker that knows everything."""
+"""From proposals to cells, with lookers that know everything."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from peftlab.sweep.worker import Fact, Machine
 FIXED = ["+experiment=ner_lora", "sweep=search", "sweep.budget.trials=3", "sweep_dir=here", "budget=smoke"]
 
 
-class Looker:
+class Lookers:
     def __init__(self):
         self.asked, self.environment = [], {"CUDA_VISIBLE_DEVICES": "0"}
 
-    def ask(self, name, config=None):
-        if name == "files":
-            return {"data.txt": (1, 2, 3)}
+    def files(self):
+        return {"data.txt": (1, 2, 3)}
+
+    def facts(self, configs):
+        return [self.fact(config) for config in configs]
+
+    def fact(self, config):
         self.asked.append(config)
         if config["lr"] < 0:
-            raise ConfigError(f"lr = {config['lr']}: must be above 0")
+            return ConfigError(f"lr = {config['lr']}: must be above 0")
         return Fact(f"{config['lr']} is its identity", "f1", "max")
 
 
@@ -35,7 +39,7 @@ def compose(overrides):
 
 @pytest.fixture
 def looker():
-    return Looker()
+    return Lookers()
 
 
 @pytest.fixture
@@ -79,10 +83,10 @@ def test_a_process_that_died_keeps_nothing(looker, cells, tmp_path, monkeypatch)
     cells = Cells(compose, FIXED, looker, Checked(tmp_path / "0.json"))
     cell = cells(Proposal(("lr=0.1",)))
 
-    def dies(name):
+    def dies():
         raise RuntimeError("the process that checks trials has died")
 
-    monkeypatch.setattr(looker, "ask", dies)
+    monkeypatch.setattr(looker, "files", dies)
     cells.keep_facts({cell.run_id}, Machine([], 1))
     assert not (tmp_path / "0.json").exists()
 
