@@ -40,9 +40,8 @@ class Outlook(Callback):
         spec: the hardware.
         data: the data; its batches lie ahead.
         record: the run's record.
-        counts_activations: whether the memory of activations is measured, see `Activations`: not of a model that is
-            compiled or sharded, nor where classes of the user's own compute with transforms of ``torch.func``, which
-            refuse it.
+        counts_activations: whether the memory of activations is measured, see `Activations`: not of a sharded model,
+            nor where classes of the user's own may compute with transforms of ``torch.func``, which refuse it.
     """
 
     def __init__(self, spec: TrainerSpec, data: DataModule, record: RunRecord, counts_activations: bool) -> None:
