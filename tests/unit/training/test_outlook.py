@@ -20,7 +20,16 @@ def data_of(steps: int, batch_tokens: int | None = None) -> SimpleNamespace:
     """Return examples of 3, 5 and 10 tokens, in so many steps an epoch."""
     encoded = SimpleNamespace(lengths=np.array([3, 5, 10]))
     spec = SimpleNamespace(batch_size=16, batch_tokens=batch_tokens)
-    return SimpleNamespace(splits={"train": SimpleNamespace(encoded=encoded)}, spec=spec, steps_of_epoch=lambda: steps)
+    splits = {"train": SimpleNamespace(encoded=encoded)}
+    return SimpleNamespace(splits=splits, spec=spec, steps_of_epoch=lambda: steps, static=None)
+
+
+def test_static_shapes_are_listed_too(monkeypatch):
+    data = data_of(4)
+    data.static = object()
+    monkeypatch.setattr(outlook_module, "training_shapes", lambda data: {(16, 8): 3, (16, 112): 1, (9, 16): 1})
+    (_, shapes, _) = ahead(CPU, data, 0, 4)
+    assert shapes == "shapes: 3, from 9 x 8 to 16 x 112 (rows x tokens)"
 
 
 @pytest.fixture
