@@ -132,12 +132,17 @@ def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterato
         f"{int(lengths.min())} to {int(lengths.max())} tokens, {float(lengths.mean()):.0f} on average"
     )
     if data.static is not None:
-        shapes = training_shapes(data)
-        rows, tokens = zip(*shapes, strict=True)
-        yield f"shapes: {len(shapes)}, from {min(rows)} x {min(tokens)} to {max(rows)} x {max(tokens)} (rows x tokens)"
+        yield f"shapes: {shapes_text(training_shapes(data))}, in the first epoch"
     names = Counter(describe_hardware(spec)["accelerators"])
     device = ", ".join(f"{number} x {name}" for name, number in names.items()) or _cpu(spec)
     yield f"device: {device}; precision {spec.precision}"
+
+
+def shapes_text(shapes: Mapping[tuple[int, int], int]) -> str:
+    """Return (rows, tokens) as text: how many, and between which sizes."""
+    sizes = [sorted(set(of_all)) for of_all in zip(*shapes, strict=True)]
+    rows, tokens = (f"{of[0]} to {of[-1]}" if len(of) > 1 else f"{of[0]}" for of in sizes)
+    return f"{len(shapes)} of {rows} rows and {tokens} tokens"
 
 
 def _cpu(spec: TrainerSpec) -> str:
