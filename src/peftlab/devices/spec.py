@@ -67,7 +67,7 @@ class TrainerSpec:
     """Let attention take cuDNN's kernels on a GPU, which plan anew for each shape, see `peftlab.speed.attention`. Left
     out: true, for the same reason."""
     compile: bool = False
-    """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
+    """Compile the model with torch.compile: compiling takes minutes, later steps less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"

@@ -175,7 +175,7 @@ def _run(
         )
         recall(trials, grid)
         estimate = announce(board, examples, slots, spec)
-        board.estimate_seconds = estimate and estimate.seconds
+        board.estimate_seconds = None if estimate is None else estimate.seconds
         if spec.dry_run:
             return board
         if spec.pack == "auto" and isinstance(trials, Controller):
