@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -49,3 +49,20 @@ def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[Non
             del own[name]
         else:
             own[name] = before
+
+
+def uncompiled(module: nn.Module) -> AbstractContextManager[object]:
+    """Return a context in which `module` runs uncompiled, and is compiled afterwards; it costs nothing if it never is.
+
+    Code that runs under a dispatch mode, such as the one that counts arithmetic, is passed over by torch.compile for
+    good, unless compiling is off meanwhile.
+    """
+    compiled = any(part._compiled_call_impl is not None for part in module.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+def compile_seconds() -> float:
+    """Return the seconds that torch.compile has spent compiling in this process, forward and backward."""
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent()["total_wall_time"])
