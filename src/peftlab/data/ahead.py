@@ -37,8 +37,7 @@ class Ahead(DataLoader[T]):
 def prepared(items: Iterator[T], most: int) -> Iterator[T]:
     """Yield `items`, of which a thread gets up to `most` before they are asked for; their errors come in their turn."""
     device = torch.cuda.current_device() if torch.cuda.is_available() else None
-    initializer = None if device is None else torch.cuda.set_device  # which each thread has for itself
-    pool = ThreadPoolExecutor(1, "collating", initializer, () if device is None else (device,))
+    pool = ThreadPoolExecutor(1, "collating", _use, (device,))
     end = object()
     waiting: deque[Future[Any]] = deque(pool.submit(next, items, end) for _ in range(most + 1))
     try:
@@ -47,3 +46,9 @@ def prepared(items: Iterator[T], most: int) -> Iterator[T]:
             yield item
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _use(device: int | None) -> None:
+    """Use a GPU, which each thread chooses for itself."""
+    if device is not None:
+        torch.cuda.set_device(device)
