@@ -84,7 +84,10 @@ def main() -> None:
                 try:
                     rounds[name].append(one(name, chosen, seed))
                 except subprocess.SubprocessError as error:  # the others are measured all the same
-                    print(f"{name}: {error}", file=sys.stderr, flush=True)
+                    why = (
+                        "took too long" if isinstance(error, subprocess.TimeoutExpired) else "failed, as it says above"
+                    )
+                    print(f"{name}: {why}", file=sys.stderr, flush=True)
                     del rounds[name]
     if rounds and chosen.kernels:
         of_device(rounds)

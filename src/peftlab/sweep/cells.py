@@ -76,7 +76,9 @@ class Cells:
 
     def _add(self, proposal: Proposal, config: dict[str, Any], fact: Fact) -> None:
         overrides = [*self.fixed, *proposal.overrides]
-        self._cells[proposal.overrides] = Cell(proposal, config, overrides, fact.sha256, fact.metric, fact.mode)
+        self._cells[proposal.overrides] = Cell(
+            proposal, config, overrides, fact.sha256, fact.metric, fact.mode, fact.pack
+        )
 
     def checked(self, proposals: Sequence[Proposal]) -> list[Cell]:
         """Return the cells of all the proposals.
@@ -129,7 +131,7 @@ class Cells:
             return
         with suppress(RuntimeError):  # the process has died: they are checked again
             if (files := self._lookers.files()) is not None:
-                facts = [(cell.config, Fact(cell.sha256, cell.metric, cell.mode)) for cell in cells]
+                facts = [(cell.config, Fact(cell.sha256, cell.metric, cell.mode, cell.pack)) for cell in cells]
                 self._checked.keep(facts, self._lookers.environment, files, machine)
 
     def default_of(self, key: str, overrides: Sequence[str]) -> Any:

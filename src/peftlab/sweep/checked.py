@@ -32,7 +32,7 @@ from peftlab.sweep.worker import Fact, Machine
 
 log = logging.getLogger("peftlab")
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; increase it when the meaning of its content changes."""
 
 _DECISIVE = re.compile(
@@ -45,7 +45,7 @@ _MOST_GROUPS = 50
 _DAYS = 30
 """How long the facts of other surroundings are kept."""
 
-_FACT: Form = {"sha256": "text", "metric": "text", "mode": "text"}
+_FACT: Form = {"sha256": "text", "metric": "text", "mode": "text", "pack": "text?"}
 _FORM: Form = {
     "machine": {"gpus": ["text"], "cores": "count"},
     "groups": [{"environment": {"*": "text"}, "files": {"*": ["count"]}, "facts": {"*": _FACT}}],

@@ -29,7 +29,7 @@ class Lookers:
         self.asked.append(config)
         if config["lr"] < 0:
             return ConfigError(f"lr = {config['lr']}: must be above 0")
-        return Fact(f"{config['lr']} is its identity", "f1", "max")
+        return Fact(f"{config['lr']} is its identity", "f1", "max", "pack")
 
 
 def compose(overrides):
@@ -50,7 +50,7 @@ def cells(looker):
 def test_a_cell_has_the_overrides_of_a_run_and_none_of_the_sweep(cells):
     cell = cells(Proposal(("lr=0.5",)))
     assert cell.overrides == ["+experiment=ner_lora", "budget=smoke", "lr=0.5"]
-    assert (cell.sha256, cell.metric, cell.mode) == ("0.5 is its identity", "f1", "max")
+    assert (cell.sha256, cell.metric, cell.mode, cell.pack) == ("0.5 is its identity", "f1", "max", "pack")
 
 
 def test_the_same_proposal_is_looked_at_once(cells, looker):

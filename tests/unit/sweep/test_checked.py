@@ -15,7 +15,7 @@ from peftlab.sweep.checked import Checked, surroundings
 from peftlab.sweep.worker import Fact, Machine
 
 CONFIG = {"seed": 1, "model": {"source": {"repo": "a/b", "revision": "0" * 40}}}
-FACT = Fact("0" * 64, "f1", "max")
+FACT = Fact("0" * 64, "f1", "max", "pack")
 CPU = {"OMP_NUM_THREADS": "1"}
 
 
