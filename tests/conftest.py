@@ -33,6 +33,7 @@ from peftlab.imports import stop_finding_here, without_collecting
 from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the few that run on several threads share cores with others
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -99,8 +99,7 @@ def packed(configs: list[DictConfig]) -> Reading:
     def work(config: DictConfig) -> Callable[[Any], object]:
         return lambda seat: run(config, seat=seat)
 
-    pack = Pack([work(config) for config in configs])
-    seats, readings = quietly(pack.run)
+    seats, readings = quietly(lambda: Pack([work(config) for config in configs]).run())
     for seat in seats:
         if seat.turns.error is not None:
             raise seat.turns.error

@@ -12,7 +12,11 @@ from transformers import BertConfig, BertModel
 
 from peftlab.one_run import run
 from peftlab.packing.pack import Pack
+from peftlab.runs.folder import RunFolder
 from peftlab.speed.attention import attention_kernels
+from peftlab.terminal.signals import Interrupted
+from peftlab.use.check import check
+from peftlab.use.finished import load
 from peftlab.use.reproduce import reproduce
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -60,6 +64,23 @@ def test_compiling_changes_roundings_only(trained):
     assert compiled == pytest.approx(plain, rel=1e-2)
 
 
+def test_tf32_multiplies_with_less_precision(trained):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this GPU has no TF32")
+    fp32, tf32 = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.tf32={on}") for on in ("false", "true"))
+    assert tf32 == pytest.approx(fp32, rel=1e-2)
+    assert tf32 != fp32
+
+
+def test_the_memory_by_purpose_is_less_than_the_peak(compose_config, tiny_overrides):
+    cost = run(compose_config(*tiny_overrides, "trainer=gpu", "peft=full", "budget.max_steps=3")).data["cost"]
+    memory = cost["memory"]
+    assert list(memory) == ["weights_gib", "gradients_gib", "optimizer_gib", "activations_gib"]
+    assert all(gib > 0 for gib in memory.values())
+    for purpose in ("gradients_gib", "optimizer_gib", "activations_gib"):  # not all are there at the same time
+        assert memory["weights_gib"] + memory[purpose] <= cost["peak_memory_gib"] + 1e-3  # which is rounded
+
+
 def test_static_shapes_change_roundings_only(trained):
     """The last batch of an epoch is filled up, and rows are longer."""
     options = ["trainer=gpu", "trainer.precision=32-true", "data.batch_size=10"]
@@ -98,10 +119,46 @@ def test_a_run_repeats_bit_for_bit(compose_config, tiny_overrides, precision, at
     assert reproduce(record.folder).verdict == "identical"
 
 
+@pytest.mark.parametrize("peft", ["lora", "full"])
+def test_an_interrupted_run_goes_on_to_the_same_bits(compose_config, tiny_overrides, disturb, peft):
+    same = [*tiny_overrides, "trainer=gpu", f"peft={peft}", "model.dropout=0.2", "trainer.checkpoint_every=1"]
+    same += ["budget.max_steps=12", "callbacks=[]"]
+    # in the place of a callback that is no part of the identity
+    signalled = [override.replace("callbacks.disturb", "callbacks.progress") for override in disturb(0, "SIGTERM")]
+    with pytest.raises(Interrupted):
+        run(compose_config(*same, *signalled, "run_dir=parts"))
+    resumed = run(compose_config(*same, "run_dir=parts"))
+    assert "resumed" in [event["event"] for event in resumed.data["history"]]
+    whole = run(compose_config(*same, "run_dir=whole"))
+    assert resumed.data["metrics"] == whole.data["metrics"]
+    for file in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors"):
+        assert (resumed.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
+
+
+def test_a_run_of_a_gpu_is_used_there_and_on_a_cpu(compose_config, tiny_overrides, monkeypatch):
+    options = ["trainer=gpu", "trainer.precision=32-true", "optimizer.lr=1e-2", "budget.max_steps=60", "callbacks=[]"]
+    record = run(compose_config(*tiny_overrides, *options))
+    assert record.data["cost"]["peak_memory_gib"] > 0
+    assert check(RunFolder(record)).causes == []
+    texts = ["marie curie moved from paris to new york .", "unesco hired noether in rome yesterday"] * 20
+
+    def entities(device: str) -> list[list[tuple[str, int, int]]]:
+        finished = load(record.folder)
+        assert next(finished.model.parameters()).device.type == device
+        return [[(e["type"], e["start"], e["end"]) for e in answer["entities"]] for answer in finished.predict(texts)]
+
+    on_gpu = entities("cuda")
+    assert any(on_gpu)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        assert entities("cpu") == on_gpu
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-3), ("bf16-mixed", 0.05)])
 def test_a_pack_learns_what_its_runs_learn_alone(compose_config, tiny_overrides, tmp_path, precision, tolerance):
     """With dropout, whose masks each run draws from its own generator, and frozen weights that exist once."""
     same = [*tiny_overrides, "trainer=gpu", f"trainer.precision={precision}", "budget.max_steps=12", "callbacks=[]"]
+    same += ["task.selection.metric=loss", "task.selection.mode=min"]
     own = [["seed=1"], ["seed=2", "peft.r=4"], ["seed=3", "optimizer.lr=1e-2"]]
 
     def configured(folder: str) -> list[DictConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -10,6 +11,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from tests.forks import fork_ours, start_interpreters
 
+from peftlab.devices.openmp import THREADS, WAITING
 from peftlab.one_run import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.new_interpreter]
@@ -141,3 +143,16 @@ def test_the_command_imports_nothing_from_the_current_folder(
     ended = subprocess.run([*command, *arguments], check=False, cwd=folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert not list(folder.rglob("*.pyc"))
+
+
+@pytest.mark.parametrize("how", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_openmp_is_loaded_with_the_settings_of_a_busy_cpu(tiny_overrides, tmp_path, how):
+    """A thousand threads want more than the CPU has, so that they sleep; the setting comes before torch."""
+    command = [sys.executable, "-m", "train", *how, *tiny_overrides, "trainer.threads=1000", "optimizer.lr=-1"]
+    environment = {name: value for name, value in os.environ.items() if name not in (*WAITING, *THREADS)}
+    environment["OMP_DISPLAY_ENV"] = "TRUE"
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "optimizer.lr" in ended.stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in ended.stderr
+    assert "threads sleep while they wait for one another" in ended.stdout

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal import defaults_list
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
@@ -28,7 +29,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
+from omegaconf import base as omegaconf_base
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
@@ -298,6 +301,41 @@ def test_what_hydra_has_in_store_is_shared_and_what_it_loads_is_not():
     assert copy.deepcopy(store) is not store
 
 
+def test_a_leaf_is_looked_at_without_resolving():
+    config = OmegaConf.create({"a": {"b": 1}, "none": None, "missing": "???", "elsewhere": "${gone}", "list": [1]})
+    raw = {key: hydra.raw_value(node) for key in config if (node := hydra.leaf(config, key)) is not None}
+    assert raw == {"none": None, "missing": "???", "elsewhere": "${gone}"}
+    assert hydra.leaf(config, "gone") is None
+
+
+def test_an_interpolation_is_parsed_once(monkeypatch):
+    with hydra.parsing_once():
+        for _ in range(2):
+            assert OmegaConf.to_container(OmegaConf.create({"a": "${b}", "b": 1}), resolve=True) == {"a": 1, "b": 1}
+        assert omegaconf_base.parse.cache_info().misses == 1
+    assert not hasattr(omegaconf_base.parse, "cache_info")
+
+
+def test_choices_are_mapped_for_the_defaults_that_refer_to_them(tmp_path, monkeypatch):
+    mapped = []
+    create = defaults_list._create_interpolation_map
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", lambda *of: [mapped.append(of), create(*of)][1])
+    for file, text in (
+        ("config", "defaults: [group: one, other: '${group}']"),
+        ("group/one", "a: 1"),
+        ("group/two", "a: 2"),
+        ("other/one", "b: 1"),
+        ("other/two", "b: 2"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{file}.yaml").write_text(text)
+    with hydra.choices_mapped_if_interpolated(), initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert compose("config", ["group=two"]) == {"group": {"a": 2}, "other": {"b": 2}}
+        assert len(mapped) == 1
+        is_group = hydra.group_test(GlobalHydra.instance().config_loader(), "config", [])
+    assert [is_group(key) for key in ("group", "other", "a", "group.a")] == [True, True, False, False]
+
+
 # --- Lightning -------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +380,72 @@ def test_steps_are_logged_under_the_number_that_was_set(tmp_path):
     )
     trainer.fit(Step(), torch.utils.data.DataLoader([0, 1]))
     assert logger.steps == (100, 101)
+
+
+class Hooks(L.Callback):
+    """Notes what happens, and logs by itself."""
+
+    def __init__(self) -> None:
+        self.notes: list[object] = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.notes.append(("start", trainer.global_step, int(batch), batch_idx))
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        module.log("mine", float(batch_idx))
+        self.notes.append(("end", trainer.global_step, float(outputs["loss"]), batch_idx, trainer.is_last_batch))
+
+    def on_validation_end(self, trainer, module):
+        self.notes.append(("validated", trainer.global_step))
+
+
+class ByItself(Step):
+    """The same weight, which takes its steps itself."""
+
+    def on_fit_start(self):
+        lightning.shorten_steps(self.trainer, self.take)
+
+    def take(self, batch):
+        loss = self.weight.detach().clone()
+        self.weight.grad = torch.ones(())
+        self.trainer.optimizers[0].step()
+        return {"loss": loss}
+
+    def training_step(self, batch, batch_idx):
+        return self.weight
+
+
+def test_steps_taken_the_short_way_are_counted_like_others(tmp_path):
+    def fit(module):
+        logger, hooks = Noting(tmp_path), Hooks()
+        trainer = L.Trainer(
+            max_epochs=2, logger=logger, log_every_n_steps=2, callbacks=[hooks], accelerator="cpu",
+            val_check_interval=2, check_val_every_n_epoch=None, num_sanity_val_steps=0, **QUIET,
+        )  # fmt: skip
+        trainer.fit(module, torch.utils.data.DataLoader([0, 1, 2]), torch.utils.data.DataLoader([0]))
+        trainer.save_checkpoint(file := tmp_path / "last.ckpt")
+        return hooks.notes, logger.steps, torch.load(file, weights_only=True)
+
+    class Plain(Step):
+        def training_step(self, batch, batch_idx):
+            return self.weight
+
+    own, theirs = fit(ByItself()), fit(Plain())
+    assert own[:2] == theirs[:2]
+    assert {key: own[2][key] for key in ("loops", "global_step", "epoch")} == {
+        key: theirs[2][key] for key in ("loops", "global_step", "epoch")
+    }
+    assert own[2]["state_dict"] == theirs[2]["state_dict"]
+    assert len(own[0]) == 6 + 6 + 3
+
+
+def test_callbacks_that_act_within_a_step_are_noticed():
+    class Within(L.Callback):
+        def on_after_backward(self, trainer, module):
+            pass
+
+    for callback, does in ((Hooks(), False), (Within(), True)):
+        assert lightning.acts_within_steps(L.Trainer(callbacks=[callback], logger=False, **QUIET)) is does
 
 
 def test_progress_is_counted_and_prolonged(tmp_path):
@@ -478,3 +582,29 @@ def test_who_is_logged_in(monkeypatch):
     assert not wandb.is_logged_in("https://api.wandb.ai")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert wandb.is_logged_in("https://api.wandb.ai")
+
+
+class Doubled(nn.Module):
+    """A module whose forward torch.compile takes, as it is none of torch's own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
+    """Code that has run under a dispatch mode would never be compiled, without a word."""
+    module, x, graphs = Doubled(), torch.ones(3), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    assert isinstance(pytorch.uncompiled(module), nullcontext)
+    module.compile(backend=backend)
+    before = pytorch.compile_seconds()
+    with pytorch.uncompiled(nn.Sequential(module)), FlopCounterMode(display=False):
+        module(x)
+    assert graphs == []
+    module(x)
+    assert len(graphs) == 1
+    assert pytorch.compile_seconds() > before

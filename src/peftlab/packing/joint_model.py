@@ -94,6 +94,16 @@ class JointModel:
         """Call each model's function on its own rows, with its own random numbers."""
         return self.rows.apart([self._drawing(*both) for both in zip(self.randoms, calls, strict=True)], args, kwargs)
 
+    def dropped(self, calls: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+        """Return `x` with elements dropped as each model's function does with its own rows of it."""
+        with torch.no_grad():
+            ones, masks = torch.ones_like(x), []
+            for number, (own, call) in enumerate(zip(self.randoms, calls, strict=True)):
+                own.put_torch()
+                masks.append(call(self.rows.cut(ones, number)))
+                own.keep_torch()
+        return x * self.rows.together(masks)
+
     def _drawing(self, own: RandomStates, call: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(*args: Any, **kwargs: Any) -> Any:
             own.put_torch()
@@ -121,7 +131,7 @@ class JointModel:
         lead = modules[0]
         if isinstance(lead, _DropoutNd) and _are_alike(modules):
             if lead.p:
-                self._call_apart(modules)
+                self._forwards[lead] = partial(self.dropped, [module.forward for module in modules])
             return
         joint = _joint(modules)
         if joint is not None:
@@ -154,6 +164,9 @@ class _Functions(TorchFunctionMode):
             raise NotJoinableError(f"torch.{func.__name__} draws for all")
         if _draws(func, args, kwargs) and len(args[0]) == self.joint.rows.runs * self.joint.rows.most:
             self.drew = True
+            if func is F.dropout:
+                options = {**dict(zip(("p", "training"), args[1:3], strict=False)), **kwargs, "inplace": False}
+                return self.joint.dropped([partial(func, **options)] * self.joint.rows.runs, args[0])
             return self.joint.apart([func] * self.joint.rows.runs, args, kwargs)
         return func(*args, **kwargs)
 

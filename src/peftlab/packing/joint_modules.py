@@ -73,14 +73,15 @@ def fused_lora(modules: Sequence[FusedLoraLinear]) -> Forward:
     base = modules[0].get_base_layer()
     (name,) = modules[0].active_adapters
     scalings = [module.scaling[name] for module in modules]
-    ranked = [(module, module.r[name]) for module in modules]
+    factors: dict[torch.device, Tensor] = {}
     rank = max(module.r[name] for module in modules)
 
     def forward(x: Tensor) -> Tensor:
-        down = torch.stack([F.pad(module.lora_A[name].weight, (0, 0, 0, rank - r)) for module, r in ranked])
-        up = torch.stack([F.pad(module.lora_B[name].weight, (0, rank - r)) for module, r in ranked])
-        factors = torch.tensor(scalings, device=x.device)[:, None, None]
-        return _JointLora.apply(x, base.weight, base.bias, down, up, factors)  # type: ignore[no-untyped-call]
+        down = torch.stack([_lengthened(module.lora_A[name].weight, 0, rank) for module in modules])
+        up = torch.stack([_lengthened(module.lora_B[name].weight, 1, rank) for module in modules])
+        if x.device not in factors:  # once: a copy to a GPU would wait for it
+            factors[x.device] = torch.tensor(scalings, device=x.device)[:, None, None]
+        return _JointLora.apply(x, base.weight, base.bias, down, up, factors[x.device])  # type: ignore[no-untyped-call]
 
     return forward
 
@@ -125,6 +126,14 @@ JOINT: dict[type[nn.Module], Callable[[Any], Forward]] = {
     FusedLoraLinear: fused_lora,
 }
 """By exact type."""
+
+
+def _lengthened(weight: Tensor, place: int, size: int) -> Tensor:
+    """Return `weight` with zeros added to its dimension `place`, 0 or 1, so that it has `size`."""
+    missing = size - weight.shape[place]
+    if not missing:
+        return weight
+    return F.pad(weight, (0, 0, 0, missing) if place == 0 else (0, missing))
 
 
 def _is_shared(modules: Sequence[nn.Module], name: str) -> bool:

@@ -89,6 +89,8 @@ class Rows:
             value: fills what is added.
             repeat: whether rows that are added repeat the first, so that they are as good as any.
         """
+        if self.lengths is None and {tensor.shape[:1] for tensor in tensors} == {(self.most,)}:
+            return _cat(tensors)
         dimensions = {tensor.dim() for tensor in tensors}
         if len(dimensions) > 1 or [tensor.shape[:1] for tensor in tensors] != [(count,) for count in self.counts]:
             raise NotJoinableError("there are tensors whose first dimension is not that of the rows")
@@ -97,21 +99,19 @@ class Rows:
             for place in range(1, tensors[0].dim())
             if self.lengths is not None and [tensor.shape[place] for tensor in tensors] == list(self.lengths)
         ]
-        padded = [self._padded(tensor, of_tokens, value, repeat) for tensor in tensors]
-        if len({tensor.shape for tensor in padded}) > 1:
-            raise NotJoinableError("tensors of the same name have different shapes")
-        return torch.cat(padded)
+        return _cat([self._padded(tensor, of_tokens, value, repeat) for tensor in tensors])
 
     def own(self, value: Any, number: int) -> Any:
         """Return the part of run `number` in a joint value: tensors, also in containers; all else is everybody's."""
-        return tree_map(lambda leaf: self._cut(leaf, number) if isinstance(leaf, Tensor) else leaf, value)
+        return tree_map(lambda leaf: self.cut(leaf, number) if isinstance(leaf, Tensor) else leaf, value)
 
     def apart(self, calls: Sequence[Callable[..., Any]], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Return the joint result of calling each run's function on its part of the arguments."""
         results = [call(*self.own(args, n), **self.own(dict(kwargs), n)) for n, call in enumerate(calls)]
         return tree_map(lambda *leaves: self.together(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *results)
 
-    def _cut(self, tensor: Tensor, number: int) -> Tensor:
+    def cut(self, tensor: Tensor, number: int) -> Tensor:
+        """Return the part of run `number` in a joint tensor; another tensor as it is."""
         if tensor.dim() == 0 or tensor.shape[0] != self.runs * self.most:
             return tensor
         tensor = tensor[number * self.most : number * self.most + self.counts[number]]
@@ -129,3 +129,9 @@ class Rows:
             rows = tensor[:1] if repeat else torch.zeros_like(tensor[:1])
             tensor = torch.cat([tensor, rows.expand(more, *tensor.shape[1:])])
         return tensor
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    if len({tensor.shape for tensor in tensors}) > 1:
+        raise NotJoinableError("tensors of the same name have different shapes")
+    return torch.cat(tuple(tensors))

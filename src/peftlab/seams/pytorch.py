@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
@@ -22,6 +23,12 @@ def unscale_before_step(optimizer: Optimizer) -> None:
     That would be after the norm of the gradient is taken.
     """
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def norm_of_all(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of `tensors` of one device, a scalar, in one call for all of them."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
 @contextmanager
@@ -42,3 +49,20 @@ def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[Non
             del own[name]
         else:
             own[name] = before
+
+
+def uncompiled(module: nn.Module) -> AbstractContextManager[object]:
+    """Return a context in which `module` runs uncompiled, and is compiled afterwards; it costs nothing if it never is.
+
+    Code that runs under a dispatch mode, such as the one that counts arithmetic, is passed over by torch.compile for
+    good, unless compiling is off meanwhile.
+    """
+    compiled = any(part._compiled_call_impl is not None for part in module.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+
+
+def compile_seconds() -> float:
+    """Return the seconds that torch.compile has spent compiling in this process, forward and backward."""
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent()["total_wall_time"])

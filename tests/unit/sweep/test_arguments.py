@@ -19,10 +19,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir, explain_composition
+from peftlab.composing.composer import Composer
 from peftlab.composing.hydra_gate import composing_only
 from peftlab.errors import ConfigError, UserError
 from peftlab.sweep.arguments import as_typed, command, for_hydra
-from peftlab.sweep.cells import Cells, composer
+from peftlab.sweep.cells import Cells
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
@@ -88,7 +89,7 @@ def ask(*typed: str) -> Asked:
     overrides = OmegaConf.to_container(config.hydra.overrides.task)
     assert isinstance(overrides, list)
     space = Space.parse(overrides, spec, loader, config.hydra.runtime.choices.get("peft"))
-    return Asked(config, spec, space, composer(context, config))
+    return Asked(config, spec, space, Composer(context, config))
 
 
 def at(config: Any, key: str) -> Any:
@@ -177,11 +178,11 @@ def test_what_is_no_option_is_no_dimension():
     assert space.seeds == (0, 1)
 
 
-class Looker:
-    """Knows of nothing that is wrong."""
+class Lookers:
+    """Know of nothing that is wrong."""
 
-    def ask(self, name, config):
-        return Fact(str(config), "f1", "max")
+    def facts(self, configs):
+        return [Fact(str(config), "f1", "max") for config in configs]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ class Looker:
 )
 def test_a_choice_that_lacks_an_option_is_named(typed, lacking, key):
     asked = ask(*typed)
-    cells = Cells(asked.compose, asked.space.fixed, Looker())
+    cells = Cells(asked.compose, asked.space.fixed, Lookers())
     with pytest.raises(ConfigError) as told:
         cells.checked(GridPlan(grid(asked.space)).proposals)
     assert str(told.value).startswith("1 of 2 trials cannot be run, and none was started:")
@@ -275,7 +276,7 @@ def test_trials_run_where_their_own_configuration_says(typed, found):
 
 def test_defaults_are_those_of_the_cells():
     asked = ask(CLASSIFY, "data=csv,json_lines", "data.path=x", "peft=lora,ia3", "budget.test=false")
-    cells = Cells(asked.compose, asked.space.fixed, Looker())
+    cells = Cells(asked.compose, asked.space.fixed, Lookers())
     example = Proposal(asked.space.example())
     assert default_under(cells, example, "budget.test", []) is False
     rates = [default_under(cells, example, "optimizer.lr", [f"peft={method}"]) for method in ("lora", "ia3")]
