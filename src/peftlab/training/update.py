@@ -1,0 +1,101 @@
+"""The second half of a step, without waiting for the device: the norm of the gradient, its check, and the update.
+
+A step whose gradient is not finite is left out by the device itself, so that whoever reads the check later finds the
+weights as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+
+def cannot_skip(optimizer: Optimizer) -> str | None:
+    """Return why `optimizer` cannot leave out a step on the device; None: it can.
+
+    torch's fused optimisers can: they take a flag on the device, as fp16's loss scaling needs it, and leave weights,
+    moments and the number of steps unchanged.
+    """
+    name = type(optimizer).__name__
+    if type(optimizer) not in (Adam, AdamW, SGD):
+        return f"{name} cannot leave out a step by a flag on the device; optimizer=adamw and optimizer=sgd can"
+    if not all(group["fused"] for group in optimizer.param_groups):
+        return f"{name} cannot leave out a step by a flag on the device without optimizer.algorithm.fused=true"
+    if any(group.get("momentum") and group["dampening"] for group in optimizer.param_groups):
+        return f"{name} does not apply dampening in its first step, which may be one that is left out"
+    return None
+
+
+def prepare(optimizer: Optimizer) -> None:
+    """Create the state that `optimizer` would leave undefined if its first step were left out.
+
+    That is SGD's momentum. Beginning at 0, it is the gradient after the first step, as it is in SGD without dampening.
+    """
+    for group in optimizer.param_groups:
+        if group.get("momentum"):
+            for parameter in group["params"]:
+                if optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def check(parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Tensor]:
+    """Return the norm of the whole gradient, and whether a step with it has to be left out: 1 if so, else 0.
+
+    It has to be where the gradient, or a weight, is not finite. Both are scalars in fp32 on the device.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    with torch.no_grad():
+        weights = nn.utils.get_total_norm(parameters)
+        bad = torch.isfinite(norm + 0 * weights).logical_not().float()
+    return norm, bad
+
+
+@contextmanager
+def skipping(optimizer: Optimizer, bad: Tensor) -> Iterator[None]:
+    """Have `optimizer` leave out steps in this context where `bad`, a scalar in fp32 on the device, is 1."""
+    optimizer.found_inf = bad  # type: ignore[attr-defined]  # torch's own name, which its loss scaling sets
+    try:
+        yield
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+class Rates:
+    """The learning rates of an optimiser's groups as a tensor on the device, which a captured step reads.
+
+    Args:
+        optimizer: its groups keep their rates as numbers, which schedules, loggers and checkpoints use.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.device = optimizer.param_groups[0]["params"][0].device
+        # fused kernels read fp32; on a CPU they read a number, so that fp64 gives the bits of an ordinary step
+        dtype = torch.float32 if self.device.type == "cuda" else torch.float64
+        self.values = torch.zeros(len(optimizer.param_groups), dtype=dtype, device=self.device)
+        """Shape (groups,)."""
+
+    def renew(self) -> None:
+        """Send the present rates to the device, without waiting for it."""
+        on_gpu = self.device.type == "cuda"
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        # a new pinned tensor each time: torch reuses its memory only once the copy is done
+        self.values.copy_(torch.tensor(rates, dtype=self.values.dtype, pin_memory=on_gpu), non_blocking=on_gpu)
+
+    @contextmanager
+    def used(self, factor: Tensor | None = None) -> Iterator[None]:
+        """Have the groups refer to the rates on the device in this context, each times `factor`, a scalar."""
+        values = self.values if factor is None else self.values * factor
+        groups = self.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        for group, rate in zip(groups, values, strict=True):
+            group["lr"] = rate
+        try:
+            yield
+        finally:
+            for group, rate in zip(groups, before, strict=True):
+                group["lr"] = rate
