@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
@@ -42,3 +43,16 @@ def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[Non
             del own[name]
         else:
             own[name] = before
+
+
+def end_recording_memory(device: torch.device, pool: Any) -> None:
+    """Have torch allocate memory as usual after the recording of a CUDA graph has failed.
+
+    Where its end fails too, torch would go on taking allocations for those of the graph.
+
+    Args:
+        device: the device of the graph.
+        pool: the handle of the memory that the graph allocates from.
+    """
+    with suppress(RuntimeError):  # it has ended already
+        torch._C._cuda_endAllocateToPool(device.index, pool)

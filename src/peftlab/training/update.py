@@ -88,8 +88,12 @@ class Rates:
 
     @contextmanager
     def used(self, factor: Tensor | None = None) -> Iterator[None]:
-        """Have the groups refer to the rates on the device in this context, each times `factor`, a scalar."""
-        values = self.values if factor is None else self.values * factor
+        """Have the groups refer to the rates on the device in this context.
+
+        Args:
+            factor: a scalar; the rates are then in fp32, and each times this. None: 1.
+        """
+        values = self.values if factor is None else self.values.float() * factor
         groups = self.optimizer.param_groups
         before = [group["lr"] for group in groups]
         for group, rate in zip(groups, values, strict=True):

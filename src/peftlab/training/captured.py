@@ -1,0 +1,236 @@
+"""Whole steps as recorded work: forward and backward pass, check, clipping and update, once for each shape of a batch.
+
+A step launched kernel by kernel keeps a GPU waiting for Python. A recorded one is a single launch, and the host waits
+for nothing: whether the step was finite is a number on the device, by which the device itself has left it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from peftlab.devices.graphs import Graphs, NotRecordedError, Work
+from peftlab.tasks.batch import Batch
+from peftlab.training.micro_batches import MicroBatches, T
+from peftlab.training.objective import Losses
+from peftlab.training.rules import Rules
+from peftlab.training.step import Step
+from peftlab.training.update import Rates, check, prepare, skipping
+
+MOST = 64
+"""The most shapes that are recorded; further ones are computed without a recording, in the same way."""
+
+
+class Captured:
+    """Takes whole steps of one part on one device.
+
+    Args:
+        parameters: the trained parameters, in the order of the optimiser's groups.
+        optimizer: one that can leave out a step on the device, see `peftlab.training.update.cannot_skip`.
+        clip_norm: the largest norm of the gradient; None: no clipping.
+        rules: the run's regularisers that act on weights.
+        losses_of: computes the losses of a batch.
+        autocast: the context of a forward pass, which sets its precision.
+        graphs: records the work.
+        tell: is called with the reason where steps cannot be recorded; from then on, `take` takes none.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        rules: Rules,
+        losses_of: Callable[[Batch], Losses],
+        autocast: Callable[[], AbstractContextManager[object]],
+        graphs: Graphs,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.parameters, self.optimizer, self.clip_norm, self.rules = parameters, optimizer, clip_norm, rules
+        self.losses_of, self.autocast, self.graphs, self.tell = losses_of, autocast, graphs, tell
+        self.rates = Rates(optimizer)
+        self.hold = torch.zeros((), device=graphs.device)
+        """1 where a step is only rehearsed, and leaves everything unchanged."""
+        self.refused = False
+        self._recorded: dict[Any, _OfShape | None] = {}
+        prepare(optimizer)
+
+    def take(self, step: Step, kind: Sequence[Any] = ()) -> tuple[Tensor, Tensor] | None:
+        """Take a step and set its loss, terms and figures; return the norm of its gradient and whether it is left out.
+
+        Nothing is waited for. All results are scalars on the device, and stay as they are in later steps; the second
+        is 1 where the step has been left out because its gradient, or a weight, is not finite.
+
+        None: the step has to be taken otherwise; nothing has changed.
+
+        Args:
+            step: of one part.
+            kind: what its losses depend on besides the batch, such as the terms of the objective that take part.
+        """
+        if self.refused or len(step.parts) != 1:
+            return None
+        (batch,) = step.parts
+        key = (form(batch), tuple(kind))
+        if key not in self._recorded:
+            self._recorded[key] = self._record(batch)
+        of_shape = self._recorded[key]
+        if of_shape is None:
+            return None
+        of_shape.fill(batch)
+        self.rates.renew()
+        of_shape.work()
+        return of_shape.results(step)
+
+    def _record(self, batch: Batch) -> _OfShape | None:
+        """Return recorded steps for batches of the form of `batch`; None where there can be none."""
+        of_shape = _OfShape(self, batch)
+        if len(self._recorded) >= MOST:
+            return of_shape
+        self.rates.renew()
+        self.hold.fill_(1)
+        try:
+            of_shape.work = self.graphs.record(of_shape.work)
+        except NotRecordedError as error:
+            self.refused = not error.out_of_memory  # the batch may be computed in pieces, and others recorded
+            if self.refused:
+                self.tell(str(error))
+            return None
+        finally:
+            self.hold.fill_(0)
+            self.forget_gradients()
+        return of_shape
+
+    def forget_gradients(self) -> None:
+        """Let go of the gradients, whose memory the recordings share."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+class _Whole(MicroBatches):
+    """Computes every batch whole: where memory runs out, nothing is recorded, and the step is taken otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__("training", None, lambda event, **details: None)
+
+    def attempt(self, act: Callable[[Batch], T], batch: Batch) -> tuple[T]:
+        """Return the result of `act` on `batch`."""
+        return (act(batch),)
+
+
+class _OfShape:
+    """Steps for batches of one form, on tensors that stay where they are."""
+
+    def __init__(self, captured: Captured, batch: Batch) -> None:
+        self.captured = captured
+        self.batch = _own(batch, captured.graphs.device)
+        self.values: Tensor | None = None
+        """The results, in fp64, shape (results,)."""
+        self.names: list[tuple[str, ...]] = []
+        self.work: Work = self._take
+
+    def fill(self, batch: Batch) -> None:
+        """Copy the tensors of `batch` into this one's, without waiting for the device."""
+        for name, tensor in _tensors(batch).items():
+            _tensors(self.batch)[name].copy_(tensor, non_blocking=True)
+
+    def results(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Set the results of `step`, and return the norm of its gradient and whether it was left out."""
+        assert self.values is not None
+        values = dict(zip(self.names, self.values.clone(), strict=True))
+        step.loss, step.counted = values["loss",], values["counted",]
+        step.terms = {name[1]: value for name, value in values.items() if name[0] == "term"}
+        step.figures = {name: {} for name in step.terms}
+        for name, value in values.items():
+            if name[0] == "figure":
+                step.figures[name[1]][name[2]] = value
+        return values["norm",], values["bad",]
+
+    def _take(self) -> None:
+        own, batch = self.captured, self.batch
+        step = Step([batch], own.parameters, _Whole(), own.autocast)
+        step.gradient(own.losses_of)
+        norm, bad = check(own.parameters)
+        left_out = torch.maximum(bad, own.hold)
+        if own.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(own.parameters, own.clip_norm, norm)
+        own.rules.before_step(own.optimizer, 0)
+        with own.rates.used(), skipping(own.optimizer, left_out), _capturable(own.optimizer):
+            own.optimizer.step()
+        with own.rates.used(1 - left_out):  # what a rule does after a step is in proportion to the rates
+            own.rules.after_step(own.optimizer, 0, 0)
+        own.forget_gradients()
+        values: dict[tuple[str, ...], Tensor] = {("loss",): step.loss, ("norm",): norm, ("bad",): bad}
+        values["counted",] = (batch.weights > 0).sum()
+        values |= {("term", name): term for name, term in step.terms.items()}
+        values |= {("figure", name, key): value for name, told in step.figures.items() for key, value in told.items()}
+        self._keep(values)
+
+    def _keep(self, values: dict[tuple[str, ...], Tensor]) -> None:
+        together = torch.stack([value.detach().float() for value in values.values()])
+        if self.values is None:
+            self.names, self.values = list(values), torch.zeros_like(together)
+        self.values.copy_(together)
+
+
+def form(batch: Batch) -> tuple[Any, ...]:
+    """Return what two batches have in common where the same recording serves both."""
+    tensors = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in _tensors(batch).items()]
+    return (*tensors, batch.scale, bool(batch.examples))
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    named = {f"inputs.{name}": tensor for name, tensor in batch.inputs.items()}
+    named |= {f"targets.{name}": tensor for name, tensor in batch.targets.items()}
+    named |= {"weights": batch.weights, "rows": batch.rows}
+    return named if batch.factors is None else {**named, "factors": batch.factors}
+
+
+def _own(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch of the form of `batch` with tensors of its own on `device`, and nothing for the host.
+
+    It always has factors: without them, a task may compute its loss by what only the host knows.
+    """
+
+    def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+
+    weights = batch.weights.to(device, copy=True)
+    return replace(
+        batch,
+        inputs=copied(batch.inputs),
+        targets=copied(batch.targets),
+        weights=weights,
+        rows=batch.rows.to(device, copy=True),
+        factors=torch.ones_like(weights) if batch.factors is None else batch.factors.to(device, copy=True),
+        examples=[None] * len(batch.examples),
+        host={},
+        part=None,
+    )
+
+
+@contextmanager
+def _capturable(optimizer: Optimizer) -> Iterator[None]:
+    """Let `optimizer` take its step while a graph is recorded.
+
+    A fused one always could; torch asks for the option all the same, and warns of it in any other step.
+    """
+    groups = optimizer.param_groups
+    if groups[0]["params"][0].device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+        yield
+        return
+    before = [group.get("capturable") for group in groups]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group, value in zip(groups, before, strict=True):
+            group["capturable"] = value
+            if value is None:
+                del group["capturable"]
