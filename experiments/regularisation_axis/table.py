@@ -1,9 +1,11 @@
-"""Write results.md from the records of ``run.sh``: the mean of each arm, and its difference to none, paired by seed."""
+"""Write results.md from the records of ``run.sh``: each arm beside none, paired by seed, and its compute."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,52 +15,112 @@ HERE = Path(__file__).resolve().parent
 SWEEPS = HERE.parents[1] / "sweeps" / "regularisation_axis"
 PLACEBO = 10
 """The least seed of the placebo, whose seed 10 + n stands beside seed n of none."""
+SCREENED = 2
+"""Seeds below it chose what the final compares: there, only the others are without selection."""
 
 
-def arms(folder: Path) -> dict[tuple[str, str], dict[int, dict]]:
-    """Return the finished runs of a sweep by method, arm and seed."""
-    runs: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
+@dataclass
+class Arm:
+    """The finished runs of one choice, by seed."""
+
+    scores: dict[int, float] = field(default_factory=dict)
+    """Test scores times 100."""
+    drops: dict[int, float] = field(default_factory=dict)
+    """What ``attack.sh`` took from the score, times 100."""
+    seconds: list[float] = field(default_factory=list)
+    flops: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+
+def arms(folder: Path) -> dict[tuple[str, str], Arm]:
+    """Return the arms of a sweep by method and name."""
+    runs: dict[tuple[str, str], Arm] = defaultdict(Arm)
     for file in sorted(folder.glob("*/record.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
-        if record["status"] == "completed":
-            seed, told = record["environment"]["seeds"]["global"], record.get("regularizers", {})
-            arm = "placebo" if seed >= PLACEBO else "+".join(sorted(told)) or "none"
-            runs[record["method"]["name"], arm][seed % PLACEBO] = record
+        if record["status"] != "completed":
+            continue
+        seed, acted = record["environment"]["seeds"]["global"], record.get("regularizers", {})
+        name = "placebo" if seed >= PLACEBO else "+".join(sorted(acted)) or "none"
+        arm, seed = runs[record["method"]["name"], name], seed % PLACEBO
+        metric = record["selection"]["metric"]
+        (score,) = [one["value"] for one in record["metrics"] if (one["name"], one["split"]) == (metric, "test")]
+        arm.scores[seed] = 100 * score
+        arm.seconds.append(record["cost"]["train_seconds"])
+        arm.flops.append(record["cost"]["train_flops"])
+        arm.steps.append(record["cost"]["steps"])
+        kept = file.with_name("robustness.json")
+        if kept.exists():
+            outcomes = [one for document in json.loads(kept.read_text("utf-8")) for one in document["outcomes"]]
+            arm.drops[seed] = 100 * next(one["drop"]["value"] for one in outcomes if one["perturbation"] == "pgd")
     return runs
 
 
-def test_score(record: dict) -> float:
-    """Return the score on test by which the best checkpoint was selected on validation."""
-    name = record["selection"]["metric"]
-    (score,) = [one["value"] for one in record["metrics"] if one["name"] == name and one["split"] == "test"]
-    return 100 * score
+def paired(values: Mapping[int, float], none: Mapping[int, float], least: int = 0) -> str:
+    """Return the mean difference over the seeds from `least` on that both have, with its 95 % interval over seeds."""
+    seeds = sorted(seed for seed in values.keys() & none.keys() if seed >= least)
+    if not seeds:
+        return ""
+    differences = np.asarray([values[seed] - none[seed] for seed in seeds])
+    if len(seeds) == 1:
+        return f"{differences[0]:+.2f}"
+    half = stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / np.sqrt(len(seeds))
+    return f"{differences.mean():+.2f} [{differences.mean() - half:+.2f}, {differences.mean() + half:+.2f}]"
 
 
-def rows(runs: dict[tuple[str, str], dict[int, dict]]) -> list[str]:
-    """Return the rows of a table, the greatest difference first."""
-    found = []
-    for (method, arm), of_arm in runs.items():
-        scores = {seed: test_score(record) for seed, record in of_arm.items()}
-        none = {seed: test_score(record) for seed, record in runs.get((method, "none"), {}).items()}
-        paired = np.asarray([scores[seed] - none[seed] for seed in sorted(scores.keys() & none.keys())])
-        difference, interval = (paired.mean() if len(paired) else np.nan), ""
-        if len(paired) > 1 and arm != "none":
-            half = stats.t.ppf(0.975, len(paired) - 1) * paired.std(ddof=1) / np.sqrt(len(paired))
-            interval = f"{difference:+.2f} [{difference - half:+.2f}, {difference + half:+.2f}]"
-        values = np.asarray(list(scores.values()))
-        spread = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "-"
-        seconds = np.median([record["cost"]["train_seconds"] for record in of_arm.values()])
-        text = f"| {method} | {arm} | {len(values)} | {values.mean():.2f} | {spread} | {interval} | {seconds:.0f} |"
-        found.append((method, -difference, text))
-    return [text for *_, text in sorted(found)]
+def spread(values: Mapping[int, float]) -> str:
+    """Return mean and standard deviation."""
+    of = np.asarray(list(values.values()))
+    return f"{of.mean():.2f} ± {of.std(ddof=1):.2f}" if len(of) > 1 else f"{of.mean():.2f}"
+
+
+def scored(runs: Mapping[tuple[str, str], Arm]) -> list[str]:
+    """Return the table of scores, the best of each method first."""
+    lines = [
+        "| method | arm | seeds | score | difference to none | on seeds that chose nothing | steps | compute | time |",
+        "|---|---|--:|--:|---|---|--:|--:|--:|",
+    ]
+    order = sorted(runs, key=lambda key: (key[0], -np.mean(list(runs[key].scores.values()))))
+    for method, name in order:
+        arm, none = runs[method, name], runs.get((method, "none"), Arm())
+        own = name == "none"
+        factors = [
+            f"{np.median(of) / np.median(base):.2f}" if base else ""
+            for of, base in ((arm.flops, none.flops), (arm.seconds, none.seconds))
+        ]
+        fresh = "" if own or name == "placebo" else paired(arm.scores, none.scores, SCREENED)
+        lines.append(
+            f"| {method} | {name} | {len(arm.scores)} | {spread(arm.scores)} "
+            f"| {'' if own else paired(arm.scores, none.scores)} | {fresh} "
+            f"| {np.median(arm.steps):.0f} | {factors[0]} | {factors[1]} |"
+        )
+    return lines
+
+
+def attacked(runs: Mapping[tuple[str, str], Arm]) -> list[str]:
+    """Return the table of what an attack takes; empty if none was made."""
+    lines = ["", "| method | arm | seeds | drop under PGD | difference to none |", "|---|---|--:|--:|---|"]
+    for (method, name), arm in sorted(runs.items()):
+        if arm.drops:
+            none = runs.get((method, "none"), Arm()).drops
+            beside = "" if name == "none" else paired(arm.drops, none)
+            lines.append(f"| {method} | {name} | {len(arm.drops)} | {spread(arm.drops)} | {beside} |")
+    return lines if len(lines) > 3 else []
 
 
 def main() -> None:
-    """Write a table for each sweep."""
-    lines = ["# Results", "", "Test scores times 100; differences to none, paired by seed, with 95 % intervals.", ""]
-    for folder in sorted(SWEEPS.iterdir()):
-        lines += [f"## {folder.name}", "", "| method | arm | n | mean | SD | difference | training seconds |"]
-        lines += ["|---|---|---|---|---|---|---|", *rows(arms(folder)), ""]
+    """Write the tables of each sweep."""
+    lines = [
+        "# Results",
+        "",
+        "Test scores times 100, mean ± SD over seeds; differences to none, paired by seed, with 95 % intervals "
+        "(Student's t). Compute and time of training are medians as multiples of none's; times are of a machine that "
+        "did other work too. The placebo is none with other seeds.",
+        "",
+    ]
+    for folder in sorted(one for one in SWEEPS.iterdir() if one.is_dir()):
+        runs = arms(folder)
+        if runs:
+            lines += [f"## {folder.name}", "", *scored(runs), *attacked(runs), ""]
     (HERE / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from peftlab import backbone, no_effect
@@ -34,6 +35,7 @@ from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
+from peftlab.packing.pack import Seat
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.identity import identity
@@ -174,6 +176,7 @@ def run(
     command: Sequence[str] = (),
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
+    seat: Seat | None = None,
 ) -> RunRecord:
     """Train, test and record what `cfg` describes.
 
@@ -184,6 +187,7 @@ def run(
         command: the command line, for the record.
         overrides: the overrides on the command line, for the record.
         watcher: follows the progress of the run, and may end it.
+        seat: its place in a pack of runs; None: it is alone in its process.
 
     Raises:
         Pruned: the watcher ended the run; the record says so.
@@ -227,7 +231,10 @@ def run(
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            trainer = make_trainer(spec, data, folder, [cost, trail, best, memory], signals, loggers, watcher)
+            own: list[Callback] = [cost, trail, best, memory]
+            if seat is not None:
+                own.append(seat.take(tuner, record))
+            trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):

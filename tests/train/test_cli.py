@@ -378,6 +378,7 @@ class TestCompare:
         assert out.splitlines()[0].split() == [str(folder), str(other)]
         assert re.search(r"^config: seed +0 +1$", out, re.MULTILINE)
         assert re.search(r"^test entity_f1 +(0\.\d{4}) +\1 +\+0\.0000$", out, re.MULTILINE)
+        assert "minus the first: +0.0000" in out.splitlines()[-1]
         assert "environment: " not in out
 
     def test_json(self, peftlab, run_id, finished):
@@ -389,6 +390,7 @@ class TestCompare:
         }
         assert [score["difference"] for score in document["scores"]] == [0.0] * len(finished.data["metrics"])
         assert document["cost"]["steps"] == [60, 60]
+        assert (document["paired"]["lost"], document["paired"]["won"]) == (0, 0)
 
 
 class TestMistakes:

@@ -21,7 +21,7 @@ class AdversarialTerm(Term):
     have the same dropout masks.
     """
 
-    epsilon: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    epsilon: float = Field(default=0.2, ge=0, allow_inf_nan=False)
     """The largest norm of a perturbation."""
     norm: Literal["l2", "linf"] = "l2"
     scope: Literal["sentence", "token"] = "sentence"

@@ -25,7 +25,7 @@ class FreeLb(AdversarialLoss):
     """The share of the mean of these losses in the objective; in the paper, 1."""
     steps: int = Field(default=3, ge=1)
     """The number of losses that are averaged; 1 from zero is the task's loss alone."""
-    step_size: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    step_size: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     init: Literal["zero", "uniform"] = "zero"
     """Where the steps begin: at the embeddings themselves, whose loss is the task's, or at random in the ball."""
 

@@ -18,7 +18,7 @@ class Pgd(AdversarialLoss):
     """Adds the loss at the end of `steps` projected steps up its gradient (Madry et al. 2018, section 2.1)."""
 
     steps: int = Field(default=3, ge=1)
-    step_size: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    step_size: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     init: Literal["zero", "uniform"] = "zero"
     """Where the steps begin: at the embeddings themselves, or at random in the ball."""
 

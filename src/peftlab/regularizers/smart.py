@@ -26,10 +26,10 @@ class Smart(AdversarialTerm):
 
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """The paper's lambda_s, 1 to 5 there."""
-    epsilon: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    epsilon: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     norm: Literal["l2", "linf"] = "linf"
     steps: int = Field(default=1, ge=1)
-    step_size: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    step_size: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     """The paper's eta."""
     noise: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """The standard deviation of the noise from which the ascent begins, the paper's sigma."""

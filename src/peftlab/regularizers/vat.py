@@ -25,7 +25,7 @@ class Vat(AdversarialTerm):
     """The paper's alpha."""
     steps: int = Field(default=1, ge=1)
     """Power iterations."""
-    probe: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    probe: float = Field(default=0.02, gt=0, allow_inf_nan=False)
     """The norm of the perturbation at which the divergence is differentiated, the paper's xi."""
     draws: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"epsilon": 0, "strength": 0}

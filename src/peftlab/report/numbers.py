@@ -124,6 +124,11 @@ def gib(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2f} GiB"
 
 
+def energy(joules: float | None) -> str:
+    """Return watt-hours, such as ``12.5 Wh`` or ``1.2 kWh``."""
+    return UNKNOWN if joules is None else scaled(joules / 3600, (("M", 1e6), ("k", 1e3)), "Wh")
+
+
 def money(value: float | None) -> str:
     """Return an amount with two decimals, more where it is small."""
     return UNKNOWN if value is None else f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"

@@ -234,7 +234,8 @@ def _blank() -> dict[str, Any]:
         "selection": unknown("metric", "split", "mode", "value", "epoch", "step", "sha256"),
         "metrics": [],
         "cost": unknown("wall_seconds", "train_seconds", "steps", "epochs", "samples_per_second")
-        | unknown("tokens_per_second", "peak_memory_gib", "train_flops"),
+        | unknown("tokens_per_second", "peak_memory_gib", "train_flops", "energy_joules")
+        | {"energy_counted": []},
         "history": [],
         "files": [],
         "error": None,

@@ -79,6 +79,8 @@ FORM: dict[str, Form] = {
         "tokens_per_second": "number?",
         "peak_memory_gib": "number?",
         "train_flops": "number?",
+        "energy_joules?": "number?",
+        "energy_counted?": ["text"],
     },
     "history": [{"at?": "time?", "event": "text", "step?": "count?", "of?": "count?"}],
     "files": [{"path": "path", "bytes": "count", "sha256": "text"}],

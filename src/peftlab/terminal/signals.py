@@ -27,8 +27,8 @@ class Pruned(BaseException):  # like `Interrupted`, no error
 class Signals:
     """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
-    `pending` is the held-back signal. A second signal ends the process at once. Use it as a context; it handles signals
-    only in the main thread.
+    `pending` is the held-back signal. A second signal ends the process at once. Use it as a context. Only the main thread
+    handles signals; those that it receives are held back in the contexts of all other threads as well.
 
     At once means wherever Python happens to be: in some places it drops every exception (the hooks around a fork,
     finalizers), in others an exception leaves a lock or a file half done. Hold as soon as there is something to lose.
@@ -36,6 +36,8 @@ class Signals:
 
     taken: ClassVar[int | None] = None
     """The last signal that this process received."""
+    in_threads: ClassVar[list[Signals]] = []
+    """The contexts in other threads than the main one."""
 
     def __init__(self) -> None:
         self.hold = False
@@ -47,12 +49,16 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in self._before:
                 signal.signal(number, self._received)
+        else:
+            Signals.in_threads.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+        else:
+            Signals.in_threads.remove(self)
 
     def raise_pending(self) -> None:
         """Raise `Interrupted` where a signal was held back."""
@@ -63,5 +69,7 @@ class Signals:
         for later in self._before:
             signal.signal(later, signal.SIG_DFL)
         self.pending = Signals.taken = number
+        for each in Signals.in_threads:
+            each.pending = number
         if not self.hold:
             raise Interrupted(number)

@@ -1,4 +1,4 @@
-"""What a run costs: time, throughput, memory, arithmetic."""
+"""What a run costs: time, throughput, memory, arithmetic, energy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
+from peftlab.devices.energy import Energy
 from peftlab.devices.processes import over_ranks
 from peftlab.tasks.batch import Batch
 
@@ -36,6 +37,8 @@ class Cost(Callback):
 
     ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
     included: an estimate, since attention grows with the square of the length.
+
+    ``energy_joules`` is counted from the set-up of the training to the last evaluation, see `peftlab.devices.energy`.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,8 @@ class Cost(Callback):
         self._ranks = 1
         self._peak_memory_gib = 0.0
         self._flops_a_position = 0.0
+        self.energy = Energy()
+        self._joules: float | None = None
         self._resumed: float | None = None
         self._counter: FlopCounterMode | None = None
 
@@ -59,6 +64,7 @@ class Cost(Callback):
             "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
             "flops_a_position": self._flops_a_position,
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
+            "energy_joules": self.energy.total(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -68,6 +74,11 @@ class Cost(Callback):
         self._peak_memory_gib = state_dict["peak_memory_gib"]
         self._flops_a_position = state_dict["flops_a_position"]
         self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
+        self.energy.resume(state_dict.get("energy_joules"))  # checkpoints of before it was counted have none
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start counting energy."""
+        self.energy.start(trainer.strategy.root_device, counts_host=trainer.local_rank == 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -95,6 +106,7 @@ class Cost(Callback):
         self.tokens += sum(part.tokens for part in batch)
         self.steps = trainer.global_step
         self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
+        self.energy.keep_up()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
@@ -105,6 +117,7 @@ class Cost(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restart the clock, unless this validation is not part of the training."""
         (self._peak_memory_gib,) = over_ranks([max(self._peak_memory_gib, peak_memory_gib())], "max")
+        self._joules = self.energy.total()
         if trainer.training or trainer.state.fn == "fit":
             self._resumed = time.perf_counter()
 
@@ -124,7 +137,7 @@ class Cost(Callback):
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._counter = None
 
-    def totals(self) -> dict[str, float]:
+    def totals(self) -> dict[str, Any]:
         """Return the ``cost`` section of the record."""
         seconds, ranks = self.train_seconds, self._ranks
         return {
@@ -136,6 +149,8 @@ class Cost(Callback):
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
             "train_flops": self._flops_a_position * ranks * self.positions,
+            "energy_joules": None if self._joules is None else round(self._joules, 1),
+            "energy_counted": [] if self._joules is None else self.energy.counted,
         }
 
     def _wall_seconds(self) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -29,6 +30,13 @@ from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
+
+
+class Seat(Protocol):
+    """The place of a run among others that compute the gradients of their steps together."""
+
+    def gradient(self, step: Step, alone: Callable[[], None]) -> None:
+        """Set the parameters' gradients to that of `step`, which `alone` would do."""
 
 
 class Tuner(Scoring):
@@ -62,6 +70,7 @@ class Tuner(Scoring):
         self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
         self.effects = Effects()
+        self.seat: Seat | None = None
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
@@ -150,7 +159,11 @@ class Tuner(Scoring):
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
         self._loss_scale = scale
-        step.take(self.rules.of_step, self.losses_of, scale)
+        alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
+        if self.seat is None:
+            alone()
+        else:
+            self.seat.gradient(step, alone)
 
     def losses_of(self, batch: Batch) -> Losses:
         """Run the model on `batch` and return the losses that training minimises."""

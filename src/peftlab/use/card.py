@@ -250,8 +250,16 @@ def _cost(run: Run) -> list[str]:
         f"- **Memory at most**: {_decimal(cost['peak_memory_gib'], 2)} GiB",
         f"- **Operations**: {flops} floating-point operations in training",
         f"- **Size of what was trained**: {_number(run.record.data['method']['adapter_bytes'])} bytes",
-        f"- **Energy, money**: {UNKNOWN}",
+        f"- **Energy**: {_energy(cost)}",
+        f"- **Money**: {UNKNOWN}",
     ]
+
+
+def _energy(cost: Mapping[str, Any]) -> str:
+    joules = cost.get("energy_joules")
+    if joules is None:
+        return UNKNOWN
+    return f"{_decimal(joules / 3600, 2)} Wh, counted by {', '.join(map(_plain, cost['energy_counted']))}"
 
 
 def _environment(run: Run) -> list[str]:

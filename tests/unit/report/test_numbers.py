@@ -27,6 +27,7 @@ def test_one_habit():
     assert (n.flops(2.63e12), n.size(81_212), n.money(0.004)) == ("2.63 TFLOP", "81.2 kB", "0.004")
     assert [n.size(v) for v in (999.4, 999.7, 999.96e3, 1.5e12)] == ["999 B", "1 kB", "1 MB", "1,500 GB"]
     assert (n.flops(2.3e18), n.flops(0)) == ("2.30 EFLOP", "0 FLOP")
+    assert [n.energy(v) for v in (None, 1800, 45_000, 9e6)] == [n.UNKNOWN, "0.5 Wh", "12.5 Wh", "2.5 kWh"]
     assert n.listed(list("abc")) == "a, b and c"
     assert n.listed(list("abcdefghi"), 3) == "a, b, c and 6 more"
     assert n.plural(1, "run") + n.plural(1200, "run") == "1 run1,200 runs"

@@ -266,7 +266,7 @@ class TestRunRecord:
             "method": "name trainable_parameters total_parameters adapter_bytes",
             "selection": "metric split mode value epoch step sha256",
             "cost": "wall_seconds train_seconds steps epochs samples_per_second tokens_per_second peak_memory_gib "
-            "train_flops",
+            "train_flops energy_joules energy_counted",
         }
 
     def test_start(self, tmp_path: Path) -> None:

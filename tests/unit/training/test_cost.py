@@ -111,6 +111,7 @@ def test_a_forward_pass_that_is_given_up_leaves_nothing_while_arithmetic_is_coun
 def test_without_training_nothing_is_divided_by_zero(cost):
     totals = cost.totals()
     assert totals.pop("peak_memory_gib") > 0
+    assert (totals.pop("energy_joules"), totals.pop("energy_counted")) == (None, [])
     assert set(totals.values()) == {0}
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from peftlab.report.analysis.results import Analysis
 from peftlab.report.document import Checklist, Item, Paragraph, Section
-from peftlab.report.numbers import duration, flops, gib, listed, plural
+from peftlab.report.numbers import duration, energy, flops, gib, listed, plural
 from peftlab.report.sections import reruns
-from peftlab.report.sections.cost import device_hours
+from peftlab.report.sections.cost import device_hours, energy_of
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 Answer = Literal["yes", "no", "partly", "unknown", "not applicable"]
@@ -169,6 +169,12 @@ class Facts:
         return ("yes" if hours else "unknown"), text
 
     @cached_property
+    def energy(self) -> str:
+        """The energy of all runs; empty unless each was counted."""
+        joules = [energy_of(run) for run in self.runs]
+        return "" if None in joules else f"{energy(sum(one or 0.0 for one in joules))} of energy"
+
+    @cached_property
     def infrastructure(self) -> tuple[Answer, str]:
         """Whether the machines are told."""
         devices = {name for run in self.runs for name in run.record.data["environment"]["accelerators"]}
@@ -219,8 +225,8 @@ def _machine_learning(facts: Facts) -> Items:
     yield "Are results given with central tendency and variation?", *facts.spread
     yield (
         "Is the average runtime, or estimated energy, of each result given?",
-        "partly",
-        f"{facts.compute[1]}; no energy",
+        "yes" if facts.energy else "partly",
+        f"{facts.compute[1]}; {facts.energy or 'no energy'}",
     )
     yield "Is the computing infrastructure described?", *facts.infrastructure
 

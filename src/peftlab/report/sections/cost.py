@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
-from peftlab.report.numbers import UNKNOWN, called, count, duration, flops, gib, money, plural, share, size
+from peftlab.report.numbers import (
+    UNKNOWN,
+    called,
+    count,
+    duration,
+    energy,
+    flops,
+    gib,
+    listed,
+    money,
+    plural,
+    share,
+    size,
+)
 from peftlab.report.sections.scores import axis, in_figures
 from peftlab.report.study import Run
 
@@ -25,6 +38,8 @@ class Cost:
     wall_seconds: float | None
     memory_gib: float | None
     train_flops: float | None
+    energy_joules: float | None
+    """Of one tested run; None unless each was counted."""
     samples_per_second: float | None
     device_hours: float | None
     """Of one tested run."""
@@ -58,6 +73,7 @@ def cost_of(group: Group, price: float | None) -> Cost:
         wall_seconds=mean("cost", "wall_seconds"),
         memory_gib=mean("cost", "peak_memory_gib"),
         train_flops=mean("cost", "train_flops"),
+        energy_joules=None if None in (joules := [energy_of(run) for run in runs]) else _mean(joules),
         samples_per_second=mean("cost", "samples_per_second"),
         device_hours=_mean(device_hours(run) for run in runs),
         all_device_hours=sum(device_hours(run) or 0.0 for run in group.everything),
@@ -69,6 +85,12 @@ def device_hours(run: Run) -> float | None:
     """Return hours times devices of a run, as its record has them; None if it never ended."""
     seconds = run.record.data["cost"]["wall_seconds"]
     return None if seconds is None else seconds / 3600 * (run.record.data["environment"].get("world_size") or 1)
+
+
+def energy_of(run: Run) -> float | None:
+    """Return the joules of a run; None if they were not counted."""
+    joules: float | None = run.record.data["cost"].get("energy_joules")
+    return joules
 
 
 def section(result: Result) -> Section:
@@ -91,7 +113,20 @@ def _explained(result: Result) -> str:
     return (
         f"All {len(runs):,} runs took {duration(hours * 3600)} of device time{paid}, on: {'; '.join(devices)}. "
         "Time, memory and speed are means over the tested runs, as measured, whatever else ran on "
-        "the machine. A device is a GPU, or a process on a CPU with all its threads. Energy was not measured."
+        f"the machine. A device is a GPU, or a process on a CPU with all its threads. {_energy(runs)}"
+    )
+
+
+def _energy(runs: Sequence[Run]) -> str:
+    joules = [energy_of(run) for run in runs]
+    counted = [one for one in joules if one is not None]
+    if not counted:
+        return "Energy was not measured."
+    names = sorted({name for run in runs for name in run.record.data["cost"].get("energy_counted") or ()})
+    of = "all runs" if len(counted) == len(joules) else f"{len(counted):,} of {len(joules):,} runs"
+    return (
+        f"The energy of {of}, {energy(sum(counted))}, is that of {listed(names)}, from the set-up of the training to "
+        "the last evaluation, whatever else ran on the same hardware."
     )
 
 
@@ -118,6 +153,7 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
         Column("samples/s", True, "while training"),
         Column("peak memory", True),
         Column("compute", True, "of one training, forward and backward"),
+        Column("energy", True, "of one run"),
         Column("device time", True, "of all runs of the group"),
     ]
     if priced:
@@ -135,6 +171,7 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
             Cell(f"{cost.samples_per_second:.1f}" if cost.samples_per_second else UNKNOWN, cost.samples_per_second),
             Cell(gib(cost.memory_gib), cost.memory_gib),
             Cell(flops(cost.train_flops), cost.train_flops),
+            Cell(energy(cost.energy_joules), cost.energy_joules),
             Cell(duration(cost.all_device_hours * 3600), cost.all_device_hours),
         ]
         if priced:

@@ -8,6 +8,7 @@ from peftlab.report.analysis.results import Analysis, Result
 from peftlab.report.document import Paragraph, Section
 from peftlab.report.numbers import called, count, plural
 from peftlab.report.sections import reruns, robustness
+from peftlab.report.sections.cost import energy_of
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 
 
@@ -58,9 +59,8 @@ def _of_all(analysis: Analysis) -> list[str]:
         texts.append(f"One pretrained model{name}; methods may rank differently on another.")
     if any(run.record.data["code"]["dirty"] for run in analysis.runs):
         texts.append("Some runs come from code with changes that no commit holds: others cannot repeat them exactly.")
-    texts.append(
-        "Energy was not measured, and times are those of the machines that ran the runs, whatever else ran there."
-    )
+    energy = "" if any(energy_of(run) is not None for run in analysis.runs) else "Energy was not measured, and "
+    texts.append(f"{energy}times are those of the machines that ran the runs, whatever else ran there.")
     texts.append(
         "A report trusts its records: that they are true is shown only by training runs again (peftlab reproduce)."
     )

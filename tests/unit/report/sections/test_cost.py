@@ -1,0 +1,52 @@
+"""What the groups cost: energy is shown as far as it was counted, and is never made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.report.sweeps import PlannedRun, planned
+
+from peftlab.report.analysis.options import Options
+from peftlab.report.analysis.results import analysed
+from peftlab.report.document import Paragraph, Table
+from peftlab.report.sections import checklists, cost, limitations
+from peftlab.report.study import reading
+
+
+def said(folder: Path, joules: dict[str, float | None]) -> tuple[str, dict[str, str], str, str]:
+    """Return the explanation, the energy in the table by method, the limitations and the checklists."""
+    sweep = planned(methods=tuple(joules), seeds=(0, 1, 2), examples=30)
+    for run in sweep.runs:
+        write(run, joules[run.method])
+    with reading([sweep.write(folder)]) as study:
+        analysis = analysed(study, Options())
+    section = cost.section(analysis.results[0])
+    paragraph, table = section.blocks[:2]
+    assert isinstance(paragraph, Paragraph)
+    assert isinstance(table, Table)
+    names = [column.title for column in table.columns]
+    place = names.index("energy") if "energy" in names else None
+    column = {} if place is None else {row[0].text: row[place].text for row in table.rows}
+    return paragraph.text, column, str(limitations.section(analysis)), str(checklists.section(analysis))
+
+
+def write(run: PlannedRun, joules: float | None) -> None:
+    counted = [] if joules is None else ["GPU NVIDIA H200 (NVML)"]
+    run.record = {"cost": {"energy_joules": joules, "energy_counted": counted}}
+
+
+def test_energy_that_was_counted_is_told_with_what_counted_it(tmp_path):
+    text, column, limits, checks = said(tmp_path / "sweep", {"full": 7200.0, "head": 1800.0})
+    assert "The energy of all runs, 7.5 Wh, is that of GPU NVIDIA H200 (NVML)" in text
+    assert column == {"full": "2 Wh", "head": "0.5 Wh"}
+    assert "Energy was not" not in limits
+    assert "7.5 Wh of energy" in checks
+
+
+@pytest.mark.parametrize(("head", "told"), [(1800.0, "The energy of 3 of 6 runs, 1.5 Wh"), (None, "Energy was not")])
+def test_energy_that_was_not_counted_stays_unknown(tmp_path, head, told):
+    text, column, _, checks = said(tmp_path / "sweep", {"full": None, "head": head})
+    assert told in text
+    assert column == ({} if head is None else {"full": "\u2013", "head": "0.5 Wh"})
+    assert "no energy" in checks
