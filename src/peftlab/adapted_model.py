@@ -7,11 +7,12 @@ from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from peftlab.backbone import Pretrained, preferred_attention
+from peftlab.backbone import Pretrained
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
+from peftlab.speed.attention import preferred_attention
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.lora import fuse_lora
 from peftlab.tasks.task import Task

@@ -53,7 +53,7 @@ class ModelSpec:
     source: IndexSource | HubSource | FilesSource
     """The source of the files."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """The implementation of attention; auto: the preferred one (`preferred_attention`) if the architecture has it."""
+    """The implementation of attention; auto: what `peftlab.speed.attention` prefers, if the architecture has it."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout after every sub-layer and the embeddings; None: as pretrained."""
     attention_dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -300,19 +300,6 @@ class Pretrained:
             )
 
 
-LONG_ROWS = 128
-"""Tokens per row up to which attention weights take little memory compared with the rest."""
-
-
-def preferred_attention(accelerator: str, max_tokens: int) -> Literal["eager", "sdpa"]:
-    """Return the better implementation of attention on this kind of device for rows of at most `max_tokens`.
-
-    ``sdpa`` never holds the weights of all pairs of tokens at once: it is faster on GPUs, and needs less memory for
-    long rows anywhere. On a CPU both take about as long, and ``sdpa`` was slower for short rows on some.
-    """
-    return "sdpa" if accelerator == "gpu" or max_tokens > LONG_ROWS else "eager"
-
-
 def fetch(spec: ModelSpec, processor: ProcessorKind = "tokenizer") -> Pretrained:
     """Fetch the files of the model to the local disk and check them.
 
@@ -424,6 +411,12 @@ def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> Non
             f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens{virtual}; "
             f"set data.max_tokens={most - virtual_tokens}"
         )
+
+
+def longest_row(model: nn.Module, max_tokens: int, virtual_tokens: int = 0) -> int:
+    """Return the maximum number of tokens of a row: `max_tokens`, or as many as `model` has positions for."""
+    most = positions(model)
+    return max_tokens if most is None else min(max_tokens, most - virtual_tokens)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term
+from peftlab.seams.transformers import attention_of
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.training.tuner import Tuner
 
@@ -34,6 +35,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_of_regularizers(spec, data),
         *_of_augmentations(spec),
         *_of_hardware(spec.trainer, spec.data),
+        *_of_attention(spec.trainer, tuner),
     ):
         log.warning("no effect: %s", line)
 
@@ -108,6 +110,14 @@ def _of_augmentations(spec: RunSpec) -> Iterator[str]:
     for name, augmentation in spec.augment.items():
         if augmentation.share == 0:
             yield f"augment.{name}: share=0 leaves it out"
+
+
+def _of_attention(trainer: TrainerSpec, tuner: Tuner) -> Iterator[str]:
+    """Yield the choice of kernels for attention that takes none of them."""
+    if trainer.cudnn_attention and trainer.accelerator == "cpu":
+        yield "trainer.cudnn_attention=true: cuDNN is for GPUs, and this is the CPU"
+    elif trainer.cudnn_attention and (attention := attention_of(tuner.model)) != "sdpa":
+        yield f"trainer.cudnn_attention=true: model.attention={attention} takes no kernel of cuDNN"
 
 
 def _of_hardware(trainer: TrainerSpec, data: DataSpec) -> Iterator[str]:

@@ -24,11 +24,12 @@ from peftlab.assembly import (
     make_trainer,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained, check_length
+from peftlab.backbone import Pretrained, check_length, longest_row
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.sharding import is_sharded
@@ -44,6 +45,7 @@ from peftlab.runs.start import elsewhere, start
 from peftlab.scores.scorer import SCORED
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
+from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import is_plain_folder, own_folder
 from peftlab.storage.tensors import load_into
@@ -166,6 +168,9 @@ def build(ready: Prepared) -> Tuner:
     tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
+    if ready.spec.trainer.static_shapes:
+        most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
+        ready.data.static = StaticShapes(most)
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
     return tuner
@@ -219,6 +224,7 @@ def run(
             Tracking(spec.logger) as tracking,
             folder.recording(cost.totals, spec.trainer.keep_every) as record,
             together(spec.trainer, record, signals),
+            attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
         ):
             fits = partial(fault_of, unfit=partial(unfit, run=ready.identity["sha256"], weights=tuner.trained()))
             if data.augmenter is not None:

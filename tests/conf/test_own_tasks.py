@@ -17,6 +17,7 @@ import peftlab
 from peftlab.composing.compose import conf_dir
 from peftlab.data.augmentation.delete import Delete
 from peftlab.data.module import DataModule
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 
 EXAMPLE = conf_dir().parent / "examples" / "own_tasks"
@@ -66,7 +67,25 @@ def check(record, run, task: str) -> None:
     data.load()
     batches = [part for batch in data.train_dataloader() for part in batch]
     assert sum(batch.tokens for batch in batches) == data.splits["train"].encoded.tokens.sum()
+    check_static_shapes(data, run.model, batches[-1])
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
+
+
+@torch.no_grad()
+def check_static_shapes(data, model, batch) -> None:
+    """Padding changes neither losses nor answers, and what fills a batch up has no part in its loss."""
+    task, static = data.task, StaticShapes(most=64)
+    wide, filled = static.padded(batch), static.padded(batch, size=7)
+    assert filled.shape[0] == 7 > batch.shape[0]
+    assert wide.shape == batch.shape if not batch.padding else wide.shape[1] % 8 == 0
+    losses, predicted = [], []
+    for each in (batch, wide, filled):
+        outputs = model(**each.inputs)
+        losses.append(each.mean(task.losses(outputs, each)))
+        if each is not filled:
+            predicted.append([answer["predicted"] for answer in task.answers(outputs, each, model, True)])
+    torch.testing.assert_close(losses, losses[:1] * 3)
+    assert predicted[0] == predicted[1]
 
 
 @pytest.mark.parametrize("peft", ["lora", pytest.param("houlsby", marks=pytest.mark.slow), "prompt_tuning"])

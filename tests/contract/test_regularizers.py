@@ -17,6 +17,7 @@ from torch import nn
 from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
 from peftlab.data.splits import split_files
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
 from peftlab.regularizers.regularizer import KINDS, Computed, Term, WeightAverage
@@ -71,7 +72,10 @@ def test_it_is_of_one_kind(regularizer):
 
 
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
-    """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero."""
+    """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero.
+
+    Nor does it matter how far rows are padded, and what fills up the batch.
+    """
     if not isinstance(regularizer, Term):
         return
     for name in ("ner", "classification"):
@@ -90,19 +94,35 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
             passes.append(batch)
             return other(**batch.inputs)
 
-        def losses(indices, task=task, examples=examples, encoded=encoded, model=model, forward=forward, passes=passes):
+        def losses(
+            indices,
+            size=None,
+            task=task,
+            examples=examples,
+            encoded=encoded,
+            model=model,
+            forward=forward,
+            passes=passes,
+        ):
             batch, first = task.collate(examples, encoded, indices), None
+            batch = batch if size is None else StaticShapes(64).padded(batch, size)
             if regularizer.from_embeddings:
                 first = RepeatablePass(model, forward, batch, list(model.parameters()))
-                first.differentiate(task.loss(first.outputs, batch), keep_graph=True)
+                first.differentiate(batch.mean(task.losses(first.outputs, batch)), keep_graph=True)
                 passes.clear()
             computed = Computed(task, model, forward, batch, first.outputs if first else model(**batch.inputs), first)
+            torch.manual_seed(0)
             return regularizer.losses(computed).detach()
 
         together = losses(range(6))
         assert together.shape == (6,)
         assert together.abs().min() > 0
         assert len(passes) == regularizer.passes
+        filled = losses(range(6), size=9)
+        assert filled.shape == (9,)
+        assert filled.isfinite().all()
+        if regularizer.couples or not regularizer.draws:  # what couples examples draws a permutation of them
+            torch.testing.assert_close(filled[:6], together, rtol=1e-3, atol=1e-5)
         if not (regularizer.couples or regularizer.draws):
             for i in range(6):
                 torch.testing.assert_close(losses([i]), together[i : i + 1], rtol=1e-3, atol=1e-5)
@@ -179,12 +199,17 @@ EXACT = {"model.dropout": 0, "model.attention_dropout": 0, "optimizer.lr": 1e-3}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks"])
+@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks", "filled up"])
 def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(chosen, trained, small_memory, divided):
     """Those that draw random numbers agree on average only, and are left out."""
     settled = {option: validate(resolve(chosen([option]))).regularizer[option] for option in REGULARIZERS}
     exact = [option for option, regularizer in settled.items() if not regularizer.draws]
-    overrides = {"parts": {"trainer.accumulate": 2}, "ranks": {"trainer.devices": 2}}.get(divided)
+    same = EXACT | {"data.batch_size": 10}  # the last batch is smaller
+    overrides = {
+        "parts": {"trainer.accumulate": 2},
+        "ranks": {"trainer.devices": 2},
+        "filled up": {"trainer.static_shapes": True},
+    }.get(divided)
     if overrides is None:
         written = dict(override.removeprefix("+").split("=", 1) for override in small_memory("backward"))
         numbers = {"callbacks.progress.positions": 80, "callbacks.progress.rank": 0}
@@ -192,8 +217,8 @@ def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(chosen, train
     groups = combinations(chosen, exact)
     assert len(groups) < len(exact) / 2  # most of them go together
     for number, group in enumerate(groups):
-        whole = trained(f"whole{number}", group, EXACT)
-        found = trained(f"{divided}{number}", group, EXACT | overrides)
+        whole = trained(f"whole{number}", group, same)
+        found = trained(f"{divided}{number}", group, same | overrides)
         for one, other in zip(weights(found), weights(whole), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 

@@ -14,6 +14,7 @@ from peft import TaskType
 
 from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
@@ -163,6 +164,27 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
         alone = task.collate(case.examples, encoded, [i])
         mean = task.loss(case.outputs(alone), alone)
         torch.testing.assert_close(losses[i], (mean * alone.weights.sum()).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_tokens", [128, 6])  # and sentences in several rows
+def test_padding_and_what_fills_a_batch_up_change_nothing(case, max_tokens):
+    """Neither the loss nor its gradient, whether one batch is full and the other is not, nor any answer."""
+    encoded = case.encoded(max_tokens=max_tokens)
+    static, parameters = StaticShapes(most=64), list(case.model.parameters())
+    for indices in (range(5), range(3, 16)):
+        plain = case.task.collate(case.examples, encoded, indices)
+        assert set(plain.padding) <= {*plain.inputs, *plain.targets}
+        filled = static.padded(plain, size=13)
+        assert filled.shape[0] == 13 or max_tokens == 6
+        losses = [batch.mean(case.task.losses(case.model(**batch.inputs), batch)) for batch in (plain, filled)]
+        torch.testing.assert_close(*losses)
+        gradients = [torch.autograd.grad(loss, parameters) for loss in losses]
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+        wide = static.padded(plain)
+        assert wide.shape[1] == filled.shape[1] == static.width(plain.shape[1]) > plain.shape[1]
+        for one, other in zip(case.answers(plain), case.answers(wide), strict=True):
+            assert one["predicted"] == other["predicted"]
+            assert one["probability"] == pytest.approx(other["probability"], rel=1e-4)
 
 
 def test_predictions_are_json_and_tell_of_every_example(case):

@@ -28,7 +28,6 @@ from peftlab.backbone import (
     head_of,
     output_of,
     positions,
-    preferred_attention,
 )
 from peftlab.errors import ConfigError, SourceError
 from peftlab.model_files import MODEL_NOTES
@@ -99,10 +98,6 @@ class TestBackbone:
         assert model.config._attn_implementation == preferred
         monkeypatch.setattr(type(model), "_supports_sdpa", False)
         assert pretrained_in(tiny_model).backbone(ner(), preferred).config._attn_implementation == "eager"
-
-    def test_which_attention_is_preferred(self):
-        assert preferred_attention("gpu", 16) == preferred_attention("cpu", 512) == "sdpa"
-        assert preferred_attention("cpu", 128) == "eager"
 
     def test_the_seed_decides_the_head(self, pretrained, ner):
         heads = []

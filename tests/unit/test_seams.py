@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -29,6 +30,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import nn
 from transformers import AutoModel, BertConfig, BertModel
+from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
@@ -448,6 +450,20 @@ def test_attention_and_weights_of_an_architecture():
     transformers.draw_weights(model, layer)
     assert layer.weight.detach().std() == pytest.approx(config.initializer_range, rel=0.1)
     assert not layer.bias.any()
+
+
+def test_masks_are_built_whatever_a_batch_holds():
+    """And left out otherwise: a library that no longer asks would leave what is replaced here without a use."""
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    config._attn_implementation = "sdpa"
+    embeddings, full = torch.zeros(2, 5, 8), torch.ones(2, 5, dtype=torch.int64)
+    for build in (create_bidirectional_mask, partial(create_causal_mask, past_key_values=None)):
+        assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
+        with transformers.masks_always_built():
+            mask = build(config=config, inputs_embeds=embeddings, attention_mask=full)
+        assert mask is not None
+        assert mask.shape == (2, 1, 5, 5)
+        assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
 
 
 # --- Weights & Biases ------------------------------------------------------------------------------------------------

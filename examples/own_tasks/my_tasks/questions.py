@@ -170,6 +170,7 @@ class ExtractiveAnswers(Task):
             examples=chosen,
             tokens=int(inputs["attention_mask"].sum()),
             host={"spans": spans.tolist()},
+            padding={**fill, "is_text": 0},
         )
 
     def weights(self, examples: Sequence[Question], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:

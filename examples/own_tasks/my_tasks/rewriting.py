@@ -131,6 +131,7 @@ class Rewriting(Task):
             rows=torch.arange(len(indices)),
             examples=[examples[i] for i in indices],
             tokens=int(mask.sum()),
+            padding={"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED},
         )
 
     def weights(self, examples: Sequence[Rewrite], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:

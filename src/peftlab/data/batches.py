@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from peftlab.data.batching import generator_of
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.task import Encoded, Task
 
@@ -31,6 +32,7 @@ class Batches(Dataset[Batch]):
         factors: the factor on the weight of each example, shape (examples,); None: 1 for all.
         numbers: the position of each example in the split, which its random numbers depend on; None: `examples` is the
             whole split.
+        static: pads the batches to a few shapes; None: they are as wide as their longest row.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Batches(Dataset[Batch]):
         recall: Recall | None,
         factors: np.ndarray | None = None,
         numbers: Sequence[int] | None = None,
+        static: StaticShapes | None = None,
     ) -> None:
         self.task, self.examples, self.encoded, self.split = task, examples, encoded, split
         self.seed, self.recall, self.factors, self.numbers = seed, recall, factors, numbers
+        self.static = static
 
     def __getitem__(self, part: Part) -> Batch:
         indices = part.examples or part.batch[:1]
@@ -58,7 +62,7 @@ class Batches(Dataset[Batch]):
         batch.split, batch.part, batch.scale = self.split, part, self._share(part, batch)
         if not part.examples:
             batch.examples, batch.tokens = [], 0
-        return batch
+        return batch if self.static is None else self.static.padded(batch, part.size)
 
     def _generator(self, epoch: int, example: int) -> np.random.Generator:
         return generator_of(self.seed, epoch, example if self.numbers is None else self.numbers[example])

@@ -144,6 +144,9 @@ class Division:
     """This rank, from 0."""
     accumulate: int = 1
     """Forward passes per rank and optimiser step."""
+    full: int | None = None
+    """The number of examples in a whole batch, by which parts are filled up, see `Part.size`; 0: it has none; None:
+    parts are not filled up."""
 
     def of_training_batch(self, batch: list[int], epoch: int | None = None) -> list[Part]:
         """Return this rank's parts of `batch`, one per forward pass.
@@ -151,7 +154,8 @@ class Division:
         A batch is sorted by length and dealt out like cards, so that all parts take about the same time.
         """
         parts = self.world_size * self.accumulate
-        return [Part(batch[n::parts], batch, epoch) for n in range(self.rank, parts, self.world_size)]
+        size = None if self.full is None else -(-self.full // parts)
+        return [Part(batch[n::parts], batch, epoch, size) for n in range(self.rank, parts, self.world_size)]
 
     def of_evaluation(self, batches: Sequence[list[int]]) -> list[Part]:
         """Return this rank's batches, whole, and fillers so that all ranks make the same number of forward passes.

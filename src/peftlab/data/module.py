@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from peftlab.data.encoding import encode
 from peftlab.data.reading import DataFacts, read_data_set, read_files
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.data.views import chosen
 from peftlab.errors import ConfigError
 from peftlab.seams.lightning import batches_done
@@ -72,6 +73,8 @@ class DataModule(L.LightningDataModule):
         self.facts = DataFacts()
         self.recall: Mapping[str, Recall] = {}
         self.augmenter = augmenter
+        self.static: StaticShapes | None = None
+        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -91,7 +94,7 @@ class DataModule(L.LightningDataModule):
         for split, members in splits.items():
             most = self.budget.train_examples if split == "train" else self.budget.eval_examples
             self.splits[split] = self._encode(_choose(members, most), self.facts.dropped[split])
-            self._log_left_out(split)
+            _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
         if factors := self.facts.factors:
@@ -112,20 +115,13 @@ class DataModule(L.LightningDataModule):
         self.task.learn_labels({"train": [], **examples}, self.spec.labels)
         self.splits = {split: self._encode(members) for split, members in examples.items()}
         for split in self.splits:
-            self._log_left_out(split)
+            _log_left_out(self, split)
 
     def lost(self, split: str) -> dict[str, int]:
         """Return how much of `split` the model does not see, by a readable name of what is counted."""
         members = self.splits[split]
         lost = members.dropped | self.task.all_lost(members.encoded)
         return {name: count for name, count in lost.items() if count}
-
-    def _log_left_out(self, split: str) -> None:
-        limit = self.spec.max_tokens
-        if lost := listed(self.lost(split)):
-            log.info("left out of the %s split (data.max_tokens=%d): %s", split, limit, lost)
-        if several := self.splits[split].encoded.counts.get("split_sentences"):
-            log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
     def _encode(self, examples: Sequence[Any], dropped: dict[str, int] | None = None) -> Split:
         return Split(examples, encode(self.task, examples, self.processor, self.spec.limits), dropped or {})
@@ -190,6 +186,13 @@ class DataModule(L.LightningDataModule):
             encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, encoded.rows
         )
 
+    @property
+    def training_division(self) -> Division:
+        """How training batches are divided, and filled up where shapes are static."""
+        if self.static is None:
+            return self.division
+        return replace(self.division, full=0 if self.spec.batch_tokens else self.spec.batch_size)
+
     def describe(self) -> dict[str, Any]:
         """Return the `data` section of the record."""
         cleaned = {"cleaned": self.facts.cleaned} if self.facts.cleaned else {}
@@ -237,7 +240,8 @@ class DataModule(L.LightningDataModule):
         part, dataset = batch.part, self._batches_of(batch.split)
         assert part is not None
         middle = (len(part.examples) + 1) // 2
-        return [dataset[part._replace(examples=half)] for half in (part.examples[:middle], part.examples[middle:])]
+        halves = part.examples[:middle], part.examples[middle:]
+        return [dataset[part._replace(examples=half, size=None)] for half in halves]
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Return this rank's parts of each training step, shuffled and bucketed by length."""
@@ -260,7 +264,7 @@ class DataModule(L.LightningDataModule):
             spec.batch_size,
             spec.bucket_batches,
             self.seed,
-            self.division,
+            self.training_division,
             spec.batch_tokens,
             encoded.rows,
         )
@@ -275,25 +279,45 @@ class DataModule(L.LightningDataModule):
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
         batches = Batches(
-            self.task, members.examples, members.encoded, split, self.seed, self.recall.get(split), members.factors
+            self.task,
+            members.examples,
+            members.encoded,
+            split,
+            self.seed,
+            self.recall.get(split),
+            members.factors,
+            static=self.static,
         )
         if split == "train" and self.augmenter is not None:
             return AugmentedBatches(batches, self.augmenter)
         return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
-        return DataLoader(
-            dataset,
-            sampler=batches,
-            batch_size=None,
-            collate_fn=_identity,  # the default searches every list of a batch for arrays to convert
-            num_workers=self.spec.workers,
-            persistent_workers=self.spec.workers > 0,
-            # without one of its own, a loader draws from the generator of dropout, as often as it has workers
-            generator=torch.Generator().manual_seed(self.seed),
-            worker_init_fn=None if self.augmenter is None else _tokenise_alone,
-        )
+        return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None)
+
+
+def _log_left_out(data: DataModule, split: str) -> None:
+    limit = data.spec.max_tokens
+    if lost := listed(data.lost(split)):
+        log.info("left out of the %s split (data.max_tokens=%d): %s", split, limit, lost)
+    if several := data.splits[split].encoded.counts.get("split_sentences"):
+        log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
+
+
+def _loader_of(dataset: Dataset[Any], batches: Any, workers: int, seed: int, tokenises: bool) -> DataLoader[Any]:
+    """Return a loader of the `batches`, which yield what `dataset` maps to a batch; it may tokenise in workers."""
+    # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
+    return DataLoader(
+        dataset,
+        sampler=batches,
+        batch_size=None,
+        collate_fn=_identity,  # the default searches every list of a batch for arrays to convert
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        # without one of its own, a loader draws from the generator of dropout, as often as it has workers
+        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_tokenise_alone if tokenises else None,
+    )
 
 
 def _tokenise_alone(worker: int) -> None:

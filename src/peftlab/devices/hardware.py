@@ -46,6 +46,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
+    static = trainer.get("static_shapes", False)
     if frozen == "bf16" and precision != "bf16-mixed":
         raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
     return {
@@ -54,6 +55,8 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         "devices": devices,
         "strategy": strategy,
         "precision": precision,
+        "static_shapes": accelerator == "gpu" if static == "auto" else static,
+        "cudnn_attention": trainer.get("cudnn_attention", accelerator == "gpu"),  # older runs took them
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
@@ -64,7 +67,7 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     fitted = dict(trainer)
     if trainer["accelerator"] == "gpu" and not gpus:
-        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+        fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32", "static_shapes": False}
     if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
         fitted |= {"devices": max(1, gpus), "num_nodes": 1}
     return fitted

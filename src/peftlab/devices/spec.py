@@ -58,6 +58,12 @@ class TrainerSpec:
 
     # Faster ways to the same result.
 
+    static_shapes: bool | Literal["auto"] = False
+    """Pad rows to a few lengths, and fill up training batches, see `peftlab.data.static_shapes`; auto: on a GPU. Left
+    out: false, for configurations of older runs lack the key."""
+    cudnn_attention: bool = True
+    """Let attention take cuDNN's kernels on a GPU, which plan anew for each shape, see `peftlab.speed.attention`. Left
+    out: true, for the same reason."""
     compile: bool = False
     """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"

@@ -68,9 +68,10 @@ class Mixup(Term):
     @override
     def losses(self, computed: Computed) -> Tensor:
         batch, task = computed.batch, computed.task
-        self.rows = len(next(iter(batch.inputs.values())))
+        rows = len(next(iter(batch.inputs.values())))
+        self.rows = rows - batch.copies
         order = torch.randperm(self.rows)
-        other = torch.empty_like(order).scatter(0, order, order.roll(1)).to(batch.weights.device)  # none is its own
+        other = torch.arange(rows).scatter(0, order, order.roll(1)).to(batch.weights.device)  # only a copy is its own
         kept = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
         inputs = dict(batch.inputs)
         if (mask := inputs.get("attention_mask")) is not None:

@@ -35,6 +35,8 @@ NOT_RESULT = (
     "trainer.offload_optimizer",
     "trainer.accumulate",
     "trainer.compile",
+    "trainer.static_shapes",
+    "trainer.cudnn_attention",
     "trainer.on_out_of_memory",
     "model.attention",
     # whether frozen layers are computed once or every epoch

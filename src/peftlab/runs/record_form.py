@@ -79,6 +79,8 @@ FORM: dict[str, Form] = {
         "tokens_per_second": "number?",
         "peak_memory_gib": "number?",
         "train_flops": "number?",
+        "token_share?": "number",
+        "shapes?": "count",
         "energy_joules?": "number?",
         "energy_counted?": ["text"],
     },

@@ -166,11 +166,11 @@ class Recall:
             raise ValueError(f"{len(self.states)} tokens, and the split has {self.ends[-1]}")
 
     def __call__(self, batch: Batch, examples: Sequence[int]) -> None:
-        """Add `STATES` to the inputs of `batch`, which was collated from `examples`; padding gets zeros."""
+        """Add `STATES` to the inputs of `batch`, which was collated from `examples`; padding has zeros."""
         real = batch.inputs["attention_mask"].bool()
         states = self.states.new_zeros(*real.shape, self.states.shape[1])
         states[real] = torch.cat([self.states[self.starts[i] : self.ends[i]] for i in examples])
-        batch.inputs[STATES] = states
+        batch.inputs[STATES], batch.padding[STATES] = states, 0
 
 
 class ActivationCache:
@@ -241,6 +241,8 @@ class ActivationCache:
             torch.get_num_threads(),
             [package.__version__ for package in (torch, transformers, peft)],
         ]
+        if self.data.static is not None:  # rows of other widths round differently
+            parts.append(f"static shapes up to {self.data.static.most}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _write(self, split: str, tokens: np.ndarray, file: BinaryIO, name: str) -> None:
@@ -248,7 +250,7 @@ class ActivationCache:
 
         The batches are those of an evaluation, which then gets the same bits as it would compute itself.
         """
-        task, members = self.data.task, self.data.splits[split]
+        task, members, static = self.data.task, self.data.splits[split], self.data.static
         starts = np.cumsum(tokens) - tokens
         base = 0
         dtype = AUTOCAST.get(self.trainer.precision)
@@ -257,8 +259,8 @@ class ActivationCache:
         with torch.inference_mode(), autocast, watching(self.border) as seen:
             for examples in self.data.evaluation_batches(split):
                 self.let_through()
-                inputs = task.collate(members.examples, members.encoded, examples).inputs
-                inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+                batch = task.collate(members.examples, members.encoded, examples)
+                inputs = (batch if static is None else static.padded(batch)).to(self.device).inputs
                 self.model(**inputs)
                 states = seen[-1][inputs["attention_mask"].bool()].cpu()
                 seen.clear()  # a block that is called several times, as in ALBERT, adds as many

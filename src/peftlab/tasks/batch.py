@@ -18,6 +18,8 @@ class Part(NamedTuple):
     """The examples of the whole step, or those that the filler is taken from."""
     epoch: int | None = None
     """Training epoch, from 0; None: an evaluation."""
+    size: int | None = None
+    """The number of examples that the pass is filled up to, see `peftlab.data.static_shapes`; None: it is not."""
 
 
 @dataclass(slots=True)
@@ -33,11 +35,18 @@ class Batch:
     rows: Tensor
     """The example, from 0, that each row of the inputs belongs to, shape (rows,)."""
     examples: list[Any]
-    """The examples, each with its ``id``; empty: a filler, which is computed but has no weight."""
+    """The examples, each with its ``id``; empty: a filler, which is computed but has no weight. In a batch with
+    `copies`, they are the first of those that `weights` counts."""
     tokens: int
     """Tokens without padding."""
     host: dict[str, Any] = field(default_factory=dict)
     """Other data that the task needs to read answers off the outputs."""
+    padding: dict[str, int] = field(default_factory=dict)
+    """The value that pads each input or target, by name, whose second dimension is one of tokens. Those that are not
+    named keep their size."""
+    copies: int = 0
+    """The number of rows, the last ones, that fill up the batch: copies of its first row, of examples without weight
+    whose factors are 0."""
     factors: Tensor | None = None
     """The factor on the weight of each example, shape (examples,), in double precision; None: 1 for all."""
     scale: float = 1.0
@@ -51,6 +60,12 @@ class Batch:
     def positions(self) -> int:
         """The number of tokens, padding included."""
         return int(next(iter(self.inputs.values())).numel())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The size of the first input: its rows, and its tokens with padding."""
+        rows, tokens = next(iter(self.inputs.values())).shape[:2]
+        return rows, tokens
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on `device`; the same object if they are there already."""

@@ -121,6 +121,7 @@ class Classification(LabelledTask):
             rows=torch.arange(len(chosen)),
             examples=chosen,
             tokens=int(mask.sum()),
+            padding={name: fill for name, (_, fill) in columns.items()} | {"attention_mask": 0},
         )
 
     def targets(self, examples: Sequence[Text]) -> Tensor:

@@ -158,6 +158,7 @@ class Ner(LabelledTask):
             examples=chosen,
             tokens=int(mask.sum()),
             host={"words": words},
+            padding={"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED},
         )
 
     def weights(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:

@@ -204,7 +204,7 @@ class Task(ABC):
     def collate(
         self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int], random: Random | None = None
     ) -> Batch:
-        """Return the batch of the examples at `indices`, padded to the longest.
+        """Return the batch of the examples at `indices`, padded to the longest; `Batch.padding` says with what.
 
         Args:
             examples: the examples of the split.

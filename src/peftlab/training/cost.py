@@ -36,7 +36,8 @@ class Cost(Callback):
     Until the training ends, every rank is assumed to have done as much as this one.
 
     ``train_flops`` is counted on the first step, forward and backward, and scaled by the tokens of all steps, padding
-    included: an estimate, since attention grows with the square of the length.
+    included: an estimate, since attention grows with the square of the length. ``token_share`` is the share of tokens
+    in them that are no padding, and ``shapes`` the number of different (rows, tokens) of this rank's passes.
 
     ``energy_joules`` is counted from the set-up of the training to the last evaluation, see `peftlab.devices.energy`.
     """
@@ -45,7 +46,8 @@ class Cost(Callback):
         self.began = time.perf_counter()
         self.wall_seconds_before = 0.0
         self.train_seconds = 0.0
-        self.samples = self.tokens = self.positions = self.steps = 0
+        self.samples = self.tokens = self.positions = self.padded = self.steps = 0
+        self.shapes: set[tuple[int, int]] = set()
         self.epochs = 0.0
         self._ranks = 1
         self._peak_memory_gib = 0.0
@@ -64,6 +66,7 @@ class Cost(Callback):
             "peak_memory_gib": max(self._peak_memory_gib, peak_memory_gib()),
             "flops_a_position": self._flops_a_position,
             "counts": (self.samples, self.tokens, self.positions, self.steps, self.epochs),
+            "shapes": (self.padded, sorted(self.shapes)),
             "energy_joules": self.energy.total(),
         }
 
@@ -74,6 +77,8 @@ class Cost(Callback):
         self._peak_memory_gib = state_dict["peak_memory_gib"]
         self._flops_a_position = state_dict["flops_a_position"]
         self.samples, self.tokens, self.positions, self.steps, self.epochs = state_dict["counts"]
+        self.padded, shapes = state_dict.get("shapes", (self.positions, ()))  # older checkpoints lack them
+        self.shapes = {(rows, tokens) for rows, tokens in shapes}
         self.energy.resume(state_dict.get("energy_joules"))  # checkpoints of before it was counted have none
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -104,6 +109,9 @@ class Cost(Callback):
         self.positions += positions
         self.samples += sum(len(part.examples) for part in batch)
         self.tokens += sum(part.tokens for part in batch)
+        padded = [part for part in batch if part.padding]
+        self.padded += sum(part.positions for part in padded)
+        self.shapes.update(part.shape for part in padded)
         self.steps = trainer.global_step
         self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
         self.energy.keep_up()
@@ -126,8 +134,8 @@ class Cost(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock, and add the counts of the other ranks."""
         self.on_validation_start(trainer, pl_module)
-        counts = over_ranks([self.samples, self.tokens, self.positions], "sum")
-        self.samples, self.tokens, self.positions = (int(count) for count in counts)
+        counts = over_ranks([self.samples, self.tokens, self.positions, self.padded], "sum")
+        self.samples, self.tokens, self.positions, self.padded = (int(count) for count in counts)
         self._ranks = 1
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -140,6 +148,9 @@ class Cost(Callback):
     def totals(self) -> dict[str, Any]:
         """Return the ``cost`` section of the record."""
         seconds, ranks = self.train_seconds, self._ranks
+        padding = {}  # none where inputs are not made of tokens
+        if self.padded:
+            padding = {"token_share": round(self.tokens / self.padded, 4), "shapes": len(self.shapes)}
         return {
             "wall_seconds": round(self._wall_seconds(), 3),
             "train_seconds": round(seconds, 3),
@@ -149,6 +160,7 @@ class Cost(Callback):
             "tokens_per_second": round(ranks * self.tokens / seconds, 1) if seconds else 0.0,
             "peak_memory_gib": round(max(self._peak_memory_gib, peak_memory_gib()), 3),
             "train_flops": self._flops_a_position * ranks * self.positions,
+            **padding,
             "energy_joules": None if self._joules is None else round(self._joules, 1),
             "energy_counted": [] if self._joules is None else self.energy.counted,
         }

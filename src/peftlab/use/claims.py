@@ -34,6 +34,8 @@ NOT_READABLE = {
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
     "cost.train_flops": "the FLOPs",
+    "cost.token_share": "the share of padding",
+    "cost.shapes": "the number of shapes",
     "metrics.*.loss": "the losses, which predictions do not contain",
     "trail.jsonl": "the course of the training between its beginning and the best checkpoint",
     "log.txt": "the log",

@@ -16,11 +16,13 @@ from peftlab.backbone import check_length
 from peftlab.data.module import DataModule
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED
+from peftlab.speed.attention import attention_kernels
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
@@ -101,6 +103,8 @@ def evaluate(
         with _of_the_form_of(run.folder.path):
             scored.load_new(files)
     check_length(tuner.model, scored.longest, spec.peft.virtual_tokens)
+    if spec.trainer.static_shapes:
+        scored.static = StaticShapes(run.max_tokens(tuner.model))
     store_and_compile(tuner.model, spec.trainer)
     trainer = L.Trainer(
         accelerator=spec.trainer.accelerator,
@@ -115,7 +119,10 @@ def evaluate(
     )
     recorded = {} if data is not None else _recorded(run)
     scorer = spec.task.scorer.name
-    with _threads(threads or run.record.data["environment"]["threads"]):
+    with (
+        _threads(threads or run.record.data["environment"]["threads"]),
+        attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
+    ):
         scores = [
             Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen

@@ -20,9 +20,10 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone
 from peftlab.adapted_model import adapted_model
-from peftlab.backbone import ModelSpec, positions
+from peftlab.backbone import ModelSpec, longest_row
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
@@ -124,6 +125,8 @@ class FinishedRun:
             batch_size=parts.data.eval_batch_size,
             precision=parts.trainer.precision,
             device=self.device,
+            static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
+            cudnn_attention=parts.trainer.cudnn_attention,
         )
 
     @property
@@ -230,8 +233,7 @@ class FinishedRun:
 
     def max_tokens(self, model: nn.Module) -> int:
         """Return the maximum number of tokens of a row: new texts may be longer than any that the run has seen."""
-        most, longest = positions(model), self.parts.data.max_tokens
-        return longest if most is None else min(longest, most - self.parts.peft.virtual_tokens)
+        return longest_row(model, self.parts.data.max_tokens, self.parts.peft.virtual_tokens)
 
 
 def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     trainer = config["trainer"] | {"devices": 1, "num_nodes": 1, "strategy": "single_device"}
     if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
         log.warning("the run used a GPU, and there is none here: it is used on the CPU in fp32")
-        trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
+        trainer |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32", "static_shapes": False}
     # used only in training, and they may need packages that are not here
     unused: dict[str, Any] = {"callbacks": {}, "logger": {}, "augment": {}}
     if config["budget"].get("max_passes") is None:  # else they decide how long the run was

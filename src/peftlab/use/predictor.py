@@ -17,9 +17,11 @@ from torch import nn
 
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
 from peftlab.reading.unicode_text import Door
+from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
@@ -58,6 +60,8 @@ class Predictor:
         batch_size: texts per batch.
         precision: the precision of the arithmetic, as in ``trainer.precision``.
         device: the device of the model.
+        static: pads batches to a few shapes; None: rows are as wide as the longest of their batch.
+        cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
     """
 
     model: nn.Module
@@ -69,6 +73,8 @@ class Predictor:
     batch_size: int = 64
     precision: str = "32-true"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    static: StaticShapes | None = None
+    cudnn_attention: bool = False
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -142,9 +148,14 @@ class Predictor:
         encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
         replies: dict[int, Answer] = {}
         dtype = AUTOCAST.get(self.precision)
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
+            attention_kernels(self.cudnn_attention, self.static is not None),
+        ):
             for indices in in_order_of_length(encoded.lengths, self.batch_size):
-                batch = task.collate(examples, encoded, indices).to(self.device)
+                batch = task.collate(examples, encoded, indices)
+                batch = (batch if self.static is None else self.static.padded(batch)).to(self.device)
                 answers = task.answers(self.model(**batch.inputs), batch, self.model, final=True)
                 replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))

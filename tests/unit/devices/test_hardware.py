@@ -235,6 +235,23 @@ def test_the_strategies_of_lightning():
     assert strategy_of(TrainerSpec(accelerator="cpu", strategy="single_device")) == "auto"
 
 
+def test_shapes_are_static_on_a_gpu_and_attention_plans_for_none(machine):
+    machine(gpus=1)
+    section = {"accelerator": "auto", "static_shapes": "auto", "cudnn_attention": False}
+    chosen = {accelerator: resolve_hardware(section | {"accelerator": accelerator}) for accelerator in ("gpu", "cpu")}
+    assert [chosen[accelerator]["static_shapes"] for accelerator in ("gpu", "cpu")] == [True, False]
+    assert resolve_hardware(section | {"accelerator": "cpu", "static_shapes": True})["static_shapes"] is True
+    assert chosen["gpu"]["cudnn_attention"] is False
+
+
+def test_a_run_from_before_there_were_static_shapes_has_none(machine):
+    machine(gpus=1)
+    old = [resolve_hardware({"accelerator": accelerator}) for accelerator in ("gpu", "cpu")]
+    assert [trainer["static_shapes"] for trainer in old] == [False, False]
+    assert [trainer["cudnn_attention"] for trainer in old] == [True, False]
+    assert (TrainerSpec().static_shapes, TrainerSpec().cudnn_attention) == (False, True)
+
+
 @pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])
 def test_frozen_weights_follow_the_precision(machine, bf16, stored):
     machine(gpus=0, cpu_bf16=bf16)
@@ -277,7 +294,7 @@ def made_with(**settings) -> dict:
 def test_a_run_of_a_gpu_is_made_on_the_cpu_where_there_is_none(machine):
     machine(gpus=0)
     assert fit_to_this_machine(made_with(devices=1, num_nodes=1)) == made_with(
-        accelerator="cpu", devices=1, num_nodes=1, precision="32-true", frozen_weights="fp32"
+        accelerator="cpu", devices=1, num_nodes=1, precision="32-true", frozen_weights="fp32", static_shapes=False
     )
 
 

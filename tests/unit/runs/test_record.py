@@ -52,6 +52,8 @@ CONFIG: dict[str, Any] = {
         "offload_optimizer": False,
         "accumulate": 4,
         "compile": False,
+        "static_shapes": True,
+        "cudnn_attention": False,
         "cache_activations": True,
         "activation_cache_gib": 8,
     },

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftlab.tasks.batch import Batch
 from peftlab.training import cost as cost_module
 from peftlab.training.cost import Cost, peak_memory_gib
 
@@ -53,6 +54,28 @@ def test_steps_are_those_of_the_optimizer(cost, train):
     train(cost, (4, 4), (4, 3), epochs=1)
     assert cost.totals()["steps"] == 2
     assert (cost.samples, cost.positions) == (15, 15 * 8)
+
+
+def test_the_share_of_padding_and_the_shapes_are_told_where_there_are_tokens(cost, train):
+    train(cost, 4, 4, 2, epochs=2)
+    assert not {"token_share", "shapes"} & cost.totals().keys()  # no input can be padded
+
+
+def test_padding_is_told_of_whole_trainings(train, clock, monkeypatch):
+    monkeypatch.setattr(cost_module, "time", SimpleNamespace(perf_counter=clock))
+    whole, first, resumed = Cost(), Cost(), Cost()
+    step = [
+        Batch({"x": torch.ones(rows, 8)}, {}, torch.ones(rows), torch.arange(rows), [], 3 * rows) for rows in (4, 2)
+    ]
+    for part in step:
+        part.padding = {"x": 0}
+    trainer = SimpleNamespace(global_step=1, current_epoch=0, num_training_batches=1)
+    for each, parts in ((whole, step), (first, step[:1])):
+        each.on_train_batch_end(trainer, None, None, parts, 0)
+    assert (whole.totals()["token_share"], whole.totals()["shapes"]) == (3 / 8, 2)
+    resumed.load_state_dict(first.state_dict())
+    resumed.on_train_batch_end(trainer, None, None, step[1:], 0)
+    assert {key: resumed.totals()[key] for key in ("token_share", "shapes")} == {"token_share": 3 / 8, "shapes": 2}
 
 
 def test_the_arithmetic_of_a_linear_layer(cost, train):

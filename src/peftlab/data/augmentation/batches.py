@@ -16,7 +16,16 @@ class AugmentedBatches(Batches):
 
     def __init__(self, plain: Batches, augmenter: Augmenter) -> None:
         assert plain.recall is None, "activations of unchanged texts are no use for changed ones"
-        super().__init__(plain.task, plain.examples, plain.encoded, plain.split, plain.seed, None, plain.factors)
+        super().__init__(
+            plain.task,
+            plain.examples,
+            plain.encoded,
+            plain.split,
+            plain.seed,
+            None,
+            plain.factors,
+            static=plain.static,
+        )
         self.augmenter = augmenter
         self._last: tuple[int, list[int], Batches] | None = None
 
@@ -26,7 +35,7 @@ class AugmentedBatches(Batches):
             return super().__getitem__(part)
         place = {example: n for n, example in enumerate(part.batch)}
         own = [place[example] for example in part.examples]
-        batch = self._step(part.epoch, part.batch)[Part(own, list(place.values()), part.epoch)]
+        batch = self._step(part.epoch, part.batch)[part._replace(examples=own, batch=list(place.values()))]
         batch.part = part
         return batch
 
@@ -36,6 +45,6 @@ class AugmentedBatches(Batches):
             examples = [self.augmenter.example(self.examples[i], epoch) for i in members]
             encoded = self.augmenter.encode(examples)
             factors = None if self.factors is None else self.factors[members]
-            step = Batches(self.task, examples, encoded, self.split, self.seed, None, factors, members)
+            step = Batches(self.task, examples, encoded, self.split, self.seed, None, factors, members, self.static)
             self._last = (epoch, members, step)
         return self._last[2]

@@ -1,0 +1,56 @@
+"""Runs of a few shapes learn what others learn, up to rounding, and are repeated, resumed and used like them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftlab.use.finished import load
+from peftlab.use.reproduce import reproduce
+
+EXACT = ["model.dropout=0", "model.attention_dropout=0", "data.batch_size=10", "budget.max_steps=12", "callbacks=[]"]
+STATIC = "trainer.static_shapes=true"
+
+
+def adapter(record):
+    return load_file(record.folder / "adapter" / "adapter_model.safetensors")
+
+
+def scores(record):
+    return {(score["split"], score["name"]): score["value"] for score in record.data["metrics"]}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["peft=lora", "data.max_tokens=12"],  # sentences in several rows
+        pytest.param(["peft=prefix_tuning", "model.attention=sdpa", "trainer.accumulate=2"], marks=pytest.mark.slow),
+        pytest.param(["peft=lora", "augment=[delete]", "augment.delete.share=1"], marks=pytest.mark.slow),
+        pytest.param(["peft=head", "trainer.cache_activations=true"], marks=pytest.mark.slow),
+        pytest.param(["peft=lora", "data.batch_tokens=100", "trainer.devices=2"], marks=pytest.mark.slow),
+    ],
+    ids=["rows", "parts", "augmented", "cached", "ranks"],
+)
+def test_they_learn_the_same(run_tiny, options):
+    plain = run_tiny(*EXACT, *options, "run_dir=plain")
+    static = run_tiny(*EXACT, *options, STATIC, "run_dir=static")
+    assert static.data["run_id"] == plain.data["run_id"]
+    assert scores(static) == pytest.approx(scores(plain), rel=1e-4)
+    for name, tensor in adapter(plain).items():
+        torch.testing.assert_close(adapter(static)[name], tensor, rtol=1e-3, atol=1e-5)
+    cost = [record.data["cost"] for record in (plain, static)]
+    assert 0 < cost[1]["token_share"] < cost[0]["token_share"] <= 1
+    assert cost[1]["shapes"] < cost[0]["shapes"]
+    run = load(static.folder)
+    assert run.evaluate().equal
+    texts = ["Ada Lovelace moved to Paris .", "Rome"]
+    assert [one["entities"] for one in run.predict(texts)] == [one["entities"] for one in run.predict(texts[:1])] + [
+        one["entities"] for one in run.predict(texts[1:])
+    ]
+
+
+@pytest.mark.slow
+def test_they_are_repeated_bit_for_bit(run_tiny):
+    record = run_tiny("peft=full", "data.batch_size=10", "budget.max_steps=12", "callbacks=[]", STATIC)
+    assert reproduce(record.folder).verdict == "identical"
