@@ -114,15 +114,16 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
     """Every step is bad, until the run gives up: weights and optimiser are as new."""
     spoil(*(f"train:{n}" for n in range(48)))
     states: list[dict[str, Any]] = []
-    step = Tuner.optimizer_step
+    step = Tuner.take_step
 
-    def watched(self, *arguments, **options):
+    def watched(self, parts):
         before = {name: weight.clone() for name, weight in self.weights().items()}
-        step(self, *arguments, **options)
+        outputs = step(self, parts)
         states.append(dict(self.trainer.optimizers[0].state))
         assert all(torch.equal(weight, before[name]) for name, weight in self.weights().items())
+        return outputs
 
-    monkeypatch.setattr(Tuner, "optimizer_step", watched)
+    monkeypatch.setattr(Tuner, "take_step", watched)
     with pytest.raises(NonFiniteError, match="10 steps in a row"):
         run_tiny("trainer.on_nan=skip_batch")
     assert states == [{}] * 9

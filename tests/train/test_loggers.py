@@ -174,10 +174,10 @@ def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypa
 def test_no_step_waits_for_wandb_to_begin(command, read_wandb, monkeypatch):
     from peftlab.loggers.wandb import Wandb
 
-    init, step, stepped = Wandb._init, Tuner.training_step, threading.Event()
+    init, step, stepped = Wandb._init, Tuner.take_step, threading.Event()
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(Wandb, "_init", lambda *arguments: init(*arguments) if stepped.wait(20) else None)
-    monkeypatch.setattr(Tuner, "training_step", lambda *arguments: stepped.set() or step(*arguments))
+    monkeypatch.setattr(Tuner, "take_step", lambda *arguments: stepped.set() or step(*arguments))
     assert command("logger=[wandb]", "run_dir=run").code == 0
     (found,) = read_wandb(Path("run"))
     assert len([row for row in found.rows if "train/loss" in row]) == 4

@@ -344,6 +344,72 @@ def test_steps_are_logged_under_the_number_that_was_set(tmp_path):
     assert logger.steps == (100, 101)
 
 
+class Hooks(L.Callback):
+    """Notes what happens, and logs by itself."""
+
+    def __init__(self) -> None:
+        self.notes: list[object] = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.notes.append(("start", trainer.global_step, int(batch), batch_idx))
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        module.log("mine", float(batch_idx))
+        self.notes.append(("end", trainer.global_step, float(outputs["loss"]), batch_idx, trainer.is_last_batch))
+
+    def on_validation_end(self, trainer, module):
+        self.notes.append(("validated", trainer.global_step))
+
+
+class ByItself(Step):
+    """The same weight, which takes its steps itself."""
+
+    def on_fit_start(self):
+        lightning.shorten_steps(self.trainer, self.take)
+
+    def take(self, batch):
+        loss = self.weight.detach().clone()
+        self.weight.grad = torch.ones(())
+        self.trainer.optimizers[0].step()
+        return {"loss": loss}
+
+    def training_step(self, batch, batch_idx):
+        return self.weight
+
+
+def test_steps_taken_the_short_way_are_counted_like_others(tmp_path):
+    def fit(module):
+        logger, hooks = Noting(tmp_path), Hooks()
+        trainer = L.Trainer(
+            max_epochs=2, logger=logger, log_every_n_steps=2, callbacks=[hooks], accelerator="cpu",
+            val_check_interval=2, check_val_every_n_epoch=None, num_sanity_val_steps=0, **QUIET,
+        )  # fmt: skip
+        trainer.fit(module, torch.utils.data.DataLoader([0, 1, 2]), torch.utils.data.DataLoader([0]))
+        trainer.save_checkpoint(file := tmp_path / "last.ckpt")
+        return hooks.notes, logger.steps, torch.load(file, weights_only=True)
+
+    class Plain(Step):
+        def training_step(self, batch, batch_idx):
+            return self.weight
+
+    own, theirs = fit(ByItself()), fit(Plain())
+    assert own[:2] == theirs[:2]
+    assert {key: own[2][key] for key in ("loops", "global_step", "epoch")} == {
+        key: theirs[2][key] for key in ("loops", "global_step", "epoch")
+    }
+    assert own[2]["state_dict"] == theirs[2]["state_dict"]
+    assert len(own[0]) == 6 + 6 + 3
+
+
+def test_callbacks_that_act_within_a_step_are_noticed():
+    class Within(L.Callback):
+        def on_after_backward(self, trainer, module):
+            pass
+
+    for callback, does in ((Hooks(), False), (Within(), True)):
+        assert lightning.acts_within_steps(L.Trainer(callbacks=[callback], logger=False, **QUIET)) is does
+
+
 def test_progress_is_counted_and_prolonged(tmp_path):
     """In an epoch of three batches that ends two steps later than it was to, with a validation after each."""
 

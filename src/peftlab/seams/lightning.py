@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.load import _METADATA_FILENAME
 from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loops.fetchers import _DataFetcher
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+_WITHIN_STEPS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
 def leave_signals_alone(trainer: Trainer) -> None:
@@ -18,6 +22,67 @@ def leave_signals_alone(trainer: Trainer) -> None:
     That may be in the middle of a collective operation.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def acts_within_steps(trainer: Trainer) -> bool:
+    """Return whether a callback of `trainer` acts between the forward pass of a step and its end."""
+    return any(is_overridden(hook, callback, Callback) for hook in _WITHIN_STEPS for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def shorten_steps(trainer: Trainer, take: Callable[[Any], dict[str, Any]]) -> None:
+    """Have `trainer` take the steps of its training by `take`, instead of its own chain of closures and hooks.
+
+    Of a batch are called: ``on_train_batch_start`` of the callbacks that have it, `take`, the schedulers of learning
+    rates, ``on_train_batch_end`` of the callbacks and of the module. Progress is counted as ever, so that a checkpoint
+    does not show which way a step was taken. The first batch after a resume still goes Lightning's way.
+
+    Args:
+        trainer: a trainer in ``on_fit_start``, for one device, of a module that Lightning optimises.
+        take: takes an optimiser step on a batch, which lies where the loader has put it; returns the outputs that
+            callbacks get.
+    """
+    loop, module, connector = trainer.fit_loop.epoch_loop, trainer.lightning_module, trainer._logger_connector
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    starts, ends = (
+        [getattr(callback, hook) for callback in callbacks if is_overridden(hook, callback, Callback)]
+        for hook in ("on_train_batch_start", "on_train_batch_end")
+    )
+    whole = type(loop).advance.__get__(loop)
+    progress, done = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
+
+    def advance(fetcher: _DataFetcher) -> None:
+        if loop.restarting:
+            whole(fetcher)
+            return
+        batch, _, _ = next(fetcher)
+        number = loop.batch_idx + 1
+        progress.is_last_batch = fetcher.done
+        progress.increment_ready()
+        connector.on_batch_start(batch)
+        module._current_fx_name = "on_train_batch_start"  # for a callback that logs
+        for start in starts:
+            start(trainer, module, batch, number)
+        progress.increment_started()
+        done.step.increment_ready()
+        outputs = take(batch)
+        done.zero_grad.increment_ready()
+        done.zero_grad.increment_started()
+        done.zero_grad.increment_completed()
+        done.step.increment_completed()
+        progress.increment_processed()
+        loop.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if loop._num_ready_batches_reached():
+            loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        module._current_fx_name = "on_train_batch_end"
+        for end in ends:
+            end(trainer, module, outputs, batch, number)
+        module.on_train_batch_end(outputs, batch, number)
+        module._current_fx_name = None
+        connector.on_batch_end()
+        progress.increment_completed()
+        connector.update_train_step_metrics()
+
+    loop.advance = advance  # type: ignore[method-assign]
 
 
 def count_steps_for_loggers(trainer: Trainer, steps: int) -> None:

@@ -25,6 +25,7 @@ class Step:
         autocast: the context of a forward pass, which sets its precision.
         world_size: the number of ranks in the step.
         averages: whether each rank holds the whole model, so that gradients are averaged here.
+        number: the number of the step, from 1; None: it is no step of a training.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Step:
         autocast: Callable[[], AbstractContextManager[object]],
         world_size: int = 1,
         averages: bool = False,
+        number: int | None = None,
     ) -> None:
         self.parts, self.parameters, self.pieces, self.autocast = parts, parameters, pieces, autocast
-        self.world_size, self.averages = world_size, averages
+        self.world_size, self.averages, self.number = world_size, averages, number
         self.device = parameters[0].device
         self.loss = torch.tensor(0.0)
         """This rank's part of the loss of the step, before clipping and scaling."""
@@ -45,8 +47,8 @@ class Step:
         """This rank's part of each regulariser's term in it, by name."""
         self.figures: dict[str, dict[str, Tensor]] = {}
         """What each term told of its action, summed over this rank's examples with weight."""
-        self.counted = 0
-        """The number of these examples."""
+        self.counted: Tensor | int = 0
+        """The number of these examples: on the device, so that nothing waits for it."""
 
     def take(self, rule: StepRule | None, losses_of: Callable[[Batch], Losses], scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to what `rule` makes of `gradient`, or to that itself.
@@ -128,5 +130,5 @@ class Step:
             for key, figure in losses.figures.get(name, {}).items():
                 figures[key] = figures.get(key, 0) + (figure if piece.examples else 0 * figure)  # 0 of a filler
         if losses.terms and piece.examples:
-            self.counted += int((piece.weights > 0).sum())
+            self.counted = self.counted + (piece.weights > 0).sum().to(self.device)
         return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)

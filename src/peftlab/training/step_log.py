@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import lightning as L
+import torch
 from torch import Tensor
 
 from peftlab.training.optimizers import OptimizerSpec
@@ -14,33 +17,62 @@ class StepLog:
 
     Names are ``train/loss``, ``train/NAME`` for what each regulariser adds to it, ``train/lr`` (and ``train/head_lr``
     where the head has its own learning rate), and ``train/grad_norm`` (before clipping).
+
+    Rows have the form of those that ``self.log`` makes, without its work in every step: callbacks find the values among
+    ``trainer.callback_metrics`` in the same step, and loggers get them after the callbacks.
     """
 
     def __init__(self, module: L.LightningModule, optimizer: OptimizerSpec) -> None:
         self.module, self.optimizer = module, optimizer
+        self._row: dict[str, Tensor] = {}
 
-    @property
-    def is_due(self) -> bool:
-        """Whether this step is logged: logging costs more than a small step."""
+    def is_due(self, step: int) -> bool:
+        """Return whether step `step`, counted from 1, is logged."""
+        every: int = self.module.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        return step % every == 0
+
+    def take(self, step: Step, norm: Tensor | None) -> None:
+        """Read the figures of `step`, if it is due.
+
+        Args:
+            step: a step of the training whose gradient is computed.
+            norm: the norm of the gradient over all ranks, a scalar; None: it is not known.
+        """
+        assert step.number is not None
+        if not self.is_due(step.number):
+            return
         trainer = self.module.trainer
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        return (trainer.global_step + 1) % every == 0
+        of_ranks = {"train/loss": step.loss, **{f"train/{name}": term for name, term in step.terms.items()}}
+        values = {
+            name: trainer.strategy.reduce(value.to(step.device), reduce_op="sum") for name, value in of_ranks.items()
+        }
+        if norm is not None:
+            values["train/grad_norm"] = norm
+        self._row = fetched(values) | {name: torch.tensor(rate) for name, rate in self._learning_rates().items()}
+        trainer.callback_metrics.update(self._row)
+        trainer.logged_metrics.update(self._row)
 
-    def losses(self, step: Step) -> None:
-        """Log the loss of `step`, its terms and the learning rates."""
-        if self.is_due:
-            self.module.log("train/loss", step.loss, reduce_fx="sum", sync_dist=True, batch_size=1)
-            for name, term in step.terms.items():
-                self.module.log(f"train/{name}", term, reduce_fx="sum", sync_dist=True, batch_size=1)
-            self.module.log_dict(self._learning_rates(), batch_size=1)
-
-    def gradient_norm(self, norm: Tensor) -> None:
-        """Log the norm of the gradient over all ranks."""
-        if self.is_due:
-            self.module.log("train/grad_norm", norm, batch_size=1)
+    def write(self) -> None:
+        """Give the loggers what `take` has read of the step that is over, if anything."""
+        if not self._row:
+            return
+        trainer = self.module.trainer
+        row = {name: value.item() for name, value in self._row.items()} | {"epoch": trainer.current_epoch}
+        self._row = {}
+        for logger in trainer.loggers:
+            logger.log_metrics(row, trainer.global_step - 1)
+            logger.save()
 
     def _learning_rates(self) -> dict[str, float]:
         peaks = {self.optimizer.head_lr: "train/head_lr", self.optimizer.lr: "train/lr"}
         groups = self.module.trainer.optimizers[0].param_groups
         # a method may have groups with further rates, which are multiples of these
         return {peaks[group["initial_lr"]]: group["lr"] for group in groups if group["initial_lr"] in peaks}
+
+
+def fetched(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `scalars`, by name, on the CPU; those of a GPU come in one message."""
+    if all(value.device.type == "cpu" for value in scalars.values()):
+        return {name: value.detach() for name, value in scalars.items()}
+    together = torch.stack([value.detach().double() for value in scalars.values()]).cpu()
+    return {name: value.to(scalars[name].dtype) for name, value in zip(scalars, together, strict=True)}

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
-from peftlab.devices.sharding import load_everywhere, shard, unsharded, whole
+from peftlab.devices.sharding import load_everywhere, shard, whole
 from peftlab.methods.method import Method, MethodContext
 from peftlab.regularizers.regularizer import Regularizer, Term
 from peftlab.schedules import Schedule
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
-from peftlab.training.effects import Effects
-from peftlab.training.non_finite import StepSkippedError, find
-from peftlab.training.objective import Losses, Objective
+from peftlab.training.objective import Objective
 from peftlab.training.optimizers import OptimizerSpec
 from peftlab.training.rules import Rules
-from peftlab.training.scoring import Scoring
-from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
+from peftlab.training.stepping import Stepping
 
 
-class Seat(Protocol):
-    """The place of a run among others that compute the gradients of their steps together."""
-
-    def gradient(self, step: Step, alone: Callable[[], None]) -> None:
-        """Set the parameters' gradients to that of `step`, which `alone` would do."""
-
-
-class Tuner(Scoring):
+class Tuner(Stepping):
     """Trains the parameters that `method` left trainable in `model`, on the loss of `task` and its `regularizers`.
 
-    Logs training steps, see `StepLog`, and scores, see `Scoring`.
+    Takes steps, see `Stepping`, and logs them, see `StepLog`; scores, see `Scoring`.
     """
 
     def __init__(
@@ -64,13 +49,8 @@ class Tuner(Scoring):
         self.objective = Objective(task, method, model, terms, torch.tensor(special) if special else None)
         self.rules = Rules(acting, model, self.trained)
         self.strict_loading = False  # a checkpoint holds only the trained parameters
-        self._step: Step | None = None
-        self._placeholder: Tensor | None = None
-        self._loss_scale: Tensor | None = None
-        self._number: int | None = None
         self.step_log = StepLog(self, optimizer)
-        self.effects = Effects()
-        self.seat: Seat | None = None
+        self._set_up_steps()
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
@@ -124,115 +104,6 @@ class Tuner(Scoring):
         terms = [f"train/{name}" for name in self.objective.terms]
         return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm", *terms]
 
-    @property
-    def step_loss(self) -> Tensor:
-        """This rank's share of the last step's loss, over all its forward passes; before clipping and scaling."""
-        return torch.tensor(0.0) if self._step is None else self._step.loss
-
-    def training_step(self, parts: list[Batch], batch_idx: int) -> Tensor:
-        """Return a placeholder for the loss, NaN: `backward` computes the step, part by part.
-
-        DeepSpeed's engine gets the loss itself, because it runs the backward pass.
-        """
-        strategy = self.trainer.strategy
-        self._number = self.trainer.global_step + 1
-        self._step = Step(
-            parts,
-            [parameter for group in self.trainer.optimizers[0].param_groups for parameter in group["params"]],
-            self.guards.training,
-            self.trainer.precision_plugin.forward_context,
-            self.trainer.world_size,
-            averages=isinstance(strategy, DDPStrategy),
-        )
-        if isinstance(strategy, DeepSpeedStrategy):
-            return self._step.whole(self.losses_of)
-        self._placeholder = torch.full((), torch.nan, device=self.device, requires_grad=True)
-        return self._placeholder
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradient of the step; that of the placeholder is the factor by which fp16 scales the loss."""
-        assert self._step is not None
-        assert self._placeholder is not None
-        super().backward(loss)
-        self.take_gradient(self._step, self._placeholder.grad)
-
-    def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
-        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
-        self._loss_scale = scale
-        alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
-        if self.seat is None:
-            alone()
-        else:
-            self.seat.gradient(step, alone)
-
-    def losses_of(self, batch: Batch) -> Losses:
-        """Run the model on `batch` and return the losses that training minimises."""
-        return self.objective(self, batch, self._number, self._loss_scale)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step; one that is left out changes neither the model nor the optimiser."""
-        step = self.trainer.global_step + 1
-        try:
-            super().optimizer_step(*args, **kwargs)
-        except StepSkippedError:
-            if (scaler := scaler_of(self.trainer)) is not None:
-                scaler.update()  # as after a step that it skips itself: the loss scale shrinks
-            return
-        self.method.after_step(self.model, step, self.context)
-        self.rules.after_step(self.trainer.optimizers[0], step, int(self.trainer.estimated_stepping_batches))
-        assert self._step is not None
-        self.effects.after_step(self._step, step, self.trainer.strategy)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Log the step, check that it is finite, and clip by the norm of the whole gradient, as Lightning does.
-
-        The check covers the gradient and the weights that the last step left, and reads one number from the device.
-        DeepSpeed clips and logs the norm itself; there, the check only covers the loss.
-        """
-        assert self._step is not None
-        self.step_log.losses(self._step)
-        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
-            if not torch.isfinite(self.trainer.strategy.reduce(self.step_loss)):
-                self._handle_non_finite()
-            return
-        parameters = list(self.trainer.precision_plugin.main_params(optimizer))
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        total = unsharded(norm)
-        self.step_log.gradient_norm(total)
-        with torch.no_grad():
-            weights = nn.utils.get_total_norm(parameters)
-        if torch.isfinite(total + 0 * unsharded(weights)):
-            self.guards.finite.passed()
-        else:
-            self._handle_non_finite()
-        if gradient_clip_val is not None:
-            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
-        self.rules.before_step(optimizer, self.trainer.global_step + 1)
-
-    def _handle_non_finite(self) -> None:
-        """Locate the values that are not finite, then end the run or leave the step out."""
-        assert self._step is not None
-        with self.trainer.precision_plugin.forward_context():
-            parts = self._step.on_device()
-            finding = find(self.model, parts, self.step_loss, self.losses_of, self.objective.differentiates)
-        scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
-        self.guards.finite.failed(self.trainer.global_step + 1, finding, scale)
-
-    def on_fit_start(self) -> None:
-        """Turn dropout on: `from_pretrained` returns a model in evaluation mode."""
-        self.train()
-        wrapper = self.trainer.strategy.model
-        if isinstance(wrapper, DistributedDataParallel):
-            wrapper.require_backward_grad_sync = False  # as in its `no_sync`: `Step` averages, once
-        if self.global_rank:  # so that dropout differs between ranks
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
-
     def on_train_start(self) -> None:
         """Show the weight rules the weights that training starts from."""
         if self.trainer.global_step == 0:
@@ -254,8 +125,3 @@ class Tuner(Scoring):
         self.context = replace(self.context, steps=steps)
         scheduler = self.schedule.attach(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:
-    """Return what scales the loss in fp16; None in another precision."""
-    return getattr(trainer.precision_plugin, "scaler", None)

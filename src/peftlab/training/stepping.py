@@ -1,0 +1,214 @@
+"""The LightningModule's part that takes optimiser steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from peftlab.devices.sharding import unsharded
+from peftlab.methods.method import Method, MethodContext
+from peftlab.seams.lightning import acts_within_steps, shorten_steps
+from peftlab.tasks.batch import Batch
+from peftlab.training.effects import Effects
+from peftlab.training.non_finite import StepSkippedError, find
+from peftlab.training.objective import Losses, Objective
+from peftlab.training.rules import Rules
+from peftlab.training.scoring import Scoring
+from peftlab.training.step import Step
+from peftlab.training.step_log import StepLog
+
+
+class Seat(Protocol):
+    """The place of a run among others that compute the gradients of their steps together."""
+
+    def gradient(self, step: Step, alone: Callable[[], None]) -> None:
+        """Set the parameters' gradients to that of `step`, which `alone` would do."""
+
+
+class Stepping(Scoring):
+    """Takes optimiser steps.
+
+    It takes a step by itself, `take_step`, or gives Lightning what it asks for: `training_step`, `backward`,
+    `configure_gradient_clipping` and `optimizer_step`. Both ways make the same step, bit for bit. Lightning's is more
+    work for the host; it serves several ranks, fp16's loss scaling, and callbacks that act within a step.
+    """
+
+    method: Method
+    context: MethodContext
+    objective: Objective
+    rules: Rules
+    step_log: StepLog
+
+    def _set_up_steps(self) -> None:
+        self.effects = Effects()
+        self.seat: Seat | None = None
+        self._step: Step | None = None
+        self._placeholder: Tensor | None = None
+        self._loss_scale: Tensor | None = None
+
+    @property
+    def step_loss(self) -> Tensor:
+        """This rank's share of the last step's loss, over all its forward passes; before clipping and scaling."""
+        return torch.tensor(0.0) if self._step is None else self._step.loss
+
+    def on_fit_start(self) -> None:
+        """Turn dropout on, since `from_pretrained` returns a model in evaluation mode; choose the way to take steps."""
+        self.train()
+        wrapper = self.trainer.strategy.model
+        if isinstance(wrapper, DistributedDataParallel):
+            wrapper.require_backward_grad_sync = False  # as in its `no_sync`: `Step` averages, once
+        if self.global_rank:  # so that dropout differs between ranks
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+        if self.trainer.world_size == 1 and scaler_of(self.trainer) is None and not acts_within_steps(self.trainer):
+            shorten_steps(self.trainer, self.take_step)
+
+    def take_step(self, parts: list[Batch]) -> dict[str, Tensor]:
+        """Take an optimiser step on `parts`, and return what callbacks get of it: its loss."""
+        step = self._begin(parts)
+        optimizer = self.trainer.optimizers[0]
+
+        @torch.enable_grad()  # some optimisers call it without
+        def compute() -> Tensor:
+            self.take_gradient(step)
+            self._check_and_clip(optimizer, self.trainer.gradient_clip_val)
+            return step.loss
+
+        try:
+            optimizer.step(compute)
+        except StepSkippedError:
+            pass
+        else:
+            self._after_step()
+        return {"loss": step.loss}
+
+    def training_step(self, parts: list[Batch], batch_idx: int) -> Tensor:
+        """Return a placeholder for the loss, NaN: `backward` computes the step, part by part.
+
+        DeepSpeed's engine gets the loss itself, because it runs the backward pass.
+        """
+        step = self._begin(parts)
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            return step.whole(self.losses_of)
+        self._placeholder = torch.full((), torch.nan, device=self.device, requires_grad=True)
+        return self._placeholder
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient of the step; that of the placeholder is the factor by which fp16 scales the loss."""
+        assert self._step is not None
+        assert self._placeholder is not None
+        super().backward(loss)
+        self.take_gradient(self._step, self._placeholder.grad)
+
+    def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
+        """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
+        self._step, self._loss_scale = step, scale
+        alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
+        if self.seat is None:
+            alone()
+        else:
+            self.seat.gradient(step, alone)
+
+    def losses_of(self, batch: Batch) -> Losses:
+        """Run the model on `batch` and return the losses that training minimises."""
+        assert self._step is not None
+        return self.objective(self, batch, self._step.number, self._loss_scale)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step; one that is left out changes neither the model nor the optimiser."""
+        try:
+            super().optimizer_step(*args, **kwargs)
+        except StepSkippedError:
+            if (scaler := scaler_of(self.trainer)) is not None:
+                scaler.update()  # as after a step that it skips itself: the loss scale shrinks
+            return
+        self._after_step()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Check that the step is finite, log it, and clip by the norm of the whole gradient, as Lightning does.
+
+        DeepSpeed clips and logs the norm itself; there, the check only covers the loss.
+        """
+        if isinstance(self.trainer.strategy, DeepSpeedStrategy):
+            self._log(None)
+            if not torch.isfinite(self.trainer.strategy.reduce(self.step_loss)):
+                self._handle_non_finite()
+            return
+        self._check_and_clip(optimizer, gradient_clip_val)
+
+    def on_train_batch_end(self, outputs: Any, batch: list[Batch], batch_idx: int) -> None:
+        """Write the row of the step, if it has one: callbacks have been called by now."""
+        self.step_log.write()
+
+    def _begin(self, parts: list[Batch]) -> Step:
+        trainer = self.trainer
+        self._step = Step(
+            parts,
+            [parameter for group in trainer.optimizers[0].param_groups for parameter in group["params"]],
+            self.guards.training,
+            trainer.precision_plugin.forward_context,
+            trainer.world_size,
+            averages=isinstance(trainer.strategy, DDPStrategy),
+            number=trainer.global_step + 1,
+        )
+        return self._step
+
+    def _check_and_clip(self, optimizer: Optimizer, most: int | float | None) -> None:
+        """Check the gradient, and the weights that the last step left, by one number from the device; then clip."""
+        assert self._step is not None
+        assert self._step.number is not None
+        parameters = self._step.parameters
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        total = unsharded(norm)
+        self._log(total)
+        with torch.no_grad():
+            weights = nn.utils.get_total_norm(parameters)
+        if torch.isfinite(total + 0 * unsharded(weights)):
+            self.guards.finite.passed()
+        else:
+            self._handle_non_finite()
+        if most is not None:
+            nn.utils.clip_grads_with_norm_(parameters, most, norm)
+        self.rules.before_step(optimizer, self._step.number)
+
+    def _log(self, norm: Tensor | None) -> None:
+        assert self._step is not None
+        self.step_log.take(self._step, norm)
+
+    def _handle_non_finite(self) -> None:
+        """Locate the values that are not finite, then end the run or leave the step out."""
+        step = self._step
+        assert step is not None
+        assert step.number is not None
+        with self.trainer.precision_plugin.forward_context():
+            parts = step.on_device()
+            finding = find(self.model, parts, step.loss, self.losses_of, self.objective.differentiates)
+        scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
+        self.guards.finite.failed(step.number, finding, scale)
+
+    def _after_step(self) -> None:
+        """Let the method and the rules act on a step that was taken."""
+        step = self._step
+        assert step is not None
+        assert step.number is not None
+        assert self.context.steps is not None
+        self.method.after_step(self.model, step.number, self.context)
+        self.rules.after_step(self.trainer.optimizers[0], step.number, self.context.steps)
+        self.effects.after_step(step, step.number, self.trainer.strategy)
+
+
+def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:
+    """Return what scales the loss in fp16; None in another precision."""
+    return getattr(trainer.precision_plugin, "scaler", None)
