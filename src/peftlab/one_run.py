@@ -58,6 +58,7 @@ from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
+from peftlab.training.non_finite import UNREAD
 from peftlab.training.reporting import Watcher
 from peftlab.training.scoring import is_last_validation
 from peftlab.training.tracking import Tracking, log_tables
@@ -231,7 +232,8 @@ def run(
                 record.extend("augmentation", data.augmenter.counts)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            tuner.guards = Guards(spec.trainer.on_nan, data.halves if spec.may_cut_batches else None, record.event)
+            halve, unread = data.halves if spec.may_cut_batches else None, UNREAD[spec.trainer.accelerator]
+            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, unread)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)

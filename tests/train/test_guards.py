@@ -32,6 +32,7 @@ from peftlab.storage import tensors as tensor_files
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.checkpointing import Checkpointing
+from peftlab.training.non_finite import UNREAD
 from peftlab.training.rules import Rules
 from peftlab.training.tuner import Tuner
 from peftlab.use.check import check
@@ -51,6 +52,10 @@ def only_record() -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def without_times(noted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in event.items() if key != "at"} for event in noted]
+
+
 def events(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [event for event in record["history"] if event["event"] == name]
 
@@ -67,12 +72,14 @@ def predicted(record: RunRecord) -> list[list[str]]:
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """Make the loss of every batch NaN that an example of these ids is in; of all batches, where there are none."""
+    """Make the loss, or its gradient, NaN where an example of these ids is in the batch; or always, without ids."""
     loss = Ner.loss
 
-    def of(*ids: str) -> None:
+    def of(*ids: str, kind: str = "loss") -> None:
         def spoilt(self, outputs, batch):
             bad = not ids or any(example.id in ids for example in batch.examples)
+            if kind == "gradient" and bad:  # that of a root at 0 is infinite, and 0 times infinity no number
+                return loss(self, outputs, batch) + (0 * outputs.logits).sum().sqrt()
             return loss(self, outputs, batch) * (math.nan if bad else 1.0)
 
         monkeypatch.setattr(Ner, "loss", spoilt)
@@ -127,6 +134,54 @@ def test_left_out_means_that_nothing_changes(run_tiny, spoil, monkeypatch):
     with pytest.raises(NonFiniteError, match="10 steps in a row"):
         run_tiny("trainer.on_nan=skip_batch")
     assert states == [{}] * 9
+
+
+@pytest.fixture
+def read_late(monkeypatch):
+    """Have checks wait to be read, as they do on a GPU."""
+    monkeypatch.setitem(UNREAD, "cpu", 50)
+
+
+LATE = ["budget.max_steps=6", "trainer.log_every=4", "trainer.trail_every=100"]
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_bad_step_that_is_noticed_late_has_changed_nothing(run_tiny, spoil, monkeypatch, kind):
+    """Steps after it have been computed by then, and the device has left them out."""
+    spoil("train:5", kind=kind)
+    weights: list[dict[str, Any]] = []
+    step = Tuner.take_step
+
+    def watched(self, parts):
+        outputs = step(self, parts)
+        weights.append({name: weight.clone() for name, weight in self.weights().items()})
+        return outputs
+
+    monkeypatch.setattr(Tuner, "take_step", watched)
+    found, taken = [], []
+    for unread, name in ((1, "at_once"), (50, "late")):
+        monkeypatch.setitem(UNREAD, "cpu", unread)
+        weights.clear()
+        with pytest.raises(NonFiniteError, match=f"the {kind} is not finite"):
+            run_tiny(*LATE, f"run_dir={name}")
+        record = json.loads(Path(name, "record.json").read_text())
+        found.append(without_times(events(record, "not finite")))
+        taken.append(list(weights))
+    assert found[0] == found[1]
+    ((event,),) = found[:1]
+    assert len(taken[0]) == event["step"] - 1 < len(taken[1])
+    assert all(torch.equal(weight, taken[0][-1][name]) for name, weight in taken[1][-1].items())
+
+
+def test_bad_steps_that_are_noticed_late_are_left_out_like_others(run_tiny, spoil, read_late, monkeypatch):
+    spoil("train:5")
+    late = run_tiny(*LATE, "trainer.on_nan=skip_batch", "run_dir=late")
+    monkeypatch.setitem(UNREAD, "cpu", 1)
+    at_once = run_tiny(*LATE, "trainer.on_nan=skip_batch", "run_dir=at_once")
+    both = [without_times(events(run.data, "step left out")) for run in (late, at_once)]
+    assert both[0] == both[1] != []
+    for file in ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors", "predictions/test.jsonl"):
+        assert Path("late", file).read_bytes() == Path("at_once", file).read_bytes()
 
 
 @pytest.fixture

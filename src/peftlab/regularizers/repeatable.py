@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from peftlab.regularizers.embeddings import TINY, changed, perturbed_positions
 from peftlab.tasks.batch import Batch
 
+RandomState = tuple[torch.device, Tensor, Tensor | None]
+"""A device, and the states of the generators of the CPU and, if it is a GPU, of the device."""
+
 
 class RepeatablePass:
     """A training pass over a batch that can be repeated with perturbed embeddings and the same random numbers.
@@ -43,7 +46,7 @@ class RepeatablePass:
         self.loss_scale = loss_scale
         self.mask = perturbed_positions(batch, special)
         """Where embeddings may be perturbed, (rows, tokens, 1); None: everywhere."""
-        self._random = _random_state(batch.weights.device)
+        self._random = random_state(batch.weights.device)
         self._embeddings: Tensor | None = None
         self._like: Tensor | None = None
         self._gradient: Tensor | None = None
@@ -68,7 +71,7 @@ class RepeatablePass:
     def repeat(self, perturbation: Tensor) -> Any:
         """Return the outputs of the pass with `perturbation`, (rows, tokens, hidden), added to its embeddings."""
         change = perturbation if self.mask is None else perturbation * self.mask
-        with _same_random_numbers(self._random), changed(self.model, lambda e: e + change.to(e.dtype)):
+        with same_random_numbers(self._random), changed(self.model, lambda e: e + change.to(e.dtype)):
             return self.forward(self.batch)
 
     def differentiate(self, loss: Tensor, keep_graph: bool) -> Tensor:
@@ -175,14 +178,15 @@ class _Differentiated(torch.autograd.Function):
         return None, None, None, None, *(own.mul_(factor.to(own.dtype)) for own in gradients)
 
 
-def _random_state(device: torch.device) -> tuple[torch.device, Tensor, Tensor | None]:
+def random_state(device: torch.device) -> RandomState:
+    """Return the state of the generators that a forward pass on `device` draws from."""
     return device, torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 @contextmanager
-def _same_random_numbers(state: tuple[torch.device, Tensor, Tensor | None]) -> Iterator[None]:
+def same_random_numbers(state: RandomState) -> Iterator[None]:
     """Repeat random numbers from `state` in the block; those after it are as if it had drawn none."""
-    after = _random_state(state[0])
+    after = random_state(state[0])
     _restore(state)
     try:
         yield
@@ -190,7 +194,7 @@ def _same_random_numbers(state: tuple[torch.device, Tensor, Tensor | None]) -> I
         _restore(after)
 
 
-def _restore(state: tuple[torch.device, Tensor, Tensor | None]) -> None:
+def _restore(state: RandomState) -> None:
     device, of_cpu, of_device = state
     torch.set_rng_state(of_cpu)
     if of_device is not None:

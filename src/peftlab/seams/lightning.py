@@ -37,52 +37,94 @@ def shorten_steps(trainer: Trainer, take: Callable[[Any], dict[str, Any]]) -> No
     does not show which way a step was taken. The first batch after a resume still goes Lightning's way.
 
     Args:
-        trainer: a trainer in ``on_fit_start``, for one device, of a module that Lightning optimises.
+        trainer: a trainer in ``on_fit_start``, for one device, of a module that Lightning optimises, which validates
+            after so many batches, whatever the epoch.
         take: takes an optimiser step on a batch, which lies where the loader has put it; returns the outputs that
             callbacks get.
     """
-    loop, module, connector = trainer.fit_loop.epoch_loop, trainer.lightning_module, trainer._logger_connector
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    starts, ends = (
-        [getattr(callback, hook) for callback in callbacks if is_overridden(hook, callback, Callback)]
-        for hook in ("on_train_batch_start", "on_train_batch_end")
-    )
-    whole = type(loop).advance.__get__(loop)
-    progress, done = loop.batch_progress, loop.automatic_optimization.optim_progress.optimizer
+    loop, short = trainer.fit_loop.epoch_loop, _ShortSteps(trainer, take)
+    loop.advance, loop.on_advance_end = short.advance, short.on_advance_end  # type: ignore[method-assign]
 
-    def advance(fetcher: _DataFetcher) -> None:
+
+class _ShortSteps:
+    """What Lightning's loop over the batches of an epoch does for a batch, and after it."""
+
+    def __init__(self, trainer: Trainer, take: Callable[[Any], dict[str, Any]]) -> None:
+        self.trainer, self.take, self.module = trainer, take, trainer.lightning_module
+        self.loop, self.connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self.starts, self.ends = (
+            [getattr(callback, hook) for callback in callbacks if is_overridden(hook, callback, Callback)]
+            for hook in ("on_train_batch_start", "on_train_batch_end")
+        )
+        self.whole, self.whole_end = (
+            getattr(type(self.loop), name).__get__(self.loop) for name in ("advance", "on_advance_end")
+        )
+        self.schedules = trainer.lr_scheduler_configs
+        self.each_step = all(
+            it.interval == "step" and it.frequency == 1 and not it.reduce_on_plateau for it in self.schedules
+        )
+        self.attributes = vars(self.module)  # setting one of a torch module takes longer than many a callback
+
+    def advance(self, fetcher: _DataFetcher) -> None:
+        loop, connector, logged = self.loop, self.connector, self.loop._results
         if loop.restarting:
-            whole(fetcher)
+            self.whole(fetcher)
             return
         batch, _, _ = next(fetcher)
-        number = loop.batch_idx + 1
+        number, progress = loop.batch_idx + 1, loop.batch_progress
         progress.is_last_batch = fetcher.done
         progress.increment_ready()
-        connector.on_batch_start(batch)
-        module._current_fx_name = "on_train_batch_start"  # for a callback that logs
-        for start in starts:
-            start(trainer, module, batch, number)
+        connector._first_loop_iter = connector._first_loop_iter is None
+        logged.batch, logged.batch_size, logged.dataloader_idx = batch, None, None
+        self.attributes["_current_fx_name"] = "on_train_batch_start"  # for a callback that logs
+        for start in self.starts:
+            start(self.trainer, self.module, batch, number)
         progress.increment_started()
+        outputs = self._stepped(batch)
+        progress.increment_processed()
+        self._schedule()
+        self.attributes["_current_fx_name"] = "on_train_batch_end"
+        for end in self.ends:
+            end(self.trainer, self.module, outputs, batch, number)
+        self.module.on_train_batch_end(outputs, batch, number)
+        self.attributes["_current_fx_name"] = None
+        if logged:
+            connector.on_batch_end()
+        logged.batch = None
+        progress.increment_completed()
+        if logged:
+            connector.update_train_step_metrics()
+
+    def on_advance_end(self, fetcher: _DataFetcher) -> None:
+        every = self.trainer.val_check_batch
+        validates = not isinstance(every, int) or self.loop.batch_progress.total.ready % every == 0
+        if validates or self.trainer.should_stop or self.loop._skip_next_val or not self.each_step:
+            self.whole_end(fetcher)
+        else:
+            self.loop._batches_that_stepped += 1
+
+    def _stepped(self, batch: Any) -> dict[str, Any]:
+        done = self.loop.automatic_optimization.optim_progress.optimizer
         done.step.increment_ready()
-        outputs = take(batch)
+        outputs = self.take(batch)
         done.zero_grad.increment_ready()
         done.zero_grad.increment_started()
         done.zero_grad.increment_completed()
         done.step.increment_completed()
-        progress.increment_processed()
+        return outputs
+
+    def _schedule(self) -> None:
+        loop = self.loop
+        if self.each_step:
+            for schedule in self.schedules:
+                loop.scheduler_progress.increment_ready()
+                schedule.scheduler.step()
+                loop.scheduler_progress.increment_completed()
+            return
         loop.update_lr_schedulers("step", update_plateau_schedulers=False)
         if loop._num_ready_batches_reached():
             loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
-        module._current_fx_name = "on_train_batch_end"
-        for end in ends:
-            end(trainer, module, outputs, batch, number)
-        module.on_train_batch_end(outputs, batch, number)
-        module._current_fx_name = None
-        connector.on_batch_end()
-        progress.increment_completed()
-        connector.update_train_step_metrics()
-
-    loop.advance = advance  # type: ignore[method-assign]
 
 
 def count_steps_for_loggers(trainer: Trainer, steps: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +23,12 @@ def unscale_before_step(optimizer: Optimizer) -> None:
     That would be after the norm of the gradient is taken.
     """
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def norm_of_all(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of `tensors` of one device, a scalar, in one call for all of them."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
 @contextmanager

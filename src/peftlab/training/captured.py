@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from peftlab.devices.graphs import Graphs, NotRecordedError, Work
 from peftlab.tasks.batch import Batch
 from peftlab.training.micro_batches import MicroBatches, T
+from peftlab.training.non_finite import FiniteGuard
 from peftlab.training.objective import Losses
 from peftlab.training.rules import Rules
 from peftlab.training.step import Step
@@ -34,6 +35,7 @@ class Captured:
         parameters: the trained parameters, in the order of the optimiser's groups.
         optimizer: one that can leave out a step on the device, see `peftlab.training.update.cannot_skip`.
         clip_norm: the largest norm of the gradient; None: no clipping.
+        guard: decides which steps are left out.
         rules: the run's regularisers that act on weights.
         losses_of: computes the losses of a batch.
         autocast: the context of a forward pass, which sets its precision.
@@ -46,38 +48,38 @@ class Captured:
         parameters: Sequence[nn.Parameter],
         optimizer: Optimizer,
         clip_norm: float | None,
+        guard: FiniteGuard,
         rules: Rules,
         losses_of: Callable[[Batch], Losses],
         autocast: Callable[[], AbstractContextManager[object]],
         graphs: Graphs,
         tell: Callable[[str], None],
     ) -> None:
-        self.parameters, self.optimizer, self.clip_norm, self.rules = parameters, optimizer, clip_norm, rules
+        self.parameters, self.optimizer, self.clip_norm = parameters, optimizer, clip_norm
+        self.guard, self.rules = guard, rules
         self.losses_of, self.autocast, self.graphs, self.tell = losses_of, autocast, graphs, tell
         self.rates = Rates(optimizer)
-        self.hold = torch.zeros((), device=graphs.device)
-        """1 where a step is only rehearsed, and leaves everything unchanged."""
+        self.rehearsed = torch.zeros((), device=graphs.device)
+        """1 where a step is only rehearsed, and the device leaves it out."""
         self.refused = False
         self._recorded: dict[Any, _OfShape | None] = {}
         prepare(optimizer)
 
-    def take(self, step: Step, kind: Sequence[Any] = ()) -> tuple[Tensor, Tensor] | None:
+    def take(self, step: Step) -> tuple[Tensor, Tensor] | None:
         """Take a step and set its loss, terms and figures; return the norm of its gradient and whether it is left out.
 
         Nothing is waited for. All results are scalars on the device, and stay as they are in later steps; the second
-        is 1 where the step has been left out because its gradient, or a weight, is not finite.
+        is 1 where the step has been left out, see `FiniteGuard.hold`.
 
         None: the step has to be taken otherwise; nothing has changed.
 
         Args:
-            step: of one part.
-            kind: what its losses depend on besides the batch, such as the terms of the objective that take part.
+            step: a step in which all terms of the objective take part.
         """
-        if self.refused or len(step.parts) != 1:
+        if self.refused or len(step.parts) != 1 or not step.pieces.fits(step.parts[0]):
             return None
         (batch,) = step.parts
-        key = (form(batch), tuple(kind))
-        if key not in self._recorded:
+        if (key := form(batch)) not in self._recorded:
             self._recorded[key] = self._record(batch)
         of_shape = self._recorded[key]
         if of_shape is None:
@@ -93,18 +95,22 @@ class Captured:
         if len(self._recorded) >= MOST:
             return of_shape
         self.rates.renew()
-        self.hold.fill_(1)
+        self.rehearsed.fill_(1)
+        failure = None
         try:
-            of_shape.work = self.graphs.record(of_shape.work)
+            with self.guard.unchanged():
+                of_shape.work = self.graphs.record(of_shape.work)
         except NotRecordedError as error:
-            self.refused = not error.out_of_memory  # the batch may be computed in pieces, and others recorded
-            if self.refused:
-                self.tell(str(error))
-            return None
+            failure = error
         finally:
-            self.hold.fill_(0)
+            self.rehearsed.fill_(0)
             self.forget_gradients()
-        return of_shape
+        if failure is None:
+            return of_shape
+        self.refused = not failure.out_of_memory  # the batch may be computed in pieces, and smaller ones recorded
+        if self.refused:
+            self.tell(str(failure))
+        return None
 
     def forget_gradients(self) -> None:
         """Let go of the gradients, whose memory the recordings share."""
@@ -130,7 +136,7 @@ class _OfShape:
         self.captured = captured
         self.batch = _own(batch, captured.graphs.device)
         self.values: Tensor | None = None
-        """The results, in fp64, shape (results,)."""
+        """The results, in fp32, shape (results,)."""
         self.names: list[tuple[str, ...]] = []
         self.work: Work = self._take
 
@@ -156,7 +162,8 @@ class _OfShape:
         step = Step([batch], own.parameters, _Whole(), own.autocast)
         step.gradient(own.losses_of)
         norm, bad = check(own.parameters)
-        left_out = torch.maximum(bad, own.hold)
+        bad = own.guard.hold(bad)
+        left_out = torch.maximum(bad, own.rehearsed)
         if own.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(own.parameters, own.clip_norm, norm)
         own.rules.before_step(own.optimizer, 0)

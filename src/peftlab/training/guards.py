@@ -16,6 +16,7 @@ class Guards:
         halve: splits a batch that does not fit in memory; None: the run ends. It must be None for a sharded model,
             because the forward pass of a piece would wait for the other ranks.
         note: called with an event and its details whenever a guard acts.
+        unread: the most steps whose check may wait to be read, see `UNREAD`.
     """
 
     def __init__(
@@ -23,7 +24,8 @@ class Guards:
         on_nan: Literal["stop", "skip_batch"] = "stop",
         halve: Halve | None = None,
         note: Note = lambda event, **details: None,
+        unread: int = 1,
     ) -> None:
-        self.finite = FiniteGuard(on_nan, note)
+        self.finite = FiniteGuard(on_nan, note, unread)
         self.training = MicroBatches("training", halve, note)
         self.evaluation = MicroBatches("evaluation", halve, note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn
 
@@ -23,6 +23,10 @@ log = logging.getLogger("peftlab")
 SKIPS_IN_A_ROW = 10
 """The number of successive steps at which `trainer.on_nan=skip_batch` gives up. Bad examples come now and then; so
 many in a row have another cause."""
+
+UNREAD = {"cpu": 1, "gpu": 16}
+"""The most steps whose check may wait to be read, by the kind of device. Reading makes the host wait for a GPU, which
+then waits for the host; on a CPU there is nothing to wait for."""
 
 _SHOWN = 5
 """The number of names or ids in a message; the record has all of them."""
@@ -61,11 +65,40 @@ class FiniteGuard:
     Args:
         on_nan: whether to end the run or to skip the step.
         note: called with an event and its details when a step is not finite.
+        unread: the most steps whose check may wait to be read, at least 1.
     """
 
-    def __init__(self, on_nan: Literal["stop", "skip_batch"], note: Callable[..., None]) -> None:
-        self.on_nan, self.note = on_nan, note
+    def __init__(self, on_nan: Literal["stop", "skip_batch"], note: Callable[..., None], unread: int = 1) -> None:
+        self.on_nan, self.note, self.unread = on_nan, note, unread
         self._skipped = 0
+        self.in_a_row: Tensor | None = None
+        """The number of successive steps that the device has left out, on the device; None: it has not begun."""
+
+    def hold(self, bad: Tensor) -> Tensor:
+        """Return whether the device leaves a step out: 1 if so, else 0.
+
+        It also does once the run has to end, so that what comes before somebody looks changes nothing. Nothing is read
+        from the device, and the count is changed in place, so that a CUDA graph may hold both.
+
+        Args:
+            bad: whether the step itself has to be left out, a scalar in fp32: 1 or 0.
+        """
+        if self.in_a_row is None:
+            self.in_a_row = torch.zeros_like(bad)
+        most = SKIPS_IN_A_ROW if self.on_nan == "skip_batch" else 1
+        bad = torch.maximum(bad, (self.in_a_row >= most).to(bad.dtype))
+        self.in_a_row.add_(1).mul_(bad)
+        return bad
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Have steps in this context not count."""
+        before = None if self.in_a_row is None else self.in_a_row.clone()
+        try:
+            yield
+        finally:
+            if self.in_a_row is not None:
+                self.in_a_row.copy_(torch.zeros_like(self.in_a_row) if before is None else before)
 
     def passed(self) -> None:
         """Register a finite step."""

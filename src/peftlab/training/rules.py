@@ -37,6 +37,11 @@ class Rules:
         self._kept: dict[str, Tensor] | None = None
         """The weights that training continues with, while an average is in their place."""
 
+    @property
+    def act_on_steps(self) -> bool:
+        """Whether a rule acts on the weights or their gradients in a step."""
+        return bool(self.of_weights or self.averages)
+
     @contextmanager
     def passing(self, batch: Batch) -> Iterator[None]:
         """Change forward passes over `batch` in this context."""

@@ -43,8 +43,9 @@ class StepLog:
             return
         trainer = self.module.trainer
         of_ranks = {"train/loss": step.loss, **{f"train/{name}": term for name, term in step.terms.items()}}
-        values = {
-            name: trainer.strategy.reduce(value.to(step.device), reduce_op="sum") for name, value in of_ranks.items()
+        values = {  # copies, since ranks sum in place
+            name: trainer.strategy.reduce(value.detach().to(step.device).clone(), reduce_op="sum")
+            for name, value in of_ranks.items()
         }
         if norm is not None:
             values["train/grad_norm"] = norm

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +17,9 @@ from torch.optim import Optimizer
 
 from peftlab.devices.sharding import unsharded
 from peftlab.methods.method import Method, MethodContext
+from peftlab.regularizers.repeatable import RandomState, random_state, same_random_numbers
 from peftlab.seams.lightning import acts_within_steps, shorten_steps
+from peftlab.seams.pytorch import norm_of_all
 from peftlab.tasks.batch import Batch
 from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
@@ -24,6 +28,7 @@ from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
+from peftlab.training.update import cannot_skip, check, prepare, skipping
 
 
 class Seat(Protocol):
@@ -33,12 +38,27 @@ class Seat(Protocol):
         """Set the parameters' gradients to that of `step`, which `alone` would do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A step whose check has not been read from the device."""
+
+    step: Step
+    bad: Tensor
+    """Whether the device has left it out, a scalar in fp32: 1 or 0."""
+    random: RandomState
+    """The state of the random generators before it."""
+
+
 class Stepping(Scoring):
     """Takes optimiser steps.
 
     It takes a step by itself, `take_step`, or gives Lightning what it asks for: `training_step`, `backward`,
     `configure_gradient_clipping` and `optimizer_step`. Both ways make the same step, bit for bit. Lightning's is more
     work for the host; it serves several ranks, fp16's loss scaling, and callbacks that act within a step.
+
+    On a GPU, whether a step is finite is not read in every step: the device itself leaves such a step out, and
+    `settle` reads of several at once. It is called before anything is made of the weights: a checkpoint, a validation,
+    a point of the trail.
     """
 
     method: Method
@@ -53,6 +73,8 @@ class Stepping(Scoring):
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
         self._loss_scale: Tensor | None = None
+        self._unread: list[Unread] = []
+        self._is_short = self._may_wait = False
 
     @property
     def step_loss(self) -> Tensor:
@@ -67,13 +89,31 @@ class Stepping(Scoring):
             wrapper.require_backward_grad_sync = False  # as in its `no_sync`: `Step` averages, once
         if self.global_rank:  # so that dropout differs between ranks
             torch.manual_seed(torch.initial_seed() + self.global_rank)
-        if self.trainer.world_size == 1 and scaler_of(self.trainer) is None and not acts_within_steps(self.trainer):
+        alone = self.trainer.world_size == 1 and scaler_of(self.trainer) is None
+        self._is_short = alone and not acts_within_steps(self.trainer)
+        if self._is_short:
             shorten_steps(self.trainer, self.take_step)
+
+    def on_train_start(self) -> None:
+        """Decide whether checks may wait: only where nothing but the update depends on whether a step is finite."""
+        optimizer = self.trainer.optimizers[0]
+        acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps
+        waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
+        self._may_wait = waits and cannot_skip(optimizer) is None
+        if self._may_wait:
+            prepare(optimizer)
+
+    def on_train_end(self) -> None:
+        """Read the checks of the last steps."""
+        self.settle()
 
     def take_step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Take an optimiser step on `parts`, and return what callbacks get of it: its loss."""
         step = self._begin(parts)
         optimizer = self.trainer.optimizers[0]
+        if self._may_wait and not self.effects.pending:
+            self._take_unread(step, optimizer)
+            return {"loss": step.loss}
 
         @torch.enable_grad()  # some optimisers call it without
         def compute() -> Tensor:
@@ -88,6 +128,23 @@ class Stepping(Scoring):
         else:
             self._after_step()
         return {"loss": step.loss}
+
+    def settle(self) -> None:
+        """Read the checks of all steps so far, and end the run, or count them as left out, where steps are not finite.
+
+        Raises:
+            NonFiniteError: the run ends; weights and optimiser are as before the step that it names.
+        """
+        if not self._unread:
+            return
+        unread = list(self._unread)
+        self._unread.clear()
+        for each, bad in zip(unread, torch.stack([each.bad for each in unread]).tolist(), strict=True):
+            if bad:
+                with suppress(StepSkippedError):
+                    self._handle_non_finite(each)
+            else:
+                self.guards.finite.passed()
 
     def training_step(self, parts: list[Batch], batch_idx: int) -> Tensor:
         """Return a placeholder for the loss, NaN: `backward` computes the step, part by part.
@@ -109,7 +166,10 @@ class Stepping(Scoring):
 
     def take_gradient(self, step: Step, scale: Tensor | None = None) -> None:
         """Set the parameters' gradients to that of `step`, times `scale`, computed by the step rule if there is one."""
-        self._step, self._loss_scale = step, scale
+        if self._step is not step:
+            self._step = step
+        if self._loss_scale is not scale:
+            self._loss_scale = scale
         alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
         if self.seat is None:
             alone()
@@ -173,9 +233,7 @@ class Stepping(Scoring):
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         total = unsharded(norm)
         self._log(total)
-        with torch.no_grad():
-            weights = nn.utils.get_total_norm(parameters)
-        if torch.isfinite(total + 0 * unsharded(weights)):
+        if torch.isfinite(total + 0 * unsharded(norm_of_all(parameters))):
             self.guards.finite.passed()
         else:
             self._handle_non_finite()
@@ -187,14 +245,39 @@ class Stepping(Scoring):
         assert self._step is not None
         self.step_log.take(self._step, norm)
 
-    def _handle_non_finite(self) -> None:
-        """Locate the values that are not finite, then end the run or leave the step out."""
-        step = self._step
+    def _take_unread(self, step: Step, optimizer: Optimizer) -> None:
+        """Take a step that the device leaves out by itself if it is not finite, without waiting for it."""
+        assert step.number is not None
+        random = random_state(step.device)
+        self.take_gradient(step)
+        norm, bad = check(step.parameters)
+        bad = self.guards.finite.hold(bad)
+        if (most := self.trainer.gradient_clip_val) is not None:
+            nn.utils.clip_grads_with_norm_(step.parameters, most, norm)
+        with skipping(optimizer, bad):
+            optimizer.step()
+        self._unread.append(Unread(step, bad, random))
+        if self.step_log.is_due(step.number) or len(self._unread) >= self.guards.finite.unread:
+            self.settle()
+        self._log(norm)
+
+    def _handle_non_finite(self, late: Unread | None = None) -> None:
+        """Locate the values that are not finite, then end the run or leave the step out.
+
+        Args:
+            late: a step before the last one, whose gradient is computed again; None: the last one.
+        """
+        latest = self._step
+        step = latest if late is None else late.step
         assert step is not None
         assert step.number is not None
+        loss = step.loss
+        if late is not None:
+            with same_random_numbers(late.random):
+                self.take_gradient(step)
         with self.trainer.precision_plugin.forward_context():
-            parts = step.on_device()
-            finding = find(self.model, parts, step.loss, self.losses_of, self.objective.differentiates)
+            finding = find(self.model, step.on_device(), loss, self.losses_of, self.objective.differentiates)
+        self._step = latest
         scale = None if (scaler := scaler_of(self.trainer)) is None else scaler.get_scale()
         self.guards.finite.failed(step.number, finding, scale)
 

@@ -81,6 +81,7 @@ class Trail(Callback):
         """Write the last point."""
         assert isinstance(pl_module, Tuner)
         if trainer.global_step > self._last:
+            pl_module.settle()
             (loss,) = over_ranks([float(pl_module.step_loss)], "sum")
             self._write(trainer, pl_module, loss)
 

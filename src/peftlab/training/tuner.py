@@ -77,7 +77,12 @@ class Tuner(Stepping):
         load_everywhere(self.trained(), path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store only the trained weights: the others can be derived."""
+        """Store only the trained weights: the others can be derived.
+
+        Raises:
+            NonFiniteError: a step before was not finite.
+        """
+        self.settle()
         checkpoint["state_dict"] = {f"model.{name}": tensor for name, tensor in self.rules.in_training.items()}
         checkpoint |= self.rules.state()
 
@@ -106,11 +111,13 @@ class Tuner(Stepping):
 
     def on_train_start(self) -> None:
         """Show the weight rules the weights that training starts from."""
+        super().on_train_start()
         if self.trainer.global_step == 0:
             self.rules.begin(self.trainer.optimizers[0])
 
     def on_validation_start(self) -> None:
         """Validate, and keep as the best, the average of the weights where a rule keeps one."""
+        self.settle()
         self.rules.use_average()
 
     def on_validation_end(self) -> None:

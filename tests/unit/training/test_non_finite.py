@@ -10,7 +10,7 @@ from torch import nn
 
 from peftlab.errors import NonFiniteError
 from peftlab.tasks.batch import Batch
-from peftlab.training.non_finite import FiniteGuard, find
+from peftlab.training.non_finite import SKIPS_IN_A_ROW, FiniteGuard, find
 from peftlab.training.objective import Losses
 
 
@@ -86,3 +86,16 @@ def test_looking_leaves_no_trace(model):
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("on_nan", "expected"), [("stop", [0, 1, 1, 1]), ("skip_batch", [0, 1, 0, 0])])
+def test_the_device_leaves_out_bad_steps_and_what_comes_after_the_last_one(on_nan, expected):
+    guard = FiniteGuard(on_nan, lambda *_, **__: None)
+    held = [guard.hold(torch.tensor(float(bad))).item() for bad in (0, 1, 0, 0)]
+    assert held == expected
+
+
+def test_as_many_bad_steps_in_a_row_as_end_a_run_are_the_last_ones():
+    guard = FiniteGuard("skip_batch", lambda *_, **__: None)
+    assert [guard.hold(torch.ones(())).item() for _ in range(SKIPS_IN_A_ROW)] == [1] * SKIPS_IN_A_ROW
+    assert [guard.hold(torch.zeros(())).item() for _ in range(3)] == [1] * 3

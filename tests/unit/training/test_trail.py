@@ -28,7 +28,7 @@ class Weights(Tuner):
     def __init__(self):
         L.LightningModule.__init__(self)
         self.tensors = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
-        self._step = SimpleNamespace(loss=torch.tensor(0.5))
+        self._step, self._unread = SimpleNamespace(loss=torch.tensor(0.5)), []
 
     def trained(self):
         return self.tensors
