@@ -22,6 +22,7 @@ from peftlab.assembly import (
     check_monitors,
     check_regularizers,
     make_trainer,
+    recording,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained, check_length, longest_row
@@ -234,6 +235,7 @@ def run(
             loggers = tracking.start(record, config)
             halve, unread = data.halves if spec.may_cut_batches else None, UNREAD[spec.trainer.accelerator]
             tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, unread)
+            tuner.recording = recording(spec, record.event)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)

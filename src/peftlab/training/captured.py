@@ -6,13 +6,13 @@ for nothing: whether the step was finite is a number on the device, by which the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from peftlab.devices.graphs import Graphs, NotRecordedError, Work
@@ -22,44 +22,89 @@ from peftlab.training.non_finite import FiniteGuard
 from peftlab.training.objective import Losses
 from peftlab.training.rules import Rules
 from peftlab.training.step import Step
-from peftlab.training.update import Rates, check, prepare, skipping
+from peftlab.training.update import Rates, cannot_skip, prepare, update
 
 MOST = 64
 """The most shapes that are recorded; further ones are computed without a recording, in the same way."""
+
+
+class Recording:
+    """Decides whether the steps of a training are recorded.
+
+    Args:
+        tell: is called with the reason where they cannot be; None: they are not to be.
+    """
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self.tell = tell
+        self.captured: Captured | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether steps are recorded, as far as is known."""
+        return self.captured is not None
+
+    def begin(self, obstacle: str | None, optimizer: Optimizer, *rest: Any) -> None:
+        """Begin a training.
+
+        Args:
+            obstacle: why its steps cannot be recorded; None: nothing is known to be in the way.
+            optimizer: its optimiser.
+            rest: further arguments of `Captured`.
+        """
+        if self.tell is None:
+            return
+        if (reason := obstacle or cannot_skip(optimizer)) is None:
+            self.captured = Captured(self.tell, optimizer, *rest)
+        else:
+            self.tell(reason)
+
+    def take(self, step: Step) -> tuple[Tensor, Tensor] | None:
+        """Take a step as `Captured.take` does; None: it has to be taken otherwise, as the first one always is.
+
+        The first step makes what later ones only use, and its arithmetic is counted.
+        """
+        if self.captured is None or step.number == 1:
+            return None
+        taken = self.captured.take(step)
+        if self.captured.refused:
+            self.captured = None
+        return taken
+
+    def end(self) -> None:
+        """Let go of what is recorded, and of its memory."""
+        self.captured = None
 
 
 class Captured:
     """Takes whole steps of one part on one device.
 
     Args:
-        parameters: the trained parameters, in the order of the optimiser's groups.
+        tell: is called with the reason where steps cannot be recorded; from then on, `take` takes none.
         optimizer: one that can leave out a step on the device, see `peftlab.training.update.cannot_skip`.
         clip_norm: the largest norm of the gradient; None: no clipping.
         guard: decides which steps are left out.
         rules: the run's regularisers that act on weights.
         losses_of: computes the losses of a batch.
         autocast: the context of a forward pass, which sets its precision.
-        graphs: records the work.
-        tell: is called with the reason where steps cannot be recorded; from then on, `take` takes none.
     """
 
     def __init__(
         self,
-        parameters: Sequence[nn.Parameter],
+        tell: Callable[[str], None],
         optimizer: Optimizer,
         clip_norm: float | None,
         guard: FiniteGuard,
         rules: Rules,
         losses_of: Callable[[Batch], Losses],
         autocast: Callable[[], AbstractContextManager[object]],
-        graphs: Graphs,
-        tell: Callable[[str], None],
     ) -> None:
-        self.parameters, self.optimizer, self.clip_norm = parameters, optimizer, clip_norm
-        self.guard, self.rules = guard, rules
-        self.losses_of, self.autocast, self.graphs, self.tell = losses_of, autocast, graphs, tell
+        self.tell, self.optimizer, self.clip_norm = tell, optimizer, clip_norm
+        self.guard, self.rules, self.losses_of, self.autocast = guard, rules, losses_of, autocast
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.graphs = Graphs(self.parameters[0].device)
         self.rates = Rates(optimizer)
-        self.rehearsed = torch.zeros((), device=graphs.device)
+        self.rehearsed = torch.zeros((), device=self.graphs.device)
         """1 where a step is only rehearsed, and the device leaves it out."""
         self.refused = False
         self._recorded: dict[Any, _OfShape | None] = {}
@@ -112,6 +157,10 @@ class Captured:
             self.tell(str(failure))
         return None
 
+    def hold(self, bad: Tensor) -> Tensor:
+        """Return whether the device leaves a step out: one that is rehearsed, and those that `guard` holds."""
+        return torch.maximum(self.guard.hold(bad), self.rehearsed)
+
     def forget_gradients(self) -> None:
         """Let go of the gradients, whose memory the recordings share."""
         for parameter in self.parameters:
@@ -161,18 +210,12 @@ class _OfShape:
         own, batch = self.captured, self.batch
         step = Step([batch], own.parameters, _Whole(), own.autocast)
         step.gradient(own.losses_of)
-        norm, bad = check(own.parameters)
-        bad = own.guard.hold(bad)
-        left_out = torch.maximum(bad, own.rehearsed)
-        if own.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(own.parameters, own.clip_norm, norm)
-        own.rules.before_step(own.optimizer, 0)
-        with own.rates.used(), skipping(own.optimizer, left_out), _capturable(own.optimizer):
-            own.optimizer.step()
+        with own.rates.used(), _capturable(own.optimizer):
+            norm, left_out = update(own.optimizer, own.parameters, own.clip_norm, own.hold)
         with own.rates.used(1 - left_out):  # what a rule does after a step is in proportion to the rates
             own.rules.after_step(own.optimizer, 0, 0)
         own.forget_gradients()
-        values: dict[tuple[str, ...], Tensor] = {("loss",): step.loss, ("norm",): norm, ("bad",): bad}
+        values: dict[tuple[str, ...], Tensor] = {("loss",): step.loss, ("norm",): norm, ("bad",): left_out}
         values["counted",] = (batch.weights > 0).sum()
         values |= {("term", name): term for name, term in step.terms.items()}
         values |= {("figure", name, key): value for name, told in step.figures.items() for key, value in told.items()}

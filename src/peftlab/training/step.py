@@ -41,7 +41,7 @@ class Step:
         self.parts, self.parameters, self.pieces, self.autocast = parts, parameters, pieces, autocast
         self.world_size, self.averages, self.number = world_size, averages, number
         self.device = parameters[0].device
-        self.loss = torch.tensor(0.0)
+        self.loss = torch.zeros(())
         """This rank's part of the loss of the step, before clipping and scaling."""
         self.terms: dict[str, Tensor] = {}
         """This rank's part of each regulariser's term in it, by name."""
@@ -101,7 +101,7 @@ class Step:
 
     def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
         """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
-        self.loss, self.terms, self.figures, self.counted = torch.tensor(0.0), {}, {}, 0
+        self.loss, self.terms, self.figures, self.counted = torch.zeros(()), {}, {}, 0
         for parameter in self.parameters:
             parameter.grad = None
 

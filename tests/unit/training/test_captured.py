@@ -8,17 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from peftlab.devices.graphs import Graphs
 from peftlab.regularizers.l2_sp import L2Sp
 from peftlab.tasks.batch import Batch
 from peftlab.training import captured as module
-from peftlab.training.captured import Captured, form
+from peftlab.training.captured import Captured, Recording, form
 from peftlab.training.micro_batches import MicroBatches
+from peftlab.training.non_finite import FiniteGuard
 from peftlab.training.objective import Losses
 from peftlab.training.rules import Rules
 from peftlab.training.step import Step
-
-CPU = torch.device("cpu")
 
 
 def batch(rows: int, value: float = 1.0, **options) -> Batch:
@@ -46,7 +44,7 @@ class Model(nn.Sequential):
 class Training:
     """A model with an optimiser, and a rule that acts after a step."""
 
-    def __init__(self, optimizer=torch.optim.AdamW, **options):
+    def __init__(self, optimizer=torch.optim.AdamW, on_nan="skip_batch", **options):
         self.model = Model()
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(self.parameters, lr=0.1, weight_decay=0.1, fused=True, **options)
@@ -54,23 +52,17 @@ class Training:
         self.rules = Rules({"l2_sp": self.rule}, self.model, lambda: dict(self.model.named_parameters()))
         self.rules.begin(self.optimizer)
         self.reasons = []
+        self.guard = FiniteGuard(on_nan, lambda *_, **__: None)
         self.captured = Captured(
-            self.parameters,
-            self.optimizer,
-            1.0,
-            self.rules,
-            self.model.losses,
-            nullcontext,
-            Graphs(CPU),
-            self.reasons.append,
+            self.reasons.append, self.optimizer, 1.0, self.guard, self.rules, self.model.losses, nullcontext
         )
 
     def step(self, *parts):
         return Step(parts, self.parameters, MicroBatches("training", None, lambda *_, **__: None), nullcontext)
 
-    def take(self, of, kind=()):
+    def take(self, of):
         step = self.step(of)
-        taken = self.captured.take(step, kind)
+        taken = self.captured.take(step)
         return None if taken is None else (step, *taken)
 
     def state(self):
@@ -134,18 +126,17 @@ def test_the_learning_rate_is_that_of_the_step():
     assert training.optimizer.param_groups[0]["lr"] == 0.0
 
 
-def test_a_shape_is_recorded_once_and_so_is_what_else_decides_on_the_losses():
+def test_a_shape_is_recorded_once_and_so_is_each_share_of_a_step():
     training = Training()
-    for of, kind, calls in [
-        (batch(4), (), 3),  # twice rehearsed, as the first of all, and done
-        (batch(4, value=2.0), (), 1),
-        (batch(5), (), 2),
-        (batch(4), ("term",), 2),
-        (batch(4, scale=0.0), (), 2),
-        (batch(4), (), 1),
+    for of, calls in [
+        (batch(4), 3),  # twice rehearsed, as the first of all, and done
+        (batch(4, value=2.0), 1),
+        (batch(5), 2),
+        (batch(4, scale=0.0), 2),
+        (batch(4), 1),
     ]:
         training.model.calls = 0
-        assert training.take(of, kind) is not None
+        assert training.take(of) is not None
         assert training.model.calls == calls
     assert len({form(of) for of in (batch(4), batch(4, value=2.0), batch(5), batch(4, scale=0.0))}) == 3
 
@@ -191,3 +182,44 @@ def test_where_memory_runs_out_smaller_batches_are_still_recorded():
     assert training.take(batch(5)) is None
     assert training.take(batch(4)) is not None
     assert training.reasons == []
+
+
+def test_once_the_run_has_to_end_the_device_leaves_out_all_that_comes():
+    """Until the host has looked; rehearsals of further shapes do not count."""
+    training = Training(on_nan="stop")
+    training.take(batch(4))
+    before = training.state()
+    assert [float(training.take(of)[2]) for of in (batch(4, value=torch.nan), batch(5), batch(4))] == [1, 1, 1]
+    assert all(map(torch.equal, training.state(), before))
+
+
+def recording(tell, obstacle=None, **options):
+    training, own = Training(**options), Recording(tell)
+    own.begin(obstacle, training.optimizer, 1.0, training.guard, training.rules, training.model.losses, nullcontext)
+    return own, training
+
+
+def numbered(training, number):
+    step = training.step(batch(4))
+    step.number = number
+    return step
+
+
+def test_the_first_step_of_a_training_is_never_recorded():
+    own, training = recording(print)
+    assert own.take(numbered(training, 1)) is None
+    assert own.take(numbered(training, 2)) is not None
+    assert own.is_on
+    own.end()
+    assert not own.is_on
+
+
+def test_what_is_in_the_way_is_said_once():
+    reasons = []
+    assert not recording(reasons.append, "a callback")[0].is_on
+    own, training = recording(reasons.append)
+    training.model.losses = own.captured.losses_of = lambda of: of.host["words"]
+    assert own.take(numbered(training, 2)) is own.take(numbered(training, 3)) is None
+    assert not own.is_on
+    assert reasons == ["a callback", "KeyError: 'words'"]
+    assert not recording(None)[0].is_on

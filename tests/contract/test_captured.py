@@ -1,0 +1,203 @@
+"""Steps as a GPU records them, done without a recording: by every method and regulariser of ``conf/``.
+
+A new file there is tested without a change here. What the host would wait for on a GPU is seen on the CPU too: an
+operation whose result it needs to go on.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from peftlab.backbone import head_of
+from peftlab.composing.compose import conf_dir
+from peftlab.config import build
+from peftlab.data.splits import split_files
+from peftlab.devices.graphs import Graphs
+from peftlab.methods.method import Method, MethodContext
+from peftlab.regularizers.regularizer import Term, WeightRule
+from peftlab.seams.transformers import masks_always_built
+from peftlab.speed.lora import fuse_lora
+from peftlab.tasks.limits import Limits
+from peftlab.training.captured import Captured
+from peftlab.training.micro_batches import MicroBatches
+from peftlab.training.non_finite import FiniteGuard
+from peftlab.training.objective import Objective
+from peftlab.training.rules import Rules
+from peftlab.training.step import Step
+from peftlab.training.update import check
+
+METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
+REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
+OFTEN = {"lora", "full", "unipelt", "loha"}
+
+aten = torch.ops.aten
+READS = {
+    aten._local_scalar_dense.default: "reads a number",
+    aten.is_nonzero.default: "reads a number",
+    aten.equal.default: "reads whether tensors are equal",
+    aten.nonzero.default: "makes a tensor of a size that values decide",
+    aten.masked_select.default: "makes a tensor of a size that values decide",
+    aten.repeat_interleave.Tensor: "makes a tensor of a size that values decide",
+    aten._unique2.default: "makes a tensor of a size that values decide",
+    aten._linalg_check_errors.default: "reads whether a decomposition has failed",
+    aten.linalg_matrix_exp.default: "reads a norm",
+    aten.lift_fresh.default: "sends numbers of the host to the device",
+}
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+
+
+class Reads(TorchDispatchMode):
+    """Notes the operations for which a host would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in READS:
+            self.found.add(f"{func} {READS[func]}")
+        if func in INDEXING and any(at is not None and at.dtype == torch.bool for at in args[1]):
+            self.found.add(f"{func} counts the elements of a mask")
+        return func(*args, **(kwargs or {}))
+
+
+class Watched(Graphs):
+    """Notes what the host would wait for in the work that is recorded."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+        self.reads = Reads()
+
+    def record(self, work):
+        def watched():
+            with self.reads:
+                work()
+
+        return super().record(watched)
+
+
+@pytest.fixture(scope="module")
+def learnt(spec, data_for, pretrained):
+    """A task that has learnt its labels, and a batch of it as those are that are filled up: with factors."""
+    whole = spec("task=ner", *data_for(spec("task=ner").task))
+    fetched = whole.data.source.fetch()
+    files = split_files(whole.data.splits, fetched, folders=False)
+    examples = whole.data.format.read({"train": fetched.file(files["train"])})["train"][:4]
+    whole.task.learn_labels({"train": examples}, None)
+    encoded = whole.task.encode(examples, pretrained.processor("tokenizer"), Limits(16, "truncate"))
+    batch = whole.task.collate(examples, encoded, range(4))
+    batch.factors = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
+    return whole.task, batch
+
+
+class Training:
+    """What a run has ready when its first step comes, with dropout, a method and a regulariser."""
+
+    def __init__(self, model, task, method, context, regularizers):
+        self.model = method.apply(model, context).train()
+        fuse_lora(self.model)
+        terms = {name: each for name, each in regularizers.items() if isinstance(each, Term)}
+        self.objective = Objective(task, method, self.model, terms)
+        self.rules = Rules(regularizers, self.model, lambda: method.trained(self.model))
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [{"params": trained[::2], "lr": 1e-2}, {"params": trained[1::2], "lr": 3e-3}]
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.1, fused=True)
+        self.rules.begin(self.optimizer)
+        torch.manual_seed(1)
+
+    def forward(self, batch):
+        with self.rules.passing(batch):
+            return self.model(**batch.inputs)
+
+    def losses_of(self, batch):
+        return self.objective(self.forward, batch)
+
+    def step(self, batch):
+        return Step([batch], self.parameters, MicroBatches("training", None, lambda *_, **__: None), nullcontext)
+
+    def take(self, batch):
+        """Take a step as it is taken without a recording; return its loss, terms and norm."""
+        step = self.step(batch)
+        step.gradient(self.losses_of)
+        norm, _ = check(self.parameters)
+        nn.utils.clip_grads_with_norm_(self.parameters, 1.0, norm)
+        self.optimizer.step()
+        self.rules.after_step(self.optimizer, 1, 2)
+        return [step.loss, *step.terms.values(), norm]
+
+    def captured(self, refusals):
+        guard = FiniteGuard("stop", lambda *_, **__: None)
+        return Captured(refusals.append, self.optimizer, 1.0, guard, self.rules, self.losses_of, nullcontext)
+
+
+@pytest.fixture
+def training(learnt, pretrained, backbones):
+    task, _ = learnt
+
+    def begin(method, regularizers=None):
+        model = backbones(0, task)
+        context = MethodContext(head_of(model), task.head.task_type, pretrained.origin, task.head.outputs)
+        return Training(model, task, method, context, regularizers or {})
+
+    return begin
+
+
+def waits_of(begin, batch):
+    """Take steps both ways, which must have the same bits; return for what the recorded ones would wait."""
+    ordinary, recorded = begin(), begin()
+    refusals = []
+    with masks_always_built():
+        captured = recorded.captured(refusals)
+        captured.graphs = graphs = Watched()
+        for number in range(2):
+            torch.manual_seed(number)
+            expected = ordinary.take(batch)
+            torch.manual_seed(number)
+            step = recorded.step(batch)
+            taken = captured.take(step)
+            assert refusals == []
+            assert taken is not None
+            norm, left_out = taken
+            assert left_out == 0
+            torch.testing.assert_close([step.loss, *step.terms.values(), norm], expected, rtol=0, atol=0)
+            for one, other in zip(ordinary.parameters, recorded.parameters, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=0)
+    return graphs.reads.found
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
+def test_a_recorded_step_of_a_method_is_the_ordinary_one(name, spec, training, learnt):
+    """And what it says of the host is so."""
+    method = spec(f"peft={name}").peft
+    waits = waits_of(lambda: training(method), learnt[1])
+    if method.host_work is None:
+        assert waits == set()
+        assert type(method).after_step is Method.after_step or name == "combined"
+    else:
+        assert waits or type(method).after_step is not Method.after_step
+
+
+def regularizer_of(name):
+    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / "regularizer" / f"{name}.yaml"))
+    return build(node, f"regularizer.{name}")
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARIZERS if regularizer_of(name).host_work is None])
+def test_a_recorded_step_with_a_regularizer_is_the_ordinary_one(name, spec, training, learnt):
+    regularizer = regularizer_of(name)
+    assert not isinstance(regularizer, WeightRule) or type(regularizer).before_step is WeightRule.before_step
+    assert waits_of(lambda: training(spec("peft=lora").peft, {name: regularizer}), learnt[1]) == set()
+
+
+def test_of_the_other_regularizers_it_is_said_what_the_host_does():
+    reasons = {name: regularizer_of(name).host_work for name in REGULARIZERS}
+    assert not [name for name, reason in reasons.items() if reason is not None and "does not say" in reason]
