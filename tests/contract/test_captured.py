@@ -99,8 +99,8 @@ def learnt(spec, data_for, pretrained):
 class Training:
     """What a run has ready when its first step comes, with dropout, a method and a regulariser."""
 
-    def __init__(self, model, task, method, context, regularizers):
-        self.model = method.apply(model, context).train()
+    def __init__(self, model, task, method, context, regularizers, device):
+        self.model = method.apply(model, context).train().to(device)
         fuse_lora(self.model)
         terms = {name: each for name, each in regularizers.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, self.model, terms)
@@ -141,10 +141,10 @@ class Training:
 def training(learnt, pretrained, backbones):
     task, _ = learnt
 
-    def begin(method, regularizers=None):
+    def begin(method, regularizers=None, device="cpu"):
         model = backbones(0, task)
         context = MethodContext(head_of(model), task.head.task_type, pretrained.origin, task.head.outputs)
-        return Training(model, task, method, context, regularizers or {})
+        return Training(model, task, method, context, regularizers or {}, device)
 
     return begin
 
@@ -184,6 +184,32 @@ def test_a_recorded_step_of_a_method_is_the_ordinary_one(name, spec, training, l
         assert type(method).after_step is Method.after_step or name == "combined"
     else:
         assert waits or type(method).after_step is not Method.after_step
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible here")
+@pytest.mark.parametrize("name", METHODS)
+def test_on_a_gpu_a_recorded_step_is_the_ordinary_one_up_to_rounding(name, spec, training, learnt):
+    """With the same dropout masks. A method whose kernels CUDA refuses to record says so, and nothing has changed."""
+    method, batch = spec(f"peft={name}").peft, learnt[1].to(torch.device("cuda"))
+    if method.host_work is not None:
+        pytest.skip(method.host_work)
+    ordinary, recorded = (training(method, device="cuda") for _ in range(2))
+    refusals = []
+    with masks_always_built():
+        captured = recorded.captured(refusals)
+        for number in range(3):
+            torch.manual_seed(number)
+            expected = ordinary.take(batch)
+            torch.manual_seed(number)
+            step = recorded.step(batch)
+            taken = captured.take(step)
+            if taken is None and name not in OFTEN:
+                torch.testing.assert_close(recorded.take(batch), expected, rtol=1e-3, atol=1e-4)
+                pytest.skip(f"not recorded: {refusals[0]}")
+            assert refusals == []
+            torch.testing.assert_close([step.loss, taken[0]], expected, rtol=1e-3, atol=1e-4, check_device=False)
 
 
 def regularizer_of(name):
