@@ -7,6 +7,7 @@ operation whose result it needs to go on.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ from peftlab.training.update import check
 
 METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
-OFTEN = {"lora", "full", "unipelt", "loha"}
+OFTEN = {"lora", "full", "unipelt", "fourierft"}
 
 aten = torch.ops.aten
 READS = {
@@ -65,6 +66,20 @@ class Reads(TorchDispatchMode):
         if func in INDEXING and any(at is not None and at.dtype == torch.bool for at in args[1]):
             self.found.add(f"{func} counts the elements of a mask")
         return func(*args, **(kwargs or {}))
+
+
+class Transfers(TorchDispatchMode):
+    """Notes the tensors that are sent to the device, which is one without values, ``meta``."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if func in (aten._to_copy.default, aten.copy_.default) and args[-1].device.type != made.device.type:
+            self.found.add(f"{func} sends a tensor to the device")
+        return made
 
 
 class Watched(Graphs):
@@ -101,7 +116,8 @@ class Training:
 
     def __init__(self, model, task, method, context, regularizers, device):
         self.model = method.apply(model, context).train().to(device)
-        fuse_lora(self.model)
+        if device != "meta":  # for which torch has no autocast
+            fuse_lora(self.model)
         terms = {name: each for name, each in regularizers.items() if isinstance(each, Term)}
         self.objective = Objective(task, method, self.model, terms)
         self.rules = Rules(regularizers, self.model, lambda: method.trained(self.model))
@@ -172,13 +188,23 @@ def waits_of(begin, batch):
     return graphs.reads.found
 
 
+def transfers_of(training, batch):
+    """Return what a step sends to the device, or reads from it: from one without values nothing can be read."""
+    with masks_always_built(), Transfers() as transfers:
+        try:
+            training.step(batch.to(torch.device("meta"))).gradient(training.losses_of)
+        except NotImplementedError as error:
+            transfers.found.add(str(error).split("\n")[0])
+    return transfers.found
+
+
 @pytest.mark.parametrize(
     "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 )
 def test_a_recorded_step_of_a_method_is_the_ordinary_one(name, spec, training, learnt):
     """And what it says of the host is so."""
     method = spec(f"peft={name}").peft
-    waits = waits_of(lambda: training(method), learnt[1])
+    waits = waits_of(lambda: training(method), learnt[1]) | transfers_of(training(method, device="meta"), learnt[1])
     if method.host_work is None:
         assert waits == set()
         assert type(method).after_step is Method.after_step or name == "combined"
@@ -221,7 +247,9 @@ def regularizer_of(name):
 def test_a_recorded_step_with_a_regularizer_is_the_ordinary_one(name, spec, training, learnt):
     regularizer = regularizer_of(name)
     assert not isinstance(regularizer, WeightRule) or type(regularizer).before_step is WeightRule.before_step
-    assert waits_of(lambda: training(spec("peft=lora").peft, {name: regularizer}), learnt[1]) == set()
+    begin = partial(training, spec("peft=lora").peft, {name: regularizer})
+    assert waits_of(begin, learnt[1]) == set()
+    assert transfers_of(begin(device="meta"), learnt[1]) == set()
 
 
 def test_of_the_other_regularizers_it_is_said_what_the_host_does():

@@ -67,8 +67,8 @@ _INSIDE = "base_model.model."
 """The library's prefix to the names of a model's tensors."""
 VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
 """Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
-WAITS = frozenset({"LOHA", "LOKR", "PSOFT", "VBLORA", "WAVEFT"})
-"""Methods whose layers read values from the device, or make tensors of a size that values decide."""
+WAITS = frozenset({"ADAMSS", "FOURIERFT", "FROD", "LOHA", "LOKR", "PSOFT", "SHIRA", "VBLORA", "WAVEFT"})
+"""Methods whose layers read values from the device, send some to it, or make tensors of a size that values decide."""
 SEED = re.compile("seed|prng")
 """Matches the names of options that are seeds."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
