@@ -10,6 +10,7 @@ import os
 import random
 import re
 import runpy
+import shutil
 import struct
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from filelock import FileLock
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,26 +33,39 @@ from peftlab.imports import stop_finding_here, without_collecting
 from peftlab.reading.unicode_text import Door
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models gain nothing from threads, and lose by sharing cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the few that run on several threads share cores with others
 
 
-def pytest_configure() -> None:
-    """Have no test of hypothesis fail because the machine has other work: it times what it does."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Import what tests import, and fork the fork server, in each process that runs tests.
+
+    Before pytest turns to logs and warnings, which forks would inherit. The first of pytest-xdist's runs no test.
+    """
     from hypothesis import HealthCheck, settings
+    from tests.forks import serve
 
+    # no test of hypothesis is to fail because the machine has other work: it times what it does
     settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("untimed")
+    if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
+        with without_collecting():
+            import peftlab.one_run  # noqa: F401
+        serve()
 
 
-def pytest_collectstart() -> None:
-    """Import what tests import, in each process that collects them: the first of pytest-xdist's runs none itself."""
-    with without_collecting():
-        import peftlab.one_run  # noqa: F401
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m slow``, as with any mark alone, leave out the files that do not name it: three of four."""
+    mark = config.option.markexpr
+    if mark.isidentifier() and collection_path.suffix == ".py" and mark not in collection_path.read_text("utf-8"):
+        return True
+    return None
 
 
 def pytest_collection_finish() -> None:
-    """Leave what has been collected out of every search for garbage: a search of it all takes a second."""
+    """Leave what has been collected out of every search for garbage, which would take a second, and search rarely."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 NAMES = {
@@ -106,10 +121,33 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     stop_finding_here(finders)
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return the folder of a name, which the first that asks for it fills, for all of pytest-xdist's processes."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    place.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, filled = place / name, place / f"{name}.filled"
+        with FileLock(place / f"{name}.lock"):
+            if not filled.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(made_once: MadeOnce) -> Path:
     """A folder with a BERT of 2 layers and hidden size 32, randomly initialised, and its tokenizer."""
-    return make_model(tmp_path_factory.mktemp("model"))
+    return made_once("model", make_model)
 
 
 def make_model(folder: Path) -> Path:
@@ -161,9 +199,9 @@ def sentences(count: int, seed: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_data(made_once: MadeOnce) -> Path:
     """A folder with train.txt, dev.txt and test.txt of 48, 16 and 16 sentences, types LOC, ORG, PER."""
-    return make_data(tmp_path_factory.mktemp("data"))
+    return made_once("data", make_data)
 
 
 def make_data(folder: Path) -> Path:
@@ -189,12 +227,14 @@ def texts(count: int, seed: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_texts(made_once: MadeOnce) -> Path:
     """A folder with train.csv, dev.csv and test.csv of 48, 16 and 16 texts with one of `LABELS` each."""
-    folder = tmp_path_factory.mktemp("texts")
-    for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
-        (folder / f"{name}.csv").write_text(texts(count, seed=number), encoding="utf-8")
-    return folder
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.csv").write_text(texts(count, seed=number), encoding="utf-8")
+
+    return made_once("texts", fill)
 
 
 DataFor = Callable[[Any], list[str]]

@@ -2,13 +2,15 @@
 
 To import torch, Lightning, transformers and peft takes a new interpreter ten seconds of a core, most of what a process
 of these tests takes. The forks come from the fork server of sweeps (`peftlab.sweep.processes`), which has only
-imported, and are given all that a new process would be: arguments, environment, current folder, streams, session and
-group. What they start in turn is forked as well. `pytest.mark.new_interpreter` has a test start real ones.
+imported, as a fork of pytest's own process before that has done anything else, and are given all that a new process
+would be: arguments, environment, current folder, streams, session and group. What they start in turn is forked as
+well. `pytest.mark.new_interpreter` has a test start real ones.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import re
 import runpy
@@ -20,7 +22,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver, reduction, resource_tracker, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,6 +75,36 @@ class Start:
 
 _of_subprocess = {name: getattr(subprocess.Popen, name) for name in ("_execute_child", "_internal_poll", "_try_wait")}
 _searched: list[str] = []
+
+
+def serve() -> None:
+    """Start the fork server as a fork of this process, which has imported what the server would, and done nothing."""
+    resource_tracker.ensure_running()
+    starts = util.spawnv_passfds
+    util.spawnv_passfds = _fork_server
+    try:
+        fork_server()
+    finally:
+        util.spawnv_passfds = starts
+
+
+def _fork_server(path: object, arguments: object, descriptors: list[int]) -> int:
+    """Stand in for the start of an interpreter: a fork with the streams and these descriptors, and none of pytest's."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        listener, alive = descriptors
+        first = 3  # streams stay
+        for descriptor in sorted(descriptors):
+            os.closerange(first, descriptor)
+            first = descriptor + 1
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+        faulthandler.disable()  # pytest's writes to one of those
+        sys.meta_path[:] = [one for one in sys.meta_path if not type(one).__module__.startswith("_pytest")]
+        forkserver.main(listener, alive, ["peftlab.sweep.preload"])
+    finally:
+        os._exit(0)
 
 
 def fork_ours() -> None:

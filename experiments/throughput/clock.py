@@ -1,4 +1,4 @@
-"""Clocks, and a callback that has them read after each step of a run, named with ``allow=[clock]``."""
+"""Clocks, and a callback that lets a script follow a run step by step, named with ``allow=[clock]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 OVERRIDES = ["allow=[clock]", "+callbacks.clock._target_=clock.Clock"]
@@ -31,11 +32,17 @@ class Reading(NamedTuple):
         return Reading(*(now - then for now, then in zip(self, before, strict=True)))
 
 
+at_start: list[Callable[[L.Trainer, Any], None]] = []
+"""What is called when the training of any run of this process begins, with its trainer and tuner."""
 after_step: list[Callable[[], None]] = []
-"""What is called after each step of any run of this process; on a GPU, when the host is through with the step."""
+"""What is called after each step; on a GPU, when the host is through with it."""
 
 
 class Clock(Callback):
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for each in at_start:
+            each(trainer, pl_module)
+
     def on_train_batch_end(self, *_: Any) -> None:
         for each in after_step:
             each()

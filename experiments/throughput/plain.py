@@ -41,7 +41,11 @@ def plain_steps(
     for host_batch in batches:
         batch = host_batch.to(torch.device(device))
         with autocast(device, spec.trainer.precision):
-            loss = spec.task.loss(model(**batch.inputs), batch)
+            outputs = model(**batch.inputs)
+            if batch.factors is None:
+                loss = spec.task.loss(outputs, batch)
+            else:
+                loss = batch.mean(spec.task.losses(outputs, batch))
         loss.backward()
         nn.utils.clip_grad_norm_(trained, spec.trainer.clip_norm)
         optimizer.step()

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "run"]
 
+_HOMES = {"load": "peftlab.use.finished", "run": "peftlab.python_api"}
+"""The modules that the names come from."""
+
 
 def __getattr__(name: str) -> "Any":
+    if name in _HOMES and _HOMES[name] not in sys.modules:
+        from peftlab.devices import openmp
+
+        openmp.settle()
     if name == "run":
         from peftlab.python_api import run
 

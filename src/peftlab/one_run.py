@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,12 +32,14 @@ from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
 from peftlab.data.module import DataModule
 from peftlab.data.static_shapes import StaticShapes
+from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
+from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder
@@ -53,6 +56,7 @@ from peftlab.storage.tensors import load_into
 from peftlab.terminal.console import VERBATIM, console, start_logging
 from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
+from peftlab.training.break_even import BreakEven
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
 from peftlab.training.effects import Effects
@@ -60,6 +64,7 @@ from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
 from peftlab.training.memory import Memory
 from peftlab.training.non_finite import UNREAD
+from peftlab.training.outlook import Outlook
 from peftlab.training.reporting import Watcher
 from peftlab.training.scoring import is_last_validation
 from peftlab.training.tracking import Tracking, log_tables
@@ -241,9 +246,12 @@ def run(
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
             trail = Trail(folder.trail, spec.trainer.trail_every)
-            own: list[Callback] = [cost, trail, best, memory]
+            outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
+            own: list[Callback] = [cost, trail, best, memory, outlook]
+            if spec.trainer.compile:
+                own.append(BreakEven(record))
             if seat is not None:
-                own.append(seat.take(tuner, record))
+                own.append(seat.take(tuner, record, never_joined(spec, border is not None)))
             trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
@@ -263,6 +271,8 @@ def run(
 def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
     """Resume the unfinished run in `folder` with its own configuration, and return its record.
 
+    It goes on with as many threads as before, unless ``OMP_NUM_THREADS`` is set: the last digits depend on them.
+
     Args:
         folder: the run folder.
         allow: the user's own packages whose classes that configuration may name.
@@ -277,14 +287,24 @@ def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
             "`peftlab reproduce` trains it again"
         )
     config = unfinished.read_config() | {"run_dir": str(folder), "existing": "resume"}
+    if config["trainer"].get("threads") is None and openmp.threads_of(os.environ) is None:
+        config["trainer"]["threads"] = unfinished.record.data["environment"]["threads"]
     return run(config, unfinished.record.data["command"], unfinished.record.data["overrides"])
 
 
 def seed_everything(spec: RunSpec) -> None:
-    """Seed all random generators and set the number of threads, before anything random is built."""
+    """Seed all random generators, and set the threads and the precision of fp32 products, before anything is built."""
     L.seed_everything(spec.seed, workers=True, verbose=False)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
+    products = "high" if spec.trainer.tf32 else "highest"
+    if torch.get_float32_matmul_precision() != products:
+        torch.set_float32_matmul_precision(products)
+
+
+def counts_activations(spec: RunSpec) -> bool:
+    """Return whether the memory of activations can be measured, see `Outlook`."""
+    return not (spec.trainer.compile or spec.trainer.sharded or spec.allow)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:
@@ -378,6 +398,7 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
     return environment(
         **describe_hardware(spec.trainer),
         threads=threads_each(spec.trainer),
+        openmp_wait=openmp.waiting(os.environ),
         effective_batch_size=spec.data.batch_size,
         precision=spec.trainer.precision,
         deterministic=not parts,

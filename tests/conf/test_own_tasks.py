@@ -67,17 +67,17 @@ def check(record, run, task: str) -> None:
     data.load()
     batches = [part for batch in data.train_dataloader() for part in batch]
     assert sum(batch.tokens for batch in batches) == data.splits["train"].encoded.tokens.sum()
-    check_static_shapes(data, run.model, batches[-1])
+    check_static_shapes(run, batches[-1])
     assert all({"id", "input", "gold", "predicted", "probability", "group"} <= row.keys() for row in rows)
 
 
 @torch.no_grad()
-def check_static_shapes(data, model, batch) -> None:
+def check_static_shapes(run, batch) -> None:
     """Padding changes neither losses nor answers, and what fills a batch up has no part in its loss."""
-    task, static = data.task, StaticShapes(most=64)
+    task, model, static = run.spec.task, run.model, StaticShapes(run.max_tokens(run.model))
     wide, filled = static.padded(batch), static.padded(batch, size=7)
     assert filled.shape[0] == 7 > batch.shape[0]
-    assert wide.shape == batch.shape if not batch.padding else wide.shape[1] % 8 == 0
+    assert wide.shape == batch.shape if not batch.padding else wide.shape[1] == static.width(batch.shape[1])
     losses, predicted = [], []
     for each in (batch, wide, filled):
         outputs = model(**each.inputs)

@@ -401,7 +401,7 @@ def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_each_dropout_key_changes_its_modules(option, spec_of, task):
     family = FAMILIES[option]
     wishes = ["model.dropout=0.25", "model.attention_dropout=0.35", "model.head_dropout=0.45"]
@@ -418,7 +418,7 @@ def test_each_dropout_key_changes_its_modules(option, spec_of, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", ARCHITECTURES)
 def test_rows_may_be_as_long_as_there_are_positions(option, spec_of, task):
     positions = FAMILIES[option].positions
     model = fetch(spec_of(option).model).backbone(task).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import json
 import re
@@ -45,14 +46,19 @@ ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}
 """What is the class's doing is tested once a class."""
 
 
+OFTEN = {*ONE_OF_EACH_CLASS, "lora"}
+
+
 def mostly_slow(names):
     """The names as parameters of a test that only LoRA and one of each class have in the default suite."""
-    often = {*ONE_OF_EACH_CLASS, "lora"}
-    return [name if name in often else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-ON_TASKS = [(name, "ner") for name in METHODS]
-ON_TASKS += [pytest.param(name, "classification", marks=pytest.mark.slow) for name in ONE_OF_EACH_CLASS]
+each = functools.partial(pytest.mark.parametrize, scope="module")
+"""Has all tests of a method come one after another, so that only one process has to train it for `fitted`."""
+
+ON_TEXTS = ["full", "head", "houlsby", "lora", "prefix_tuning", "prompt_tuning"]
+"""To a method the task is its head, and the pooler before it; these put their weights into different places."""
 
 REWRITES_ITS_BASE = {name for name in LORA if FILES[name].init_lora_weights in ("pissa", "olora")}
 """Methods that take a part out of the frozen weights, which rounds them."""
@@ -292,8 +298,9 @@ def saved(fitted, tmp_path):
     return copy.deepcopy(fitted.model), fitted.method, tmp_path / "adapter"
 
 
-@pytest.mark.parametrize(("name", "learnt"), ON_TASKS, indirect=["learnt"])
-class TestEveryMethod:
+class EveryMethod:
+    """What follows from `fitted` alone."""
+
     def test_the_head_is_trained_and_the_exact_rest(self, name, fitted):
         method, model, own = fitted.method, fitted.model, fitted.own
         found, head = trainable(model), head_in(model, fitted.context)
@@ -404,7 +411,18 @@ class TestEveryMethod:
         assert count["total_parameters"] == sum(sizes.values()) - spare
 
 
-@pytest.mark.parametrize("name", mostly_slow(METHODS))
+@each("name", METHODS)
+class TestEveryMethod(EveryMethod):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "learnt"), [(name, "classification") for name in ON_TEXTS], indirect=["learnt"])
+class TestOnTexts(EveryMethod):
+    pass
+
+
+@each("name", mostly_slow(METHODS))
 def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     """Of the outputs and gradients under autocast, whatever the method does with the weights."""
     found = []
@@ -420,7 +438,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", mostly_slow(METHODS))
+@each("name", mostly_slow(METHODS))
 def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
     method = fitted.method
     backbone = plain()
@@ -433,7 +451,7 @@ def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, trai
             torch.testing.assert_close(tensor, fitted.model.get_parameter(key), atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH_CLASS)
+@each("name", ONE_OF_EACH_CLASS)
 class TestFilesOfEveryClass:
     def test_saving_leaves_the_model_alone(self, saved, logits, train):
         model, method, _ = saved
@@ -541,7 +559,7 @@ def test_of_every_way_to_begin_it_is_said_whether_it_does_more():
 
 
 class TestEveryMethodOfTheLibrary:
-    @pytest.mark.parametrize("name", TARGETED)
+    @each("name", TARGETED)
     def test_only_the_target_is_adapted(self, name, spec, tuned):
         target = "layer_norms" if FILES[name].target == "layer_norms" else "attention"
         model, context = tuned(spec(f"peft={name}", f"peft.target={target}", "peft.layers=last:1").peft)
@@ -553,7 +571,7 @@ class TestEveryMethodOfTheLibrary:
         if name not in ONLY_SHARED:
             assert all(any(f".layer.1.{part}." in key for key in adapters) for part in expected)
 
-    @pytest.mark.parametrize("name", mostly_slow(TARGETED))
+    @each("name", mostly_slow(TARGETED))
     def test_the_library_itself_loads_what_is_saved(self, name, saved, plain, logits):
         model, _, folder = saved
         assert not model.peft_config["default"].inference_mode
@@ -563,7 +581,7 @@ class TestEveryMethodOfTheLibrary:
         assert not any(isinstance(module, peft.PeftModel) for module in merged.modules())
         torch.testing.assert_close(logits(merged), logits(model), atol=1e-5, rtol=1e-4)
 
-    @pytest.mark.parametrize("name", mostly_slow(TARGETED))
+    @each("name", [name for name in TARGETED if name in OFTEN])  # the next test begins with those of all
     def test_an_adapter_of_the_librarys_own_is_begun_with(self, fitted, of_the_library, tuned, logits):
         theirs, folder = of_the_library
         ours, context = tuned(fitted.method, seed=5)
@@ -572,7 +590,7 @@ class TestEveryMethodOfTheLibrary:
         assert trainable(ours) == trainable(fitted.model)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", TARGETED)
+    @each("name", TARGETED)
     def test_there_and_back(self, fitted, of_the_library, plain, tuned, logits, tmp_path):
         """From the library to a run, and from what that saves to the library again."""
         theirs, folder = of_the_library
@@ -660,7 +678,7 @@ def test_lora_has_the_size_of_the_formula(name, spec, tuned, task):
         assert method.count(model)["trainable_parameters"] == adapter + 32 * labels + labels, target
 
 
-@pytest.mark.parametrize("name", SIZES)
+@each("name", SIZES)
 def test_its_size_is_that_of_the_formula(name, fitted, plain):
     layers = [plain().get_submodule(target) for target in fitted.targets]
     assert len(layers) == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 
@@ -74,12 +75,18 @@ def logits(model):
     return model(**inputs()).logits
 
 
-def tuned(method, architecture, task, seed=0):
+@functools.cache
+def backbone(architecture, task):
     torch.manual_seed(1)
     model = TASKS[task].from_config(CONFIGS[architecture](), attn_implementation="eager")
     for key, parameter in model.named_parameters():
         if key.endswith("bias"):  # which begin as zero, unlike pretrained ones
             torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def tuned(method, architecture, task, seed=0):
+    model = copy.deepcopy(backbone(architecture, task))
     torch.manual_seed(seed)
     context = MethodContext(head_of(model), task, "made here", {"TOKEN_CLS": "token", "SEQ_CLS": "text"}[task])
     return method.apply(model, context).eval(), context

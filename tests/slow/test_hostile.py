@@ -25,13 +25,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tried(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The folder of a small campaign."""
-    out = tmp_path_factory.mktemp("hostile")
-    command = [sys.executable, str(RELIABILITY / "hostile.py"), "--count", str(COUNT), "--out", str(out)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    (out / "said").write_text(ended.stdout + ended.stderr)
-    return out
+
+    def try_(out: Path) -> None:
+        command = [sys.executable, str(RELIABILITY / "hostile.py"), "--count", str(COUNT), "--out", str(out)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        (out / "said").write_text(ended.stdout + ended.stderr)
+
+    return made_once("hostile", try_)
 
 
 @pytest.fixture

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
 
 import pytest
-import torch
 from tests.forks import fork_ours, start_interpreters
-from tests.slow.conftest import logits_here_and_elsewhere
 
+from peftlab.devices.openmp import THREADS, WAITING
 from peftlab.one_run import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.new_interpreter]
-
-
-def test_a_new_process_gives_the_same_logits(compose_config, tiny_overrides, tmp_path):
-    methods = ["lora", "full", "head"]
-    for peft in methods:
-        run(compose_config(*tiny_overrides, f"peft={peft}", "budget.max_steps=12", f"run_dir={peft}"))
-    for peft, (expected, found) in logits_here_and_elsewhere(tmp_path, methods).items():
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[number], expected[number]) for number in expected), peft
 
 
 def test_the_same_command_in_two_processes_gives_the_same_bits(tiny_overrides, tmp_path):
@@ -125,20 +116,6 @@ def test_the_module_is_the_command(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_run_that_was_killed_goes_on_with_its_wandb_run(tiny_overrides, disturb, read_wandb, monkeypatch, tmp_path):
-    fork_ours()
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    command = [sys.executable, "-m", "train", *tiny_overrides, "callbacks=[]", "logger=[wandb]", "run_dir=run"]
-    # in the place of a callback that is no part of the identity
-    killed = [part.replace("callbacks.disturb", "callbacks.progress") for part in disturb(0, "SIGKILL")]
-    assert subprocess.run([*command, *killed], check=False, capture_output=True).returncode == -9
-    subprocess.run(command, check=True, capture_output=True)
-    history = json.loads((tmp_path / "run" / "record.json").read_text())["history"]
-    assert "resumed" in [event["event"] for event in history]
-    (id_,) = {event["id"] for event in history if event.get("logger") == "wandb"}
-    assert {run.run_id for found in read_wandb(tmp_path / "run") for run in found.records.get("run", [])} == {id_}
-
-
 RUNPY = {"importlib", "warnings", "contextlib", "collections", "keyword", "operator", "reprlib", "functools", "types"}
 """What Python imports itself for ``-m``, before there is anything of ours."""
 
@@ -166,3 +143,16 @@ def test_the_command_imports_nothing_from_the_current_folder(
     ended = subprocess.run([*command, *arguments], check=False, cwd=folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert not list(folder.rglob("*.pyc"))
+
+
+@pytest.mark.parametrize("how", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_openmp_is_loaded_with_the_settings_of_a_busy_cpu(tiny_overrides, tmp_path, how):
+    """A thousand threads want more than the CPU has, so that they sleep; the setting comes before torch."""
+    command = [sys.executable, "-m", "train", *how, *tiny_overrides, "trainer.threads=1000", "optimizer.lr=-1"]
+    environment = {name: value for name, value in os.environ.items() if name not in (*WAITING, *THREADS)}
+    environment["OMP_DISPLAY_ENV"] = "TRUE"
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "optimizer.lr" in ended.stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in ended.stderr
+    assert "threads sleep while they wait for one another" in ended.stdout

@@ -45,6 +45,10 @@ def train(folder: Path, *arguments: str) -> dict[str, Any]:
     return json.loads((folder / "run" / "record.json").read_text())
 
 
+FEW = ["budget=smoke", "budget.max_steps=2", "budget.eval_examples=32"]
+"""Of the real model, where it does not matter what it learns."""
+
+
 def nulls(value: Any, key: str = "") -> set[str]:
     """Return the dotted keys of the nulls in `value`."""
     if isinstance(value, dict):
@@ -72,7 +76,7 @@ def test_the_first_command_leaves_a_complete_record(tmp_path):
 
 @pytest.mark.skipif(not WNUT17.is_dir(), reason="the files of WNUT-17 are not here")
 def test_files_of_ones_own(tmp_path):
-    record = train(tmp_path, "data=files", f"data.path={WNUT17}", "model=minilm", "budget=smoke")
+    record = train(tmp_path, "data=files", f"data.path={WNUT17}", "model=minilm", *FEW)
     assert (record["status"], record["name"]) == ("completed", "ner-files-lora")
     assert {split["file"] for split in record["data"]["splits"].values()} == {
         "wnut17train.conll",
@@ -126,7 +130,7 @@ def test_data_without_splits_is_divided_without_a_leak(data, rows, dropped):
 
 @pytest.mark.skipif(not BANKING77.is_dir(), reason="the files of BANKING77 are not here")
 def test_texts_of_ones_own(tmp_path):
-    record = train(tmp_path, "task=classification", "data=csv", f"data.path={BANKING77}", "budget=smoke")
+    record = train(tmp_path, "task=classification", "data=csv", f"data.path={BANKING77}", *FEW)
     assert (record["status"], record["name"]) == ("completed", "classification-csv-lora")
     files = {name: split["file"] for name, split in record["data"]["splits"].items()}
     assert files == {"train": "train.csv", "validation": "train.csv", "test": "test.csv"}

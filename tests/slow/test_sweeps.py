@@ -172,20 +172,18 @@ def test_a_dry_run_says_how_much_it_would_be_and_leaves_nothing(sweep):
     assert not Path("sweeps").exists()
 
 
-@pytest.fixture(scope="module")
-def kept() -> dict[str, Any]:
-    return {}
-
-
 @pytest.fixture
-def undisturbed(sweep, kept, tmp_path_factory, monkeypatch):
+def undisturbed(sweep, made_once, monkeypatch):
     """What the grid leaves when nothing happens: made once."""
-    if not kept:
+
+    def fill(folder: Path) -> None:
         with monkeypatch.context() as patch:
-            patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+            patch.chdir(folder)
             sweep.run(*GRID, *LONG)
-            kept |= sweep.bits()
-    return kept
+
+    with monkeypatch.context() as patch:
+        patch.chdir(made_once("undisturbed", fill))
+        return sweep.bits()
 
 
 LONG = ["budget.max_steps=80", "trainer.checkpoint_every=5"]

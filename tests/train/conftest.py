@@ -56,13 +56,28 @@ def run_tiny(compose_config: Callable[..., DictConfig], tiny_model: Path, tiny_d
     return run_
 
 
+RunOnce = Callable[..., RunRecord]
+
+
 @pytest.fixture(scope="session")
-def finished(run_tiny: RunTiny, tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+def run_once(run_tiny: RunTiny, made_once: Callable[[str, Callable[[Path], object]], Path]) -> RunOnce:
+    """Return the run of a name, on the tiny model with further overrides, which is made once for all processes."""
+
+    def once(name: str, *overrides: str) -> RunRecord:
+        def fill(folder: Path) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
+                run_tiny(*overrides, f"run_dir={folder / 'run'}")
+
+        return RunRecord.load(made_once(name, fill) / "run")
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def finished(run_once: RunOnce) -> RunRecord:
     """A finished run; tests only read it."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
-        return run_tiny(f"run_dir={folder / 'run'}")
+    return run_once("finished")
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,14 @@ LABELS = ["compare", "hire", "move", "nothing", "report"]
 
 
 @pytest.fixture(scope="session")
-def run_texts(run_tiny, tiny_texts):
+def texts(tiny_texts):
+    return ["task=classification", "data=csv", f"data.path={tiny_texts}"]
+
+
+@pytest.fixture(scope="session")
+def run_texts(run_tiny, texts):
     """Run the tiny model on the tiny texts with further overrides, LoRA by default."""
-    return lambda *overrides: run_tiny("task=classification", "data=csv", f"data.path={tiny_texts}", *overrides)
+    return lambda *overrides: run_tiny(*texts, *overrides)
 
 
 LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=120", "model.dropout=0"]
@@ -32,12 +37,9 @@ LEARNING = ["optimizer.lr=5e-3", "budget.max_steps=120", "model.dropout=0"]
 
 
 @pytest.fixture(scope="session")
-def finished_texts(run_texts, tmp_path_factory):
+def finished_texts(run_once, texts):
     """A finished run; tests only read it."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
-        return run_texts(*LEARNING, f"run_dir={folder / 'run'}", "logger=[csv,tensorboard]")
+    return run_once("finished_texts", *texts, *LEARNING, "logger=[csv,tensorboard]")
 
 
 @pytest.fixture(scope="session")

@@ -40,16 +40,22 @@ TRACKED = ["optimizer.head_lr=1e-3", "budget.max_steps=36"]
 
 
 @pytest.fixture(scope="module")
-def tracked(run_tiny, tmp_path_factory):
+def tracked(run_tiny, made_once):
     """A run with every logger."""
-    folder = tmp_path_factory.mktemp("tracked")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
-        patch.setenv("WANDB_MODE", "offline")
-        patch.chdir(folder)
-        record = run_tiny("logger=[csv,wandb,tensorboard,mlflow]", "run_dir=run", *TRACKED)
-        assert {path.name for path in folder.iterdir()} <= {"run", "cache"}
-    return record, folder / "run"
+
+    def fill(folder):
+        import wandb
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PEFTLAB_CACHE", str(folder / "cache"))
+            patch.setenv("WANDB_MODE", "offline")
+            patch.chdir(folder)
+            run_tiny("logger=[csv,wandb,tensorboard,mlflow]", "run_dir=run", *TRACKED)
+            assert {path.name for path in folder.iterdir()} <= {"run", "cache"}
+        wandb.teardown()  # whose own process writes the last of it when it ends
+
+    folder = made_once("tracked", fill) / "run"
+    return RunRecord.load(folder), folder
 
 
 def test_what_is_logged_while_training(tracked):

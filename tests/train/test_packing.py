@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig
+from safetensors.torch import load_file
 
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError
@@ -62,3 +64,29 @@ def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
         log = (record.folder / "log.txt").read_text()
         assert log.count("run folder: ") == 2  # its own lines only
     assert seats[0].turns.context.handlers is not seats[1].turns.context.handlers
+
+
+def test_steps_that_are_computed_together_are_those_of_runs_alone_up_to_rounding(configured, tmp_path):
+    runs = [
+        ["seed=1", "optimizer.lr=1e-2"],
+        ["seed=2", "budget.max_steps=8", "peft.r=4", "optimizer.weight_decay=0.1"],  # of another length, and rank
+        ["seed=3", "data.batch_size=5", "scheduler=constant"],
+        ["seed=4", "regularizer=[rdrop]"],  # several passes: alone
+    ]
+    solo = [alone(configured(*each, f"run_dir={tmp_path / 'alone' / str(n)}")) for n, each in enumerate(runs)]
+    seats = packed(*(configured(*each, f"run_dir={tmp_path / str(n)}") for n, each in enumerate(runs)))
+    for one, seat in zip(solo, seats, strict=True):
+        assert seat.turns.error is None
+        record: Any = seat.turns.result
+        assert record.data["identity"] == one.data["identity"]
+        assert record.data["cost"]["train_flops"] == one.data["cost"]["train_flops"]
+        losses = [[float(loss) for _, loss, _ in trail(each)[1:]] for each in (record, one)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        for ours, theirs in zip(record.data["metrics"], one.data["metrics"], strict=True):
+            assert ours == theirs | {"value": pytest.approx(theirs["value"], rel=1e-4)}
+        ours, theirs = (load_file(each.folder / "checkpoints" / "best.safetensors") for each in (record, one))
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], atol=1e-5, rtol=1e-4)
+    facts = [seat.facts() for seat in seats]
+    assert [each["joint_steps"] for each in facts] == [2, 2, 2, 0]
+    assert facts[3]["alone"] == "regularizer.rdrop changes the passes of a step"

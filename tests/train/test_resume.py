@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftlab import cli
+from peftlab import cli, one_run
+from peftlab.devices.openmp import THREADS
 from peftlab.errors import DamagedError
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
@@ -151,6 +152,26 @@ def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_n
     monkeypatch.setattr(checkpoints, "newest_whole", of_old)
     same_when_interrupted("trainer.accumulate=2", at={7: "on_train_batch_start"})
     assert turned == [2]  # one step of the second epoch
+
+
+def test_it_goes_on_with_as_many_threads_as_before(run_tiny, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny("run_dir=run")
+    record = on_disk("run")
+    record["environment"]["threads"] = 3
+    Path("run", "record.json").write_text(json.dumps(record))
+    asked: list[int | None] = []
+    monkeypatch.setattr(one_run, "run", lambda config, *_: asked.append(config["trainer"]["threads"]))
+    one_run.resume(Path("run"))  # here the environment says how many
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    one_run.resume(Path("run"))
+    assert asked == [None, 3]
 
 
 def test_the_command_resume(run_tiny, users_callbacks, capsys):

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal import defaults_list
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_store import ConfigStore
@@ -28,6 +29,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
+from omegaconf import base as omegaconf_base
 from torch import nn
 from transformers import AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
@@ -296,6 +298,41 @@ def test_what_hydra_has_in_store_is_shared_and_what_it_loads_is_not():
         assert one == two
         assert one is not two
     assert copy.deepcopy(store) is not store
+
+
+def test_a_leaf_is_looked_at_without_resolving():
+    config = OmegaConf.create({"a": {"b": 1}, "none": None, "missing": "???", "elsewhere": "${gone}", "list": [1]})
+    raw = {key: hydra.raw_value(node) for key in config if (node := hydra.leaf(config, key)) is not None}
+    assert raw == {"none": None, "missing": "???", "elsewhere": "${gone}"}
+    assert hydra.leaf(config, "gone") is None
+
+
+def test_an_interpolation_is_parsed_once(monkeypatch):
+    with hydra.parsing_once():
+        for _ in range(2):
+            assert OmegaConf.to_container(OmegaConf.create({"a": "${b}", "b": 1}), resolve=True) == {"a": 1, "b": 1}
+        assert omegaconf_base.parse.cache_info().misses == 1
+    assert not hasattr(omegaconf_base.parse, "cache_info")
+
+
+def test_choices_are_mapped_for_the_defaults_that_refer_to_them(tmp_path, monkeypatch):
+    mapped = []
+    create = defaults_list._create_interpolation_map
+    monkeypatch.setattr(defaults_list, "_create_interpolation_map", lambda *of: [mapped.append(of), create(*of)][1])
+    for file, text in (
+        ("config", "defaults: [group: one, other: '${group}']"),
+        ("group/one", "a: 1"),
+        ("group/two", "a: 2"),
+        ("other/one", "b: 1"),
+        ("other/two", "b: 2"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{file}.yaml").write_text(text)
+    with hydra.choices_mapped_if_interpolated(), initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert compose("config", ["group=two"]) == {"group": {"a": 2}, "other": {"b": 2}}
+        assert len(mapped) == 1
+        is_group = hydra.group_test(GlobalHydra.instance().config_loader(), "config", [])
+    assert [is_group(key) for key in ("group", "other", "a", "group.a")] == [True, True, False, False]
 
 
 # --- Lightning -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 GROUPS = ("run", "look", "use", "believe", "improve", "keep")
@@ -45,13 +48,31 @@ def loaded(options: argparse.Namespace) -> Any:
     Raises:
         UserError: there is no such run, or it cannot be used.
     """
-    from peftlab.imports import without_collecting
     from peftlab.runs.find import find
 
     folder = find(options.run)
-    with without_collecting():
-        from peftlab.terminal.console import start_logging
+    with computing(folder):
         from peftlab.use.finished import load
 
-    start_logging(stderr=True)
     return load(folder, options.allow)
+
+
+@contextmanager
+def computing(run: Path | None = None, stderr: bool = True) -> Iterator[None]:
+    """Around the imports of a command that computes: prepare the process for that, and import quickly.
+
+    Lines for the user are shown from now on, and torch's threads wait as the load of the CPU advises.
+
+    Args:
+        run: the folder of the run that is computed again, with its number of threads.
+        stderr: whether lines go to stderr, which leaves stdout to results.
+    """
+    from peftlab.devices import openmp
+    from peftlab.imports import without_collecting
+    from peftlab.runs.record import RunRecord
+    from peftlab.terminal.console import start_logging
+
+    start_logging(stderr=stderr)
+    openmp.settle(RunRecord.load(run).data["environment"]["threads"] if run else None)
+    with without_collecting():
+        yield

@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.imports import without_collecting
 from peftlab.terminal.arguments import add_json
 from peftlab.terminal.output import cell, print_json, table
 
@@ -82,11 +82,9 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError(f"--folds {options.folds}: only the training split has folds: --split train")
     if options.csv is not None and options.csv.exists():
         raise UserError(f"--csv {options.csv}: is there already; it may have been edited. Name a new file")
-    with without_collecting():
-        from peftlab.terminal.console import start_logging
+    with computing():
         from peftlab.use.clean import label_errors_of, problems_of
 
-    start_logging(stderr=True)
     with redirect_stdout(sys.stderr):  # training prints lines of its own
         if all(of_data):
             findings = problems_of(options.subject)

@@ -7,7 +7,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 
-from peftlab.imports import without_collecting
+from peftlab.commands import computing
 from peftlab.report.unpacking import run_folder
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import print_json
@@ -39,11 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Print the verdict."""
     with run_folder(options.run) as (folder, name):
-        with without_collecting():
-            from peftlab.terminal.console import start_logging
+        with computing(folder):
             from peftlab.use.reproduce import reproduce
 
-        start_logging(stderr=True)
         with redirect_stdout(sys.stderr):  # the training prints lines of its own
             verdict = reproduce(folder, options.out, options.check_only, options.spread, options.allow)
     verdict = replace(verdict, run=name)

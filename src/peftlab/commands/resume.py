@@ -6,7 +6,7 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from peftlab.imports import without_collecting
+from peftlab.commands import computing
 from peftlab.masking.streams import masked
 from peftlab.runs.find import find
 from peftlab.terminal.arguments import add_run
@@ -23,7 +23,7 @@ add_arguments = add_run
 def execute(options: argparse.Namespace) -> None:
     """Resume the run with its own configuration."""
     folder = find(options.run)
-    with without_collecting():
+    with computing(folder, stderr=options.json):
         from peftlab.one_run import resume
 
     with redirect_stdout(sys.stderr if options.json else masked(sys.stdout)):

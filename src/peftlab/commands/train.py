@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import peftlab
+from peftlab.devices import openmp
 from peftlab.imports import without_collecting
 
 if TYPE_CHECKING:
@@ -64,11 +65,14 @@ def start(train: Callable[[], None]) -> None:
 
 def run_composed(config: DictConfig) -> None:
     """Train, test and record one configuration that Hydra has composed."""
-    from peftlab.composing.compose import typed_overrides
+    from peftlab.composing.compose import typed_overrides, whole_number
     from peftlab.sweep.arguments import called_as
+    from peftlab.terminal.console import start_logging
     from peftlab.terminal.exits import user_exits
 
     with user_exits():  # inside Hydra: it would print a line of its own about an error that passes through it
+        start_logging()
+        openmp.settle(whole_number(config, "trainer.threads"), whole_number(config, "trainer.devices") or 1)
         with without_collecting():
             from peftlab.one_run import run
 

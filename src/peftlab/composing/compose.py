@@ -93,6 +93,15 @@ def typed_overrides() -> list[str]:
     return [str(override) for override in overrides]
 
 
+def whole_number(config: DictConfig, key: str) -> int | None:
+    """Return the number of at least 1 at the dotted `key`; None: there is none, or one that validation will refuse."""
+    try:
+        value = OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return None
+    return value if isinstance(value, int) and value > 0 else None
+
+
 def search_path(config_dir: str | Path) -> str:
     """Return the override that adds the user's folder `config_dir` to our own configuration."""
     return f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"

@@ -55,6 +55,8 @@ def composing_only() -> Iterator[None]:
         seams.changed_config_files(_read),
         seams.reading_yaml_with(Loader),
         seams.shared_config_store(),
+        seams.parsing_once(),
+        seams.choices_mapped_if_interpolated(),
     ):
         yield
 

@@ -44,6 +44,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         precision = _best_precision(str(accelerator))
     if strategy == "fsdp" and precision == "16-mixed":
         raise ConfigError("trainer.precision=16-mixed: fsdp has no such mode; use bf16-mixed or 32-true")
+    _check_tf32(trainer.get("tf32", False), str(accelerator), precision)
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
     static = trainer.get("static_shapes", False)
@@ -72,10 +73,20 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
     fitted = dict(trainer)
     if trainer["accelerator"] == "gpu" and not gpus:
         fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
-        fitted |= {"static_shapes": False, "cuda_graphs": False}
+        fitted |= {"static_shapes": False, "tf32": False, "cuda_graphs": False}
     if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
         fitted |= {"devices": max(1, gpus), "num_nodes": 1}
     return fitted
+
+
+def _check_tf32(tf32: Any, accelerator: str, precision: Any) -> None:
+    """Check that the GPU multiplies in TF32 (from Ampere on, capability 8.0) if that is wanted, and in nothing less."""
+    if tf32 is not True:  # wrong types are left alone
+        return
+    if accelerator != "gpu" or torch.cuda.get_device_capability() < (8, 0):
+        raise ConfigError("trainer.tf32=true: needs an NVIDIA GPU of capability 8.0 (Ampere) or newer; leave it out")
+    if precision != "32-true":
+        raise ConfigError(f"trainer.tf32=true: would change nothing, as trainer.precision={precision} is less precise")
 
 
 def _check_what_is_started(devices: int, nodes: int, accelerator: str) -> None:

@@ -47,6 +47,8 @@ class TrainerSpec:
 
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """The precision of the arithmetic; auto: bf16-mixed where that is faster, else 16-mixed on a GPU, else 32-true."""
+    tf32: bool = False
+    """With 32-true on a GPU: multiply matrices in TF32, which keeps 10 bits of the mantissa, several times as fast."""
     accumulate: int = Field(default=1, ge=1, le=10_000)
     """Parts in which a device computes its share of a batch, in turn: less memory, the same step."""
     clip_norm: float | None = Field(default=1.0, gt=0)

@@ -179,16 +179,23 @@ def write_masked(file: Path) -> None:
     Descriptors 1 and 2 become a pipe to a process that masks. It lives until the last writer has ended, however that
     ends, and knows the secrets that this process knows now.
     """
+    sink = masked_pipe(file)
+    for descriptor in (1, 2):
+        os.dup2(sink, descriptor)
+    os.close(sink)
+
+
+def masked_pipe(file: Path) -> int:
+    """Return a descriptor whose output is appended to `file`, without secrets; see `write_masked`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     fcntl.flock(target, fcntl.LOCK_SH)  # see `wait_until_written`
     source, sink = os.pipe()
     if os.fork() == 0:
         _copy_masked(source, target)
-    for descriptor in (1, 2):
-        os.dup2(sink, descriptor)
-    for descriptor in (source, sink, target):
+    for descriptor in (source, target):
         os.close(descriptor)
+    return sink
 
 
 def wait_until_written(file: Path, seconds: float) -> None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor
 
-from peftlab.packing.run_context import RunContext
+from peftlab.packing import joint_step
+from peftlab.packing.joint_model import JointModel
+from peftlab.packing.rows import NotJoinableError
+from peftlab.packing.run_context import RandomStates, RunContext
 from peftlab.packing.turns import Turns
 from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted, Signals
 from peftlab.training.step import Step
 from peftlab.training.tuner import Tuner
+
+log = logging.getLogger("peftlab")
+
+TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}
+"""By precision, the largest difference of a joint gradient from that of a run alone, over the norm of the latter; see
+`joint_step.difference`. Roundings stay far below, and wrong masks of dropout far above."""
 
 
 class Answer(Enum):
@@ -42,22 +56,60 @@ class Seat:
         self.pack, self.number = pack, number
         self.turns: Turns[Step, Answer] = Turns(lambda _: work(self), RunContext(output))
         self.tuner: Tuner | None = None
+        self.alone: str | None = None
+        """Why all its steps are computed alone from now on; None: they are not, as far as is known."""
+        self.checked = False
+        """Whether a joint gradient has been found equal to its own."""
+        self.group: int | None = None
+        """The number of the group of runs whose steps can be computed with its own."""
+        self.threads = 1
+        """Of torch, in the run's own thread."""
+        self.joint_steps = self.own_steps = 0
+        self._expected: list[Tensor | None] | None = None
+        """The joint gradient that the next one of its own has to equal."""
 
-    def take(self, tuner: Tuner, record: RunRecord) -> Callback:
+    def take(self, tuner: Tuner, record: RunRecord, alone: str | None = None) -> Callback:
         """Let the other runs take part in the steps of `tuner`; return the callback that its trainer needs.
 
-        The `record` tells what became of it.
+        The section ``packing`` of the `record` tells what becomes of it.
+
+        Args:
+            tuner: the run's.
+            record: the run's.
+            alone: why none of its steps can be computed with those of others; None: nothing is known against it.
         """
-        self.tuner = tuner
+        self.tuner, self.alone, self.threads = tuner, alone, torch.get_num_threads()
         tuner.seat = self
-        self.pack.share_weights(tuner)
-        record.extend("packing", {"runs": len(self.pack.seats)})
-        return _Packed(self.pack)
+        return _Packed(self, record)
 
     def gradient(self, step: Step, alone: Callable[[], None]) -> None:
         """Set the parameters' gradients to that of `step`, which `alone` would do."""
-        if self.turns.ask(step) is Answer.ALONE:
-            alone()
+        if self.turns.ask(step) is Answer.JOINED:
+            self.joint_steps += 1
+            return
+        alone()
+        self.own_steps += 1
+        if self._expected is not None:
+            self._check(step)
+
+    def expect(self, gradients: list[Tensor | None]) -> None:
+        """Have the next gradient of its own compared with a joint one."""
+        self._expected = gradients
+
+    def facts(self) -> dict[str, Any]:
+        """Return the section of the record."""
+        steps = {"joint_steps": self.joint_steps, "own_steps": self.own_steps}
+        return {"runs": len(self.pack.seats), **steps, "alone": self.alone}
+
+    def _check(self, step: Step) -> None:
+        assert self._expected is not None
+        assert self.tuner is not None
+        difference = joint_step.difference(self._expected, step)
+        self._expected = None
+        self.checked = difference <= TOLERANCE.get(str(self.tuner.trainer.precision), 0.0)
+        if not self.checked and not math.isnan(difference):
+            self.alone = f"its joint gradient differs by {difference:.1e} of the norm"
+            log.info("packing: this run computes its steps alone: %s", self.alone)
 
 
 Work = Callable[[Seat], object]
@@ -68,7 +120,8 @@ class Pack:
     """Several runs in one process.
 
     Each run has a thread of its own, and one thread runs at a time: up to the gradient of its next step, or to its end.
-    What fails or ends in one run concerns no other.
+    Where several ask for gradients, those that can be are computed together. A run's first step never is, and the next
+    one only to see that the joint gradient is the same. What fails or ends in one run concerns no other.
 
     Args:
         works: the runs.
@@ -80,6 +133,10 @@ class Pack:
         both = zip(works, outputs, strict=True)
         self.seats = [Seat(self, number, work, output) for number, (work, output) in enumerate(both)]
         self._shared: dict[tuple[str, torch.device], Tensor] = {}
+        self._models: dict[tuple[int, ...], JointModel] = {}
+        """By the numbers of the seats whose runs they run."""
+        self._most = len(works)
+        """The largest number of runs whose steps fit in memory together, as far as is known."""
 
     def run(self, ended: Callable[[Seat], object] = lambda seat: None) -> list[Seat]:
         """Run all runs to their ends, and return their seats, whose `turns` hold results and errors.
@@ -94,14 +151,13 @@ class Pack:
             answers = dict.fromkeys(self.seats, Answer.ALONE)
             while answers:
                 for seat, answer in answers.items():
-                    turns = seat.turns
-                    if signals.pending is not None and not turns.begun:
-                        turns.cancel(Interrupted(signals.pending))
+                    if signals.pending is not None and not seat.turns.begun:
+                        seat.turns.cancel(Interrupted(signals.pending))
                     else:
-                        turns.take(answer)
-                    if turns.over:
-                        seat.tuner = None  # lets go of its model
-                        with turns.context.current():
+                        seat.turns.take(answer)
+                    if seat.turns.over:
+                        self._leave(seat)
+                        with seat.turns.context.current():
                             ended(seat)
                 answers = self._gradients([seat for seat in answers if not seat.turns.over])
         return self.seats
@@ -119,24 +175,99 @@ class Pack:
             if shared.data_ptr() != parameter.data_ptr() and _is_same(shared, parameter.data):
                 parameter.data = shared
 
+    def _leave(self, seat: Seat) -> None:
+        """Let go of the model of a run that has ended."""
+        seat.tuner = None
+        self._models.clear()
+
     def _gradients(self, asking: Sequence[Seat]) -> dict[Seat, Answer]:
-        """Return the answer to each run that asks for a gradient."""
-        return dict.fromkeys(asking, Answer.ALONE)
+        """Compute what can be computed together; return the answer to each run that asks for a gradient."""
+        answers = dict.fromkeys(asking, Answer.ALONE)
+        groups: dict[int, list[Seat]] = {}
+        for seat in asking:
+            step = seat.turns.asked
+            if seat.alone is None and seat.own_steps and step is not None and joint_step.fits(step):
+                groups.setdefault(self._group(seat), []).append(seat)
+        for group in groups.values():
+            for first in range(0, len(group), self._most):
+                answers |= dict.fromkeys(self._joined(group[first : first + self._most]), Answer.JOINED)
+        return answers
+
+    def _group(self, seat: Seat) -> int:
+        """Return the number of the group of runs whose models run as one with that of `seat`."""
+        for other in self.seats:
+            if seat.group is None and other.group is not None and other.tuner is not None:
+                with suppress(NotJoinableError):
+                    self._model([other, seat])
+                    seat.group = other.group
+        if seat.group is None:
+            seat.group = seat.number
+        return seat.group
+
+    def _model(self, seats: Sequence[Seat]) -> JointModel:
+        models = [seat.tuner.model for seat in seats if seat.tuner is not None]
+        return JointModel(models, [seat.turns.context.randoms for seat in seats])
+
+    def _joined(self, group: Sequence[Seat]) -> list[Seat]:
+        """Compute the gradients of a group together; return the runs that need not compute their own."""
+        if len(group) < 2:
+            return []
+        randoms = [seat.turns.context.randoms for seat in group]
+        before = [replace(own) for own in randoms]
+        others = RandomStates.of_the_process()
+        too_large = False
+        try:
+            key = tuple(seat.number for seat in group)
+            if key not in self._models:
+                self._models[key] = self._model(group)
+            steps = [seat.turns.asked for seat in group if seat.turns.asked is not None]
+            tuners = [seat.tuner for seat in group if seat.tuner is not None]
+            if torch.get_num_threads() != group[0].threads:  # each thread has its own number
+                torch.set_num_threads(group[0].threads)
+            joint_step.compute(self._models[key], tuners, steps, randoms)
+            done = [seat for seat in group if seat.checked]
+            for seat, step in zip(group, steps, strict=True):
+                if not seat.checked:
+                    seat.expect(joint_step.gradients(step))
+        except NotJoinableError:
+            done = []
+        except Exception as error:  # noqa: BLE001  # whatever it is, each run can do without the others
+            done, too_large = [], isinstance(error, MemoryError) or is_oom_error(error)
+            if not too_large:
+                for seat in group:
+                    seat.alone = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        for seat, states in zip(group, before, strict=True):
+            if seat not in done:
+                seat.turns.context.randoms.__dict__ |= states.__dict__
+        others.put_torch()
+        if too_large:  # outside the handler, where the error keeps tensors alive
+            garbage_collection_cuda()
+            self._most = (len(group) + 1) // 2
+            log.warning("packing: out of memory with the steps of %d runs; now of %d at most", len(group), self._most)
+            done = [seat for half in (group[: self._most], group[self._most :]) for seat in self._joined(half)]
+        return done
 
 
 class _Packed(Callback):
-    """Has a model share its weights again once Lightning has moved it to a device."""
+    """Tells a seat how far its run is, and the record what became of its steps."""
 
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
+    def __init__(self, seat: Seat, record: RunRecord) -> None:
+        self.seat, self.record = seat, record
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Share them."""
+        """Share weights: the model is made, and on its device."""
         assert isinstance(pl_module, Tuner)
-        self.pack.share_weights(pl_module)
+        self.seat.pack.share_weights(pl_module)
 
     on_validation_start: Any = on_fit_start
     on_test_start: Any = on_fit_start
+
+    def on_train_end(self, *args: Any) -> None:
+        """Note what became of the steps."""
+        self.record.extend("packing", self.seat.facts())
+
+    on_train_start: Any = on_train_end
+    on_exception: Any = on_train_end
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

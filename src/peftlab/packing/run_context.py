@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import mtrand
+from torch import Tensor
 
 from peftlab.terminal.console import console, log
 
@@ -27,33 +29,38 @@ class RandomStates:
     python: Any = field(default_factory=random.getstate)
     numpy: Any = field(default_factory=np.random.MT19937)
     """NumPy's global bit generator itself, which is exchanged faster than its state."""
-    torch: torch.Tensor = field(default_factory=torch.get_rng_state)
-    """Of the generator for the CPU, shape (bytes,)."""
-    cuda: torch.Tensor | None = None
+    cpu: Tensor = field(default_factory=torch.get_rng_state)
+    """Of torch's generator for the CPU, shape (bytes,)."""
+    cuda: Tensor | None = None
     """Of the generator for the present GPU, shape (bytes,); None: CUDA is not in use."""
 
     @classmethod
     def of_the_process(cls) -> RandomStates:
         """Return those of the process."""
-        states = cls(numpy=np.random.get_bit_generator())
-        states.keep_torch()
+        states = cls(numpy=mtrand.get_bit_generator())
+        states.keep()
         return states
+
+    def keep(self) -> None:
+        """Keep those that the process has now."""
+        self.python, self.numpy = random.getstate(), mtrand.get_bit_generator()
+        self.keep_torch()
 
     def put(self) -> None:
         """Make them those of the process."""
         random.setstate(self.python)
-        np.random.set_bit_generator(self.numpy)
+        mtrand.set_bit_generator(self.numpy)
         self.put_torch()
 
     def put_torch(self) -> None:
         """Make those of torch the process's: a forward pass draws from no others."""
-        torch.set_rng_state(self.torch)
+        torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
 
     def keep_torch(self) -> None:
         """Keep those that torch has now."""
-        self.torch = torch.get_rng_state()
+        self.cpu = torch.get_rng_state()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             self.cuda = torch.cuda.get_rng_state()  # a seed and an offset, which lie on the host
 
@@ -85,9 +92,13 @@ class RunContext:
             try:
                 yield
             finally:
-                own = RunContext(randoms=RandomStates.of_the_process())
-                self.__dict__ |= {**own.__dict__, "output": self.output}
+                self._keep()
                 others._put()
+
+    def _keep(self) -> None:
+        self.randoms.keep()
+        self.handlers, self.streams = list(log.handlers), (sys.stdout, sys.stderr)
+        self.lost, self.seed = console.lost, os.environ.get(SEED)
 
     def _put(self) -> None:
         self.randoms.put()

@@ -19,6 +19,9 @@ _DIFF_FORMAT = [
     *("--unified=3", "--diff-algorithm=myers", "--src-prefix=a/", "--dst-prefix=b/"),
 ]
 
+WITHOUT_EFFECT = ("openmp_wait",)
+"""Entries of the environment that change how long a run takes, and no result."""
+
 _SOURCE_ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -76,6 +79,7 @@ def environment(
     *,
     isa: str,
     threads: int,
+    openmp_wait: str,
     accelerators: Sequence[str],
     devices: int,
     num_nodes: int,
@@ -92,6 +96,7 @@ def environment(
     Args:
         isa: the widest vector instructions in use, such as `AVX2`.
         threads: threads per operation.
+        openmp_wait: how they wait for one another, see `peftlab.devices.openmp.waiting`.
         accelerators: the names of the devices in use on the first machine; empty for a run on the CPU.
         devices: devices in use per machine.
         num_nodes: machines.
@@ -110,6 +115,7 @@ def environment(
         "cpu": _cpu_model(),
         "isa": isa,
         "threads": threads,
+        "openmp_wait": openmp_wait,
         "accelerators": list(accelerators),
         "devices": devices,
         "num_nodes": num_nodes,

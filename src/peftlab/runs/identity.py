@@ -60,6 +60,7 @@ ADDED: dict[str, Any] = {
     "data.fold": None,
     "data.format.group": None,
     "task.class_weights": None,
+    "trainer.tf32": False,
     "regularizer": {},
     "augment": {},
     "regularizer.rdrop.start_step": 1,

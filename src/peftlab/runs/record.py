@@ -224,7 +224,7 @@ def _blank() -> dict[str, Any]:
         "overrides": [],
         "identity": unknown("sha256", "config_sha256") | {"data_sha256": {}} | unknown("weights_sha256"),
         "code": unknown("version", "commit", "dirty", "diff_sha256"),
-        "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads")
+        "environment": unknown("python", "packages_sha256", "platform", "cpu", "isa", "threads", "openmp_wait")
         | {"accelerators": []}
         | unknown("devices", "num_nodes", "world_size", "strategy", "effective_batch_size")
         | unknown("precision", "deterministic")

@@ -36,6 +36,7 @@ FORM: dict[str, Form] = {
         "cpu": "text?",
         "isa": "text?",
         "threads": "count?",
+        "openmp_wait?": "text?",
         "accelerators": ["text"],
         "devices?": "count?",
         "num_nodes?": "count?",

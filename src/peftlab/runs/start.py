@@ -17,7 +17,7 @@ from peftlab.errors import ConfigError, DiskError, UserError
 from peftlab.masking.mask import mask_settings
 from peftlab.reading import plain_yaml
 from peftlab.runs.compare import differing_parts
-from peftlab.runs.environment import packages_text
+from peftlab.runs.environment import WITHOUT_EFFECT, packages_text
 from peftlab.runs.find import readable_records
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
 from peftlab.runs.identity import run_id_of
@@ -219,7 +219,8 @@ def _go_on(path: Path, config: Mapping[str, Any], **record: Any) -> RunFolder:
         os.close(descriptor)
         return RunFolder(existing, finished=True)
     then, here = existing.data["environment"], record["environment"]
-    elsewhere = {key: (then.get(key), value) for key, value in here.items() if then.get(key) != value}
+    differing = [key for key in here if key not in WITHOUT_EFFECT and then.get(key) != here[key]]
+    elsewhere = {key: (then.get(key), here[key]) for key in differing}
     existing.update(environment=here, code=record["code"])
     _describe(path, config)  # settings outside the identity, such as the devices, may have changed
     return RunFolder(existing, unfinished=True, elsewhere=elsewhere, lock=descriptor)

@@ -66,14 +66,14 @@ class _ShortSteps:
         )
         self.attributes = vars(self.module)  # setting one of a torch module takes longer than many a callback
 
-    def advance(self, fetcher: _DataFetcher) -> None:
+    def advance(self, data_fetcher: _DataFetcher) -> None:
         loop, connector, logged = self.loop, self.connector, self.loop._results
         if loop.restarting:
-            self.whole(fetcher)
+            self.whole(data_fetcher)
             return
-        batch, _, _ = next(fetcher)
+        batch, _, _ = next(data_fetcher)
         number, progress = loop.batch_idx + 1, loop.batch_progress
-        progress.is_last_batch = fetcher.done
+        progress.is_last_batch = data_fetcher.done
         progress.increment_ready()
         connector._first_loop_iter = connector._first_loop_iter is None
         logged.batch, logged.batch_size, logged.dataloader_idx = batch, None, None
@@ -96,11 +96,11 @@ class _ShortSteps:
         if logged:
             connector.update_train_step_metrics()
 
-    def on_advance_end(self, fetcher: _DataFetcher) -> None:
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         every = self.trainer.val_check_batch
         validates = not isinstance(every, int) or self.loop.batch_progress.total.ready % every == 0
         if validates or self.trainer.should_stop or self.loop._skip_next_val or not self.each_step:
-            self.whole_end(fetcher)
+            self.whole_end(data_fetcher)
         else:
             self.loop._batches_that_stepped += 1
 
@@ -119,7 +119,7 @@ class _ShortSteps:
         if self.each_step:
             for schedule in self.schedules:
                 loop.scheduler_progress.increment_ready()
-                schedule.scheduler.step()
+                schedule.scheduler.step()  # type: ignore[call-arg]  # not by a metric
                 loop.scheduler_progress.increment_completed()
             return
         loop.update_lr_schedulers("step", update_plateau_schedulers=False)

@@ -62,3 +62,10 @@ def end_recording_memory(device: torch.device, pool: Any) -> None:
     """
     with suppress(RuntimeError):  # it has ended already
         torch._C._cuda_endAllocateToPool(device.index, pool)
+
+
+def compile_seconds() -> float:
+    """Return the seconds that torch.compile has spent compiling in this process, forward and backward."""
+    from torch._dynamo.utils import calculate_time_spent
+
+    return float(calculate_time_spent()["total_wall_time"])

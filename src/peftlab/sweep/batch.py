@@ -24,7 +24,8 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from peftlab.composing.compose import typed_overrides
+from peftlab.composing.compose import typed_overrides, whole_number
+from peftlab.devices import openmp
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.record import RunRecord
 from peftlab.storage.locks import is_locked
@@ -64,6 +65,8 @@ def check_plan(spec: SweepSpec, launcher: str) -> None:
     allowed = "hydra/launcher=peftlab takes them all"
     if spec.prune != "none":
         raise ConfigError(f"sweep.prune={spec.prune}: {reason}nothing can be pruned. Set sweep.prune=none; {allowed}")
+    if spec.pack not in (1, "auto"):
+        raise ConfigError(f"sweep.pack={spec.pack}: hydra/launcher={launcher} runs each trial by itself; {allowed}")
     if spec.search not in _IN_ONE_BATCH:
         raise ConfigError(f"sweep.search={spec.search}: {reason}set {', '.join(_IN_ONE_BATCH)}; {allowed}")
     if limit := next((key for key in ("steps", "hours", "money") if getattr(spec.budget, key) is not None), None):
@@ -237,6 +240,7 @@ class RemoteTrial:
         config = {str(key): value for key, value in plain.items()}
         folder, run_id = Path(config["sweep_dir"]), HydraConfig.get().job.name
         overrides = [text for text in typed_overrides() if not is_of_the_sweep(text)]
+        openmp.settle(whole_number(cfg, "trainer.threads"), only_starts=True)
         environment = {"WANDB_RUN_GROUP": folder.name} | dict(os.environ)
         _wait_for_predecessor(folder / run_id)
         with Passing() as passing:

@@ -72,7 +72,7 @@ class Cells:
             overrides = [*self.fixed, *proposal.overrides]
             config = self._compose(overrides)
             fact: Fact = self._looker.ask("fact", config)
-            cell = Cell(proposal, config, overrides, fact.sha256, fact.metric, fact.mode)
+            cell = Cell(proposal, config, overrides, fact.sha256, fact.metric, fact.mode, fact.pack)
             self._cells[proposal.overrides] = cell
         return cell
 

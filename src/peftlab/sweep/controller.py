@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
+from typing import NamedTuple
 
 from peftlab.sweep.board import Trial
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Evaluation
-from peftlab.sweep.processes import TrialProcess, wait_for
+from peftlab.sweep.processes import PackedTrial, TrialProcess, wait_for
 from peftlab.sweep.slots import Slot
 from peftlab.sweep.trials import Trials
 from peftlab.sweep.worker import Order
@@ -33,19 +34,32 @@ class _Running:
     began: float
     spent_before: float
     """Seconds of earlier attempts."""
+    trials: int
+    """Of its process, which share the time."""
+
+
+class _Waiting(NamedTuple):
+    """A trial that is to start when there is a slot, and others for its process."""
+
+    cell: Cell
+    row: Trial
+    existing: str
 
 
 @dataclass(kw_only=True)
 class Controller(Trials):
-    """Runs each trial in its own process, one per slot."""
+    """Runs each trial in its own process, one per slot, or several alike in one."""
 
     slots: Sequence[Slot]
     context: ForkServerContext
     command: list[str]
     environment: dict[str, str]
     signals: Signals
+    pack: int = 1
+    """The largest number of trials in a process."""
     running: list[_Running] = field(default_factory=list, init=False)
     _free: list[Slot] = field(default_factory=list, init=False)
+    _waiting: list[_Waiting] = field(default_factory=list, init=False)
 
     @property
     def devices(self) -> float:
@@ -53,7 +67,7 @@ class Controller(Trials):
         return self.slots[0].share
 
     def _is_running(self, cell: Cell) -> bool:
-        return any(one.cell.sha256 == cell.sha256 for one in self.running)
+        return cell.sha256 in {one.cell.sha256 for one in self.running} | {one.cell.sha256 for one in self._waiting}
 
     def run(self) -> None:
         """Run until the plan is over or a signal arrives.
@@ -86,22 +100,48 @@ class Controller(Trials):
     def _fill(self) -> None:
         """Start trials while slots are free and the plan has any."""
         for cell in [cell for cell in self.delayed if not self.ledger.is_busy(cell)]:
-            if self._free:
+            if self._has_room:
                 self.delayed.remove(cell)
                 self._take_up(cell)
-        while self._free and self.signals.pending is None and self._take_up_next():
+        while self._has_room and self.signals.pending is None and self._take_up_next():
             pass
+        while self._free and self._waiting and self.signals.pending is None:
+            self._launch(self._next_pack())
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._waiting) < self.pack * len(self._free)
 
     def _start(self, cell: Cell, row: Trial, existing: str) -> None:
-        slot = self._free.pop(0)
-        of_the_run = {"sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": existing}
-        config = slot.within(cell.config) | of_the_run
-        output = self.ledger.output(cell.run_id)
-        order = Order(config, self.command, cell.overrides, self.environment | slot.environment(), output)
-        trial = TrialProcess.start(self.context, order)
-        row.attempts += 1
-        row.state, row.error, row.devices, row.other_code = "running", None, slot.share, False
-        self.running.append(_Running(cell, row, slot, trial, time.monotonic(), row.seconds))
+        self._waiting.append(_Waiting(cell, row, existing))
+        if self.pack == 1:
+            self._launch(self._waiting[-1:])
+
+    def _next_pack(self) -> list[_Waiting]:
+        """Return trials for a process, the first of those that fit together in the largest number."""
+        packs: dict[object, list[_Waiting]] = {}
+        for one in self._waiting:
+            packs.setdefault(one.cell.sha256 if one.cell.pack is None else one.cell.pack, []).append(one)
+        return max((pack[: self.pack] for pack in packs.values()), key=len)
+
+    def _launch(self, pack: Sequence[_Waiting]) -> None:
+        """Start the trials of a pack in one process."""
+        slot, orders = self._free.pop(0), []
+        for one in pack:
+            self._waiting.remove(one)
+            of_the_run = {"sweep_dir": str(self.ledger.folder), "run_dir": None, "existing": one.existing}
+            config, output = slot.within(one.cell.config) | of_the_run, self.ledger.output(one.cell.run_id)
+            environment = self.environment | slot.environment()
+            orders.append(Order(config, self.command, one.cell.overrides, environment, output))
+        trials: Sequence[TrialProcess] = (
+            [TrialProcess.start(self.context, orders[0])]
+            if len(orders) == 1
+            else PackedTrial.start_together(self.context, orders)
+        )
+        for (cell, row, _), trial in zip(pack, trials, strict=True):
+            row.attempts += 1
+            row.state, row.error, row.devices, row.other_code = "running", None, slot.share, False
+            self.running.append(_Running(cell, row, slot, trial, time.monotonic(), row.seconds, len(pack)))
         self._write(now=True)
 
     def _listen(self) -> None:
@@ -112,10 +152,11 @@ class Controller(Trials):
                 one.row.step, one.row.steps = values[:2]
                 if kind == "validated":
                     self._validated(one, *values)
-            one.row.seconds = one.spent_before + time.monotonic() - one.began
+            one.row.seconds = one.spent_before + (time.monotonic() - one.began) / one.trials
             if ended:
                 self.running.remove(one)
-                self._free.append(one.slot)
+                if all(other.slot is not one.slot for other in self.running):  # others of its process
+                    self._free.append(one.slot)
                 self._ended(one)
 
     def _validated(self, one: _Running, step: int, steps: int, value: float) -> None:

@@ -36,6 +36,8 @@ class Cell:
     metric: str
     mode: str
     """``max`` or ``min``, for the metric."""
+    pack: str | None = None
+    """Equal for cells whose runs may be computed together; None: only alone."""
 
     @property
     def run_id(self) -> str:
@@ -126,9 +128,12 @@ def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
     if data["status"] == "pruned" or (data["status"] == "completed" and all(map(math.isfinite, values))):
         status = data["status"]
     steps = data["cost"]["steps"] or max((event["step"] for event in record.events() if "step" in event), default=0)
-    return Outcome(
-        status, values if status != "failed" else (), evaluations(record), steps, data["cost"]["wall_seconds"] or 0.0
-    )
+    return Outcome(status, values if status != "failed" else (), evaluations(record), steps, seconds_on_device(record))
+
+
+def seconds_on_device(record: RunRecord) -> float:
+    """Return how long a run had its device: the time of the clock, over the runs of its process."""
+    return (record.data["cost"]["wall_seconds"] or 0.0) / record.extensions.get("packing", {}).get("runs", 1)
 
 
 def evaluations(record: RunRecord) -> tuple[Evaluation, ...]:

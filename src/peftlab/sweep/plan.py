@@ -46,7 +46,7 @@ class Outcome:
     steps: int = 0
     """Optimiser steps taken."""
     seconds: float = 0.0
-    """Wall-clock time on a device."""
+    """Time on a device: that of the wall clock, divided by the trials that it was shared with."""
 
 
 Begun = tuple[Proposal, Sequence[Evaluation]]

@@ -28,10 +28,14 @@ _KEPT = 2
 """Checkpoints on disk at a time."""
 _TRIED = 24
 """Maximum number of batches, spread over the data."""
+MOST_PACKED = 16
+"""Trials in a pack that `sweep.pack=auto` chooses: beyond, a GPU that runs small models has little idle time left."""
+_OF_MEMORY = 0.8
+"""The part of a GPU's memory that a pack may take: the longest batch may be missing among those that were tried."""
 
 
-def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int]:
-    """Return the expected seconds of the run of `cfg`, the bytes that it keeps and needs meanwhile, and its passes.
+def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int, int]:
+    """Return the fields of an `Estimate` for the run of `cfg`.
 
     Training steps and evaluation batches run for `seconds` in total. Time is measured per token, because batches differ
     in length.
@@ -66,7 +70,23 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int]:
     took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
     size = 4 * sum(parameter.numel() for parameter in trained)
     rows = sum(data.splits[split].rows for split in data.budget.scored)
-    return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size, spec.passes
+    pack = 1
+    if device.type == "cuda":
+        shared = sum(p.numel() * p.element_size() for p in tuner.model.parameters() if not p.requires_grad)
+        peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(device).total_memory
+        pack = trials_that_fit(total, shared, peak - shared)
+    return took, 2 * size + _BYTES_A_PREDICTION * rows, _KEPT * _STATE * size, spec.passes, pack
+
+
+def trials_that_fit(total: int, shared: int, own: int) -> int:
+    """Return how many trials to pack on a device, from 1 to `MOST_PACKED`.
+
+    Args:
+        total: its memory, in bytes.
+        shared: what all of them need once: the frozen weights.
+        own: what each needs beside.
+    """
+    return max(1, min(MOST_PACKED, int((_OF_MEMORY * total - shared) // max(own, 1))))
 
 
 def _seconds_a_token(work: Callable[[Any], None], loader: DataLoader[Any], limit: float, device: torch.device) -> float:

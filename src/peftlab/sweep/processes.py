@@ -21,6 +21,7 @@ from typing import Any
 from peftlab.errors import ConfigError
 from peftlab.imports import imports_from_here
 from peftlab.masking.streams import wait_until_written
+from peftlab.sweep.pack_worker import ENDED, work_together
 from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 from peftlab.terminal.signals import SIGNALS
 
@@ -116,9 +117,14 @@ class TrialProcess:
         return True
 
     @property
+    def exitcode(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self.process.exitcode
+
+    @property
     def how(self) -> str:
-        """How the process ended, from its exit code."""
-        code = self.process.exitcode
+        """How it ended, from its exit code."""
+        code = self.exitcode
         if code is not None and code < 0:
             hint = ": is memory short?" if -code == signal.SIGKILL else ""
             return f"ended by {signal.Signals(-code).name}{hint}"
@@ -136,9 +142,69 @@ class TrialProcess:
         return self.process.pid
 
 
+@dataclass
+class PackedTrial(TrialProcess):
+    """A trial in a process that it shares with others."""
+
+    others: list[PackedTrial] = field(default_factory=list, init=False)
+    """The other trials of the process."""
+    _code: int | None = field(default=None, init=False)
+    _unread: list[tuple[Any, ...]] = field(default_factory=list, init=False)
+    _signals: int = field(default=0, init=False)
+    """Signals that it wanted to be sent."""
+    _left: bool = field(default=False, init=False)
+
+    @classmethod
+    def start_together(cls, context: ForkServerContext, orders: Sequence[Order]) -> list[PackedTrial]:
+        """Start several trials in one process."""
+        pipes = [context.Pipe() for _ in orders]
+        process = context.Process(target=work_together, args=(orders, [theirs for _, theirs in pipes]), name="pack")
+        process.start()
+        for _, theirs in pipes:
+            theirs.close()
+        trials = [cls(process, ours) for ours, _ in pipes]
+        for trial in trials:
+            trial.others = [other for other in trials if other is not trial]
+        return trials
+
+    def messages(self) -> list[tuple[Any, ...]]:
+        """Return the unread messages of the trial."""
+        messages = [*self._unread, *super().messages()]
+        self._unread = []
+        for kind, *values in messages:
+            if kind == ENDED:
+                (self._code,) = values
+        return [message for message in messages if message[0] != ENDED]
+
+    def ended(self) -> bool:
+        """Return whether it has ended; the last of its process, only when that has ended as well."""
+        dead = self.process.exitcode is not None
+        self._unread = self.messages()
+        if self._code is None and not dead:
+            return False
+        self.connection.close()
+        if all(other._left for other in self.others):  # a slot is free when its process is gone
+            self._left = super().ended()
+        else:
+            self._left = True
+        return self._left
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code that a process of its own would have had, or that of the process."""
+        return self.process.exitcode if self._code is None else self._code
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal, once for all trials of the process."""
+        self._signals += 1
+        if all(other._signals < self._signals for other in self.others):
+            super()._signal(number)
+
+
 def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
     """Return when a trial sends a message or ends, or after `seconds`."""
-    wait([*(trial.process.sentinel for trial in trials), *(trial.connection for trial in trials)], seconds)
+    connections = [trial.connection for trial in trials if not trial.connection.closed]
+    wait([*{trial.process.sentinel for trial in trials}, *connections], seconds)  # trials may share a process
 
 
 class Looker:

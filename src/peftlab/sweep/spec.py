@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -96,6 +96,9 @@ class SweepSpec:
     """Which finished trials are kept: all, those made by the same code, or none."""
     retries: int = Field(default=0, ge=0)
     """Immediate restarts of a trial that died without reporting an error."""
+    pack: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Trials in one process, which compute their steps together where they can, see `peftlab.packing`; auto: as many as
+    a GPU has memory for, see `peftlab.sweep.probe.trials_that_fit`, and one on a CPU."""
     dry_run: bool = False
     """Check every trial known in advance, estimate the cost, and stop."""
     probe_seconds: float = Field(default=3.0, ge=0)

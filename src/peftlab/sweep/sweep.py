@@ -18,6 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from peftlab.composing.compose import whole_number
+from peftlab.devices import openmp
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
@@ -72,6 +74,7 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     check_section(space, compose, config)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
     with Signals() as signals:
+        settle_threads(launcher, config)
         fork_server()  # loads the heavy imports in the background
         # ask the trials, not `config`: the configuration without the choices is not a trial
         slots = slots_of(launcher, accelerators(fixed, proposals, compose))
@@ -95,6 +98,7 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     fixed = [text for text in job_overrides[0] if all(text in overrides for overrides in job_overrides)]
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
+        settle_threads(local, local.config)
         compose = composer(local.hydra_context, local.config)
         slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
         with looking(slots) as looker:
@@ -156,6 +160,7 @@ def _run(
             command=command,
             environment=environment,
             signals=signals,
+            pack=1 if spec.pack == "auto" else spec.pack,
         )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
     board.tracked = tracked(folder)
@@ -164,9 +169,12 @@ def _run(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
-        board.estimate_seconds = announce(board, examples, slots, spec)
+        estimate = announce(board, examples, slots, spec)
+        board.estimate_seconds = estimate and estimate.seconds
         if spec.dry_run:
             return board
+        if spec.pack == "auto" and isinstance(trials, Controller):
+            trials.pack = pack_of(slots, estimate)
         signals.hold = bool(slots)  # other launchers wait inside a library: interrupt them at once
         trials.run()
         board.results = plan.results(books.records())
@@ -261,6 +269,14 @@ def check_scores(spec: SweepSpec, objectives: Mapping[str, str], cells: Sequence
     log.warning("%s: none of them is called the best", several)
 
 
+def settle_threads(launcher: Any, config: DictConfig) -> None:
+    """Choose how the threads of trials on this machine wait, before the fork server loads torch for all of them."""
+    if is_local(launcher):
+        settings = [f"hydra.launcher.{name}" for name in ("threads_per_trial", "trials_at_once")]
+        threads, per_trial, at_once = (whole_number(config, key) for key in ("trainer.threads", *settings))
+        openmp.settle(threads or per_trial, at_once or 1, only_starts=True)
+
+
 def slots_of(launcher: Any, accelerators: Set[str]) -> list[Slot]:
     """Return the slots of the local launcher on these accelerators; none for other launchers."""
     if not is_local(launcher):
@@ -334,8 +350,15 @@ def recall(trials: Trials, grid: Sequence[Cell]) -> None:
     trials.plan.recall(past, unfinished)
 
 
-def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> float | None:
-    """Log the number of trials and their estimated cost; return the seconds per trial, if known.
+def pack_of(slots: Sequence[Slot], estimate: Estimate | None) -> int:
+    """Return the trials of a process under `sweep.pack=auto`: 1 where nothing was estimated, or slots share a GPU."""
+    pack = 1 if estimate is None or slots[0].share != 1 else estimate.pack
+    log.info("sweep.pack=auto: up to %d trials in a process", pack)
+    return pack
+
+
+def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: SweepSpec) -> Estimate | None:
+    """Log the number of trials and their estimated cost; return the estimate for a trial, if there is one.
 
     Args:
         board: of the sweep.
@@ -347,6 +370,8 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     left = None if board.total is None else board.total - kept
     how_many = "trials as far as the budget goes" if board.total is None else f"{board.total} trials"
     at_once = f"{board.slots} at a time" if slots else "a batch for the launcher"
+    if spec.pack not in (1, "auto"):
+        at_once = f"packs of up to {spec.pack}, {at_once}"
     log.info("%s: %s, %d of them done; %s", board.folder, how_many, kept, at_once)
     if not slots:  # an estimate here says nothing about other machines
         return None
@@ -376,4 +401,4 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
         (left or 1) * estimate.bytes_kept / mib,
         board.slots * estimate.bytes_at_work / mib,
     )
-    return estimate.seconds
+    return estimate

@@ -12,7 +12,7 @@ from peftlab.errors import DiskError, UserError
 from peftlab.runs.record import RunRecord
 from peftlab.sweep.board import SWEEP, TRIALS, Board, Trial
 from peftlab.sweep.cells import Cells
-from peftlab.sweep.ledger import Cell, Ledger, outcome
+from peftlab.sweep.ledger import Cell, Ledger, outcome, seconds_on_device
 from peftlab.sweep.plan import Outcome, Plan, Proposal
 from peftlab.sweep.spec import Reuse
 
@@ -125,7 +125,7 @@ class Trials(ABC):
         elif record is not None and record.data["status"] == "completed":
             self._settle(cell, row, record)
         else:
-            row.seconds = (record.data["cost"]["wall_seconds"] or 0.0) if record is not None else 0.0
+            row.seconds = seconds_on_device(record) if record is not None else 0.0
             self._start(cell, row, "auto")
 
     def _failed(self, cell: Cell, row: Trial, how: str, record: RunRecord | None) -> None:

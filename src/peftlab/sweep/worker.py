@@ -52,7 +52,7 @@ class Order:
 
 def work(order: Order, connection: Connection) -> None:
     """Run a trial; report progress on `connection`, which answers each validation with whether to go on."""
-    _begin(order.environment, order.output, order.config)
+    begin(order.environment, order.output, order.config)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background jobs ignore it
     from omegaconf import OmegaConf
 
@@ -60,7 +60,7 @@ def work(order: Order, connection: Connection) -> None:
 
     try:
         with user_exits():
-            reporter = _Reporter(connection)
+            reporter = Reporter(connection)
             reporter.began()
             run(OmegaConf.create(order.config), order.command, order.overrides, reporter)
     except Pruned:
@@ -80,6 +80,8 @@ class Fact:
     """The score that selects its best checkpoint."""
     mode: str
     """``max`` or ``min``."""
+    pack: str | None = None
+    """See `peftlab.sweep.ledger.Cell`."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Estimate:
     """Additional, while it runs."""
     passes: int
     """Forward passes of a training step over each of its examples."""
+    pack: int
+    """Trials that fit in the memory of a GPU together; 1 on a CPU."""
 
 
 def look(environment: Mapping[str, str], output: Path, connection: Connection) -> None:
@@ -108,7 +112,7 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
 
     An answer is ``(True, value)``, or ``(False, message)`` for a UserError.
     """
-    _begin(environment, output)
+    begin(environment, output)
     looker = _Looker()
     while True:
         try:
@@ -134,7 +138,7 @@ def summarise(
         document: the contents of its ``sweep.json``.
         options: of the trials' W&B logger, such as the project.
     """
-    _begin(environment, output)
+    begin(environment, output)
     from peftlab.loggers.wandb import Wandb
     from peftlab.report.written import REPORT
     from peftlab.runs.start import Unwritten
@@ -172,7 +176,8 @@ class _Looker:
 
     def __init__(self) -> None:
         self._sources: dict[str, Sources] = {}
-        self._built: set[str] = set()
+        self._built: dict[str, bool] = {}
+        """By what determines a model, whether several such can be computed together."""
         self._ready: tuple[str, Prepared] | None = None
         """The data read last, by its key."""
 
@@ -194,7 +199,8 @@ class _Looker:
         from omegaconf import OmegaConf
 
         from peftlab.one_run import build, read, settle
-        from peftlab.storage.digests import canonical_json
+        from peftlab.packing.joinable import alike, is_joinable, never_joined
+        from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
         budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
@@ -212,11 +218,13 @@ class _Looker:
             ready = self._ready[1]
             identity = ready.sources.complete(resolved)
             spec = replace(spec, task=ready.spec.task)  # with the labels from the data
-            build(replace(ready, config=resolved, spec=spec, identity=identity))
-            self._built.add(about_model)
+            tuner = build(replace(ready, config=resolved, spec=spec, identity=identity))
+            self._built[about_model] = is_joinable(tuner.model)
             self._sources[about_data] = ready.sources
         metric = spec.task.selection.metric
-        return Fact(identity["sha256"], metric, spec.task.directions[metric])
+        joined = self._built[about_model] and never_joined(spec) is None
+        pack = sha256_of(alike(resolved)) if joined else None
+        return Fact(identity["sha256"], metric, spec.task.directions[metric], pack)
 
     def estimate(self, config: dict[str, Any], seconds: float) -> Estimate:
         """Train and evaluate for `seconds` without a run folder; return the estimate for the whole trial."""
@@ -227,19 +235,22 @@ class _Looker:
         return Estimate(*probe(OmegaConf.create(config), seconds))
 
 
-class _Reporter:
+class Reporter:
     """Reports a run's progress to the controller; if that is gone, the run goes on until a signal ends it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def began(self) -> None:
+        """Report that signals are handled."""
         self._send(BEGAN)
 
     def stepped(self, step: int, steps: int) -> None:
+        """Report a step."""
         self._send(("stepped", step, steps))
 
     def validated(self, step: int, steps: int, value: float) -> bool:
+        """Report a score; return whether to go on."""
         return self._send(("validated", step, steps, value), self._connection.recv) is not False
 
     def _send(self, message: tuple[Any, ...], answer: Callable[[], Any] | None = None) -> Any:
@@ -250,7 +261,7 @@ class _Reporter:
             return None
 
 
-def _begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
+def begin(environment: Mapping[str, str], output: Path, config: Mapping[str, Any] | None = None) -> None:
     """Set up the process: group, environment, output; make it end with the controller.
 
     Secrets in the output are masked, including those of `config`.

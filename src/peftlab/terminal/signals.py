@@ -27,8 +27,8 @@ class Pruned(BaseException):  # like `Interrupted`, no error
 class Signals:
     """Turns `SIGNALS` into `Interrupted`, at once or, while `hold` is set, when `raise_pending` is called.
 
-    `pending` is the held-back signal. A second signal ends the process at once. Use it as a context. Only the main thread
-    handles signals; those that it receives are held back in the contexts of all other threads as well.
+    `pending` is the held-back signal. A second signal ends the process at once. Use it as a context. Only the main
+    thread handles signals; those that it receives are held back in the contexts of all other threads as well.
 
     At once means wherever Python happens to be: in some places it drops every exception (the hooks around a fork,
     finalizers), in others an exception leaves a lock or a file half done. Hold as soon as there is something to lose.

@@ -173,7 +173,7 @@ class _Whole(MicroBatches):
     def __init__(self) -> None:
         super().__init__("training", None, lambda event, **details: None)
 
-    def attempt(self, act: Callable[[Batch], T], batch: Batch) -> tuple[T]:
+    def attempt(self, act: Callable[[Batch], T], batch: Batch, let_go: Callable[[], object] = lambda: None) -> tuple[T]:
         """Return the result of `act` on `batch`."""
         return (act(batch),)
 

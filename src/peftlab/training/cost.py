@@ -5,27 +5,16 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch.utils.flop_counter import FlopCounterMode
 
 from peftlab.devices.energy import Energy
 from peftlab.devices.processes import over_ranks
 from peftlab.tasks.batch import Batch
-
-
-class _NoModules(nullcontext[None]):
-    """Replaces torch's module tracker, whose hooks keep the graph of every pass alive.
-
-    A forward pass that runs out of memory would keep its activations, and then not even its pieces would fit.
-    """
-
-    parents = ("Global",)
-    """The one module that all arithmetic is counted under."""
+from peftlab.training.arithmetic import Arithmetic
 
 
 class Cost(Callback):
@@ -55,7 +44,7 @@ class Cost(Callback):
         self.energy = Energy()
         self._joules: float | None = None
         self._resumed: float | None = None
-        self._counter: FlopCounterMode | None = None
+        self._counter: Arithmetic | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -93,8 +82,7 @@ class Cost(Callback):
     def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
         """Count the arithmetic of the first step."""
         if self.positions == 0:
-            self._counter = FlopCounterMode(display=False)
-            self._counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+            self._counter = Arithmetic()
             self._counter.__enter__()  # type: ignore[no-untyped-call]
 
     def on_train_batch_end(
@@ -104,7 +92,7 @@ class Cost(Callback):
         positions = sum(part.positions for part in batch)
         if self._counter is not None:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._flops_a_position = self._counter.get_total_flops() / positions
+            self._flops_a_position = self._counter.operations / positions
             self._counter = None
         self.positions += positions
         self.samples += sum(len(part.examples) for part in batch)

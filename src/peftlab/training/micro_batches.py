@@ -48,8 +48,17 @@ class MicroBatches:
         for half in self.halve(batch):
             yield from self.pieces(half)
 
-    def attempt(self, act: Callable[[Batch], T], batch: Batch) -> tuple[T] | None:
+    def attempt(
+        self, act: Callable[[Batch], T], batch: Batch, let_go: Callable[[], object] = lambda: None
+    ) -> tuple[T] | None:
         """Return the result of `act` on `batch`; None where it ran out of memory and smaller pieces can be tried.
+
+        By then nothing is left of the attempt, and its memory is back with the device.
+
+        Args:
+            act: computes a batch.
+            batch: the batch.
+            let_go: drops what `act` keeps elsewhere, such as gradients.
 
         Raises:
             OutOfMemoryError: no smaller pieces can be tried.
@@ -61,6 +70,7 @@ class MicroBatches:
                 raise
             reason = str(error).strip().split("\n")[0]
         # outside the handler: inside, the error keeps alive every tensor of the frames it passed through
+        let_go()
         garbage_collection_cuda()
         if self.halve is None or len(batch.examples) < 2:
             raise OutOfMemoryError(self._advice(batch, reason))

@@ -101,18 +101,21 @@ class Step:
 
     def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
         """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
-        self.loss, self.terms, self.figures, self.counted = torch.zeros(()), {}, {}, 0
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._start_over()
 
         def learn(piece: Batch) -> None:
             torch.autograd.backward(self._loss(piece, losses_of), factor)
 
         for part in self.parts:
             for piece in self.pieces.pieces(part):
-                if self.pieces.attempt(learn, piece) is None:
+                if self.pieces.attempt(learn, piece, self._start_over) is None:
                     return False
         return True
+
+    def _start_over(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.loss, self.terms, self.figures, self.counted = torch.zeros(()), {}, {}, 0
 
     def _loss(self, piece: Batch, losses_of: Callable[[Batch], Losses]) -> Tensor:
         """Return the loss of a piece, scaled for a mean over parts and ranks, and add it to that of the step.

@@ -24,7 +24,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.training.captured import Recording
 from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
-from peftlab.training.objective import Losses, Objective
+from peftlab.training.objective import Forward, Losses, Objective
 from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
@@ -129,7 +129,7 @@ class Stepping(Scoring):
             return step.loss
 
         try:
-            optimizer.step(compute)
+            optimizer.step(compute)  # type: ignore[arg-type]  # a tensor is as good as a number
         except StepSkippedError:
             pass
         else:
@@ -184,10 +184,10 @@ class Stepping(Scoring):
         else:
             self.seat.gradient(step, alone)
 
-    def losses_of(self, batch: Batch) -> Losses:
-        """Run the model on `batch` and return the losses that training minimises."""
+    def losses_of(self, batch: Batch, forward: Forward | None = None) -> Losses:
+        """Return the losses that training minimises, of the outputs of `forward` for `batch`, or else of the model."""
         assert self._step is not None
-        return self.objective(self, batch, self._step.number, self._loss_scale)
+        return self.objective(forward or self, batch, self._step.number, self._loss_scale)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""

@@ -31,7 +31,7 @@ from peftlab.errors import UserError
 from peftlab.masking.mask import mask
 from peftlab.one_run import surroundings
 from peftlab.runs.compare import differences, kept_packages, package_differences
-from peftlab.runs.environment import code_state, installed_packages
+from peftlab.runs.environment import WITHOUT_EFFECT, code_state, installed_packages
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder
 from peftlab.runs.identity import deciding_part, leaves, run_id_of
 from peftlab.storage.digests import sha256_of
@@ -233,7 +233,7 @@ def _digest_of(packages: list[str]) -> str:
 
 def _environment(recorded: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     then, now = (
-        {key: value for key, value in section.items() if key not in _SETTLED_ELSEWHERE}
+        {key: value for key, value in section.items() if key not in (*_SETTLED_ELSEWHERE, *WITHOUT_EFFECT)}
         for section in (recorded, surroundings(spec))
     )
     for key, (one, other) in differences(then, now).items():

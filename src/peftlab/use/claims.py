@@ -30,9 +30,17 @@ NOT_READABLE = {
     "ended_at": "times, except their order",
     "history.*.at": "times, except their order",
     "environment.threads": "the number of threads, if trainer.threads is null",
+    "environment.openmp_wait": "how threads waited for one another",
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
+    "cost.memory.weights_gib": "the memory by purpose",
+    "cost.memory.gradients_gib": "the memory by purpose",
+    "cost.memory.optimizer_gib": "the memory by purpose",
+    "cost.memory.activations_gib": "the memory by purpose",
+    "cost.compile": "what compiling cost and saved",
+    "cost.energy_joules": "the energy",
+    "cost.energy_counted": "what hardware counted it",
     "cost.train_flops": "the FLOPs",
     "cost.token_share": "the share of padding",
     "cost.shapes": "the number of shapes",
@@ -279,11 +287,9 @@ class _Claims:
             self.unverified.append("cost.activation_cache")
             if not self.spec.trainer.cache_activations:
                 yield self._edited("cost.activation_cache", cost["activation_cache"], None)
-        numbers = {key: value for key, value in cost.items() if key not in ("steps", "epochs", "activation_cache")}
-        for key, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                yield self._edited(f"cost.{key} is no measurement", value, None)
-                return
+        if odd := list(self._odd_measurements(cost)):
+            yield from odd
+            return
         if cost["train_seconds"] > cost["wall_seconds"]:
             yield self._edited("cost: it trained for longer than it took", cost["train_seconds"], cost["wall_seconds"])
         if self.skipped:
@@ -301,6 +307,17 @@ class _Claims:
             a_second = cost[f"{key}_per_second"]
             if not _is_rate(a_second, seen, cost["train_seconds"], digits):
                 yield self._edited(f"cost.{key}_per_second is not {seen} in train_seconds", a_second, None)
+
+    def _odd_measurements(self, cost: Mapping[str, Any]) -> Iterator[Cause]:
+        """Yield the measured costs that are no numbers of at least 0."""
+        others = {"steps", "epochs", "activation_cache", "energy_counted", "memory", "compile"}
+        if cost.get("energy_joules") is None:  # the hardware counts none, or the run is older
+            others.add("energy_joules")
+            if counted := cost.get("energy_counted"):
+                yield self._edited("cost.energy_counted: energy_joules is unknown", counted, [])
+        for key, value in cost.items():
+            if key not in others and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                yield self._edited(f"cost.{key} is no measurement", value, None)
 
     def trail(self) -> Iterator[Cause]:
         """The trail has a point wherever one is due."""

@@ -20,6 +20,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
+from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED
 from peftlab.speed.attention import attention_kernels
@@ -168,7 +169,8 @@ def _recorded(run: FinishedRun) -> dict[tuple[str, str, str], float]:
 
 def _elsewhere(run: FinishedRun, data: DataModule, tuner: Tuner) -> dict[str, tuple[Any, Any]]:
     then, now = run.record.data["environment"], describe(run.spec, data, tuner)["environment"]
-    return {key: (then.get(key), now[key]) for key in now if then.get(key) != now[key]}
+    differing = [key for key in now if key not in WITHOUT_EFFECT and then.get(key) != now[key]]
+    return {key: (then.get(key), now[key]) for key in differing}
 
 
 def _new_files(path: Path, splits: Sequence[str], folders: bool) -> dict[str, Path]:

@@ -183,7 +183,7 @@ def judge(folder: RunFolder, findings: Findings, again: RunRecord | None, spread
     """
     fork, points = _trails(folder, again)
     results = list(_results(folder, again)) if again else []
-    causes = [*findings.causes, *(_pieces(folder, again) if again else ())]
+    causes = [*findings.causes, *(_pieces(folder, again) if again else ()), *_packed(folder)]
     scores, allowed_from = _scores(folder, again, spread) if again else ([], "")
     outcome, because = _decide(folder, causes, results, scores, fork, points, again is not None)
     kinds = get_args(Kind)
@@ -320,6 +320,13 @@ def _pieces(folder: RunFolder, again: RunRecord) -> Iterator[Cause]:
     )
     if then != now:
         yield Cause("environment", "batches too large for memory", _listed(then) or None, _listed(now) or None)
+
+
+def _packed(folder: RunFolder) -> Iterator[Cause]:
+    """Yield that steps were computed with those of other runs, which rounds them otherwise; a repetition is alone."""
+    packing = folder.record.extensions.get("packing", {})
+    if packing.get("joint_steps"):
+        yield Cause("environment", "runs whose steps were computed together", packing.get("runs"), 1)
 
 
 def _facts(run: RunRecord) -> dict[str, Any]:

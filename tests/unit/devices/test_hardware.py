@@ -91,6 +91,20 @@ def test_cheap_dropout_is_for_the_cpu(machine, gpus, cheap):
     assert resolve_hardware(auto | {"cheap_dropout": False})["cheap_dropout"] is False
 
 
+def test_tf32_is_for_fp32_on_a_gpu_that_has_it(machine, monkeypatch):
+    machine(gpus=1)
+    wanted = {"accelerator": "gpu", "precision": "32-true", "tf32": True}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    assert resolve_hardware(wanted)["tf32"] is True
+    with pytest.raises(ConfigError, match="would change nothing"):
+        resolve_hardware(wanted | {"precision": "auto"})
+    with pytest.raises(ConfigError, match=r"capability 8\.0"):
+        resolve_hardware(wanted | {"accelerator": "cpu"})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(ConfigError, match=r"capability 8\.0"):
+        resolve_hardware(wanted)
+
+
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
 def test_fp16_on_the_cpu(machine, accelerator):
     """Lightning would compute in bf16 instead, and the record would name the wrong precision."""
@@ -294,7 +308,8 @@ def made_with(**settings) -> dict:
 def test_a_run_of_a_gpu_is_made_on_the_cpu_where_there_is_none(machine):
     machine(gpus=0)
     assert fit_to_this_machine(made_with(devices=1, num_nodes=1)) == made_with(
-        accelerator="cpu", devices=1, num_nodes=1, precision="32-true", frozen_weights="fp32", static_shapes=False
+        **{"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "32-true", "frozen_weights": "fp32"},
+        **{"static_shapes": False, "tf32": False},
     )
 
 

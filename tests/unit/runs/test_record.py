@@ -262,8 +262,8 @@ class TestRunRecord:
         assert {key: " ".join(names) for key, names in sections.items()} == {
             "identity": "sha256 config_sha256 data_sha256 weights_sha256",
             "code": "version commit dirty diff_sha256",
-            "environment": "python packages_sha256 platform cpu isa threads accelerators devices num_nodes world_size "
-            "strategy effective_batch_size precision deterministic nondeterministic_parts seeds",
+            "environment": "python packages_sha256 platform cpu isa threads openmp_wait accelerators devices num_nodes "
+            "world_size strategy effective_batch_size precision deterministic nondeterministic_parts seeds",
             "data": "name splits labels train_test_overlap licence",
             "method": "name trainable_parameters total_parameters adapter_bytes",
             "selection": "metric split mode value epoch step sha256",
@@ -673,6 +673,7 @@ class TestEnvironment:
         section = environment.environment(
             isa="AVX2",
             threads=2,
+            openmp_wait="default",
             accelerators=[],
             devices=1,
             num_nodes=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertModel
 
 from peftlab.speed.attention import attention_kernels, preferred_attention
@@ -78,6 +79,28 @@ def test_whether_a_batch_has_padding_is_not_looked_at(model, masks):
         plain = [model(ids, attention_mask=mask)[0] for mask in (full, padded)]
     assert [mask is None for mask in masks] == [True, False]
     torch.testing.assert_close(outputs, plain)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what reads a number from a tensor, which the host waits for where that is on a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_forward_pass_waits_for_nothing(model):
+    full = torch.ones(2, 5, dtype=torch.int64)
+    counts = []
+    for one_for_all in (True, False):
+        with torch.no_grad(), attention_kernels(cudnn=False, one_for_all=one_for_all), Waits() as waits:
+            model(full, attention_mask=full)
+        counts.append(waits.count)
+    assert counts[0] == 0 < counts[1]
 
 
 def test_contexts_may_overlap(model, masks):

@@ -109,12 +109,19 @@ class Process:
 
     @classmethod
     def start(cls, context: Any, order: Any) -> Process:
+        context.packs.append([order.overrides])
         return cls(context, order)
+
+    @classmethod
+    def start_together(cls, context: Any, orders: Any) -> list[Process]:
+        context.packs.append([order.overrides for order in orders])
+        return [cls(context, order) for order in orders]
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
     """Replace the processes of trials; returns what makes a context of a script, a generator of what a trial tells."""
     monkeypatch.setattr("peftlab.sweep.controller.TrialProcess", Process)
+    monkeypatch.setattr("peftlab.sweep.controller.PackedTrial", Process)
     monkeypatch.setattr("peftlab.sweep.controller.wait_for", lambda trials, seconds: None)
-    return lambda script: SimpleNamespace(script=script, started=[])
+    return lambda script: SimpleNamespace(script=script, started=[], packs=[])

@@ -19,10 +19,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from peftlab.composing.compose import conf_dir, explain_composition
+from peftlab.composing.composer import Composer
 from peftlab.composing.hydra_gate import composing_only
 from peftlab.errors import ConfigError, UserError
 from peftlab.sweep.arguments import as_typed, command, for_hydra
-from peftlab.sweep.cells import Cells, composer
+from peftlab.sweep.cells import Cells
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import Cell
 from peftlab.sweep.plan import Proposal
@@ -88,7 +89,7 @@ def ask(*typed: str) -> Asked:
     overrides = OmegaConf.to_container(config.hydra.overrides.task)
     assert isinstance(overrides, list)
     space = Space.parse(overrides, spec, loader, config.hydra.runtime.choices.get("peft"))
-    return Asked(config, spec, space, composer(context, config))
+    return Asked(config, spec, space, Composer(context, config))
 
 
 def at(config: Any, key: str) -> Any:

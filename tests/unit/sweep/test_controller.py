@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from tests.unit.sweep.conftest import Cells, begin, cell, end
@@ -89,6 +90,25 @@ def test_every_trial_is_run_once_within_its_slot(control):
     assert {order.config["trainer"]["threads"] for order in orders} == {1}
     assert {order.environment["WANDB_RUN_GROUP"] for order in orders} == {"tiny"}
     assert {order.config["existing"] for order in orders} == {"auto"}
+
+
+def test_trials_that_are_alike_share_processes(control):
+    """Of two slots, one gets the largest pack, and what is like no other a process of its own."""
+    controller = control(
+        well, Plan([Proposal((text,)) for text in ("a=1", "b=1", "a=2", "alone", "a=3", "a=4")]), pack=3
+    )
+    plain = controller.cells
+
+    def kind(proposal):
+        (text,) = proposal.overrides
+        return replace(plain(proposal), pack=None if text == "alone" else text[0])
+
+    controller.cells = kind
+    controller.run()
+    assert controller.context.packs[0] == [["a=1"], ["a=2"], ["a=3"]]
+    assert sorted(map(sorted, controller.context.packs[1:])) == [[["a=4"]], [["alone"]], [["b=1"]]]
+    assert set(states(controller).values()) == {"completed"}
+    assert len(controller._free) == 2  # each slot is free again, once
 
 
 def test_never_more_at_once_than_there_are_slots(control):

@@ -31,7 +31,7 @@ def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
     read, built = [], []
     prepare, build = one_run.read, one_run.build
     monkeypatch.setattr(one_run, "read", lambda config, spec: [read.append(spec), prepare(config, spec)][1])
-    monkeypatch.setattr(one_run, "build", lambda ready: [built.append(build(ready)), None][1])
+    monkeypatch.setattr(one_run, "build", lambda ready: [built.append(build(ready)), built[-1]][1])
     looker = _Looker()
     facts = [looker.fact(plain(*overrides)) for overrides in CELLS]
     assert (len(read), len(built)) == (4, 6)  # of all, 20 examples, and two seeds' batches; of those, two methods each

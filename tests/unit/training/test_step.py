@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import math
+from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertForSequenceClassification
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftlab.regularizers.sam import Sam
+from peftlab.speed.lora import fuse_lora
 from peftlab.tasks.batch import Batch
+from peftlab.training.cost import _NoModules
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
 from peftlab.training.step import Step
@@ -129,3 +143,71 @@ def test_under_a_step_rule_loss_and_terms_are_of_the_same_weights():
     step.take(Sam(radius=0.5), losses_of)
     assert (step.loss.item(), step.terms["term"].item()) == (32, 7)
     assert not torch.equal(weight.grad, torch.tensor([7.0, 9.0]))  # it was asked for elsewhere too
+
+
+class Refusing(TorchDispatchMode):
+    """Refuses memory at one operation, and notes which storages, but for scalars, are alive at the next."""
+
+    def __init__(self, at: int, known: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.at, self.count = at, 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in known}
+        self.made: dict[int, StorageWeakRef] = {}
+        self.left: list[StorageWeakRef] | None = None
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        if self.count == self.at:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more")
+        if self.count > self.at and self.left is None:
+            self.left = [storage for storage in self.made.values() if not storage.expired()]
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.known and storage.nbytes() > 8:
+                    self.made[storage._cdata] = StorageWeakRef(storage)
+        return output
+
+
+@pytest.fixture(scope="module")
+def lora():
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    bert = BertForSequenceClassification(BertConfig(vocab_size=16, max_position_embeddings=8, **sizes))
+    model = get_peft_model(bert, LoraConfig("SEQ_CLS", r=2, target_modules=["query", "dense"]))
+    fuse_lora(model)
+    return model.train()
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_nothing_of_a_refused_attempt_is_alive_in_the_next(model, lora, precision, checkpointed):
+    """Wherever it is refused, while its operations are counted, and before any garbage is collected."""
+    for module in lora.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.gradient_checkpointing = checkpointed
+            module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    weights = [weight for weight in lora.parameters() if weight.requires_grad]
+    whole = batch([0, 1, 2, 3], 1.0)
+
+    def losses_of(of: Batch) -> Losses:
+        rows = len(of.examples)
+        outputs = lora(input_ids=torch.ones(rows, 5, dtype=torch.long), labels=torch.zeros(rows, dtype=torch.long))
+        return Losses(outputs.loss, outputs.loss)
+
+    def refused(at: float) -> Refusing:
+        pieces = MicroBatches("training", halves, lambda *_, **__: None)
+        step = Step([whole], weights, pieces, lambda: torch.autocast("cpu", precision, precision != torch.float32))
+        counter = FlopCounterMode(display=False)
+        counter.mod_tracker = _NoModules()
+        with Refusing(at, [*lora.parameters(), *lora.buffers()]) as memory, counter:
+            step.gradient(losses_of)
+        return memory
+
+    gc.disable()
+    try:
+        operations = refused(math.inf).count
+        for at in range(20, operations, operations // 12):
+            assert refused(at).left == [], f"at operation {at} of {operations}"
+    finally:
+        gc.enable()

@@ -1,0 +1,146 @@
+"""What a run is about to do and to need: said before its first step, and after a few of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from peftlab.data.module import DataModule
+from peftlab.devices import openmp
+from peftlab.devices.hardware import describe_hardware
+from peftlab.devices.processes import threads_each
+from peftlab.devices.spec import TrainerSpec
+from peftlab.runs.record import RunRecord
+from peftlab.tasks.batch import Batch
+from peftlab.terminal.console import clock
+from peftlab.training.footprint import Activations, of_optimizer, of_parameters
+
+log = logging.getLogger("peftlab")
+
+FEWEST_STEPS, FEWEST_SECONDS = 3, 2.0
+"""How much of the training is timed before the rest is estimated; the first step does more than others."""
+
+
+class Outlook(Callback):
+    """Says what lies ahead, and measures what the first step needs of memory, by purpose.
+
+    Before the first step: steps, batches, lengths of rows, device, and the memory of weights and gradients. After a
+    few steps: the time of the training, from the tokens that they took, and the memory of the rest. The record's
+    ``cost.memory`` has the memory of this rank.
+
+    Args:
+        spec: the hardware.
+        data: the data; its batches lie ahead.
+        record: the run's record.
+        counts_activations: whether the memory of activations is measured, see `Activations`: not of a model that is
+            compiled or sharded, nor where classes of the user's own compute with transforms of ``torch.func``, which
+            refuse it.
+    """
+
+    def __init__(self, spec: TrainerSpec, data: DataModule, record: RunRecord, counts_activations: bool) -> None:
+        self.spec, self.data, self.record = spec, data, record
+        self.counts_activations = counts_activations
+        self._counting: Activations | None = None
+        self._memory: dict[str, float] = {}
+        self._first: int | None = None
+        """The step that this training starts from."""
+        self._since: float | None = None
+        """When the first step was over; None: before, or all is said."""
+        self._tokens = self._samples = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what is known before the first step."""
+        self._first = trainer.global_step
+        self._memory = dict(of_parameters(pl_module))
+        for line in ahead(self.spec, self.data, trainer.global_step, int(trainer.estimated_stepping_batches)):
+            log.info("%s", line)
+        log.info("memory: %s; activations and the optimizer come on top", memory_text(self._memory))
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Measure the first step."""
+        if self.counts_activations and trainer.global_step == self._first:
+            self._counting = Activations((*pl_module.parameters(), *pl_module.buffers()))
+            self._counting.__enter__()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
+    ) -> None:
+        """Note the memory after the first step, and say after a few what is to be expected."""
+        if self._first is None:
+            return
+        if "optimizer_gib" not in self._memory:
+            self._memory |= {"optimizer_gib": of_optimizer(trainer.optimizers[0]), **self._counted()}
+            self.record.update(cost={"memory": {key: round(gib, 6) for key, gib in self._memory.items()}})
+            self._since = time.perf_counter()
+            return
+        self._tokens += sum(part.tokens for part in batch) * trainer.world_size
+        self._samples += sum(len(part.examples) for part in batch) * trainer.world_size
+        assert self._since is not None
+        seconds = time.perf_counter() - self._since
+        done = trainer.global_step - self._first
+        if done > FEWEST_STEPS and seconds >= FEWEST_SECONDS and self._tokens:
+            log.info(
+                "expected: %s of training at %.0f samples/s, and the validations; memory: %s",
+                clock(self._left(trainer) * seconds / self._tokens),
+                self._samples / seconds,
+                memory_text(self._memory),
+            )
+            self._first = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say nothing of a time with a validation in it."""
+        if trainer.state.fn == "fit" and "optimizer_gib" in self._memory:
+            self._first = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop measuring."""
+        self._counted()
+
+    def _counted(self) -> dict[str, float]:
+        """Return the GiB of activations, if they were measured, and measure no more."""
+        counting, self._counting = self._counting, None
+        if counting is None:
+            return {}
+        counting.__exit__()
+        return {"activations_gib": counting.gib}
+
+    def _left(self, trainer: L.Trainer) -> float:
+        """Return the tokens of the steps from the first on."""
+        assert self._first is not None
+        steps = int(trainer.estimated_stepping_batches) - self._first
+        return float(self.data.splits["train"].encoded.lengths.sum()) * steps / self.data.steps_of_epoch()
+
+
+def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterator[str]:
+    """Yield lines on the training from `step` on, of `steps` in all."""
+    batch = f"at most {most:,} tokens" if (most := data.spec.batch_tokens) else f"{data.spec.batch_size} examples"
+    epoch, lengths = data.steps_of_epoch(), data.splits["train"].encoded.lengths
+    after = f" after step {step:,}" if step else ""
+    yield (
+        f"training: {steps - step:,} steps{after} of {batch}, {steps / epoch:.3g} epochs of {epoch:,}; rows of "
+        f"{int(lengths.min())} to {int(lengths.max())} tokens, {float(lengths.mean()):.0f} on average"
+    )
+    names = Counter(describe_hardware(spec)["accelerators"])
+    device = ", ".join(f"{number} x {name}" for name, number in names.items()) or _cpu(spec)
+    yield f"device: {device}; precision {spec.precision}"
+
+
+def _cpu(spec: TrainerSpec) -> str:
+    threads = threads_each(spec)
+    text = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    if spec.world_size > 1:
+        text += f" in each of {spec.world_size} processes"
+    waiting = openmp.waiting(os.environ)
+    return text if waiting == "default" or threads == 1 else f"{text} ({waiting})"
+
+
+def memory_text(memory: Mapping[str, float]) -> str:
+    """Return the GiB by purpose as text."""
+    return ", ".join(f"{key.removesuffix('_gib')} {gib:.2f} GiB" for key, gib in memory.items())
