@@ -178,6 +178,12 @@ FAULTS = [
         ("unit/training/test_cost.py",),
     ),
     Fault(
+        "of the arithmetic of a step, the last operation counts alone",
+        "self.operations += formula(",
+        "self.operations = formula(",
+        ("unit/training/test_arithmetic.py",),
+    ),
+    Fault(
         "a key that changes the result is no part of the identity",
         '    "trainer.activation_cache_gib",\n',
         '    "trainer.activation_cache_gib",\n    "task.label_smoothing",\n',

@@ -1,8 +1,8 @@
 """How fast training is beside other ways to do the same: ratios from interleaved rounds of new processes.
 
 python experiments/throughput/measure.py [--texts conll|bbc|base|tiny] [--method lora|full|head]
-    [--device auto|cpu|cuda] [--examples N] [--epochs N] [--rounds N] [--kernels] [--to FILE] [--with KEY=VALUE]...
-    [NAME ...]
+    [--device auto|cpu|cuda] [--examples N] [--epochs N] [--rounds N] [--kernels] [--to FILE]
+    [--limit SECONDS] [--with KEY=VALUE]... [NAME ...]
 
 Each contender fine-tunes the same model on the same random choice of texts for whole epochs, since batches grouped by
 length are not alike: MiniLM on sentences of CoNLL-2003 for entities, about 20 tokens, or on BBC articles for topics,
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--kernels", action="store_true", help="what the GPU does, in one round")
     parser.add_argument("--to", type=Path, help="a file that figures are added to as they come, a line of JSON each")
     parser.add_argument("--with", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="for all")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="for each contender and round; it fails then")
     parser.add_argument("--within", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     chosen = parser.parse_args()
@@ -79,12 +80,21 @@ def main() -> None:
         if (made := TEXTS[chosen.texts].made) is not None:
             chosen.overrides = [*made.overrides(Path(folder), chosen.examples), *chosen.overrides]
         for seed in range(chosen.seed, chosen.seed + (1 if chosen.kernels else chosen.rounds)):
-            for name in chosen.contenders:
-                rounds[name].append(one(name, chosen, seed))
-    if chosen.kernels:
+            for name in list(rounds):
+                try:
+                    rounds[name].append(one(name, chosen, seed))
+                except subprocess.SubprocessError as error:  # the others are measured all the same
+                    why = (
+                        "took too long" if isinstance(error, subprocess.TimeoutExpired) else "failed, as it says above"
+                    )
+                    print(f"{name}: {why}", file=sys.stderr, flush=True)
+                    del rounds[name]
+    if rounds and chosen.kernels:
         of_device(rounds)
-    else:
+    elif rounds:
         report(rounds, chosen, peak(chosen.device))
+    failed = [name for name in chosen.contenders if name not in rounds]
+    sys.exit(f"failed: {', '.join(failed)}" if failed else None)
 
 
 def within(chosen: argparse.Namespace) -> Figures:
@@ -110,6 +120,7 @@ def one(name: str, chosen: argparse.Namespace, seed: int) -> Figures:
             | {STARTED: str(time.time())},  # the Trainer takes all it sees
             check=True,
             stdout=subprocess.PIPE,
+            timeout=chosen.limit,
         )
     figures: Figures = json.loads(ended.stdout.splitlines()[-1])
     if chosen.to is not None:

@@ -86,16 +86,18 @@ if [[ -n $carried ]]; then
 fi
 
 if [[ -n $rehearse ]]; then
-  device=cpu trainer=trainer-grouped workers=1 few=160
+  device=cpu trainer=trainer-grouped workers=1 few=160 each=3600
   lora=(--texts tiny) full=(--texts tiny --method full) base=(--texts tiny --method full)
   packing=(--runs 2 --steps 4 --rounds 1 --size tiny trainer=cpu)
+  attention=(--rows 2 --heads 2 --rounds 2 16)
 else
-  device=cuda trainer=trainer-grouped-bf16 workers=8 few=800
+  device=cuda trainer=trainer-grouped-bf16 workers=8 few=800 each=60
   lora=(--texts conll --examples 3200 "${model[@]}") full=(--texts conll --examples 3200 --method full "${model[@]}")
   base=(--texts base --examples 1280 --method full)
   packing=(--runs 16 --steps 40 --rounds 1 --size minilm trainer=gpu)
+  attention=()
 fi
-common=(--device "$device" --epochs 2)
+common=(--device "$device" --epochs 2 --limit "$each")
 eager="peftlab trainer.cuda_graphs=false"
 
 cd "$root"
@@ -103,10 +105,12 @@ mapfile -t tests < <(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 step environment 60 "$python" "$here/peak.py" "$device"
 step tests 180 "$python" -m pytest -m gpu -v -n "$workers" --dist worksteal -p no:cacheprovider -o faulthandler_timeout=100 "${tests[@]}"
 measure kernels 90 "${common[@]}" "${lora[@]}" --examples "$few" --kernels peftlab "$eager" "$trainer"
+step attention 40 "$python" "$here/attention.py" --device "$device" "${attention[@]}"
 measure lora 150 "${common[@]}" "${lora[@]}" --rounds 1 peftlab "$eager" "$trainer"
 measure base 90 "${common[@]}" "${base[@]}" --rounds 1 peftlab "$trainer"
 measure full 90 "${common[@]}" "${full[@]}" --rounds 1 peftlab "$trainer"
 step packing 90 "$python" "$here/packing.py" "${packing[@]}"
+step attention 40 "$python" "$here/attention.py" --device "$device"
 measure seeds 150 "${common[@]}" "${lora[@]}" --seed 1 --rounds 2 peftlab "$trainer"
 say "$SECONDS s in all"
 exit "$failed"

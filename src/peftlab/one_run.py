@@ -303,7 +303,7 @@ def seed_everything(spec: RunSpec) -> None:
 
 def counts_activations(spec: RunSpec) -> bool:
     """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.compile or spec.trainer.sharded or spec.allow)
+    return not (spec.trainer.sharded or spec.allow)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

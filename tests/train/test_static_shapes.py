@@ -26,7 +26,9 @@ def scores(record):
     [
         ["peft=lora", "data.max_tokens=12"],  # sentences in several rows
         pytest.param(["peft=prefix_tuning", "model.attention=sdpa", "trainer.accumulate=2"], marks=pytest.mark.slow),
-        pytest.param(["peft=lora", "augment=[delete]", "augment.delete.share=1"], marks=pytest.mark.slow),
+        pytest.param(
+            ["peft=lora", "augment=[delete]", "augment.delete.share=1", "data.max_tokens=64"], marks=pytest.mark.slow
+        ),
         pytest.param(["peft=head", "trainer.cache_activations=true"], marks=pytest.mark.slow),
         pytest.param(["peft=lora", "data.batch_tokens=100", "trainer.devices=2"], marks=pytest.mark.slow),
     ],
@@ -41,7 +43,7 @@ def test_they_learn_the_same(run_tiny, options):
         torch.testing.assert_close(adapter(static)[name], tensor, rtol=1e-3, atol=1e-5)
     cost = [record.data["cost"] for record in (plain, static)]
     assert 0 < cost[1]["token_share"] < cost[0]["token_share"] <= 1
-    assert cost[1]["shapes"] < cost[0]["shapes"]
+    assert cost[1]["shapes"] <= cost[0]["shapes"]
     run = load(static.folder)
     assert run.evaluate().equal
     texts = ["Ada Lovelace moved to Paris .", "Rome"]

@@ -31,6 +31,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
@@ -587,3 +588,29 @@ def test_who_is_logged_in(monkeypatch):
     assert not wandb.is_logged_in("https://api.wandb.ai")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert wandb.is_logged_in("https://api.wandb.ai")
+
+
+class Doubled(nn.Module):
+    """A module whose forward torch.compile takes, as it is none of torch's own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
+    """Code that has run under a dispatch mode would never be compiled, without a word."""
+    module, x, graphs = Doubled(), torch.ones(3), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    assert isinstance(pytorch.uncompiled(module), nullcontext)
+    module.compile(backend=backend)
+    before = pytorch.compile_seconds()
+    with pytorch.uncompiled(nn.Sequential(module)), FlopCounterMode(display=False):
+        module(x)
+    assert graphs == []
+    module(x)
+    assert len(graphs) == 1
+    assert pytorch.compile_seconds() > before

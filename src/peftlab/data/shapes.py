@@ -62,6 +62,6 @@ def shapes_of(
         height, width = int(rows[examples].sum()), int(lengths[examples].max())
         if static is not None:
             width = static.width(width) if padded else width
-            height = height if part.size is None else static.height(max(height, len(examples)), part.size)
+            height = height if part.size is None else static.height(height, part.size)
         shapes[height, width] += 1
     return shapes

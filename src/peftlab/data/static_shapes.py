@@ -43,9 +43,9 @@ class StaticShapes:
     def padded(self, batch: Batch, size: int | None = None) -> Batch:
         """Return `batch` padded, and filled up.
 
-        The copies in a filled batch are examples without weight and with factor 0, one a row, as far as examples and
-        rows go: both numbers are then the same. Every filled batch has `Batch.factors`, so that the loss of all is
-        computed alike.
+        The copies in a filled batch are rows of further examples, whose weight and factor are 0. Where each example has
+        one row, so has each of these; where some have several, there is one example less than there are rows. Every
+        filled batch has `Batch.factors`, so that the loss of all is computed alike.
 
         Args:
             batch: a batch that is as wide as its longest row.
@@ -65,19 +65,20 @@ class StaticShapes:
 
     def _filled(self, batch: Batch, size: int) -> Batch:
         rows, examples = len(batch.rows), len(batch.weights)
-        height = self.height(max(rows, examples), size)
+        height = self.height(rows, size)
+        count = height if examples == rows else height - 1
         factors = torch.ones_like(batch.weights) if batch.factors is None else batch.factors
         copies = height - rows
         if height == rows == examples:
             return replace(batch, factors=factors)
 
         def filled(tensor: Tensor) -> Tensor:
-            if tensor.ndim == 0 or len(tensor) not in (rows, examples):
-                return tensor
-            return torch.cat([tensor, tensor[:1].expand(height - len(tensor), *tensor.shape[1:])])
+            own = len(tensor) if tensor.ndim else None
+            missing = height - rows if own == rows else count - examples if own == examples else 0
+            return torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])]) if missing else tensor
 
-        none = batch.weights.new_zeros(height - examples)
-        of_copies = torch.arange(examples, examples + copies).clamp(max=height - 1)
+        none = batch.weights.new_zeros(count - examples)
+        of_copies = torch.arange(examples, examples + copies).clamp(max=count - 1)
         return replace(
             batch,
             inputs={name: filled(tensor) for name, tensor in batch.inputs.items()},

@@ -70,7 +70,7 @@ class TrainerSpec:
     """Record whole steps as CUDA graphs, one for each shape of a batch, see `peftlab.training.captured`; auto: on a
     GPU, where all that a step does can be recorded. Left out: false, for the same reason."""
     compile: bool = False
-    """Compile the model with torch.compile: the first steps take minutes, later ones less time."""
+    """Compile the model with torch.compile: compiling takes minutes, later steps less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"
     """Dropout with masks that are cheap to draw on a CPU, see `peftlab.speed.dropout`; auto: on a CPU."""
     frozen_weights: Literal["auto", "fp32", "bf16"] = "auto"

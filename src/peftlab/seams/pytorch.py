@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -62,6 +62,16 @@ def end_recording_memory(device: torch.device, pool: Any) -> None:
     """
     with suppress(RuntimeError):  # it has ended already
         torch._C._cuda_endAllocateToPool(device.index, pool)
+
+
+def uncompiled(module: nn.Module) -> AbstractContextManager[object]:
+    """Return a context in which `module` runs uncompiled, and is compiled afterwards; it costs nothing if it never is.
+
+    Code that runs under a dispatch mode, such as the one that counts arithmetic, is passed over by torch.compile for
+    good, unless compiling is off meanwhile.
+    """
+    compiled = any(part._compiled_call_impl is not None for part in module.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 def compile_seconds() -> float:

@@ -1,7 +1,7 @@
 """The state of a sweep, one row per trial, kept in ``sweep.json`` and ``trials.csv``. No torch.
 
-Both files are views of the run records, for people and other programs; a resumed sweep reads only its W&B id from
-them.
+Both files are views of the run records, for people and other programs; a resumed sweep reads from them only its W&B id
+and what has been told.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _FORM: Form = {
     "status": "text",
     "objectives": {"*": "text"},
     "tracked?": "text?",
+    "told?": {"*": "text"},
     "results": [{"*": "scalar?"}],
     "summary": {
         "total": "count?",
@@ -119,9 +120,16 @@ class Board:
     ended_at: str | None = None
     tracked: str | None = None
     """The id of the W&B run that summarises the sweep."""
+    told: dict[str, str] = field(default_factory=dict)
+    """The state of the records, see `peftlab.sweep.reporting.state_of`, that ``report`` and ``wandb`` show."""
     results: list[dict[str, Any]] = field(default_factory=list)
     """The results of a protocol, one row per method."""
     trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether this command has started any trial, or could not."""
+        return any(trial.attempts or trial.state not in ("completed", "pruned") for trial in self.trials)
 
     def summary(self) -> dict[str, Any]:
         """Return counts by state, the best trial so far, device hours, money and the seconds left."""
@@ -198,13 +206,13 @@ def read(folder: Path) -> dict[str, Any]:
     return document
 
 
-def tracked(folder: Path) -> str | None:
-    """Return the W&B id of the sweep in `folder`; None if it has none."""
+def told(folder: Path) -> tuple[str | None, dict[str, str]]:
+    """Return the W&B id of the sweep in `folder`, None if it has none, and what has been told of it."""
     try:
-        tracked: str | None = _read(folder)["tracked"]
+        document = _read(folder)
     except UserError:
-        return None
-    return tracked
+        return None, {}
+    return document.get("tracked"), document.get("told", {})
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -1,65 +1,42 @@
-"""Turns proposals into cells: Hydra composes them, the looker checks and identifies them."""
+"""Turns proposals into cells: Hydra composes them, lookers check and identify them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
-
-from peftlab.composing.compose import explain_composition, is_no_option
-from peftlab.composing.hydra_gate import plain_values
 from peftlab.errors import ConfigError, UserError
 from peftlab.masking.mask import mask
+from peftlab.sweep.checked import Checked
 from peftlab.sweep.ledger import Cell
+from peftlab.sweep.lookers import Lookers
 from peftlab.sweep.plan import Proposal
-from peftlab.sweep.processes import Looker
 from peftlab.sweep.space import NOT_SWEPT
-from peftlab.sweep.worker import Fact
+from peftlab.sweep.worker import Fact, Machine
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
 """Returns the configuration for given overrides, as plain values."""
-
-
-def composer(context: HydraContext, config: DictConfig) -> Compose:
-    """Return a cached function that composes trials of the sweep configured by `config`."""
-
-    @cache
-    def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
-        try:
-            cfg = context.config_loader.load_sweep_config(config, list(overrides))
-            HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
-            with read_write(cfg), open_dict(cfg):
-                del cfg["hydra"]
-            plain = plain_values(cfg)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            if isinstance(error, ValueError) and not is_no_option(error):
-                raise
-            raise ConfigError(explain_composition(error, list(overrides))) from error
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
-
-    return lambda overrides: compose(tuple(overrides))
 
 
 class Cells:
     """Maps proposals to cells; each proposal is checked once.
 
     Args:
-        compose: see `composer`.
+        compose: see `peftlab.composing.composer.Composer`.
         fixed: the overrides that all trials share, as typed.
-        looker: checks and identifies cells.
+        lookers: check and identify cells.
+        checked: what is known of cells that earlier commands have finished; None: nothing.
     """
 
-    def __init__(self, compose: Compose, fixed: Sequence[str], looker: Looker) -> None:
-        self._compose, self._looker = compose, looker
+    def __init__(
+        self, compose: Compose, fixed: Sequence[str], lookers: Lookers, checked: Checked | None = None
+    ) -> None:
+        self._compose, self._lookers, self._checked = compose, lookers, checked
         self.fixed = [text for text in fixed if not is_of_the_sweep(text)]
         self._cells: dict[tuple[str, ...], Cell] = {}
+        self._kept: set[str] = set()
+        """The digests of the cells that `checked` knows."""
 
     def __call__(self, proposal: Proposal) -> Cell:
         """Return the cell of a proposal.
@@ -67,14 +44,41 @@ class Cells:
         Raises:
             ConfigError: the cell cannot run.
         """
-        cell = self._cells.get(proposal.overrides)
-        if cell is None:
-            overrides = [*self.fixed, *proposal.overrides]
-            config = self._compose(overrides)
-            fact: Fact = self._looker.ask("fact", config)
-            cell = Cell(proposal, config, overrides, fact.sha256, fact.metric, fact.mode, fact.pack)
-            self._cells[proposal.overrides] = cell
-        return cell
+        if proposal.overrides not in self._cells:
+            for error in self._check([proposal]).values():
+                raise error
+        return self._cells[proposal.overrides]
+
+    def _check(self, proposals: Sequence[Proposal]) -> dict[tuple[str, ...], UserError]:
+        """Find out about all cells that have not been checked; return why some cannot run, by their overrides."""
+        refused: dict[tuple[str, ...], UserError] = {}
+        unknown: dict[tuple[str, ...], tuple[Proposal, dict[str, Any]]] = {}
+        for proposal in proposals:
+            if proposal.overrides in self._cells or proposal.overrides in unknown:
+                continue
+            try:
+                config = self._compose([*self.fixed, *proposal.overrides])
+            except UserError as error:
+                refused[proposal.overrides] = error
+                continue
+            fact = self._kept_fact(config)
+            if fact is None:
+                unknown[proposal.overrides] = proposal, config
+            else:
+                self._add(proposal, config, fact)
+        answers = self._lookers.facts([config for _, config in unknown.values()])
+        for (proposal, config), answer in zip(unknown.values(), answers, strict=True):
+            if isinstance(answer, UserError):
+                refused[proposal.overrides] = answer
+            else:
+                self._add(proposal, config, answer)
+        return refused
+
+    def _add(self, proposal: Proposal, config: dict[str, Any], fact: Fact) -> None:
+        overrides = [*self.fixed, *proposal.overrides]
+        self._cells[proposal.overrides] = Cell(
+            proposal, config, overrides, fact.sha256, fact.metric, fact.mode, fact.pack
+        )
 
     def checked(self, proposals: Sequence[Proposal]) -> list[Cell]:
         """Return the cells of all the proposals.
@@ -82,12 +86,13 @@ class Cells:
         Raises:
             ConfigError: some cannot run, or several are the same run; lists them all.
         """
+        refused = self._check(proposals)
         cells: list[Cell] = []
         wrong: dict[str, list[str]] = {}
         for proposal in proposals:
-            try:
-                cells.append(self(proposal))
-            except UserError as error:
+            if (error := refused.get(proposal.overrides)) is None:
+                cells.append(self._cells[proposal.overrides])
+            else:
                 wrong.setdefault(str(error), []).append(" ".join(proposal.overrides))
         if wrong:
             count = sum(map(len, wrong.values()))
@@ -106,6 +111,27 @@ class Cells:
                 f"these trials are one and the same run: their differences affect no result; keep one:{listed}"
             )
         return cells
+
+    def _kept_fact(self, config: dict[str, Any]) -> Fact | None:
+        fact = None if self._checked is None else self._checked.fact(config, self._lookers.environment)
+        if fact is not None:
+            self._kept.add(fact.sha256)
+        return fact
+
+    def keep_facts(self, finished: Collection[str], machine: Machine) -> None:
+        """Keep what was found out about finished cells for the next command.
+
+        Args:
+            finished: their run ids.
+            machine: the devices of this sweep.
+        """
+        cells = [cell for cell in self._cells.values() if cell.run_id in finished and cell.sha256 not in self._kept]
+        if self._checked is None or not cells:
+            return
+        with suppress(RuntimeError):  # the process has died: they are checked again
+            if (files := self._lookers.files()) is not None:
+                facts = [(cell.config, Fact(cell.sha256, cell.metric, cell.mode, cell.pack)) for cell in cells]
+                self._checked.keep(facts, self._lookers.environment, files, machine)
 
     def default_of(self, key: str, overrides: Sequence[str]) -> Any:
         """Return the configuration value at a dotted key under the overrides.

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from peftlab.assembly import store_and_compile
 from peftlab.devices.spec import AUTOCAST
 from peftlab.one_run import build, prepare
+from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.batch import Batch
 from peftlab.training.step import Step
 
@@ -64,10 +65,13 @@ def probe(cfg: DictConfig, seconds: float) -> tuple[float, int, int, int, int]:
     validations = math.ceil(epochs * epoch / data.validation_interval()) + 1
     trained_tokens = epochs * lengths["train"]
     evaluated_tokens = validations * lengths["validation"] + lengths.get("test", 0.0)
-    tuner.train()
-    took = START_SECONDS + trained_tokens * _seconds_a_token(train, data.train_dataloader(), 2 * seconds / 3, device)
-    tuner.eval()
-    took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
+    with attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True):
+        tuner.train()
+        took = START_SECONDS + trained_tokens * _seconds_a_token(
+            train, data.train_dataloader(), 2 * seconds / 3, device
+        )
+        tuner.eval()
+        took += evaluated_tokens * _seconds_a_token(evaluate, data.val_dataloader(), seconds / 3, device)
     size = 4 * sum(parameter.numel() for parameter in trained)
     rows = sum(data.splits[split].rows for split in data.budget.scored)
     pack = 1

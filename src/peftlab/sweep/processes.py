@@ -26,13 +26,19 @@ from peftlab.sweep.worker import BEGAN, PRUNED, Order, look, work
 from peftlab.terminal.signals import SIGNALS
 
 
+def server_context() -> ForkServerContext:
+    """Return the context of the fork server, which need not run: `fork_server` starts it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["peftlab.sweep.preload"])
+    return context
+
+
 def fork_server() -> ForkServerContext:
     """Return the context of the fork server, which loads the heavy imports in the background.
 
     It starts as ``python -c``, which would import from the current folder first; here only if this process does.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["peftlab.sweep.preload"])
+    context = server_context()
     with contextlib.nullcontext() if imports_from_here() else _safe_path():
         forkserver.ensure_running()
     return context
@@ -64,7 +70,8 @@ class TrialProcess:
 
     @classmethod
     def start(cls, context: ForkServerContext, order: Order) -> TrialProcess:
-        """Start a trial."""
+        """Start a trial; without the fork server running, that starts too."""
+        fork_server()
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(order, theirs), name="trial")
         process.start()
@@ -156,7 +163,8 @@ class PackedTrial(TrialProcess):
 
     @classmethod
     def start_together(cls, context: ForkServerContext, orders: Sequence[Order]) -> list[PackedTrial]:
-        """Start several trials in one process."""
+        """Start several trials in one process; without the fork server running, that starts too."""
+        fork_server()
         pipes = [context.Pipe() for _ in orders]
         process = context.Process(target=work_together, args=(orders, [theirs for _, theirs in pipes]), name="pack")
         process.start()
@@ -208,15 +216,23 @@ def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
 
 
 class Looker:
-    """Checks cells in a separate process, see `peftlab.sweep.worker.look`."""
+    """Checks cells in a separate process, see `peftlab.sweep.worker.look`; it starts with the first question."""
 
-    def __init__(self, context: ForkServerContext, environment: Mapping[str, str], output: Path) -> None:
-        self.context = context
-        self._connection, theirs = context.Pipe()
-        self._output = output
-        self._process = context.Process(target=look, args=(environment, output, theirs), name="looker", daemon=True)
-        self._process.start()
-        theirs.close()
+    def __init__(self, environment: Mapping[str, str], output: Path) -> None:
+        self.environment, self._output = environment, output
+        self._connection: Connection | None = None
+        self._process: ForkServerProcess | None = None
+
+    def _begin(self) -> tuple[Connection, ForkServerProcess]:
+        if self._connection is None or self._process is None:
+            context = fork_server()
+            ours, theirs = context.Pipe()
+            of_it = (self.environment, self._output, theirs)
+            process = context.Process(target=look, args=of_it, name="looker", daemon=True)
+            process.start()
+            theirs.close()
+            self._connection, self._process = ours, process
+        return self._connection, self._process
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Return the answer of a method of `peftlab.sweep.worker._Looker`.
@@ -225,22 +241,36 @@ class Looker:
             ConfigError: the cell cannot run.
             RuntimeError: the process has died.
         """
+        self.send(name, *arguments)
+        return self.receive()
+
+    def send(self, name: str, *arguments: Any) -> Connection:
+        """Ask the same, and return the connection on which the answer arrives, for `receive`."""
+        connection, _ = self._begin()
+        with contextlib.suppress(OSError):  # it has died, as `receive` says
+            connection.send((name, *arguments))
+        return connection
+
+    def receive(self) -> Any:
+        """Return the answer to the last question; raises what `ask` raises."""
+        connection, process = self._begin()
         try:
-            self._connection.send((name, *arguments))
-            succeeded, answer = self._connection.recv()
+            succeeded, answer = connection.recv()
         except (EOFError, OSError) as error:
-            self._process.join()
+            process.join()
             if self._output.exists():
                 wait_until_written(self._output, 5.0)
             tail = self._output.read_text(encoding="utf-8", errors="replace")[-2000:] if self._output.exists() else ""
-            code = self._process.exitcode
+            code = process.exitcode
             raise RuntimeError(f"the process that checks trials has died, exit code {code}\n{tail}") from error
         if not succeeded:
             raise ConfigError(answer)
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, if it has begun."""
+        if self._connection is None or self._process is None:
+            return
         self._connection.close()
         self._process.join(10)
         if self._process.exitcode is None:

@@ -1,11 +1,33 @@
-"""The report that a finished sweep ends with."""
+"""The report that a finished sweep ends with, and whether it shows what the records say now."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
+from peftlab.runs.environment import code_state
+from peftlab.runs.record import FILE_NAME
+from peftlab.storage.digests import sha256_of
+
 log = logging.getLogger("peftlab")
+
+
+def state_of(sweep: Path, price_per_device_hour: float | None = None) -> str:
+    """Return a digest of what a report of the sweep depends on: the code, the price, and the files of the records.
+
+    A file counts by its size and the time of its last change.
+    """
+    files = sorted((file.parent.name, file.stat()) for file in sweep.glob(f"*/{FILE_NAME}"))
+    records = [[name, state.st_size, state.st_mtime_ns] for name, state in files]
+    return sha256_of([code_state(), price_per_device_hour, records])
+
+
+def page_of(sweep: Path) -> Path | None:
+    """Return the page of the sweep's report; None if it has none."""
+    from peftlab.report.written import FILES, REPORT
+
+    page = sweep / REPORT / FILES[0]
+    return page if page.is_file() else None
 
 
 def report_on(sweep: Path, price_per_device_hour: float | None = None) -> Path | None:

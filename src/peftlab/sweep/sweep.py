@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,25 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from peftlab.composing.compose import whole_number
+from peftlab.composing.composer import Composer
 from peftlab.devices import openmp
 from peftlab.errors import ConfigError, RunError, UserError
 from peftlab.runs.compare import differences
 from peftlab.storage.names import check_folder, shortened, utf8_bytes
 from peftlab.sweep import arguments
 from peftlab.sweep.batch import Batch, check_plan
-from peftlab.sweep.board import Board, tracked
-from peftlab.sweep.cells import Cells, Compose, composer, is_of_the_sweep
+from peftlab.sweep.board import Board, told
+from peftlab.sweep.cells import Cells, Compose, is_of_the_sweep
+from peftlab.sweep.checked import Checked, checked_before
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
+from peftlab.sweep.lookers import Lookers
 from peftlab.sweep.plan import Begun, Outcome, Plan, Proposal
-from peftlab.sweep.processes import Looker, fork_server
+from peftlab.sweep.processes import fork_server, server_context
 from peftlab.sweep.protocols import make_plan
-from peftlab.sweep.reporting import report_on
+from peftlab.sweep.reporting import page_of, report_on, state_of
 from peftlab.sweep.slots import Slot, divide
 from peftlab.sweep.space import METHOD, Space, grid, is_method
 from peftlab.sweep.spec import SweepSpec, sweep_spec
@@ -70,22 +72,26 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     # a swept experiment may choose the method, too
     method = None if arguments.sweeps_all_groups(overrides) else config.hydra.runtime.choices.get(METHOD)
     space = Space.parse(overrides, spec, context.config_loader, method)
-    compose = composer(context, config)
+    compose = Composer(context, config)
     check_section(space, compose, config)
     fixed, proposals = [text for text in space.fixed if not is_of_the_sweep(text)], first_of(spec, space)
+    checked = checked_before()
     with Signals() as signals:
         settle_threads(launcher, config)
-        fork_server()  # loads the heavy imports in the background
+        if not is_finished(checked, [*fixed, *proposals[0].overrides], compose):
+            fork_server()  # loads the heavy imports in the background; a finished sweep needs none
         # ask the trials, not `config`: the configuration without the choices is not a trial
-        slots = slots_of(launcher, accelerators(fixed, proposals, compose))
-        with looking(slots) as looker:
-            cells = Cells(compose, fixed, looker)
+        machine, slots = slots_of(launcher, accelerators(fixed, proposals, compose), checked.machine)
+        with looking(slots) as lookers:
+            cells = Cells(compose, fixed, lookers, checked)
             examples = cells.checked(proposals)
             objectives = _objectives(spec, examples[0])
             check_scores(spec, objectives, examples)
             default_of = partial(default_under, cells, examples[0].proposal)
             plan = make_plan(spec, space, objectives, default_of, slots[0].share if slots else 1.0)
-            board = _run(plan, objectives, cells, slots, looker, signals, spec, launcher, config)
+            board = _run(plan, objectives, cells, slots, signals, spec, launcher, config)
+            finished = {trial.run_id for trial in board.trials if trial.state in ("completed", "pruned")}
+            cells.keep_facts(finished, machine)
     if failed := board.summary()["counts"].get("failed"):
         raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
     return board
@@ -99,14 +105,14 @@ def launch_batch(local: Any, job_overrides: Sequence[Sequence[str]]) -> list[Job
     proposals = [Proposal(tuple(text for text in overrides if text not in fixed)) for overrides in job_overrides]
     with Signals() as signals:
         settle_threads(local, local.config)
-        compose = composer(local.hydra_context, local.config)
-        slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
-        with looking(slots) as looker:
-            cells = Cells(compose, fixed, looker)
+        compose = Composer(local.hydra_context, local.config)
+        _, slots = slots_of(local, {compose([*overrides])["trainer"]["accelerator"] for overrides in job_overrides})
+        with looking(slots) as lookers:
+            cells = Cells(compose, fixed, lookers)
             objectives = _objectives(spec, cells(proposals[0]))
             once = {cells(proposal).run_id: proposal for proposal in proposals}  # a sweeper may repeat trials
             plan = GridPlan(list(once.values()))
-            board = _run(plan, objectives, cells, slots, looker, signals, spec, local, local.config, report=False)
+            board = _run(plan, objectives, cells, slots, signals, spec, local, local.config, report=False)
             trials = {trial.run_id: trial for trial in board.trials}
             of_each = [trials[cells(proposal).run_id] for proposal in proposals]
     returns = []
@@ -139,7 +145,6 @@ def _run(
     objectives: dict[str, str],
     cells: Cells,
     slots: Sequence[Slot],
-    looker: Looker,
     signals: Signals,
     spec: SweepSpec,
     launcher: Any,
@@ -156,21 +161,21 @@ def _run(
         kind = partial(
             Controller,
             slots=slots,
-            context=looker.context,
+            context=server_context(),
             command=command,
             environment=environment,
             signals=signals,
             pack=1 if spec.pack == "auto" else spec.pack,
         )
     board = Board(folder.name, folder, command, objectives, len(slots), spec.price_per_device_hour, plan.total)
-    board.tracked = tracked(folder)
+    board.tracked, board.told = told(folder)
     with Ledger(folder, look_only=spec.dry_run) as books, drawing() as show:
         trials = kind(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
         estimate = announce(board, examples, slots, spec)
-        board.estimate_seconds = estimate and estimate.seconds
+        board.estimate_seconds = None if estimate is None else estimate.seconds
         if spec.dry_run:
             return board
         if spec.pack == "auto" and isinstance(trials, Controller):
@@ -179,11 +184,7 @@ def _run(
         trials.run()
         board.results = plan.results(books.records())
         board.end()
-        page = None
-        if report and spec.report and board.status != "interrupted":
-            page = report_on(folder, spec.price_per_device_hour)
-        if settings := cells.settings("logger.wandb"):
-            tell_wandb(board, settings, looker.context, environment)
+        page = _told(board, report and spec.report, cells.settings("logger.wandb"), environment)
     show.close(board)
     log.info("sweep folder: %s", folder, extra=VERBATIM)
     if page:
@@ -192,15 +193,35 @@ def _run(
     return board
 
 
+def _told(board: Board, report: bool, wandb: dict[str, Any] | None, environment: dict[str, str]) -> Path | None:
+    """Write the report and the W&B run that summarise the sweep, where they do not show it as it is.
+
+    Returns:
+        the page of the report; None: there is none.
+    """
+    price = board.price_per_device_hour
+    state, before = state_of(board.folder, price), dict(board.told)
+    is_told = {kind for kind, told in board.told.items() if told == state and not board.has_worked}
+    page = None
+    if report and board.status != "interrupted":
+        page = (page_of(board.folder) if "report" in is_told else None) or report_on(board.folder, price)
+        board.told |= {"report": state} if page else {}
+    if wandb and "wandb" not in is_told and tell_wandb(board, wandb, environment):
+        board.told["wandb"] = state
+    if board.told != before:
+        board.write()
+    return page
+
+
 @contextmanager
-def looking(slots: Sequence[Slot] = ()) -> Iterator[Looker]:
-    """Yield a looker, the process that checks cells; with `slots`, it sees the same devices as the trials."""
+def looking(slots: Sequence[Slot] = ()) -> Iterator[Lookers]:
+    """Yield lookers, the processes that check cells; with `slots`, they see the same devices as the trials."""
     with tempfile.TemporaryDirectory() as folder:
-        looker = Looker(fork_server(), slots[0].environment() if slots else {}, Path(folder) / "output.txt")
+        lookers = Lookers(slots[0].environment() if slots else {}, Path(folder))
         try:
-            yield looker
+            yield lookers
         finally:
-            looker.close()
+            lookers.close()
 
 
 def is_local(launcher: Any) -> bool:
@@ -223,6 +244,13 @@ def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence
     chosen = {text.partition("=")[0] for text in overrides}
     groups = [text for text in example.overrides if "." not in (name := text.partition("=")[0]) and name not in chosen]
     return cells.default_of(key, [*(text for text in groups if not is_method(text.partition("=")[0])), *overrides])
+
+
+def is_finished(checked: Checked, overrides: Sequence[str], compose: Compose) -> bool:
+    """Return whether an earlier command has finished the trial with these overrides; its sweep may have others."""
+    with suppress(ConfigError):  # reported when the trials are checked
+        return checked.machine is not None and checked.knows(compose(overrides))
+    return False
 
 
 def accelerators(fixed: Sequence[str], proposals: Sequence[Proposal], compose: Compose) -> set[str]:
@@ -277,15 +305,22 @@ def settle_threads(launcher: Any, config: DictConfig) -> None:
         openmp.settle(threads or per_trial, at_once or 1, only_starts=True)
 
 
-def slots_of(launcher: Any, accelerators: Set[str]) -> list[Slot]:
-    """Return the slots of the local launcher on these accelerators; none for other launchers."""
+def slots_of(launcher: Any, accelerators: Set[str], machine: Machine | None = None) -> tuple[Machine, list[Slot]]:
+    """Return the machine, and the slots of the local launcher on these accelerators there; none for other launchers.
+
+    Args:
+        launcher: Hydra's.
+        accelerators: of the trials.
+        machine: if it is known.
+    """
     if not is_local(launcher):
-        return []
-    with looking() as looker:
-        machine: Machine = looker.ask("machine")
+        return Machine([], 0), []
+    if machine is None:
+        with looking() as lookers:
+            machine = lookers.ask("machine")
     gpus = [] if accelerators == {"cpu"} else machine.gpus
     limits = launcher.gpus_per_trial, launcher.trials_at_once, launcher.threads_per_trial
-    return divide(gpus, machine.cores, *limits)
+    return machine, divide(gpus, machine.cores, *limits)
 
 
 def folder_of(config: DictConfig, cells: Sequence[Cell]) -> Path:
@@ -318,17 +353,23 @@ def group(folder: Path) -> dict[str, str]:
     return {} if "WANDB_RUN_GROUP" in os.environ else {"WANDB_RUN_GROUP": shortened(folder.name, 128)}
 
 
-def tell_wandb(board: Board, settings: dict[str, Any], context: ForkServerContext, environment: dict[str, str]) -> None:
-    """Create the W&B run that summarises the sweep, in a new process, with the `settings` of the trials' logger."""
+def tell_wandb(board: Board, settings: dict[str, Any], environment: dict[str, str]) -> bool:
+    """Create the W&B run that summarises the sweep, in a new process, with the `settings` of the trials' logger.
+
+    Return whether that succeeded.
+    """
     board.tracked = board.tracked or secrets.token_hex(4)
     board.write()
     options = {key: value for key, value in settings.items() if key != "_target_"}
     output = board.folder / "output" / "wandb.txt"
-    process = context.Process(target=summarise, args=(environment, output, board.folder, board.document(), options))
+    process = fork_server().Process(
+        target=summarise, args=(environment, output, board.folder, board.document(), options)
+    )
     process.start()
     process.join()
     if process.exitcode != 0:
         log.warning("W&B: the summary of the sweep could not be made, see %s", output)
+    return process.exitcode == 0
 
 
 def recall(trials: Trials, grid: Sequence[Cell]) -> None:
@@ -380,9 +421,9 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
     if first is None or not spec.probe_seconds:
         return None
     try:  # in a separate process, which frees its device memory before the trials begin
-        with looking(slots) as looker:
+        with looking(slots) as lookers:
             config = slots[0].within(first.config)
-            estimate: Estimate = looker.ask("estimate", config, spec.probe_seconds)
+            estimate: Estimate = lookers.ask("estimate", config, spec.probe_seconds)
     except (UserError, RuntimeError) as error:
         log.warning("the cost of a trial could not be estimated: %s", str(error).strip().splitlines()[-1])
         return None

@@ -6,6 +6,7 @@ The controller imports only `Order` and the entry points from here, so it stays 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from peftlab.errors import UserError
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
 from peftlab.seams.python import run_exit_functions
+from peftlab.sweep.files_read import FilesRead, State
 from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Pruned, Signals
 
@@ -113,7 +115,7 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
     An answer is ``(True, value)``, or ``(False, message)`` for a UserError.
     """
     begin(environment, output)
-    looker = _Looker()
+    looker = _Looker(FilesRead(_apart_from()))
     while True:
         try:
             name, *arguments = connection.recv()
@@ -124,6 +126,14 @@ def look(environment: Mapping[str, str], output: Path, connection: Connection) -
         except UserError as error:
             answer = (False, str(error))
         connection.send(answer)
+
+
+def _apart_from() -> list[Path]:
+    """Return the folders of what is installed, of the machine, and of copies named by what they were made of."""
+    from peftlab.sources import cache_root
+
+    copies = [cache_root() / name for name in ("encoded", "activations")]
+    return [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1], *map(Path, ("/proc", "/sys")), *copies]
 
 
 def summarise(
@@ -174,7 +184,8 @@ def _plain(value: Any) -> Any:
 class _Looker:
     """Checks cells; data and models that cells share are read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, files_read: FilesRead | None = None) -> None:
+        self._files_read = files_read
         self._sources: dict[str, Sources] = {}
         self._built: dict[str, bool] = {}
         """By what determines a model, whether several such can be computed together."""
@@ -189,6 +200,17 @@ class _Looker:
         count = torch.cuda.device_count()
         names = visible.split(",") if visible else [str(n) for n in range(count)]
         return Machine(names[:count], torch.get_num_threads())
+
+    def among(self, processes: int) -> int:
+        """Leave others of so many processes their share of the cores; return the most bytes that this one has held."""
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    def files(self) -> dict[str, State] | None:
+        """Return what has been read for all facts so far, see `FilesRead.states`."""
+        return None if self._files_read is None else self._files_read.states()
 
     def fact(self, config: dict[str, Any]) -> Fact:
         """Check all of a cell but its training, and return its identity and score.

@@ -33,7 +33,7 @@ class Batch:
     weights: Tensor
     """The weight of each example in the mean loss, shape (examples,), in double precision."""
     rows: Tensor
-    """The example, from 0, that each row of the inputs belongs to, shape (rows,)."""
+    """The example, from 0, that each row of the inputs belongs to, in order, shape (rows,). Each has one or more."""
     examples: list[Any]
     """The examples, each with its ``id``; empty: a filler, which is computed but has no weight. In a batch with
     `copies`, they are the first of those that `weights` counts."""
@@ -93,4 +93,6 @@ class Batch:
 
     def by_example(self, of_rows: Tensor) -> Tensor:
         """Return `of_rows`, shape (rows,), summed over the rows of each example, shape (examples,)."""
+        if len(self.rows) == len(self.weights):  # one row each
+            return of_rows
         return of_rows.new_zeros(len(self.weights)).index_add(0, self.rows, of_rows)

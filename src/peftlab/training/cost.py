@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from peftlab.devices.energy import Energy
 from peftlab.devices.processes import over_ranks
+from peftlab.seams.pytorch import uncompiled
 from peftlab.tasks.batch import Batch
 from peftlab.training.arithmetic import Arithmetic
 
@@ -45,6 +47,7 @@ class Cost(Callback):
         self._joules: float | None = None
         self._resumed: float | None = None
         self._counter: Arithmetic | None = None
+        self._counting = ExitStack()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -79,11 +82,12 @@ class Cost(Callback):
         self._resumed = time.perf_counter()
         self._ranks = trainer.world_size
 
-    def on_train_batch_start(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Count the arithmetic of the first step."""
         if self.positions == 0:
             self._counter = Arithmetic()
-            self._counter.__enter__()  # type: ignore[no-untyped-call]
+            self._counting.enter_context(uncompiled(pl_module))
+            self._counting.enter_context(self._counter)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: list[Batch], batch_idx: int
@@ -91,7 +95,7 @@ class Cost(Callback):
         """Count the parts of the step."""
         positions = sum(part.positions for part in batch)
         if self._counter is not None:
-            self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._counting.close()
             self._flops_a_position = self._counter.operations / positions
             self._counter = None
         self.positions += positions
@@ -129,9 +133,8 @@ class Cost(Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Stop the clock, and stop counting."""
         self.on_validation_start(trainer, pl_module)
-        if self._counter is not None:
-            self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._counter = None
+        self._counting.close()
+        self._counter = None
 
     def totals(self) -> dict[str, Any]:
         """Return the ``cost`` section of the record."""

@@ -13,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from peftlab.data.module import DataModule
+from peftlab.data.shapes import training_shapes
 from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware
 from peftlab.devices.processes import threads_each
@@ -39,14 +40,15 @@ class Outlook(Callback):
         spec: the hardware.
         data: the data; its batches lie ahead.
         record: the run's record.
-        counts_activations: whether the memory of activations is measured, see `Activations`: not of a model that is
-            compiled or sharded, nor where classes of the user's own compute with transforms of ``torch.func``, which
-            refuse it.
+        counts_activations: whether the memory of activations is measured, see `Activations`: not of a sharded model,
+            nor where classes of the user's own may compute with transforms of ``torch.func``, which refuse it.
     """
 
     def __init__(self, spec: TrainerSpec, data: DataModule, record: RunRecord, counts_activations: bool) -> None:
         self.spec, self.data, self.record = spec, data, record
         self.counts_activations = counts_activations
+        self._measures = False
+        """Whether the next step is the first, and measured."""
         self._counting: Activations | None = None
         self._memory: dict[str, float] = {}
         self._first: int | None = None
@@ -58,6 +60,7 @@ class Outlook(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what is known before the first step."""
         self._first = trainer.global_step
+        self._measures = self.counts_activations
         self._memory = dict(of_parameters(pl_module))
         for line in ahead(self.spec, self.data, trainer.global_step, int(trainer.estimated_stepping_batches)):
             log.info("%s", line)
@@ -65,7 +68,8 @@ class Outlook(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Measure the first step."""
-        if self.counts_activations and trainer.global_step == self._first:
+        if self._measures:
+            self._measures = False
             self._counting = Activations((*pl_module.parameters(), *pl_module.buffers()))
             self._counting.__enter__()
 
@@ -127,9 +131,18 @@ def ahead(spec: TrainerSpec, data: DataModule, step: int, steps: int) -> Iterato
         f"training: {steps - step:,} steps{after} of {batch}, {steps / epoch:.3g} epochs of {epoch:,}; rows of "
         f"{int(lengths.min())} to {int(lengths.max())} tokens, {float(lengths.mean()):.0f} on average"
     )
+    if data.static is not None:
+        yield f"shapes: {shapes_text(training_shapes(data))}, in the first epoch"
     names = Counter(describe_hardware(spec)["accelerators"])
     device = ", ".join(f"{number} x {name}" for name, number in names.items()) or _cpu(spec)
     yield f"device: {device}; precision {spec.precision}"
+
+
+def shapes_text(shapes: Mapping[tuple[int, int], int]) -> str:
+    """Return (rows, tokens) as text: how many, and between which sizes."""
+    sizes = [sorted(set(of_all)) for of_all in zip(*shapes, strict=True)]
+    rows, tokens = (f"{of[0]} to {of[-1]}" if len(of) > 1 else f"{of[0]}" for of in sizes)
+    return f"{len(shapes)} of {rows} rows and {tokens} tokens"
 
 
 def _cpu(spec: TrainerSpec) -> str:

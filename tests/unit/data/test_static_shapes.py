@@ -81,7 +81,7 @@ def test_a_small_batch_is_filled_up_with_copies_that_count_for_nothing():
 @pytest.mark.parametrize(
     ("rows", "size", "height", "of_copies"),
     [
-        ((0, 0, 1), 4, 4, [2]),  # the example of the copy is the third; the fourth has no row
+        ((0, 0, 1), 4, 4, [2]),
         ((0, 0, 1), 3, 3, []),
         ((0, 0, 1), 2, 8, [2, 3, 4, 5, 6]),  # an example in several rows: more than fit
         ((0, 0, 1), 0, 8, [2, 3, 4, 5, 6]),  # batches of no fixed size
@@ -89,7 +89,7 @@ def test_a_small_batch_is_filled_up_with_copies_that_count_for_nothing():
 )
 def test_examples_of_several_rows(rows, size, height, of_copies):
     after = StaticShapes(most=64).padded(batch_of(rows), size)
-    assert after.shape[0] == len(after.weights) == len(after.targets["of_examples"]) == height
+    assert after.shape[0] == height == 1 + len(after.weights) == 1 + len(after.targets["of_examples"])
     assert after.rows.tolist() == [*rows, *of_copies]
     assert after.copies == len(of_copies)
     assert after.weights.sum() == len(after.examples) == 2

@@ -178,11 +178,11 @@ def test_what_is_no_option_is_no_dimension():
     assert space.seeds == (0, 1)
 
 
-class Looker:
-    """Knows of nothing that is wrong."""
+class Lookers:
+    """Know of nothing that is wrong."""
 
-    def ask(self, name, config):
-        return Fact(str(config), "f1", "max")
+    def facts(self, configs):
+        return [Fact(str(config), "f1", "max") for config in configs]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ class Looker:
 )
 def test_a_choice_that_lacks_an_option_is_named(typed, lacking, key):
     asked = ask(*typed)
-    cells = Cells(asked.compose, asked.space.fixed, Looker())
+    cells = Cells(asked.compose, asked.space.fixed, Lookers())
     with pytest.raises(ConfigError) as told:
         cells.checked(GridPlan(grid(asked.space)).proposals)
     assert str(told.value).startswith("1 of 2 trials cannot be run, and none was started:")
@@ -276,7 +276,7 @@ def test_trials_run_where_their_own_configuration_says(typed, found):
 
 def test_defaults_are_those_of_the_cells():
     asked = ask(CLASSIFY, "data=csv,json_lines", "data.path=x", "peft=lora,ia3", "budget.test=false")
-    cells = Cells(asked.compose, asked.space.fixed, Looker())
+    cells = Cells(asked.compose, asked.space.fixed, Lookers())
     example = Proposal(asked.space.example())
     assert default_under(cells, example, "budget.test", []) is False
     rates = [default_under(cells, example, "optimizer.lr", [f"peft={method}"]) for method in ("lora", "ia3")]

@@ -104,10 +104,10 @@ def test_what_is_no_sweep_is_said_to_be_none(tmp_path, monkeypatch):
 
 
 def test_w_and_b_knows_a_sweep_by_the_same_id_when_it_goes_on(standing, tmp_path):
-    assert boards.tracked(tmp_path) is None
+    assert boards.told(tmp_path) == (None, {})
     standing.tracked = "abc"
     standing.write()
-    assert boards.tracked(tmp_path) == "abc"
+    assert boards.told(tmp_path) == ("abc", {})
     assert json.loads((tmp_path / "sweep.json").read_text())["schema_version"] == 1
 
 
@@ -157,4 +157,4 @@ def test_what_is_no_document_is_told_and_keeps_no_sweep_from_going_on(standing, 
     (standing.folder / "sweep.json").write_bytes(content)
     with pytest.raises(UserError, match=r"sweep\.json' cannot be read: "):
         read(standing.folder)
-    assert boards.tracked(standing.folder) is None
+    assert boards.told(standing.folder) == (None, {})

@@ -1,26 +1,35 @@
-"""From proposals to cells, with a looker that knows everything."""
+"""From proposals to cells, with lookers that know everything."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from peftlab.errors import ConfigError
 from peftlab.sweep.cells import Cells, is_of_the_sweep
+from peftlab.sweep.checked import Checked
 from peftlab.sweep.plan import Proposal
-from peftlab.sweep.worker import Fact
+from peftlab.sweep.worker import Fact, Machine
 
 FIXED = ["+experiment=ner_lora", "sweep=search", "sweep.budget.trials=3", "sweep_dir=here", "budget=smoke"]
 
 
-class Looker:
+class Lookers:
     def __init__(self):
-        self.asked = []
+        self.asked, self.environment = [], {"CUDA_VISIBLE_DEVICES": "0"}
 
-    def ask(self, name, config):
+    def files(self):
+        return {"data.txt": (1, 2, 3)}
+
+    def facts(self, configs):
+        return [self.fact(config) for config in configs]
+
+    def fact(self, config):
         self.asked.append(config)
         if config["lr"] < 0:
-            raise ConfigError(f"lr = {config['lr']}: must be above 0")
-        return Fact(f"identity of {config['lr']}", "f1", "max")
+            return ConfigError(f"lr = {config['lr']}: must be above 0")
+        return Fact(f"{config['lr']} is its identity", "f1", "max", "pack")
 
 
 def compose(overrides):
@@ -30,7 +39,7 @@ def compose(overrides):
 
 @pytest.fixture
 def looker():
-    return Looker()
+    return Lookers()
 
 
 @pytest.fixture
@@ -41,12 +50,45 @@ def cells(looker):
 def test_a_cell_has_the_overrides_of_a_run_and_none_of_the_sweep(cells):
     cell = cells(Proposal(("lr=0.5",)))
     assert cell.overrides == ["+experiment=ner_lora", "budget=smoke", "lr=0.5"]
-    assert (cell.sha256, cell.metric, cell.mode) == ("identity of 0.5", "f1", "max")
+    assert (cell.sha256, cell.metric, cell.mode, cell.pack) == ("0.5 is its identity", "f1", "max", "pack")
 
 
 def test_the_same_proposal_is_looked_at_once(cells, looker):
     assert cells(Proposal(("lr=0.5",))) is cells(Proposal(("lr=0.5",), {"phase": "search"}))
     assert len(looker.asked) == 1
+
+
+def test_what_an_earlier_command_has_finished_is_not_checked_again(looker, tmp_path):
+    def sweep(*rates):
+        cells = Cells(compose, FIXED, looker, Checked(tmp_path / "0.json"))
+        return cells, {rate: cells(Proposal((f"lr={rate}",))) for rate in rates}
+
+    cells, first = sweep(0.1, 0.2)
+    cells.keep_facts({first[0.1].run_id}, Machine([], 1))
+    (group,) = json.loads((tmp_path / "0.json").read_text())["groups"]
+    assert (group["files"], group["environment"]) == ({"data.txt": [1, 2, 3]}, looker.environment)
+
+    content = json.loads((tmp_path / "0.json").read_text())
+    content["groups"][0]["files"] = {}  # else they have changed
+    (tmp_path / "0.json").write_text(json.dumps(content))
+    looker.asked.clear()
+    cells, second = sweep(0.1, 0.2, 0.3)
+    assert [config["lr"] for config in looker.asked] == [0.2, 0.3]
+    assert second[0.1] == first[0.1]
+    cells.keep_facts({second[0.1].run_id}, Machine([], 2))  # what was not found out now is not kept anew
+    assert Checked(tmp_path / "0.json").machine == Machine([], 1)
+
+
+def test_a_process_that_died_keeps_nothing(looker, cells, tmp_path, monkeypatch):
+    cells = Cells(compose, FIXED, looker, Checked(tmp_path / "0.json"))
+    cell = cells(Proposal(("lr=0.1",)))
+
+    def dies():
+        raise RuntimeError("the process that checks trials has died")
+
+    monkeypatch.setattr(looker, "files", dies)
+    cells.keep_facts({cell.run_id}, Machine([], 1))
+    assert not (tmp_path / "0.json").exists()
 
 
 def test_all_cells_that_cannot_be_run_are_told_together(cells):

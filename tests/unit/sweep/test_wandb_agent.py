@@ -30,6 +30,7 @@ def passed(values):
     ]
 
 
+@pytest.mark.slow
 def test_every_value_that_an_agent_passes_arrives(compose_config):
     cfg = compose_config(*read_arguments(passed(VALUES), {SWEEP_ID: "abc"}))
     expected = VALUES | {"peft": cfg.peft, "logger": cfg.logger}

@@ -118,7 +118,7 @@ def test_a_failure_in_a_step_stops_the_clock_and_the_counting(cost, train, clock
 def test_a_forward_pass_that_is_given_up_leaves_nothing_while_arithmetic_is_counted(cost):
     """The first batch may be too large for the memory; its activations must make room for its pieces."""
     layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(4)))
-    cost.on_train_batch_start()
+    cost.on_train_batch_start(None, layers)
     try:
         states = layers[0](torch.ones(3, 4)).tanh()
         logits = layers(states)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices import openmp
 from peftlab.devices.spec import TrainerSpec
 from peftlab.runs.start import Unwritten
@@ -20,7 +21,8 @@ def data_of(steps: int, batch_tokens: int | None = None) -> SimpleNamespace:
     """Return examples of 3, 5 and 10 tokens, in so many steps an epoch."""
     encoded = SimpleNamespace(lengths=np.array([3, 5, 10]))
     spec = SimpleNamespace(batch_size=16, batch_tokens=batch_tokens)
-    return SimpleNamespace(splits={"train": SimpleNamespace(encoded=encoded)}, spec=spec, steps_of_epoch=lambda: steps)
+    train = SimpleNamespace(encoded=encoded)
+    return SimpleNamespace(splits={"train": train}, spec=spec, steps_of_epoch=lambda: steps, static=None)
 
 
 @pytest.fixture
@@ -31,6 +33,15 @@ def outlook(monkeypatch, clock, tmp_path, caplog):
     caplog.set_level("INFO", "peftlab")
     record = Unwritten.start(tmp_path, run_id="", name="", command=[], overrides=[], identity={})
     return lambda steps, counts=True: Outlook(CPU, data_of(steps), record, counts)
+
+
+def test_static_shapes_are_said_too(monkeypatch):
+    shapes = {(16, 8): 3, (16, 24): 1}
+    monkeypatch.setattr(outlook_module, "training_shapes", lambda data: shapes)
+    data = data_of(4)
+    data.static = StaticShapes(most=128)
+    (_, line, _) = ahead(CPU, data, 0, 4)
+    assert line == "shapes: 2 of 16 rows and 8 to 24 tokens, in the first epoch"
 
 
 def test_what_is_said_before_the_first_step(monkeypatch):
