@@ -19,17 +19,20 @@ import transformers
 import yaml
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, check_length, fetch, head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve, validate
+from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import blocks_of, target_modules
 from peftlab.one_run import run
 from peftlab.sources import FilesSource
+from peftlab.speed.attention import attention_kernels
 from peftlab.speed.border import NoBorderError, find_border
 from peftlab.speed.dropout import CheapDropout, cheapen
 from peftlab.speed.frozen_weights import store_in_bf16
@@ -619,6 +622,35 @@ def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_o
         task.loss(outputs, batch).backward()
         results.append([outputs.logits, *(p.grad for p in each.parameters() if p.requires_grad)])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+class Waits(TorchDispatchMode):
+    """Counts what reads a number from a tensor, which the host waits for where that is on a device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ARCHITECTURES)
+def test_static_shapes_change_nothing_and_a_pass_waits_for_nothing(option, spec_of, task):
+    """Some architectures count positions from the first token that is no padding, by its id."""
+    for attention in ("eager", "auto"):
+        pretrained = fetch(spec_of(option, *NO_DROPOUT, f"model.attention={attention}").model)
+        model = pretrained.backbone(task, "sdpa").train()
+        batch = batch_of(task, pretrained.tokenizer())
+        rows, width = batch.shape
+        filled = StaticShapes(most=64).padded(batch, size=rows + 2)
+        expected = model(**batch.inputs).logits
+        with attention_kernels(cudnn=False, one_for_all=True), Waits() as waits:
+            outputs = model(**filled.inputs)
+            filled.mean(task.losses(outputs, filled)).backward()
+        assert waits.count == 0
+        real = batch.inputs["attention_mask"].bool()
+        torch.testing.assert_close(outputs.logits[:rows, :width][real], expected[real], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -64,6 +64,23 @@ def test_compiling_changes_roundings_only(trained):
     assert compiled == pytest.approx(plain, rel=1e-2)
 
 
+def test_tf32_multiplies_with_less_precision(trained):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this GPU has no TF32")
+    fp32, tf32 = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.tf32={on}") for on in ("false", "true"))
+    assert tf32 == pytest.approx(fp32, rel=1e-2)
+    assert tf32 != fp32
+
+
+def test_the_memory_by_purpose_is_less_than_the_peak(compose_config, tiny_overrides):
+    cost = run(compose_config(*tiny_overrides, "trainer=gpu", "peft=full", "budget.max_steps=3")).data["cost"]
+    memory = cost["memory"]
+    assert list(memory) == ["weights_gib", "gradients_gib", "optimizer_gib", "activations_gib"]
+    assert all(gib > 0 for gib in memory.values())
+    for purpose in ("gradients_gib", "optimizer_gib", "activations_gib"):  # not all are there at the same time
+        assert memory["weights_gib"] + memory[purpose] <= cost["peak_memory_gib"] + 1e-3  # which is rounded
+
+
 def test_static_shapes_change_roundings_only(trained):
     """The last batch of an epoch is filled up, and rows are longer."""
     options = ["trainer=gpu", "trainer.precision=32-true", "data.batch_size=10"]

@@ -83,8 +83,11 @@ class Seat:
         return _Packed(self, record)
 
     def gradient(self, step: Step, alone: Callable[[], None]) -> None:
-        """Set the parameters' gradients to that of `step`, which `alone` would do."""
-        if self.turns.ask(step) is Answer.JOINED:
+        """Set the parameters' gradients to that of `step`, which `alone` would do.
+
+        The first step is taken in one turn: what counts its arithmetic must not count that of others.
+        """
+        if self.own_steps and self.turns.ask(step) is Answer.JOINED:
             self.joint_steps += 1
             return
         alone()
@@ -186,7 +189,7 @@ class Pack:
         groups: dict[int, list[Seat]] = {}
         for seat in asking:
             step = seat.turns.asked
-            if seat.alone is None and seat.own_steps and step is not None and joint_step.fits(step):
+            if seat.alone is None and step is not None and joint_step.fits(step):
                 groups.setdefault(self._group(seat), []).append(seat)
         for group in groups.values():
             for first in range(0, len(group), self._most):

@@ -1,4 +1,4 @@
-"""What earlier commands found out about the cells of finished trials, as long as it holds.
+"""What earlier commands found out about cells, but for trials that were left to be run, as long as it holds.
 
 The command of a finished sweep has nothing to train: with this it answers without torch. A fact holds while the
 configuration, the surroundings (code, packages, devices, environment) and every file that was read stay the same. It
@@ -23,7 +23,7 @@ from typing import Any
 import peftlab
 from peftlab.errors import DiskError
 from peftlab.reading.json_form import Form, check, parsed
-from peftlab.runs.environment import code_state, packages_text
+from peftlab.runs.environment import packages_text
 from peftlab.sources import ANOTHER_CACHE, cache_root
 from peftlab.storage.atomic import DAY, replacing
 from peftlab.storage.digests import sha256_of
@@ -32,7 +32,7 @@ from peftlab.sweep.worker import Fact, Machine
 
 log = logging.getLogger("peftlab")
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; increase it when the meaning of its content changes."""
 
 _DECISIVE = re.compile(
@@ -45,7 +45,7 @@ _MOST_GROUPS = 50
 _DAYS = 30
 """How long the facts of other surroundings are kept."""
 
-_FACT: Form = {"sha256": "text", "metric": "text", "mode": "text"}
+_FACT: Form = {"sha256": "text", "metric": "text", "mode": "text", "pack": "text?"}
 _FORM: Form = {
     "machine": {"gpus": ["text"], "cores": "count"},
     "groups": [{"environment": {"*": "text"}, "files": {"*": ["count"]}, "facts": {"*": _FACT}}],
@@ -129,12 +129,18 @@ def surroundings() -> list[Any]:
     affinity = getattr(os, "sched_getaffinity", None)
     return [
         FORMAT,
-        [str(Path(peftlab.__path__[0]).resolve()), code_state()],
+        [list(file) for file in _code()],
         [sys.version, packages_text()],
         [platform.node(), platform.machine(), _text("/proc/driver/nvidia/version"), _instructions()],
         [sorted(glob.glob("/dev/nvidia[0-9]*")), sorted(affinity(0)) if affinity else os.cpu_count()],
         [os.getcwd(), {name: value for name, value in os.environ.items() if _DECISIVE.fullmatch(name)}],
     ]
+
+
+def _code() -> list[tuple[str, int, int]]:
+    """Return the files of this package, each with its size and the time of its last change."""
+    files = sorted(str(file) for file in Path(peftlab.__path__[0]).resolve().rglob("*.py"))
+    return [(file, state.st_size, state.st_mtime_ns) for file in files if (state := os.stat(file))]
 
 
 def _instructions() -> list[str]:

@@ -47,6 +47,8 @@ class Outlook(Callback):
     def __init__(self, spec: TrainerSpec, data: DataModule, record: RunRecord, counts_activations: bool) -> None:
         self.spec, self.data, self.record = spec, data, record
         self.counts_activations = counts_activations
+        self._measures = False
+        """Whether the next step is the first, and measured."""
         self._counting: Activations | None = None
         self._memory: dict[str, float] = {}
         self._first: int | None = None
@@ -58,6 +60,7 @@ class Outlook(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what is known before the first step."""
         self._first = trainer.global_step
+        self._measures = self.counts_activations
         self._memory = dict(of_parameters(pl_module))
         for line in ahead(self.spec, self.data, trainer.global_step, int(trainer.estimated_stepping_batches)):
             log.info("%s", line)
@@ -65,7 +68,8 @@ class Outlook(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Measure the first step."""
-        if self.counts_activations and trainer.global_step == self._first:
+        if self._measures:
+            self._measures = False
             self._counting = Activations((*pl_module.parameters(), *pl_module.buffers()))
             self._counting.__enter__()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -22,9 +23,10 @@ from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.speed.attention import attention_kernels
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Task
+from peftlab.tasks.task import Encoded, Task
 
 log = logging.getLogger("peftlab")
 
@@ -147,19 +149,28 @@ class Predictor:
         task = self.task
         encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
         replies: dict[int, Answer] = {}
-        dtype = AUTOCAST.get(self.precision)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
-            attention_kernels(self.cudnn_attention, self.static is not None),
-        ):
-            for indices in in_order_of_length(encoded.lengths, self.batch_size):
-                batch = task.collate(examples, encoded, indices)
-                batch = (batch if self.static is None else self.static.padded(batch)).to(self.device)
+        with torch.inference_mode(), self.arithmetic():
+            for indices, batch in self.batches(examples, encoded):
                 answers = task.answers(self.model(**batch.inputs), batch, self.model, final=True)
                 replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))
         return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
+
+    def batches(self, examples: Sequence[Any], encoded: Encoded) -> Iterator[tuple[list[int], Batch]]:
+        """Yield the batches of encoded `examples`, longest first, on the device, each with the places of its own."""
+        for indices in in_order_of_length(encoded.lengths, self.batch_size):
+            batch = self.task.collate(examples, encoded, indices)
+            yield indices, (batch if self.static is None else self.static.padded(batch)).to(self.device)
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in this context as the run did: in its precision, with its kernels of attention."""
+        dtype = AUTOCAST.get(self.precision)
+        with (
+            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
+            attention_kernels(self.cudnn_attention, self.static is not None),
+        ):
+            yield
 
 
 def beside(entries: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:

@@ -48,7 +48,9 @@ def drawn():
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_each_has_its_own_random_numbers_handlers_and_seed(capfd):
+def test_each_has_its_own_random_numbers_handlers_and_seed(monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
     def work(seed):
         def draw(turns):
             random.seed(seed)

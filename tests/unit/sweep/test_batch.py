@@ -242,6 +242,7 @@ def test_the_way_of_a_job():
         (SweepSpec(search="gp"), "sweep.search=gp"),
         (SweepSpec(search="random", prune="asha", budget=SweepBudgetSpec(trials=4)), "sweep.prune=asha"),
         (SweepSpec(search="random", budget=SweepBudgetSpec(hours=1.0)), "sweep.budget.hours"),
+        (SweepSpec(pack=2), "sweep.pack=2"),
     ],
 )
 def test_what_wants_to_hear_of_trials_is_refused(spec, told):

@@ -15,7 +15,7 @@ from peftlab.sweep.checked import Checked, surroundings
 from peftlab.sweep.worker import Fact, Machine
 
 CONFIG = {"seed": 1, "model": {"source": {"repo": "a/b", "revision": "0" * 40}}}
-FACT = Fact("0" * 64, "f1", "max")
+FACT = Fact("0" * 64, "f1", "max", "pack")
 CPU = {"OMP_NUM_THREADS": "1"}
 
 
@@ -107,7 +107,7 @@ def test_surroundings_are_where_and_with_what_a_command_runs(monkeypatch):
     for change in (
         lambda: monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7"),
         lambda: monkeypatch.chdir("/"),
-        lambda: monkeypatch.setattr(checked, "code_state", lambda: {"commit": "other"}),
+        lambda: monkeypatch.setattr(checked, "_code", lambda: [("other.py", 1, 2)]),
         lambda: monkeypatch.setattr(checked, "packages_text", lambda: "torch==0"),
     ):
         before = surroundings()

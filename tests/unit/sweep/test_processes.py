@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from peftlab.composing.compose import compose
 from peftlab.sweep import processes
-from peftlab.sweep.processes import TrialProcess, fork_server, wait_for
+from peftlab.sweep.pack_worker import ENDED
+from peftlab.sweep.processes import PackedTrial, TrialProcess, fork_server, wait_for
 from peftlab.sweep.worker import BEGAN, Order
 
 
@@ -59,6 +60,59 @@ def test_a_trial_that_is_asked_twice_before_it_listens_is_ended(started, sent):
     trial.ask_to_end()
     trial.ask_to_end()
     assert sent == [signal.SIGKILL]
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """Two trials of one process, the process, and their own ends of their connections."""
+    process, pipes = SimpleNamespace(pid=1, exitcode=None, start=lambda: None), [multiprocessing.Pipe() for _ in "ab"]
+    ours = iter([(one, SimpleNamespace(close=lambda: None)) for one, _ in pipes])
+    context = SimpleNamespace(Pipe=lambda: next(ours), Process=lambda **options: process)
+    monkeypatch.setattr(processes.os, "killpg", lambda pid, number: None)
+    yield PackedTrial.start_together(context, [None, None]), process, [theirs for _, theirs in pipes]
+    for pipe in pipes:
+        for end in pipe:
+            end.close()
+
+
+def test_trials_of_a_process_end_one_by_one_and_the_last_with_it(packed, sent):
+    (one, other), process, (ones, others) = packed
+    others.send(("stepped", 1, 2))
+    assert not one.ended()
+    assert not other.ended()
+    assert other.messages() == [("stepped", 1, 2)]
+    ones.send((ENDED, 4))
+    assert one.ended()
+    assert one.how == "pruned"
+    others.send(("stepped", 2, 2))
+    others.send((ENDED, 0))
+    assert not other.ended()  # the process still has to end
+    process.exitcode = 0
+    assert other.ended()
+    assert other.exitcode == 0
+
+
+def test_trials_of_a_process_that_dies_have_ended_as_it_has(packed, sent):
+    (one, other), process, (ones, _) = packed
+    ones.send((ENDED, 0))
+    process.exitcode = -signal.SIGSEGV
+    assert one.ended()
+    assert other.ended()
+    assert (one.exitcode, other.how) == (0, "ended by SIGSEGV")
+
+
+def test_trials_of_a_process_are_asked_to_end_with_one_signal(packed, sent):
+    (one, other), _, (ones, others) = packed
+    ones.send(BEGAN)
+    assert one.messages() == []
+    one.ask_to_end()
+    other.ask_to_end()
+    others.send(BEGAN)  # it begins after the process has had the signal
+    assert other.messages() == []
+    assert sent == [signal.SIGINT]
+    one.ask_to_end()
+    other.ask_to_end()
+    assert sent == [signal.SIGINT] * 2
 
 
 @pytest.mark.slow

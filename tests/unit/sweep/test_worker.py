@@ -44,6 +44,14 @@ def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
         assert tuner.model.config.num_labels == 7
 
 
+def test_trials_that_may_be_computed_together_are_told_from_others(plain):
+    looker = _Looker()
+    packs = [looker.fact(plain(*overrides)).pack for overrides in (["seed=1"], ["seed=2", "peft.r=4"], ["peft=ia3"])]
+    assert packs[0] == packs[1] is not None
+    assert packs[2] not in (packs[0], None)
+    assert [looker.fact(plain(text)).pack for text in ("peft=full", "regularizer=[rdrop]")] == [None] * 2
+
+
 @pytest.mark.parametrize("wrong", [["peft.target=[nothing]"], ["adapter=/nowhere"], ["data.labels=[x]"]])
 def test_what_cannot_be_run_is_found_though_much_was_read(plain, wrong):
     looker = _Looker()

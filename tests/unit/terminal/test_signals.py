@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -34,3 +35,24 @@ class TestSignals:
             os.kill(os.getpid(), number)
             assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
             assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_is_held_back_in_every_thread():
+    pending, entered, received = [], threading.Event(), threading.Event()
+
+    def work():
+        with Signals() as signals:
+            entered.set()
+            received.wait(10)
+            pending.append(signals.pending)
+
+    thread = threading.Thread(target=work)
+    with Signals() as signals:
+        signals.hold = True
+        thread.start()
+        entered.wait(10)
+        os.kill(os.getpid(), signal.SIGTERM)
+        received.set()
+        thread.join()
+    assert pending == [signal.SIGTERM]
+    assert Signals.in_threads == []

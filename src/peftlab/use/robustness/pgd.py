@@ -125,7 +125,8 @@ class Pgd:
             start = drawn(ball, mask, batch, numbers, [self.seed, restart], hidden)
 
         def outputs(perturbation: Tensor) -> Any:
-            with changed(model, lambda embedded: embedded + perturbation.to(embedded.dtype)), victim.precision():
+            perturbed = changed(model, lambda embedded: embedded + perturbation.to(embedded.dtype))
+            with perturbed, victim.predictor.arithmetic():
                 return model(**batch.inputs)
 
         def losses(perturbation: Tensor) -> Tensor:

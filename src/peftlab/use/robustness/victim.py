@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from peftlab.data.batching import in_order_of_length
-from peftlab.devices.spec import AUTOCAST
 from peftlab.scores.paired import is_right
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
@@ -52,7 +49,7 @@ class Victim:
         """
         judged: dict[int, Judged] = {}
         for indices, batch in self.batches(examples):
-            with torch.inference_mode(), self.precision():
+            with torch.inference_mode(), self.predictor.arithmetic():
                 judged |= zip(indices, self.judge(self.predictor.model(**batch.inputs), batch), strict=True)
         return [judged[n] for n in range(len(examples))]
 
@@ -62,8 +59,7 @@ class Victim:
         if not examples:
             return
         encoded = by.task.encode(examples, by.processor, Limits(by.max_tokens, by.long))
-        for indices in in_order_of_length(encoded.lengths, by.batch_size):
-            yield indices, by.task.collate(examples, encoded, indices).to(by.device)
+        yield from by.batches(examples, encoded)
 
     def sees_the_same(self, examples: Sequence[Any], others: Sequence[Any]) -> bool:
         """Return whether the model gets the same input for both: its tokenizer may not tell upper from lower case."""
@@ -87,8 +83,3 @@ class Victim:
         """Count a forward pass of a batch."""
         self.queries += len(batch.examples)
         self.passes += 1
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """Return the context of the run's arithmetic."""
-        dtype = AUTOCAST.get(self.predictor.precision)
-        return torch.autocast(self.predictor.device.type, dtype, enabled=dtype is not None)
