@@ -78,7 +78,10 @@ if [[ -n $carried ]]; then
     carried=$work/carried
   fi
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$work/site" \
-    "$carried"/wheels/*.whl >>"$out/log.txt" 2>&1 || exit 1
+    "$carried"/wheels/*.whl >>"$out/log.txt" 2>&1 || {
+    say "what is carried cannot be installed: see log.txt"
+    exit 1
+  }
   cp -r "$carried/cache" "$work/cache"
   export PYTHONPATH=$work/site:$PYTHONPATH PEFTLAB_CACHE=$work/cache
   model=(--with model=folder --with "model.path=$(cd "$carried/model" && pwd)")
