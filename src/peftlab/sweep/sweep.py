@@ -174,7 +174,7 @@ def _run(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
-        estimate = announce(board, examples, slots, spec)
+        estimate = announce(board, () if plan.over else examples, slots, spec)
         board.estimate_seconds = None if estimate is None else estimate.seconds
         if spec.dry_run:
             return board
@@ -403,7 +403,7 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
 
     Args:
         board: of the sweep.
-        cells: of a grid, or examples; the first unfinished one is probed.
+        cells: of a grid, or examples; the first unfinished one is probed. None: nothing is left to be run.
         slots: of the trials; none under another launcher.
         spec: of the sweep.
     """
