@@ -32,7 +32,7 @@ def unscale_before_step(optimizer: Optimizer) -> None:
 @torch.no_grad()
 def norm_of_all(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of `tensors` of one device, a scalar, in one call for all of them."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 @contextmanager

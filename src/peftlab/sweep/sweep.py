@@ -90,8 +90,8 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
             default_of = partial(default_under, cells, examples[0].proposal)
             plan = make_plan(spec, space, objectives, default_of, slots[0].share if slots else 1.0)
             board = _run(plan, objectives, cells, slots, signals, spec, launcher, config)
-            finished = {trial.run_id for trial in board.trials if trial.state in ("completed", "pruned")}
-            cells.keep_facts(finished, machine)
+            unfinished = {trial.run_id for trial in board.trials if trial.state not in ("completed", "pruned")}
+            cells.keep_facts(unfinished, machine)
     if failed := board.summary()["counts"].get("failed"):
         raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
     return board
@@ -247,7 +247,7 @@ def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence
 
 
 def is_finished(checked: Checked, overrides: Sequence[str], compose: Compose) -> bool:
-    """Return whether an earlier command has finished the trial with these overrides; its sweep may have others."""
+    """Return whether an earlier command has done with the cell of these overrides; its sweep may have others."""
     with suppress(ConfigError):  # reported when the trials are checked
         return checked.machine is not None and checked.knows(compose(overrides))
     return False
