@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+DispatchMode = TorchDispatchMode
+"""The base of what runs the operations of tensors in their place: documented, but in a private module."""
 
 
 def leaves(tree: Any) -> list[Any]:
