@@ -71,6 +71,8 @@ class _ShortSteps:
         if loop.restarting:
             self.whole(data_fetcher)
             return
+        if loop.val_loop.restarting:  # the loop's own first batch left it so if its validation was over
+            loop.val_loop.restarting = False
         batch, _, _ = next(data_fetcher)
         number, progress = loop.batch_idx + 1, loop.batch_progress
         progress.is_last_batch = data_fetcher.done
