@@ -23,6 +23,7 @@ from peftlab.assembly import (
     check_monitors,
     check_regularizers,
     make_trainer,
+    recording,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained, check_length, longest_row
@@ -218,8 +219,7 @@ def run(
         border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
-        sections = describe(spec, data, tuner)
-        sections |= {"command": command, "overrides": overrides}
+        sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}
         signals.hold = True  # from here on a record exists, which must say how the run ended
         folder = (
             start(config, spec.run_name, ready.identity, **sections)
@@ -239,8 +239,9 @@ def run(
                 record.extend("augmentation", data.augmenter.counts)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            halve, unread = data.halves if spec.may_cut_batches else None, UNREAD[spec.trainer.accelerator]
-            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, unread)
+            halve = data.halves if spec.may_cut_batches else None
+            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, UNREAD[spec.trainer.accelerator])
+            tuner.recording = recording(spec, record.event)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
