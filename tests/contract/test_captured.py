@@ -195,7 +195,6 @@ def transfers_of(training, batch):
         try:
             step.gradient(training.losses_of)
         except (NotImplementedError, RuntimeError) as error:
-            assert "meta" in str(error).lower()
             transfers.found.add(str(error).split("\n")[0])
     return transfers.found
 
