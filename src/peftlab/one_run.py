@@ -30,7 +30,7 @@ from peftlab.backbone import Pretrained, check_length, longest_row
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
-from peftlab.data.module import DataModule
+from peftlab.data.module import AHEAD, DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
@@ -178,6 +178,8 @@ def build(ready: Prepared) -> Tuner:
     if ready.spec.trainer.static_shapes:
         most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
         ready.data.static = StaticShapes(most)
+    if ready.spec.trainer.accelerator == "gpu":
+        ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
     return tuner

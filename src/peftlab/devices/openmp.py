@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger("peftlab")
@@ -103,11 +103,11 @@ def settle(threads: int | None = None, processes: int = 1, only_starts: bool = F
         processes: processes that this one starts, to compute at the same time.
         only_starts: whether those compute, and this one does not.
     """
-    cpu = Cpu(len(_cores()) or os.cpu_count() or 1, _quota(Path("/")))
+    cpu = measured(0.0)
     each, limited = threads_each(os.environ, cpu, threads, processes)
     if each == 1 and not limited:
         return  # a single thread waits for nobody
-    cpu = replace(cpu, busy=_busy(_cores(), SAMPLED_SECONDS))
+    cpu = measured()
     chosen = settings(os.environ, cpu, threads, processes)
     late = _LOADED_WITH in sys.modules and not only_starts
     if not late:
@@ -138,6 +138,12 @@ def threads_of(environment: Mapping[str, str]) -> int | None:
 def waiting(environment: Mapping[str, str]) -> str:
     """Return how threads wait under `environment`, for the record: ``default``, or the variables that say so."""
     return " ".join(f"{name}={environment[name]}" for name in WAITING if name in environment) or "default"
+
+
+def measured(seconds: float = SAMPLED_SECONDS) -> Cpu:
+    """Return the CPU, and what other processes use of it in the next `seconds`; this one sleeps. 0: nothing of them."""
+    cores = _cores()
+    return Cpu(len(cores) or os.cpu_count() or 1, _quota(Path("/")), _busy(cores, seconds) if seconds else 0.0)
 
 
 def _cores() -> frozenset[int]:

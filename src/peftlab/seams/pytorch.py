@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+DispatchMode = TorchDispatchMode
+"""The base of what runs the operations of tensors in their place: documented, but in a private module."""
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -28,7 +32,7 @@ def unscale_before_step(optimizer: Optimizer) -> None:
 @torch.no_grad()
 def norm_of_all(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of `tensors` of one device, a scalar, in one call for all of them."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 @contextmanager

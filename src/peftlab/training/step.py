@@ -108,9 +108,14 @@ class Step:
 
         for part in self.parts:
             for piece in self.pieces.pieces(part):
-                if self.pieces.attempt(learn, piece, self._start_over) is None:
+                if self.pieces.attempt(learn, piece, self._give_up) is None:
                     return False
         return True
+
+    def _give_up(self) -> None:
+        """Let go of an attempt: autograd keeps what was ready to be computed in a failed pass until its next one."""
+        torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
+        self._start_over()
 
     def _start_over(self) -> None:
         for parameter in self.parameters:
