@@ -195,7 +195,8 @@ def transfers_of(training, batch):
         try:
             step.gradient(training.losses_of)
         except (NotImplementedError, RuntimeError) as error:
-            assert "meta" in str(error).lower()
+            if "meta" not in str(error).lower():
+                raise
             transfers.found.add(str(error).split("\n")[0])
     return transfers.found
 
