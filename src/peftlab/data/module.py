@@ -300,18 +300,7 @@ class DataModule(L.LightningDataModule):
         return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        tokenises = self.augmenter is not None
-        # a tokenizer of one thread is not for another, which may tokenise the halves of a batch
-        ahead = 0 if self.spec.workers or tokenises else self.ahead
-        return _loader_of(
-            dataset,
-            batches,
-            self.spec.workers,
-            self.seed,
-            tokenises,
-            ahead,
-            pins=self.ahead > 0 and torch.cuda.is_available(),
-        )
+        return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
 
 
 def _log_left_out(data: DataModule, split: str) -> None:
@@ -323,7 +312,7 @@ def _log_left_out(data: DataModule, split: str) -> None:
 
 
 def _loader_of(
-    dataset: Dataset[Any], batches: Any, workers: int, seed: int, tokenises: bool, ahead: int, pins: bool
+    dataset: Dataset[Any], batches: Any, workers: int, seed: int, tokenises: bool, ahead: int
 ) -> DataLoader[Any]:
     """Return a loader of the `batches`, which yield what `dataset` maps to a batch.
 
@@ -333,10 +322,12 @@ def _loader_of(
         workers: processes that collate; 0: this one does.
         seed: the seed of the run.
         tokenises: whether collating tokenises.
-        ahead: batches that a thread of this process collates before they are needed; 0: there is none.
-        pins: whether batches lie in page-locked memory.
+        ahead: batches that are wanted before they are needed, in page-locked memory where there is a GPU: a thread of
+            this process collates them if no worker does; 0: none are.
     """
-    kind: Callable[..., DataLoader[Any]] = partial(Ahead, batches=ahead) if ahead else DataLoader
+    # a tokenizer of one thread is not for another, which may tokenise the halves of a batch
+    threaded = ahead > 0 and not workers and not tokenises
+    kind: Callable[..., DataLoader[Any]] = partial(Ahead, batches=ahead) if threaded else DataLoader
     # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
     return kind(
         dataset,
@@ -345,7 +336,7 @@ def _loader_of(
         collate_fn=_identity,  # the default searches every list of a batch for arrays to convert
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=pins,
+        pin_memory=ahead > 0 and torch.cuda.is_available(),
         # without one of its own, a loader draws from the generator of dropout, as often as it has workers
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=_tokenise_alone if tokenises else None,
