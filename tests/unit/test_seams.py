@@ -140,6 +140,13 @@ def test_the_options_of_a_parser():
     assert python.options_of(parser) == {"--out": action, "-o": action}
 
 
+def test_the_file_of_a_caller():
+    def called() -> str:
+        return python.calling_file(1)
+
+    assert called() == python.calling_file(0) == __file__
+
+
 def test_exit_functions_run_once():
     """In a process of its own, whose other ones are nobody's."""
     code = (
@@ -518,6 +525,16 @@ def test_recording_memory_that_has_ended_is_no_error():
 def test_the_leaves_of_an_output():
     one, two = torch.ones(1), torch.ones(2)
     assert pytorch.leaves({"a": (one, [2]), "b": BaseModelOutput(last_hidden_state=two)}) == [one, 2, two]
+
+
+def test_the_leaves_of_several_outputs_are_mapped_together():
+    one, other = {"a": [1, (2,)], "b": 3}, {"a": [10, (20,)], "b": 30}
+    assert pytorch.mapped(lambda x, y: x + y, one, other) == {"a": [11, (22,)], "b": 33}
+
+
+def test_the_norm_of_all_tensors():
+    tensors = [torch.tensor([3.0]), torch.tensor([[0.0, 4.0]]), torch.zeros(2)]
+    assert pytorch.norm_of_all(tensors) == nn.utils.get_total_norm(tensors) == 5
 
 
 def test_another_tensor_takes_the_place_of_a_parameter():

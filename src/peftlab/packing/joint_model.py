@@ -12,7 +12,6 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from peftlab.packing.joint_modules import JOINT, Forward
@@ -20,6 +19,7 @@ from peftlab.packing.rows import NotJoinableError, Rows
 from peftlab.packing.run_context import RandomStates
 from peftlab.seams.pytorch import attribute_replaced
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 LEAST_SHARED = 0.5
 """The least share of a model's parameters that must be used by all for a joint pass to pay."""
 
@@ -129,7 +129,7 @@ class JointModel:
     def _plan(self, modules: Sequence[nn.Module]) -> None:
         """Decide how the matching `modules` of all models run, and those below them."""
         lead = modules[0]
-        if isinstance(lead, _DropoutNd) and _are_alike(modules):
+        if isinstance(lead, DROPOUTS) and _are_alike(modules):
             if lead.p:
                 self._forwards[lead] = partial(self.dropped, [module.forward for module in modules])
             return

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
+
+from peftlab.seams.pytorch import mapped
 
 MASK = "attention_mask"
 IDS = "input_ids"
@@ -103,12 +104,12 @@ class Rows:
 
     def own(self, value: Any, number: int) -> Any:
         """Return the part of run `number` in a joint value: tensors, also in containers; all else is everybody's."""
-        return tree_map(lambda leaf: self.cut(leaf, number) if isinstance(leaf, Tensor) else leaf, value)
+        return mapped(lambda leaf: self.cut(leaf, number) if isinstance(leaf, Tensor) else leaf, value)
 
     def apart(self, calls: Sequence[Callable[..., Any]], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Return the joint result of calling each run's function on its part of the arguments."""
         results = [call(*self.own(args, n), **self.own(dict(kwargs), n)) for n, call in enumerate(calls)]
-        return tree_map(lambda *leaves: self.together(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *results)
+        return mapped(lambda *leaves: self.together(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *results)
 
     def cut(self, tensor: Tensor, number: int) -> Tensor:
         """Return the part of run `number` in a joint tensor; another tensor as it is."""

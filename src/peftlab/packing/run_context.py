@@ -88,19 +88,20 @@ class RunContext:
         """In the block, the process has the state of this run."""
         others = RunContext(randoms=RandomStates.of_the_process())
         with _output_to(self.output):
-            self._put()
+            self.put()
             try:
                 yield
             finally:
                 self._keep()
-                others._put()
+                others.put()
 
     def _keep(self) -> None:
         self.randoms.keep()
         self.handlers, self.streams = list(log.handlers), (sys.stdout, sys.stderr)
         self.lost, self.seed = console.lost, os.environ.get(SEED)
 
-    def _put(self) -> None:
+    def put(self) -> None:
+        """Give the process the state of this run."""
         self.randoms.put()
         log.handlers[:] = self.handlers
         sys.stdout, sys.stderr = self.streams

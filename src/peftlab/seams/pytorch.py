@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 DispatchMode = TorchDispatchMode
 """The base of what runs the operations of tensors in their place: documented, but in a private module."""
@@ -19,6 +19,11 @@ DispatchMode = TorchDispatchMode
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves of nested containers, such as the outputs of models."""
     return tree_leaves(tree)
+
+
+def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Return nested containers like `tree` of what `function` returns for its leaves, and those of `others`."""
+    return tree_map(function, tree, *others)
 
 
 def unscale_before_step(optimizer: Optimizer) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from peftlab.seams.python import calling_file
+
 State = tuple[int, int, int]
 """Of a file or folder: its size, the time of its last change in nanoseconds, and its number on the disk."""
 
@@ -63,7 +65,7 @@ class FilesRead:
 
 def _by_an_import() -> bool:
     """Return whether the caller's caller searches for modules or packages, in the current folder among others."""
-    caller = sys._getframe(2).f_code.co_filename
+    caller = calling_file(2)
     return any(name in caller for name in ("importlib", "pkgutil", "pkg_resources"))
 
 
