@@ -59,20 +59,23 @@ def nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def training_step(tuner: Tuner, parts: list[Batch], batch_idx: int) -> Any:
-    (batch,) = parts
-    loss = tuner.task.loss(tuner(batch), batch)
-    # what the loggers read of a step
-    tuner._step = SimpleNamespace(loss=loss.detach() * batch.scale, terms={})  # type: ignore[assignment]
-    return loss * batch.scale
-
-
-def clipping(tuner: Tuner, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
-    assert tuner._step is not None
-    tuner.step_log.losses(tuner._step)
+def take_step(tuner: Tuner, parts: list[Batch]) -> Any:
+    """Take a step that checks nothing."""
+    (batch,), trainer = parts, tuner.trainer
+    optimizer = trainer.optimizers[0]
+    with trainer.precision_plugin.forward_context():
+        loss = tuner.task.loss(tuner(batch), batch) * batch.scale
+    optimizer.zero_grad()
+    loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-    tuner.step_log.gradient_norm(norm)
+    assert trainer.gradient_clip_val is not None
+    norm = nn.utils.clip_grad_norm_(parameters, trainer.gradient_clip_val)
+    optimizer.step()
+    # what the loggers read of a step
+    step = SimpleNamespace(loss=loss.detach(), terms={}, number=trainer.global_step + 1, device=tuner.device)
+    tuner._step = step  # type: ignore[assignment]
+    tuner.step_log.take(step, norm)  # type: ignore[arg-type]
+    return {"loss": step.loss}
 
 
 clocks: list[tuple[float, float]] = []
@@ -109,10 +112,7 @@ def main() -> None:
     switched(Trail, "on_train_batch_end", nothing)
     switched(Checkpointing, "on_train_batch_start", nothing)
     switched(Interruption, "on_train_batch_start", nothing)
-    switched(Tuner, "training_step", training_step)
-    switched(Tuner, "configure_gradient_clipping", clipping)
-    for name in ("backward", "optimizer_step"):
-        switched(Tuner, name, getattr(L.LightningModule, name))
+    switched(Tuner, "take_step", take_step)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         run(compose(*RUN, f"budget.max_steps={STEPS * (blocks + 2)}", *sys.argv[2:]))

@@ -43,6 +43,8 @@ from contenders import CONTENDERS, METHODS, STARTED, TEXTS, Laps, Work
 from kernels import Window
 from peak import machine, peak
 
+from peftlab.devices import openmp
+
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]
 """What was told of each contender in each round."""
@@ -75,6 +77,7 @@ def main() -> None:
     for name in chosen.contenders:
         if name.split()[0] not in CONTENDERS:
             parser.error(f"there is no contender {name.split()[0]}; there are {', '.join(CONTENDERS)}")
+    openmp.settle(only_starts=True)  # how threads wait on a busy CPU: alike for all contenders
     rounds: Rounds = {name: [] for name in chosen.contenders}
     with tempfile.TemporaryDirectory() as folder:
         if (made := TEXTS[chosen.texts].made) is not None:

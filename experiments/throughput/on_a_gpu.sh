@@ -78,7 +78,10 @@ if [[ -n $carried ]]; then
     carried=$work/carried
   fi
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$work/site" \
-    "$carried"/wheels/*.whl >>"$out/log.txt" 2>&1 || exit 1
+    "$carried"/wheels/*.whl >>"$out/log.txt" 2>&1 || {
+    say "what is carried cannot be installed: see log.txt"
+    exit 1
+  }
   cp -r "$carried/cache" "$work/cache"
   export PYTHONPATH=$work/site:$PYTHONPATH PEFTLAB_CACHE=$work/cache
   model=(--with model=folder --with "model.path=$(cd "$carried/model" && pwd)")
@@ -105,12 +108,11 @@ mapfile -t tests < <(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 step environment 60 "$python" "$here/peak.py" "$device"
 step tests 180 "$python" -m pytest -m gpu -v -n "$workers" --dist worksteal -p no:cacheprovider -o faulthandler_timeout=100 "${tests[@]}"
 measure kernels 90 "${common[@]}" "${lora[@]}" --examples "$few" --kernels peftlab "$eager" "$trainer"
-step attention 40 "$python" "$here/attention.py" --device "$device" "${attention[@]}"
 measure lora 150 "${common[@]}" "${lora[@]}" --rounds 1 peftlab "$eager" "$trainer"
 measure base 90 "${common[@]}" "${base[@]}" --rounds 1 peftlab "$trainer"
 measure full 90 "${common[@]}" "${full[@]}" --rounds 1 peftlab "$trainer"
 step packing 90 "$python" "$here/packing.py" "${packing[@]}"
-step attention 40 "$python" "$here/attention.py" --device "$device"
+step attention 40 "$python" "$here/attention.py" --device "$device" "${attention[@]}"
 measure seeds 150 "${common[@]}" "${lora[@]}" --seed 1 --rounds 2 peftlab "$trainer"
 say "$SECONDS s in all"
 exit "$failed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
@@ -20,10 +20,14 @@ from peftlab.data.module import DataModule
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.methods.method import Method
+from peftlab.regularizers.regularizer import Regularizer
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
+from peftlab.tasks.task import Task
 from peftlab.terminal.signals import Signals
+from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
 from peftlab.training.outputs import Outputs
@@ -103,6 +107,58 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
+
+
+def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
+    """Return whether steps are recorded as CUDA graphs.
+
+    If they are to be, and cannot be, a line in the log and an event say why.
+
+    Args:
+        spec: the run's specification.
+        note: adds an event and its details to the record.
+
+    Raises:
+        ConfigError: ``trainer.cuda_graphs=true``, and they cannot be.
+    """
+
+    def tell(reason: str) -> None:
+        if spec.trainer.cuda_graphs is True:
+            raise ConfigError(f"trainer.cuda_graphs=true: {reason}. Use auto, which then does without")
+        log.info("steps are not recorded as CUDA graphs: %s", reason)
+        note("steps not recorded", reason=reason)
+
+    if not spec.trainer.cuda_graphs:
+        return Recording()
+    if (reason := next(_in_the_way_of_graphs(spec), None)) is not None:
+        tell(reason)
+        return Recording()
+    return Recording(tell)
+
+
+def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
+    """Yield the reasons why steps cannot be recorded that the configuration shows."""
+    hardware = spec.trainer
+    if hardware.world_size > 1:
+        yield "several devices average their gradients in between"
+    if hardware.accumulate > 1:
+        yield f"trainer.accumulate={hardware.accumulate} divides a step into parts"
+    if hardware.precision == "16-mixed":
+        yield "trainer.precision=16-mixed looks at the gradients to scale the loss"
+    if hardware.gradient_checkpointing:
+        yield "trainer.gradient_checkpointing=true repeats layers with random numbers whose state the host keeps"
+    if hardware.compile:
+        yield "trainer.compile=true launches kernels in its own way"
+    if hardware.cheap_dropout:
+        yield "trainer.cheap_dropout=true draws its masks on the host"
+    if not hardware.static_shapes:
+        yield "trainer.static_shapes=false: almost every batch has a shape of its own"
+    parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
+    parts |= {f"task={spec.task.name}": spec.task}
+    parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}
+    for name, part in parts.items():
+        if part.host_work is not None:
+            yield f"{name}: {part.host_work}"
 
 
 def make_trainer(

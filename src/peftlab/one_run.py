@@ -23,13 +23,14 @@ from peftlab.assembly import (
     check_monitors,
     check_regularizers,
     make_trainer,
+    recording,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained, check_length, longest_row
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
-from peftlab.data.module import DataModule
+from peftlab.data.module import AHEAD, DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
@@ -177,6 +178,8 @@ def build(ready: Prepared) -> Tuner:
     if ready.spec.trainer.static_shapes:
         most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
         ready.data.static = StaticShapes(most)
+    if ready.spec.trainer.accelerator == "gpu":
+        ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
     return tuner
@@ -216,8 +219,7 @@ def run(
         border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
-        sections = describe(spec, data, tuner)
-        sections |= {"command": command, "overrides": overrides}
+        sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}
         signals.hold = True  # from here on a record exists, which must say how the run ended
         folder = (
             start(config, spec.run_name, ready.identity, **sections)
@@ -237,8 +239,9 @@ def run(
                 record.extend("augmentation", data.augmenter.counts)
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
-            halve, unread = data.halves if spec.may_cut_batches else None, UNREAD[spec.trainer.accelerator]
-            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, unread)
+            halve = data.halves if spec.may_cut_batches else None
+            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, UNREAD[spec.trainer.accelerator])
+            tuner.recording = recording(spec, record.event)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)

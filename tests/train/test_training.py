@@ -45,6 +45,17 @@ def digests(record: RunRecord) -> dict[str, str]:
     return {file["path"]: file["sha256"] for file in record.data["files"] if file["path"] != "config.yaml"}
 
 
+def test_a_step_is_the_same_whether_lightning_takes_it_or_not(run_tiny, monkeypatch):
+    """It takes those of runs with a callback that acts within a step; rows of loggers are the same, too."""
+    found = []
+    for within in (False, True):
+        monkeypatch.setattr("peftlab.training.stepping.acts_within_steps", lambda trainer, within=within: within)
+        record = run_tiny(SHORT, "trainer.log_every=2", "regularizer=[ema]", f"run_dir=within_{within}")
+        found.append([(record.folder / file).read_bytes() for file in ("metrics.csv", "trail.jsonl")])
+        found[-1].append((record.folder / "checkpoints" / "best.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

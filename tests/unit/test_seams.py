@@ -509,6 +509,12 @@ def test_events_are_dropped_from_a_step_on(tmp_path):
 # --- PyTorch and Transformers ----------------------------------------------------------------------------------------
 
 
+def test_recording_memory_that_has_ended_is_no_error():
+    """torch says so by a RuntimeError; where it is built without CUDA, by one too."""
+    assert hasattr(torch._C, "_cuda_endAllocateToPool")
+    pytorch.end_recording_memory(torch.device("cuda", 0), (0, 1))
+
+
 def test_the_leaves_of_an_output():
     one, two = torch.ones(1), torch.ones(2)
     assert pytorch.leaves({"a": (one, [2]), "b": BaseModelOutput(last_hidden_state=two)}) == [one, 2, two]

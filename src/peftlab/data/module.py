@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from peftlab.data.ahead import Ahead
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.augmentation.batches import AugmentedBatches
 from peftlab.data.batches import Batches, Recall, Steps
@@ -31,6 +33,9 @@ from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
 log = logging.getLogger("peftlab")
+
+AHEAD = 2
+"""Batches that are collated ahead for a GPU: one that is waited for, and one in case the next takes longer."""
 
 
 @dataclass
@@ -74,6 +79,8 @@ class DataModule(L.LightningDataModule):
         self.recall: Mapping[str, Recall] = {}
         self.augmenter = augmenter
         self.static: StaticShapes | None = None
+        self.ahead = 0
+        """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
         """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self._position = (0, 0)
 
@@ -293,7 +300,7 @@ class DataModule(L.LightningDataModule):
         return batches
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None)
+        return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
 
 
 def _log_left_out(data: DataModule, split: str) -> None:
@@ -304,16 +311,32 @@ def _log_left_out(data: DataModule, split: str) -> None:
         log.info("longer than data.max_tokens=%d in the %s split: %s", limit, split, f"{several:,} split sentences")
 
 
-def _loader_of(dataset: Dataset[Any], batches: Any, workers: int, seed: int, tokenises: bool) -> DataLoader[Any]:
-    """Return a loader of the `batches`, which yield what `dataset` maps to a batch; it may tokenise in workers."""
+def _loader_of(
+    dataset: Dataset[Any], batches: Any, workers: int, seed: int, tokenises: bool, ahead: int
+) -> DataLoader[Any]:
+    """Return a loader of the `batches`, which yield what `dataset` maps to a batch.
+
+    Args:
+        dataset: collates.
+        batches: the sampler.
+        workers: processes that collate; 0: this one does.
+        seed: the seed of the run.
+        tokenises: whether collating tokenises.
+        ahead: batches that are wanted before they are needed, in page-locked memory where there is a GPU: a thread of
+            this process collates them if no worker does; 0: none are.
+    """
+    # a tokenizer of one thread is not for another, which may tokenise the halves of a batch
+    threaded = ahead > 0 and not workers and not tokenises
+    kind: Callable[..., DataLoader[Any]] = partial(Ahead, batches=ahead) if threaded else DataLoader
     # the sampler yields whole batches of indices, so that Lightning finds its set_epoch
-    return DataLoader(
+    return kind(
         dataset,
         sampler=batches,
         batch_size=None,
         collate_fn=_identity,  # the default searches every list of a batch for arrays to convert
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=ahead > 0 and torch.cuda.is_available(),
         # without one of its own, a loader draws from the generator of dropout, as often as it has workers
         generator=torch.Generator().manual_seed(seed),
         worker_init_fn=_tokenise_alone if tokenises else None,

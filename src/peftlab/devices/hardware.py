@@ -48,6 +48,9 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
     cheap = trainer.get("cheap_dropout")
     frozen = trainer.get("frozen_weights")
     static = trainer.get("static_shapes", False)
+    graphs = trainer.get("cuda_graphs", False)
+    if graphs is True and accelerator != "gpu":
+        raise ConfigError("trainer.cuda_graphs=true: there are none on a CPU; use auto, or trainer=gpu")
     if frozen == "bf16" and precision != "bf16-mixed":
         raise ConfigError(f"trainer.frozen_weights=bf16: goes with trainer.precision=bf16-mixed, not with {precision}")
     return {
@@ -58,6 +61,7 @@ def resolve_hardware(trainer: dict[str, Any]) -> dict[str, Any]:
         "precision": precision,
         "static_shapes": accelerator == "gpu" if static == "auto" else static,
         "cudnn_attention": trainer.get("cudnn_attention", accelerator == "gpu"),  # older runs took them
+        "cuda_graphs": graphs if accelerator == "gpu" else False,
         "cheap_dropout": accelerator == "cpu" if cheap == "auto" else cheap,
         "frozen_weights": ("bf16" if precision == "bf16-mixed" else "fp32") if frozen == "auto" else frozen,
     }
@@ -69,7 +73,7 @@ def fit_to_this_machine(trainer: Mapping[str, Any]) -> dict[str, Any]:
     fitted = dict(trainer)
     if trainer["accelerator"] == "gpu" and not gpus:
         fitted |= {"accelerator": "cpu", "precision": "32-true", "frozen_weights": "fp32"}
-        fitted |= {"static_shapes": False, "tf32": False}
+        fitted |= {"static_shapes": False, "tf32": False, "cuda_graphs": False}
     if trainer["num_nodes"] > 1 or (trainer["accelerator"] == "gpu" and trainer["devices"] > gpus):
         fitted |= {"devices": max(1, gpus), "num_nodes": 1}
     return fitted

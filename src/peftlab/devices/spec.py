@@ -66,6 +66,9 @@ class TrainerSpec:
     cudnn_attention: bool = True
     """Let attention take cuDNN's kernels on a GPU, which plan anew for each shape, see `peftlab.speed.attention`. Left
     out: true, for the same reason."""
+    cuda_graphs: bool | Literal["auto"] = False
+    """Record whole steps as CUDA graphs, one for each shape of a batch, see `peftlab.training.captured`; auto: on a
+    GPU, where all that a step does can be recorded. Left out: false, for the same reason."""
     compile: bool = False
     """Compile the model with torch.compile: compiling takes minutes, later steps less time."""
     cheap_dropout: bool | Literal["auto"] = "auto"

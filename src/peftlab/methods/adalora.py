@@ -42,6 +42,11 @@ class AdaLora(LibraryMethod):
         """The library's options, with a placeholder for the steps, which are known only when training begins."""
         return super().options | {"total_step": 1}
 
+    @property
+    @override
+    def host_work(self) -> str | None:  # type: ignore[override]  # its base has a reason for it
+        return "the library decides on the ranks on the host after every step"
+
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         wrapped = super().apply(model, context)

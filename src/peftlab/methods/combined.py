@@ -63,6 +63,11 @@ class Combined(Method):
         return all(method.mergeable for method in self.methods)
 
     @property
+    def host_work(self) -> str | None:  # type: ignore[override]
+        """What the host does for one of the methods."""
+        return next((method.host_work for method in self.methods if method.host_work is not None), None)
+
+    @property
     @override
     def virtual_tokens(self) -> int:
         return sum(method.virtual_tokens for method in self.methods)

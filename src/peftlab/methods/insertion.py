@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -88,6 +88,8 @@ def _plus_own(name: str, place: nn.Module, _: Any, output: Any) -> Any:
 @spec
 class Insertion(Method):
     """A method that inserts modules into a frozen model and trains them with the head."""
+
+    host_work: ClassVar[str | None] = None
 
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:

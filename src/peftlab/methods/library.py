@@ -67,6 +67,8 @@ _INSIDE = "base_model.model."
 """The library's prefix to the names of a model's tensors."""
 VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
 """Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
+WAITS = frozenset({"ADAMSS", "FOURIERFT", "FROD", "LOHA", "LOKR", "PSOFT", "SHIRA", "VBLORA", "WAVEFT"})
+"""Methods whose layers read values from the device, send some to it, or make tensors of a size that values decide."""
 SEED = re.compile("seed|prng")
 """Matches the names of options that are seeds."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
@@ -104,12 +106,8 @@ class LibraryMethod(Method):
                 f"{self._config_class.__name__} cannot adapt linear layers and train the head beside them"
             )
         for key in self.options:
-            if key in GIVEN_BY_THE_RUN:
-                raise ConfigError(f"peft.{key} is no option: the run sets it; which layers are adapted is peft.target")
-            if key in IMPORTS_CODE:
-                raise ConfigError(f"peft.{key} is no option: the library would import the code that it names")
-            if key in SAVES_LESS:
-                raise ConfigError(f"peft.{key} is no option: its adapters hold too little to resume training")
+            if (reason := _refusal(key)) is not None:
+                raise ConfigError(f"peft.{key} is no option: {reason}")
             if key == "init_lora_weights" and self.options[key] not in self.initialisations:
                 raise ConfigError(
                     f"peft.{key} = {self.options[key]!r}: allowed with peft={self.name} are "
@@ -121,8 +119,7 @@ class LibraryMethod(Method):
                     f"{did_you_mean(key, parameters)}"
                 )
         for key, value in leaves(self.options):
-            most = LONGEST if key in VECTORS else LARGEST
-            if type(value) is int and value > most and not SEED.search(key):
+            if type(value) is int and value > (most := LONGEST if key in VECTORS else LARGEST) and not SEED.search(key):
                 raise ConfigError(f"peft.{key} = {value}: should be less than or equal to {most}")
         try:
             self._config_class(**self.options)
@@ -130,6 +127,11 @@ class LibraryMethod(Method):
             raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
         except ImportError as error:
             raise ConfigError(f"peft={self.name} cannot be used here: {error}") from error
+
+    @property
+    def host_work(self) -> str | None:  # type: ignore[override]  # it depends on an option
+        """What the library does on the host."""
+        return f"the library's {self.peft_type} waits for the device in its layers" if self.peft_type in WAITS else None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -324,6 +326,15 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library reports that a method cannot be merged
             return super().merge(model)
+
+
+def _refusal(option: str) -> str | None:
+    """Return why an option of the library may not be set; None: it may."""
+    if option in GIVEN_BY_THE_RUN:
+        return "the run sets it; which layers are adapted is peft.target"
+    if option in IMPORTS_CODE:
+        return "the library would import the code that it names"
+    return "its adapters hold too little to resume training" if option in SAVES_LESS else None
 
 
 def _check_targets(model: Any, stored: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

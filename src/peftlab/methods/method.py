@@ -82,6 +82,9 @@ class Method(ABC):
 
     mergeable: ClassVar[bool] = False
     """Whether `merge` returns a plain model."""
+    host_work: ClassVar[str | None] = "its class does not say that the host has no part in it (host_work)"
+    """What the host does in every step of a training, see `Regularizer.host_work`; `after_step` counts. None: nothing,
+    so that steps can be recorded as CUDA graphs."""
 
     @property
     def virtual_tokens(self) -> int:

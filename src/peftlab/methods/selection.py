@@ -18,6 +18,7 @@ class OwnWeights(Method):
     """A method that leaves the model's architecture unchanged."""
 
     mergeable: ClassVar[bool] = True
+    host_work: ClassVar[str | None] = None
 
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Return `model`."""

@@ -28,6 +28,7 @@ class AdversarialTerm(Term):
     """Whether the norm is over all tokens of an example, or over each token."""
     from_embeddings: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"epsilon": 0}
+    host_work: ClassVar[str | None] = "it repeats a pass with random numbers whose state the host keeps"
 
     @property
     def ball(self) -> Ball:

@@ -29,6 +29,7 @@ class GradientNoise(WeightRule):
     norm: float | None = field(default=None, init=False)
     """The norm of the last noise."""
     neutral: ClassVar[Mapping[str, float]] = {"eta": 0}
+    host_work: ClassVar[str | None] = "it draws the noise"
 
     def deviation(self, step: int) -> float:
         """Return the standard deviation in a step, counted from 1."""

@@ -26,6 +26,7 @@ class L2Sp(Anchored, WeightRule):
     strength: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     """The paper's alpha, 0.001 to 0.1 there."""
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
+    host_work: ClassVar[str | None] = None
 
     @override
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:

@@ -39,6 +39,7 @@ class LayerDrop(PassRule):
     draws: ClassVar[bool] = True
     from_embeddings: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"p": 0}
+    host_work: ClassVar[str | None] = "it draws the blocks that are left out"
 
     @override
     @contextmanager

@@ -29,6 +29,7 @@ class Llrd(RateRule):
     slowed: dict[str, float] = field(default_factory=dict, init=False)
     """The factor of each trained parameter whose rate is not the full one."""
     neutral: ClassVar[Mapping[str, float]] = {"decay": 1}
+    host_work: ClassVar[str | None] = None
 
     @override
     def factors(self, model: nn.Module, head: Collection[str]) -> Mapping[str, float]:

@@ -35,6 +35,7 @@ class Mixout(Anchored, PassRule):
     mixed: int = field(default=0, init=False)
     """The number of weights that the last pass has mixed."""
     draws: ClassVar[bool] = True
+    host_work: ClassVar[str | None] = None
     checkpointable: ClassVar[bool] = False
     neutral: ClassVar[Mapping[str, float]] = {"p": 0}
 

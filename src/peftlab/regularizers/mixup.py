@@ -42,6 +42,7 @@ class Mixup(Term):
     draws: ClassVar[bool] = True
     from_embeddings: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"share": 0}
+    host_work: ClassVar[str | None] = "it draws pairs and their share"
 
     @property
     @override

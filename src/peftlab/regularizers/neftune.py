@@ -30,6 +30,7 @@ class NefTune(PassRule):
     largest: Tensor | None = field(default=None, init=False)
     """The bound of the noise in the last pass, the mean over texts."""
     draws: ClassVar[bool] = True
+    host_work: ClassVar[str | None] = None
     from_embeddings: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, float]] = {"alpha": 0}
 

@@ -24,6 +24,7 @@ class RDrop(Term):
     """The paper's alpha, 1 to 5 there."""
     passes: ClassVar[int] = 1
     draws: ClassVar[bool] = True
+    host_work: ClassVar[str | None] = None
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
 
     @override

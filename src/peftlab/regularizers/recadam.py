@@ -35,6 +35,7 @@ class RecAdam(Anchored, WeightRule):
     recalling: float = field(default=0.0, init=False)
     """The factor ``1 - l`` of the current step."""
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
+    host_work: ClassVar[str | None] = "the strength of its pull is another number in each step"
 
     @override
     def begin(self, weights: Mapping[str, nn.Parameter]) -> None:

@@ -34,6 +34,9 @@ class Regularizer:
     """The values of its options at which it does nothing; one of them suffices."""
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, or needs dropout: then the results of divided batches only agree on average."""
+    host_work: ClassVar[str | None] = "its class does not say that the host has no part in it (host_work)"
+    """What the host does in every step, so that steps with it cannot be recorded as CUDA graphs: it reads values from
+    the device, draws random numbers, or computes with numbers that change from step to step. None: nothing."""
 
     @property
     def off(self) -> str | None:
@@ -171,7 +174,13 @@ class WeightRule(Regularizer, ABC):
         """
 
     def after_step(self, weights: Mapping[str, nn.Parameter], learning_rates: Mapping[str, float]) -> None:
-        """Change the trained `weights` in place; `learning_rates` are those of the step just taken, by name."""
+        """Change the trained `weights` in place.
+
+        Args:
+            weights: by name.
+            learning_rates: those of the step just taken, by name. Where the rule has no `host_work`, they may be
+                scalars on the device, which are 0 if the device has left out the step: the rule then changes nothing.
+        """
 
 
 @spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class RunningAverage(WeightAverage):
     stay close enough for this not to matter; averages over several trainings have to be of merged weights.
     """
 
+    host_work: ClassVar[str | None] = "by how far the average moves is another number in each step"
     average: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def move(self, weights: Mapping[str, Tensor], share: float) -> None:

@@ -29,6 +29,7 @@ class SharpnessRule(StepRule):
     """The norm of the last climb, in units of T."""
     passes: ClassVar[int] = 1
     neutral: ClassVar[Mapping[str, float]] = {"radius": 0}
+    host_work: ClassVar[str | None] = "it looks at the norm of the first gradient before it asks for the second"
 
     @abstractmethod
     def scaled(self, vector: Tensor, weight: Tensor) -> Tensor:

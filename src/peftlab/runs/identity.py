@@ -36,6 +36,7 @@ NOT_RESULT = (
     "trainer.accumulate",
     "trainer.compile",
     "trainer.static_shapes",
+    "trainer.cuda_graphs",
     "trainer.cudnn_attention",
     "trainer.on_out_of_memory",
     "model.attention",

@@ -54,7 +54,7 @@ class _ShortSteps:
         self.loop, self.connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         self.starts, self.ends = (
-            [getattr(callback, hook) for callback in callbacks if is_overridden(hook, callback, Callback)]
+            [callback for callback in callbacks if is_overridden(hook, callback, Callback)]
             for hook in ("on_train_batch_start", "on_train_batch_end")
         )
         self.whole, self.whole_end = (
@@ -71,6 +71,8 @@ class _ShortSteps:
         if loop.restarting:
             self.whole(data_fetcher)
             return
+        if loop.val_loop.restarting:  # the loop's own first batch left it so if its validation was over
+            loop.val_loop.restarting = False
         batch, _, _ = next(data_fetcher)
         number, progress = loop.batch_idx + 1, loop.batch_progress
         progress.is_last_batch = data_fetcher.done
@@ -78,15 +80,15 @@ class _ShortSteps:
         connector._first_loop_iter = connector._first_loop_iter is None
         logged.batch, logged.batch_size, logged.dataloader_idx = batch, None, None
         self.attributes["_current_fx_name"] = "on_train_batch_start"  # for a callback that logs
-        for start in self.starts:
-            start(self.trainer, self.module, batch, number)
+        for callback in self.starts:
+            callback.on_train_batch_start(self.trainer, self.module, batch, number)
         progress.increment_started()
         outputs = self._stepped(batch)
         progress.increment_processed()
         self._schedule()
         self.attributes["_current_fx_name"] = "on_train_batch_end"
-        for end in self.ends:
-            end(self.trainer, self.module, outputs, batch, number)
+        for callback in self.ends:
+            callback.on_train_batch_end(self.trainer, self.module, outputs, batch, number)
         self.module.on_train_batch_end(outputs, batch, number)
         self.attributes["_current_fx_name"] = None
         if logged:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+DispatchMode = TorchDispatchMode
+"""The base of what runs the operations of tensors in their place: documented, but in a private module."""
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -28,7 +32,7 @@ def unscale_before_step(optimizer: Optimizer) -> None:
 @torch.no_grad()
 def norm_of_all(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of `tensors` of one device, a scalar, in one call for all of them."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 @contextmanager
@@ -49,6 +53,19 @@ def attribute_replaced(module: nn.Module, name: str, value: Any) -> Iterator[Non
             del own[name]
         else:
             own[name] = before
+
+
+def end_recording_memory(device: torch.device, pool: Any) -> None:
+    """Have torch allocate memory as usual after the recording of a CUDA graph has failed.
+
+    Where its end fails too, torch would go on taking allocations for those of the graph.
+
+    Args:
+        device: the device of the graph.
+        pool: the handle of the memory that the graph allocates from.
+    """
+    with suppress(RuntimeError):  # it has ended already
+        torch._C._cuda_endAllocateToPool(device.index, pool)
 
 
 def uncompiled(module: nn.Module) -> AbstractContextManager[object]:

@@ -26,7 +26,7 @@ class Cells:
         compose: see `peftlab.composing.composer.Composer`.
         fixed: the overrides that all trials share, as typed.
         lookers: check and identify cells.
-        checked: what is known of cells that earlier commands have finished; None: nothing.
+        checked: what earlier commands found out about cells; None: nothing.
     """
 
     def __init__(
@@ -118,14 +118,15 @@ class Cells:
             self._kept.add(fact.sha256)
         return fact
 
-    def keep_facts(self, finished: Collection[str], machine: Machine) -> None:
-        """Keep what was found out about finished cells for the next command.
+    def keep_facts(self, unfinished: Collection[str], machine: Machine) -> None:
+        """Keep for the next command what was found out about cells, but not about trials that it is to run.
 
         Args:
-            finished: their run ids.
+            unfinished: the run ids of those.
             machine: the devices of this sweep.
         """
-        cells = [cell for cell in self._cells.values() if cell.run_id in finished and cell.sha256 not in self._kept]
+        new = (cell for cell in self._cells.values() if cell.sha256 not in self._kept)
+        cells = [cell for cell in new if cell.run_id not in unfinished]
         if self._checked is None or not cells:
             return
         with suppress(RuntimeError):  # the process has died: they are checked again

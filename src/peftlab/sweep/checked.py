@@ -1,4 +1,4 @@
-"""What earlier commands found out about the cells of finished trials, as long as it holds.
+"""What earlier commands found out about cells, but for trials that were left to be run, as long as it holds.
 
 The command of a finished sweep has nothing to train: with this it answers without torch. A fact holds while the
 configuration, the surroundings (code, packages, devices, environment) and every file that was read stay the same. It

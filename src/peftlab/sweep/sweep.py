@@ -90,8 +90,8 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
             default_of = partial(default_under, cells, examples[0].proposal)
             plan = make_plan(spec, space, objectives, default_of, slots[0].share if slots else 1.0)
             board = _run(plan, objectives, cells, slots, signals, spec, launcher, config)
-            finished = {trial.run_id for trial in board.trials if trial.state in ("completed", "pruned")}
-            cells.keep_facts(finished, machine)
+            unfinished = {trial.run_id for trial in board.trials if trial.state not in ("completed", "pruned")}
+            cells.keep_facts(unfinished, machine)
     if failed := board.summary()["counts"].get("failed"):
         raise RunError(f"{failed} of {len(board.trials)} trials failed; the same command tries them again")
     return board
@@ -174,7 +174,7 @@ def _run(
             plan=plan, cells=cells, ledger=books, board=board, show=show, reuse=spec.reuse, retries=spec.retries
         )
         recall(trials, grid)
-        estimate = announce(board, examples, slots, spec)
+        estimate = announce(board, () if plan.over else examples, slots, spec)
         board.estimate_seconds = None if estimate is None else estimate.seconds
         if spec.dry_run:
             return board
@@ -247,7 +247,7 @@ def default_under(cells: Cells, example: Proposal, key: str, overrides: Sequence
 
 
 def is_finished(checked: Checked, overrides: Sequence[str], compose: Compose) -> bool:
-    """Return whether an earlier command has finished the trial with these overrides; its sweep may have others."""
+    """Return whether an earlier command has done with the cell of these overrides; its sweep may have others."""
     with suppress(ConfigError):  # reported when the trials are checked
         return checked.machine is not None and checked.knows(compose(overrides))
     return False
@@ -403,7 +403,7 @@ def announce(board: Board, cells: Sequence[Cell], slots: Sequence[Slot], spec: S
 
     Args:
         board: of the sweep.
-        cells: of a grid, or examples; the first unfinished one is probed.
+        cells: of a grid, or examples; the first unfinished one is probed. None: nothing is left to be run.
         slots: of the trials; none under another launcher.
         spec: of the sweep.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -71,13 +72,22 @@ class Batch:
         """Return the batch with its tensors on `device`; the same object if they are there already."""
         if self.weights.device == device:
             return self
+        # from page-locked memory, the host need not wait for the copy; from other memory, torch waits by itself
+        waits = device.type != "cuda"
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=not waits))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch with its tensors in page-locked memory; torch's loaders call this."""
+        return self._with_tensors(lambda tensor: tensor.pin_memory())
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
-            targets={name: tensor.to(device) for name, tensor in self.targets.items()},
-            weights=self.weights.to(device),
-            rows=self.rows.to(device),
-            factors=None if self.factors is None else self.factors.to(device),
+            inputs={name: change(tensor) for name, tensor in self.inputs.items()},
+            targets={name: change(tensor) for name, tensor in self.targets.items()},
+            weights=change(self.weights),
+            rows=change(self.rows),
+            factors=None if self.factors is None else change(self.factors),
         )
 
     def mean(self, losses: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Classification(LabelledTask):
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
     example: ClassVar[type] = Text
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
+    host_work: ClassVar[str | None] = None
 
     def learn_labels(self, splits: Mapping[str, Sequence[Text]], declared: Sequence[str] | None) -> None:
         """Set `labels` as `Task.learn_labels` does; if all are whole numbers, they are sorted by value."""

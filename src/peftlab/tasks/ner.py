@@ -40,6 +40,7 @@ class Ner(LabelledTask):
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
     example: ClassVar[type] = Sentence
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
+    host_work: ClassVar[str | None] = None
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """Set `labels` as `Task.learn_labels` does; `declared` names entity types."""

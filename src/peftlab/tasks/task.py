@@ -106,6 +106,9 @@ class Task(ABC):
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
     """The task's own fields that the encoding depends on."""
+    host_work: ClassVar[str | None] = "its class does not say that the host has no part in its losses (host_work)"
+    """What the host does in computing `losses`, so that steps cannot be recorded as CUDA graphs: it reads values from
+    the device, or what a batch keeps for the host. None: nothing."""
     pointers: ClassVar[frozenset[str] | None] = None
     """Names of the arrays of `encode` that begin with 0 and say where each example, or row, starts in another array.
     With them a large split is encoded in blocks, which are joined: pointers go on from their last value, all other

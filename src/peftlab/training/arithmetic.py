@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from peftlab.seams.pytorch import DispatchMode
 
-class Arithmetic(TorchDispatchMode):
+
+class Arithmetic(DispatchMode):
     """Counts floating-point operations for as long as it is entered, by the formulas of torch's own counter.
 
     `torch.utils.flop_counter.FlopCounterMode` comes to the same number, at more than twice the time: it asks every
@@ -24,7 +24,7 @@ class Arithmetic(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
-        self._whole: set[OpOverload[..., Any]] = set()
+        self._whole: set[Any] = set()
         """The operations that are not made of others."""
 
     def __torch_dispatch__(
@@ -32,7 +32,7 @@ class Arithmetic(TorchDispatchMode):
     ) -> Any:
         """Run an operation, and add what it takes."""
         options = kwargs or {}
-        if not isinstance(func, OpOverload):
+        if not hasattr(func, "decompose"):  # of a higher order
             return func(*args, **options)
         if func not in self._whole:
             with self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NoReturn
 
@@ -89,6 +89,16 @@ class FiniteGuard:
         bad = torch.maximum(bad, (self.in_a_row >= most).to(bad.dtype))
         self.in_a_row.add_(1).mul_(bad)
         return bad
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Have steps in this context not count."""
+        before = None if self.in_a_row is None else self.in_a_row.clone()
+        try:
+            yield
+        finally:
+            if self.in_a_row is not None:
+                self.in_a_row.copy_(torch.zeros_like(self.in_a_row) if before is None else before)
 
     def passed(self) -> None:
         """Register a finite step."""

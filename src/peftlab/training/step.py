@@ -41,7 +41,7 @@ class Step:
         self.parts, self.parameters, self.pieces, self.autocast = parts, parameters, pieces, autocast
         self.world_size, self.averages, self.number = world_size, averages, number
         self.device = parameters[0].device
-        self.loss = torch.tensor(0.0)
+        self.loss = torch.zeros(())
         """This rank's part of the loss of the step, before clipping and scaling."""
         self.terms: dict[str, Tensor] = {}
         """This rank's part of each regulariser's term in it, by name."""
@@ -108,14 +108,19 @@ class Step:
 
         for part in self.parts:
             for piece in self.pieces.pieces(part):
-                if self.pieces.attempt(learn, piece, self._start_over) is None:
+                if self.pieces.attempt(learn, piece, self._give_up) is None:
                     return False
         return True
+
+    def _give_up(self) -> None:
+        """Let go of an attempt: autograd keeps what was ready to be computed in a failed pass until its next one."""
+        torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
+        self._start_over()
 
     def _start_over(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
-        self.loss, self.terms, self.figures, self.counted = torch.tensor(0.0), {}, {}, 0
+        self.loss, self.terms, self.figures, self.counted = torch.zeros(()), {}, {}, 0
 
     def _loss(self, piece: Batch, losses_of: Callable[[Batch], Losses]) -> Tensor:
         """Return the loss of a piece, scaled for a mean over parts and ranks, and add it to that of the step.

@@ -21,6 +21,7 @@ from peftlab.regularizers.repeatable import RandomState, random_state, same_rand
 from peftlab.seams.lightning import acts_within_steps, shorten_steps
 from peftlab.seams.pytorch import norm_of_all
 from peftlab.tasks.batch import Batch
+from peftlab.training.captured import Recording
 from peftlab.training.effects import Effects
 from peftlab.training.non_finite import StepSkippedError, find
 from peftlab.training.objective import Forward, Losses, Objective
@@ -28,7 +29,7 @@ from peftlab.training.rules import Rules
 from peftlab.training.scoring import Scoring
 from peftlab.training.step import Step
 from peftlab.training.step_log import StepLog
-from peftlab.training.update import cannot_skip, check, prepare, skipping
+from peftlab.training.update import cannot_skip, prepare, update
 
 
 class Seat(Protocol):
@@ -73,6 +74,7 @@ class Stepping(Scoring):
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
         self._loss_scale: Tensor | None = None
+        self.recording = Recording()
         self._unread: list[Unread] = []
         self._is_short = self._may_wait = False
 
@@ -95,8 +97,12 @@ class Stepping(Scoring):
             shorten_steps(self.trainer, self.take_step)
 
     def on_train_start(self) -> None:
-        """Decide whether checks may wait: only where nothing but the update depends on whether a step is finite."""
-        optimizer = self.trainer.optimizers[0]
+        """Decide whether steps are recorded, and whether others' checks may wait: if only the update needs them."""
+        optimizer, clip_norm = self.trainer.optimizers[0], self.trainer.gradient_clip_val
+        obstacle = None if self._is_short else "a callback acts within steps"
+        obstacle = obstacle if self.seat is None else "runs in a pack compute their gradients together"
+        autocast = self.trainer.precision_plugin.forward_context
+        self.recording.begin(obstacle, optimizer, clip_norm, self.guards.finite, self.rules, self.losses_of, autocast)
         acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps
         waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
         self._may_wait = waits and cannot_skip(optimizer) is None
@@ -106,14 +112,15 @@ class Stepping(Scoring):
     def on_train_end(self) -> None:
         """Read the checks of the last steps."""
         self.settle()
+        self.recording.end()
 
     def take_step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Take an optimiser step on `parts`, and return what callbacks get of it: its loss."""
         step = self._begin(parts)
         optimizer = self.trainer.optimizers[0]
-        if self._may_wait and not self.effects.pending:
-            self._take_unread(step, optimizer)
+        if not self.effects.pending and self._is_taken_unread(step, optimizer):
             return {"loss": step.loss}
+        self.settle()
 
         @torch.enable_grad()  # some optimisers call it without
         def compute() -> Tensor:
@@ -141,7 +148,8 @@ class Stepping(Scoring):
         self._unread.clear()
         for each, bad in zip(unread, torch.stack([each.bad for each in unread]).tolist(), strict=True):
             if bad:
-                with suppress(StepSkippedError):
+                # a validation that settles has turned gradients off by then
+                with suppress(StepSkippedError), torch.inference_mode(mode=False), torch.enable_grad():
                     self._handle_non_finite(each)
             else:
                 self.guards.finite.passed()
@@ -202,7 +210,8 @@ class Stepping(Scoring):
         DeepSpeed clips and logs the norm itself; there, the check only covers the loss.
         """
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
-            self._log(None)
+            assert self._step is not None
+            self.step_log.take(self._step, None)
             if not torch.isfinite(self.trainer.strategy.reduce(self.step_loss)):
                 self._handle_non_finite()
             return
@@ -232,7 +241,7 @@ class Stepping(Scoring):
         parameters = self._step.parameters
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         total = unsharded(norm)
-        self._log(total)
+        self.step_log.take(self._step, total)
         if torch.isfinite(total + 0 * unsharded(norm_of_all(parameters))):
             self.guards.finite.passed()
         else:
@@ -241,25 +250,26 @@ class Stepping(Scoring):
             nn.utils.clip_grads_with_norm_(parameters, most, norm)
         self.rules.before_step(optimizer, self._step.number)
 
-    def _log(self, norm: Tensor | None) -> None:
-        assert self._step is not None
-        self.step_log.take(self._step, norm)
+    def _is_taken_unread(self, step: Step, optimizer: Optimizer) -> bool:
+        """Take a step that the device leaves out by itself if it is not finite, without waiting for it.
 
-    def _take_unread(self, step: Step, optimizer: Optimizer) -> None:
-        """Take a step that the device leaves out by itself if it is not finite, without waiting for it."""
+        Returns whether that is possible.
+        """
         assert step.number is not None
+        if not (self._may_wait or self.recording.is_on):
+            return False
         random = random_state(step.device)
-        self.take_gradient(step)
-        norm, bad = check(step.parameters)
-        bad = self.guards.finite.hold(bad)
-        if (most := self.trainer.gradient_clip_val) is not None:
-            nn.utils.clip_grads_with_norm_(step.parameters, most, norm)
-        with skipping(optimizer, bad):
-            optimizer.step()
+        if (taken := self.recording.take(step)) is None:
+            if not self._may_wait:
+                return False
+            self.take_gradient(step)
+            taken = update(optimizer, step.parameters, self.trainer.gradient_clip_val, self.guards.finite.hold)
+        norm, bad = taken
         self._unread.append(Unread(step, bad, random))
         if self.step_log.is_due(step.number) or len(self._unread) >= self.guards.finite.unread:
             self.settle()
-        self._log(norm)
+        self.step_log.take(step, norm)
+        return True
 
     def _handle_non_finite(self, late: Unread | None = None) -> None:
         """Locate the values that are not finite, then end the run or leave the step out.

@@ -6,7 +6,7 @@ weights as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -64,6 +64,26 @@ def skipping(optimizer: Optimizer, bad: Tensor) -> Iterator[None]:
         del optimizer.found_inf  # type: ignore[attr-defined]
 
 
+def update(
+    optimizer: Optimizer, parameters: Sequence[nn.Parameter], clip_norm: float | None, hold: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Take a step of `optimizer` with the gradients of `parameters`; return their norm, and whether it is left out.
+
+    Args:
+        optimizer: one that can leave out a step.
+        parameters: those that it trains.
+        clip_norm: the largest norm of the whole gradient; None: no clipping.
+        hold: turns the result of the check into whether the step is left out, both scalars in fp32.
+    """
+    norm, bad = check(parameters)
+    left_out = hold(bad)
+    if clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+    with skipping(optimizer, left_out):
+        optimizer.step()
+    return norm, left_out
+
+
 class Rates:
     """The learning rates of an optimiser's groups as a tensor on the device, which a captured step reads.
 
@@ -88,8 +108,12 @@ class Rates:
 
     @contextmanager
     def used(self, factor: Tensor | None = None) -> Iterator[None]:
-        """Have the groups refer to the rates on the device in this context, each times `factor`, a scalar."""
-        values = self.values if factor is None else self.values * factor
+        """Have the groups refer to the rates on the device in this context.
+
+        Args:
+            factor: a scalar; the rates are then in fp32, and each times this. None: 1.
+        """
+        values = self.values if factor is None else self.values.float() * factor
         groups = self.optimizer.param_groups
         before = [group["lr"] for group in groups]
         for group, rate in zip(groups, values, strict=True):

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -309,6 +310,21 @@ class TestLoaders:
         assert [len(batches) for batches in found] == [2] * 4
         given = [example.id for batches in found for batch in batches for example in batch.examples]
         assert sorted(given) == sorted(f"test:{n}" for n in range(16))
+
+    def test_batches_that_are_collated_ahead_are_the_same_ones(self, module):
+        def epochs(ahead: int) -> list[list[Any]]:
+            data = module(batch_size=5)
+            data.ahead = ahead
+            data.load_state_dict({"epoch": 1, "batches": 3})  # and as those of a run that goes on
+            loader = data.train_dataloader()
+            found = []
+            for epoch in (1, 2):
+                loader.sampler.set_epoch(epoch)
+                found.append([(batch.part, batch.inputs["input_ids"].tolist()) for (batch,) in loader])
+            return found
+
+        assert epochs(ahead=2) == epochs(ahead=0)
+        assert [len(each) for each in epochs(ahead=2)] == [7, 10]
 
     def test_training_batches_depend_on_the_seed(self, module):
         def order(seed):

@@ -266,6 +266,17 @@ def test_a_run_from_before_there_were_static_shapes_has_none(machine):
     assert (TrainerSpec().static_shapes, TrainerSpec().cudnn_attention) == (False, True)
 
 
+def test_steps_are_recorded_on_a_gpu_alone(machine):
+    machine(gpus=1)
+    section = {"accelerator": "auto", "cuda_graphs": "auto"}
+    assert resolve_hardware(section)["cuda_graphs"] == "auto"
+    assert resolve_hardware(section | {"accelerator": "cpu"})["cuda_graphs"] is False
+    assert resolve_hardware({"accelerator": "auto"})["cuda_graphs"] is False  # a run from before there were any
+    machine(gpus=0)
+    with pytest.raises(ConfigError, match="there are none on a CPU"):
+        resolve_hardware(section | {"cuda_graphs": True})
+
+
 @pytest.mark.parametrize(("bf16", "stored"), [(True, "bf16"), (False, "fp32")])
 def test_frozen_weights_follow_the_precision(machine, bf16, stored):
     machine(gpus=0, cpu_bf16=bf16)
@@ -309,7 +320,7 @@ def test_a_run_of_a_gpu_is_made_on_the_cpu_where_there_is_none(machine):
     machine(gpus=0)
     assert fit_to_this_machine(made_with(devices=1, num_nodes=1)) == made_with(
         **{"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "32-true", "frozen_weights": "fp32"},
-        **{"static_shapes": False, "tf32": False},
+        **{"static_shapes": False, "tf32": False, "cuda_graphs": False},
     )
 
 

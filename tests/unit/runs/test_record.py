@@ -53,6 +53,7 @@ CONFIG: dict[str, Any] = {
         "accumulate": 4,
         "compile": False,
         "static_shapes": True,
+        "cuda_graphs": "auto",
         "cudnn_attention": False,
         "cache_activations": True,
         "activation_cache_gib": 8,

@@ -64,7 +64,7 @@ def test_what_an_earlier_command_has_finished_is_not_checked_again(looker, tmp_p
         return cells, {rate: cells(Proposal((f"lr={rate}",))) for rate in rates}
 
     cells, first = sweep(0.1, 0.2)
-    cells.keep_facts({first[0.1].run_id}, Machine([], 1))
+    cells.keep_facts({first[0.2].run_id}, Machine([], 1))
     (group,) = json.loads((tmp_path / "0.json").read_text())["groups"]
     assert (group["files"], group["environment"]) == ({"data.txt": [1, 2, 3]}, looker.environment)
 
@@ -75,7 +75,7 @@ def test_what_an_earlier_command_has_finished_is_not_checked_again(looker, tmp_p
     cells, second = sweep(0.1, 0.2, 0.3)
     assert [config["lr"] for config in looker.asked] == [0.2, 0.3]
     assert second[0.1] == first[0.1]
-    cells.keep_facts({second[0.1].run_id}, Machine([], 2))  # what was not found out now is not kept anew
+    cells.keep_facts({second[0.2].run_id, second[0.3].run_id}, Machine([], 2))  # not kept anew
     assert Checked(tmp_path / "0.json").machine == Machine([], 1)
 
 
@@ -87,7 +87,8 @@ def test_a_process_that_died_keeps_nothing(looker, cells, tmp_path, monkeypatch)
         raise RuntimeError("the process that checks trials has died")
 
     monkeypatch.setattr(looker, "files", dies)
-    cells.keep_facts({cell.run_id}, Machine([], 1))
+    assert cell.run_id
+    cells.keep_facts((), Machine([], 1))
     assert not (tmp_path / "0.json").exists()
 
 

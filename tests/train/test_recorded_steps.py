@@ -1,0 +1,124 @@
+"""Runs whose steps are recorded are the runs that they are otherwise; here without a GPU, so without a recording."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from peftlab.errors import ConfigError, NonFiniteError
+from peftlab.tasks.ner import Ner
+from peftlab.terminal.signals import Interrupted
+from peftlab.training.captured import Captured, Recording
+from peftlab.training.interruption import Interruption
+from peftlab.training.non_finite import UNREAD
+
+STATIC = ["trainer.static_shapes=true", "trainer.log_every=4", "budget.max_steps=12"]
+
+
+def left(folder):
+    names = ("metrics.csv", "trail.jsonl", "checkpoints/best.safetensors", "predictions/test.jsonl")
+    return {name: Path(folder, name).read_bytes() for name in names}
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Have steps recorded from here on, as on a GPU, and checks wait; return how many steps were taken so."""
+    taken = []
+    take = Captured.take
+
+    def counted(self, step):
+        results = take(self, step)
+        taken.append(results is not None)
+        return results
+
+    def begin():
+        def tell(reason):
+            raise AssertionError(reason)
+
+        monkeypatch.setattr(Captured, "take", counted)
+        monkeypatch.setattr("peftlab.one_run.recording", lambda spec, note: Recording(tell))
+        monkeypatch.setitem(UNREAD, "cpu", 16)
+        return taken
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["peft=lora"],
+        pytest.param(["peft=full", "optimizer=sgd", "trainer.clip_norm=null"], marks=pytest.mark.slow),
+        pytest.param(
+            ["peft=head", "trainer.cache_activations=true", "model.dropout=0", "model.attention_dropout=0"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["regularizer=[rdrop,l2_sp,llrd]", "regularizer.rdrop.start_step=5", "trainer.precision=bf16-mixed"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["lora", "sgd", "cached", "regularizers"],
+)
+def test_they_leave_the_same_files(run_tiny, recorded, options):
+    run_tiny(*STATIC, *options, "run_dir=plain")
+    taken = recorded()
+    run_tiny(*STATIC, *options, "run_dir=recorded")
+    assert sum(taken) > 5
+    assert all(taken)
+    assert left("recorded") == left("plain")
+
+
+def test_a_step_that_is_not_finite_is_named_and_has_changed_nothing(run_tiny, recorded, monkeypatch):
+    """It is seen by its tokens, since examples are no part of what is recorded."""
+    losses, sums = Ner.losses, []
+
+    def seen(self, outputs, batch):
+        sums.append(int(batch.inputs["input_ids"].sum()))
+        return losses(self, outputs, batch)
+
+    def spoilt(self, outputs, batch):
+        bad = batch.inputs["input_ids"].sum() == sums[5]
+        return losses(self, outputs, batch) * torch.where(bad, torch.nan, 1.0)
+
+    monkeypatch.setattr(Ner, "losses", seen)
+    run_tiny(*STATIC, "run_dir=clean")
+    monkeypatch.setattr(Ner, "losses", spoilt)
+    messages = []
+    for name in ("plain", "recorded"):
+        if name == "recorded":
+            taken = recorded()
+        with pytest.raises(NonFiniteError, match="step 6") as refused:
+            run_tiny(*STATIC, f"run_dir={name}")
+        messages.append(str(refused.value))
+        run_tiny(*STATIC, "trainer.on_nan=skip_batch", f"run_dir={name}_skipping")
+    assert messages[0] == messages[1]
+    assert sum(taken) > 10
+    assert left("recorded_skipping") == left("plain_skipping")
+
+
+@pytest.mark.slow
+def test_resumed_it_is_the_run(run_tiny, recorded, monkeypatch):
+    recorded()
+    run_tiny(*STATIC, "run_dir=whole")
+    let_through = Interruption.on_train_batch_start
+
+    def signalling(self, trainer, *rest):
+        if trainer.global_step == 7:
+            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
+            os.kill(os.getpid(), signal.SIGTERM)
+        let_through(self, trainer, *rest)
+
+    monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
+    with pytest.raises(Interrupted):
+        run_tiny(*STATIC, "run_dir=parts")
+    run_tiny(*STATIC, "run_dir=parts")
+    assert left("parts") == left("whole")
+
+
+def test_there_are_no_graphs_on_a_cpu(run_tiny):
+    with pytest.raises(ConfigError, match=r"trainer.cuda_graphs=true: there are none on a CPU"):
+        run_tiny("trainer.cuda_graphs=true")
