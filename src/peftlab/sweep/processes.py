@@ -88,7 +88,7 @@ class TrialProcess:
             messages.remove(BEGAN)
             self._listens = True
             if self.asked_to_end:
-                self._signal(signal.SIGINT)
+                self.send(signal.SIGINT)
         return messages
 
     def keep_going(self) -> None:
@@ -109,9 +109,9 @@ class TrialProcess:
         """
         again, self.asked_to_end = self.asked_to_end, True
         if self._listens:
-            self._signal(signal.SIGINT)
+            self.send(signal.SIGINT)
         elif again:
-            self._signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
 
     def ended(self) -> bool:
         """Return whether it has ended; if so, kill its process group."""
@@ -139,7 +139,8 @@ class TrialProcess:
             return "interrupted by somebody else"
         return "pruned" if code == PRUNED else f"ended with exit code {code}"
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to its process, if that still runs."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, number)
 
@@ -157,9 +158,10 @@ class PackedTrial(TrialProcess):
     """The other trials of the process."""
     _code: int | None = field(default=None, init=False)
     _unread: list[tuple[Any, ...]] = field(default_factory=list, init=False)
-    _signals: int = field(default=0, init=False)
+    signals: int = field(default=0, init=False)
     """Signals that it wanted to be sent."""
-    _left: bool = field(default=False, init=False)
+    left: bool = field(default=False, init=False)
+    """Whether it has ended."""
 
     @classmethod
     def start_together(cls, context: ForkServerContext, orders: Sequence[Order]) -> list[PackedTrial]:
@@ -191,22 +193,22 @@ class PackedTrial(TrialProcess):
         if self._code is None and not dead:
             return False
         self.connection.close()
-        if all(other._left for other in self.others):  # a slot is free when its process is gone
-            self._left = super().ended()
+        if all(other.left for other in self.others):  # a slot is free when its process is gone
+            self.left = super().ended()
         else:
-            self._left = True
-        return self._left
+            self.left = True
+        return self.left
 
     @property
     def exitcode(self) -> int | None:
         """The exit code that a process of its own would have had, or that of the process."""
         return self.process.exitcode if self._code is None else self._code
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal, once for all trials of the process."""
-        self._signals += 1
-        if all(other._signals < self._signals for other in self.others):
-            super()._signal(number)
+        self.signals += 1
+        if all(other.signals < self.signals for other in self.others):
+            super().send(number)
 
 
 def wait_for(trials: Sequence[TrialProcess], seconds: float) -> None:
