@@ -16,14 +16,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from peftlab.regularizers.sam import Sam
 from peftlab.speed.lora import fuse_lora
 from peftlab.tasks.batch import Batch
-from peftlab.training.cost import _NoModules
+from peftlab.training.arithmetic import Arithmetic
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.objective import Losses
 from peftlab.training.step import Step
@@ -200,11 +199,9 @@ def test_nothing_of_a_refused_attempt_is_alive_in_the_next(monkeypatch, lora, pr
     def refused(at: float) -> Refusing:
         pieces = MicroBatches("training", halves, lambda *_, **__: None)
         step = Step([whole], weights, pieces, lambda: torch.autocast("cpu", precision, precision != torch.float32))
-        counter = FlopCounterMode(display=False)
-        counter.mod_tracker = _NoModules()
         memories.append(Refusing(at, [*lora.parameters(), *lora.buffers()]))
         monkeypatch.setattr(returned, memories[-1].look)
-        with memories[-1], counter:
+        with memories[-1], Arithmetic():
             step.gradient(losses_of)
         return memories[-1]
 
