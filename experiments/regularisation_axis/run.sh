@@ -22,13 +22,14 @@ keep() {
   (cd "$sweeps" && grep --files-with-matches '"status": "completed"' -- */*/record.json | sort |
     sed 'p;s/record.json$/config.yaml/;p;s/config.yaml$/robustness.json/' |
     while read -r file; do if [ -e "$file" ]; then echo "$file"; fi; done) |
-    tar --create --xz --file "$here/records.tar.xz" --directory "$sweeps" --files-from - --mtime @0 --owner 0 --group 0
+    tar --create --xz --file "$here/records.tar.xz.new" --directory "$sweeps" --files-from - --mtime @0 --owner 0 --group 0
+  mv "$here/records.tar.xz.new" "$here/records.tar.xz"
   .venv/bin/python "$here/table.py"
 }
 
-if [ ! -e "$sweeps" ] && [ -e "$here/records.tar.xz" ]; then
+if [ -e "$here/records.tar.xz" ]; then
   mkdir -p "$sweeps"
-  tar --extract --file "$here/records.tar.xz" --directory "$sweeps"
+  tar --extract --skip-old-files --file "$here/records.tar.xz" --directory "$sweeps"
 fi
 trap keep EXIT
 if [ "$phase" = keep ]; then exit; fi

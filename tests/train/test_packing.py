@@ -60,7 +60,10 @@ def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
         assert record.data["identity"] == one.data["identity"]
         assert trail(record) == trail(one)
         assert record.data["metrics"] == one.data["metrics"]
-        assert record.extensions["packing"]["runs"] == 3
+        packing = record.extensions["packing"]
+        assert packing["runs"] == 3
+        assert 0 < packing["seconds"] < packing["clock_seconds"] < record.data["cost"]["wall_seconds"]
+        assert record.seconds_on_device() < record.data["cost"]["wall_seconds"]
         log = (record.folder / "log.txt").read_text()
         assert log.count("run folder: ") == 2  # its own lines only
     assert seats[0].turns.context.handlers is not seats[1].turns.context.handlers

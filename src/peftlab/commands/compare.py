@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from peftlab.errors import UserError
 from peftlab.terminal.arguments import add_json
 from peftlab.terminal.output import cell, print_json, table
 
@@ -51,7 +52,7 @@ def _paired(first: str, second: str) -> dict[str, Any]:
 
     try:
         return asdict(paired_models(*(Run(RunRecord.load(Path(folder)), folder) for folder in (first, second))))
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         return {"reason": str(error)}
 
 

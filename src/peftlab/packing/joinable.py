@@ -35,6 +35,8 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
     for key in ("compile", "gradient_checkpointing"):
         if getattr(trainer, key):
             return f"trainer.{key}=true"
+    if trainer.cuda_graphs is True:
+        return "trainer.cuda_graphs=true: steps that are computed together are not recorded"
     if trainer.accumulate > 1:
         return f"trainer.accumulate={trainer.accumulate}"
     if trainer.precision == "16-mixed":

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from peftlab.packing.joint_modules import JOINT, Forward
-from peftlab.packing.rows import NotJoinableError, Rows
+from peftlab.packing.rows import NeverJoinableError, Rows
 from peftlab.packing.run_context import RandomStates
 from peftlab.seams.pytorch import attribute_replaced
 
@@ -56,14 +56,16 @@ class JointModel:
         everywhere = list(models[0].parameters())
         shared = sum(p.numel() for p in everywhere if not p.requires_grad and id(p) not in self._own)
         if shared < LEAST_SHARED * sum(p.numel() for p in everywhere):
-            raise NotJoinableError("they share too few of their weights")
+            raise NeverJoinableError("they share too few of their weights")
         config: Any = getattr(models[0], "config", None)
         numbers = config.to_dict() if config is not None else {}
         self._padding = numbers.get("pad_token_id") or 0
         self._limit = numbers.get("max_position_embeddings")
         self._sizes = {size for parameter in everywhere for size in parameter.shape}
         self._sizes |= {number for number in numbers.values() if isinstance(number, int)}
-        self._sizes.add(numbers.get("hidden_size", 0) // (numbers.get("num_attention_heads") or 1))
+        hidden, heads = numbers.get("hidden_size"), numbers.get("num_attention_heads")
+        if isinstance(hidden, int) and isinstance(heads, int) and heads:  # models of pictures have lists
+            self._sizes.add(hidden // heads)
 
     def __call__(self, inputs: Sequence[Mapping[str, Tensor]]) -> list[Any]:
         """Return each model's outputs for its own inputs, in transformers' form.
@@ -85,7 +87,7 @@ class JointModel:
             outputs = self.models[0](**joint)
         trained = {module for module in self._forwards if any(p.requires_grad for p in module.parameters())}
         if trained - self._called:
-            raise NotJoinableError("its trained weights are used outside of the modules that hold them")
+            raise NeverJoinableError("its trained weights are used outside of the modules that hold them")
         if not self._watching.drew:
             self._watching = None
         return outputs
@@ -161,7 +163,7 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _DRAWING:
-            raise NotJoinableError(f"torch.{func.__name__} draws for all")
+            raise NeverJoinableError(f"torch.{func.__name__} draws for all")
         if _draws(func, args, kwargs) and len(args[0]) == self.joint.rows.runs * self.joint.rows.most:
             self.drew = True
             if func is F.dropout:

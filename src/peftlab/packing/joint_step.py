@@ -39,8 +39,7 @@ def compute(model: JointModel, tuners: Sequence[Tuner], steps: Sequence[Step], r
         outputs = model([batch.inputs for batch in batches])
     losses: list[Tensor] = []
     for tuner, step, own, random in zip(tuners, steps, outputs, randoms, strict=True):
-        for parameter in step.parameters:
-            parameter.grad = None
+        step.start_over()
         random.put_torch()
         losses.append(step.whole(partial(_losses, tuner, own)))
         random.keep_torch()

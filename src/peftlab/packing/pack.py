@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,12 +19,12 @@ from torch import Tensor
 
 from peftlab.packing import joint_step
 from peftlab.packing.joint_model import JointModel
-from peftlab.packing.rows import NotJoinableError
+from peftlab.packing.rows import NeverJoinableError, NotJoinableError
 from peftlab.packing.run_context import RandomStates, RunContext
 from peftlab.packing.turns import Turns
 from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted, Signals
-from peftlab.training.step import Step
+from peftlab.training.step import Step, forget_failed_pass
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -65,6 +66,11 @@ class Seat:
         self.threads = 1
         """Of torch, in the run's own thread."""
         self.joint_steps = self.own_steps = 0
+        self.seconds = 0.0
+        """That its turns have taken, and its share of joint steps."""
+        self._began = self._turn_began = 0.0
+        self._before: dict[str, Any] = {}
+        """What the record has of the run's time in other packs, before it was resumed."""
         self._expected: list[Tensor | None] | None = None
         """The joint gradient that the next one of its own has to equal."""
 
@@ -80,7 +86,15 @@ class Seat:
         """
         self.tuner, self.alone, self.threads = tuner, alone, torch.get_num_threads()
         tuner.seat = self
+        self._before = dict(record.extensions.get("packing", {}))
         return _Packed(self, record)
+
+    def turn(self, answer: Answer) -> None:
+        """Let the run go on to the gradient of its next step, or to its end."""
+        self._turn_began = time.monotonic()
+        self._began = self._began or self._turn_began
+        self.turns.take(answer)
+        self.seconds += time.monotonic() - self._turn_began
 
     def gradient(self, step: Step, alone: Callable[[], None]) -> None:
         """Set the parameters' gradients to that of `step`, which `alone` would do.
@@ -100,9 +114,19 @@ class Seat:
         self._expected = gradients
 
     def facts(self) -> dict[str, Any]:
-        """Return the section of the record."""
-        steps = {"joint_steps": self.joint_steps, "own_steps": self.own_steps}
-        return {"runs": len(self.pack.seats), **steps, "alone": self.alone}
+        """Return the section of the record, from within a turn.
+
+        ``seconds`` are the run's own of the ``clock_seconds`` that its packs have taken so far.
+        """
+        now = time.monotonic()
+        counted = {
+            "joint_steps": self.joint_steps,
+            "own_steps": self.own_steps,
+            "seconds": self.seconds + now - self._turn_began,
+            "clock_seconds": now - self._began,
+        }
+        added = {key: value + self._before.get(key, 0) for key, value in counted.items()}
+        return {"runs": len(self.pack.seats), **added, "alone": self.alone}
 
     def _check(self, step: Step) -> None:
         assert self._expected is not None
@@ -157,7 +181,7 @@ class Pack:
                     if signals.pending is not None and not seat.turns.begun:
                         seat.turns.cancel(Interrupted(signals.pending))
                     else:
-                        seat.turns.take(answer)
+                        seat.turn(answer)
                     if seat.turns.over:
                         self._leave(seat)
                         with seat.turns.context.current():
@@ -185,6 +209,7 @@ class Pack:
 
     def _gradients(self, asking: Sequence[Seat]) -> dict[Seat, Answer]:
         """Compute what can be computed together; return the answer to each run that asks for a gradient."""
+        began = time.monotonic()
         answers = dict.fromkeys(asking, Answer.ALONE)
         groups: dict[int, list[Seat]] = {}
         for seat in asking:
@@ -194,13 +219,15 @@ class Pack:
         for group in groups.values():
             for first in range(0, len(group), self._most):
                 answers |= dict.fromkeys(self._joined(group[first : first + self._most]), Answer.JOINED)
+        for seat in asking:
+            seat.seconds += (time.monotonic() - began) / len(asking)
         return answers
 
     def _group(self, seat: Seat) -> int:
         """Return the number of the group of runs whose models run as one with that of `seat`."""
         for other in self.seats:
             if seat.group is None and other.group is not None and other.tuner is not None:
-                with suppress(NotJoinableError):
+                with suppress(Exception):  # whatever it is, each run can do without the others
                     self._model([other, seat])
                     seat.group = other.group
         if seat.group is None:
@@ -232,18 +259,17 @@ class Pack:
             for seat, step in zip(group, steps, strict=True):
                 if not seat.checked:
                     seat.expect(joint_step.gradients(step))
-        except NotJoinableError:
-            done = []
         except Exception as error:  # noqa: BLE001  # whatever it is, each run can do without the others
             done, too_large = [], isinstance(error, MemoryError) or is_oom_error(error)
-            if not too_large:
-                for seat in group:
-                    seat.alone = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            reason = None if too_large else _forever(error)
+            for seat in group:
+                seat.alone = reason
         for seat, states in zip(group, before, strict=True):
             if seat not in done:
                 seat.turns.context.randoms.__dict__ |= states.__dict__
         others.put_torch()
         if too_large:  # outside the handler, where the error keeps tensors alive
+            forget_failed_pass()
             garbage_collection_cuda()
             self._most = (len(group) + 1) // 2
             log.warning("packing: out of memory with the steps of %d runs; now of %d at most", len(group), self._most)
@@ -271,6 +297,13 @@ class _Packed(Callback):
 
     on_train_start: Any = on_train_end
     on_exception: Any = on_train_end
+
+
+def _forever(error: Exception) -> str | None:
+    """Return why the runs of a joint step that failed stay alone; None: it was only this step."""
+    if isinstance(error, NotJoinableError):
+        return str(error) if isinstance(error, NeverJoinableError) else None
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

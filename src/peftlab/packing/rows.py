@@ -20,6 +20,10 @@ class NotJoinableError(Exception):
     """These runs cannot compute this together; says why."""
 
 
+class NeverJoinableError(NotJoinableError):
+    """They can compute no step together: it is their models that do not go together, not the batches of one step."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """The layout of one tensor that holds the rows of several runs, one run after another.

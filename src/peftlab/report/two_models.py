@@ -53,6 +53,8 @@ def paired_models(first: Run, second: Run) -> PairedModels:
         raise ValueError(f"their scorers differ: {one.scorer.name}, and {other.scorer.name}")
     if [(answer["id"], answer["gold"]) for answer in answers] != [(answer["id"], answer["gold"]) for answer in others]:
         raise ValueError("their test examples, or the gold answers of these, differ")
+    if one.names != other.names:
+        raise ValueError("their groups of test examples differ")
     if first.metric not in one.scorer.directions:
         raise ValueError(f"{first.metric} does not follow from predictions")
     score = score_of(one.scorer, first.metric)

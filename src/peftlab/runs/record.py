@@ -100,6 +100,17 @@ class RunRecord:
             data = MIGRATIONS[older](data) | {"schema_version": older + 1}
         return cls(file.parent, data)
 
+    def seconds_on_device(self) -> float | None:
+        """Return the seconds of the run: those of the clock, less those in which others of its process had their turn.
+
+        None if it never ended.
+        """
+        seconds: float | None = self.data["cost"]["wall_seconds"]
+        packing = self.extensions.get("packing", {})
+        if seconds is None or "clock_seconds" not in packing:
+            return seconds
+        return max(0.0, seconds - packing["clock_seconds"] + packing["seconds"])
+
     def update(self, **sections: Mapping[str, Any]) -> None:
         """Set entries of sections, as in `update(cost={"steps": 10})`; the other entries of a section stay.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import peftlab
+from peftlab.devices.openmp import measured
 from peftlab.errors import DiskError
 from peftlab.reading.json_form import Form, check, parsed
 from peftlab.runs.environment import packages_text
@@ -32,7 +33,7 @@ from peftlab.sweep.worker import Fact, Machine
 
 log = logging.getLogger("peftlab")
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file; increase it when the meaning of its content changes."""
 
 _DECISIVE = re.compile(
@@ -132,7 +133,9 @@ def surroundings() -> list[Any]:
         [list(file) for file in _code()],
         [sys.version, packages_text()],
         [platform.node(), platform.machine(), _text("/proc/driver/nvidia/version"), _instructions()],
-        [sorted(glob.glob("/dev/nvidia[0-9]*")), sorted(affinity(0)) if affinity else os.cpu_count()],
+        [sorted(glob.glob("/dev/nvidia[0-9]*")), sorted(glob.glob("/dev/dri/render*"))],
+        [_text(file) for file in sorted(glob.glob("/proc/driver/nvidia/gpus/*/information"))],
+        [sorted(affinity(0)) if affinity else os.cpu_count(), measured(0).quota],
         [os.getcwd(), {name: value for name, value in os.environ.items() if _DECISIVE.fullmatch(name)}],
     ]
 
@@ -170,6 +173,9 @@ def _key(config: Mapping[str, Any]) -> str | None:
 
 
 def _may_move(section: Mapping[str, Any]) -> bool:
+    if str(section.get("_target_", "")).endswith(".BackTranslation"):  # names models itself, each as REPO@REVISION
+        names = [str(section[key]) for key in ("to", "back") if section.get(key) is not None]
+        return not all(re.fullmatch(".*@[0-9a-f]{40}", name) or Path(name).expanduser().is_dir() for name in names)
     return "repo" in section and re.fullmatch("[0-9a-f]{40}", str(section.get("revision"))) is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
@@ -31,11 +32,8 @@ class _Running:
     row: Trial
     slot: Slot
     trial: TrialProcess
-    began: float
-    spent_before: float
-    """Seconds of earlier attempts."""
-    trials: int
-    """Of its process, which share the time."""
+    counted_until: float
+    """The time of the clock up to which its seconds are counted."""
 
 
 class _Waiting(NamedTuple):
@@ -141,18 +139,21 @@ class Controller(Trials):
         for (cell, row, _), trial in zip(pack, trials, strict=True):
             row.attempts += 1
             row.state, row.error, row.devices, row.other_code = "running", None, slot.share, False
-            self.running.append(_Running(cell, row, slot, trial, time.monotonic(), row.seconds, len(pack)))
+            self.running.append(_Running(cell, row, slot, trial, time.monotonic()))
         self._write(now=True)
 
     def _listen(self) -> None:
         """Process the messages of running trials, and the trials that have ended."""
+        sharing = Counter(id(one.slot) for one in self.running)  # those of one process
         for one in list(self.running):
             ended = one.trial.ended()
             for kind, *values in [] if ended else one.trial.messages():
                 one.row.step, one.row.steps = values[:2]
                 if kind == "validated":
                     self._validated(one, *values)
-            one.row.seconds = one.spent_before + (time.monotonic() - one.began) / one.trials
+            now = time.monotonic()
+            one.row.seconds += (now - one.counted_until) / sharing[id(one.slot)]
+            one.counted_until = now
             if ended:
                 self.running.remove(one)
                 if all(other.slot is not one.slot for other in self.running):  # others of its process

@@ -132,8 +132,8 @@ def outcome(record: RunRecord, objectives: Sequence[str]) -> Outcome:
 
 
 def seconds_on_device(record: RunRecord) -> float:
-    """Return how long a run had its device: the time of the clock, over the runs of its process."""
-    return (record.data["cost"]["wall_seconds"] or 0.0) / record.extensions.get("packing", {}).get("runs", 1)
+    """Return how long a run had its device, 0 if that is not known; see `RunRecord.seconds_on_device`."""
+    return record.seconds_on_device() or 0.0
 
 
 def evaluations(record: RunRecord) -> tuple[Evaluation, ...]:

@@ -23,6 +23,11 @@ Answer = Fact | UserError
 _MODELS_EACH = 6
 """Models to build for which another process is worth reading the data again."""
 _MOST = 8
+_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""The files of control groups, of both versions, that limit a container's memory, and count what it takes."""
 _SHARE_OF_MEMORY = 0.5
 """The part of the free memory that further processes may take together."""
 _OF_THE_MODEL = ("model", "data", "task", "augment", "peft", "regularizer", "trainer", "callbacks", "adapter", "budget")
@@ -100,9 +105,9 @@ class Lookers:
                 if len(self._lookers) == 1 and (more := self._room(len(models))):
                     self._lookers += [self._another(n + 1) for n in range(more)]
                     self._lookers[0].ask("among", more + 1)
-                    for looker in self._lookers[1:]:
-                        looker.ask("among", more + 1)
-                        go_on(looker, deque())
+                    for looker in list(self._lookers[1:]):
+                        if self._begins(looker, more + 1):
+                            go_on(looker, deque())
                 go_on(work.looker, work.left)
             if not working and models:
                 go_on(self._lookers[0], deque())  # what others have left
@@ -125,6 +130,17 @@ class Lookers:
         for looker in self._lookers:
             looker.close()
 
+    def _begins(self, looker: Looker, among: int) -> bool:
+        """Return whether a further process has started as one of so many; one that has not is left out."""
+        try:
+            looker.ask("among", among)
+        except RuntimeError:
+            self._lookers.remove(looker)
+            looker.close()
+            self._lost = True
+            return False
+        return True
+
     def _another(self, number: int) -> Looker:
         return Looker(self.environment, self._folder / f"output-{number}.txt")
 
@@ -137,7 +153,24 @@ class Lookers:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that nothing uses on this machine; 0 if it does not say."""
+    """Return the bytes of memory that are free on this machine, or left to this container; 0 if it does not say."""
+    left = [
+        most - taken
+        for limit, used in _LIMITS
+        if (most := _number(limit)) is not None and (taken := _number(used)) is not None
+    ]
+    return max(0, min([_available(), *left]))
+
+
+def _number(file: str) -> int | None:
+    """Return the number in a file; None if there is none, such as where no limit is set."""
+    try:
+        return int(Path(file).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _available() -> int:
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

@@ -13,11 +13,14 @@ log = logging.getLogger("peftlab")
 
 
 def state_of(sweep: Path, price_per_device_hour: float | None = None) -> str:
-    """Return a digest of what a report of the sweep depends on: the code, the price, and the files of the records.
+    """Return a digest of what a report of the sweep depends on: the code, the price, and the files of the runs.
+
+    These are the records and what was found out later and lies beside them, such as verdicts and robustness.
 
     A file counts by its size and the time of its last change.
     """
-    files = sorted((file.parent.name, file.stat()) for file in sweep.glob(f"*/{FILE_NAME}"))
+    runs = sorted(file.parent for file in sweep.glob(f"*/{FILE_NAME}"))
+    files = [(f"{run.name}/{file.name}", file.stat()) for run in runs for file in sorted(run.glob("*.json"))]
     records = [[name, state.st_size, state.st_mtime_ns] for name, state in files]
     return sha256_of([code_state(), price_per_device_hour, records])
 

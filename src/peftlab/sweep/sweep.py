@@ -78,10 +78,12 @@ def sweep(launcher: Launcher, context: HydraContext, config: DictConfig, overrid
     checked = checked_before()
     with Signals() as signals:
         settle_threads(launcher, config)
+        machine_then = checked.machine
         if not is_finished(checked, [*fixed, *proposals[0].overrides], compose):
+            machine_then = None  # what is to be trained sees the devices that there are now
             fork_server()  # loads the heavy imports in the background; a finished sweep needs none
         # ask the trials, not `config`: the configuration without the choices is not a trial
-        machine, slots = slots_of(launcher, accelerators(fixed, proposals, compose), checked.machine)
+        machine, slots = slots_of(launcher, accelerators(fixed, proposals, compose), machine_then)
         with looking(slots) as lookers:
             cells = Cells(compose, fixed, lookers, checked)
             examples = cells.checked(proposals)

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -133,7 +134,9 @@ def _apart_from() -> list[Path]:
     from peftlab.sources import cache_root
 
     copies = [cache_root() / name for name in ("encoded", "activations")]
-    return [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1], *map(Path, ("/proc", "/sys")), *copies]
+    # not the whole prefix of an installation, below which somebody's data may lie
+    installed = {Path(sysconfig.get_paths()[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return [*sorted(installed), Path(__file__).parents[1], *map(Path, ("/proc", "/sys")), *copies]
 
 
 def summarise(

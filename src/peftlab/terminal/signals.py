@@ -38,25 +38,32 @@ class Signals:
     """The last signal that this process received."""
     in_threads: ClassVar[list[Signals]] = []
     """The contexts in other threads than the main one."""
+    around: ClassVar[Signals | None] = None
+    """The context in the main thread."""
 
     def __init__(self) -> None:
         self.hold = False
         self.pending: int | None = None
         self._before: dict[int, Any] = {}
+        self._outer: Signals | None = None
 
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
         if threading.current_thread() is threading.main_thread():
+            self._outer, Signals.around = Signals.around, self
             for number in self._before:
                 signal.signal(number, self._received)
         else:
             Signals.in_threads.append(self)
+            if Signals.around is not None and Signals.around.hold:  # it may have received one before this one began
+                self.pending = self.pending or Signals.around.pending
         return self
 
     def __exit__(self, *_: object) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+            Signals.around = self._outer
         else:
             Signals.in_threads.remove(self)
 

@@ -101,7 +101,7 @@ class Step:
 
     def _is_learnt(self, losses_of: Callable[[Batch], Losses], factor: Tensor) -> bool:
         """Add up the gradients of all parts, piece by piece; return whether they fit in memory."""
-        self._start_over()
+        self.start_over()
 
         def learn(piece: Batch) -> None:
             torch.autograd.backward(self._loss(piece, losses_of), factor)
@@ -113,11 +113,12 @@ class Step:
         return True
 
     def _give_up(self) -> None:
-        """Let go of an attempt: autograd keeps what was ready to be computed in a failed pass until its next one."""
-        torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
-        self._start_over()
+        """Let go of an attempt."""
+        forget_failed_pass()
+        self.start_over()
 
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
+        """Begin the step anew: no gradients, and no losses so far."""
         for parameter in self.parameters:
             parameter.grad = None
         self.loss, self.terms, self.figures, self.counted = torch.zeros(()), {}, {}, 0
@@ -140,3 +141,8 @@ class Step:
         if losses.terms and piece.examples:
             self.counted = self.counted + (piece.weights > 0).sum().to(self.device)
         return losses.total * (piece.scale * len(self.parts) * self.world_size + 0 * value)
+
+
+def forget_failed_pass() -> None:
+    """Let autograd go of what was ready to be computed in a backward pass that failed; it keeps it until its next."""
+    torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]

@@ -56,3 +56,20 @@ def test_a_signal_is_held_back_in_every_thread():
         thread.join()
     assert pending == [signal.SIGTERM]
     assert Signals.in_threads == []
+
+
+def test_a_thread_that_begins_after_a_signal_was_held_back_knows_of_it():
+    pending = []
+
+    def work():
+        with Signals() as signals:
+            pending.append(signals.pending)
+
+    thread = threading.Thread(target=work)
+    with Signals() as signals:
+        signals.hold = True
+        os.kill(os.getpid(), signal.SIGINT)
+        thread.start()
+        thread.join()
+    assert pending == [signal.SIGINT]
+    assert Signals.around is None

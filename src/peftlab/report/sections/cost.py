@@ -83,14 +83,15 @@ def cost_of(group: Group, price: float | None) -> Cost:
 
 def device_hours(run: Run) -> float | None:
     """Return hours times devices of a run, as its record has them; None if it never ended."""
-    seconds = run.record.data["cost"]["wall_seconds"]
+    seconds = run.record.seconds_on_device()
     return None if seconds is None else seconds / 3600 * (run.record.data["environment"].get("world_size") or 1)
 
 
 def energy_of(run: Run) -> float | None:
-    """Return the joules of a run; None if they were not counted."""
+    """Return the joules of a run, of a packed one its share by time; None if they were not counted."""
     joules: float | None = run.record.data["cost"].get("energy_joules")
-    return joules
+    seconds, own = run.record.data["cost"]["wall_seconds"], run.record.seconds_on_device()
+    return joules * own / seconds if joules is not None and seconds and own is not None else joules
 
 
 def section(result: Result) -> Section:
