@@ -21,7 +21,7 @@ from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method
-from peftlab.regularizers.regularizer import Regularizer
+from peftlab.regularizers.regularizer import Regularizer, StepRule, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
@@ -159,6 +159,10 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
     for name, part in parts.items():
         if part.host_work is not None:
             yield f"{name}: {part.host_work}"
+        elif isinstance(part, StepRule | WeightAverage) or (
+            isinstance(part, WeightRule) and type(part).before_step is not WeightRule.before_step
+        ):
+            yield f"{name}: it acts where a recorded step does not ask it"
 
 
 def make_trainer(

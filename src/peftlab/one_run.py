@@ -35,6 +35,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices import openmp
 from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
+from peftlab.devices.products import set_products
 from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
@@ -298,9 +299,7 @@ def seed_everything(spec: RunSpec) -> None:
     L.seed_everything(spec.seed, workers=True, verbose=False)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
-    products = "high" if spec.trainer.tf32 else "highest"
-    if torch.get_float32_matmul_precision() != products:
-        torch.set_float32_matmul_precision(products)
+    set_products(spec.trainer.tf32)
 
 
 def counts_activations(spec: RunSpec) -> bool:

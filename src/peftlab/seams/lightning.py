@@ -61,10 +61,12 @@ class _ShortSteps:
             getattr(type(self.loop), name).__get__(self.loop) for name in ("advance", "on_advance_end")
         )
         self.schedules = trainer.lr_scheduler_configs
-        self.each_step = all(
-            it.interval == "step" and it.frequency == 1 and not it.reduce_on_plateau for it in self.schedules
-        )
         self.attributes = vars(self.module)  # setting one of a torch module takes longer than many a callback
+
+    @property
+    def each_step(self) -> bool:
+        """Whether all schedules go on at each step; a callback may have put others in their place."""
+        return all(it.interval == "step" and it.frequency == 1 and not it.reduce_on_plateau for it in self.schedules)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         loop, connector, logged = self.loop, self.connector, self.loop._results

@@ -237,6 +237,8 @@ class ActivationCache:
             sha256_of({name: torch.from_numpy(array) for name, array in encoded.arrays.items()}),
             self.data.spec.eval_batch_size,
             self.trainer.precision,
+            *(["tf32"] if self.trainer.tf32 else []),
+            *(["cudnn attention"] if self.device.type == "cuda" and self.trainer.cudnn_attention else []),
             torch.cuda.get_device_name() if self.device.type == "cuda" else torch.backends.cpu.get_cpu_capability(),
             torch.get_num_threads(),
             [package.__version__ for package in (torch, transformers, peft)],

@@ -7,11 +7,12 @@ for nothing: whether the step was finite is a number on the device, by which the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,7 +22,7 @@ from peftlab.training.micro_batches import MicroBatches, T
 from peftlab.training.non_finite import FiniteGuard
 from peftlab.training.objective import Losses
 from peftlab.training.rules import Rules
-from peftlab.training.step import Step
+from peftlab.training.step import Step, forget_failed_pass
 from peftlab.training.update import Rates, cannot_skip, prepare, update
 
 MOST = 64
@@ -38,6 +39,7 @@ class Recording:
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self.tell = tell
         self.captured: Captured | None = None
+        self._begun = False
 
     @property
     def is_on(self) -> bool:
@@ -52,6 +54,7 @@ class Recording:
             optimizer: its optimiser.
             rest: further arguments of `Captured`.
         """
+        self._begun = False
         if self.tell is None:
             return
         if (reason := obstacle or cannot_skip(optimizer)) is None:
@@ -62,17 +65,24 @@ class Recording:
     def take(self, step: Step) -> tuple[Tensor, Tensor] | None:
         """Take a step as `Captured.take` does; None: it has to be taken otherwise, as the first one always is.
 
-        The first step makes what later ones only use, and its arithmetic is counted.
+        The first step makes what later ones only use; its arithmetic and its memory are counted.
         """
-        if self.captured is None or step.number == 1:
+        if self.captured is None or step.number == 1 or not self._begun:
+            self._begun = True
             return None
         taken = self.captured.take(step)
         if self.captured.refused:
-            self.captured = None
+            self.end()
         return taken
+
+    def rates(self) -> AbstractContextManager[None]:
+        """Return a context in which other steps have the learning rates that recorded ones have, rounded to fp32."""
+        return nullcontext() if self.captured is None else self.captured.rates.rounded()
 
     def end(self) -> None:
         """Let go of what is recorded, and of its memory."""
+        if self.captured is not None:
+            self.captured.forget()
         self.captured = None
 
 
@@ -108,6 +118,7 @@ class Captured:
         """1 where a step is only rehearsed, and the device leaves it out."""
         self.refused = False
         self._recorded: dict[Any, _OfShape | None] = {}
+        self._settings = self._present_settings()
         prepare(optimizer)
 
     def take(self, step: Step) -> tuple[Tensor, Tensor] | None:
@@ -123,6 +134,9 @@ class Captured:
         """
         if self.refused or len(step.parts) != 1 or not step.pieces.fits(step.parts[0]):
             return None
+        if self._present_settings() != self._settings:
+            self._refuse("something changes the optimizer's settings other than its learning rates while it trains")
+            return None
         (batch,) = step.parts
         if (key := form(batch)) not in self._recorded:
             self._recorded[key] = self._record(batch)
@@ -131,8 +145,31 @@ class Captured:
             return None
         of_shape.fill(batch)
         self.rates.renew()
-        of_shape.work()
-        return of_shape.results(step)
+        try:
+            of_shape.work()
+            return of_shape.results(step)
+        except (RuntimeError, MemoryError) as error:  # one of too many shapes, which is not recorded
+            if not isinstance(error, MemoryError) and not is_oom_error(error):
+                raise
+        forget_failed_pass()  # outside the handler, where the error keeps tensors alive
+        self.forget_gradients()
+        self._recorded[key] = None
+        return None
+
+    def forget(self) -> None:
+        """Let go of all recordings, and of their memory."""
+        self._recorded.clear()
+
+    def _refuse(self, reason: str) -> None:
+        self.refused = True
+        self.tell(reason)
+
+    def _present_settings(self) -> list[dict[str, Any]]:
+        """Return what a recording keeps as it was: the options of the optimiser's groups but for the learning rates."""
+        apart = ("params", "lr", "capturable")
+        return [
+            {key: value for key, value in group.items() if key not in apart} for group in self.optimizer.param_groups
+        ]
 
     def _record(self, batch: Batch) -> _OfShape | None:
         """Return recorded steps for batches of the form of `batch`; None where there can be none."""
@@ -152,9 +189,8 @@ class Captured:
             self.forget_gradients()
         if failure is None:
             return of_shape
-        self.refused = not failure.out_of_memory  # the batch may be computed in pieces, and smaller ones recorded
-        if self.refused:
-            self.tell(str(failure))
+        if not failure.out_of_memory:  # else the batch may be computed in pieces, and smaller ones recorded
+            self._refuse(str(failure))
         return None
 
     def hold(self, bad: Tensor) -> Tensor:

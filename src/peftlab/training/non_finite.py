@@ -100,9 +100,15 @@ class FiniteGuard:
             if self.in_a_row is not None:
                 self.in_a_row.copy_(torch.zeros_like(self.in_a_row) if before is None else before)
 
-    def passed(self) -> None:
-        """Register a finite step."""
+    def passed(self, at_once: bool = False) -> None:
+        """Register a finite step.
+
+        Args:
+            at_once: whether it was looked at when it was taken, so that the device has not counted it.
+        """
         self._skipped = 0
+        if at_once and self.in_a_row is not None:
+            self.in_a_row.zero_()
 
     def failed(self, step: int, finding: Finding, scale: float | None = None) -> NoReturn:
         """Register a step that is not finite.

@@ -79,6 +79,10 @@ class Objective:
             figures[name] = computed.figures
         return Losses(total if first is None else first.spoilt(total), loss, penalty, added, figures)
 
+    def has_begun(self, step: int) -> bool:
+        """Return whether all terms take part in this step: a recording of it would lack for good what begins later."""
+        return all(step >= term.start_step for term in self.terms.values())
+
     def _of_task(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of the task; a task may compute it in one kernel, which knows no factors of examples."""
         if batch.factors is None:

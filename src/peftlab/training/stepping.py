@@ -128,11 +128,8 @@ class Stepping(Scoring):
             self._check_and_clip(optimizer, self.trainer.gradient_clip_val)
             return step.loss
 
-        try:
+        with suppress(StepSkippedError), self.recording.rates():
             optimizer.step(compute)  # type: ignore[arg-type]  # a tensor is as good as a number
-        except StepSkippedError:
-            pass
-        else:
             self._after_step()
         return {"loss": step.loss}
 
@@ -192,7 +189,8 @@ class Stepping(Scoring):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step; one that is left out changes neither the model nor the optimiser."""
         try:
-            super().optimizer_step(*args, **kwargs)
+            with self.recording.rates():
+                super().optimizer_step(*args, **kwargs)
         except StepSkippedError:
             if (scaler := scaler_of(self.trainer)) is not None:
                 scaler.update()  # as after a step that it skips itself: the loss scale shrinks
@@ -243,7 +241,7 @@ class Stepping(Scoring):
         total = unsharded(norm)
         self.step_log.take(self._step, total)
         if torch.isfinite(total + 0 * unsharded(norm_of_all(parameters))):
-            self.guards.finite.passed()
+            self.guards.finite.passed(at_once=True)
         else:
             self._handle_non_finite()
         if most is not None:
@@ -259,11 +257,12 @@ class Stepping(Scoring):
         if not (self._may_wait or self.recording.is_on):
             return False
         random = random_state(step.device)
-        if (taken := self.recording.take(step)) is None:
+        if not self.objective.has_begun(step.number) or (taken := self.recording.take(step)) is None:
             if not self._may_wait:
                 return False
             self.take_gradient(step)
-            taken = update(optimizer, step.parameters, self.trainer.gradient_clip_val, self.guards.finite.hold)
+            with self.recording.rates():
+                taken = update(optimizer, step.parameters, self.trainer.gradient_clip_val, self.guards.finite.hold)
         norm, bad = taken
         self._unread.append(Unread(step, bad, random))
         if self.step_log.is_due(step.number) or len(self._unread) >= self.guards.finite.unread:

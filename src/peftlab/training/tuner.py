@@ -115,9 +115,13 @@ class Tuner(Stepping):
         if self.trainer.global_step == 0:
             self.rules.begin(self.trainer.optimizers[0])
 
+    def on_validation_model_eval(self) -> None:
+        """Read the checks of the steps so far while the model is in training mode: a step may have to be repeated."""
+        self.settle()
+        super().on_validation_model_eval()
+
     def on_validation_start(self) -> None:
         """Validate, and keep as the best, the average of the weights where a rule keeps one."""
-        self.settle()
         self.rules.use_average()
 
     def on_validation_end(self) -> None:

@@ -107,6 +107,19 @@ class Rates:
         self.values.copy_(torch.tensor(rates, dtype=self.values.dtype, pin_memory=on_gpu), non_blocking=on_gpu)
 
     @contextmanager
+    def rounded(self) -> Iterator[None]:
+        """Have the groups' rates be the numbers that recorded steps read from the device in this context."""
+        groups = self.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        for group, rate in zip(groups, before, strict=True):
+            group["lr"] = torch.tensor(rate, dtype=self.values.dtype).item()
+        try:
+            yield
+        finally:
+            for group, rate in zip(groups, before, strict=True):
+                group["lr"] = rate
+
+    @contextmanager
     def used(self, factor: Tensor | None = None) -> Iterator[None]:
         """Have the groups refer to the rates on the device in this context.
 

@@ -18,6 +18,7 @@ from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
+from peftlab.devices.products import products
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
 from peftlab.runs.environment import WITHOUT_EFFECT
@@ -122,6 +123,7 @@ def evaluate(
     scorer = spec.task.scorer.name
     with (
         _threads(threads or run.record.data["environment"]["threads"]),
+        products(spec.trainer.tf32),
         attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
     ):
         scores = [

@@ -127,6 +127,7 @@ class FinishedRun:
             device=self.device,
             static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
             cudnn_attention=parts.trainer.cudnn_attention,
+            tf32=parts.trainer.tf32,
         )
 
     @property

@@ -19,6 +19,7 @@ from torch import nn
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.form import Form
 from peftlab.data.static_shapes import StaticShapes
+from peftlab.devices.products import products
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import DataError
 from peftlab.reading.unicode_text import Door
@@ -64,6 +65,7 @@ class Predictor:
         device: the device of the model.
         static: pads batches to a few shapes; None: rows are as wide as the longest of their batch.
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
+        tf32: whether products are in TF32, as in ``trainer.tf32``.
     """
 
     model: nn.Module
@@ -77,6 +79,7 @@ class Predictor:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     static: StaticShapes | None = None
     cudnn_attention: bool = False
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -168,6 +171,7 @@ class Predictor:
         dtype = AUTOCAST.get(self.precision)
         with (
             torch.autocast(self.device.type, dtype, enabled=dtype is not None),
+            products(self.tf32),
             attention_kernels(self.cudnn_attention, self.static is not None),
         ):
             yield
