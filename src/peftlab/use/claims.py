@@ -34,6 +34,7 @@ NOT_READABLE = {
     "cost.wall_seconds": "durations",
     "cost.train_seconds": "durations",
     "cost.peak_memory_gib": "the peak memory",
+    "cost.memory": "the memory by purpose",
     "cost.memory.weights_gib": "the memory by purpose",
     "cost.memory.gradients_gib": "the memory by purpose",
     "cost.memory.optimizer_gib": "the memory by purpose",
