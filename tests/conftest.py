@@ -11,6 +11,7 @@ import random
 import re
 import runpy
 import shutil
+import signal
 import struct
 import sys
 import zipfile
@@ -498,3 +499,22 @@ def read_wandb() -> ReadWandb:
         return found
 
     return read
+
+
+@pytest.fixture
+def signalled_at(monkeypatch) -> Callable[[int], None]:
+    """Return a function that has the next run get SIGTERM, once so many steps are over."""
+    from peftlab.training.interruption import Interruption
+
+    def signalled(step: int) -> None:
+        let_through = Interruption.on_train_batch_start
+
+        def signalling(self, trainer, *rest):
+            if trainer.global_step == step:
+                monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
+                os.kill(os.getpid(), signal.SIGTERM)
+            let_through(self, trainer, *rest)
+
+        monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
+
+    return signalled

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from peftlab.one_run import run
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.captured import Captured
-from peftlab.training.interruption import Interruption
 from peftlab.use.reproduce import reproduce
 
 pytestmark = [
@@ -155,18 +152,10 @@ def test_it_is_repeated_bit_for_bit(run_on_gpu, replayed, options):
     assert reproduce(record.folder).verdict == "identical"
 
 
-def test_it_is_resumed_bit_for_bit(run_on_gpu, replayed, monkeypatch):
+def test_it_is_resumed_bit_for_bit(run_on_gpu, replayed, signalled_at):
     options = ["trainer.cuda_graphs=true", "model.dropout=0.2"]
     run_on_gpu(*options, "run_dir=whole")
-    let_through = Interruption.on_train_batch_start
-
-    def signalling(self, trainer, *rest):
-        if trainer.global_step == 13:
-            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
-            os.kill(os.getpid(), signal.SIGTERM)
-        let_through(self, trainer, *rest)
-
-    monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
+    signalled_at(13)
     with pytest.raises(Interrupted):
         run_on_gpu(*options, "run_dir=parts")
     run_on_gpu(*options, "run_dir=parts")

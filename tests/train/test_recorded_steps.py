@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from peftlab.errors import ConfigError, NonFiniteError
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.captured import Captured, Recording
-from peftlab.training.interruption import Interruption
 from peftlab.training.non_finite import UNREAD
 
 STATIC = ["trainer.static_shapes=true", "trainer.log_every=4", "budget.max_steps=12"]
@@ -101,18 +98,10 @@ def test_a_step_that_is_not_finite_is_named_and_has_changed_nothing(run_tiny, re
 
 
 @pytest.mark.slow
-def test_resumed_it_is_the_run(run_tiny, recorded, monkeypatch):
+def test_resumed_it_is_the_run(run_tiny, recorded, signalled_at):
     recorded()
     run_tiny(*STATIC, "run_dir=whole")
-    let_through = Interruption.on_train_batch_start
-
-    def signalling(self, trainer, *rest):
-        if trainer.global_step == 7:
-            monkeypatch.setattr(Interruption, "on_train_batch_start", let_through)
-            os.kill(os.getpid(), signal.SIGTERM)
-        let_through(self, trainer, *rest)
-
-    monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
+    signalled_at(7)
     with pytest.raises(Interrupted):
         run_tiny(*STATIC, "run_dir=parts")
     run_tiny(*STATIC, "run_dir=parts")

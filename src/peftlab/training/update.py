@@ -6,8 +6,9 @@ weights as they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,15 +110,9 @@ class Rates:
     @contextmanager
     def rounded(self) -> Iterator[None]:
         """Have the groups' rates be the numbers that recorded steps read from the device in this context."""
-        groups = self.optimizer.param_groups
-        before = [group["lr"] for group in groups]
-        for group, rate in zip(groups, before, strict=True):
-            group["lr"] = torch.tensor(rate, dtype=self.values.dtype).item()
-        try:
+        rounded = [torch.tensor(group["lr"], dtype=self.values.dtype).item() for group in self.optimizer.param_groups]
+        with self._replaced(rounded):
             yield
-        finally:
-            for group, rate in zip(groups, before, strict=True):
-                group["lr"] = rate
 
     @contextmanager
     def used(self, factor: Tensor | None = None) -> Iterator[None]:
@@ -127,9 +122,14 @@ class Rates:
             factor: a scalar; the rates are then in fp32, and each times this. None: 1.
         """
         values = self.values if factor is None else self.values.float() * factor
+        with self._replaced(values):
+            yield
+
+    @contextmanager
+    def _replaced(self, rates: Iterable[Any]) -> Iterator[None]:
         groups = self.optimizer.param_groups
         before = [group["lr"] for group in groups]
-        for group, rate in zip(groups, values, strict=True):
+        for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
         try:
             yield
