@@ -518,3 +518,20 @@ def signalled_at(monkeypatch) -> Callable[[int], None]:
         monkeypatch.setattr(Interruption, "on_train_batch_start", signalling)
 
     return signalled
+
+
+@pytest.fixture
+def asked_of_recordings(monkeypatch) -> list[bool]:
+    """The steps that a recording was asked for from here on, and whether it took them."""
+    from peftlab.training.captured import Captured
+
+    taken: list[bool] = []
+    take = Captured.take
+
+    def counted(self, step):
+        results = take(self, step)
+        taken.append(results is not None)
+        return results
+
+    monkeypatch.setattr(Captured, "take", counted)
+    return taken

@@ -12,7 +12,6 @@ from peftlab.errors import NonFiniteError
 from peftlab.one_run import run
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
-from peftlab.training.captured import Captured
 from peftlab.use.reproduce import reproduce
 
 pytestmark = [
@@ -105,21 +104,6 @@ class TestRecording:
 
 
 @pytest.fixture
-def replayed(monkeypatch):
-    """The steps since then, and whether each was recorded."""
-    taken = []
-    take = Captured.take
-
-    def counted(self, step):
-        results = take(self, step)
-        taken.append(results is not None)
-        return results
-
-    monkeypatch.setattr(Captured, "take", counted)
-    return taken
-
-
-@pytest.fixture
 def run_on_gpu(compose_config, tiny_overrides):
     def run_(*overrides):
         options = ["trainer=gpu", "budget.max_steps=24", "trainer.log_every=5", "callbacks=[]", *overrides]
@@ -134,36 +118,36 @@ def losses(record):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("peft", ["lora", "full", "prefix_tuning", "houlsby"])
-def test_a_run_learns_the_same_with_and_without(run_on_gpu, replayed, precision, peft):
+def test_a_run_learns_the_same_with_and_without(run_on_gpu, asked_of_recordings, precision, peft):
     options = [f"peft={peft}", f"trainer.precision={precision}", "optimizer.lr=1e-3"]
     without = run_on_gpu(*options, "trainer.cuda_graphs=false", "run_dir=without")
-    assert replayed == []
+    assert asked_of_recordings == []
     with_them = run_on_gpu(*options, "trainer.cuda_graphs=true", "run_dir=with")
-    assert replayed == [True] * 23  # all but the first
+    assert asked_of_recordings == [True] * 23  # all but the first
     assert losses(with_them) == pytest.approx(losses(without), rel=1e-3 if precision == "32-true" else 2e-2)
     assert with_them.data["run_id"] == without.data["run_id"]
 
 
 @pytest.mark.parametrize("options", [["peft=lora"], ["peft=full", "optimizer=sgd"], ["regularizer=[rdrop,l2_sp]"]])
-def test_it_is_repeated_bit_for_bit(run_on_gpu, replayed, options):
+def test_it_is_repeated_bit_for_bit(run_on_gpu, asked_of_recordings, options):
     record = run_on_gpu("trainer.cuda_graphs=true", *options)
-    assert all(replayed)
+    assert all(asked_of_recordings)
     assert record.data["environment"]["deterministic"]
     assert reproduce(record.folder).verdict == "identical"
 
 
-def test_it_is_resumed_bit_for_bit(run_on_gpu, replayed, signalled_at):
+def test_it_is_resumed_bit_for_bit(run_on_gpu, asked_of_recordings, signalled_at):
     options = ["trainer.cuda_graphs=true", "model.dropout=0.2"]
     run_on_gpu(*options, "run_dir=whole")
     signalled_at(13)
     with pytest.raises(Interrupted):
         run_on_gpu(*options, "run_dir=parts")
     run_on_gpu(*options, "run_dir=parts")
-    assert all(replayed)
+    assert all(asked_of_recordings)
     assert left("parts") == left("whole")
 
 
-def test_a_step_that_is_not_finite_is_named_and_left_out(run_on_gpu, replayed, monkeypatch):
+def test_a_step_that_is_not_finite_is_named_and_left_out(run_on_gpu, asked_of_recordings, monkeypatch):
     losses_of, sums = Ner.losses, []
 
     def seen(self, outputs, batch):
@@ -183,7 +167,7 @@ def test_a_step_that_is_not_finite_is_named_and_left_out(run_on_gpu, replayed, m
         run_on_gpu("trainer.cuda_graphs=true", "run_dir=stopped")
     record = run_on_gpu("trainer.cuda_graphs=true", "trainer.on_nan=skip_batch", "run_dir=skipped")
     assert next(event["step"] for event in record.data["history"] if event["event"] == "step left out") == 8
-    assert all(replayed)
+    assert all(asked_of_recordings)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +180,8 @@ def test_a_step_that_is_not_finite_is_named_and_left_out(run_on_gpu, replayed, m
         (["trainer.precision=16-mixed"], "16-mixed"),
     ],
 )
-def test_what_cannot_be_recorded_is_done_without_and_says_why(run_on_gpu, replayed, options, reason):
+def test_what_cannot_be_recorded_is_done_without_and_says_why(run_on_gpu, asked_of_recordings, options, reason):
     record = run_on_gpu(*options)
-    assert replayed == []
+    assert asked_of_recordings == []
     (event,) = [event for event in record.data["history"] if event["event"] == "steps not recorded"]
     assert reason in event["reason"]

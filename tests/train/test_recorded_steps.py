@@ -10,7 +10,7 @@ import torch
 from peftlab.errors import ConfigError, NonFiniteError
 from peftlab.tasks.ner import Ner
 from peftlab.terminal.signals import Interrupted
-from peftlab.training.captured import Captured, Recording
+from peftlab.training.captured import Recording
 from peftlab.training.non_finite import UNREAD
 
 STATIC = ["trainer.static_shapes=true", "trainer.log_every=4", "budget.max_steps=12"]
@@ -22,24 +22,16 @@ def left(folder):
 
 
 @pytest.fixture
-def recorded(monkeypatch):
+def recorded(monkeypatch, asked_of_recordings):
     """Have steps recorded from here on, as on a GPU, and checks wait; return how many steps were taken so."""
-    taken = []
-    take = Captured.take
-
-    def counted(self, step):
-        results = take(self, step)
-        taken.append(results is not None)
-        return results
 
     def begin():
         def tell(reason):
             raise AssertionError(reason)
 
-        monkeypatch.setattr(Captured, "take", counted)
         monkeypatch.setattr("peftlab.one_run.recording", lambda spec, note: Recording(tell))
         monkeypatch.setitem(UNREAD, "cpu", 16)
-        return taken
+        return asked_of_recordings
 
     return begin
 
