@@ -187,7 +187,9 @@ class ExtractiveQa(Task):
         spans = best_spans(of_text[:, 0], of_text[:, 1], self.max_answer_tokens, self.n_best if final else 1)
         windows = _Windows(
             batch.host["characters"],
-            *(each.tolist() for each in spans),
+            spans.first.tolist(),
+            spans.last.tolist(),
+            spans.score.tolist(),
             logits.gather(2, null).sum((1, 2)).tolist(),
             logits.logsumexp(2).tolist(),
         )

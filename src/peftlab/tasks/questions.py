@@ -178,8 +178,8 @@ def _whole_rows(questions: Sequence[Question], tokenizer: PreTrainedTokenizerBas
             of_text = np.asarray([text == 1 for text in whole.sequence_ids])
             characters = np.asarray(whole.offsets, dtype=np.int32).reshape(-1, 2)
             characters[~of_text] = NO_TEXT
-            places = np.flatnonzero(of_text)
-            begin, end = (int(places[0]), int(places[-1]) + 1) if len(places) else (len(of_text), len(of_text))
+            own = np.flatnonzero(of_text)
+            begin, end = (int(own[0]), int(own[-1]) + 1) if len(own) else (len(of_text), len(of_text))
             yield _Row(np.asarray(whole.ids, np.int32), np.asarray(whole.type_ids, np.int8), characters, begin, end)
 
 
@@ -196,8 +196,8 @@ def _null(ids: np.ndarray, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the position in a row of the token that stands for no answer: the classification token, wherever the
     architecture has it, else the one that begins the row.
     """
-    places = np.flatnonzero(ids == tokenizer.cls_token_id) if tokenizer.cls_token_id is not None else []
-    return int(places[0]) if len(places) else 0
+    own = tokenizer.cls_token_id
+    return int(np.argmax(ids == own)) if own is not None and own in ids else 0
 
 
 def token_bounds(one: Question, encoded: Encoded, index: int, no_answer: bool) -> np.ndarray:
