@@ -77,3 +77,39 @@ def plain_answers(folder, question):
     ]
     _, first, last = max(spans)
     return question["context"][places[first][0] : places[last][1]]
+
+
+@pytest.fixture
+def unanswerable(tiny_questions, tmp_path):
+    """A folder of the same questions, every third of them about something else."""
+    folder = tmp_path / "unanswerable"
+    folder.mkdir()
+    for file in tiny_questions.iterdir():
+        content = json.loads(file.read_text())
+        for number, paragraph in enumerate(content["data"][0]["paragraphs"]):
+            if number % 3 == 0:
+                paragraph["qas"][0] |= {"question": "yesterday", "answers": [], "is_impossible": True}
+        (folder / file.name).write_text(json.dumps(content))
+    return folder
+
+
+def test_when_there_is_no_answer_is_learnt_on_validation(trained, unanswerable):
+    run = trained("task.no_answer=true", "budget.max_steps=8", data=unanswerable)
+    threshold = run.record.data["decisions"]["learnt"]["null_threshold"]
+    task, validation, test = run.spec.task, kept("validation"), kept("test")
+    assert task.decisions == {"null_threshold": threshold} == task.decide(validation)
+    for row in (*validation, *test):
+        best = next(each for each in row["n_best"] if each["start"] is not None)
+        assert row["predicted"] == ("" if row["null_margin"] > threshold else best["answer"])
+    details = task.scorer.details(task.scorer.total(test))
+    assert {"f1/HasAns", "f1/NoAns"} <= details.keys()
+    assert details.items() <= {one["name"]: one["value"] for one in run.record.scores("test")}.items()
+    assert run.evaluate().equal
+    question = {"question": "yesterday", "context": QUESTION["context"]}
+    for offset in (-1, 1):
+        (answer,) = run.predict([question])
+        task = run.predictor.task
+        by_hand = [each for each in answer["n_best"] if (each["start"] is None) == (answer["answer"] == "")]
+        assert answer["answer"] == by_hand[0]["answer"]
+        task.decisions = {"null_threshold": offset * 1e6}
+    assert run.predict([question])[0]["answer"] != ""

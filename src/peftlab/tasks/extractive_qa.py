@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -13,16 +13,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peftlab.errors import DataError
-from peftlab.scores.squad import Language, SquadScores
+from peftlab.scores.squad import Language, SquadScores, answer_scores, null_threshold
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import QUESTION_ANSWERING, Head
+from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.questions import NO_TEXT, Question, answer_regions, encode_questions, moved, token_bounds
 from peftlab.tasks.spans import OUTSIDE, best_spans
 from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
+
+_OF_ANSWER = ("start", "end", "probability")
+"""The fields of an answer besides its text."""
 
 
 @spec
@@ -45,7 +49,7 @@ class ExtractiveQa(Task):
     """Whether a text may hold no answer, as in SQuAD 2.0."""
     null_threshold: Literal["auto"] | float = "auto"
     """There is no answer where its score, the least of all windows, exceeds that of the best span by more than this;
-    ``auto``: 0."""
+    ``auto``: what gives the best score on the validation split, see `decide`, and 0 before that."""
     language: Language = "en"
     """The language of the answers, by which they are scored."""
     head: ClassVar[Head] = QUESTION_ANSWERING
@@ -203,31 +207,49 @@ class ExtractiveQa(Task):
         partition = sum(_log_sum([windows.sums[row][end] for row in rows]) for end in (0, 1))
         spans = sorted(windows.spans(one.context, rows).items(), key=lambda item: (-item[1], item[0]))[: self.n_best]
         n_best = [_described(one.context, span, math.exp(score - partition)) for span, score in spans]
-        answer: dict[str, Any] = {
-            "id": one.id,
-            "input": [one.question, one.context],
-            "gold": self.gold(one),
-        }
-        nothing = _described(one.context, None, None)
-        best = n_best[0] if n_best else nothing
+        answer: dict[str, Any] = {"id": one.id, "input": [one.question, one.context], "gold": self.gold(one)}
         if self.no_answer:
             null = min(windows.null[row] for row in rows)
-            nothing["probability"] = math.exp(null - partition)
+            n_best.append(_described(one.context, None, math.exp(null - partition)))
             answer["null_margin"] = null - spans[0][1] if spans else None
-            best = self._chosen(best, nothing, answer["null_margin"])
-            n_best.append(nothing)
-        answer |= {"predicted": best["answer"], **{key: best[key] for key in ("start", "end", "probability")}}
-        n_best.sort(key=lambda each: -each["probability"])
-        return answer | {"n_best": n_best} if final else answer
-
-    def _chosen(self, best: dict[str, Any], nothing: dict[str, Any], margin: float | None) -> dict[str, Any]:
-        """Return the best span, or that there is no answer."""
-        return nothing if margin is None or margin > self.threshold else best
+        answer["n_best"] = sorted(n_best, key=lambda each: -each["probability"])
+        answer = self.decided(answer, self.decisions)
+        return answer if final else {key: value for key, value in answer.items() if key != "n_best"}
 
     @property
-    def threshold(self) -> float:
-        """The threshold that answers are chosen by."""
-        return 0.0 if self.null_threshold == "auto" else self.null_threshold
+    def decides(self) -> bool:
+        """Whether the threshold of no answer is learnt."""
+        return self.no_answer and self.null_threshold == "auto"
+
+    def decide(self, answers: Iterable[Mapping[str, Any]]) -> Decisions:
+        """Return the ``null_threshold`` with the best mean of the score that selects the checkpoint, or of F1."""
+        by = 0 if self.selection.metric == "exact_match" else 1
+        pairs = list(_margins_and_gains(answers, self.language, by))
+        margins, gains = np.asarray(pairs, float).reshape(-1, 2).T
+        return {"null_threshold": null_threshold(margins, gains)}
+
+    def decided(self, answer: Mapping[str, Any], decisions: Decisions) -> dict[str, Any]:
+        """Return an answer that is the best of its ``n_best``, or that there is none, by the threshold."""
+        best = _chosen(answer["n_best"], answer.get("null_margin"), self._threshold(decisions))
+        return {**answer, "predicted": best["answer"], **{key: best[key] for key in _OF_ANSWER}}
+
+    def _threshold(self, decisions: Decisions) -> float:
+        """Return the threshold of no answer; before it is learnt it is 0."""
+        learnt: float = decisions.get("null_threshold", 0.0)
+        return learnt if self.null_threshold == "auto" else self.null_threshold
+
+    def is_consistent(self, answer: Mapping[str, Any], decisions: Decisions) -> bool:
+        """Return whether the answer is the best of its ``n_best``, or that there is none, by the threshold."""
+        return self.decided(answer, decisions) == dict(answer)
+
+    def agree(self, one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float) -> bool:
+        """Return whether two answers are equal up to rounding, which may also tip one that is at the threshold."""
+        if super().agree(one, other, tolerance):
+            return True
+        margins = [each.get("null_margin") for each in (one, other)]
+        tips = "" in (one["predicted"], other["predicted"]) and None not in margins
+        # a probability that is off by the tolerance is that of a logit that is off by four times as much, or more
+        return tips and all(abs(each - self._threshold(self.decisions)) <= 4 * tolerance for each in margins)
 
     def kept(self, example: Question, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer with the ``group`` of the question, and its id in its file, where it has one."""
@@ -288,6 +310,24 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     """Return a span without the white space at its ends, which some tokenizers count to a token."""
     piece = text[start:end]
     return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
+
+
+def _margins_and_gains(
+    answers: Iterable[Mapping[str, Any]], language: Language, by: int
+) -> Iterator[tuple[float, float]]:
+    """Yield how far no answer exceeds the best span, and how much better it scores, of each kept answer with gold."""
+    for answer in answers:
+        spans = [each["answer"] for each in answer["n_best"] if each["start"] is not None]
+        if answer["gold"] is not None and spans:
+            of_none, of_span = (answer_scores(text, answer["gold"], language)[by] for text in ("", spans[0]))
+            yield answer["null_margin"], of_none - of_span
+
+
+def _chosen(n_best: Sequence[dict[str, Any]], margin: float | None, threshold: float) -> dict[str, Any]:
+    """Return the best span of some answers, or that there is none."""
+    spans = [each for each in n_best if each["start"] is not None]
+    nothing = next((each for each in n_best if each["start"] is None), _described("", None, None))
+    return spans[0] if spans and (margin is None or margin <= threshold) else nothing
 
 
 def _described(text: str, span: tuple[int, int] | None, probability: float | None) -> dict[str, Any]:
