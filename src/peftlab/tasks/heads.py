@@ -53,6 +53,7 @@ SEQUENCE_CLASSIFICATION = Head(
 )
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
+QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
