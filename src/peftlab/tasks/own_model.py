@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,9 +13,13 @@ from transformers.modeling_outputs import ModelOutput
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    _Mixed = PreTrainedModel
+    from transformers import PreTrainedModel as _Mixed
 else:
     _Mixed = object
+
+
+_MADE: dict[tuple[type, type], type[PreTrainedModel]] = {}
+"""The classes that have been made, by kind and encoder."""
 
 
 class OwnModel(_Mixed):
@@ -80,7 +83,12 @@ class OwnModel(_Mixed):
         Raises:
             ValueError: transformers has no encoder of this architecture.
         """
-        return _on(cls, cls._encoder_of(config))
+        encoder = cls._encoder_of(config)
+        if (cls, encoder) not in _MADE:
+            architecture = next(one for one in encoder.__mro__[1:] if issubclass(one, PreTrainedModel))
+            name = f"{encoder.__name__.removesuffix('Model')}{cls.suffix}"
+            _MADE[cls, encoder] = type(name, (cls, architecture), {"__module__": cls.__module__})
+        return _MADE[cls, encoder]
 
     @staticmethod
     def _encoder_of(config: PretrainedConfig) -> type[nn.Module]:
@@ -89,10 +97,3 @@ class OwnModel(_Mixed):
         except KeyError:
             raise ValueError(f"transformers has no encoder for {type(config).__name__}") from None
         return encoder
-
-
-@cache
-def _on(kind: type[OwnModel], encoder: type[nn.Module]) -> type[PreTrainedModel]:
-    architecture = next(one for one in encoder.__mro__[1:] if issubclass(one, PreTrainedModel))
-    name = f"{encoder.__name__.removesuffix('Model')}{kind.suffix}"
-    return type(name, (kind, architecture), {"__module__": kind.__module__})
