@@ -22,7 +22,10 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 
 @runtime_checkable
 class Format(Protocol):
-    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split."""
+    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split.
+
+    An attribute ``example`` names the type of its examples, so that the task that takes them is found.
+    """
 
     def read(self, files: dict[str, Path]) -> Mapping[str, Sequence[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
