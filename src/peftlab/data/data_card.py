@@ -262,7 +262,7 @@ def _warnings(
             yield f"{split}: {_number(card.empty, 'text')} without a word"
         if card.unread:
             share = f"{card.unread / card.rows:.1%}"
-            yield f"{split}: {_number(card.unread, 'example')} ({share}) cut short by data.max_tokens={max_tokens}"
+            yield f"{split}: {_number(card.unread, 'example')} ({share}) not read whole at data.max_tokens={max_tokens}"
         if card.conflicts:
             yield f"{split}: {_number(card.conflicts, 'example')} whose text has other gold elsewhere in the split"
         if card.duplicates:

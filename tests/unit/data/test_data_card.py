@@ -76,7 +76,7 @@ def test_everything_worth_knowing_is_a_warning(card_of):
         "train: 2 examples whose text has other gold elsewhere in the split",
         "train: 1 repetition of earlier examples; data.duplicates=drop",
         "validation: of 2 examples, an accuracy of 0.8 is known to ± 0.55 only",
-        "test: 1 example (100.0%) cut short by data.max_tokens=12",
+        "test: 1 example (100.0%) not read whole at data.max_tokens=12",
         "test: of 1 example, an accuracy of 0.8 is known to ± 0.78 only",
         "validation: 1 text of the train split too",
         "train: 2 examples the same as one of validation or test, or nearly; 'data.clean={leaks: drop}'",
