@@ -93,6 +93,13 @@ def test_declared_labels_give_the_same_labels_again(case):
     json.dumps(case.task.declared_labels)
 
 
+def test_the_classes_of_an_example_are_counted(case):
+    for example in case.examples:
+        counts = case.task.classes(example)
+        assert all(isinstance(name, str) and isinstance(count, int) and count > 0 for name, count in counts.items())
+        assert len(counts) <= len(case.task.labels)
+
+
 def test_encoding_is_a_pure_function(case):
     first, again = (case.encoded() for _ in range(2))
     assert first.arrays.keys() == again.arrays.keys()
