@@ -9,13 +9,13 @@ import json
 
 import pytest
 import torch
-import transformers
 from peft import TaskType
 
 from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
+from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
@@ -83,7 +83,7 @@ def up_to_rounding(predicted):
 
 
 def test_its_head_is_known_to_transformers_and_to_the_library(case):
-    assert hasattr(transformers, case.task.head.model)
+    assert callable(model_class(case.task.head).from_pretrained)
     assert case.task.head.task_type in {None, *(kind.value for kind in TaskType)}
 
 
@@ -99,6 +99,13 @@ def test_declared_labels_give_the_same_labels_again(case):
     assert again.labels == case.task.labels
     assert len(set(again.labels)) == len(again.labels) != 1
     json.dumps(case.task.declared_labels)
+
+
+def test_the_classes_of_an_example_are_counted(case):
+    for example in case.examples:
+        counts = case.task.classes(example)
+        assert all(isinstance(name, str) and isinstance(count, int) and count > 0 for name, count in counts.items())
+        assert len(counts) <= len(case.task.labels)
 
 
 def test_encoding_is_a_pure_function(case):
