@@ -73,8 +73,8 @@ def test_a_constant_is_never_the_best(run_tiny, numbers):
     flat = [*numbers, "budget.max_steps=2", "task.sd=1e-9", "optimizer.lr=1e-9"]
     with pytest.raises(RuntimeError, match="no validation gave a pearson that is a number"):
         run_tiny(*flat)
-    record = run_tiny(*flat, "task.selection.metric=loss")
-    assert RunRecord.load(record.folder).score("test", "pearson") is None
+    record = RunRecord.load(run_tiny(*flat, "task.selection.metric=loss").folder)
+    assert record.score("test", "pearson") is None
     assert record.score("test", "rmse") > 0
     assert check(RunFolder(record)).causes == []
 
