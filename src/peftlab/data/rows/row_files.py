@@ -43,6 +43,11 @@ class RowFiles:
     rows: RowReader
     """Makes the examples of rows."""
 
+    @property
+    def example(self) -> type:
+        """The kind of its examples."""
+        return self.rows.example
+
     def takes_folders(self, path: Path) -> bool:
         """Return whether the splits of a data set at `path` are folders: those of ``save_to_disk``, or of data that has
         no file beside them.
