@@ -86,3 +86,11 @@ def test_the_run_check_and_reproduce_agree(trained):
     record = trained("run")
     assert not check(peftlab.load("run").folder).causes
     assert reproduce(record.folder).verdict == "identical"
+
+
+def test_it_learns(trained):
+    """Who or what a sentence begins with; every third question is about something that no text tells."""
+    learning = ["peft=full", "optimizer=adamw", "optimizer.lr=3e-3", "budget.max_steps=60", "budget.validate_every=10"]
+    record = trained("learnt", *learning)
+    assert record.score("test", "f1") > 0.8
+    assert record.score("test", "exact_match") > 0.7
