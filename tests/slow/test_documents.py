@@ -37,11 +37,12 @@ LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:
 
 
 @pytest.fixture
-def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) -> Iterator[None]:
+def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tmp_path: Path) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield
