@@ -83,7 +83,7 @@ def encode_words(
         DataError: `max_tokens` has no room for a word besides the special tokens; a sentence is longer than
             `LONGEST_TEXT`.
     """
-    before, after = _special_tokens(tokenizer)
+    before, after = special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     if room < 1:
         raise DataError(
@@ -138,7 +138,7 @@ def encode_words(
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the special tokens before and after a text, taken from an encoded word."""
     encoding = tokenizer("a", return_special_tokens_mask=True)
     ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
