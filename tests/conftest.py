@@ -267,23 +267,50 @@ def tiny_questions(made_once: MadeOnce) -> Path:
     return made_once("questions", fill)
 
 
+def choices(count: int, seed: int) -> str:
+    """Return `count` questions about texts, with two to four choices each, as JSON Lines."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        offered = draw.sample(LABELS, draw.randint(2, 4))
+        answer = draw.randrange(len(offered))
+        offered[answer] = LABELS[kind]
+        question = {"context": " ".join(words), "question": "which?", "choices": offered, "answer": answer}
+        lines.append(json.dumps(question))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_choices(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these questions."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(choices(count, seed=number), encoding="utf-8")
+
+    return made_once("choices", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
-def data_for(tiny_data: Path, tiny_texts: Path, tiny_questions: Path) -> DataFor:
+def data_for(tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_choices: Path) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     known = {
         "Sentence": ("files", tiny_data),
         "Text": ("csv", tiny_texts),
         "Question": ("questions", tiny_questions),
+        "Choices": ("choices", tiny_choices, "data.format.rows.context=context"),
     }
 
     def choose(task: Any) -> list[str]:
         kind = task.example.__name__
         assert kind in known, f"make tiny data for tasks on a {kind}"
-        option, folder = known[kind]
-        return [f"data={option}", f"data.path={folder}"]
+        option, folder, *settings = known[kind]
+        return [f"data={option}", f"data.path={folder}", *settings]
 
     return choose
 

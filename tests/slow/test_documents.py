@@ -19,6 +19,7 @@ from hydra.utils import get_class
 
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.runs.record import RunRecord
+from tests.conftest import TEMPLATES
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,7 @@ def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) 
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    (tmp_path / "my_texts.txt").write_text("maria moved to paris .\n" * 3 + "\n".join(TEMPLATES) + "\n")
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield
@@ -51,7 +53,7 @@ def reader(tiny_model: Path, tiny_data: Path, tiny_texts: Path, tmp_path: Path) 
 
 
 def test_there_are_no_commands_elsewhere():
-    assert {language for language, _ in BLOCKS} == {"bash", "python", "yaml", ""}
+    assert {language for language, _ in BLOCKS} <= {"bash", "python", "yaml", "json", "text", ""}
     (layout,) = [block for language, block in BLOCKS if not language]
     assert layout.startswith("conf/")
 
