@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.task import Encoded, check_size
-from peftlab.tasks.words import special_tokens
+from peftlab.tasks.texts import special_tokens
 
 Slice = tuple[int, int]
 """Start and end."""
