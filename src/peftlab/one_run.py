@@ -26,7 +26,7 @@ from peftlab.assembly import (
     recording,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained, check_length, longest_row
+from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
@@ -42,6 +42,7 @@ from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
+from peftlab.positions import check_length, longest_row
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction

@@ -107,6 +107,8 @@ class Task(KeptAnswers, ABC):
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    pooling_inputs: ClassVar[frozenset[str]] = frozenset()
+    """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
@@ -157,6 +159,10 @@ class Task(KeptAnswers, ABC):
         """
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
+
+    def head_settings(self) -> dict[str, Any]:
+        """Return what the head sets in the model's configuration, as JSON values."""
+        return self.head.settings(self.labels)
 
     @property
     def declared_labels(self) -> list[str]:
