@@ -36,10 +36,12 @@ def row(experiment: str, records: list[dict[str, Any]], linear: dict[str, Any] |
     spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
     beside = ("-", "-") if linear is None else (f"{linear['test']:.3f}", f"{mean - linear['test']:+.3f}")
     minutes = statistics.median(record["cost"]["wall_seconds"] for record in records) / 60
-    return (
-        f"| {experiment} | {first['data']['name']} | {first['method']['name']} | {metric} | {beside[0]} | {mean:.3f}{spread} "
-        f"| {len(scores)} | {beside[1]} | {first['method']['trainable_parameters']:,} | {minutes:.1f} |"
-    )
+    cells = [
+        *(experiment, first["data"]["name"], first["method"]["name"], metric),
+        *(beside[0], f"{mean:.3f}{spread}", str(len(scores)), beside[1]),
+        *(f"{first['method']['trainable_parameters']:,}", f"{minutes:.1f}"),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def main(sweeps: Path, results: Path) -> None:

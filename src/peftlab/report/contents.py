@@ -26,6 +26,7 @@ from peftlab.report.sections import (
     robustness,
     scores,
     search,
+    sizes,
     summary,
     training,
 )
@@ -34,6 +35,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     overview.section,
     scores.section,
     comparison.section,
+    sizes.section,
     cost.section,
     search.section,
     training.section,
