@@ -310,13 +310,13 @@ def data_for(
         "Question": ("questions", tiny_questions),
         "LabelledText": ("several_labels", tiny_label_sets),
     }
-    of_task = {"regression": ("csv", tiny_numbers)}
+    of_task = {"Regression": ("csv", tiny_numbers)}
     """Where the kind of example does not say what its labels are."""
 
     def choose(task: Any) -> list[str]:
         kind = task.example.__name__
         assert kind in known, f"make tiny data for tasks on a {kind}"
-        option, folder = of_task.get(task.name, known[kind])
+        option, folder = of_task.get((task if isinstance(task, type) else type(task)).__name__, known[kind])
         return [f"data={option}", f"data.path={folder}"]
 
     return choose
