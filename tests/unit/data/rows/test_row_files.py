@@ -12,8 +12,11 @@ from peftlab.data import indexed_examples
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.texts import TextRows
+from peftlab.data.spec import takes_folders
+from peftlab.data.splits import Splits, split_files
 from peftlab.data.views import View
-from peftlab.errors import DataError
+from peftlab.errors import DataError, SourceError
+from peftlab.sources import FilesSource
 from peftlab.tasks.texts import Text
 
 ROWS = [
@@ -98,3 +101,52 @@ def test_bad_files(tmp_path, name, content, message):
         FORMAT.read({"train": tmp_path / name.split("/")[0]})
     with pytest.raises(DataError, match="no such file"):
         FORMAT.read({"train": tmp_path / "c.jsonl"})
+
+
+def test_the_splits_of_a_folder(tmp_path):
+    """They are files where there are any beside each other, else folders; a saved data set may be one split."""
+    format = RowFiles(rows=TextRows(text="title", label="topic"))
+
+    def splits_of(path: Path) -> dict:
+        fetched = FilesSource(path=path).fetch()
+        return split_files(Splits(), fetched, takes_folders(format, fetched.path))
+
+    for name in ("train", "test"):
+        write_lines(tmp_path / "files" / f"{name}.jsonl")
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        write_lines(tmp_path / "folders" / name / "0000.jsonl")
+    assert splits_of(tmp_path / "files") == {"train": "train.jsonl", "validation": 0.1, "test": "test.jsonl"}
+    assert splits_of(tmp_path / "folders") == {"train": "train", "validation": 0.1, "test": "test"}
+    assert splits_of(tmp_path / "files" / "train.jsonl")["train"] == "train.jsonl"
+    saved = tmp_path / "saved" / "train"
+    saved.mkdir(parents=True)
+    (saved.parent / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    for name in "ba":
+        write_lines(saved / f"{name}.jsonl")
+    (saved / "dataset_info.json").write_text("{}")
+    (saved / "state.json").write_text(json.dumps({"_data_files": [{"filename": "b.jsonl"}]}))
+    assert splits_of(saved.parent) == {"train": "train", "validation": 0.1, "test": 0.1}
+    assert splits_of(saved) == {"train": ".", "validation": 0.1, "test": 0.1}
+    (read,) = format.read({"train": saved}).values()
+    assert [each.file for each in read] == [str(saved / "b.jsonl")] * 3
+    for state, message in [
+        ("{", "is no list of the files"),
+        ('{"_data_files": [{"filename": "../b.jsonl"}]}', "is no list of the files"),
+        ('{"_data_files": [], "_indices_data_files": [1]}', "are a selection"),
+    ]:
+        (saved / "state.json").write_text(state)
+        with pytest.raises(DataError, match=rf"state\.json: .*{message}"):
+            format.read({"train": saved})
+
+
+def test_files_of_a_pattern_have_one_digest(tmp_path):
+    for name in ("train-0.jsonl", "train-1.jsonl", "test.jsonl"):
+        write_lines(tmp_path / name)
+    fetched = FilesSource(path=tmp_path).fetch()
+    path = fetched.file("train-*.jsonl")
+    assert len(FORMAT.read({"train": path})["train"]) == 6
+    first = fetched.digest("train-*.jsonl")
+    write_lines(tmp_path / "train-1.jsonl", ROWS[:1])
+    assert fetched.digest("train-*.jsonl") != first
+    with pytest.raises(SourceError, match="No such file"):
+        fetched.file("dev-*.jsonl")
