@@ -212,7 +212,9 @@ EXACT = {"model.dropout": 0, "model.attention_dropout": 0, "optimizer.lr": 1e-3}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks", "filled up"])
+@pytest.mark.parametrize(
+    "divided", ["parts", *(pytest.param(how, marks=pytest.mark.exhaustive) for how in ("pieces", "ranks", "filled up"))]
+)
 def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
     chosen, trained, trained_once, small_memory, divided
 ):

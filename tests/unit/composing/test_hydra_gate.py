@@ -37,6 +37,7 @@ def composed(tmp_path: Path):
     return make
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("section", "key"),
     [

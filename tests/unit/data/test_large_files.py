@@ -96,6 +96,7 @@ def assert_same(one: DataModule, other: DataModule):
     assert (first.targets["labels"] == same.targets["labels"]).all()
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "options",
     [

@@ -201,6 +201,7 @@ def at_once(work: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, proc
     return told
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(
     "asked",

@@ -138,6 +138,7 @@ def test_an_option_below_a_swept_group_is_for_the_cells_alone(typed, laid_aside,
     assert [text.replace("''", "") for text in command()] == ["python", "-m", "train", "-m", *typed]
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "key", "values"),
     [
@@ -185,6 +186,7 @@ class Lookers:
         return [Fact(str(config), "f1", "max") for config in configs]
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "lacking", "key"),
     [

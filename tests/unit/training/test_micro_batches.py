@@ -50,6 +50,7 @@ def test_a_batch_that_is_too_large_is_noted_and_cut_from_then_on(pieces, notes, 
     assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3))] == [[1, 2, 3]]
 
 
+@pytest.mark.slow
 def test_halves_are_halved_again_down_to_single_examples(pieces):
     for size in (4, 2):
         pieces.attempt(out_of_memory(MemoryError()), batch(*range(size)))
