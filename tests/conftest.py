@@ -261,13 +261,46 @@ def tiny_texts(made_once: MadeOnce) -> Path:
     return made_once("texts", fill)
 
 
+ASKED = ["moved", "hired", "read", "happened", "is"]
+"""A question about each template, of one token: who or what it begins with."""
+
+
+def questions(count: int, seed: int) -> dict[str, Any]:
+    """Return `count` of these questions about texts, as SQuAD has them."""
+    draw = random.Random(seed)
+    paragraphs: list[dict[str, Any]] = []
+    for number in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        first = 1 if words[0] == "the" else 0
+        answer = {"text": words[first], "answer_start": 4 * first}
+        asked = {"id": f"{seed}.{number}", "question": ASKED[kind], "answers": [answer]}
+        paragraphs.append({"context": " ".join(words), "qas": [asked]})
+    return {"version": "1.1", "data": [{"title": "tiny", "paragraphs": paragraphs}]}
+
+
+@pytest.fixture(scope="session")
+def tiny_questions(made_once: MadeOnce) -> Path:
+    """A folder with train.json, dev.json and test.json of 48, 16 and 16 questions, one about each text."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.json").write_text(json.dumps(questions(count, seed=number)), encoding="utf-8")
+
+    return made_once("questions", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
-def data_for(tiny_data: Path, tiny_texts: Path) -> DataFor:
+def data_for(tiny_data: Path, tiny_texts: Path, tiny_questions: Path) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
-    known = {"Sentence": ("files", tiny_data), "Text": ("csv", tiny_texts)}
+    known = {
+        "Sentence": ("files", tiny_data),
+        "Text": ("csv", tiny_texts),
+        "Question": ("questions", tiny_questions),
+    }
 
     def choose(task: Any) -> list[str]:
         kind = task.example.__name__

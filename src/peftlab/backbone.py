@@ -283,7 +283,7 @@ class Pretrained:
         value = self.spec.head_dropout
         outside = [child for name, child in model.named_children() if name != model.base_model_prefix]
         dropouts = [module for child in outside for module in child.modules() if isinstance(module, nn.Dropout)]
-        if value is not None and not dropouts:
+        if value and not dropouts:
             raise ConfigError(f"model.head_dropout={value}: {type(model).__name__} has no such dropout; leave it null")
         if value is not None:
             for module in dropouts:

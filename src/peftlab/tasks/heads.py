@@ -51,6 +51,7 @@ SEQUENCE_CLASSIFICATION = Head(
     "text-classification",
     problem_type="single_label_classification",
 )
+QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -34,6 +34,10 @@ class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchm
         """
         self.counts = self.counts + torch.from_numpy(self.scorer.total(answers)).to(self.counts.device)
 
+    def recount(self, total: np.ndarray) -> None:
+        """Take counts of this process, shape (width,), in place of those so far: the answers have changed."""
+        self.counts = torch.from_numpy(total).to(self.counts.device)
+
     def compute(self) -> dict[str, Tensor]:
         """Return the overall scores, float32 scalars."""
         # explicitly float32: the default dtype is bfloat16 inside a bf16-true step

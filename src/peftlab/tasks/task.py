@@ -19,6 +19,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
+from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
 
@@ -83,7 +84,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(ABC):
+class Task(KeptAnswers, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -95,6 +96,9 @@ class Task(ABC):
     """How the best checkpoint is chosen."""
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits, set by `learn_labels`; empty if the task has no classes."""
+
+    decisions: Decisions = field(default_factory=dict, init=False)
+    """What `decide` has learnt on the validation split, which `answers` obey; empty until then, as in training."""
 
     head: ClassVar[Head]
     """The transformers head on the backbone."""
@@ -140,7 +144,7 @@ class Task(ABC):
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
 
-    def bind(self, processor: Processor) -> None:  # noqa: B027
+    def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
 
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -158,7 +162,7 @@ class Task(ABC):
         """Return the `declared` argument of `learn_labels` that reproduces the same labels."""
         return list(self.labels)
 
-    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:  # noqa: B027
+    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:
         """Set the options that depend on the training `examples`, such as class weights.
 
         Raises:

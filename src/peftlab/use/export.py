@@ -19,6 +19,7 @@ from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.report.study import Run
+from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
 from peftlab.tasks.heads import logits_of
@@ -80,6 +81,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
         with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
             merged.save_pretrained(temporary)
             run.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
+            save_decisions(spec.task.decisions, temporary)
         head = spec.task.head
         plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
         plain = plain.eval().to(run.device)

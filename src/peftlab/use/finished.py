@@ -35,6 +35,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
+from peftlab.use.decisions import decisions_of
 from peftlab.use.predictor import Answer, Predictor, Refused
 from peftlab.use.unchanged import check_unchanged, not_of_the_record
 from peftlab.validation import checked
@@ -98,6 +99,7 @@ class FinishedRun:
         self.parts.task.learn_labels({"train": []}, self.parts.data.labels)
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
+        self.parts.task.decisions = decisions_of(folder, self.parts.task)
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
@@ -109,6 +111,7 @@ class FinishedRun:
 
         spec = validate(self._config_here)
         spec.task.learn_labels({"train": []}, spec.data.labels)
+        spec.task.decisions = self.parts.task.decisions
         return spec
 
     @cached_property
