@@ -122,11 +122,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(method, runs, overrides, mo
         assert Path("run", file).read_bytes() == (runs / "one" / method / file).read_bytes(), file
 
 
-def test_two_devices_learn_what_one_does(runs, overrides):
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["adalora", "full"],
+        pytest.param([name for name in SOME if name not in ("adalora", "full")], marks=pytest.mark.exhaustive),
+    ],
+    ids=" ".join,
+)
+def test_two_devices_learn_what_one_does(runs, overrides, methods):
     (runs / "two.py").write_text(TRAIN)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "two.py"]
     ended = subprocess.run(
-        [*torchrun, json.dumps(SOME), json.dumps(overrides)],
+        [*torchrun, json.dumps(methods), json.dumps(overrides)],
         cwd=runs,
         capture_output=True,
         text=True,
@@ -134,7 +142,7 @@ def test_two_devices_learn_what_one_does(runs, overrides):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     wrong = []
-    for method in SOME:
+    for method in methods:
         expected, found = (load_file(trained(runs / number / method)) for number in ("one", "two"))
         assert found.keys() == expected.keys()
         wrong += [
