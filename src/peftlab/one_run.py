@@ -26,7 +26,7 @@ from peftlab.assembly import (
     recording,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained, check_length, longest_row
+from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
@@ -42,6 +42,7 @@ from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
+from peftlab.positions import check_length, longest_row
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
@@ -371,10 +372,11 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     if not evaluated:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    scorer, metric = tuner.task.scorer, tuner.metric(split)
+    total = metric.total()
     log_tables(trainer.loggers, split, scorer.tables(total))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
-    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

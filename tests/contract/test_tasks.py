@@ -9,13 +9,13 @@ import json
 
 import pytest
 import torch
-import transformers
 from peft import TaskType
 
 from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
+from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
@@ -61,6 +61,7 @@ def case(request, spec, data_for, pretrained):
     files = split_files(whole.data.splits, fetched, folders=False)
     splits = whole.data.format.read({split: fetched.file(file) for split, file in files.items()})
     whole.task.learn_labels(splits, None)
+    whole.task.settle(splits["train"], None)
     torch.manual_seed(0)
     return Case(
         whole, pretrained.processor(whole.task.processor), pretrained.backbone(whole.task).eval(), splits["train"][:16]
@@ -75,7 +76,7 @@ def scores(task, *batches):
 
 
 def test_its_head_is_known_to_transformers_and_to_the_library(case):
-    assert hasattr(transformers, case.task.head.model)
+    assert callable(model_class(case.task.head).from_pretrained)
     assert case.task.head.task_type in {None, *(kind.value for kind in TaskType)}
 
 
@@ -91,6 +92,13 @@ def test_declared_labels_give_the_same_labels_again(case):
     assert again.labels == case.task.labels
     assert len(set(again.labels)) == len(again.labels) != 1
     json.dumps(case.task.declared_labels)
+
+
+def test_the_classes_of_an_example_are_counted(case):
+    for example in case.examples:
+        counts = case.task.classes(example)
+        assert all(isinstance(name, str) and isinstance(count, int) and count > 0 for name, count in counts.items())
+        assert len(counts) <= len(case.task.labels)
 
 
 def test_encoding_is_a_pure_function(case):
@@ -263,6 +271,14 @@ def test_an_example_is_predicted_alike_in_any_company(case):
         assert alone["probability"] == pytest.approx(together[i]["probability"], rel=1e-4)
 
 
+def surely_right(prediction):
+    """Return a prediction of the gold, whose probabilities say so too where an answer has those of all labels."""
+    right = prediction | {"predicted": prediction["gold"]}
+    if isinstance(of_all := prediction.get("probabilities"), dict):
+        right["probabilities"] = {label: float(label in prediction["gold"]) for label in of_all}
+    return right
+
+
 class TestScores:
     def predictions(self, case):
         batch = case.batch(range(len(case.examples)))
@@ -273,7 +289,7 @@ class TestScores:
 
     def test_perfect_predictions_have_the_best_score(self, case):
         predictions = self.predictions(case)
-        perfect = [prediction | {"predicted": prediction["gold"]} for prediction in predictions]
+        perfect = [surely_right(prediction) for prediction in predictions]
         found, best = scores(case.task, predictions), scores(case.task, perfect)
         name = case.task.selection.metric
         assert best[name] == 1 or case.task.selection.mode == "min"
@@ -283,7 +299,7 @@ class TestScores:
     def test_batches_add_up(self, case):
         predictions = self.predictions(case)
         mixed = [p | {"predicted": p["gold"]} if n % 2 else p for n, p in enumerate(predictions)]
-        assert scores(case.task, mixed) == scores(case.task, mixed[:3], mixed[3:4], mixed[4:])
+        assert scores(case.task, mixed) == pytest.approx(scores(case.task, mixed[:3], mixed[3:4], mixed[4:]), rel=1e-6)
         assert scores(case.task, mixed) != scores(case.task, predictions)
 
     def test_a_reset_forgets(self, case):
@@ -291,7 +307,8 @@ class TestScores:
         metric.update(self.predictions(case))
         metric.reset()
         metric.update([])
-        assert {name: float(value) for name, value in metric.compute().items()} == scores(case.task)
+        forgotten = {name: float(value) for name, value in metric.compute().items()}
+        assert forgotten == pytest.approx(scores(case.task), nan_ok=True)
 
     def test_details_hold_the_scores_and_the_report_shows_them(self, case):
         predictions, scorer = self.predictions(case), case.task.scorer
@@ -318,3 +335,32 @@ def test_equal_texts_have_one_key(case):
     assert len(set(keys)) == len(set(inputs)) > 1
     json.dumps(keys)
     assert [case.task.gold(example) for example in case.examples] == [prediction["gold"] for prediction in predictions]
+
+
+def test_what_a_run_keeps_is_consistent_and_agrees_with_another_computation(case):
+    kept = list(map(case.task.kept, case.batch(range(8)).examples, case.answers(case.batch(range(8)), final=True)))
+    read = json.loads(json.dumps(kept))
+    again = [case.answers(case.batch([n]))[0] for n in range(8)]
+    assert all(case.task.is_consistent(one, case.task.decisions) for one in read)
+    assert all(case.task.agree(one, other, 1e-4) for one, other in zip(read, again, strict=True))
+    others = [*again[1:], again[0]]
+    assert not all(case.task.agree(one, other, 1e-6) for one, other in zip(read, others, strict=True))
+
+
+def test_decisions_are_json_and_answers_obey_them(case):
+    task, batch = case.task, case.batch(range(len(case.examples)))
+    if not task.decides:
+        pytest.skip("it decides nothing")
+    kept = [task.kept(*both) for both in zip(batch.examples, case.answers(batch, final=True), strict=True)]
+    read = json.loads(json.dumps(kept))
+    decisions = task.decide(iter(read))
+    assert decisions == task.decide(iter(read)) == json.loads(json.dumps(decisions, allow_nan=False))
+    assert [task.decided(one, {}) for one in read] == read
+    try:
+        task.decisions = decisions
+        obeying = [task.kept(*both) for both in zip(batch.examples, case.answers(batch, final=True), strict=True)]
+        assert [task.decided(one, decisions) for one in read] == json.loads(json.dumps(obeying))
+        assert all(task.is_consistent(one, decisions) for one in json.loads(json.dumps(obeying)))
+    finally:
+        task.decisions = {}
+    assert json.dumps(task.decide(iter([])))

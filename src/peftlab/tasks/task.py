@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
@@ -106,6 +107,8 @@ class Task(KeptAnswers, ABC):
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    pooling_inputs: ClassVar[frozenset[str]] = frozenset()
+    """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
@@ -156,6 +159,10 @@ class Task(KeptAnswers, ABC):
         """
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
+
+    def head_settings(self) -> dict[str, Any]:
+        """Return what the head sets in the model's configuration, as JSON values."""
+        return self.head.settings(self.labels)
 
     @property
     def declared_labels(self) -> list[str]:
@@ -307,3 +314,13 @@ class Task(KeptAnswers, ABC):
     @abstractmethod
     def gold(self, example: Any) -> Any:
         """Return the gold label; two examples with the same text and different gold conflict."""
+
+    def classes(self, example: Any) -> Mapping[str, int]:
+        """Return how often each class occurs in the gold of `example`: for data cards and for samples by class.
+
+        By default a class is one of `labels`, and gold is one or several of them. Empty where the gold has none, as in
+        regression.
+        """
+        gold = self.gold(example)
+        names = [gold] if isinstance(gold, str) else gold if isinstance(gold, list | tuple | set | frozenset) else []
+        return Counter(name for name in names if name in self.labels)
