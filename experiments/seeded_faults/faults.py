@@ -284,6 +284,7 @@ FAULTS = [
         'expected |= {"sha256": best.sha256 if best else chosen.get("sha256")}',
         'expected |= {"sha256": chosen.get("sha256")}',
         ("train/test_run_check.py",),
+        "slow",
     ),
     Fault(
         "of two methods, the second may bypass the first",

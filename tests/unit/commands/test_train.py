@@ -30,6 +30,7 @@ def peftlab(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -174,6 +174,7 @@ def test_both_have_a_say_in_what_they_drive():
     assert method.learning_rate_factor("layer.lora_A.default.weight") == 1
 
 
+@pytest.mark.slow
 def test_adalora_is_driven(tuned):
     method = combined("bitfit", "adalora")
     model, context = tuned(method)
