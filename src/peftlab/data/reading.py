@@ -87,7 +87,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         cleaned = _clean(spec, splits, dropped, task, ids)
         if (listing := spec.clean.label_errors_from) is not None:
             sha256["label_errors"] = file_sha256(listing)
-    test, train = (hashes(_plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
+    test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
     if has_groups(spec.format):
         _warn_of_shared_groups(splits)
@@ -265,6 +265,6 @@ def _warn_of_shared_groups(splits: Examples) -> None:
             log.warning("%d of %d groups of the %s split are in the training split too", n, of, split)
 
 
-def _plain(text: str) -> str:
-    """Return `text` in one case, with single spaces."""
+def plain(text: str) -> str:
+    """Return `text` in one case, with single spaces: two texts that are then equal count as the same."""
     return " ".join(text.casefold().split())
