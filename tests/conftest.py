@@ -293,16 +293,47 @@ def tiny_choices(made_once: MadeOnce) -> Path:
     return made_once("choices", fill)
 
 
+def utterances(count: int, seed: int) -> str:
+    """Return `count` texts of `TEMPLATES` as JSON Lines: words, the tags of their names, and an intent each."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words: list[str] = []
+        tags: list[str] = []
+        for part in TEMPLATES[kind].split():
+            type_ = part.strip("{}")
+            name = draw.choice(NAMES.get(type_, [part])).split()
+            words += name
+            tags += [f"{'I' if n else 'B'}-{type_}" if type_ in NAMES else "O" for n in range(len(name))]
+        lines.append(json.dumps({"words": words, "tags": tags, "intent": LABELS[kind]}))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_utterances(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these utterances."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(utterances(count, seed=number), encoding="utf-8")
+
+    return made_once("utterances", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
-def data_for(tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_choices: Path) -> DataFor:
+def data_for(
+    tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_choices: Path, tiny_utterances: Path
+) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
     known = {
         "Sentence": ("files", tiny_data),
         "Text": ("csv", tiny_texts),
         "Question": ("questions", tiny_questions),
+        "Utterance": ("intents", tiny_utterances),
         "Choices": ("choices", tiny_choices, "data.format.rows.context=context"),
     }
 
