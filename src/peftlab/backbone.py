@@ -25,7 +25,7 @@ from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
 from peftlab.pooling import Pooling, pool
 from peftlab.seams.transformers import draw_weights, has_sdpa
-from peftlab.sources import FilesSource, HubSource, IndexSource
+from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
 from peftlab.tasks.heads import model_class
@@ -53,7 +53,7 @@ class ModelSpec:
     """The model's name in the record."""
     path: str | None = None
     """The folder of `model=folder`."""
-    source: IndexSource | HubSource | FilesSource
+    source: Source
     """The source of the files."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """The implementation of attention; auto: what `peftlab.speed.attention` prefers, if the architecture has it."""

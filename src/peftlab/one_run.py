@@ -372,10 +372,11 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     if not evaluated:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    scorer, metric = tuner.task.scorer, tuner.metric(split)
+    total = metric.total()
     log_tables(trainer.loggers, split, scorer.tables(total))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
-    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:

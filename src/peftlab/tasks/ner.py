@@ -220,6 +220,10 @@ class Ner(LabelledTask):
         """Return the tags."""
         return example.tags
 
+    def classes(self, example: Sentence) -> Counter[str]:
+        """Return the number of entities of each type."""
+        return Counter(entity.type for entity in entities(example.tags, self.repair))
+
 
 def _bridge(predicted: list[str], probability: Sequence[float | None]) -> None:
     """Tag words without a token, which have no probability, as part of the entity around them."""

