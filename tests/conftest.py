@@ -238,18 +238,85 @@ def tiny_texts(made_once: MadeOnce) -> Path:
     return made_once("texts", fill)
 
 
+@pytest.fixture(scope="session")
+def tiny_numbers(made_once: MadeOnce, tiny_texts: Path) -> Path:
+    """The same texts with a number each: twice the place of the label among `LABELS`, and a half."""
+
+    def fill(folder: Path) -> None:
+        for file in tiny_texts.iterdir():
+            header, *rows = file.read_text(encoding="utf-8").splitlines()
+            numbered = [f"{row.rpartition(',')[0]},{2 * LABELS.index(row.rpartition(',')[2]) + 0.5}" for row in rows]
+            (folder / file.name).write_text("\n".join([header, *numbered]) + "\n", encoding="utf-8")
+
+    return made_once("numbers", fill)
+
+
+@pytest.fixture(scope="session")
+def tiny_label_sets(made_once: MadeOnce, tiny_texts: Path) -> Path:
+    """The same texts as JSON lines, with the types of `NAMES` that each mentions as their labels, if any."""
+
+    def fill(folder: Path) -> None:
+        for file in tiny_texts.iterdir():
+            rows = []
+            for row in file.read_text(encoding="utf-8").splitlines()[1:]:
+                text = row.rpartition(",")[0].strip('"')
+                labels = [type_ for type_, names in NAMES.items() if any(name in text for name in names)]
+                rows.append(json.dumps({"text": text, "labels": labels}))
+            (folder / f"{file.stem}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    return made_once("label_sets", fill)
+
+
+ASKED = ["moved", "hired", "read", "happened", "is"]
+"""A question about each template, of one token: who or what it begins with."""
+
+
+def questions(count: int, seed: int) -> dict[str, Any]:
+    """Return `count` of these questions about texts, as SQuAD has them."""
+    draw = random.Random(seed)
+    paragraphs: list[dict[str, Any]] = []
+    for number in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        first = 1 if words[0] == "the" else 0
+        answer = {"text": words[first], "answer_start": 4 * first}
+        asked = {"id": f"{seed}.{number}", "question": ASKED[kind], "answers": [answer]}
+        paragraphs.append({"context": " ".join(words), "qas": [asked]})
+    return {"version": "1.1", "data": [{"title": "tiny", "paragraphs": paragraphs}]}
+
+
+@pytest.fixture(scope="session")
+def tiny_questions(made_once: MadeOnce) -> Path:
+    """A folder with train.json, dev.json and test.json of 48, 16 and 16 questions, one about each text."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.json").write_text(json.dumps(questions(count, seed=number)), encoding="utf-8")
+
+    return made_once("questions", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
-def data_for(tiny_data: Path, tiny_texts: Path) -> DataFor:
+def data_for(
+    tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_numbers: Path, tiny_label_sets: Path
+) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
-    known = {"Sentence": ("files", tiny_data), "Text": ("csv", tiny_texts)}
+    known = {
+        "Sentence": ("files", tiny_data),
+        "Text": ("csv", tiny_texts),
+        "Question": ("questions", tiny_questions),
+        "LabelledText": ("several_labels", tiny_label_sets),
+    }
+    of_task = {"Regression": ("csv", tiny_numbers)}
+    """Where the kind of example does not say what its labels are."""
 
     def choose(task: Any) -> list[str]:
         kind = task.example.__name__
         assert kind in known, f"make tiny data for tasks on a {kind}"
-        option, folder = known[kind]
+        option, folder = of_task.get((task if isinstance(task, type) else type(task)).__name__, known[kind])
         return [f"data={option}", f"data.path={folder}"]
 
     return choose

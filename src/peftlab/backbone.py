@@ -23,10 +23,12 @@ from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
+from peftlab.pooling import Pooling, pool
 from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
+from peftlab.tasks.heads import model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
 
@@ -60,6 +62,8 @@ class ModelSpec:
     """Dropout of the attention weights; None: as pretrained."""
     head_dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
+    pooling: Pooling | None = None
+    """What the head of a text reads of the last hidden states; None: what the architecture's own reads."""
 
 
 class Backbone(NamedTuple):
@@ -142,12 +146,12 @@ class Pretrained:
 
         Raises:
             SourceError: the weights do not fit the architecture that config.json names.
-            ConfigError: the architecture lacks a head with labels, or a configured dropout or implementation of
-                attention.
+            ConfigError: the architecture lacks a head with labels, or a configured dropout, pooling or implementation
+                of attention.
         """
         _quiet()
         theirs = self._config()
-        config = self._config(**task.head.settings(task.labels))
+        config = self._config(**task.head_settings())
         self._set_dropout(config)
         model, report = self._load(task, config)
         head = head_of(model) if task.head.is_new else ()
@@ -173,11 +177,14 @@ class Pretrained:
         fresh = {key for key in fresh if not is_of_head(key, (output,))} | anew
         self._set_head_dropout(model)
         self._set_attention(model, attention)
+        pooling = self._pool(model, task)
+        fresh |= {f"{name}.{tensor}" for name in pooling for tensor, _ in model.get_submodule(name).named_parameters()}
         context = MethodContext(
-            head,
+            (*head, *pooling),
             task.head.task_type,
             self.origin,
             outputs=task.head.outputs,
+            of_texts=task.head.of_texts,
             labels=tuple(task.labels),
             output=output,
             fresh=frozenset(fresh),
@@ -191,7 +198,7 @@ class Pretrained:
     def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
         """Return the model and transformers' report on loading it."""
         with _loading(f"{self.folder}: the model cannot be loaded"):
-            return getattr(transformers, task.head.model).from_pretrained(
+            return model_class(task.head).from_pretrained(
                 self.folder,
                 config=config,
                 attn_implementation="eager",
@@ -283,11 +290,20 @@ class Pretrained:
         value = self.spec.head_dropout
         outside = [child for name, child in model.named_children() if name != model.base_model_prefix]
         dropouts = [module for child in outside for module in child.modules() if isinstance(module, nn.Dropout)]
-        if value is not None and not dropouts:
+        if value and not dropouts:
             raise ConfigError(f"model.head_dropout={value}: {type(model).__name__} has no such dropout; leave it null")
         if value is not None:
             for module in dropouts:
                 module.p = value
+
+    def _pool(self, model: PreTrainedModel, task: Task) -> list[str]:
+        """Set the pooling, and return the names of the new modules of the head."""
+        if self.spec.pooling is not None and task.head.outputs != "text":
+            raise ConfigError(
+                f"model.pooling={self.spec.pooling}: the head of task={task.name} has outputs for each token, and "
+                "nothing is pooled. Set model.pooling=null"
+            )
+        return pool(model, self.spec.pooling, task.pooling_inputs, task.name)
 
     def _set_attention(self, model: PreTrainedModel, preferred: str) -> None:
         wanted = preferred if self.spec.attention == "auto" else self.spec.attention
@@ -376,47 +392,6 @@ def _kind(architecture: str) -> str:
     """Return the kind of head in the name of a transformers class, e.g. ``ForTokenClassification``."""
     kind = re.search(r"For\w+$", architecture)
     return kind[0] if kind else ""
-
-
-POSITIONS = ("position_embeddings", "wpe", "embed_positions")
-"""The names of position embeddings in the architectures."""
-
-
-def positions(model: nn.Module) -> int | None:
-    """Return the maximum number of tokens in a row; None for models with relative positions, which have no limit."""
-    tables = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITIONS
-    ]
-    return min((table.num_embeddings - _unused(table) for table in tables), default=None)
-
-
-def _unused(table: nn.Embedding) -> int:
-    """Return how many leading positions are unused: RoBERTa and BART start counting after them."""
-    offset: int = getattr(table, "offset", 0)
-    return offset or (0 if table.padding_idx is None else table.padding_idx + 1)
-
-
-def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> None:
-    """Check that `model` has enough positions for a row of `longest` tokens after `virtual_tokens`.
-
-    Raises:
-        ConfigError: it was pretrained with fewer.
-    """
-    most = positions(model)
-    if most is not None and virtual_tokens + longest > most:
-        virtual = f", and {virtual_tokens} virtual ones before them" if virtual_tokens else ""
-        raise ConfigError(
-            f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens{virtual}; "
-            f"set data.max_tokens={most - virtual_tokens}"
-        )
-
-
-def longest_row(model: nn.Module, max_tokens: int, virtual_tokens: int = 0) -> int:
-    """Return the maximum number of tokens of a row: `max_tokens`, or as many as `model` has positions for."""
-    most = positions(model)
-    return max_tokens if most is None else min(max_tokens, most - virtual_tokens)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
-from peftlab.data.spec import DataSpec
+from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.methods.method import is_of_head
 from peftlab.regularizers.focal import Focal
@@ -32,6 +32,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
+        *_of_sample(spec.budget),
         *_of_regularizers(spec, data),
         *_of_augmentations(spec),
         *_of_hardware(spec.trainer, spec.data),
@@ -88,6 +89,15 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
     for key, value in spec.data.limits._asdict().items():
         if key not in spec.task.limited_by and value != DataSpec.__pydantic_fields__[key].get_default():
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
+
+
+def _of_sample(budget: BudgetSpec) -> Iterator[str]:
+    """Yield the settings of a sample where all training examples are used."""
+    if budget.per_class is None and budget.train_examples is None:
+        if budget.stratified:
+            yield "budget.stratified=true: budget.train_examples=null takes all examples"
+        if budget.sample_seed:
+            yield f"budget.sample_seed={budget.sample_seed}: budget.train_examples=null takes all examples"
 
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:

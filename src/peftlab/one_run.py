@@ -26,7 +26,7 @@ from peftlab.assembly import (
     recording,
     store_and_compile,
 )
-from peftlab.backbone import Pretrained, check_length, longest_row
+from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec, resolve, validate
 from peftlab.data.augmentation.augmenter import Augmenter
 from peftlab.data.batching import Division
@@ -42,8 +42,10 @@ from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
+from peftlab.positions import check_length, longest_row
+from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
-from peftlab.runs.folder import RunFolder
+from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
@@ -54,12 +56,14 @@ from peftlab.speed.attention import attention_kernels
 from peftlab.storage.disk import writing
 from peftlab.storage.entries import is_plain_folder, own_folder
 from peftlab.storage.tensors import load_into
+from peftlab.tasks.optimism import optimism
 from peftlab.terminal.console import VERBATIM, console, start_logging
 from peftlab.terminal.signals import Signals
 from peftlab.terminal.streams import lasting_output
 from peftlab.training.break_even import BreakEven
 from peftlab.training.checkpointing import fault_of, has_begun, unfit
 from peftlab.training.cost import Cost
+from peftlab.training.deciding import decide
 from peftlab.training.effects import Effects
 from peftlab.training.guards import Guards
 from peftlab.training.keep_best import KeepBest
@@ -262,7 +266,7 @@ def run(
                 tuner.effects.after_training(trainer.global_step)
                 validated = best.is_last and is_last_validation(trainer)
                 load_best(tuner, folder)
-                evaluate(trainer, tuner, data, record, validated and spec.trainer.world_size == 1)
+                evaluate(trainer, tuner, data, folder, validated and spec.trainer.world_size == 1)
             if first:
                 record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, folder)})
                 record.update(cost=cost.totals())
@@ -340,16 +344,24 @@ def load_best(tuner: Tuner, folder: RunFolder) -> None:
     tuner.load_weights(folder.best)
 
 
-def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, record: RunRecord, validated: bool) -> None:
-    """Score the current model on validation and test, for the record and the log.
+def evaluate(trainer: L.Trainer, tuner: Tuner, data: DataModule, folder: RunFolder, validated: bool) -> None:
+    """Score the current model on validation and test, for the record and the log; before that, let the task decide.
 
     Args:
         validated: whether the last validation was of this very model, so that it is not repeated.
     """
-    scorer = tuner.task.scorer.name
+    task, record, decisions = tuner.task, folder.record, {}
+    if task.decides:
+        if not validated:
+            trainer.validate(tuner, data, verbose=False)
+        decisions["learnt"], validated = decide(trainer, tuner, folder.predictions / "validation.jsonl"), True
     for split in data.budget.scored:
         for name, value in score(trainer, tuner, data, split, validated and split == "validation").items():
-            record.add_metric(name, split, value, "best", scorer)
+            record.add_metric(name, split, value, "best", task.scorer.name)
+    if task.decides and rank() == 0:
+        test = partial(each_prediction, folder.predictions / "test.jsonl")
+        decisions["optimism"] = optimism(task, test) if data.budget.test else {}
+        record.extend(SECTION, decisions)
 
 
 def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evaluated: bool = False) -> dict[str, float]:
@@ -360,10 +372,11 @@ def score(trainer: L.Trainer, tuner: Tuner, data: DataModule, split: str, evalua
     if not evaluated:
         evaluation = {"validation": trainer.validate, "test": trainer.test}[split]
         evaluation(tuner, data, verbose=False)
-    scorer, total = tuner.task.scorer, tuner.metric(split).total()
+    scorer, metric = tuner.task.scorer, tuner.metric(split)
+    total = metric.total()
     log_tables(trainer.loggers, split, scorer.tables(total))
     log.info("\n%s, best checkpoint (%s)\n%s\n", split, scorer.name, scorer.report(total), extra=VERBATIM)
-    return scorer.details(total) | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
+    return metric.details() | {"loss": float(trainer.callback_metrics[f"{split}/loss"])}
 
 
 def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: RunFolder) -> int:
@@ -379,6 +392,7 @@ def save_adapter(spec: RunSpec, pretrained: Pretrained, tuner: Tuner, folder: Ru
                 entry.unlink()
         size = spec.peft.save(tuner.model, folder.adapter, tuner.context)
         save_labels(tuner.context.labels, folder.adapter)
+        save_decisions(tuner.task.decisions, folder.adapter)
     return size
 
 

@@ -19,6 +19,15 @@ def text_of(name: str) -> str:
     return (conf_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def missing(name: str) -> list[str]:
+    """Return the overrides that fill in what an experiment leaves to its user: the path of data of one's own."""
+    chosen = [
+        entry["override /data"] for entry in yaml.safe_load(text_of(name))["defaults"] if "override /data" in entry
+    ]
+    data = [(conf_dir() / "data" / f"{option}.yaml").read_text(encoding="utf-8") for option in chosen]
+    return ["data.path=somewhere"] if any(yaml.safe_load(text).get("path") == "???" for text in data) else []
+
+
 def test_there_are_experiments():
     assert EXPERIMENTS
 
@@ -39,14 +48,15 @@ def test_it_sets_no_key_of_a_method(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_composes_under_its_own_name(compose_config, name):
-    config = resolve(compose_config(f"+experiment={name}"))
+    config = resolve(compose_config(f"+experiment={name}", *missing(name)))
     assert config["name"] == name
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_command_line_wins_over_it(compose_config, name):
-    assert resolve(compose_config(f"+experiment={name}", "peft=head"))["peft"]["name"] == "head"
-    assert resolve(compose_config(f"+experiment={name}", "name=other"))["name"] == "other"
+    given = [f"+experiment={name}", *missing(name)]
+    assert resolve(compose_config(*given, "peft=head"))["peft"]["name"] == "head"
+    assert resolve(compose_config(*given, "name=other"))["name"] == "other"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

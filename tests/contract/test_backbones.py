@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from peftlab.assembly import build_tuner
-from peftlab.backbone import ModelSpec, check_length, fetch, head_of
+from peftlab.backbone import ModelSpec, fetch, head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build, resolve, validate
 from peftlab.data.static_shapes import StaticShapes
@@ -32,6 +32,7 @@ from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.methods.targets import blocks_of, target_modules
 from peftlab.one_run import run
+from peftlab.positions import check_length
 from peftlab.sources import FilesSource
 from peftlab.speed.attention import attention_kernels
 from peftlab.speed.border import NoBorderError, find_border

@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import classification_report
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.use.export import MERGE_TOLERANCE
 from peftlab.use.finished import load
 from peftlab.use.reproduce import reproduce
@@ -332,3 +332,20 @@ class TestMistakes:
         assert (
             f"{tmp_path / 'texts' / 'test.csv'}:3: unknown label 'c'. Labels in the training split: a, b" in ended.err
         )
+
+
+class TestPooling:
+    def test_a_run_pools_and_is_used_as_it_was_trained(self, run_texts, texts):
+        """The score that the record holds comes out again, and pooling makes another run of it."""
+        record, other = run_texts("model.pooling=mean"), run_texts()
+        assert record.data["run_id"] != other.data["run_id"]
+        assert recorded(record)["loss"] != recorded(other)["loss"]
+        run = load(record.folder)
+        assert run.evaluate().equal
+        with pytest.raises(UserError, match=r"model\.pooling=mean: BertForSequenceClassification of"):
+            run.export("exported")
+        assert not Path("exported").exists()
+
+    def test_a_task_with_outputs_for_each_token_pools_nothing(self, run_tiny):
+        with pytest.raises(ConfigError, match=r"model\.pooling=mean: the head of task=ner has outputs for each token"):
+            run_tiny("model.pooling=mean")

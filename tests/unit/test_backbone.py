@@ -23,14 +23,13 @@ from transformers import (
 from peftlab.backbone import (
     ModelSpec,
     Pretrained,
-    check_length,
     fetch,
     head_of,
     output_of,
-    positions,
 )
 from peftlab.errors import ConfigError, SourceError
 from peftlab.model_files import MODEL_NOTES
+from peftlab.positions import check_length, positions
 from peftlab.sources import FilesSource, HubSource
 
 

@@ -56,6 +56,8 @@ WARM_UP = ["scheduler.warmup_steps=161", "scheduler.warmup_fraction=null"]
         (WARM_UP, "optimizer.lr=0.0015 is never reached: the run has 160 steps, and the warm-up takes 161"),
         (["budget=smoke", "scheduler=wsd", *WARM_UP], "optimizer.lr=0.0015 is never reached: the run has 20 steps"),
         (["budget.validate_every=5", "callbacks=[]"], "budget.validate_every=5 epochs is longer than the run"),
+        (["budget.stratified=true"], "budget.stratified=true: budget.train_examples=null takes all examples"),
+        (["budget.sample_seed=1"], "budget.sample_seed=1: budget.train_examples=null takes all examples"),
         (["budget.max_epochs=3"], "callbacks.early_stopping: it waits for 3 validations that are no better (patience)"),
         (["regularizer=[focal]", "task.label_smoothing=0.1"], "task.label_smoothing=0.1 on the training: regularizer."),
         (["callbacks.early_stopping.patience=9"], "callbacks.early_stopping: it waits for 9 validations"),

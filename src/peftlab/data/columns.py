@@ -54,6 +54,7 @@ class Columns:
     carriage return before it is dropped); in a file without line feeds the carriage return does.
     """
 
+    example: ClassVar[type] = Sentence
     pair: ClassVar[None] = None
 
     word_column: int = 0

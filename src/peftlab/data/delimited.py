@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -55,6 +55,8 @@ class Delimited:
     If a quotation mark is a plain character, the text after it may look like a quoted field that spans many rows: if
     each of its lines is a valid row, the file is refused.
     """
+
+    example: ClassVar[type] = Text
 
     text: str | int = "auto"
     """The column of the text, by its name in the header or its number from 0 (-1: the last); auto: the one called text,

@@ -30,6 +30,7 @@ class Folders:
     test.
     """
 
+    example: ClassVar[type] = Text
     takes_folders: ClassVar[bool] = True
     pair: ClassVar[None] = None
 

@@ -40,14 +40,26 @@ class Form:
 def form_of(format: Any) -> Form:
     """Return the form of the examples that `format`, an object of the section ``data.format``, reads.
 
-    The attribute ``pair`` of a format says whether it reads pairs; ``text`` and ``pair`` give the names.
+    The attribute ``pair`` of a format, or of its row reader, says whether it reads pairs; ``text`` and ``pair`` give
+    the names.
     """
-    text, pair = getattr(format, "text", None), getattr(format, "pair", None)
+    columns = columns_of(format)
+    text, pair = getattr(columns, "text", None), getattr(columns, "pair", None)
     return Form(
         text if isinstance(text, str) and text != "auto" else None,
         pair if isinstance(pair, str) else None,
-        pair is not None if hasattr(format, "pair") else None,
+        pair is not None if hasattr(columns, "pair") else None,
     )
+
+
+def has_groups(format: Any) -> bool:
+    """Return whether the format reads the group of each example, which is held out as a whole."""
+    return getattr(columns_of(format), "group", None) is not None
+
+
+def columns_of(format: Any) -> Any:
+    """Return what names the columns: the row reader of a format that has one, else the format itself."""
+    return getattr(format, "rows", format)
 
 
 def _either(fields: Mapping[str, Any], usual: str, own: str | None) -> Any:

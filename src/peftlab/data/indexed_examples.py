@@ -58,8 +58,10 @@ class LinesOfFile:
             self.state = state_of(file.fileno())
             """That of the file when it was opened."""
             first = file.readline()
-        self.is_large = self.state[0] > HELD and _is_divided(first)
-        """Whether its examples should be indexed."""
+        self.is_divided = _is_divided(first)
+        """Whether its examples can be indexed."""
+        self.is_large = self.state[0] > HELD and self.is_divided
+        """Whether they should be."""
 
     @property
     def sha256(self) -> str:

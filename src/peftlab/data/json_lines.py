@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,8 @@ log = logging.getLogger("peftlab")
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class JsonLines:
     """How to read JSON lines; empty lines are skipped. Labels are strings, integers, true or false."""
+
+    example: ClassVar[type] = Text
 
     text: str = "text"
     """The key of the text."""

@@ -22,10 +22,10 @@ from peftlab.data.batches import Batches, Recall, Steps
 from peftlab.data.batching import Division, Plan, TrainingBatches, in_order_of_length, plan
 from peftlab.data.encoding import encode
 from peftlab.data.reading import DataFacts, read_data_set, read_files
+from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.data.views import chosen
 from peftlab.errors import ConfigError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
@@ -99,8 +99,8 @@ class DataModule(L.LightningDataModule):
         self.task.bind(self.processor)
         splits, self.facts = read_data_set(self.spec, self.task)
         for split, members in splits.items():
-            most = self.budget.train_examples if split == "train" else self.budget.eval_examples
-            self.splits[split] = self._encode(_choose(members, most), self.facts.dropped[split])
+            used = sampled(split, members, self.task, self.budget)
+            self.splits[split] = self._encode(used, self.facts.dropped[split])
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
@@ -355,10 +355,3 @@ def _identity(batch: Any) -> Any:
 def listed(counts: Mapping[str, int]) -> str:
     """Return the counts that are not zero as readable text."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-
-
-def _choose(examples: Sequence[Any], most: int | None) -> Sequence[Any]:
-    """Return a fixed random choice of at most `most` examples, in their original order."""
-    if most is None or most >= len(examples):
-        return examples
-    return chosen(examples, np.sort(np.random.default_rng(0).permutation(len(examples))[:most]))

@@ -15,10 +15,11 @@ from peftlab.data.cleaning.actions import Cleaned, clean
 from peftlab.data.cleaning.copies import Entry
 from peftlab.data.cleaning.folds import folds, parts_of
 from peftlab.data.duplicates import repeated
+from peftlab.data.form import has_groups
 from peftlab.data.hashes import among, hashes
 from peftlab.data.held_out import hold_out
 from peftlab.data.indexed_examples import IndexedExamples
-from peftlab.data.spec import DataSpec, Format, takes_folders
+from peftlab.data.spec import DataSpec, takes_folders
 from peftlab.data.splits import Files, split_files
 from peftlab.data.views import View, chosen, mapped, renamed
 from peftlab.errors import ConfigError, DataError
@@ -79,16 +80,16 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         else {}
     )
     if spec.fold is not None:
-        _hold_fold_out(spec.fold, splits, dropped, task, grouped=_has_groups(spec.format))
+        _hold_fold_out(spec.fold, splits, dropped, task, grouped=has_groups(spec.format))
         sha256["test"] = sha256["train"]
     cleaned = Cleaned()
     if spec.clean is not None:
         cleaned = _clean(spec, splits, dropped, task, ids)
         if (listing := spec.clean.label_errors_from) is not None:
             sha256["label_errors"] = file_sha256(listing)
-    test, train = (hashes(_plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
+    test, train = (hashes(plain(task.text_key(example)) for example in splits[split]) for split in ("test", "train"))
     overlap = int(among(test, train).sum())
-    if _has_groups(spec.format):
+    if has_groups(spec.format):
         _warn_of_shared_groups(splits)
     return splits, DataFacts(
         origin=fetched.origin,
@@ -133,7 +134,7 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
         contents.counts[split] = dict(getattr(members, "counts", {}))
         if isinstance(members, IndexedExamples):
             contents.sha256[split] = members.sha256
-        else:  # indexed examples have their position as id
+        if not isinstance(members, View):  # those that are read when needed have their position as id
             _check_ids(split, members)
         contents.examples[split] = members
         if hasattr(task.example, "mapped"):
@@ -193,7 +194,7 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
             splits[file] = learnt[file]
             continue
         # near duplicates are looked for among the examples that are kept: only these can leak
-        groups = mapped(learnt[file], _group) if _has_groups(spec.format) else None
+        groups = mapped(learnt[file], _group) if has_groups(spec.format) else None
         split_of = hold_out(chosen(texts, kept), shares, groups)
         places = {split: kept[[own == split for own in split_of]] for split in ("train", *shares)}
         splits["train"] = chosen(members, places.pop("train"))
@@ -201,7 +202,7 @@ def _divide(spec: DataSpec, task: Task, files: Files, examples: Examples) -> tup
     task.learn_labels(learnt, spec.labels)  # before holding out: a rare label may end up in one split only
     for split, members in splits.items():
         if not members:
-            raise _empty(split, files, examples["train"], _has_groups(spec.format))
+            raise _empty(split, files, examples["train"], has_groups(spec.format))
     return splits, dropped
 
 
@@ -264,11 +265,6 @@ def _warn_of_shared_groups(splits: Examples) -> None:
             log.warning("%d of %d groups of the %s split are in the training split too", n, of, split)
 
 
-def _has_groups(format: Format) -> bool:
-    """Return whether the format reads the group of each example, which is held out as a whole."""
-    return getattr(format, "group", None) is not None
-
-
-def _plain(text: str) -> str:
-    """Return `text` in one case, with single spaces."""
+def plain(text: str) -> str:
+    """Return `text` in one case, with single spaces: two texts that are then equal count as the same."""
     return " ".join(text.casefold().split())

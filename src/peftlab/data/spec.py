@@ -22,7 +22,10 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 
 @runtime_checkable
 class Format(Protocol):
-    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split."""
+    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split.
+
+    An attribute ``example`` names the type of its examples, so that the task that takes them is found.
+    """
 
     def read(self, files: dict[str, Path]) -> Mapping[str, Sequence[Any]]:
         """Return the examples of each split; raises DataError with file and line."""
@@ -43,6 +46,15 @@ def _as_written(labels: Any) -> Any:
             f"\"data.labels=['{numbers[0]}','b']\""
         )
     return [json.dumps(label) if isinstance(label, int | None) else label for label in labels]
+
+
+def _sample_size(size: Any) -> Any:
+    """Return the size of a sample as a whole number or a share."""
+    if size is None or (isinstance(size, float) and 0 < size < 1):
+        return size
+    if isinstance(size, bool) or not isinstance(size, int | float) or size < 1 or not float(size).is_integer():
+        raise ValueError(f"expected a whole number of examples, a share of them such as 0.1, or null, not {size!r}")
+    return int(size)
 
 
 @spec
@@ -112,8 +124,15 @@ class BudgetSpec:
     max_passes: int | None = Field(default=None, ge=1)
     """Forward passes over the training split, those of regularisers included: runs of equal compute. One that passes
     over each batch twice trains for half as many epochs."""
-    train_examples: int | None = Field(default=None, ge=1)
-    """Number of training examples: a fixed random sample, the same for every seed."""
+    train_examples: Annotated[int | float | None, BeforeValidator(_sample_size)] = None
+    """Number of training examples, or the share of them: a random sample, the same for every seed of the run."""
+    stratified: bool = False
+    """Whether the sample has the classes in the proportions of the whole training split."""
+    per_class: int | None = Field(default=None, ge=1)
+    """In place of `train_examples`: a sample that holds each class this often, such as 16 texts of each label or
+    sentences with 16 entities of each type ("16 shots")."""
+    sample_seed: int = Field(default=0, ge=0, lt=2**32)
+    """Chooses the sample; of one seed, a larger sample contains the smaller ones."""
     eval_examples: int | None = Field(default=None, ge=1)
     """The same for validation and test."""
     overfit_batches: int | None = Field(default=None, ge=1)
@@ -124,9 +143,13 @@ class BudgetSpec:
     """Whether the best checkpoint is tested."""
 
     def __post_init__(self) -> None:
-        """Check that the run ends."""
+        """Check that the run ends, and that one rule chooses its examples."""
         if self.max_epochs is None and self.max_steps is None and self.max_passes is None:
             raise ValueError("give budget.max_epochs, max_steps or max_passes: without them the run has no end")
+        if self.per_class is not None and self.train_examples is not None:
+            raise ValueError("budget.per_class and train_examples both choose the sample: set one of them to null")
+        if self.per_class is not None and self.stratified:
+            raise ValueError("budget.per_class takes equally many of each class: set stratified=false")
 
     @property
     def scored(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ on the same hardware; power supplies, fans and networks are in neither.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 import torch
 
 from peftlab.devices.processes import gathered, over_ranks, rank
+
+log = logging.getLogger("peftlab")
 
 _POWERCAP = Path("/sys/class/powercap")
 _SECONDS_BETWEEN_READINGS = 30.0
@@ -32,7 +35,11 @@ class Counter(Protocol):
     """The joules after which it starts again from zero; None: it never does."""
 
     def read(self) -> float:
-        """Return the joules counted so far, from any beginning."""
+        """Return the joules counted so far, from any beginning.
+
+        Raises:
+            OSError, ValueError: the counter cannot be read, or what it shows is no number.
+        """
         ...
 
 
@@ -73,7 +80,8 @@ class Energy:
     def total(self) -> float | None:
         """Return the joules of all ranks so far; every rank must call it.
 
-        None if the device of a rank is not counted, or if a part of a resumed run was not.
+        None if the device of a rank is not counted, if a counter has failed since, or if a part of a resumed run was
+        not counted.
         """
         self._read()
         (uncounted,) = over_ranks([float(not self._is_counted)], "max")
@@ -87,7 +95,12 @@ class Energy:
 
     def _read(self) -> None:
         for place, counter in enumerate(self._counters or ()):
-            now = counter.read()
+            try:
+                now = counter.read()
+            except (OSError, ValueError) as error:
+                log.warning("energy: %s can no longer be read (%s): the run's energy is unknown", counter.name, error)
+                self._is_counted, self._counters = False, []
+                return
             joules = now - self._last[place]
             if joules < 0 and counter.range is not None:
                 joules += counter.range
@@ -106,7 +119,10 @@ class _Gpu:
         self.name = f"GPU {nvml.nvmlDeviceGetName(handle)} (NVML)"
 
     def read(self) -> float:
-        return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
+        try:
+            return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
+        except self.nvml.NVMLError as error:
+            raise OSError(str(error)) from error
 
 
 class _Package:
@@ -125,7 +141,7 @@ def _of_gpu(device: torch.device) -> Iterator[Counter]:
     """Yield the counter of `device`, if its driver has one."""
     import pynvml
 
-    with suppress(pynvml.NVMLError):  # no library, no permission, or a GPU older than Volta
+    with suppress(pynvml.NVMLError, OSError):  # no library, no permission, or a GPU older than Volta
         pynvml.nvmlInit()
         identity = str(torch.cuda.get_device_properties(device).uuid)
         counter = _Gpu(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity}"))

@@ -25,6 +25,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.devices.control_groups import groups
+
 log = logging.getLogger("peftlab")
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
@@ -198,24 +200,8 @@ def _quota(root: Path) -> float | None:
         root: the root of the file system.
     """
     with suppress(OSError, ValueError):
-        return min(_quotas(root), default=None)
+        return min((limit for group in groups("cpu", root) for limit in _limit(group)), default=None)
     return None
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Yield the limit of every control group that this process is in, in the versions 2 and 1 of that interface."""
-    for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            mounted = root / "sys/fs/cgroup"
-        elif "cpu" in controllers.split(","):
-            mounted = root / "sys/fs/cgroup/cpu"
-        else:
-            continue
-        inner = mounted / path.lstrip("/")
-        for group in (inner, *inner.parents):
-            if group.is_relative_to(mounted):
-                yield from _limit(group)
 
 
 def _limit(group: Path) -> Iterator[float]:

@@ -59,6 +59,8 @@ class MethodContext:
     """Name of the head's output layer, e.g. ``classifier.out_proj``; empty where it has no linear one."""
     fresh: frozenset[str] = frozenset()
     """Names of the head's parameters that the pretrained weights lack."""
+    of_texts: tuple[str, ...] = ()
+    """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
     @property
     def not_adapted(self) -> tuple[str, ...]:

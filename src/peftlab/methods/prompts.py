@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,7 +162,7 @@ class InputPrompts(Prompts):
         model.base_model.add_module("prompt_encoder", encoder)
         model.register_forward_pre_hook(_prepend, with_kwargs=True)
         if context.outputs != "text":
-            model.register_forward_hook(functools.partial(_cut, self.num_virtual_tokens))
+            model.register_forward_hook(functools.partial(_cut, self.num_virtual_tokens, context.of_texts))
 
     @abstractmethod
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
@@ -183,9 +183,10 @@ def _prepend(model: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[s
     return args, inputs
 
 
-def _cut(count: int, _: nn.Module, __: Any, output: Any) -> Any:
+def _cut(count: int, of_texts: Collection[str], _: nn.Module, __: Any, output: Any) -> Any:
     for name, logits in logits_of(output).items():
-        output[name] = logits[:, count:]
+        if name not in of_texts:
+            output[name] = logits[:, count:]
     return output
 
 

@@ -8,13 +8,12 @@ from typing import Any
 from torch import nn
 
 from peftlab.config import RunSpec
+from peftlab.data.sampling import BY_KEYS
 from peftlab.packing.joint_model import JointModel
 from peftlab.packing.rows import NotJoinableError
 from peftlab.packing.run_context import RandomStates
 from peftlab.regularizers.regularizer import PassRule, StepRule, Term
 from peftlab.storage.digests import canonical_json
-
-_OF_THE_DATA = ("train_examples", "eval_examples", "overfit_batches")
 
 
 def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
@@ -58,7 +57,7 @@ def alike(config: Mapping[str, Any]) -> str:
 
     These share the pretrained model, the data, the task, the hardware and the class of the method.
     """
-    budget = {key: config["budget"][key] for key in _OF_THE_DATA}
+    budget = {key: config["budget"].get(key) for key in BY_KEYS}
     method = [config["peft"].get(key) for key in ("_target_", "name", "peft_type")]
     sections = [config[key] for key in ("model", "data", "task", "augment", "allow", "trainer")]
     return canonical_json([*sections, budget, method, config.get("adapter") is None])

@@ -36,7 +36,7 @@ def recount(run: Run, split: str) -> Recount | None:
             return None
         sha256 = file_sha256(file)
         gold = sha256_of([[answer.get("id"), answer["gold"]] for answer in answers])
-        scores = {} if run.scorer is None else run.scorer.details(run.scorer.total(answers))
+        scores = {} if run.scorer is None else run.scorer.measured(answers)
     except (UserError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"an answer lacks {error}" if isinstance(error, LookupError) else str(error).removeprefix(f"{file}: ")
         return Recount(0, {}, None, sha256, what)

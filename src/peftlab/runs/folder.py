@@ -275,10 +275,19 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
     Raises:
         OSError, ValueError: it cannot be read, or a line is no JSON object.
     """
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    except RecursionError:
-        raise ValueError(f"{file.name} is nested too deeply") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file.name} holds a line that is no JSON object")
-    return rows
+    return list(each_prediction(file))
+
+
+def each_prediction(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the predictions in a file of a run, as `read_predictions` returns them."""
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            if not (content := line.removesuffix("\n")):
+                continue
+            try:
+                row = json.loads(content)
+            except RecursionError:
+                raise ValueError(f"{file.name} is nested too deeply") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{file.name} holds a line that is no JSON object")
+            yield row

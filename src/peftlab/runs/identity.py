@@ -56,9 +56,13 @@ NOT_RESULT = (
 
 ADDED: dict[str, Any] = {
     "budget.max_passes": None,
+    "budget.stratified": False,
+    "budget.per_class": None,
+    "budget.sample_seed": 0,
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,
+    "model.pooling": None,
     "task.class_weights": None,
     "trainer.tf32": False,
     "regularizer": {},

@@ -32,6 +32,8 @@ class Scorer(ABC):
     """The names of the overall scores, and which direction of each is better."""
     dtype: ClassVar[type[np.number[Any]]] = np.int64
     """Type of the counts; ``float64`` for a scorer that sums measures, such as squared errors."""
+    columns: ClassVar[int] = 0
+    """How many numbers `values` returns of each answer; 0: all scores follow from the counts."""
 
     @classmethod
     def named(cls, name: str, labels: Sequence[str]) -> Self | None:
@@ -91,6 +93,35 @@ class Scorer(ABC):
         """
         rows = [self.scores(total) for total in totals]
         return {name: np.array([row[name] for row in rows], np.float64) for name in self.directions}
+
+    def values(self, answer: Mapping[str, Any]) -> Sequence[float]:
+        """Return the numbers of an answer that `of_all` needs.
+
+        Raises:
+            ValueError: the answer cannot be scored.
+        """
+        return ()
+
+    def of_all(self, values: np.ndarray) -> dict[str, float]:
+        """Return the scores that follow from no sum, such as a rank correlation: from all answers of a split.
+
+        They stand in the record of a run. Nothing can be selected by them, and no bootstrap resamples them. They do not
+        depend on the order of the answers.
+
+        Args:
+            values: what `values` returns of each answer, float64 of shape (examples, columns).
+        """
+        return {}
+
+    def measured(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return all scores of some answers, with the finer ones, and those of `of_all`.
+
+        Raises:
+            ValueError: an answer cannot be scored.
+        """
+        values = [self.values(answer) for answer in answers] if self.columns else []
+        whole = self.of_all(np.asarray(values, np.float64).reshape(-1, self.columns)) if self.columns else {}
+        return self.details(self.total(answers)) | whole
 
     def details(self, total: np.ndarray) -> dict[str, float]:
         """Return the overall scores and finer ones, such as ``entity_f1/PER``."""

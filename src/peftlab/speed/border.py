@@ -104,8 +104,10 @@ def _watch(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
         for name, module in model.named_modules():
             hook = module.register_forward_pre_hook(lambda *_, name=name: note_call(name))
             hooks.callback(hook.remove)
-        for module in [*blocks_of(model), getattr(model, "base_model", model)]:
+        for module in blocks_of(model):
             hooks.callback(module.register_forward_hook(note_end).remove)
+        # before what pools its output, which is computed above the border
+        hooks.callback(getattr(model, "base_model", model).register_forward_hook(note_end, prepend=True).remove)
         # torch warns when a layer is bypassed in spite of its hooks, which is what these detect
         hooks.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message=".*hooks set which will be ignored.*")
@@ -183,7 +185,8 @@ def _is_the_same(model: nn.Module, border: Border, inputs: Mapping[str, Tensor])
 def watching(border: Border) -> Iterator[list[Tensor]]:
     """Yield a list to which every pass through the last module below `border` appends its hidden states."""
     seen: list[Tensor] = []
-    hook = border.below[-1].register_forward_hook(lambda _, __, output: seen.append(hidden_states(output)))
+    last = border.below[-1]
+    hook = last.register_forward_hook(lambda _, __, output: seen.append(hidden_states(output)), prepend=True)
     try:
         yield seen
     finally:

@@ -223,12 +223,13 @@ class _Looker:
         """
         from omegaconf import OmegaConf
 
+        from peftlab.data.sampling import BY_KEYS
         from peftlab.one_run import build, read, settle
         from peftlab.packing.joinable import alike, is_joinable, never_joined
         from peftlab.storage.digests import canonical_json, sha256_of
 
         resolved, spec = settle(OmegaConf.create(config))
-        budget = {key: resolved["budget"][key] for key in ("train_examples", "eval_examples", "overfit_batches")}
+        budget = {key: resolved["budget"][key] for key in BY_KEYS}
         # the seed affects the data only if overfit_batches draws a subset
         seed = resolved["seed"] if budget["overfit_batches"] else None
         of_the_data = ("model", "data", "task", "augment", "allow")

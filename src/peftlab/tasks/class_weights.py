@@ -15,7 +15,7 @@ from peftlab.errors import ConfigError, did_you_mean
 log = logging.getLogger("peftlab")
 
 
-def _with_texts_as_keys(value: Any) -> Any:
+def with_texts_as_keys(value: Any) -> Any:
     """Return `value` with text keys: a label that YAML reads as a number or as true is text in the data."""
     if not isinstance(value, dict):
         return value
@@ -25,7 +25,7 @@ def _with_texts_as_keys(value: Any) -> Any:
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rule = Annotated[str, Field(pattern=r"^(balanced|effective_number(:0?\.\d+)?)$")]
 """How weights follow from the numbers of examples: ``balanced``, ``effective_number`` or ``effective_number:BETA``."""
-ClassWeights = Annotated[dict[str, Weight] | Rule, BeforeValidator(_with_texts_as_keys)]
+ClassWeights = Annotated[dict[str, Weight] | Rule, BeforeValidator(with_texts_as_keys)]
 
 BETA = 0.999
 """The beta of ``effective_number``."""
@@ -74,7 +74,10 @@ def effective_number(counts: Mapping[str, int], labels: Sequence[str], beta: flo
 
 
 def settled(
-    weights: Mapping[str, float], labels: Sequence[str], names: Mapping[str, Sequence[str]]
+    weights: Mapping[str, float],
+    labels: Sequence[str],
+    names: Mapping[str, Sequence[str]],
+    key: str = "task.class_weights",
 ) -> dict[str, float]:
     """Return a weight for each of `labels`, 1 by default.
 
@@ -83,6 +86,7 @@ def settled(
         labels: the labels in the order of the logits.
         names: the labels that each name stands for, one or several. Where two names stand for one label, the one with
             fewer labels wins.
+        key: the setting that names the weights, for messages.
 
     Raises:
         ConfigError: a name stands for nothing; the message suggests the nearest one.
@@ -90,8 +94,7 @@ def settled(
     for name in weights:
         if name not in names:
             raise ConfigError(
-                f"task.class_weights: there is no label '{name}'.{did_you_mean(name, names)} "
-                f"Allowed: {', '.join(names)}"
+                f"{key}: there is no label '{name}'.{did_you_mean(name, names)} Allowed: {', '.join(names)}"
             )
     exact_last = sorted(weights, key=lambda name: -len(names[name]))
     return dict.fromkeys(labels, 1.0) | {label: weights[name] for name in exact_last for label in names[name]}

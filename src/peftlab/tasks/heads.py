@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
@@ -16,7 +17,7 @@ class Head(NamedTuple):
     """A kind of head on a pretrained model."""
 
     model: str
-    """The transformers class that loads a model with this head."""
+    """The transformers class that loads a model with this head, or the dotted path of an `OwnModel`."""
     task_type: str | None
     """Its name in the peft library; None where it has none, as for pictures."""
     pipeline: str
@@ -27,6 +28,13 @@ class Head(NamedTuple):
     """Its name in transformers' configurations, which decides how pipelines interpret the logits."""
     size: int | None = None
     """Number of outputs where it is not the number of labels: 1 for a regression, 2 for a span."""
+    of_texts: tuple[str, ...] = ()
+    """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
+
+    @property
+    def module(self) -> str:
+        """The module of its class."""
+        return self.model.rpartition(".")[0] or "transformers"
 
     @property
     def is_new(self) -> bool:
@@ -44,6 +52,11 @@ class Head(NamedTuple):
         return settings
 
 
+def model_class(head: Head) -> Any:
+    """Return the class that loads a model with this head: of transformers, or an `OwnModel`."""
+    return getattr(import_module(head.module), head.model.rpartition(".")[2])
+
+
 TOKEN_CLASSIFICATION = Head("AutoModelForTokenClassification", "TOKEN_CLS", "token-classification", "token")
 SEQUENCE_CLASSIFICATION = Head(
     "AutoModelForSequenceClassification",
@@ -51,6 +64,9 @@ SEQUENCE_CLASSIFICATION = Head(
     "text-classification",
     problem_type="single_label_classification",
 )
+MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
+REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
+QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:

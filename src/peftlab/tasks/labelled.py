@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from peftlab.tasks.class_weights import ClassWeights, counted, settled
+from peftlab.tasks.on_device import on_device
 from peftlab.tasks.task import Encoded, Task, spec
 
 log = logging.getLogger("peftlab")
@@ -69,7 +68,7 @@ class LabelledTask(Task):
         """Return the weights in the order of the labels, shape (labels,), on the device of `like`; None: no weights."""
         if self.class_weights is None:
             return None
-        return _on_device(tuple(self.weight_of(label) for label in self.labels), like.device)
+        return on_device(tuple(self.weight_of(label) for label in self.labels), like.device)
 
     def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer with ``probabilities`` by label, of all labels or the `top_k` most probable ones."""
@@ -88,10 +87,3 @@ class LabelledTask(Task):
         if self.top_k is not None and self.top_k < len(self.labels):
             places = sorted(places, key=lambda place: -probabilities[place])[: self.top_k]
         return {self.labels[place]: float(f"{probabilities[place]:.7g}") for place in places}
-
-
-@lru_cache(maxsize=16)
-def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return `numbers` as a tensor in fp32, sent to the device once: a step would wait for it."""
-    with torch.inference_mode(mode=False):  # an evaluation may ask first, and a training needs an ordinary tensor
-        return torch.tensor(numbers, dtype=torch.float32, device=device)

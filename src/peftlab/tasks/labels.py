@@ -6,15 +6,68 @@ import itertools
 import json
 import logging
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from peftlab.errors import ConfigError, did_you_mean
+from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.reading.unicode_text import code_points, has_controls, is_valid
 
 log = logging.getLogger("peftlab")
+
+_SHOWN = 10
+"""Most labels listed in a message."""
+
+
+def learnt_labels(
+    splits: Mapping[str, Sequence[Any]],
+    labels_of: Callable[[Any], Iterable[str | None]],
+    declared: Sequence[str] | None,
+    fewest: int,
+) -> list[str]:
+    """Return the labels of whole texts: the declared ones, else those of the training split, sorted.
+
+    If all are whole numbers, they are sorted by value.
+
+    Args:
+        splits: the examples of each split; each has its ``place``.
+        labels_of: returns the labels of an example; None stands for a missing one.
+        declared: the labels that the configuration declares.
+        fewest: the least number of labels that can be learnt.
+
+    Raises:
+        ConfigError, DataError: as `Task.learn_labels` raises them.
+    """
+    first_of: dict[str, Any] = {}
+    for example in splits["train"]:
+        for label in labels_of(example):
+            if label is not None:
+                first_of.setdefault(label, example)
+    check_declared(declared or [])
+    labels = list(declared) if declared else _in_order(set(first_of))
+    if len(labels) < fewest:
+        whose = "data.labels" if declared else f"{where(splits['train'])}the training split"
+        count = f"1 label: {labels[0]}" if labels else "no label"
+        raise DataError(f"{whose} has {count}; a classifier needs {'two' if fewest == 2 else 'one'} or more")
+    for label, example in first_of.items():
+        if not is_name(label):
+            raise DataError(
+                f"{example.place}: the label {shown(label)} holds a character that no name may have. Remove it."
+            )
+    check_found(labels, first_of)
+    allowed = set(labels)
+    for examples in splits.values():
+        for example in examples:
+            for label in labels_of(example):
+                if label not in allowed:
+                    listed = ", ".join(labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
+                    raise DataError(
+                        f"{example.place}: unknown label {shown(str(label))}.{nearest(str(label), allowed)} "
+                        f"Labels {'declared' if declared else 'in the training split'}: {listed}; "
+                        "name them all with data.labels=[...]"
+                    )
+    return labels
 
 
 def check_declared(labels: Sequence[str]) -> None:
@@ -98,3 +151,8 @@ def _groups(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
     """Return the names, sorted, that share a key with another."""
     groups = itertools.groupby(sorted(names, key=lambda name: (key(name), name)), key)
     return [group for group in (list(members) for _, members in groups) if len(group) > 1]
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    by_value = all(label.isdecimal() for label in labels)
+    return sorted(labels, key=lambda label: (int(label) if by_value else 0, label))

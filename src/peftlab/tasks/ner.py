@@ -270,6 +270,10 @@ class Ner(LabelledTask):
         """Return the tags."""
         return example.tags
 
+    def classes(self, example: Sentence) -> Counter[str]:
+        """Return the number of entities of each type."""
+        return Counter(entity.type for entity in entities(example.tags, self.repair))
+
 
 def _is_type(name: str) -> bool:
     return name != "O" and is_name(name)

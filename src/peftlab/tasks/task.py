@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
@@ -19,6 +20,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
+from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
 
@@ -83,7 +85,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(ABC):
+class Task(KeptAnswers, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -96,12 +98,17 @@ class Task(ABC):
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits, set by `learn_labels`; empty if the task has no classes."""
 
+    decisions: Decisions = field(default_factory=dict, init=False)
+    """What `decide` has learnt on the validation split, which `answers` obey; empty until then, as in training."""
+
     head: ClassVar[Head]
     """The transformers head on the backbone."""
     example: ClassVar[type]
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    pooling_inputs: ClassVar[frozenset[str]] = frozenset()
+    """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
@@ -140,7 +147,7 @@ class Task(ABC):
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
 
-    def bind(self, processor: Processor) -> None:  # noqa: B027
+    def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
 
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -153,12 +160,16 @@ class Task(ABC):
         if declared:
             raise ConfigError(f"data.labels: task={self.name} has no labels. Leave it out, or set data.labels=null")
 
+    def head_settings(self) -> dict[str, Any]:
+        """Return what the head sets in the model's configuration, as JSON values."""
+        return self.head.settings(self.labels)
+
     @property
     def declared_labels(self) -> list[str]:
         """Return the `declared` argument of `learn_labels` that reproduces the same labels."""
         return list(self.labels)
 
-    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:  # noqa: B027
+    def settle(self, examples: Sequence[Any], encoded: Encoded) -> None:
         """Set the options that depend on the training `examples`, such as class weights.
 
         Raises:
@@ -303,3 +314,13 @@ class Task(ABC):
     @abstractmethod
     def gold(self, example: Any) -> Any:
         """Return the gold label; two examples with the same text and different gold conflict."""
+
+    def classes(self, example: Any) -> Mapping[str, int]:
+        """Return how often each class occurs in the gold of `example`: for data cards and for samples by class.
+
+        By default a class is one of `labels`, and gold is one or several of them. Empty where the gold has none, as in
+        regression.
+        """
+        gold = self.gold(example)
+        names = [gold] if isinstance(gold, str) else gold if isinstance(gold, list | tuple | set | frozenset) else []
+        return Counter(name for name in names if name in self.labels)

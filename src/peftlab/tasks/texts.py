@@ -5,13 +5,33 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
 from peftlab.tasks.task import Encoded, check_size
+
+
+class WholeText(Protocol):
+    """One text, or pair of texts, of a task that reads whole texts."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the data set."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+
+    @property
+    def pair(self) -> str | None:
+        """The second text of a pair."""
+
+    @property
+    def place(self) -> str:
+        """The file and, if known, the line, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +62,7 @@ class Text:
         return replace(self, text=change(self.text), label=label, pair=pair, group=group)
 
 
-def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
+def encode_texts(texts: Sequence[WholeText], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Encoded:
     """Tokenise and truncate to `max_tokens`; a pair loses the end of its longer text first.
 
     Returns:
@@ -115,7 +135,7 @@ def _flat(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
     return np.fromiter(itertools.chain.from_iterable(rows), dtype=dtype)
 
 
-def _pairs(texts: Sequence[Text]) -> list[str] | None:
+def _pairs(texts: Sequence[WholeText]) -> list[str] | None:
     """Return the second texts; None if no example has one."""
     pairs = [text.pair for text in texts]
     if all(pair is None for pair in pairs):

@@ -48,6 +48,8 @@ class Cost(Callback):
         self._resumed: float | None = None
         self._counter: Arithmetic | None = None
         self._counting = ExitStack()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # by an earlier run of this process
+            torch.cuda.reset_peak_memory_stats()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

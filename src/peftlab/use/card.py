@@ -18,6 +18,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
+from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.identity import leaves
 
 UNKNOWN = "unknown"
@@ -228,6 +229,23 @@ def _scores(run: Run, certainty: Certainty) -> list[str]:
         f"The scores are those of the run, computed in {_plain(run.record.data['environment']['precision'])}; they "
         "follow from its predictions, but for the losses. The checkpoint was chosen on validation, so that the "
         "scores there are optimistic.",
+        *_decisions(run),
+    ]
+
+
+def _decisions(run: Run) -> list[str]:
+    """Return what the task has learnt on the validation split, such as thresholds; nothing for most tasks."""
+    section = run.record.extensions.get(SECTION)
+    if not section:
+        return []
+    learnt = ", ".join(f"{key} {value}" for key, value in leaves(section.get("learnt", {})))
+    name = run.record.data["selection"]["metric"]
+    gain = section.get("optimism", {}).get(name)
+    told = f" Learnt on the test split, they would have changed its {name} by {gain:+.4f}." if gain is not None else ""
+    return [
+        "",
+        f"Decisions learnt on the validation split, and frozen before the test ({DECISIONS}): {_plain(learnt)}."
+        f"{_plain(told) if told else ''}",
     ]
 
 

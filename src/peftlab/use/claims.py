@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftlab.runs.compare import differences
+from peftlab.runs.decisions import SECTION
 from peftlab.runs.identity import leaves
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class _Claims:
     ) -> None:
         self.run, self.record = record, record.data
         self.spec, self.present, self.evidence, self.same_code = spec, present, evidence, same_code
-        self.unverified = [*NOT_READABLE, *record.extensions]
+        own = {SECTION} if evidence.decisions is not None else set()
+        self.unverified = [*NOT_READABLE, *(name for name in record.extensions if name not in own)]
         self.resumed = bool(record.events("resumed"))
         self.skipped = bool(record.events("step left out"))
         self.course: Course = evidence.course
@@ -174,6 +176,8 @@ class _Claims:
             self.unverified.append("method.adapter_bytes")
         yield from self._held({"method": recorded}, {"method": counted})
         yield from self._held({"data": self.record["data"]}, {"data": self.evidence.data})
+        if (decisions := self.evidence.decisions) is not None:
+            yield from self._held({SECTION: self.record.get(SECTION, {})}, {SECTION: decisions})
 
     def scores(self) -> Iterator[Cause]:
         """The record has every score of the task on every split, as it follows from the predictions, and no other."""
@@ -255,10 +259,13 @@ class _Claims:
             if event[selected.metric] is not None
         ]
         recorded = self.run.scores("validation", selected.metric)
-        if recorded and recorded[0]["value"] != chosen["value"]:
-            expected["value"] = recorded[0]["value"]
         after = step == record["cost"]["steps"] and step not in [at for at, _ in values]
         """Whether it is the validation after the last step, which is not in the history."""
+        if self.spec.task.decides:  # the scores are those after its decisions, and the best was chosen before
+            if after and not self._is_logged(f"validation/{selected.metric}", chosen["value"]):
+                yield self._edited("selection.value is not in metrics.csv", chosen["value"], None)
+        elif recorded and recorded[0]["value"] != chosen["value"]:
+            expected["value"] = recorded[0]["value"]
         if not after and values:
             first = min(values, key=lambda one: one[1] if selected.mode == "min" else -one[1])
             if not self.resumed or (step, chosen["value"]) not in values:
@@ -348,6 +355,8 @@ class _Claims:
 
     def _is_same(self, value: Any, follows: float) -> bool:
         """Return whether a recorded score is the one that follows; other code may sum floats in another order."""
+        if math.isnan(follows):
+            return value is None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value == follows or (not self.same_code and is_number and math.isclose(value, follows, rel_tol=1e-6))
 

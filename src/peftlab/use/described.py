@@ -90,7 +90,7 @@ def _doubt(run: RunFolder, scorer: Scorer) -> str | None:
         if listed.get(name) != file_sha256(file):
             raise UserError(not_of_the_record(run, name, "what its record lists"))
         try:
-            follows = scorer.details(scorer.total(read_predictions(file)))
+            follows = scorer.measured(read_predictions(file))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             return f"{name}, which could confirm them, cannot be scored: {error}"
         for score, value in recorded.items():

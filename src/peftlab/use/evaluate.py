@@ -12,7 +12,6 @@ import lightning as L
 import torch
 
 from peftlab.assembly import build_tuner, store_and_compile
-from peftlab.backbone import check_length
 from peftlab.data.module import DataModule
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
@@ -21,6 +20,7 @@ from peftlab.devices.process_state import restored
 from peftlab.devices.products import products
 from peftlab.errors import ConfigError, DataError
 from peftlab.one_run import describe, score
+from peftlab.positions import check_length
 from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED

@@ -28,11 +28,14 @@ from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_
 from peftlab.methods.labels import LABELS, adapter_labels
 from peftlab.one_run import seed_everything
 from peftlab.regularizers.regularizer import WeightAverage
+from peftlab.runs.decisions import DECISIONS
 from peftlab.runs.folder import CONFIG, PACKAGES, RunFolder, read_predictions
 from peftlab.storage.tensors import load_into
+from peftlab.tasks.task import Task
 from peftlab.training import trail
 from peftlab.training.trail import TrailOf, hashes
 from peftlab.training.tuner import Tuner
+from peftlab.use.decisions import contradicting, evident
 from peftlab.validation import checked
 
 _ONLY_SHOWS = "peftlab.callbacks.progress"
@@ -97,6 +100,8 @@ class Evidence:
     """The hashes of the best checkpoint's tensors, in the order of the trail; None: they cannot be compared."""
     logged: dict[str, set[float]]
     """All values in ``metrics.csv``, by metric."""
+    decisions: dict[str, Any] | None
+    """The section of the record, empty if the task learns none; None: there are no predictions to learn from."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ class _Model:
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
                 again = data.task.answers(model(collated), collated, model.model, final=False)
             for place, one in zip(places, again, strict=True):
-                if not _is_near(rows[place], one, self.near):
+                kept = rows[place]
+                if kept.get("input") != one.get("input") or not data.task.agree(kept, one, self.near):
                     yield f"the adapter predicts '{one['id']}' differently"
                     return
 
@@ -153,6 +159,8 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     """
     method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
     adapter = list(_adapter(folder, spec, tuner))
+    decisions = evident(folder, data.task, data.budget.test) if data.task.decides else {}
+    undecided = contradicting(folder, decisions)
     in_half = config["trainer"]["precision"] != "32-true"
     is_trained = not adapter and (folder.best.is_file() or (folder.adapter / ADAPTER_WEIGHTS).is_file())
     model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
@@ -160,18 +168,19 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     splits = data.budget.scored
     has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
     return Evidence(
-        expected=[*_expected(splits), *(_logged_files(spec, splits) if has_csv else ())],
+        expected=[*_expected(splits, data.task), *(_logged_files(spec, splits) if has_csv else ())],
         data=data.describe(),
         course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
         may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
         method=method,
-        adapter=adapter,
+        adapter=[*adapter, *undecided],
         trail=read,
         broken_trail=fault,
         best=None if read is None or spec.allow or _averages(config) else _best(folder, read, config),
         logged=_logged(folder.path / "metrics.csv") if has_csv else {},
+        decisions=decisions,
     )
 
 
@@ -263,8 +272,9 @@ def _logged(file: Path) -> dict[str, set[float]]:
     return logged
 
 
-def _expected(splits: Sequence[str]) -> list[str]:
-    adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS)]
+def _expected(splits: Sequence[str], task: Task) -> list[str]:
+    decisions = (DECISIONS,) if task.decides else ()
+    adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS, *decisions)]
     predictions = [f"predictions/{split}.jsonl" for split in splits]
     return [CONFIG, PACKAGES, *adapter, "checkpoints/best.safetensors", "trail.jsonl", *predictions]
 
@@ -302,11 +312,11 @@ def _answers(folder: RunFolder, data: DataModule, split: str, model: _Model | No
     """Return the predictions of `split`, checked; without a model none are computed again."""
     task, file = data.task, folder.predictions / f"{split}.jsonl"
     scorer = task.scorer
-    names: dict[str, float | None] = dict.fromkeys(scorer.details(scorer.total([])))
+    names: dict[str, float | None] = dict.fromkeys(scorer.measured([]))
     try:
         rows = read_predictions(file)
-        scores = scorer.details(scorer.total(rows))
-        faults = [*_other_examples(rows, data, split), *_contradictions(rows)]
+        scores = scorer.measured(rows)
+        faults = [*_other_examples(rows, data, split), *_contradictions(rows, task)]
         if model is not None and not faults:
             faults += model.predicts_otherwise(rows, data, split)
         return Answers(split, {**scores}, [mask(fault) for fault in faults])
@@ -333,35 +343,9 @@ def _other_examples(rows: Sequence[Mapping[str, Any]], data: DataModule, split: 
             return
 
 
-def _contradictions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the first prediction that is not the most probable one; older runs have no probabilities of the others."""
+def _contradictions(rows: Sequence[Mapping[str, Any]], task: Task) -> Iterator[str]:
+    """Yield the first prediction that does not follow from its own numbers, such as the probabilities of all labels."""
     for row in rows:
-        if not _is_most_probable(row["predicted"], row["probability"], row.get("probabilities")):
+        if not task.is_consistent(row, task.decisions):
             yield f"the prediction for '{row['id']}' contradicts its probabilities"
             return
-
-
-def _is_most_probable(predicted: Any, probability: Any, probabilities: Any) -> bool:
-    if isinstance(probabilities, list):
-        return all(map(_is_most_probable, predicted, probability, probabilities))
-    if not isinstance(probabilities, dict):
-        return True
-    own = probabilities.get(predicted, -1.0)
-    return bool(own == max(probabilities.values()) and abs(own - probability) <= 1e-6)
-
-
-def _is_near(row: Mapping[str, Any], again: Mapping[str, Any], most: float) -> bool:
-    """Return whether two predictions are equal up to rounding, which may decide between equally probable labels."""
-    recorded, now = (_flat(one["probability"]) for one in (row, again))
-    labels, labels_now = (_flat(one["predicted"]) for one in (row, again))
-    if row.get("input") != again.get("input") or not len(recorded) == len(now) == len(labels) == len(labels_now):
-        return False
-    return all(
-        (p is None and q is None and a == b)
-        or (p is not None and q is not None and abs(p - q) <= most and (a == b or p <= 0.5 + most))
-        for p, q, a, b in zip(recorded, now, labels, labels_now, strict=True)
-    )
-
-
-def _flat(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

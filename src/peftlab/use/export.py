@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import transformers
 from torch import Tensor, nn
 
-from peftlab.backbone import positions
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
+from peftlab.pooling import make_plain
+from peftlab.positions import positions
 from peftlab.report.study import Run
+from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
-from peftlab.tasks.heads import logits_of
+from peftlab.tasks.heads import logits_of, model_class
 from peftlab.tasks.processor import LOADERS
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
@@ -40,7 +41,8 @@ MERGE_TOLERANCE = 1e-3
 """How far a logit of an exported model may be from the run's, both in fp32: merging rounds weights."""
 
 _LOADING = """\
-from transformers import {model}, {loader}
+from {module} import {model}
+from transformers import {loader}
 
 model, {processor} = {model}.from_pretrained("."), {loader}.from_pretrained(".")"""
 
@@ -61,7 +63,8 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     with those of the run. The folder appears only when it is complete.
 
     Raises:
-        UserError: `folder` exists and is not empty, the method cannot be merged, or the record contradicts the run.
+        UserError: `folder` exists and is not empty, the method cannot be merged, transformers lacks the model's
+            pooling, or the record contradicts the run.
         RuntimeError: a logit differs by more than `MERGE_TOLERANCE`.
     """
     folder = Path(folder)
@@ -77,13 +80,15 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         merged = spec.peft.merge(tuner.model)
+        make_plain(merged, spec.model.pooling)
         with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
             merged.save_pretrained(temporary)
             run.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
+            save_decisions(spec.task.decisions, temporary)
         head = spec.task.head
-        plain = getattr(transformers, head.model).from_pretrained(temporary, local_files_only=True)
+        plain = model_class(head).from_pretrained(temporary, local_files_only=True)
         plain = plain.eval().to(run.device)
-        pairs = zip(_logits(plain, data, run.device), expected, strict=True)
+        pairs = zip(_logits(plain, data, run.device, spec.task.pooling_inputs), expected, strict=True)
         difference = max(float((new - old).abs().max()) for new, old in pairs)
         if not difference <= MERGE_TOLERANCE:
             raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
@@ -91,7 +96,10 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
             library="transformers",
             pipeline=head.pipeline,
             loading=_LOADING.format(
-                model=head.model, processor=spec.task.processor, loader=LOADERS[spec.task.processor]
+                module=head.module,
+                model=head.model.removeprefix(f"{head.module}."),
+                processor=spec.task.processor,
+                loader=LOADERS[spec.task.processor],
             ),
             about=f"What the method added is merged into the weights: it is a plain transformers model, whose logits "
             f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}.",
@@ -128,7 +136,10 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
     return f"{gone[0]}, which could confirm them, is gone" if gone else None
 
 
-def _logits(model: nn.Module, data: DataModule, device: torch.device) -> Iterator[Tensor]:
+def _logits(
+    model: nn.Module, data: DataModule, device: torch.device, dropped: Collection[str] = ()
+) -> Iterator[Tensor]:
     for batch in data.val_dataloader():
+        inputs = {name: tensor for name, tensor in batch.to(device).inputs.items() if name not in dropped}
         with torch.inference_mode():
-            yield from logits_of(model(**batch.to(device).inputs)).values()
+            yield from logits_of(model(**inputs)).values()

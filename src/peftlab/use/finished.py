@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab import backbone
 from peftlab.adapted_model import adapted_model
-from peftlab.backbone import ModelSpec, longest_row
+from peftlab.backbone import ModelSpec
 from peftlab.data.form import form_of
 from peftlab.data.spec import DataSpec
 from peftlab.data.static_shapes import StaticShapes
@@ -29,12 +29,14 @@ from peftlab.errors import DataError, SourceError, UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.methods.labels import adapter_labels
 from peftlab.methods.method import Method
+from peftlab.positions import longest_row
 from peftlab.runs.find import find
 from peftlab.runs.folder import CONFIG, RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.specs import ALLOWED_PREFIXES, build, check_names, packages_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Task
+from peftlab.use.decisions import decisions_of
 from peftlab.use.predictor import Answer, Predictor, Refused
 from peftlab.use.unchanged import check_unchanged, not_of_the_record
 from peftlab.validation import checked
@@ -98,6 +100,7 @@ class FinishedRun:
         self.parts.task.learn_labels({"train": []}, self.parts.data.labels)
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
+        self.parts.task.decisions = decisions_of(folder, self.parts.task)
         self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
@@ -109,6 +112,7 @@ class FinishedRun:
 
         spec = validate(self._config_here)
         spec.task.learn_labels({"train": []}, spec.data.labels)
+        spec.task.decisions = self.parts.task.decisions
         return spec
 
     @cached_property

@@ -27,6 +27,7 @@ from peftlab.errors import UserError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS
 from peftlab.one_run import run
 from peftlab.runs.compare import differences
+from peftlab.runs.decisions import SECTION
 from peftlab.runs.find import find
 from peftlab.runs.folder import VERDICTS, RunFolder, keep_beside, read_config, read_predictions
 from peftlab.runs.other_seeds import other_seeds
@@ -335,7 +336,7 @@ def _facts(run: RunRecord) -> dict[str, Any]:
     data = {key: value for key, value in record["data"].items() if key not in ("origin", "licence")}
     validated = {str(event["step"]): event.get(record["selection"]["metric"]) for event in run.events("validated")}
     cost = {key: record["cost"][key] for key in ("steps", "epochs")}
-    sections = {key: record[key] for key in ("method", "selection")}
+    sections = {key: record[key] for key in ("method", "selection", SECTION) if key in record}
     return {"data": data, "cost": cost, "history.validated": validated, **sections}
 
 

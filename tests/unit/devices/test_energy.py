@@ -142,3 +142,19 @@ def test_the_binding_has_what_is_asked_of_it():
             "nvmlDeviceGetTotalEnergyConsumption",
         )
     )
+
+
+@pytest.mark.parametrize("hardware", ["GPU", "processor"])
+def test_a_counter_that_fails_makes_the_energy_unknown_and_says_so(nvml, powercap, caplog, hardware):
+    powercap("intel-rapl:0", "package-0", 1_000_000)
+    energy = Energy()
+    energy.start(GPU if hardware == "GPU" else CPU, counts_host=True)
+    assert energy.total() == 0.0
+    if hardware == "GPU":
+        nvml.millijoules = None
+    else:
+        powercap("intel-rapl:0", "package-0", 2_000_000)
+        (energy_module._POWERCAP / "intel-rapl:0" / "energy_uj").write_text("no number\n")
+    assert energy.total() is None
+    assert energy.total() is None
+    assert caplog.text.count("can no longer be read") == 1

@@ -18,12 +18,13 @@ from transformers import (
     RobertaConfig,
 )
 
-from peftlab.backbone import check_length, head_of
+from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.mam import MixAndMatch
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PrefixTuning, PromptTuning, PTuning
 from peftlab.methods.unipelt import UniPELT
+from peftlab.positions import check_length
 
 GIVEN = {"name": "x", "learning_rate": 1e-3, "num_virtual_tokens": 4}
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 30}

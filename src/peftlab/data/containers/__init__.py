@@ -1,0 +1,1 @@
+"""Containers: the rows of a file of JSON lines, of a table or of a saved data set, whatever examples they hold."""

@@ -1,0 +1,30 @@
+"""The interface of a container: the examples of its rows, in memory or read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from peftlab.data.rows.row_reader import Place
+
+Make = Callable[[Mapping[str, Any], int, Place], Any]
+"""Makes an example of a row, of its position among the rows of the file, from 0, and of its place."""
+
+
+class Container(Protocol):
+    """Reads the rows of one file."""
+
+    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+        """Return the examples of the rows, in order; all rows are read and checked.
+
+        Args:
+            path: the file.
+            columns: the columns that are needed; those that do not exist are left to `make` to miss.
+            make: makes an example. It is pickled with a view, for the processes that load batches.
+            large: whether the examples should be a view that reads each one when it is needed, see
+                `peftlab.data.views`.
+
+        Raises:
+            DataError: the file cannot be read, or a row is malformed; the message names the file and the line or row.
+        """

@@ -1,0 +1,57 @@
+"""JSON lines: one object per line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from peftlab.data.containers.container import Make
+from peftlab.data.indexed_examples import Index, LinesOfFile
+from peftlab.data.json_lines import read_object
+from peftlab.data.rows.row_reader import Place
+
+
+@dataclass(frozen=True)
+class JsonLinesContainer:
+    """Reads JSON lines in UTF-8, or in UTF-16 with a byte order mark; blank lines are skipped."""
+
+    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+        """Return the examples of the lines, see `Container`."""
+        return examples_of_lines(LinesOfFile(path), str(path), columns, make, large)
+
+
+def examples_of_lines(
+    file: LinesOfFile, shown: str, columns: Collection[str], make: Make, large: bool
+) -> Sequence[Any]:
+    """Return the examples of the lines of a file.
+
+    Args:
+        file: the file.
+        shown: what messages and examples call it.
+        columns: see `Container`, as the others.
+    """
+    held: list[Any] = []
+    index = Index(file.path, partial(_parsed, shown, make))
+    indexed = large and file.is_divided
+    expected = f"with {', '.join(repr(column) for column in columns)}"
+    lines = iter(file)
+    for line in lines:
+        if not line.content.strip():
+            continue
+        place = Place(shown, line.number)
+        row = read_object(line.content, str(place), expected, (following.content for following in lines))
+        example = make(row, len(held) + len(index), place)
+        if indexed:
+            index.add(line.offset, line.number)
+        else:
+            held.append(example)
+    return index.examples(file.state, file.sha256) if indexed else held
+
+
+def _parsed(shown: str, make: Make, lines: bytes, position: int, number: int) -> Any:
+    """Return the example in the first of some lines, which was read before and is well-formed."""
+    return make(json.loads(lines.partition(b"\n")[0]), position, Place(shown, number))

@@ -1,0 +1,126 @@
+"""Files of rows, in any container, with examples of any kind."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from peftlab.data import indexed_examples
+from peftlab.data.containers.container import Container
+from peftlab.data.containers.json_lines import JsonLinesContainer
+from peftlab.data.rows.row_reader import Place, RowReader
+from peftlab.data.views import View
+from peftlab.errors import DataError
+
+CONTAINERS: Mapping[str, Callable[[], Container]] = {
+    ".jsonl": JsonLinesContainer,
+    ".ndjson": JsonLinesContainer,
+    ".json": JsonLinesContainer,
+}
+"""The containers by the suffix of a file's name."""
+
+
+@dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class RowFiles:
+    """How to read files of rows: the suffix of a file says how they are stored, and `rows` what they hold.
+
+    A split is a file, or several: a folder, or a pattern such as ``train-*.parquet``, whose files are read one after
+    another, in the order of their names.
+    """
+
+    rows: RowReader
+    """Makes the examples of rows."""
+
+    def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Any]]:
+        """Return the examples of each split, with the ids ``split:0``, ``split:1``, ...
+
+        Those of large files are read again when they are accessed.
+
+        Args:
+            files: the file, the folder or the pattern of each split.
+
+        Raises:
+            DataError: a file is missing, empty or of an unknown kind, or a row is malformed; the message names the file
+                and the line or row.
+        """
+        return {split: self._read_split(split, path) for split, path in files.items()}
+
+    def _read_split(self, split: str, path: Path) -> Sequence[Any]:
+        files = files_of(path)
+        large = sum(file.stat().st_size for file in files if file.is_file()) > indexed_examples.HELD
+        parts: list[Sequence[Any]] = []
+        begin = 0
+        for file in files:
+            make = partial(_example, self.rows, split, begin)
+            parts.append(container_of(file).examples(file, self.rows.columns.values(), make, large))
+            begin += len(parts[-1])
+        if not begin:
+            raise DataError(
+                f"{path}: empty split '{split}': it holds no row. Expected rows with the columns "
+                f"{', '.join(self.rows.columns.values())}."
+            )
+        if len(parts) == 1:
+            return parts[0]
+        return _Joined(parts) if any(isinstance(part, View) for part in parts) else list(itertools.chain(*parts))
+
+
+def _example(rows: RowReader, split: str, begin: int, row: Mapping[str, Any], position: int, place: Place) -> Any:
+    return rows.example_of(row, f"{split}:{begin + position}", place)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a split, in the order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    if "*" in path.name:
+        files = sorted(each for each in path.parent.glob(path.name) if _is_data(each))
+    elif path.is_dir():
+        files = sorted(each for each in path.iterdir() if _is_data(each))
+    else:
+        return [path]
+    if not files:
+        raise DataError(f"{path}: there is no file of rows: none ends with {', '.join(CONTAINERS)}.")
+    return files
+
+
+def container_of(path: Path) -> Container:
+    """Return the container of a file, by its suffix.
+
+    Raises:
+        DataError: the suffix is unknown.
+    """
+    kind = CONTAINERS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(
+            f"{path}: what kind of file is it? Its name ends with none of {', '.join(CONTAINERS)}. Rename it, or "
+            "convert it."
+        )
+    return kind()
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix.lower() in CONTAINERS and not path.name.startswith(".")
+
+
+class _Joined(View[Any]):
+    """The examples of several files as one sequence."""
+
+    def __init__(self, parts: Sequence[Sequence[Any]]) -> None:
+        self._parts = parts
+        self._ends = list(itertools.accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def at(self, place: int) -> Any:
+        part = bisect_right(self._ends, place)
+        return self._parts[part][place - (self._ends[part - 1] if part else 0)]

@@ -1,0 +1,128 @@
+"""Chooses the training examples of a small budget: in a fixed order, so that each sample contains the smaller ones."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from peftlab.data.spec import BudgetSpec
+from peftlab.data.views import chosen
+from peftlab.errors import ConfigError
+from peftlab.tasks.task import Task
+
+log = logging.getLogger("peftlab")
+
+BY_KEYS = ("train_examples", "stratified", "per_class", "sample_seed", "eval_examples", "overfit_batches")
+"""The keys of a budget that decide which examples a run uses."""
+
+Classes = Sequence[Mapping[str, int]]
+"""How often each class occurs in each example, see `Task.classes`."""
+
+
+def random_sample(number: int, size: float, seed: int = 0) -> np.ndarray:
+    """Return the sorted positions of `size` of `number` examples: the first ones of a random order, which `seed` fixes.
+
+    Args:
+        number: the number of examples.
+        size: a number of them, or a share of at least one; all of them if there are no more.
+        seed: fixes the order.
+    """
+    return np.sort(_order(number, seed)[: _size(number, size)])
+
+
+def stratified_sample(classes: Classes, size: float, seed: int = 0) -> np.ndarray:
+    """Return the sorted positions of `size` examples that have the classes in the proportions of all examples.
+
+    An example counts for the rarest class that it has; one without any, such as a sentence without entities, for a
+    stratum of its own. The k-th of the n examples of a stratum, in the order of `random_sample`, is at (k - 1/2) / n,
+    and the sample is what comes first on this scale: within one example, each stratum has its share.
+    """
+    totals = _totals(classes)
+    strata: dict[str | None, list[int]] = {}
+    order = _order(len(classes), seed).tolist()
+    for place in order:
+        of_example = classes[place]
+        rarest = min(of_example, key=lambda name: (totals[name], name), default=None)
+        strata.setdefault(rarest, []).append(place)
+    scale = {place: (k + 0.5) / len(members) for members in strata.values() for k, place in enumerate(members)}
+    ordered = sorted(order, key=scale.__getitem__)  # a stable sort: equal ones stay in the random order
+    return np.sort(np.asarray(ordered[: _size(len(classes), size)], dtype=np.int64))
+
+
+def shots(classes: Classes, per_class: int, seed: int = 0) -> np.ndarray:
+    """Return the sorted positions of the first examples, in the order of `random_sample`, that hold `per_class` of each
+    class.
+
+    An example that is taken for one class may hold others, as sentences hold entities of several types: of these there
+    are then more than `per_class`.
+    """
+    counts: Counter[str] = Counter()
+    missing = {name for of_example in classes for name in of_example}
+    taken = []
+    for place in _order(len(classes), seed).tolist():
+        if wanted := missing & classes[place].keys():
+            taken.append(place)
+            counts.update({name: classes[place][name] for name in wanted})
+            missing -= {name for name in wanted if counts[name] >= per_class}
+            if not missing:
+                break
+    return np.sort(np.asarray(taken, dtype=np.int64))
+
+
+def sampled(split: str, examples: Sequence[Any], task: Task, budget: BudgetSpec) -> Sequence[Any]:
+    """Return the examples of `split` that `budget` takes, in their original order.
+
+    Raises:
+        ConfigError: the sample goes by classes, and the examples have none.
+    """
+    places = _training_sample(examples, task, budget) if split == "train" else _some(examples, budget.eval_examples)
+    return examples if places is None or len(places) == len(examples) else chosen(examples, places)
+
+
+def _training_sample(examples: Sequence[Any], task: Task, budget: BudgetSpec) -> np.ndarray | None:
+    """Return the positions of the training examples that `budget` takes; None: all of them."""
+    size, per_class, seed = budget.train_examples, budget.per_class, budget.sample_seed
+    if per_class is None and (size is None or not budget.stratified):
+        return _some(examples, size, seed)
+    classes = [task.classes(example) for example in examples]
+    if not any(classes):
+        key = "stratified" if per_class is None else "per_class"
+        raise ConfigError(
+            f"budget.{key}: the examples of task={task.name} have no classes to go by. Take a random sample: "
+            "budget.train_examples=N alone"
+        )
+    if size is not None:
+        return stratified_sample(classes, size, seed)
+    assert per_class is not None
+    if few := ", ".join(_fewer(_totals(classes), per_class)):
+        log.warning("budget.per_class=%d: the training split has fewer of %s", per_class, few)
+    return shots(classes, per_class, seed)
+
+
+def _some(examples: Sequence[Any], size: float | None, seed: int = 0) -> np.ndarray | None:
+    return None if size is None else random_sample(len(examples), size, seed)
+
+
+def _fewer(totals: Mapping[str, int], per_class: int) -> Iterator[str]:
+    for name, count in sorted(totals.items()):
+        if count < per_class:
+            yield f"{name} ({count})"
+
+
+def _totals(classes: Classes) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for of_example in classes:
+        totals.update(of_example)
+    return totals
+
+
+def _order(number: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(number)
+
+
+def _size(number: int, size: float) -> int:
+    return max(1, round(size * number)) if isinstance(size, float) else size

@@ -1,0 +1,35 @@
+"""Texts and text pairs with any number of labels each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """One text, or pair of texts, with its set of labels, as read from its file, or without gold."""
+
+    id: str
+    """Unique within the data set, e.g. ``train:17``."""
+    text: str
+    labels: tuple[str, ...] | None
+    """Sorted, each once; it may have none. None without gold."""
+    pair: str | None = None
+    """The second text of a pair."""
+    file: str = ""
+    line: int | None = None
+    """The line, or the row, of the text in `file`, from 1."""
+    group: str | None = None
+    """The group it belongs to, such as a document or an author."""
+
+    @property
+    def place(self) -> str:
+        """The file and, if known, the line, for messages."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    def mapped(self, change: Callable[[str], str]) -> LabelledText:
+        """Return the example with `change`, which maps characters one to one, applied to all its texts."""
+        labels = None if self.labels is None else tuple(sorted({change(label) for label in self.labels}))
+        pair, group = (None if part is None else change(part) for part in (self.pair, self.group))
+        return replace(self, text=change(self.text), labels=labels, pair=pair, group=group)

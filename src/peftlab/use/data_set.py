@@ -1,0 +1,152 @@
+"""Reads a data set that a user names, for its card: an option of ``conf/data``, or a file or folder of their own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from peftlab import backbone
+from peftlab.composing.compose import compose, conf_dir
+from peftlab.config import RunSpec
+from peftlab.data.data_card import DataCard, Tokenised, data_card
+from peftlab.data.encoding import BLOCK, encode
+from peftlab.data.reading import read_data_set
+from peftlab.devices.process_state import restored
+from peftlab.errors import ConfigError, did_you_mean
+from peftlab.one_run import settle
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import LONGEST_TEXT
+
+OF_SUFFIX = {
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
+    **dict.fromkeys((".jsonl", ".ndjson"), "json_lines"),
+    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
+}
+"""The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
+
+
+def card_of(subject: str, overrides: Sequence[str] = (), model: str | None = None) -> DataCard:
+    """Return the card of a data set.
+
+    Args:
+        subject: an option of ``conf/data``, or the path of a file or folder.
+        overrides: further settings in Hydra's grammar, such as ``data.format.text=body`` or ``task=ner``.
+        model: an option of ``conf/model`` or a folder, whose tokenizer counts tokens; None: words are counted, and
+            nothing is fetched but the data.
+
+    Raises:
+        UserError: there is no such data, it cannot be read, or the option that reads it is not clear.
+    """
+    with restored():
+        spec = _spec_of(subject, list(overrides), model)
+        splits, facts = read_data_set(spec.data, spec.task)
+        tokenised = None
+        if model is not None:
+            processor = backbone.fetch(spec.model, spec.task.processor).processor(spec.task.processor)
+            spec.task.bind(processor)
+            tokenised = {split: _tokenised(members, spec, processor) for split, members in splits.items()}
+        return data_card(spec.data.name, splits, facts, spec.task, spec.data.max_tokens, tokenised)
+
+
+def _tokenised(members: Sequence[Any], spec: RunSpec, processor: Processor) -> Tokenised:
+    """Return a split as a run of `spec` sees it, and the lengths of its examples when nothing is cut off."""
+    encoded = encode(spec.task, members, processor, spec.data.limits)
+    whole = spec.data.limits._replace(max_tokens=LONGEST_TEXT)
+    lengths = [
+        spec.task.encode(list(members[start : start + BLOCK]), processor, whole).tokens
+        for start in range(0, len(members), BLOCK)
+    ]
+    return Tokenised(encoded, np.concatenate(lengths))
+
+
+def _spec_of(subject: str, overrides: list[str], model: str | None) -> RunSpec:
+    """Return the configuration that reads the data; the task is that which takes its examples, unless it is named."""
+    path: Path | None = None
+    if subject not in _options("data"):
+        path = _existing(subject)
+        if not _names("data", overrides):
+            overrides = [f"data={option_for(path)}", *overrides]
+    else:
+        overrides = [f"data={subject}", *overrides]
+    folder = None if model is None or model in _options("model") else Path(model)
+    if model is not None:
+        overrides.append(f"model={model}" if folder is None else "model=folder")
+    spec = _settled(overrides, path, folder)
+    example = getattr(spec.data.format, "example", None)
+    if example is None or spec.task.example is example or _names("task", overrides):
+        return spec
+    return _settled([*overrides, f"task={_task_of(example)}"], path, folder)
+
+
+def _settled(overrides: Sequence[str], path: Path | None, model: Path | None) -> RunSpec:
+    config = compose(*overrides)
+    for section, place in (("data", path), ("model", model)):
+        if place is not None:
+            config[section].path = str(place)
+    return settle(config)[1]
+
+
+def option_for(path: Path) -> str:
+    """Return the option of ``conf/data`` that reads the user's file or folder, by its suffix.
+
+    Raises:
+        ConfigError: several options could read it, or none.
+    """
+    if path.is_file():
+        suffixes = {path.suffix.lower()}
+    else:
+        members = [member for member in path.iterdir() if not member.name.startswith(".")]
+        if members and all(member.is_dir() for member in members):
+            return "folders"
+        suffixes = {member.suffix.lower() for member in members if member.is_file()}
+    options = {OF_SUFFIX[suffix] for suffix in suffixes if suffix in OF_SUFFIX}
+    if len(options) == 1:
+        return options.pop()
+    of_files = sorted(option for option in _options("data") if _reads_files(option))
+    raise ConfigError(f"{path}: its name does not say how to read it. Name the option, data=...: {', '.join(of_files)}")
+
+
+def _existing(subject: str) -> Path:
+    path = Path(subject).expanduser()
+    if not path.exists():
+        options = _options("data")
+        raise ConfigError(
+            f"'{subject}' is neither a data set nor a file or folder.{did_you_mean(subject, options)} "
+            f"Data sets: {', '.join(options)}"
+        )
+    return path
+
+
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+
+
+def _names(group: str, overrides: Sequence[str]) -> bool:
+    return any(text.lstrip("+").partition("=")[0] == group for text in overrides)
+
+
+def _reads_files(option: str) -> bool:
+    return "path" in _read("data", option)
+
+
+def _task_of(example: type) -> str:
+    """Return the first option of ``conf/task`` whose task takes such examples.
+
+    Raises:
+        ConfigError: none does.
+    """
+    for option in _options("task"):
+        module, _, name = str(_read("task", option)["_target_"]).rpartition(".")
+        if getattr(importlib.import_module(module), name).example is example:
+            return option
+    raise ConfigError(f"no task takes a {example.__name__} as an example. Name your own: task=...")
+
+
+def _read(group: str, option: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    return document

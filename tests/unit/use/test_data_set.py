@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from peftlab.composing.compose import conf_dir
+from peftlab.errors import ConfigError
+from peftlab.use.data_set import card_of, option_for
+
+
+@pytest.mark.parametrize(
+    ("files", "option"),
+    [
+        (["my.csv"], "csv"),
+        (["MY.TSV"], "csv"),
+        (["my.jsonl"], "json_lines"),
+        (["my.conll"], "files"),
+        (["folder/train.csv", "folder/README.md"], "csv"),
+        (["folder/good/1.txt", "folder/bad/2.txt"], "folders"),
+    ],
+)
+def test_a_suffix_says_how_to_read(tmp_path, files, option):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert (conf_dir() / "data" / f"{option}.yaml").is_file()
+    assert option_for(tmp_path / files[0].partition("/")[0]) == option
+
+
+@pytest.mark.parametrize("files", [["my.txt"], ["my.json"], ["folder/a.csv", "folder/b.jsonl"], ["folder/a.txt"]])
+def test_what_is_not_clear_has_to_be_named(tmp_path, files):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ConfigError, match=r"its name does not say how to read it\. Name the option, data=\.\.\.: .*csv"
+    ):
+        option_for(tmp_path / files[0].partition("/")[0])
+
+
+def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny_model):
+    card = card_of(str(tiny_texts))
+    assert (card.name, card.task, card.splits["train"].rows) == ("csv", "classification", 48)
+    card = card_of(str(tiny_data), ["data=files"], str(tiny_model))
+    assert (card.name, card.task, card.splits["train"].lengths.unit) == ("files", "ner", "tokens")
+    assert card.splits["train"].classes.keys() == {"LOC", "ORG", "PER"}
+
+
+def test_settings_are_those_of_a_run(tiny_texts):
+    card = card_of(str(tiny_texts), ["data.splits.validation=0.25", "data.duplicates=drop"])
+    assert card.splits["train"].dropped
+    assert card.splits["validation"].file == "train.csv"
+    with pytest.raises(ConfigError, match=r"task=ner takes a Sentence"):
+        card_of(str(tiny_texts), ["task=ner"])
+
+
+def test_what_is_not_there_is_told_with_what_there_is():
+    with pytest.raises(ConfigError, match=r"'conll2002' is neither .* Did you mean 'conll2003'\? Data sets: .*csv"):
+        card_of("conll2002")
