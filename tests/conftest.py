@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,11 +56,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m slow``, as with any mark alone, leave out the files that do not name it: three of four."""
+    """With ``-m slow``, as with any mark alone, leave out the files that cannot have it: two of three.
+
+    A test has it from its file, from a fixture's parameters in the ``conftest.py`` beside it, or from what its file
+    imports of ours.
+    """
     mark = config.option.markexpr
-    if mark.isidentifier() and collection_path.suffix == ".py" and mark not in collection_path.read_text("utf-8"):
-        return True
+    if mark.isidentifier() and collection_path.suffix == ".py":
+        places = [collection_path, collection_path.with_name("conftest.py")]
+        texts = [place.read_text("utf-8") for place in places if place.is_file()]
+        return (not any(mark in text for text in texts) and "\nfrom tests." not in texts[0]) or None
     return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the parameters that `one_in` puts into another tier; what is `exhaustive` is not `slow`, whatever it has."""
+    numbers: Counter[str] = Counter()
+    for item in items:
+        for mark in item.iter_markers("one_in"):
+            test = item.nodeid.partition("[")[0]
+            if numbers[test] % mark.args[0]:
+                item.add_marker(mark.args[1])
+            numbers[test] += 1
+    if config.option.markexpr == "slow":
+        exhaustive = [item for item in items if item.get_closest_marker("exhaustive") is not None]
+        config.hook.pytest_deselected(items=exhaustive)
+        items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
 
 
 def pytest_collection_finish() -> None:

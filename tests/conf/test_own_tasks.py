@@ -134,6 +134,7 @@ def test_the_command_of_the_readme(run, command, tiny_model):
     assert peftlab.load("run", allow=["my_tasks"]).record.data["data"]["splits"]["train"]["rows"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "model"), [("answers", "tiny_model"), ("pictures", "tiny_vit")])
 def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     if task == "answers":

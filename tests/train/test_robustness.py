@@ -35,6 +35,7 @@ def untimed(document):
     return [untimed(value) for value in document] if isinstance(document, list) else document
 
 
+@pytest.mark.slow
 def test_everything_that_suits_a_tagger(peftlab, copy, finished):
     options = ["--limit", "12", "--steps", "2", "--restarts", "2", "--epsilon", "3", "--strength", "0.4", "--json"]
     code, out, _ = peftlab("robustness", copy, *options)
