@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data import indexed_examples
 from peftlab.data.containers.container import Container
+from peftlab.data.containers.delimited import DelimitedContainer
 from peftlab.data.containers.json_lines import JsonLinesContainer
 from peftlab.data.containers.saved import NOTES, saved_files
 from peftlab.data.containers.tables import ArrowContainer, ParquetContainer
@@ -25,6 +26,9 @@ CONTAINERS: Mapping[str, Callable[[], Container]] = {
     ".jsonl": JsonLinesContainer,
     ".ndjson": JsonLinesContainer,
     ".json": JsonLinesContainer,
+    ".csv": DelimitedContainer,
+    ".tsv": DelimitedContainer,
+    ".tab": DelimitedContainer,
     ".parquet": ParquetContainer,
     ".arrow": ArrowContainer,
     ".feather": ArrowContainer,

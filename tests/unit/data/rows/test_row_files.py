@@ -150,3 +150,38 @@ def test_files_of_a_pattern_have_one_digest(tmp_path):
     assert fetched.digest("train-*.jsonl") != first
     with pytest.raises(SourceError, match="No such file"):
         fetched.file("dev-*.jsonl")
+
+
+def test_delimited_files(tmp_path, monkeypatch):
+    format = RowFiles(rows=TextRows(text="title", label="topic", group="who"))
+    path = tmp_path / "a.csv"
+    content = 'sep=;\r\nwho; title;topic;more\r\n"a";"Üb;er\r\n""uns""";3;\r\n\r\nb;x;yes;1,5\r\nb;y;no;'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        small = format.read({"train": path})["train"]
+        assert [(each.text, each.label, each.group, each.line) for each in small] == [
+            ('Üb;er\r\n"uns"', "3", "a", 3),
+            ("x", "yes", "b", 6),
+            ("y", "no", "b", 7),
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(indexed_examples, "HELD", 0)
+            large = format.read({"train": path})["train"]
+        assert isinstance(large, View) == (encoding != "utf-16")
+        assert list(large) == list(small)
+    for name, wrong, message in [
+        ("a.csv", "who;title;topic\na;b;c\n", "the delimiter is not ','.*Write sep=; in a first line"),
+        ("a.csv", "who,title,topic\na,b\n", ":2: expected 3 columns as in line 1, found 2"),
+        ("a.csv", "who,title,topic\na,b,c\nwho,title,topic\n", ":3: the row repeats the header"),
+        ("a.csv", "who,title,topic\na,,c\n", ":2: 'title' is null; expected a text"),
+        ("a.csv", "who,title,title\na,b,c\n", ":1: 2 columns are called 'title'"),
+        ("a.csv", "who,title,topics\na,b,c\n", ":2: there is no column 'topic'. Did you mean 'topics'"),
+        ("a.csv", 'who,title,topic\na,"b"c,d\n', ":2: the row that begins here cannot be read"),
+        ("a.tsv", "who\ttitle\ttopic\n", ": empty split 'train'"),
+        ("a.tsv", "\n", ": empty split 'train'"),
+    ]:
+        (tmp_path / name).write_text(wrong)
+        for held in (0, 2**25):
+            monkeypatch.setattr(indexed_examples, "HELD", held)
+            with pytest.raises(DataError, match=rf"{name}.*{message}"):
+                format.read({"train": tmp_path / name})
