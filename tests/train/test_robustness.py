@@ -83,7 +83,7 @@ def test_the_table(peftlab, copy):
         (["--substitutes", "typo,synonyms"], "--substitutes synonyms: there are no such substitutes. Allowed: typo,"),
         (["--max-queries", "2"], "--max-queries 2: greedy replaces nothing with fewer than 3"),
         (["--sentiments", "a,b,c"], "--sentiments names the labels of --behaviour FILE"),
-        (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no label; behaviour tests need one"),
+        (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no single label"),
         (["--strength", "2"], "invalid share between 0 and 1 value: '2'"),
     ],
 )

@@ -25,6 +25,7 @@ from peftlab.tasks.task import LONGEST_TEXT
 OF_SUFFIX = {
     **dict.fromkeys((".csv", ".tsv", ".tab"), "csv"),
     **dict.fromkeys((".jsonl", ".ndjson"), "json_lines"),
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), "rows"),
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
 }
 """The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
