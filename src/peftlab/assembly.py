@@ -104,10 +104,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     Raises:
         ConfigError: one cannot, or does not suit the task; says why.
     """
+    has_distributions = type(spec.task).distributions is not Task.distributions
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
-        if isinstance(regularizer, Term) and regularizer.of_distributions and not spec.task.has_distributions:
+        if isinstance(regularizer, Term) and regularizer.of_distributions and not has_distributions:
             raise ConfigError(
                 f"regularizer.{name}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
                 "Choose one that only needs the loss, such as fgm or l2_sp"
