@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_class
+from pyarrow import csv, parquet
 
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.runs.record import RunRecord
@@ -50,6 +51,7 @@ def reader(
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    parquet.write_table(csv.read_csv(tmp_path / "my_texts.csv"), tmp_path / "my_texts.parquet")
     shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
     shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
