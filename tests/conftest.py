@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,11 +56,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m slow``, as with any mark alone, leave out the files that do not name it: three of four."""
+    """With ``-m slow``, as with any mark alone, leave out the files that cannot have it: two of three.
+
+    A test has it from its file, from a fixture's parameters in the ``conftest.py`` beside it, or from what its file
+    imports of ours.
+    """
     mark = config.option.markexpr
-    if mark.isidentifier() and collection_path.suffix == ".py" and mark not in collection_path.read_text("utf-8"):
-        return True
+    if mark.isidentifier() and collection_path.suffix == ".py":
+        places = [collection_path, collection_path.with_name("conftest.py")]
+        texts = [place.read_text("utf-8") for place in places if place.is_file()]
+        return (not any(mark in text for text in texts) and "\nfrom tests." not in texts[0]) or None
     return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the parameters that `one_in` puts into another tier; what is `exhaustive` is not `slow`, whatever it has."""
+    numbers: Counter[str] = Counter()
+    for item in items:
+        for mark in item.iter_markers("one_in"):
+            test = item.nodeid.partition("[")[0]
+            if numbers[test] % mark.args[0]:
+                item.add_marker(mark.args[1])
+            numbers[test] += 1
+    if config.option.markexpr == "slow":
+        exhaustive = [item for item in items if item.get_closest_marker("exhaustive") is not None]
+        config.hook.pytest_deselected(items=exhaustive)
+        items[:] = [item for item in items if item.get_closest_marker("exhaustive") is None]
 
 
 def pytest_collection_finish() -> None:
@@ -296,28 +319,115 @@ def tiny_questions(made_once: MadeOnce) -> Path:
     return made_once("questions", fill)
 
 
+RELATED = {"move": "lives-in", "hire": "works-for", "compare": "larger"}
+"""The relation of the first and the last name of those templates; of the others, there is none."""
+
+
+def relations(count: int, seed: int) -> str:
+    """Return `count` of these texts with two marked entities, of which either may be the first, as JSON Lines."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.choice([0, 1, 2, 4])
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        places = [place for place, part in enumerate(TEMPLATES[kind].split()) if part.startswith("{")]
+        marks = ["e1", "e2"] if draw.random() < 0.5 else ["e2", "e1"]
+        for place, mark in zip((places[0], places[-1]), marks, strict=True):
+            words[place] = f"<{mark}>{words[place]}</{mark}>"
+        relation = RELATED.get(LABELS[kind])
+        label = f"{relation}({marks[0]},{marks[1]})" if relation else "Other"
+        lines.append(json.dumps({"text": " ".join(words), "label": label}))
+    return "\n".join(lines) + "\n"
+
+
+def choices(count: int, seed: int) -> str:
+    """Return `count` questions about texts, with two to four choices each, as JSON Lines."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words = [draw.choice(NAMES.get(part.strip("{}"), [part])) for part in TEMPLATES[kind].split()]
+        offered = draw.sample(LABELS, draw.randint(2, 4))
+        answer = draw.randrange(len(offered))
+        offered[answer] = LABELS[kind]
+        question = {"context": " ".join(words), "question": "which?", "choices": offered, "answer": answer}
+        lines.append(json.dumps(question))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_relations(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these texts."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(relations(count, seed=number), encoding="utf-8")
+
+    return made_once("relations", fill)
+
+
+@pytest.fixture(scope="session")
+def tiny_choices(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these questions."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(choices(count, seed=number), encoding="utf-8")
+
+    return made_once("choices", fill)
+
+
+def utterances(count: int, seed: int) -> str:
+    """Return `count` texts of `TEMPLATES` as JSON Lines: words, the tags of their names, and an intent each."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words: list[str] = []
+        tags: list[str] = []
+        for part in TEMPLATES[kind].split():
+            type_ = part.strip("{}")
+            name = draw.choice(NAMES.get(type_, [part])).split()
+            words += name
+            tags += [f"{'I' if n else 'B'}-{type_}" if type_ in NAMES else "O" for n in range(len(name))]
+        lines.append(json.dumps({"words": words, "tags": tags, "intent": LABELS[kind]}))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_utterances(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these utterances."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(utterances(count, seed=number), encoding="utf-8")
+
+    return made_once("utterances", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
-def data_for(
-    tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_numbers: Path, tiny_label_sets: Path
-) -> DataFor:
+def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
-    known = {
-        "Sentence": ("files", tiny_data),
-        "Text": ("csv", tiny_texts),
-        "Question": ("questions", tiny_questions),
-        "LabelledText": ("several_labels", tiny_label_sets),
+    of_examples = {
+        "Sentence": ["files", "tiny_data"],
+        "Text": ["csv", "tiny_texts"],
+        "Question": ["questions", "tiny_questions"],
+        "LabelledText": ["several_labels", "tiny_label_sets"],
+        "MarkedText": ["relations", "tiny_relations"],
+        "Choices": ["choices", "tiny_choices", "data.format.rows.context=context"],
+        "Utterance": ["intents", "tiny_utterances"],
     }
-    of_task = {"Regression": ("csv", tiny_numbers)}
+    of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""
 
     def choose(task: Any) -> list[str]:
-        kind = task.example.__name__
-        assert kind in known, f"make tiny data for tasks on a {kind}"
-        option, folder = of_task.get((task if isinstance(task, type) else type(task)).__name__, known[kind])
-        return [f"data={option}", f"data.path={folder}"]
+        kind, name = task.example.__name__, (task if isinstance(task, type) else type(task)).__name__
+        assert kind in of_examples, f"make tiny data for tasks on a {kind}"
+        option, fixture, *settings = of_tasks.get(name, of_examples[kind])
+        return [f"data={option}", f"data.path={request.getfixturevalue(fixture)}", *settings]
 
     return choose
 

@@ -1,22 +1,25 @@
-"""Memory of a run on a large JSON Lines file, beside the size of the file.
+"""Memory of a run on a large file, JSON Lines or Parquet, beside the size of the file.
 
     python experiments/large_data/measure.py --gib 1
+    python experiments/large_data/measure.py --gib 1 --format parquet
 
 writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of
 JSON: the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it
 has: its own, which must fit in the memory of the machine, and with the pages of files, which the system takes back when
-it needs them; and the time of the processor.
+it needs them; and the time of the processor. The size that is asked for is that of the rows as JSON Lines.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +29,39 @@ WORDS, LENGTH = 5000, 150
 STEPS = 5
 
 
-def write(path: Path, size: float, seed: int) -> None:
-    """Write random texts with one of three labels, until the file has `size` bytes."""
+def rows(size: float, seed: int) -> Iterator[list[dict[str, str]]]:
+    """Yield random texts with one of ten labels, a thousand at once, until they have `size` bytes as JSON lines."""
     random = np.random.default_rng(seed)
     words = np.asarray([f"word{number}" for number in range(WORDS)])
+    written = 0
+    while written < size:
+        texts = words[random.integers(0, WORDS, (1000, LENGTH))].tolist()
+        thousand = [{"text": " ".join(row), "label": row[0][-1]} for row in texts]
+        written += sum(len(json.dumps(row)) + 1 for row in thousand)
+        yield thousand
+
+
+def write_json_lines(path: Path, size: float, seed: int) -> None:
+    """Write `rows`."""
     with path.open("w") as file:
-        while file.tell() < size:
-            for row in words[random.integers(0, WORDS, (1000, LENGTH))].tolist():
-                file.write(json.dumps({"text": " ".join(row), "label": row[0][-1]}) + "\n")
+        for thousand in rows(size, seed):
+            file.writelines(json.dumps(row) + "\n" for row in thousand)
+
+
+def write_parquet(path: Path, size: float, seed: int) -> None:
+    """Write `rows`, as one row group each 50,000."""
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema({"text": pyarrow.string(), "label": pyarrow.string()})
+    thousands = rows(size, seed)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while group := list(itertools.islice(thousands, 50)):
+            writer.write_table(pyarrow.Table.from_pylist(list(itertools.chain(*group)), schema))
+
+
+FORMATS = {"jsonl": ("json_lines", write_json_lines), "parquet": ("rows", write_parquet)}
+"""The option of ``data`` that reads a format, and what writes it, by the suffix of its files."""
 
 
 def make_model(folder: Path) -> Path:
@@ -71,13 +99,13 @@ class Peak(threading.Thread):
             time.sleep(0.1)
 
 
-def train(folder: Path, data: Path) -> dict[str, float]:
+def train(folder: Path, option: str, data: Path) -> dict[str, float]:
     """Train for a few steps; return the memory before the data is read, and the peaks."""
     import peftlab
 
     model = make_model(folder / "model")
     overrides = (
-        *("task=classification", "data=json_lines", f"data.path={data}", "data.max_tokens=256", "peft=head"),
+        *("task=classification", f"data={option}", f"data.path={data}", "data.max_tokens=256", "peft=head"),
         *("model=folder", f"model.path={model}", "trainer=cpu", "trainer.precision=32-true", "logger=[]"),
         *("budget=smoke", f"budget.max_steps={STEPS}", "budget.train_examples=null", "budget.eval_examples=100"),
         f"run_dir={folder / 'run'}",
@@ -94,7 +122,10 @@ def train(folder: Path, data: Path) -> dict[str, float]:
 def main() -> None:
     """Write, train, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gib", type=float, default=1.0, help="size of the training file (default: %(default)s)")
+    parser.add_argument(
+        "--gib", type=float, default=1.0, help="size of the training rows as JSON Lines (default: %(default)s)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="jsonl", help="of the files (default: %(default)s)")
     parser.add_argument("--single", action="store_true", help="one file, of which validation and test are held out")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made (default: the system's)")
     arguments = parser.parse_args()
@@ -103,18 +134,24 @@ def main() -> None:
         os.environ["PEFTLAB_CACHE"] = str(folder / "cache")
         data = folder / "data"
         data.mkdir()
-        write(data / "train.jsonl", arguments.gib * 2**30, seed=0)
+        option, write = FORMATS[arguments.format]
+        file = data / f"train.{arguments.format}"
+        write(file, arguments.gib * 2**30, seed=0)
         if not arguments.single:
             for seed, name in enumerate(("dev", "test"), start=1):
-                write(data / f"{name}.jsonl", 2**20, seed)
-        size = (data / "train.jsonl").stat().st_size
+                write(data / f"{name}.{arguments.format}", 2**20, seed)
+        size = file.stat().st_size
         begin = resource.getrusage(resource.RUSAGE_SELF)
-        measured = train(folder, data / "train.jsonl" if arguments.single else data)
+        measured = train(folder, option, file if arguments.single else data)
         end = resource.getrusage(resource.RUSAGE_SELF)
         cpu = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
         encoded = sum(file.stat().st_size for file in (folder / "cache/encoded").iterdir())
         mib = {"file_mib": round(size / 2**20), "encoded_mib": round(encoded / 2**20)}
-        print(json.dumps({**mib, **measured, "cpu_seconds": round(cpu), "single": arguments.single}))
+        print(
+            json.dumps(
+                {"format": arguments.format, **mib, **measured, "cpu_seconds": round(cpu), "single": arguments.single}
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ class Fault:
     new: str
     tests: tuple[str, ...]
     """Files, and options of pytest."""
+    tier: str = "default"
+    """The first that has to notice: `default`, `slow` or `exhaustive`."""
 
 
 FAULTS = [
@@ -268,5 +270,67 @@ FAULTS = [
         '(max if mode == "max" else min)(done',
         "max(done",
         ("unit/sweep/test_board.py",),
+    ),
+    # What a tier above the default one is there for
+    Fault(
+        "a planted fault of a report's checks: two seeds are enough",
+        "FEWEST = 3\n",
+        "FEWEST = 2\n",
+        ("unit/report/checks/test_checks.py",),
+        "slow",
+    ),
+    Fault(
+        "a record's check believes the digest of the best checkpoint",
+        'expected |= {"sha256": best.sha256 if best else chosen.get("sha256")}',
+        'expected |= {"sha256": chosen.get("sha256")}',
+        ("train/test_run_check.py",),
+        "slow",
+    ),
+    Fault(
+        "of two methods, the second may bypass the first",
+        "counts = _COUNTS * max(",
+        "counts = 2 * max(",
+        ("unit/methods/test_combined.py",),
+    ),
+    Fault(
+        "the options of one library method are those of another: VeRA's rank is doubled",
+        "return {key: value for key, value in vars(self).items() if key not in self.__dataclass_fields__}",
+        'return {key: value * (1 + (self.peft_type == "VERA" and key == "r")) for key, value in vars(self).items()'
+        " if key not in self.__dataclass_fields__}",
+        ("contract/test_methods.py", "-k", "vera"),
+        "slow",
+    ),
+    Fault(
+        "of a library method that waits for the device, nothing is said",
+        '"SHIRA", "VBLORA", "WAVEFT"',
+        '"SHIRA", "WAVEFT"',
+        ("contract/test_captured.py", "-k", "vblora or waveft"),
+        "exhaustive",
+    ),
+    Fault(
+        "attention is found by one architecture's name for it",
+        're.search(r"attn|attention", name)',
+        're.search(r"attention", name)',
+        ("contract/test_methods_on_backbones.py", "contract/test_backbones.py", "unit/methods/test_targets.py"),
+    ),
+    Fault(
+        "a run goes on with the random numbers of its beginning",
+        '    torch.set_rng_state(states["torch"])\n',
+        "",
+        ("train/test_resume.py",),
+    ),
+    Fault(
+        "an average of the weights begins anew where a run goes on",
+        "self.average = {name: average.clone() for name, average in state.items()}",
+        "self.average = {}",
+        ("slow/test_weight_averages.py",),
+        "slow",
+    ),
+    Fault(
+        "submitit does not hear that a trial has its checkpoint",
+        "            signal.raise_signal(passing.received)\n",
+        "            pass\n",
+        ("unit/sweep/test_batch.py", "slow/test_clusters.py", "-k", "job or signal or submitit"),
+        "exhaustive",
     ),
 ]

@@ -1,9 +1,9 @@
 """Sow each fault of ``faults.py`` in a copy of the project, run the tests named for it, and say whether they notice.
 
-    python experiments/seeded_faults/run.py [WORD ...] [--root FOLDER]
+    python experiments/seeded_faults/run.py [WORD ...] [--root FOLDER] [--tiers]
 
-WORD chooses the faults that have it, or another WORD, in their names. The exit code is 1 where a fault is missed or
-cannot be sown.
+WORD chooses the faults that have it, or another WORD, in their names. With --tiers the tests of the tiers below are
+tried first, and the first tier that notices is told. The exit code is 1 where a fault is missed or cannot be sown.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from faults import FAULTS, Fault
 
 HEAVY = ("torch", "lightning", "transformers", "peft", "hydra", "torchmetrics", "pytest")
 """Imported once, for all faults: each has its tests in a fork, which imports the copy's own code."""
+
+
+TIERS = {"default": "not slow and not exhaustive", "slow": "slow", "exhaustive": "exhaustive"}
+"""What pytest is called with, by tier, after ``-m``."""
 
 
 class NotSownError(Exception):
@@ -83,7 +87,8 @@ def outcome(copy: Path, arguments: Sequence[str], log: Path) -> str:
             code = int(sys.modules["pytest"].main(["-x", "-q", "-p", "no:cacheprovider", "--tb=short", *arguments]))
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    return {0: "missed", 1: "caught"}.get(code, f"not tested, pytest ended with code {code}, see {log}")
+    told = {0: "missed", 1: "caught", 5: "missed, there is no such test"}
+    return told.get(code, f"not tested, pytest ended with code {code}, see {log}")
 
 
 def main() -> int:
@@ -91,6 +96,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2], help="the project's folder")
     parser.add_argument("--sound", action="store_true", help="sow nothing: every fault has to be missed")
+    parser.add_argument("--tiers", action="store_true", help="try the lower tiers first")
     options = parser.parse_args()
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != options.root.resolve() / "src"]
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -111,7 +117,11 @@ def main() -> int:
             else:
                 if options.sound:
                     file.write_text(before, encoding="utf-8")
-                said = outcome(copy, arguments, log)
+                tiers = list(TIERS)[: list(TIERS).index(fault.tier) + 1]
+                for tier in tiers if options.tiers else [fault.tier]:
+                    said = f"{outcome(copy, ['-m', TIERS[tier], *arguments], log)}, {tier}"
+                    if said.startswith("caught"):
+                        break
                 file.write_text(before, encoding="utf-8")
             outcomes[said.partition(",")[0]] += 1
             print(f"{said}: {fault.name} ({time.perf_counter() - began:.0f} s)", flush=True)

@@ -21,7 +21,7 @@ from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method
-from peftlab.regularizers.regularizer import Regularizer, StepRule, WeightAverage, WeightRule
+from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.frozen_weights import store_in_bf16
@@ -102,11 +102,16 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     """Check that every regulariser can act on this model.
 
     Raises:
-        ConfigError: one cannot; says why.
+        ConfigError: one cannot, or does not suit the task; says why.
     """
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
+        if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
+                "compares the rows of each example. Leave one of them out"
+            )
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:

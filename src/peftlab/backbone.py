@@ -31,6 +31,7 @@ from peftlab.storage.entries import oddity
 from peftlab.tasks.heads import model_class
 from peftlab.tasks.processor import LOADERS, Processor, ProcessorKind
 from peftlab.tasks.task import Task
+from peftlab.vocabulary import biases_of_output, missing_layers, note_on_missing
 
 DROPOUT_KEYS = {
     "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
@@ -138,7 +139,8 @@ class Pretrained:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.
 
         A head of the same kind in the weights is used: rows of its output layer are matched by label name, and rows
-        for other labels are initialised. The head of a language model must be in the weights.
+        for other labels are initialised. The head of a language model must be in the weights, unless the task completes
+        it.
 
         Args:
             task: the task whose head the model gets.
@@ -155,7 +157,10 @@ class Pretrained:
         self._set_dropout(config)
         model, report = self._load(task, config)
         head = head_of(model) if task.head.is_new else ()
-        missing = sorted(key for key in report["missing_keys"] if not is_of_head(key, head))
+        if task.head.completed:
+            head = missing_layers(model, report["missing_keys"])
+        spared = biases_of_output(model) if task.head.completed else frozenset()
+        missing = sorted(key for key in {*report["missing_keys"]} - spared if not is_of_head(key, head))
         if missing:
             raise SourceError(
                 f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
@@ -169,10 +174,12 @@ class Pretrained:
                 f"{odd[0]}, {stored} for {own}; do config.json and the weights belong together?"
             )
         self._check_types(model)
-        output = output_of(model, head)
+        output = output_of(model, head) if task.head.is_new else ""
         anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
         if spare := [key for key in other if not is_of_head(key, (output,))]:
             notes = [*notes, f"of its head, {', '.join(spare)} are of another shape; not taken"]
+        if head and not task.head.is_new:
+            notes = [*notes, note_on_missing(head)]
         fresh = {key for key in (*report["missing_keys"], *other) if is_of_head(key, head)}
         fresh = {key for key in fresh if not is_of_head(key, (output,))} | anew
         self._set_head_dropout(model)

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.errors import ConfigError, UserError
+from peftlab.tasks.batch import ENTITY_SPANS
 
 Pooling = Literal["cls", "mean", "entity_start", "entity_mean"]
 """What is pooled: the text's first token, the mean of its tokens, or of both entities that it marks the first token or
 the mean of the tokens."""
-
-ENTITY_SPANS = "entity_spans"
-"""The input with the places of two entities, their markers included, in tokens of the row: (rows, 2, 2), start and end.
-Tokens that a method adds before a text are not counted."""
 
 JOINED = "pooling"
 """The name of the layer, a child of the model, that makes one vector of those of two entities."""
@@ -38,18 +35,21 @@ class Pooled:
             dropped: names of the inputs that the model itself does not take.
         """
         self.kind, self.dropped = kind, frozenset(dropped)
+        self.noted = False
         self.mask: Tensor | None = None
         self.spans: Tensor | None = None
         self.joining: Callable[[Tensor], Tensor] | None = None
 
     def note(self, model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep the mask and the entities of a forward pass of `model`; a pre-hook of it."""
+        self.noted = True
         self.mask, self.spans = inputs.get("attention_mask"), inputs.get(ENTITY_SPANS)
         self.joining = getattr(model, JOINED, None)
         return args, {name: value for name, value in inputs.items() if name not in self.dropped}
 
     def place(self, _: nn.Module, __: Any, output: Any) -> Any:
         """Return the `output` of the encoder with the pooled vector as its only position; a hook of it."""
+        assert self.noted, "the model has been called, not only its forward"
         states = _states(output)
         text = states if self.mask is None else states[:, states.shape[1] - self.mask.shape[1] :]
         return _with_states(output, self._pooled(text).to(states.dtype).unsqueeze(1))

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -25,10 +24,10 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.converting.find import convert, formats
 from peftlab.errors import SourceError, did_you_mean
-from peftlab.masking.mask import mask
+from peftlab.hub import MODEL, checked_repository, checked_revision, snapshot
 from peftlab.model_files import MODEL_FILES, MODEL_NOTES, PICKLED_WEIGHTS, has_safetensors, named_files
 from peftlab.storage.atomic import remove_abandoned
-from peftlab.storage.digests import file_sha256, folder_sha256
+from peftlab.storage.digests import file_sha256, folder_sha256, sha256_of
 from peftlab.storage.disk import refusal
 from peftlab.storage.entries import oddity
 from peftlab.unpacking import Tree, checked_digests, inner_path, opened
@@ -62,16 +61,31 @@ class Fetched:
     sha256: dict[str, str] = field(default_factory=dict)
     """Digest of each file checked so far, by name; grows with every call of `digest`."""
 
+    @property
+    def path(self) -> Path:
+        """The folder, or the file of a source that is one."""
+        return self.folder / (self.single or "")
+
     def file(self, name: str) -> Path:
-        """Return the path of the file or folder `name`; raises SourceError where there is none."""
+        """Return the path of the file, the folder or the files `name`, which may end with a pattern such as
+        ``train-*.parquet``; raises SourceError where there is none.
+        """
         path = self.folder / name
+        if "*" in path.name and any(path.parent.glob(path.name)):
+            return path
         _check_exists(path, "file")
         return path
 
     def digest(self, name: str) -> str:
-        """Return the sha256 of what the file or folder `name` holds now; raises SourceError where there is none."""
+        """Return the sha256 of what the file, the folder or the files `name` hold now; raises SourceError where there
+        is none.
+        """
         path = self.file(name)
-        self.sha256[name] = folder_sha256(path) if path.is_dir() else file_sha256(path)
+        if "*" in path.name:
+            parts = {each.name: file_sha256(each) for each in path.parent.glob(path.name) if each.is_file()}
+            self.sha256[name] = sha256_of(parts)
+        else:
+            self.sha256[name] = folder_sha256(path) if path.is_dir() else file_sha256(path)
         return self.sha256[name]
 
 
@@ -292,18 +306,12 @@ class HubSource:
     @field_validator("repo")
     @classmethod
     def _is_a_repository(cls, repo: str) -> str:
-        from huggingface_hub.utils import validate_repo_id
-
-        validate_repo_id(repo)
-        return repo
+        return checked_repository(repo)
 
     @field_validator("revision")
     @classmethod
     def _is_a_revision(cls, revision: str | None) -> str | None:
-        # it becomes a file name in the cache
-        if revision is not None and (not re.fullmatch(r"\w[\w./-]*", revision, re.ASCII) or ".." in revision):
-            raise ValueError(f"'{revision}' must be a commit, a branch or a tag")
-        return revision
+        return checked_revision(revision)
 
     def fetch(self) -> Fetched:
         """Return the files of the model, from the hub's cache where it has them, else from the hub.
@@ -347,37 +355,8 @@ class HubSource:
         return self._snapshot(folder.name, (*patterns, *lacking)) if lacking else folder
 
     def _snapshot(self, revision: str | None, patterns: tuple[str, ...]) -> Path:
-        """Return the folder of the hub's cache that holds the files of `patterns`; it is named by the commit."""
-        from huggingface_hub import constants, errors, snapshot_download
-
-        try:
-            # * also stands for folders there: without the second list, it would fetch weights in other formats
-            return Path(
-                snapshot_download(self.repo, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*")
-            )
-        except errors.GatedRepoError as error:
-            raise SourceError(
-                f"{self.repo} is gated: accept its terms at {mask(constants.ENDPOINT)}/{self.repo}, then log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            raise SourceError(
-                f"{self.repo} has no revision '{revision}' on the hub. Name a commit, a branch or a tag in "
-                "model.source.revision, or leave it null."
-            ) from error
-        except errors.RepositoryNotFoundError as error:
-            raise SourceError(
-                f"The hub shows no repository '{self.repo}'. Check its name; if it is private, log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
-        except (errors.HTTPError, OSError, RuntimeError) as error:
-            if reason := refusal(Path(constants.HF_HUB_CACHE), error):
-                raise SourceError(f"The hub's cache {reason}, or set HF_HUB_CACHE to another folder.") from error
-            raise SourceError(
-                f"Cannot fetch '{self.repo}' from the hub, nor is all of it in the cache '{constants.HF_HUB_CACHE}': "
-                f"{mask(_cause(error))}. Check the network and the proxy, unset HF_HUB_OFFLINE, set HF_ENDPOINT to a "
-                "mirror, or use a folder of your own (model=folder model.path=...)."
-            ) from error
+        # * also stands for folders there: without the second list, it would fetch weights in other formats
+        return snapshot(self.repo, revision, patterns, "*/*", MODEL)
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
@@ -415,13 +394,6 @@ def _digest_of(path: Path, is_folder: bool) -> str | None:
     if is_folder:
         return folder_sha256(path) if path.is_dir() else None
     return file_sha256(path) if path.is_file() else None
-
-
-def _cause(error: BaseException) -> str:
-    """Return the first line of what first went wrong: the hub's own message on top of it is a paragraph."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _check_exists(path: Path, what: str) -> None:

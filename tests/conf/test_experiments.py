@@ -59,6 +59,7 @@ def test_the_command_line_wins_over_it(compose_config, name):
     assert resolve(compose_config(*given, "name=other"))["name"] == "other"
 
 
+@pytest.mark.one_in(10, "slow")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_runs_two_steps(compose_config, tiny_run, data_for, name):
     task = get_class(compose_config(f"+experiment={name}").task._target_)

@@ -111,6 +111,7 @@ def test_there_are_options_to_test():
     assert {"peft", "model", "data", *LISTS} <= {group for group, _ in OPTIONS}
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: " ".join(f"{g}={o}" for g, o in choice))
 def test_every_option_composes_and_validates(compose_config, choice):
     """One of each group at a time, since Hydra takes its time for a configuration."""

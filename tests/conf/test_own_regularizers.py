@@ -138,6 +138,7 @@ def test_neither_parts_nor_pieces_change_what_is_learnt(train, small_memory):
         torch.testing.assert_close(weight, whole[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

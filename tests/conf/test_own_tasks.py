@@ -94,8 +94,8 @@ def test_spans(run, tiny_model, tmp_path, peft):
     pairs = [("what is larger ?", "paris"), ("than what ?", "rome"), ("which report ?", "warsaw report")]
     rows = [{"question": q, "context": context, "answer": a, "start": context.index(a)} for q, a in pairs * 3]
     write(tmp_path / "data", rows)
-    record, done = run("questions", tiny_model, f"peft={peft}")
-    check(record, done, "questions")
+    record, done = run("answers", tiny_model, f"peft={peft}")
+    check(record, done, "answers")
     assert {row["gold"] for row in predictions()} == {"paris", "rome", "warsaw report"}
     (answer,) = done.predict([{"question": "than what ?", "context": context}])
     assert context.startswith(answer["answer"], answer["start"])
@@ -110,7 +110,7 @@ def test_spans_are_augmented_around_their_answers(run, tiny_model, tmp_path):
     write(tmp_path / "data", rows)
     names = ["swap", "delete", "insert", "typo", "mask"]
     chosen = [f"augment=[{','.join(names)}]", *(f"augment.{name}.share=1" for name in names)]
-    record, done = run("questions", tiny_model, "data.max_tokens=64", *chosen)
+    record, done = run("answers", tiny_model, "data.max_tokens=64", *chosen)
     assert {name: record["augmentation"][name]["examples"] for name in names} == dict.fromkeys(names, 8)
     task, generator = done.spec.task, np.random.default_rng(0)
     question = task.example("train:0", **rows[0])
@@ -134,9 +134,10 @@ def test_the_command_of_the_readme(run, command, tiny_model):
     assert peftlab.load("run", allow=["my_tasks"]).record.data["data"]["splits"]["train"]["rows"] == 6
 
 
-@pytest.mark.parametrize(("task", "model"), [("questions", "tiny_model"), ("pictures", "tiny_vit")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "model"), [("answers", "tiny_model"), ("pictures", "tiny_vit")])
 def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
-    if task == "questions":
+    if task == "answers":
         write(
             tmp_path / "data", [{"question": "what moved ?", "context": "rome moved", "answer": "rome", "start": 0}] * 4
         )
@@ -150,7 +151,7 @@ def test_they_are_exported(run, request, tmp_path, monkeypatch, task, model):
     exec(code, loaded := {})
     assert type(loaded["model"]).__name__.endswith(done.spec.task.head.model.removeprefix("AutoModel"))
     assert callable(loaded[done.spec.task.processor])
-    assert re.findall("Labels.*", card) == ([] if task == "questions" else ["Labels**: green, red"])
+    assert re.findall("Labels.*", card) == ([] if task == "answers" else ["Labels**: green, red"])
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_generation(run, tiny_t5, tmp_path, peft):
 
 def test_a_pretrained_head_is_no_new_one_to_train(run, tiny_t5, tmp_path):
     write(tmp_path / "data", [{"source": "paris", "target": "rome"}] * 4)
-    for peft, message in (("head", "is pretrained"), ("prompt_tuning", "a task that generates")):
+    for peft, message in (("head", "is pretrained"), ("prompt_tuning", "the head of a language model")):
         with pytest.raises(peftlab.errors.ConfigError, match=message):
             run("rewriting", tiny_t5, f"peft={peft}")
         assert not Path("run").exists()

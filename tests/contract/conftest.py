@@ -10,8 +10,7 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-
-from peftlab.composing.compose import conf_dir
+from tests.method_files import FILES
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +30,7 @@ def spec(compose_config, tiny_model: Path, tiny_data: Path):
 
     @functools.cache
     def method_of(name):
-        file = OmegaConf.load(conf_dir() / "peft" / f"{name}.yaml")
+        file = FILES[name]
         return composed((f"peft={name}",)).peft if "defaults" in file else file
 
     @functools.cache

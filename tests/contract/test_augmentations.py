@@ -301,6 +301,7 @@ class TestRuns:
             divided = trained(*exact, *overrides, f"run_dir={name}")
             assert self.are_equal(divided, whole, rtol=1e-4, atol=1e-5), name
 
+    @pytest.mark.slow
     def test_a_run_that_is_resumed_is_the_run(self, trained, monkeypatch):
         whole = trained("run_dir=whole")
         let_through = Interruption.on_train_batch_start
@@ -318,7 +319,7 @@ class TestRuns:
         assert resumed.resumed_at == 3
         assert self.are_equal(resumed, whole)
 
-    @pytest.mark.slow
+    @pytest.mark.exhaustive
     def test_they_are_the_same_on_two_devices_and_with_loading_processes(self, trained):
         exact = ["model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
         whole = trained(*exact, "run_dir=whole")

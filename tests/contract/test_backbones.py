@@ -453,6 +453,7 @@ def as_folder(option: str, saved) -> Path:
     return folder
 
 
+@pytest.mark.one_in(3, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", DISTINCT)
 def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
@@ -465,6 +466,7 @@ def test_a_folder_gives_the_same_model(option, spec_of, saved, task):
     assert torch.equal(*logits)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_each_dropout_key_changes_its_modules(option, spec_of, task):
@@ -497,6 +499,7 @@ def test_rows_may_be_as_long_as_there_are_positions(option, spec_of, task):
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.isfinite().all()
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_the_implementation_of_attention(option, spec_of, task):
@@ -515,6 +518,7 @@ def test_the_implementation_of_attention(option, spec_of, task):
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_gradient_checkpointing(option, spec_of, task):
@@ -667,6 +671,7 @@ def test_whole_texts_are_learnt(option, peft, pairs, spec_of, classification, tm
         torch.testing.assert_close(merged(**batch.inputs).logits, logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_frozen_weights_in_bf16_give_the_same_bits_under_autocast(option, spec_of, task):
@@ -715,6 +720,7 @@ def test_static_shapes_change_nothing_and_a_pass_waits_for_nothing(option, spec_
         torch.testing.assert_close(outputs.logits[:rows, :width][real], expected[real], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.one_in(2, "exhaustive")
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ARCHITECTURES)
 def test_cheap_dropout_takes_the_place_of_every_dropout(option, spec_of, task):

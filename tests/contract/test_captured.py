@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tests.method_files import METHODS, ONE_OF_EACH_CLASS, tiers
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,7 +34,6 @@ from peftlab.training.rules import Rules
 from peftlab.training.step import Step
 from peftlab.training.update import check
 
-METHODS = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml"))
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
 OFTEN = {"lora", "full", "unipelt", "fourierft"}
 
@@ -199,9 +199,7 @@ def transfers_of(training, batch):
     return transfers.found
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-)
+@pytest.mark.parametrize("name", tiers(METHODS, default=OFTEN, slow=ONE_OF_EACH_CLASS))
 def test_a_recorded_step_of_a_method_is_the_ordinary_one(name, spec, training, learnt):
     """And what it says of the host is so."""
     method = spec(f"peft={name}").peft
@@ -244,7 +242,14 @@ def regularizer_of(name):
     return build(node, f"regularizer.{name}")
 
 
-@pytest.mark.parametrize("name", [name for name in REGULARIZERS if regularizer_of(name).host_work is None])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "rdrop" else pytest.mark.slow)
+        for name in REGULARIZERS
+        if regularizer_of(name).host_work is None
+    ],
+)
 def test_a_recorded_step_with_a_regularizer_is_the_ordinary_one(name, spec, training, learnt):
     regularizer = regularizer_of(name)
     assert not isinstance(regularizer, WeightRule) or type(regularizer).before_step is WeightRule.before_step

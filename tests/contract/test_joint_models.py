@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.method_files import METHODS, tiers
 from torch import nn
 
 from peftlab.backbone import head_of
-from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.methods.method import MethodContext
 from peftlab.packing.joint_model import JointModel
@@ -16,7 +16,6 @@ from peftlab.packing.run_context import RandomStates
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.lora import fuse_lora
 
-METHODS = [path.stem for path in sorted((conf_dir() / "peft").glob("*.yaml"))]
 JOINED = {
     *("lora", "lora_plus", "rslora", "eva", "pissa", "olora"),
     *("head", "bitfit", "beft", "ia3", "ln_tuning", "loreft", "combined"),
@@ -25,9 +24,8 @@ JOINED = {
 """The methods that packs are made for."""
 
 
-def mostly_slow(names):
-    often = {"lora", "houlsby", "ia3", "bitfit", "prefix_tuning", "dora"}
-    return [name if name in often else pytest.param(name, marks=pytest.mark.slow) for name in names]
+OFTEN = {"lora", "houlsby", "bitfit", "prefix_tuning"}
+"""Three that are joined, each in its way, and one that is not."""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,7 @@ def together(models):
     return [outcome(*both) for both in zip(models, outputs, strict=True)]
 
 
-@pytest.mark.parametrize("name", mostly_slow(METHODS))
+@pytest.mark.parametrize("name", tiers(METHODS, default=OFTEN, slow=JOINED))
 def test_models_run_as_one_or_not_at_all(models, name):
     three = models(name)
     expected = alone(three)

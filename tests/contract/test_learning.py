@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from tests.method_files import FILES, OFTEN
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.composing.compose import conf_dir
 from peftlab.methods.method import MethodContext, is_of_head
 
 STEPS = 40
@@ -41,14 +40,16 @@ RATES = {
 TEXTS, WORDS, VOCABULARY = 64, 8, 60
 FIRST_KEYS, SECOND_KEYS, OTHERS = 5, 8, 11
 """The ids of three words that each text has one of, of three more, and from where on are the others."""
-FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
-ON_TASKS = [(name, "ner") for name in FILES if name != "head"]
+ON_TASKS = [
+    pytest.param(name, "ner", marks=pytest.mark.slow if name in OFTEN else pytest.mark.exhaustive)
+    for name in FILES
+    if name != "head"
+]
 ON_TASKS += [
-    (name, "classification") for name in ("bitfit", "houlsby", "lora", "loreft", "prefix_tuning", "prompt_tuning")
+    pytest.param(name, "classification", marks=pytest.mark.slow if name == "lora" else pytest.mark.exhaustive)
+    for name in ("bitfit", "houlsby", "lora", "loreft", "prefix_tuning", "prompt_tuning")
 ]
 """What the label of a text is read from is the first token's state, which these get at in different ways."""
-
-pytestmark = pytest.mark.slow
 
 
 class Problem(NamedTuple):
@@ -142,6 +143,7 @@ def head_alone(spec, task: str) -> list[float]:
     return learnt(spec("peft=head").peft, task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["ner", "classification"])
 def test_the_head_alone_cannot(spec, task):
     first, *_, last = head_alone(spec, task)

@@ -16,13 +16,12 @@ from typing import NamedTuple, get_args, get_type_hints
 import peft
 import pytest
 import torch
-from omegaconf import OmegaConf
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load_file, save_file
+from tests.method_files import FILES, METHODS, OFTEN, ONE_OF_EACH_CLASS, SOME, tiers
 from torch import Tensor, nn
 
 from peftlab.backbone import head_of
-from peftlab.composing.compose import conf_dir
 from peftlab.data.splits import split_files
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapters import TwoAdapters
@@ -36,23 +35,10 @@ from peftlab.methods.targets import target_modules
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.limits import Limits
 
-FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
-METHODS = list(FILES)
 CLASSES = {name: locate(file._target_) for name, file in FILES.items()}
 LIBRARY = [name for name, cls in CLASSES.items() if issubclass(cls, LibraryMethod)]
 TARGETED = [name for name in LIBRARY if "target" in FILES[name]]
 LORA = [name for name in LIBRARY if FILES[name].peft_type == "LORA" and not FILES[name].get("use_dora")]
-ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}.values())
-"""What is the class's doing is tested once a class."""
-
-
-OFTEN = {*ONE_OF_EACH_CLASS, "lora"}
-
-
-def mostly_slow(names):
-    """The names as parameters of a test that only LoRA and one of each class have in the default suite."""
-    return [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
 
 each = functools.partial(pytest.mark.parametrize, scope="module")
 """Has all tests of a method come one after another, so that only one process has to train it for `fitted`."""
@@ -411,7 +397,7 @@ class EveryMethod:
         assert count["total_parameters"] == sum(sizes.values()) - spare
 
 
-@each("name", METHODS)
+@each("name", tiers(METHODS, slow=METHODS))
 class TestEveryMethod(EveryMethod):
     pass
 
@@ -422,7 +408,7 @@ class TestOnTexts(EveryMethod):
     pass
 
 
-@each("name", mostly_slow(METHODS))
+@each("name", tiers(METHODS, default=SOME))
 def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     """Of the outputs and gradients under autocast, whatever the method does with the weights."""
     found = []
@@ -438,7 +424,7 @@ def test_frozen_weights_in_bf16_change_no_bit(name, fitted, batch):
     assert all(torch.equal(first, second) and first.isfinite().all() for first, second in zip(*found, strict=True))
 
 
-@each("name", mostly_slow(METHODS))
+@each("name", tiers(METHODS, default=SOME))
 def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, train, batch):
     method = fitted.method
     backbone = plain()
@@ -451,7 +437,7 @@ def test_gradient_checkpointing_changes_no_step(name, plain, tuned, fitted, trai
             torch.testing.assert_close(tensor, fitted.model.get_parameter(key), atol=1e-6, rtol=1e-4)
 
 
-@each("name", ONE_OF_EACH_CLASS)
+@each("name", tiers(ONE_OF_EACH_CLASS, default=SOME))
 class TestFilesOfEveryClass:
     def test_saving_leaves_the_model_alone(self, saved, logits, train):
         model, method, _ = saved
@@ -559,7 +545,7 @@ def test_of_every_way_to_begin_it_is_said_whether_it_does_more():
 
 
 class TestEveryMethodOfTheLibrary:
-    @each("name", TARGETED)
+    @each("name", tiers(TARGETED, slow=TARGETED))
     def test_only_the_target_is_adapted(self, name, spec, tuned):
         target = "layer_norms" if FILES[name].target == "layer_norms" else "attention"
         model, context = tuned(spec(f"peft={name}", f"peft.target={target}", "peft.layers=last:1").peft)
@@ -571,7 +557,7 @@ class TestEveryMethodOfTheLibrary:
         if name not in ONLY_SHARED:
             assert all(any(f".layer.1.{part}." in key for key in adapters) for part in expected)
 
-    @each("name", mostly_slow(TARGETED))
+    @each("name", tiers(TARGETED))
     def test_the_library_itself_loads_what_is_saved(self, name, saved, plain, logits):
         model, _, folder = saved
         assert not model.peft_config["default"].inference_mode
@@ -589,8 +575,7 @@ class TestEveryMethodOfTheLibrary:
         assert torch.equal(logits(ours), logits(theirs))
         assert trainable(ours) == trainable(fitted.model)
 
-    @pytest.mark.slow
-    @each("name", TARGETED)
+    @each("name", tiers(TARGETED, default=[]))
     def test_there_and_back(self, fitted, of_the_library, plain, tuned, logits, tmp_path):
         """From the library to a run, and from what that saves to the library again."""
         theirs, folder = of_the_library
@@ -617,7 +602,7 @@ class TestEveryMethodOfTheLibrary:
         return theirs, tmp_path / "theirs"
 
 
-@pytest.mark.parametrize("name", LORA)
+@pytest.mark.parametrize("name", tiers(LORA))
 def test_groups_of_targets(name, spec, tuned):
     for target, layers in {"all_linear": 12, "attention": 8, "mlp": 4, "[query]": 2}.items():
         model, context = tuned(spec(f"peft={name}", f"peft.target={target}").peft)
@@ -652,7 +637,7 @@ def test_bitfit_needs_biases(spec, tuned, plain):
         tuned(spec("peft=bitfit").peft, model=model)
 
 
-@pytest.mark.parametrize("name", mostly_slow(STRENGTHS))
+@pytest.mark.parametrize("name", tiers(STRENGTHS))
 def test_almost_without_strength_it_stays_near_the_backbone(name, spec, plain, tuned, train, logits):
     distances = []
     for override in ([f"peft.{key}=1.0e-5" for key in STRENGTHS[name]], []):
@@ -667,7 +652,7 @@ def test_almost_without_strength_it_stays_near_the_backbone(name, spec, plain, t
     assert far > 0.01
 
 
-@pytest.mark.parametrize("name", LORA)
+@pytest.mark.parametrize("name", tiers(LORA))
 def test_lora_has_the_size_of_the_formula(name, spec, tuned, task):
     attention, mlp = [(32, 32)] * 4, [(32, 64), (64, 32)]
     layers, labels = 2, len(task.labels)
@@ -678,7 +663,7 @@ def test_lora_has_the_size_of_the_formula(name, spec, tuned, task):
         assert method.count(model)["trainable_parameters"] == adapter + 32 * labels + labels, target
 
 
-@each("name", SIZES)
+@each("name", tiers(SIZES, slow=SIZES))
 def test_its_size_is_that_of_the_formula(name, fitted, plain):
     layers = [plain().get_submodule(target) for target in fitted.targets]
     assert len(layers) == 12
@@ -695,7 +680,7 @@ def test_the_size_of_vectors(name, size, fitted):
     assert fitted.method.count(fitted.model)["trainable_parameters"] == size + size_of_head(fitted)
 
 
-@pytest.mark.parametrize("name", LORA)
+@pytest.mark.parametrize("name", tiers(LORA))
 def test_lora_trains_a_pair_of_matrices_a_layer(name, spec, tuned):
     model, _ = tuned(spec(f"peft={name}").peft)
     inside = "base_model.model.bert.encoder.layer"

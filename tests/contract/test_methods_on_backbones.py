@@ -9,15 +9,13 @@ import re
 import pytest
 import torch
 import transformers
-from omegaconf import OmegaConf
+from tests.method_files import FILES
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from peftlab.backbone import head_of
-from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
 from peftlab.methods.method import MethodContext, is_of_head
 
-FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
 VOCABULARY, LABELS = 40, 4
 SMALL = {"vocab_size": VOCABULARY, "num_labels": LABELS, "hidden_size": 32, "num_attention_heads": 2}
 SMALL |= {"num_hidden_layers": 2, "intermediate_size": 64, "pad_token_id": 0}
@@ -64,8 +62,6 @@ REFUSED |= {(name, "modernbert") for name in ("bitfit", "combined")}  # it has n
 """What cannot work, and says so."""
 TASKS = {"TOKEN_CLS": AutoModelForTokenClassification, "SEQ_CLS": AutoModelForSequenceClassification}
 
-pytestmark = pytest.mark.slow
-
 
 def inputs():
     ids = torch.arange(5, 35).reshape(3, 10)
@@ -110,13 +106,22 @@ ALL += [
 ]
 
 
+ONCE = {name: [given for given in ALL if given[0] == name] for name in FILES}
+ONCE = {given[number % len(given)] for number, given in enumerate(ONCE.values())}
+"""One architecture for each method, by turns."""
+
+
+@pytest.mark.slow
 def test_what_cannot_work_says_what_it_needs(spec):
     for name, architecture in sorted(REFUSED):
         with pytest.raises(ConfigError, match="needs"):
             tuned(spec(f"peft={name}").peft, architecture, "TOKEN_CLS")
 
 
-@pytest.mark.parametrize(("name", "architecture", "task"), ALL)
+@pytest.mark.parametrize(
+    ("name", "architecture", "task"),
+    [pytest.param(*one, marks=pytest.mark.slow if one in ONCE else pytest.mark.exhaustive) for one in ALL],
+)
 def test_it_trains_what_it_should(name, architecture, task, spec, tmp_path):
     method = spec(f"peft={name}").peft
     model, context = tuned(method, architecture, task)

@@ -171,25 +171,37 @@ def equal(one, other):
     return all(torch.equal(*both) for both in zip(weights(one), weights(other), strict=True))
 
 
-def test_it_acts_and_is_part_of_the_identity(trained, regularizer, option):
-    with_it = trained("with", [option], {"budget.max_steps": 2})
-    what_it_did = with_it.extensions["regularizers"][option]
-    assert what_it_did.pop("passes") == regularizer.passes
-    assert all(what_it_did.values())
-    assert option in (with_it.folder / "config.yaml").read_text()
-    with (with_it.folder / "metrics.csv").open() as file:
-        columns = next(csv.reader(file))
-    assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
-    if isinstance(regularizer, WeightAverage):  # its weights are those of no step
-        assert check(RunFolder(with_it)).causes == []
+def test_each_acts_and_is_part_of_the_identity(chosen, trained):
+    """In as few runs as they go together in."""
+    for number, group in enumerate(combinations(chosen, REGULARIZERS)):
+        settled = validate(resolve(chosen(group))).regularizer
+        record = trained(f"group{number}", group, {"budget.max_steps": 2})
+        with (record.folder / "metrics.csv").open() as file:
+            columns = next(csv.reader(file))
+        for option, regularizer in settled.items():
+            what_it_did = record.extensions["regularizers"][option]
+            assert what_it_did.pop("passes") == regularizer.passes
+            assert all(what_it_did.values()), option
+            assert option in (record.folder / "config.yaml").read_text()
+            assert (f"train/{option}" in columns) == isinstance(regularizer, Term)
+        if any(isinstance(regularizer, WeightAverage) for regularizer in settled.values()):
+            assert check(RunFolder(record)).causes == []  # though its weights are those of no step
 
 
 @pytest.mark.slow
-def test_turned_off_it_is_as_if_it_were_not_there(trained, trained_once, regularizer, option):
+def test_turned_off_they_are_as_if_they_were_not_there(chosen, trained, trained_once):
     without = trained_once("without regularizers", [])
-    assert not equal(trained("with", [option]).folder, without)
-    name, value = next(iter(regularizer.neutral.items()))
-    assert equal(trained("off", [option], {f"regularizer.{option}.{name}": value}).folder, without)
+    for number, group in enumerate(combinations(chosen, REGULARIZERS)):
+        off = {}
+        for option, regularizer in validate(resolve(chosen(group))).regularizer.items():
+            name, value = next(iter(regularizer.neutral.items()))
+            off[f"regularizer.{option}.{name}"] = value
+        assert equal(trained(f"off{number}", group, off).folder, without), group
+
+
+@pytest.mark.exhaustive
+def test_turned_on_it_changes_what_is_learnt(trained, trained_once, option):
+    assert not equal(trained("with", [option]).folder, trained_once("without regularizers", []))
 
 
 def combinations(chosen, options):
@@ -212,7 +224,9 @@ EXACT = {"model.dropout": 0, "model.attention_dropout": 0, "optimizer.lr": 1e-3}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("divided", ["parts", "pieces", "ranks", "filled up"])
+@pytest.mark.parametrize(
+    "divided", ["parts", *(pytest.param(how, marks=pytest.mark.exhaustive) for how in ("pieces", "ranks", "filled up"))]
+)
 def test_what_is_learnt_does_not_depend_on_how_batches_are_divided(
     chosen, trained, trained_once, small_memory, divided
 ):

@@ -55,8 +55,8 @@ class Waiting(Callback):
 '''
 
 LAUNCHERS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(package) is None, reason=f"wants {package}"))
-    for name, package in (("ray", "ray"), ("submitit_local", "submitit"))
+    pytest.param(name, marks=[pytest.mark.skipif(find_spec(package) is None, reason=f"wants {package}"), *more])
+    for name, package, more in (("ray", "ray", []), ("submitit_local", "submitit", [pytest.mark.exhaustive]))
 ]
 
 
@@ -115,6 +115,7 @@ def test_trials_that_fail_or_die_stop_no_other(sweep):
     assert [record["status"] for record in sweep.records().values()] == ["completed"] * 4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.new_interpreter
 @pytest.mark.skipif(find_spec("submitit") is None, reason="wants submitit")
 def test_a_job_that_is_told_that_its_time_is_over_goes_on_from_a_checkpoint(tiny_overrides, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -13,18 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import get_class
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from tests.method_files import FILES, METHODS, OFTEN
 from tests.slow.conftest import logits_here_and_elsewhere
 
 import peftlab
-from peftlab.composing.compose import conf_dir
 from peftlab.methods.method import Method
 from peftlab.terminal.signals import Interrupted
 from peftlab.training.trail import Trail
 
-FILES = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "peft").glob("*.yaml"))}
-METHODS = list(FILES)
 CLASSES = {name: get_class(file._target_) for name, file in FILES.items()}
 IN_TRAINING = ("calibrate", "penalty", "after_step", "trained", "learning_rate_factor")
 """What a class may do in its own way while a run trains."""
@@ -67,27 +65,40 @@ def overrides(tiny_model, tiny_data):
     return ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", *RUN]
 
 
-@pytest.fixture(scope="module")
-def runs(overrides, made_once):
-    """A folder in which ``one/NAME`` is a finished run of every method."""
+GROUPS = {"often": sorted({*OFTEN, *SOME}), "others": [name for name in METHODS if name not in {*OFTEN, *SOME}]}
 
-    def fill(folder):
-        for method in METHODS:
+
+@pytest.fixture(scope="module")
+def runs_of(overrides, made_once):
+    """Return a maker of a folder in which ``one/NAME`` is a finished run of every method of a group."""
+
+    def fill(folder, group):
+        for method in GROUPS[group]:
             with warnings.catch_warnings(record=True) as said:
                 peftlab.run(*overrides, f"peft={method}", f"run_dir={folder}/one/{method}")
             seen = [f"{one.category.__name__}: {one.message}" for one in said if not issubclass(one.category, HIDDEN)]
             (folder / "one" / method / "warnings.json").write_text(json.dumps(seen))
 
-    return made_once("every_method", fill)
+    return lambda group: made_once(f"{group} of every_method", functools.partial(fill, group=group))
 
 
-def test_no_library_warns_of_what_is_as_it_should_be(runs):
-    warned = {method: json.loads((runs / "one" / method / "warnings.json").read_text()) for method in METHODS}
-    assert {method: found for method, found in warned.items() if found} == {}
+@pytest.fixture
+def runs(runs_of):
+    return runs_of("often")
 
 
-def test_a_new_process_gives_the_same_logits(runs):
-    for method, (expected, found) in logits_here_and_elsewhere(runs / "one", METHODS).items():
+each_group = pytest.mark.parametrize("group", ["often", pytest.param("others", marks=pytest.mark.exhaustive)])
+
+
+@each_group
+def test_no_library_warns_of_what_is_as_it_should_be(runs_of, group):
+    for method in GROUPS[group]:
+        assert json.loads((runs_of(group) / "one" / method / "warnings.json").read_text()) == [], method
+
+
+@each_group
+def test_a_new_process_gives_the_same_logits(runs_of, group):
+    for method, (expected, found) in logits_here_and_elsewhere(runs_of(group) / "one", GROUPS[group]).items():
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[number], expected[number]) for number in expected), method
 
@@ -111,11 +122,19 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(method, runs, overrides, mo
         assert Path("run", file).read_bytes() == (runs / "one" / method / file).read_bytes(), file
 
 
-def test_two_devices_learn_what_one_does(runs, overrides):
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["adalora", "full"],
+        pytest.param([name for name in SOME if name not in ("adalora", "full")], marks=pytest.mark.exhaustive),
+    ],
+    ids=" ".join,
+)
+def test_two_devices_learn_what_one_does(runs, overrides, methods):
     (runs / "two.py").write_text(TRAIN)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "two.py"]
     ended = subprocess.run(
-        [*torchrun, json.dumps(SOME), json.dumps(overrides)],
+        [*torchrun, json.dumps(methods), json.dumps(overrides)],
         cwd=runs,
         capture_output=True,
         text=True,
@@ -123,7 +142,7 @@ def test_two_devices_learn_what_one_does(runs, overrides):
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     wrong = []
-    for method in SOME:
+    for method in methods:
         expected, found = (load_file(trained(runs / number / method)) for number in ("one", "two"))
         assert found.keys() == expected.keys()
         wrong += [

@@ -24,16 +24,18 @@ def trials(script: str, how_many: int) -> str:
     return ended.stdout
 
 
-def test_numbers_that_go_wrong_stop_the_run_in_time():
-    assert "9 of 9 runs" in trials("non_finite.py", 9)
+@pytest.mark.parametrize("runs", [3, pytest.param(9, marks=pytest.mark.exhaustive)])
+def test_numbers_that_go_wrong_stop_the_run_in_time(runs):
+    assert f"{runs} of {runs} runs" in trials("non_finite.py", runs)
 
 
-def test_a_full_disk_leaves_whole_files(tmp_path):
+@pytest.mark.parametrize("runs", [3, pytest.param(15, marks=pytest.mark.exhaustive)])
+def test_a_full_disk_leaves_whole_files(tmp_path, runs):
     mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True, check=False)
     if mount.returncode:
         pytest.skip("a disk cannot be mounted here")
     subprocess.run(["umount", str(tmp_path)], check=True)
-    assert "15 of 15 runs" in trials("disk_full.py", 15)
+    assert f"{runs} of {runs} runs" in trials("disk_full.py", runs)
 
 
 ON_ONE_RANK = """
@@ -48,7 +50,7 @@ class Spoil(Callback):
 """
 
 
-@pytest.mark.parametrize("on_nan", ["stop", "skip_batch"])
+@pytest.mark.parametrize("on_nan", ["stop", pytest.param("skip_batch", marks=pytest.mark.exhaustive)])
 def test_all_ranks_decide_alike(tiny_overrides, tmp_path, on_nan):
     (tmp_path / "spoiling.py").write_text(ON_ONE_RANK)
     arguments = [*tiny_overrides, "trainer.devices=2", f"trainer.on_nan={on_nan}", "run_dir=run", "callbacks=[]"]

@@ -19,17 +19,15 @@ from typing import Any
 import pytest
 
 RELIABILITY = Path(__file__).parents[2] / "experiments" / "reliability"
-COUNT = 2
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def tried(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """The folder of a small campaign."""
+    """The folder of a small campaign, of one case of each kind."""
 
     def try_(out: Path) -> None:
-        command = [sys.executable, str(RELIABILITY / "hostile.py"), "--count", str(COUNT), "--out", str(out)]
+        command = [sys.executable, str(RELIABILITY / "hostile.py"), "--count", "1", "--out", str(out)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         (out / "said").write_text(ended.stdout + ended.stderr)
 
@@ -64,21 +62,36 @@ def outcomes(out: Path) -> list[dict[str, Any]]:
 def test_nothing_gets_through(tried: Path):
     rows = outcomes(tried)
     kinds = {"configurations", "models", "runs", "archives", "data", "secrets", "innocent"}
-    assert {(row["kind"], row["number"]) for row in rows} == {(kind, n) for kind in kinds for n in range(COUNT)}
+    assert {(row["kind"], row["number"]) for row in rows} == {(kind, 0) for kind in kinds}
     assert all(row["commands"] for row in rows)
     assert [row for row in rows if row["faults"]] == []
 
 
+@pytest.mark.exhaustive
 def test_a_campaign_goes_on_and_its_cases_are_drawn_again_as_they_were(tried: Path, tmp_path: Path):
     shutil.copytree(tried / "base", tmp_path / "base")
-    lines = [line for line in (tried / "outcomes.jsonl").read_text().splitlines() if '"data"' in line]
-    (tmp_path / "outcomes.jsonl").write_text("\n".join(lines[:-2]) + "\n" + lines[-2][:50])
-    command = [sys.executable, str(RELIABILITY / "hostile.py"), "--only", "data", "--count", str(COUNT)]
-    said = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False).stdout
+    command = [
+        sys.executable,
+        str(RELIABILITY / "hostile.py"),
+        "--only",
+        "data",
+        "--count",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
+
+    def go_on() -> tuple[str, dict[int, str]]:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return said, {row["number"]: row["what"] for row in outcomes(tmp_path)}
+
+    said, first = go_on()
     assert "2 cases in" in said
-    assert {row["number"]: row["what"] for row in outcomes(tmp_path)} == {
-        row["number"]: row["what"] for row in outcomes(tried) if row["kind"] == "data"
-    }
+    lines = (tmp_path / "outcomes.jsonl").read_text().splitlines()
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:50])
+    said, second = go_on()
+    assert "1 cases in" in said
+    assert second == first
 
 
 def _write(path: Path) -> Callable[[], object]:
@@ -89,21 +102,35 @@ def _write(path: Path) -> Callable[[], object]:
     ("kind", "work"),
     [
         ("code run", lambda jail: _write(jail.canary / "x")),
-        ("code run", lambda jail: lambda: subprocess.run(["touch", "/dev/null"], check=False)),
-        ("code run", lambda jail: lambda: os.system("true")),
+        pytest.param(
+            "code run",
+            lambda jail: lambda: subprocess.run(["touch", "/dev/null"], check=False),
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param("code run", lambda jail: lambda: os.system("true"), marks=pytest.mark.exhaustive),
         ("written elsewhere", lambda jail: _write(jail.elsewhere / "notes.txt")),
-        ("written elsewhere", lambda jail: _write(jail.here / "evil.py")),
-        ("written elsewhere", lambda jail: _write(jail.root / "home" / ".bashrc")),
-        ("written elsewhere", lambda jail: jail.outside.touch),
-        ("written elsewhere", lambda jail: (jail.elsewhere / "metrics.csv").unlink),
-        ("written elsewhere", lambda jail: lambda: os.rename(jail.elsewhere / "notes.txt", jail.root / "tmp" / "x")),
+        pytest.param("written elsewhere", lambda jail: _write(jail.here / "evil.py"), marks=pytest.mark.exhaustive),
+        pytest.param(
+            "written elsewhere", lambda jail: _write(jail.root / "home" / ".bashrc"), marks=pytest.mark.exhaustive
+        ),
+        pytest.param("written elsewhere", lambda jail: jail.outside.touch, marks=pytest.mark.exhaustive),
+        pytest.param(
+            "written elsewhere", lambda jail: (jail.elsewhere / "metrics.csv").unlink, marks=pytest.mark.exhaustive
+        ),
+        pytest.param(
+            "written elsewhere",
+            lambda jail: lambda: os.rename(jail.elsewhere / "notes.txt", jail.root / "tmp" / "x"),
+            marks=pytest.mark.exhaustive,
+        ),
         ("hang", lambda jail: lambda: time.sleep(20)),
         ("traceback", lambda jail: lambda: 1 / 0),
-        ("traceback", lambda jail: lambda: sys.exit(3)),
-        ("traceback", lambda jail: lambda: os.kill(os.getpid(), signal.SIGSEGV)),
+        pytest.param("traceback", lambda jail: lambda: sys.exit(3), marks=pytest.mark.exhaustive),
+        pytest.param(
+            "traceback", lambda jail: lambda: os.kill(os.getpid(), signal.SIGSEGV), marks=pytest.mark.exhaustive
+        ),
         (None, lambda jail: lambda: print("fine")),
-        (None, lambda jail: lambda: sys.exit(2)),
-        (None, lambda jail: (jail.here / "runs").mkdir),
+        pytest.param(None, lambda jail: lambda: sys.exit(2), marks=pytest.mark.exhaustive),
+        pytest.param(None, lambda jail: (jail.here / "runs").mkdir, marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_jail_notices(jail: Any, outside: Path, harness, monkeypatch, kind, work):

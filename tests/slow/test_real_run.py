@@ -87,6 +87,7 @@ def test_files_of_ones_own(tmp_path):
     assert set(record["data"]["labels"]) == {"O", *(f"{b}-{t}" for b in "BI" for t in types)}
 
 
+@pytest.mark.exhaustive
 def test_topics_of_the_news(tmp_path):
     record = train(tmp_path, "+experiment=topics_lora", "budget=smoke", "data.max_tokens=64")
     assert (record["status"], record["name"]) == ("completed", "topics_lora")
@@ -104,7 +105,7 @@ def test_topics_of_the_news(tmp_path):
 @pytest.mark.parametrize(
     ("data", "rows", "dropped"),
     [
-        ("tweet_sentiment", 38_158, {"duplicates": 356, "conflicts": 605}),
+        pytest.param("tweet_sentiment", 38_158, {"duplicates": 356, "conflicts": 605}, marks=pytest.mark.exhaustive),
         ("bbc_topics", 2_225, {"duplicates": 98}),
     ],
 )

@@ -72,7 +72,9 @@ def train(*arguments: str, python: tuple[str, ...] = ("-m", "train")) -> subproc
     ("strategy", "peft", "more"),
     [
         pytest.param("ddp", "lora", ["trainer.accumulate=2"], marks=pytest.mark.new_interpreter),
-        ("ddp", "full", ["data.batch_size=3", "trainer.accumulate=2"]),  # not every part gets an example
+        pytest.param(  # not every part gets an example
+            "ddp", "full", ["data.batch_size=3", "trainer.accumulate=2"], marks=pytest.mark.exhaustive
+        ),
         ("fsdp", "full", ["trainer.accumulate=2"]),
     ],
 )
@@ -99,7 +101,7 @@ def test_two_devices_compute_what_one_does(compose_config, tiny_overrides, strat
         assert {**event, "at": None} == {**other, "at": None}  # the scores are ratios of counts
 
 
-@pytest.mark.parametrize(("strategy", "steps"), [("ddp", 60), ("fsdp", 4)])
+@pytest.mark.parametrize(("strategy", "steps"), [("ddp", 60), pytest.param("fsdp", 4, marks=pytest.mark.exhaustive)])
 def test_what_two_devices_evaluate_is_what_the_saved_model_predicts(compose_config, tiny_overrides, strategy, steps):
     """On the same weights: the same bits, every example once, in the order of the file."""
     options = [*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "data.eval_batch_size=3", "optimizer.lr=2e-2"]
@@ -142,7 +144,7 @@ def test_a_failure_of_rank_0_is_its_own(compose_config, tiny_overrides, disturb)
     assert gone(int(Path("pids/1").read_text()))
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.exhaustive)])
 def test_ctrl_c_ends_all_ranks_after_a_step(tiny_overrides, disturb, strategy):
     ended = train(*tiny_overrides, *TWO, f"trainer.strategy={strategy}", "run_dir=run", *disturb(0, "SIGINT"), "seed=1")
     assert (ended.returncode, ended.stderr) == (130, "")
@@ -172,6 +174,7 @@ def test_two_devices_go_on_to_the_same_bits(tiny_overrides, disturb, strategy, m
         assert Path("parts", file).read_bytes() == Path("whole", file).read_bytes()
 
 
+@pytest.mark.exhaustive
 def test_shares_that_were_being_written_when_a_run_was_killed_are_passed_over(tiny_overrides, disturb):
     """What is left: a folder that had not got its name, one whose share is damaged, and a whole one before them."""
     options = [*tiny_overrides, *TWO, "trainer.strategy=fsdp", "budget.max_steps=10", "trainer.checkpoint_every=1"]
@@ -210,6 +213,7 @@ def test_a_device_computes_its_share_in_pieces_without_the_others(tiny_overrides
     assert {event["stage"] for event in noted} == {"training"}
 
 
+@pytest.mark.exhaustive
 def test_a_device_evaluates_its_batches_in_pieces_without_the_others(tiny_overrides, small_memory):
     options = [*tiny_overrides, *TWO, "trainer.strategy=ddp", "data.eval_batch_size=8", "callbacks=[]"]
     assert train(*options, "run_dir=whole").returncode == 0

@@ -98,6 +98,7 @@ def test_a_grid_is_run_kept_and_widened(sweep, tiny_overrides):
     assert "6 trials, 6 of them done" in sweep.run("peft=lora,head", "seed=0,1,2").stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.new_interpreter
 def test_a_trial_alone_gives_the_bits_of_the_sweep(sweep):
     """A forked trial is the run that the same overrides give in a process of its own."""
@@ -289,6 +290,7 @@ class Sleeping(Callback):
 '''
 
 
+@pytest.mark.exhaustive
 def test_what_ends_the_whole_group_of_processes_ends_trials_with_checkpoints_too(sweep):
     """As ``timeout`` does, and a terminal that is closed."""
     forever = [*GRID, "budget.max_steps=100000", "budget.max_epochs=100000", "trainer.checkpoint_every=5"]

@@ -84,15 +84,19 @@ def nobody() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        (nobody(), "no answer from http://127.0.0.1"),
-        (server(after(0), "500"), "(HTTP 500); the run is kept offline"),
-        (server(after(0), "stall"), "(no answer within 3 s); the run is kept offline"),
-        (server(after(1), "500"), "refuses the run"),
-        (server(after(1), "stall"), "refuses the run"),
-        (server(after(3), "500"), "not everything reached the server"),
-        (server(after(3), "stall"), "not everything reached the server"),
+        pytest.param(nobody(), "no answer from http://127.0.0.1", id="refuses"),
+        pytest.param(server(after(3), "stall"), "not everything reached the server", id="stalls later"),
+        *(
+            pytest.param(*where, id=id_, marks=pytest.mark.exhaustive)
+            for id_, *where in [
+                ("500", server(after(0), "500"), "(HTTP 500); the run is kept offline"),
+                ("stalls", server(after(0), "stall"), "(no answer within 3 s); the run is kept offline"),
+                ("500 to the run", server(after(1), "500"), "refuses the run"),
+                ("stalls at the run", server(after(1), "stall"), "refuses the run"),
+                ("500 later", server(after(3), "500"), "not everything reached the server"),
+            ]
+        ),
     ],
-    ids=["refuses", "500", "stalls", "500 to the run", "stalls at the run", "500 later", "stalls later"],
 )
 def test_the_run_goes_on_and_keeps_every_row(tiny_overrides, tmp_path, read_wandb, where, told):
     with where as url:

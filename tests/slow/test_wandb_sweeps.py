@@ -57,6 +57,7 @@ def test_a_sweep_is_one_group_with_a_summary_that_goes_on_and_is_sent_once(tiny_
     assert (again["sent"], len(again["already"]), again["failed"]) == ([], 5, [])
 
 
+@pytest.mark.exhaustive
 def test_a_trial_that_is_killed_and_goes_on_is_one_run(tiny_overrides, disturb, read_wandb):
     options = ["logger=[wandb]", "callbacks=[]", "name=tiny", "sweep.probe_seconds=0", "sweep.report=false", "seed=0,1"]
     # in the place of a callback that is no part of the identity

@@ -123,6 +123,7 @@ class TestRun:
         weights = [record.folder / "adapter" / "adapter_model.safetensors" for record in (finished_texts, again)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
+    @pytest.mark.slow
     def test_a_batch_in_parts_makes_the_same_step(self, run_texts):
         """Losses are weighed by texts here, not by tokens."""
         options = ["model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0", "budget.max_steps=6"]
@@ -132,6 +133,7 @@ class TestRun:
         )
         assert recorded(whole)["loss"] == pytest.approx(recorded(parts)["loss"], rel=1e-4)
 
+    @pytest.mark.slow
     def test_a_head_starts_from_stored_activations(self, run_texts):
         options = ["peft=head", "model.dropout=0", "model.attention_dropout=0", "model.head_dropout=0"]
         options += ["budget.max_steps=6", "optimizer.lr=1e-3"]

@@ -273,6 +273,7 @@ class TestReproduce:
         assert (cause["kind"], cause["then"]) == ("edited", 0.99)
         assert json.loads((file.parent / "reproduction.json").read_text()) == [verdict]
 
+    @pytest.mark.slow
     def test_json_is_all_there_is_on_stdout(self, peftlab, run_id):
         code, out, err = peftlab("reproduce", run_id, "--json", "--out", "again")
         verdict = json.loads(out)
@@ -308,6 +309,7 @@ class TestArchive:
         assert "predictions/test.jsonl is not what" in err
         assert peftlab("verify", "a.zip")[0] == 1
 
+    @pytest.mark.slow
     def test_a_run_in_it_is_trained_again(self, peftlab, run_id):
         peftlab("archive", run_id, "--out", "a.zip")
         shutil.rmtree("runs")
@@ -550,6 +552,7 @@ def takes_long(line: str) -> bool:
 
 # `tests/unit/test_method_table.py` runs the one that counts what every method trains; those that train are run by
 # `tests/slow/test_documents.py` and `tests/slow/test_clean.py`
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "line",
     [

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from peftlab.errors import UserError
+from peftlab.errors import DataError, UserError
 from peftlab.runs.decisions import DECISIONS
 from peftlab.runs.folder import RunFolder, read_predictions
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
 from peftlab.use.check import check
+from peftlab.use.clean import label_errors_of
 from peftlab.use.finished import load
 from peftlab.use.reproduce import reproduce
 
@@ -118,6 +119,12 @@ class TestUse:
         assert changed(
             copy, lambda data: data.update(files=[f for f in data["files"] if text or DECISIONS not in f["path"]])
         )
+
+    def test_what_needs_one_label_says_so(self, finished_sets, tmp_path):
+        with pytest.raises(DataError, match="may have several labels"):
+            label_errors_of(finished_sets.folder)
+        with pytest.raises(UserError, match="gives a text no single label"):
+            load(finished_sets.folder).robustness([], behaviour=str(tmp_path / "suite.jsonl"))
 
     def test_it_is_reproduced(self, copy):
         assert reproduce(copy, check_only=True).verdict == "identical"

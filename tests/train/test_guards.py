@@ -105,6 +105,7 @@ def test_a_bad_loss_ends_the_run_before_the_step(command, spoil, accumulate):
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_after_a_step_that_is_left_out_the_run_goes_on_unchanged(command, spoil):
     spoil("train:5")
     assert command("trainer.on_nan=skip_batch", "budget.max_steps=6").code == 0
@@ -145,6 +146,7 @@ def read_late(monkeypatch):
 LATE = ["budget.max_steps=6", "trainer.log_every=4", "trainer.trail_every=100"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_a_bad_step_that_is_noticed_late_has_changed_nothing(run_tiny, spoil, monkeypatch, kind):
     """Steps after it have been computed by then, and the device has left them out."""
@@ -173,6 +175,7 @@ def test_a_bad_step_that_is_noticed_late_has_changed_nothing(run_tiny, spoil, mo
     assert all(torch.equal(weight, taken[0][-1][name]) for name, weight in taken[1][-1].items())
 
 
+@pytest.mark.slow
 def test_bad_steps_that_are_noticed_late_are_left_out_like_others(run_tiny, spoil, read_late, monkeypatch):
     spoil("train:5")
     late = run_tiny(*LATE, "trainer.on_nan=skip_batch", "run_dir=late")
@@ -195,6 +198,7 @@ def fp16(monkeypatch):
     monkeypatch.setattr(L, "Trainer", trainer)
 
 
+@pytest.mark.slow
 def test_of_a_step_that_fp16_skips_nobody_takes_notice(run_tiny, fp16, monkeypatch):
     skipped, noticed = [], []
     step = Tuner.optimizer_step
@@ -310,6 +314,7 @@ def test_out_of_memory_can_end_the_run(run_tiny, small_memory):
 # --- disk ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_a_checkpoint_leaves_the_one_before(command, monkeypatch):
     save_file, calls = tensor_files.save_file, []
 

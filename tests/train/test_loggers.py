@@ -58,6 +58,7 @@ def tracked(run_tiny, made_once):
     return RunRecord.load(folder), folder
 
 
+@pytest.mark.slow
 def test_what_is_logged_while_training(tracked):
     _, folder = tracked
     rows = [row for row in rows_of(folder) if "train/loss" in row]
@@ -147,6 +148,7 @@ def test_the_record_leaves_out_what_is_still_written(tracked):
     assert not [path for path in paths if path.startswith("tracking")]
 
 
+@pytest.mark.slow
 def test_loggers_change_no_bit(tracked, run_tiny):
     record, _ = tracked
     alone = run_tiny("logger=[]", "run_dir=alone", *TRACKED)
@@ -160,6 +162,7 @@ def test_loggers_change_no_bit(tracked, run_tiny):
     assert digests[0] == digests[1] != []
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_are_runs_of_their_own(command, read_wandb, monkeypatch):
     import wandb
 

@@ -69,6 +69,7 @@ def test_runs_that_take_turns_have_the_bits_of_runs_alone(configured, tmp_path):
     assert seats[0].turns.context.handlers is not seats[1].turns.context.handlers
 
 
+@pytest.mark.slow
 def test_steps_that_are_computed_together_are_those_of_runs_alone_up_to_rounding(configured, tmp_path):
     runs = [
         ["seed=1", "optimizer.lr=1e-2"],

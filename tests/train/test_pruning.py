@@ -50,6 +50,7 @@ def bits(folder: str) -> list[bytes]:
     return [Path(folder, name).read_bytes() for name in names]
 
 
+@pytest.mark.slow
 def test_a_pruned_run_says_so_keeps_a_checkpoint_and_goes_on_to_the_same_bits(watched):
     _, whole = watched("whole", at=None)
     record, watcher = watched("run", at=2)

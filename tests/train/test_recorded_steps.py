@@ -61,6 +61,7 @@ def test_they_leave_the_same_files(run_tiny, recorded, options):
     assert left("recorded") == left("plain")
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_named_and_has_changed_nothing(run_tiny, recorded, monkeypatch):
     """It is seen by its tokens, since examples are no part of what is recorded."""
     losses, sums = Ner.losses, []

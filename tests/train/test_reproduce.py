@@ -156,6 +156,7 @@ class TestCheck:
         verdict = judge(RunFolder(RunRecord.load(copy)), Findings(causes, []), None)
         assert (verdict.verdict, verdict.reproduced) == ("incomplete", False)
 
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         ("edit", "what"),
         [
@@ -260,6 +261,7 @@ class TestVerdict:
         assert verdict.verdict == "equivalent"
         assert Cause("environment", "batches too large for memory", "training, 96 positions", None) in verdict.causes
 
+    @pytest.mark.slow
     def test_pieces_of_both_explain_nothing(self, copy, run_tiny, small_memory):
         record = run_tiny("budget.max_steps=6", *small_memory("backward"), "run_dir=pieces")
         verdict = reproduce("pieces", allow=["small_memory"])

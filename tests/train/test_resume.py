@@ -80,33 +80,39 @@ def same_when_interrupted(run_tiny, users_callbacks, whole):
 @pytest.mark.parametrize(
     ("overrides", "at"),
     [
-        pytest.param(["peft=full"], {4: "on_train_batch_start"}, marks=pytest.mark.slow),
         (["trainer.accumulate=2"], {7: "on_train_batch_start"}),
-        pytest.param(["data.workers=2"], {10: "on_train_batch_start"}, marks=pytest.mark.slow),
-        pytest.param(
-            ["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"],
-            {5: "on_train_batch_start"},
-            marks=pytest.mark.slow,
+        *(
+            pytest.param(overrides, at, marks=pytest.mark.slow)
+            for overrides, at in [
+                (["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"], {5: "on_train_batch_start"}),
+                (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
+                (["budget.max_steps=18"], {18: "on_validation_end"}),
+                (
+                    [],
+                    {
+                        2: "on_train_batch_end",
+                        6: "on_validation_batch_start",
+                        7: "on_train_batch_start",
+                        20: "on_test_start",
+                    },
+                ),
+            ]
         ),
-        pytest.param([], {6: "on_validation_batch_start"}, marks=pytest.mark.slow),
-        pytest.param([], {6: "on_validation_end"}, marks=pytest.mark.slow),
-        pytest.param([], {12: "on_train_epoch_start"}, marks=pytest.mark.slow),
-        pytest.param([], {18: "on_validation_start", 19: "on_train_batch_start"}, marks=pytest.mark.slow),
-        pytest.param(["budget.max_steps=18"], {18: "on_validation_end"}, marks=pytest.mark.slow),
-        pytest.param(["budget.max_steps=18"], {18: "on_validation_batch_start"}, marks=pytest.mark.slow),
-        pytest.param(["budget.max_steps=7"], {6: "on_validation_batch_start"}, marks=pytest.mark.slow),
-        (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
-        pytest.param(
-            ["budget.max_steps=null", "budget.max_epochs=3"], {18: "on_validation_start"}, marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}, marks=pytest.mark.slow
-        ),
-        pytest.param(["optimizer=sgd", "scheduler=cosine"], {20: "on_test_batch_start"}, marks=pytest.mark.slow),
-        pytest.param(
-            [],
-            {2: "on_train_batch_end", 6: "on_validation_batch_start", 7: "on_train_batch_start", 20: "on_test_start"},
-            marks=pytest.mark.slow,
+        *(
+            pytest.param(overrides, at, marks=pytest.mark.exhaustive)
+            for overrides, at in [
+                (["peft=full"], {4: "on_train_batch_start"}),
+                (["data.workers=2"], {10: "on_train_batch_start"}),
+                ([], {6: "on_validation_batch_start"}),
+                ([], {6: "on_validation_end"}),
+                ([], {12: "on_train_epoch_start"}),
+                ([], {18: "on_validation_start", 19: "on_train_batch_start"}),
+                (["budget.max_steps=18"], {18: "on_validation_batch_start"}),
+                (["budget.max_steps=7"], {6: "on_validation_batch_start"}),
+                (["budget.max_steps=null", "budget.max_epochs=3"], {18: "on_validation_start"}),
+                (["callbacks.early_stopping.patience=1", "optimizer.lr=1e-9"], {12: "on_train_end"}),
+                (["optimizer=sgd", "scheduler=cosine"], {20: "on_test_batch_start"}),
+            ]
         ),
     ],
     ids=str,
@@ -115,8 +121,9 @@ def test_anywhere(same_when_interrupted, overrides, at):
     same_when_interrupted(*overrides, at=at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.slow)]
+    "wrong", ["the tree of another step", pytest.param("none of what a checkpoint holds", marks=pytest.mark.exhaustive)]
 )
 def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interrupted, monkeypatch, wrong, capsys):
     """What lies there when the run goes on is not what it has written, though the digest beside it is right."""
@@ -135,6 +142,7 @@ def test_a_wrong_checkpoint_under_a_right_digest_is_passed_over(same_when_interr
     assert f"step-7.safetensors is damaged and passed over: {told}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_older_version_counts_parts_where_steps_are_counted_now(same_when_interrupted, monkeypatch):
     """To Lightning, each part of a step was a batch of its own; a checkpoint says how many parts a step had."""
     newest_whole, turned = checkpoints.newest_whole, []
@@ -191,6 +199,7 @@ def test_the_command_resume(run_tiny, users_callbacks, capsys):
     assert f"{file.parent}/config.yaml has changed since the run began" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_resume_prints_json_and_finds_everything_from_elsewhere(
     run_tiny, tiny_model, tiny_data, tmp_path, capsys, monkeypatch
 ):
@@ -218,6 +227,7 @@ def test_the_command_resume_prints_json_and_finds_everything_from_elsewhere(
     assert run_tiny("budget.max_steps=8", "run_dir=run").data["identity"] == json.loads(file.read_text())["identity"]
 
 
+@pytest.mark.slow
 def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
     """The steps, and the validations after them, stay where they were."""
     options = ["budget.max_steps=20", "model.dropout=0", "model.attention_dropout=0", "optimizer=sgd"]
@@ -236,12 +246,13 @@ def test_a_batch_may_be_divided_otherwise_from_there_on(run_tiny, monkeypatch):
         assert torch.allclose(found[name], tensor, rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param("gone", marks=pytest.mark.slow),
+        pytest.param("gone", marks=pytest.mark.exhaustive),
         "a flipped bit",
-        pytest.param("another run's", marks=pytest.mark.slow),
+        pytest.param("another run's", marks=pytest.mark.exhaustive),
     ],
 )
 def test_without_the_best_checkpoint_so_far_it_begins_anew(run_tiny, monkeypatch, damage):

@@ -35,6 +35,7 @@ def untimed(document):
     return [untimed(value) for value in document] if isinstance(document, list) else document
 
 
+@pytest.mark.slow
 def test_everything_that_suits_a_tagger(peftlab, copy, finished):
     options = ["--limit", "12", "--steps", "2", "--restarts", "2", "--epsilon", "3", "--strength", "0.4", "--json"]
     code, out, _ = peftlab("robustness", copy, *options)
@@ -82,7 +83,7 @@ def test_the_table(peftlab, copy):
         (["--substitutes", "typo,synonyms"], "--substitutes synonyms: there are no such substitutes. Allowed: typo,"),
         (["--max-queries", "2"], "--max-queries 2: greedy replaces nothing with fewer than 3"),
         (["--sentiments", "a,b,c"], "--sentiments names the labels of --behaviour FILE"),
-        (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no label; behaviour tests need one"),
+        (["--behaviour", "suite.jsonl"], "--behaviour: task=ner gives a text no single label"),
         (["--strength", "2"], "invalid share between 0 and 1 value: '2'"),
     ],
 )

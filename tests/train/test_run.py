@@ -148,6 +148,7 @@ def test_the_scores_are_those_of_seqeval_on_the_predictions(finished, split):
         assert metric(finished, split, f"entity_{name}") == pytest.approx(score(gold, predicted), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_truncated_words_are_counted_and_scored_as_missed(run_tiny, tiny_data):
     record = run_tiny("data.max_tokens=16", "data.long=truncate")
     found = predictions(record, "test")

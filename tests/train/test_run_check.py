@@ -121,7 +121,9 @@ class TestEveryEntry:
         once_(run_check.evidence, "prepared", "gather")  # it takes nothing from the record
         return once_
 
-    @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(
+        "every", [29, pytest.param(5, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)]
+    )
     def test_of_the_record(self, copy, once, every):
         once(run_check, "here", "validate")
         once(run_check.backbone, "fetch")
@@ -393,6 +395,7 @@ def other_adapter(folder: Path) -> None:
 
 
 class TestTampered:
+    @pytest.mark.one_in(5, "slow")
     @pytest.mark.parametrize("name", ROW_6)
     def test_it_is_found(self, copy, name):
         ROW_6[name](copy)

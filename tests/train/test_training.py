@@ -45,6 +45,7 @@ def digests(record: RunRecord) -> dict[str, str]:
     return {file["path"]: file["sha256"] for file in record.data["files"] if file["path"] != "config.yaml"}
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same_whether_lightning_takes_it_or_not(run_tiny, monkeypatch):
     """It takes those of runs with a callback that acts within a step; rows of loggers are the same, too."""
     found = []
@@ -56,14 +57,15 @@ def test_a_step_is_the_same_whether_lightning_takes_it_or_not(run_tiny, monkeypa
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
-        pytest.param(["peft=full", "optimizer.lr=5e-3", "budget.max_steps=80"], marks=pytest.mark.slow),
+        pytest.param(["peft=full", "optimizer.lr=5e-3", "budget.max_steps=80"], marks=pytest.mark.exhaustive),
         ["peft=lora", "optimizer.lr=2e-2", "budget.max_steps=80", "budget.validate_every=80"],
         pytest.param(
             ["peft=head", "optimizer.lr=1e-1", "budget.max_steps=240", "budget.validate_every=240"],
-            marks=pytest.mark.slow,  # its contract has it learn in a few steps
+            marks=pytest.mark.exhaustive,  # its contract has it learn in a few steps
         ),
     ],
     ids=["full", "lora", "head"],
@@ -97,6 +99,7 @@ def test_another_seed_gives_another_run(run_tiny, short):
     assert digests(other)["adapter/adapter_model.safetensors"] != digests(short)["adapter/adapter_model.safetensors"]
 
 
+@pytest.mark.slow
 def test_callbacks_and_loggers_that_only_show_change_nothing(run_tiny, short):
     other = run_tiny(SHORT, "callbacks=[progress]", "logger=[]", "run_dir=silent")
     assert other.data["run_id"] == short.data["run_id"]
@@ -123,7 +126,8 @@ def test_the_gradient_is_clipped(run_tiny):
     assert 0 < torch.nn.utils.get_total_norm(update) < 1.001e-3
 
 
-@pytest.mark.parametrize("peft", [pytest.param("full", marks=pytest.mark.slow), "lora"])
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", [pytest.param("full", marks=pytest.mark.exhaustive), "lora"])
 def test_gradient_checkpointing_changes_no_loss(run_tiny, peft):
     """Dropout included: the activations are computed again with the same masks."""
     options = [f"peft={peft}", "model.dropout=0.2", "budget.max_steps=4", "budget.test=false"]
@@ -132,7 +136,8 @@ def test_gradient_checkpointing_changes_no_loss(run_tiny, peft):
     assert losses(saving) == pytest.approx(losses(plain), rel=1e-4)
 
 
-@pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.exhaustive), 5])
 def test_a_batch_in_parts_makes_the_same_steps(run_tiny, accumulate):
     """Five parts of a batch of eight are unlike in size, and their words unlike in number."""
     options = [SHORT, "model.dropout=0", "model.attention_dropout=0", "optimizer=sgd", "optimizer.lr=0.1"]
@@ -182,6 +187,7 @@ def weighted(run_tiny, tmp_path_factory):
 
 
 class TestClassWeights:
+    @pytest.mark.slow
     def test_a_batch_in_parts_makes_the_same_steps(self, weighted):
         whole, parts = weights(weighted[1]), weights(weighted[5])
         assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) < 1e-6
@@ -217,6 +223,7 @@ class TestClassWeights:
         assert not Path("none").exists()
 
 
+@pytest.mark.slow
 def test_the_best_by_the_loss_is_the_one_of_the_least(run_tiny):
     record = run_tiny("task.selection.metric=loss", "budget.max_steps=30", "callbacks=[early_stopping]")
     validated = [event["loss"] for event in record.data["history"] if event["event"] == "validated"]

@@ -44,6 +44,7 @@ USES = [["predict", "run", "A text."], ["evaluate", "run"], ["export", "run", "o
 USES += [["reproduce", "run"], ["reproduce", "run", "--check-only"]]
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("use", USES, ids=" ".join)
 @pytest.mark.parametrize("allow", [["evil"], ["evil", "other"]])
 def test_what_a_run_allows_itself_is_not_believed(folder, peftlab, use, allow):
@@ -107,6 +108,7 @@ ODD = {
 }
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("use", USES[:5], ids=lambda use: use[0])
 def test_a_configuration_that_is_none_is_one_message(folder, peftlab, text, use):
@@ -117,6 +119,7 @@ def test_a_configuration_that_is_none_is_one_message(folder, peftlab, text, use)
     assert ended[2].startswith("error: run/config.yaml")
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("section", ["model", "data", "task", "peft", "optimizer", "trainer", "budget", "callbacks"])
 @pytest.mark.parametrize("value", [None, [], "x", 3], ids=repr)
 def test_a_section_that_is_none_is_named(folder, monkeypatch, section, value):

@@ -291,6 +291,7 @@ def ends_with_2(config: dict[str, object], capsys) -> str:
 ARGUMENTS = {"command": "touch escaped", "args": ["touch", "escaped"], "path": "escaped", "checkpoint_path": "escaped"}
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("target", REFUSED_BY_NAME)
 def test_a_hostile_name_is_refused_before_any_import(good, canary, capsys, imported, target):
     message = ends_with_2({**good, "callbacks": {"x": {"_target_": target, **ARGUMENTS}}}, capsys)

@@ -11,8 +11,9 @@ import transformers
 from torch.nn import functional as F
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.pooling import ENTITY_SPANS, JOINED, make_plain, pool
+from peftlab.pooling import JOINED, make_plain, pool
 from peftlab.speed.border import find_border
+from peftlab.tasks.batch import ENTITY_SPANS
 
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 WIDE = {**SMALL, "intermediate_size": 24, "max_position_embeddings": 40}

@@ -111,6 +111,7 @@ def refused():
         compose("peft=lorra")
 
 
+@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize(
     "act",
     [

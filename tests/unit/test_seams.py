@@ -96,6 +96,7 @@ def privates_in(tree: ast.AST, own: set[str]) -> list[str]:
     return [text for text in found if text not in OF_MODULES]
 
 
+@pytest.mark.slow
 def test_no_other_module_uses_privates_of_a_library():
     own = own_names()
     found = {str(file): privates_in(tree_of(file), own) for file in SOURCES}

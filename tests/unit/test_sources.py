@@ -25,6 +25,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftlab import sources
+from peftlab.data.hub_source import HubDataSource
 from peftlab.errors import SourceError
 from peftlab.sources import FilesSource, HubSource, IndexSource
 
@@ -471,6 +472,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.files = dict(REPO_FILES)
+        self.kind = ""
+        """How the addresses of the repository begin: that of a model with nothing."""
         self.refusal: tuple[int, str] | None = None
         """The status and the hub's own code of the error that every request gets."""
         self.tokens: set[str | None] = set()
@@ -501,18 +504,22 @@ class Hub:
         if self.refusal:
             return self.refusal[0], {"X-Error-Code": self.refusal[1]}, b"{}"
         known = {
-            f"/api/models/org/name/revision/{revision}": {"id": "org/name", "sha": COMMIT, "siblings": []}
-            for revision in ("main", "v1", COMMIT)
+            f"/api/{self.kind or 'models/'}org/name/revision/{revision}": {
+                "id": "org/name",
+                "sha": COMMIT,
+                "siblings": [],
+            }
+            for revision in ("main", "v1", "refs%2Fconvert%2Fparquet", COMMIT)
         }
         tree = [
             {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
             for name, content in self.files.items()
         ]
-        known[f"/api/models/org/name/tree/{COMMIT}"] = tree
+        known[f"/api/{self.kind or 'models/'}org/name/tree/{COMMIT}"] = tree
         if path in known:
             return 200, {"Content-Type": "application/json"}, json.dumps(known[path]).encode()
         start, _, name = path.partition(f"/resolve/{COMMIT}/")
-        if start == "/org/name" and name in self.files:
+        if start == f"/{self.kind}org/name" and name in self.files:
             content = self.files[name]
             return 200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
         return 404, {"X-Error-Code": "RevisionNotFound" if "/org/name/" in path else "RepoNotFound"}, b"{}"
@@ -662,6 +669,58 @@ class TestHubSource:
     def test_the_revision_must_be_a_name(self, revision: str) -> None:
         with pytest.raises(ValidationError, match="must be a commit, a branch or a tag"):
             model(revision=revision)
+
+
+class TestHubDataSource:
+    @pytest.fixture
+    def data_hub(self, hub: Hub) -> Hub:
+        hub.kind = "datasets/"
+        hub.files = {
+            "name.py": b"raise RuntimeError('fetched code was imported')",
+            "README.md": b"a card",
+            "default/train/0000.parquet": b"PAR1",
+            "default/test/0000.parquet": b"PAR1",
+            "extra/a.jsonl": b"{}",
+        }
+        return hub
+
+    @pytest.mark.parametrize("revision", [None, "refs/convert/parquet", COMMIT])
+    def test_files_of_data_come_at_a_commit_and_no_code_does(self, data_hub: Hub, revision, caplog) -> None:
+        source = HubDataSource(repo="org/name", revision=revision, licence="MIT")
+        with caplog.at_level(logging.INFO, logger="peftlab"):
+            fetched = source.fetch()
+        assert (fetched.origin, fetched.licence) == (f"hub:datasets/org/name@{COMMIT}", "MIT")
+        assert fetched.resolved == {"revision": COMMIT}
+        assert files_under(fetched.folder) == {"default/train/0000.parquet", "default/test/0000.parquet"}
+        pin = f"org/name: {revision or 'main'} is commit {COMMIT}; pin it with data.source.revision"
+        assert caplog.messages == [*([pin] if revision != COMMIT else []), "licence of org/name: MIT"]
+        assert fetched.digest("default/train") != fetched.digest("default/train/0000.parquet")
+
+    def test_what_is_cached_needs_no_network(self, data_hub: Hub, monkeypatch) -> None:
+        first = HubDataSource(repo="org/name", files=("extra/*.jsonl",)).fetch()
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        data_hub.asked.clear()
+        again = HubDataSource(repo="org/name", files=("extra/*.jsonl",)).fetch()
+        assert (again.folder, again.newly_fetched, data_hub.asked) == (first.folder, False, [])
+
+    def test_a_repository_with_nothing_but_a_script(self, data_hub: Hub) -> None:
+        data_hub.files = {"name.py": b""}
+        with pytest.raises(SourceError, match=r"has no file like \*\.parquet\. .*=refs/convert/parquet"):
+            HubDataSource(repo="org/name").fetch()
+
+    def test_errors_name_what_is_to_be_mended(self, data_hub: Hub) -> None:
+        with pytest.raises(SourceError, match=r"no revision 'v3' on the hub.*data\.source\.revision"):
+            HubDataSource(repo="org/name", revision="v3").fetch()
+        with pytest.raises(SourceError, match="shows no repository 'org/nmae'"):
+            HubDataSource(repo="org/nmae").fetch()
+        data_hub.refusal = (403, "GatedRepo")
+        with pytest.raises(SourceError, match=f"accept its terms at {data_hub.address}/datasets/org/name"):
+            HubDataSource(repo="org/name").fetch()
+
+    @pytest.mark.parametrize("files", [("name.py",), ("*",), ("*.parquet", "*.pkl"), ()])
+    def test_only_files_of_data_may_be_named(self, files) -> None:
+        with pytest.raises(ValidationError, match="files"):
+            HubDataSource(repo="org/name", files=files)
 
 
 # --- hostile archives ------------------------------------------------------------------------------------------------

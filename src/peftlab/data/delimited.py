@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
 import itertools
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from peftlab.data.delimited_rows import (
+    ADVICE,
+    EXCEL,
+    Located,
+    Row,
+    delimiter_of,
+    likelier,
+    rows_in,
+    rows_of,
+    sample_of,
+)
 from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.data.separators import Separator, setting
-from peftlab.data.text_files import Encoding, is_utf_8, opened, read_text
+from peftlab.data.text_files import Encoding, is_utf_8, read_text
 from peftlab.errors import DataError, did_you_mean
 from peftlab.tasks.texts import Text
 
 log = logging.getLogger("peftlab")
-
-TAB_SUFFIXES = (".tsv", ".tab")
-
-_ADVICE = "Save the file as UTF-8, or name its encoding, data.format.encoding=latin-1 for instance"
-
-_SAMPLE = 2**22
-"""Bytes at the beginning of a large file by which another delimiter is judged."""
-
-_DELIMITERS = (",", ";", "\t", "|")
-
-_EXCEL = re.compile(r'"?sep=([^\w\s"]|\t)"?(?:\r\n|\r|\n|$)', re.IGNORECASE)
-"""A first line that sets Excel's delimiter."""
-
-
-class _Row(NamedTuple):
-    line: int
-    """Number of its first line, from 1."""
-    fields: list[str]
-    lines: Sequence[str]
-    """Its lines, with their ends, if there are several; else empty."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
@@ -109,12 +97,12 @@ class Delimited:
         return {split: self._read_file(split, path) for split, path in files.items()}
 
     def _read_file(self, split: str, path: Path) -> Sequence[Text]:
-        file = LinesOfFile(path, _ADVICE)
+        file = LinesOfFile(path, ADVICE)
         if file.is_large and is_utf_8(self.encoding):
             return self._index_file(split, file)
-        content = read_text(path, self.encoding, advice=_ADVICE)
+        content = read_text(path, self.encoding, advice=ADVICE)
         delimiter = self._delimiter(path, content)
-        rows = _rows_of(path, content, delimiter, self.quotes)
+        rows = rows_of(path, content, delimiter, self.quotes)
         with self._delimiter_in_doubt(path, content, delimiter):
             first = _first(split, path, rows)
             columns = self._find_columns(path, first)
@@ -130,14 +118,14 @@ class Delimited:
 
     def _index_file(self, split: str, file: LinesOfFile) -> Sequence[Text]:
         """Return the texts of a large file, of which one row at a time is in memory."""
-        path, lines, sample = file.path, _Located(file), _sample(file.path)
-        delimiter, named = self._delimiter(path, sample), _EXCEL.match(sample) is not None
+        path, lines, sample = file.path, Located(file), sample_of(file.path)
+        delimiter, named = self._delimiter(path, sample), EXCEL.match(sample) is not None
         if named:
             next(lines)
         begin = lines.end
-        rows = _rows(path, lines, 1 + named, delimiter, self.quotes)
+        rows = rows_in(path, lines, 1 + named, delimiter, self.quotes)
         labels: set[str] = set()
-        doubtful: list[_Row] = []
+        doubtful: list[Row] = []
         over_lines = 0
         with self._delimiter_in_doubt(path, sample, delimiter):
             first = _first(split, path, rows)
@@ -162,7 +150,7 @@ class Delimited:
         self, split: str, path: Path, columns: dict[str, int], delimiter: str, lines: bytes, place: int, number: int
     ) -> Text:
         """Return the text in the first row of some lines, which was read before and is well-formed."""
-        row = next(_rows(path, io.StringIO(lines.decode(), newline=""), number, delimiter, self.quotes))
+        row = next(rows_in(path, io.StringIO(lines.decode(), newline=""), number, delimiter, self.quotes))
         return _text(f"{split}:{place}", path, columns, row._replace(line=number))
 
     @contextmanager
@@ -171,7 +159,7 @@ class Delimited:
         try:
             yield
         except DataError:  # the delimiter may be at fault, not the row
-            if other := _likelier(path, content, delimiter, self.quotes):
+            if other := likelier(path, content, delimiter, self.quotes):
                 raise DataError(
                     f"{path}: the delimiter is not {delimiter!r}: its rows agree in the number of {other!r}. Set "
                     f"{setting('data.format.delimiter', other)}."
@@ -181,11 +169,9 @@ class Delimited:
     def _delimiter(self, path: Path, content: str) -> str:
         if self.delimiter != "auto":
             return self.delimiter
-        if named := _EXCEL.match(content):
-            return named[1]
-        return "\t" if path.suffix.lower() in TAB_SUFFIXES else ","
+        return delimiter_of(path, content)
 
-    def _check_width(self, path: Path, first: _Row, row: _Row) -> None:
+    def _check_width(self, path: Path, first: Row, row: Row) -> None:
         if len(row.fields) != len(first.fields):
             raise DataError(
                 f"{path}:{row.line}: expected {len(first.fields)} columns as in line {first.line}, found "
@@ -193,7 +179,7 @@ class Delimited:
                 f"data.format.delimiter{self._plain_quotes}."
             )
 
-    def _check_header(self, path: Path, first: _Row, row: _Row) -> None:
+    def _check_header(self, path: Path, first: Row, row: Row) -> None:
         """Refuse a repeated header, as in concatenated files: its cells would become a text and a label."""
         if self.header and row.fields == first.fields:
             raise DataError(
@@ -201,7 +187,7 @@ class Delimited:
                 "Remove the row."
             )
 
-    def _find_columns(self, path: Path, first: _Row) -> dict[str, int]:
+    def _find_columns(self, path: Path, first: Row) -> dict[str, int]:
         """Return the positions of the columns of text, pair, label and group."""
         width = len(first.fields)
         names = [name.strip() for name in first.fields] if self.header else []
@@ -250,40 +236,14 @@ class Delimited:
         )
 
 
-class _Located(Iterator[str]):
-    """The lines of a large file as the csv module takes them, with the bytes that they have taken so far."""
-
-    def __init__(self, file: LinesOfFile) -> None:
-        self.end = 0
-        self._parts = self._divided(file)
-
-    def __next__(self) -> str:
-        line, self.end = next(self._parts)
-        return line
-
-    def _divided(self, file: LinesOfFile) -> Iterator[tuple[str, int]]:
-        for line in file:
-            end = line.offset
-            for part in io.StringIO(line.text, newline=""):  # at carriage returns, too
-                end += len(part.encode())
-                yield part, end
-
-
-def _sample(path: Path) -> str:
-    """Return the first lines of a large file."""
-    with opened(path) as file:
-        content = file.read(_SAMPLE).removeprefix(codecs.BOM_UTF8)
-    return content.rpartition(b"\n")[0].decode(errors="replace") + "\n"
-
-
-def _first(split: str, path: Path, rows: Iterator[_Row]) -> _Row:
+def _first(split: str, path: Path, rows: Iterator[Row]) -> Row:
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: empty split '{split}': the file holds no row. Expected a text and a label a row.")
     return first
 
 
-def _text(id: str, path: Path, columns: Mapping[str, int], row: _Row) -> Text:
+def _text(id: str, path: Path, columns: Mapping[str, int], row: Row) -> Text:
     """Return the text of a row; raises DataError if a cell of it is empty."""
     values = {key: row.fields[column] for key, column in columns.items()}
     for key, value in values.items():
@@ -310,19 +270,19 @@ def _counts(split: str, path: Path, rows: int, over_lines: int) -> dict[str, int
     return {"rows_over_lines": over_lines}
 
 
-def _parts(row: _Row, delimiter: str, label: int) -> tuple[int, list[str]]:
+def _parts(row: Row, delimiter: str, label: int) -> tuple[int, list[str]]:
     """Return the number of lines of a row that are not empty, and the label of each that is a row by itself."""
     parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
     return len(parts), [part[label] for part in parts if len(part) == len(row.fields)]
 
 
-def _looks_swallowed(row: _Row, delimiter: str, label: int) -> bool:
+def _looks_swallowed(row: Row, delimiter: str, label: int) -> bool:
     """Return whether most lines of a row have the form of rows."""
     parts, alike = _parts(row, delimiter, label)
     return bool(parts) and 5 * len(alike) >= 4 * parts
 
 
-def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[_Row], labels: Set[str]) -> None:
+def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[Row], labels: Set[str]) -> None:
     """Refuse a quoted field most of whose lines are valid rows: a plain quotation mark has swallowed them.
 
     A text of several lines may hold delimiters too, commas above all. But few of its lines have the right number of
@@ -337,53 +297,3 @@ def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[_Row], 
                 f"{row.line + len(row.lines) - 1}, and the {parts} lines are rows by themselves. Set "
                 "data.format.quotes=false where quotes are plain characters, or mend the quotation mark."
             )
-
-
-def _rows_of(path: Path, content: str, delimiter: str, quotes: bool) -> Iterator[_Row]:
-    """Yield the non-empty rows of a text, without a first line ``sep=;``."""
-    lines = io.StringIO(content, newline="")
-    line = 1 + (_EXCEL.match(content) is not None and bool(lines.readline()))
-    return _rows(path, lines, line, delimiter, quotes)
-
-
-def _rows(path: Path, lines: Iterator[str], line: int, delimiter: str, quotes: bool) -> Iterator[_Row]:
-    """Yield the non-empty rows in `lines`, the first of which has the number `line`."""
-    csv.field_size_limit(2**31 - 1)  # the default is 131,072 characters, and texts may be longer
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    taken: list[str] = []
-    rows = csv.reader(_noted(lines, taken), delimiter=delimiter, quoting=quoting, strict=True)
-    while True:
-        try:
-            fields = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{path}:{line}: the row that begins here cannot be read ({error}). A quote within a field in "
-                "quotes is doubled; set data.format.quotes=false where quotes are plain characters."
-            ) from None
-        if fields and fields != [""]:
-            yield _Row(line, fields, tuple(taken) if len(taken) > 1 else ())
-        line += len(taken)
-        taken.clear()
-
-
-def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
-    for line in lines:
-        taken.append(line)
-        yield line
-
-
-def _likelier(path: Path, content: str, delimiter: str, quotes: bool) -> str | None:
-    """Return another delimiter that gives all rows the same width, or most if `delimiter` does not occur at all."""
-    widths: dict[str, int] = {}
-    for other in _DELIMITERS:
-        try:
-            counts = [len(row.fields) for row in _rows_of(path, content, other, quotes)]
-        except DataError:
-            continue
-        alike = counts.count(counts[0]) if counts else 0
-        if other != delimiter and alike >= (len(counts) if delimiter in content else 0.8 * len(counts)):
-            widths[other] = counts[0] if counts else 0
-    best = max(widths, key=lambda other: widths[other], default=None)
-    return best if best is not None and widths[best] > 1 else None

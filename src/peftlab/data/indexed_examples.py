@@ -114,12 +114,12 @@ class Index(Generic[T]):
         self._offsets.append(offset)
         self._numbers.append(number)
 
-    def examples(self, state: State, sha256: str, counts: Mapping[str, int] | None = None) -> IndexedExamples[T]:
+    def examples(self, state: State, sha256: str | None, counts: Mapping[str, int] | None = None) -> IndexedExamples[T]:
         """Return the examples.
 
         Args:
             state: that of the file when it was opened, see `state_of`.
-            sha256: the digest of the file.
+            sha256: the digest of the file; None if it is a copy of the user's file.
             counts: oddities of the file, for the run record.
         """
         return IndexedExamples(self, np.asarray(self._offsets), np.asarray(self._numbers), state, sha256, counts or {})
@@ -138,7 +138,7 @@ class IndexedExamples(View[T]):
         offsets: np.ndarray,
         numbers: np.ndarray,
         state: State,
-        sha256: str,
+        sha256: str | None,
         counts: Mapping[str, int],
     ) -> None:
         self.path, self.sha256 = index.path, sha256

@@ -68,7 +68,7 @@ def read_data_set(spec: DataSpec, task: Task) -> tuple[Examples, DataFacts]:
         ConfigError: the files of the splits are unclear, or the data does not suit the task.
     """
     fetched = spec.source.fetch()
-    files = split_files(spec.splits, fetched, takes_folders(spec.format))
+    files = split_files(spec.splits, fetched, takes_folders(spec.format, fetched.path))
     own = {split: fetched.file(file) for split, file in files.items() if isinstance(file, str)}
     examples, counts, digests = read_files(spec, task, own)
     of_file = {split: digests.get(split) or fetched.digest(str(files[split])) for split in own}
@@ -132,7 +132,7 @@ def read_files(spec: DataSpec, task: Task, files: Mapping[str, Path]) -> Content
     contents = Contents({}, {}, {})
     for split, members in examples.items():
         contents.counts[split] = dict(getattr(members, "counts", {}))
-        if isinstance(members, IndexedExamples):
+        if isinstance(members, IndexedExamples) and members.sha256 is not None:
             contents.sha256[split] = members.sha256
         if not isinstance(members, View):  # those that are read when needed have their position as id
             _check_ids(split, members)

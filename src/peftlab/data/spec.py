@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data.cleaning.actions import Cleaning
 from peftlab.data.cleaning.folds import Fold
+from peftlab.data.hub_source import HubDataSource
 from peftlab.data.splits import Splits
 from peftlab.scores.scorer import SCORED
 from peftlab.sources import FilesSource, IndexSource
@@ -22,7 +23,8 @@ spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types
 
 @runtime_checkable
 class Format(Protocol):
-    """Reads examples from files or, if it has a true attribute ``takes_folders``, from one folder per split.
+    """Reads examples from files or from one folder per split: its attribute ``takes_folders`` says which, or its method
+    of that name, given the folder of the data set.
 
     An attribute ``example`` names the type of its examples, so that the task that takes them is found.
     """
@@ -31,9 +33,10 @@ class Format(Protocol):
         """Return the examples of each split; raises DataError with file and line."""
 
 
-def takes_folders(format: Format) -> bool:
-    """Return whether a split is a folder in this format."""
-    return bool(getattr(format, "takes_folders", False))
+def takes_folders(format: Format, path: Path) -> bool:
+    """Return whether a split is a folder in this format, of a data set at `path`."""
+    taken = getattr(format, "takes_folders", False)
+    return bool(taken(path) if callable(taken) else taken)
 
 
 def _as_written(labels: Any) -> Any:
@@ -64,8 +67,8 @@ class DataSpec:
     name: str
     """Name of the data set in run records and folder names."""
     path: str | None = None
-    """The user's folder or file, for data options that read one."""
-    source: IndexSource | FilesSource
+    """The user's folder or file, or a repository of the hub, for data options that read one."""
+    source: IndexSource | HubDataSource | FilesSource
     """Where the files come from."""
     splits: Splits
     """The file of each split."""

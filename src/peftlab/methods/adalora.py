@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Annotated, Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTuner
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
@@ -49,7 +51,9 @@ class AdaLora(LibraryMethod):
 
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
-        wrapped = super().apply(model, context)
+        wrapped: Any = super().apply(model, context)
+        tuner = wrapped.base_model
+        tuner.forward = MethodType(BaseTuner.forward, tuner)  # AdaLoRA's own calls no hooks of the model
         wrapped.add_module("rank_schedule", RankSchedule(wrapped))
         return wrapped
 

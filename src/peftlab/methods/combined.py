@@ -15,6 +15,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head, spec
+from peftlab.tasks.heads import logits_of
 
 _COUNTS = 1e-6
 """Gradients smaller than this share of the largest one count as zero."""
@@ -115,8 +116,8 @@ class Combined(Method):
             with torch.random.fork_rng(devices=()), torch.enable_grad():
                 torch.manual_seed(0)
                 ids = torch.randint(model.config.vocab_size, (2, 8)).to(device)
-                output = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-                some = (output * torch.randn(output.shape).to(output)).sum()
+                outputs = logits_of(model(input_ids=ids, attention_mask=torch.ones_like(ids))).values()
+                some: Any = sum((output * torch.randn(output.shape).to(output)).sum() for output in outputs)
                 gradients = torch.autograd.grad(some, parameters, allow_unused=True)
         except RuntimeError as error:
             raise ConfigError(

@@ -201,7 +201,7 @@ class Method(ABC):
         self.check_description(description, model)
         stored = self.with_plain_head(model, _without_copies(read_tensors(folder)), description, context)
         wanted = {name: tensor for name, tensor in self.saved(model).items() if _once(name) == name}
-        fitting = _Fitting(stored, wanted, context)
+        fitting = _Fitting(stored, wanted, context, description)
         if cast := fitting.cast():
             name = cast[0]
             raise ConfigError(
@@ -290,8 +290,17 @@ def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
 class _Fitting:
     """The tensors of an adapter's file, compared with those of a model."""
 
-    def __init__(self, stored: dict[str, Tensor], wanted: dict[str, Tensor], context: MethodContext) -> None:
+    def __init__(
+        self,
+        stored: dict[str, Tensor],
+        wanted: dict[str, Tensor],
+        context: MethodContext,
+        description: Mapping[str, Any],
+    ) -> None:
         self.stored, self.wanted, self.context = stored, wanted, context
+        theirs = description.get("modules_to_save")
+        self.theirs = tuple(map(str, theirs)) if isinstance(theirs, list) else ()
+        """Names of the modules of its own head, if its file has them: another task's may be called otherwise."""
         self.output = [name for name in wanted if name in stored and context.output and self._is_output(name)]
         """Names of the output layer's tensors that are in both."""
         self.filled: set[str] = set()
@@ -302,13 +311,14 @@ class _Fitting:
     def odd(self, parameters: Mapping[str, Tensor]) -> list[str]:
         """Return the names of the tensors outside the head that are not in both with the same shape.
 
-        The file may also hold a frozen weight of the model with the same values.
+        The file may also hold a frozen weight of the model with the same values, and a head that the model has not.
         """
         return sorted(
             name
             for name in self.stored.keys() | self.wanted.keys()
             if not self._fits(name) and not is_of_head(name, self.context.head)
             if name in self.wanted or not _is_same(self.stored[name], parameters.get(name))
+            if name in self.wanted or name in parameters or not is_of_head(name, self.theirs)
         )
 
     def cast(self) -> list[str]:
@@ -328,7 +338,8 @@ class _Fitting:
 
     def notes(self) -> list[str]:
         """Return a sentence on each group of tensors that are dropped or rounded."""
-        spare = sorted(name for name in self.stored.keys() - self.wanted.keys() if is_of_head(name, self.context.head))
+        heads = (*self.context.head, *self.theirs)
+        spare = sorted(name for name in self.stored.keys() - self.wanted.keys() if is_of_head(name, heads))
         others = [
             name for name in self.wanted.keys() & self.stored.keys() if not (self._fits(name) or name in self.output)
         ]

@@ -50,10 +50,13 @@ class Prompts(Insertion):
         """Freeze all but the head, and insert the prompts.
 
         Raises:
-            ConfigError: the model generates text, and would see the virtual tokens again before every word.
+            ConfigError: the model has the head of a language model: one that generates would see the virtual tokens
+                again before every word.
         """
         if context.outputs == "vocabulary":
-            raise ConfigError(f"peft={self.name}: does not go together with a task that generates; choose another")
+            raise ConfigError(
+                f"peft={self.name}: does not go together with the head of a language model; choose another"
+            )
         return super().apply(model, context)
 
     @abstractmethod

@@ -71,6 +71,8 @@ def choose_border(
             raise NoBorderError(f"regularizer.{perturbing[0]} changes the embeddings below; leave one of them out")
         if data.augmenter is not None:
             raise NoBorderError("augment changes the texts in every epoch; leave it out")
+        if data.task.draws_inputs:
+            raise NoBorderError(f"task={data.task.name} draws the model's inputs anew in every epoch")
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+ENTITY_SPANS = "entity_spans"
+"""The input with the places of two entities, their markers included, in tokens of the row: (rows, 2, 2), start and end.
+Tokens that a method adds before a text are not counted. Only a pooling reads it, see `peftlab.pooling`."""
+
 
 class Part(NamedTuple):
     """The examples of a split that one forward pass takes."""

@@ -28,6 +28,9 @@ class Head(NamedTuple):
     """Its name in transformers' configurations, which decides how pipelines interpret the logits."""
     size: int | None = None
     """Number of outputs where it is not the number of labels: 1 for a regression, 2 for a span."""
+    completed: bool = False
+    """Whether layers between the encoder and the vocabulary that the weights lack are made anew, and then trained by
+    every method; else a language model without its head is refused."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
@@ -67,6 +70,7 @@ SEQUENCE_CLASSIFICATION = Head(
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
+MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:

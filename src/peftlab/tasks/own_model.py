@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_utils import PreTrainedModel
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as _Mixed
-else:
-    _Mixed = object
-
+_Mixed: Any = PreTrainedModel if TYPE_CHECKING else object  # the classes that `on` makes are such models
 
 _MADE: dict[tuple[type, type], type[PreTrainedModel]] = {}
 """The classes that have been made, by kind and encoder."""
 
 
-class OwnModel(_Mixed):
+class OwnModel(_Mixed):  # type: ignore[misc]
     """An encoder and heads for which transformers has no class.
 
     Its classes are made for each architecture (`on`): they inherit from that architecture's own, so that weights, their

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -103,6 +103,61 @@ def encode_texts(texts: Sequence[WholeText], tokenizer: PreTrainedTokenizerBase,
     }
     counts = {"truncated_texts": int((truncated > 0).sum()), "truncated_tokens": int(truncated.sum())}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
+
+
+def encode_rows(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int, long: Literal["split", "truncate"]
+) -> Encoded:
+    """Tokenise whole texts; one of more than `max_tokens` tokens becomes several full rows, or loses its end.
+
+    Returns:
+        arrays ``tokens`` of shape (all tokens,): the ids; ``rows`` of shape (rows + 1,): where each row starts in them;
+        ``examples`` of shape (texts + 1,): where each text starts among the rows; ``truncated`` of shape (texts,): the
+        number of tokens that each text loses. The counts are ``truncated_texts``, ``truncated_tokens`` and
+        ``split_texts``.
+
+    Raises:
+        DataError: `max_tokens` has no room besides the special tokens; a text is longer than `LONGEST_TEXT`.
+    """
+    before, after = special_tokens(tokenizer)
+    if (room := max_tokens - len(before) - len(after)) < 1:
+        raise DataError(
+            f"data.max_tokens={max_tokens} leaves no room besides {len(before) + len(after)} special tokens"
+        )
+    for text in texts:
+        check_size(len(text))
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    tokens: list[int] = []
+    rows, starts, lengths, truncated = [0], [0], [], []
+    for ids in encoded:
+        pieces = [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
+        truncated.append(len(ids) - len(pieces[0]) if long == "truncate" else 0)
+        for piece in pieces[:1] if long == "truncate" else pieces:
+            tokens += [*before, *piece, *after]
+            rows.append(len(tokens))
+        starts.append(len(rows) - 1)
+        lengths.append(len(pieces[0]) + len(before) + len(after))
+    arrays: dict[str, np.ndarray] = {
+        "tokens": np.asarray(tokens, dtype=np.int32),
+        "rows": np.asarray(rows, dtype=np.int64),
+        "examples": np.asarray(starts, dtype=np.int64),
+        "truncated": np.asarray(truncated, dtype=np.int64),
+    }
+    counts = {
+        "truncated_texts": int((arrays["truncated"] > 0).sum()),
+        "truncated_tokens": int(arrays["truncated"].sum()),
+        "split_texts": int((np.diff(arrays["examples"]) > 1).sum()),
+    }
+    return Encoded(arrays, np.asarray(lengths, dtype=np.int64), tokenizer.pad_token_id or 0, counts)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens before and after a text, taken from an encoded word."""
+    encoding = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
+    first = special.index(0)
+    last = len(special) - special[::-1].index(0)
+    return list(ids[:first]), list(ids[last:])
 
 
 def _kept(text_of: Sequence[int | None], room: int, side: str) -> list[int]:

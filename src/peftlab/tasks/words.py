@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
 from peftlab.tasks.task import Encoded, check_size
+from peftlab.tasks.texts import special_tokens
 
 NO_WORD = -1
 """Marks a token that is not the first of a word."""
@@ -83,7 +84,7 @@ def encode_words(
         DataError: `max_tokens` has no room for a word besides the special tokens; a sentence is longer than
             `LONGEST_TEXT`.
     """
-    before, after = _special_tokens(tokenizer)
+    before, after = special_tokens(tokenizer)
     room = max_tokens - len(before) - len(after)
     if room < 1:
         raise DataError(
@@ -136,15 +137,6 @@ def encode_words(
     counts = {"words": sum(len(sentence.words) for sentence in sentences), **total, "split_sentences": split_sentences}
     counts |= {"cut": cut} if cut else {}
     return Encoded(arrays, lengths, tokenizer.pad_token_id or 0, counts)
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the special tokens before and after a text, taken from an encoded word."""
-    encoding = tokenizer("a", return_special_tokens_mask=True)
-    ids, special = encoding["input_ids"], encoding["special_tokens_mask"]
-    first = special.index(0)
-    last = len(special) - special[::-1].index(0)
-    return list(ids[:first]), list(ids[last:])
 
 
 def _needs_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:

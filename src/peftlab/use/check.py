@@ -190,7 +190,7 @@ def _claims(record: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Ca
 def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     try:
         fetched = spec.data.source.fetch()
-        files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format))
+        files = split_files(spec.data.splits, fetched, takes_folders(spec.data.format, fetched.path))
         names = {split: file_of(files, split) for split in files}
         digests = {split: (name, fetched.digest(name)) for split, name in names.items()}
     except UserError as error:

@@ -101,7 +101,7 @@ def evaluate(
         chosen = list(splits) or ["test"]
         options = {"max_tokens": run.max_tokens(tuner.model)}
         scored.spec = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
-        files = _new_files(Path(data), chosen, takes_folders(spec.data.format))
+        files = _new_files(Path(data), chosen, takes_folders(spec.data.format, Path(data)))
         with _of_the_form_of(run.folder.path):
             scored.load_new(files)
     check_length(tuner.model, scored.longest, spec.peft.virtual_tokens)

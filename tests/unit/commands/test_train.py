@@ -30,6 +30,7 @@ def peftlab(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -95,7 +96,7 @@ def test_nothing_is_imported_from_the_current_folder_but_what_is_allowed(tmp_pat
     assert json.loads((tmp_path / "run" / "record.json").read_text())["command"][:2] == ["peftlab", "train"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_trials_and_ranks_find_what_is_allowed_and_nothing_else(tmp_path, tiny_overrides):
     """The fork server of a sweep, its children, and the processes of a run on two devices."""
     write_modules(tmp_path)

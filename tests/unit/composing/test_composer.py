@@ -63,6 +63,7 @@ def outcome(compose: Any, overrides: list[str]) -> Any:
         return str(error)
 
 
+@pytest.mark.slow
 def test_each_is_what_hydra_composes_as_a_whole(sweep):
     compose, _ = sweep
     of_each = [outcome(compose, overrides) for overrides in CONFIGURATIONS]

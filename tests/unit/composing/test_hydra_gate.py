@@ -37,6 +37,7 @@ def composed(tmp_path: Path):
     return make
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("section", "key"),
     [
@@ -86,6 +87,7 @@ def test_an_option_from_elsewhere_is_refused_where_hydra_finds_it(composed):
         composed(None, "budget=../budget/smoke")
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "launcher",
     ["peftlab", "ray", "slurm", "submitit_local"],

@@ -36,7 +36,7 @@ def test_a_folder_by_hand(read, tmp_path):
         ("train:2", "two", "b"),
     ]
     assert texts[0].place == str(tmp_path / "a" / "3.txt")
-    assert takes_folders(Folders())
+    assert takes_folders(Folders(), Path())
 
 
 def test_another_suffix(read):

@@ -96,6 +96,7 @@ def assert_same(one: DataModule, other: DataModule):
     assert (first.targets["labels"] == same.targets["labels"]).all()
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "options",
     [
@@ -121,6 +122,7 @@ def test_the_same_data(loaded, options):
     assert_same(small, again)
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "options",
     [{}, {"quotes": True, "header": False}, {"group": "doc"}],

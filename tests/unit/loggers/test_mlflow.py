@@ -3,9 +3,6 @@ from __future__ import annotations
 import logging
 
 import pytest
-from mlflow.tracking import MlflowClient
-
-from peftlab.loggers.mlflow import MLflow
 
 NAMES = [
     *("f1/password: reset", "f1/password_ reset", "f1/what?", "f1/what!", "f1/中文", "f1/日本", "f1/a//b", "f1/a/b"),
@@ -14,8 +11,16 @@ NAMES = [
 
 
 @pytest.fixture
-def logger(tmp_path):
-    return MLflow(tmp_path)
+def mlflow():
+    """The class, whose import takes seconds that the other processes of the tests can do without."""
+    from peftlab.loggers.mlflow import MLflow
+
+    return MLflow
+
+
+@pytest.fixture
+def logger(mlflow, tmp_path):
+    return mlflow(tmp_path)
 
 
 def test_every_metric_arrives_whatever_its_name(logger, caplog, monkeypatch):
@@ -37,6 +42,8 @@ def test_every_parameter_arrives(logger, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("peftlab"), "level", logging.INFO)
     weights = {"C++": 1.0, "C#": 2.0, "password: reset": 3.0, "a.b": 4.0, "x" * 300: 5.0}
     logger.log_hyperparams({"task": {"weights": weights}, "data": {"labels": ["label"] * 100, "long": "l" * 7000}})
+    from mlflow.tracking import MlflowClient
+
     params = MlflowClient((tmp_path / "tracking" / "mlflow").as_uri()).get_run(logger.run_id).data.params
     assert sorted(value for key, value in params.items() if key.startswith("task/weights")) == list(
         map(str, weights.values())
@@ -46,14 +53,14 @@ def test_every_parameter_arrives(logger, tmp_path, caplog, monkeypatch):
     assert "only the first 6000 characters of data/long are kept" in caplog.text
 
 
-def test_an_experiment_that_mlflow_does_not_take_is_refused():
-    assert MLflow.refuse({"experiment": "e" * 501}).startswith("experiment = 'eee")
-    assert MLflow.refuse({"experiment": "e" * 500}) is None
-    assert MLflow.refuse({}) is None
+def test_an_experiment_that_mlflow_does_not_take_is_refused(mlflow):
+    assert mlflow.refuse({"experiment": "e" * 501}).startswith("experiment = 'eee")
+    assert mlflow.refuse({"experiment": "e" * 500}) is None
+    assert mlflow.refuse({}) is None
 
 
 @pytest.mark.parametrize("configured", [None, "http://localhost:5000"])
-def test_the_environment_may_name_a_store_elsewhere(tmp_path, monkeypatch, configured):
+def test_the_environment_may_name_a_store_elsewhere(mlflow, tmp_path, monkeypatch, configured):
     elsewhere = (tmp_path / "mine").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
-    assert MLflow(tmp_path / "run", tracking_uri=configured)._tracking_uri == (configured or elsewhere)
+    assert mlflow(tmp_path / "run", tracking_uri=configured)._tracking_uri == (configured or elsewhere)

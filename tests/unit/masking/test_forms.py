@@ -87,6 +87,7 @@ ORACLE = [
 """Those of detect-secrets whose secrets have a form of their own."""
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", ORACLE)
 def test_what_another_program_finds_is_masked(name):
     settings = pytest.importorskip("detect_secrets.core.plugins.util")

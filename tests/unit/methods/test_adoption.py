@@ -280,6 +280,7 @@ ALL = {"target": ["dense", "query"], "r": 4}
 
 
 class TestTheRestOfTheHead:
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         ("config", "own"),
         [
@@ -390,6 +391,7 @@ class TestTheRestOfTheFile:
         with pytest.raises(ConfigError, match=rf"1 of its tensors do not fit .*, first {name}, \(2, 32\), only in the"):
             lora().adopt(model, FOLDER, context)
 
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.int8])
     @pytest.mark.parametrize(
         "name", [f"{HEAD}bias", "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"]
@@ -450,6 +452,7 @@ def header(**tensors):
 
 
 class TestDamage:
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         "content", ["[]", "null", '"text"', "3", "{", "", "[" * 100_000, '{"peft_type": ["LORA"]}']
     )
@@ -461,6 +464,7 @@ class TestDamage:
             lora().adopt(model, FOLDER, context)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize(
         "content",
         [
@@ -491,6 +495,7 @@ class TestDamage:
         with pytest.raises(ConfigError, match=r"adapter_model\.safetensors is damaged"):
             lora().adopt(model, FOLDER, context)
 
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "labels.json"])
     @pytest.mark.parametrize("target", [None, "/dev/zero", "/dev/tty"])
     def test_what_is_no_file_is_not_waited_for(self, name, target, theirs, begun, classification):

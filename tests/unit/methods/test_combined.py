@@ -122,7 +122,13 @@ def trained(first, second, tuned, pairs):
     return pairs[first, second]
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pair if pair[0] in ("bitfit", "houlsby", "prompt_tuning") else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in PAIRS
+    ],
+)
 class TestPairs:
     def test_what_either_trains_is_trained_and_nothing_else(self, first, second, trained, tuned):
         method, model, context, began = trained
@@ -168,6 +174,7 @@ def test_both_have_a_say_in_what_they_drive():
     assert method.learning_rate_factor("layer.lora_A.default.weight") == 1
 
 
+@pytest.mark.slow
 def test_adalora_is_driven(tuned):
     method = combined("bitfit", "adalora")
     model, context = tuned(method)
@@ -202,6 +209,7 @@ def test_what_does_not_go_together(first, second, message):
         combined(first, second)
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -251,7 +259,7 @@ ALL = sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml") if path.
 OWN = [name for name in ALL if not isinstance(of_file(name), LibraryMethod)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("first", OWN)
 def test_either_all_that_is_trained_has_an_effect_or_the_pair_is_refused(first, tuned):
     dead, together = {}, 0

@@ -95,6 +95,7 @@ class TestTaggers:
         del embedded["input_ids"]
         torch.testing.assert_close(model(**embedded).logits, model(**whole).logits)
 
+    @pytest.mark.one_in(3, "slow")
     def test_what_is_saved_is_loaded(self, name, config, tmp_path):
         method = METHODS[name]
         model, context = applied(method, make(config, AutoModelForTokenClassification), "TOKEN_CLS")

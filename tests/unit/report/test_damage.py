@@ -48,6 +48,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_record_is_left_out_by_name(damage, tmp_path):
     folder = planned(examples=6).write(tmp_path / "sweep")
@@ -61,6 +62,7 @@ def test_a_damaged_record_is_left_out_by_name(damage, tmp_path):
     assert run.name in page
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_beside_a_record_is_named(damage, tmp_path):
     sweep = planned("classification", examples=6)
@@ -76,6 +78,7 @@ def test_a_damaged_file_beside_a_record_is_named(damage, tmp_path):
         assert run.name in page, name
 
 
+@pytest.mark.slow
 def test_a_study_that_is_damaged_all_over_still_gives_a_report(tmp_path):
     survives(tmp_path, seeds=range(6))
 

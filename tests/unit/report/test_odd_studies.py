@@ -48,6 +48,7 @@ def test_lists_that_were_tuned_are_shown(tmp_path):
     assert "\\['query'\\], \\['query', 'value'\\]" in page
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "names", [("größe", "方法"), ("方", "法"), ("x" * 200, "x" * 199)], ids=["letters", "short", "long"]
 )
@@ -106,6 +107,7 @@ def test_groups_whose_values_look_alike_stay_apart(tmp_path):
         assert row.measured.scores == pytest.approx([run.score() for run in row.group.final], abs=1e-6)
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("name", "documents"),
     [

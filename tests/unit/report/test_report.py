@@ -69,6 +69,7 @@ def test_the_sections_figures_and_numbers(sweep):
         assert len(text) > 5000
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_document(sweep):
     one, other = (reported(sweep)[1] for _ in range(2))
     assert markdown.page(one) == markdown.page(other)

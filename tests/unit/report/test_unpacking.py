@@ -105,6 +105,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_named_and_left_out(archive, fault):
     change, member, what = FAULTS[fault]

@@ -80,6 +80,7 @@ def random_counts(draw, size):
     return matrix.astype(np.int64)
 
 
+@pytest.mark.slow
 def test_every_bit_is_that_of_torch():
     """How torch adds up eight or more numbers depends on the processor."""
     draw, as_here = random.Random(0), torch.backends.cpu.get_cpu_capability() == "AVX2"

@@ -47,6 +47,7 @@ def test_holm_as_statsmodels_has_it(monkeypatch):
         assert holm(values) == pytest.approx(multipletests(values, method="holm")[1], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_the_paired_differences():
     random = np.random.default_rng(1)
     first = random.random(400) < 0.8

@@ -85,6 +85,7 @@ def test_the_name_depends_on_whatever_may_change_a_bit(cache, monkeypatch):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.one_in(5, "slow")
 @pytest.mark.parametrize("damage", ["empty", "cut", "shorter", "zeroed", "renamed"])
 def test_a_damaged_file_is_made_anew(cache, damage):
     states = cache().recall("validation").states.clone()

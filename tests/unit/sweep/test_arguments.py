@@ -138,6 +138,7 @@ def test_an_option_below_a_swept_group_is_for_the_cells_alone(typed, laid_aside,
     assert [text.replace("''", "") for text in command()] == ["python", "-m", "train", "-m", *typed]
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "key", "values"),
     [
@@ -185,6 +186,7 @@ class Lookers:
         return [Fact(str(config), "f1", "max") for config in configs]
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "lacking", "key"),
     [
@@ -246,6 +248,7 @@ def test_a_sweep_is_named_by_its_cells(cells, sweep, expected):
     assert folder(cells, **sweep) == expected
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_swept_names_the_sweep():
     cells = ask("+experiment=sentiment_lora,topics_lora").cells
     assert folder(cells) == folder(cells[::-1]) == "sweeps/sentiment_lora+topics_lora"
@@ -261,6 +264,7 @@ def test_many_names_are_cut():
     assert len(name_of(40).encode()) <= 120
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
@@ -283,6 +287,7 @@ def test_defaults_are_those_of_the_cells():
     assert rates[0] != rates[1]
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_swept_does_not_say_how(tmp_path):
     (tmp_path / "experiment").mkdir()
     for name, trials in (("one", 3), ("two", 4)):

@@ -131,6 +131,7 @@ class TestEqualBudget:
         assert keys["head"] == ["peft", "model.dropout", "optimizer.lr"]
         assert sorted(keys["lora"]) == ["model.dropout", "optimizer.lr", "peft", "peft.r"]
 
+    @pytest.mark.one_in(5, "slow")
     @pytest.mark.parametrize("prune", ["none", "asha", "hyperband", "successive_halving", "median"])
     @pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 5])
     def test_the_budget_is_equal(self, prune, at_once):

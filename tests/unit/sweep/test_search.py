@@ -321,6 +321,7 @@ class TestBudget:
 
 
 class TestPruning:
+    @pytest.mark.one_in(4, "slow")
     @pytest.mark.parametrize("search", ["random", "tpe", "cmaes"])
     @pytest.mark.parametrize("prune", ["asha", "hyperband", "successive_halving", "median"])
     def test_costs_less_and_ends(self, search, prune):

@@ -27,6 +27,7 @@ def plain(compose_config, tiny_overrides):
     return lambda *overrides: OmegaConf.to_container(compose_config(*tiny_overrides, *overrides), resolve=True)
 
 
+@pytest.mark.slow
 def test_each_has_the_identity_of_a_run_of_its_own(plain, monkeypatch):
     read, built = [], []
     prepare, build = one_run.read, one_run.build

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("composed_quickly")
 METHODS = ", ".join(sorted(path.stem for path in (conf_dir() / "peft").glob("*.yaml")))
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -76,6 +77,7 @@ def test_a_mistake_is_told_in_one_message(command, tmp_path, arguments, parts):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -115,6 +115,7 @@ def test_a_failure_in_a_step_stops_the_clock_and_the_counting(cost, train, clock
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
 
 
+@pytest.mark.slow
 def test_a_forward_pass_that_is_given_up_leaves_nothing_while_arithmetic_is_counted(cost):
     """The first batch may be too large for the memory; its activations must make room for its pieces."""
     layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(4)))

@@ -39,6 +39,7 @@ def out_of_memory(error):
     return act
 
 
+@pytest.mark.one_in(3, "slow")
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError(CUDA), RuntimeError(CPU), MemoryError()], ids=lambda error: type(error).__name__
 )
@@ -50,12 +51,14 @@ def test_a_batch_that_is_too_large_is_noted_and_cut_from_then_on(pieces, notes, 
     assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3))] == [[1, 2, 3]]
 
 
+@pytest.mark.slow
 def test_halves_are_halved_again_down_to_single_examples(pieces):
     for size in (4, 2):
         pieces.attempt(out_of_memory(MemoryError()), batch(*range(size)))
     assert [piece.examples for piece in pieces.pieces(batch(1, 2, 3))] == [[1], [2], [3]]
 
 
+@pytest.mark.slow
 def test_pieces_not_yet_taken_are_cut_by_what_has_been_learnt_since(pieces):
     pieces.attempt(out_of_memory(MemoryError()), batch(*range(8)))
     taken = pieces.pieces(batch(*range(8)))
@@ -68,6 +71,7 @@ def test_a_single_example_cannot_be_cut(pieces):
         pieces.attempt(out_of_memory(MemoryError()), batch(1))
 
 
+@pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize(("stage", "key"), [("training", "trainer.accumulate"), ("evaluation", "data.eval_batch_size")])
 def test_where_batches_may_not_be_cut_the_message_says_what_to_set(stage, key):
     pieces = MicroBatches(stage, None, lambda *_, **__: None)

@@ -36,11 +36,16 @@ def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
         labels: the labels in order.
 
     Raises:
-        DataError: a prediction lacks the probability of a label.
+        DataError: a prediction lacks the probability of a label, or may have several labels.
     """
     number = {label: n for n, label in enumerate(labels)}
     units: list[tuple[int, int, int, list[float]]] = []
     for n, row in enumerate(rows):
+        if isinstance(row.get("gold"), list) and isinstance(row.get("probabilities"), Mapping):
+            raise DataError(
+                f"{row.get('id')}: it may have several labels: confident learning compares the one label of a text, or "
+                "of a word, with the probabilities of the others"
+            )
         for place, gold, of_all in _units(row):
             if of_all is None or gold is None:
                 continue

@@ -25,14 +25,15 @@ class JsonLinesContainer:
 
 
 def examples_of_lines(
-    file: LinesOfFile, shown: str, columns: Collection[str], make: Make, large: bool
+    file: LinesOfFile, shown: str, columns: Collection[str], make: Make, large: bool, is_copy: bool = False
 ) -> Sequence[Any]:
     """Return the examples of the lines of a file.
 
     Args:
         file: the file.
         shown: what messages and examples call it.
-        columns: see `Container`, as the others.
+        columns: see `Container`; `make` and `large` likewise.
+        is_copy: whether the file is a copy of another, whose digest is that of the data.
     """
     held: list[Any] = []
     index = Index(file.path, partial(_parsed, shown, make))
@@ -49,7 +50,7 @@ def examples_of_lines(
             index.add(line.offset, line.number)
         else:
             held.append(example)
-    return index.examples(file.state, file.sha256) if indexed else held
+    return index.examples(file.state, None if is_copy else file.sha256) if indexed else held
 
 
 def _parsed(shown: str, make: Make, lines: bytes, position: int, number: int) -> Any:

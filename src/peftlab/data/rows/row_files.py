@@ -14,7 +14,10 @@ from pydantic.dataclasses import dataclass
 
 from peftlab.data import indexed_examples
 from peftlab.data.containers.container import Container
+from peftlab.data.containers.delimited import DelimitedContainer
 from peftlab.data.containers.json_lines import JsonLinesContainer
+from peftlab.data.containers.saved import NOTES, saved_files
+from peftlab.data.containers.tables import ArrowContainer, ParquetContainer
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.data.views import View
 from peftlab.errors import DataError
@@ -23,6 +26,12 @@ CONTAINERS: Mapping[str, Callable[[], Container]] = {
     ".jsonl": JsonLinesContainer,
     ".ndjson": JsonLinesContainer,
     ".json": JsonLinesContainer,
+    ".csv": DelimitedContainer,
+    ".tsv": DelimitedContainer,
+    ".tab": DelimitedContainer,
+    ".parquet": ParquetContainer,
+    ".arrow": ArrowContainer,
+    ".feather": ArrowContainer,
 }
 """The containers by the suffix of a file's name."""
 
@@ -32,11 +41,22 @@ class RowFiles:
     """How to read files of rows: the suffix of a file says how they are stored, and `rows` what they hold.
 
     A split is a file, or several: a folder, or a pattern such as ``train-*.parquet``, whose files are read one after
-    another, in the order of their names.
+    another, in the order of their names; in a folder of ``save_to_disk``, in the order in which they were saved.
     """
 
     rows: RowReader
     """Makes the examples of rows."""
+
+    @property
+    def example(self) -> type:
+        """The kind of its examples."""
+        return self.rows.example
+
+    def takes_folders(self, path: Path) -> bool:
+        """Return whether the splits of a data set at `path` are folders: those of ``save_to_disk``, or of data that has
+        no file beside them.
+        """
+        return path.is_dir() and not any(map(_is_data, path.iterdir()))
 
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Any]]:
         """Return the examples of each split, with the ids ``split:0``, ``split:1``, ...
@@ -83,6 +103,8 @@ def files_of(path: Path) -> list[Path]:
     """
     if "*" in path.name:
         files = sorted(each for each in path.parent.glob(path.name) if _is_data(each))
+    elif (saved := saved_files(path)) is not None:
+        files = saved
     elif path.is_dir():
         files = sorted(each for each in path.iterdir() if _is_data(each))
     else:
@@ -108,7 +130,8 @@ def container_of(path: Path) -> Container:
 
 
 def _is_data(path: Path) -> bool:
-    return path.suffix.lower() in CONTAINERS and not path.name.startswith(".")
+    of_rows = path.suffix.lower() in CONTAINERS and not path.name.startswith(".") and path.name not in NOTES
+    return of_rows and path.is_file() and saved_files(path.parent) is None
 
 
 class _Joined(View[Any]):

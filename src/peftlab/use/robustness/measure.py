@@ -155,8 +155,11 @@ def robustness(
 
 def _behaviour(run: FinishedRun, file: str, names: Sequence[str]) -> list[Behaviour]:
     labels = run.predictor.task.labels
-    if run.predictor.task.head.outputs != "text" or not labels:
-        raise UserError(f"--behaviour: task={run.parts.task.name} gives a text no label; behaviour tests need one")
+    head = run.predictor.task.head
+    if (head.outputs, head.problem_type) != ("text", "single_label_classification"):
+        raise UserError(
+            f"--behaviour: task={run.parts.task.name} gives a text no single label; behaviour tests need one"
+        )
     roles = sentiments(labels, names)
     return behaviours(run.predictor, read_suite(file, labels, roles), roles)
 

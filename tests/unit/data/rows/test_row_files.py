@@ -12,8 +12,11 @@ from peftlab.data import indexed_examples
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.texts import TextRows
+from peftlab.data.spec import takes_folders
+from peftlab.data.splits import Splits, split_files
 from peftlab.data.views import View
-from peftlab.errors import DataError
+from peftlab.errors import DataError, SourceError
+from peftlab.sources import FilesSource
 from peftlab.tasks.texts import Text
 
 ROWS = [
@@ -98,3 +101,87 @@ def test_bad_files(tmp_path, name, content, message):
         FORMAT.read({"train": tmp_path / name.split("/")[0]})
     with pytest.raises(DataError, match="no such file"):
         FORMAT.read({"train": tmp_path / "c.jsonl"})
+
+
+def test_the_splits_of_a_folder(tmp_path):
+    """They are files where there are any beside each other, else folders; a saved data set may be one split."""
+    format = RowFiles(rows=TextRows(text="title", label="topic"))
+
+    def splits_of(path: Path) -> dict:
+        fetched = FilesSource(path=path).fetch()
+        return split_files(Splits(), fetched, takes_folders(format, fetched.path))
+
+    for name in ("train", "test"):
+        write_lines(tmp_path / "files" / f"{name}.jsonl")
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        write_lines(tmp_path / "folders" / name / "0000.jsonl")
+    assert splits_of(tmp_path / "files") == {"train": "train.jsonl", "validation": 0.1, "test": "test.jsonl"}
+    assert splits_of(tmp_path / "folders") == {"train": "train", "validation": 0.1, "test": "test"}
+    assert splits_of(tmp_path / "files" / "train.jsonl")["train"] == "train.jsonl"
+    saved = tmp_path / "saved" / "train"
+    saved.mkdir(parents=True)
+    (saved.parent / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    for name in "ba":
+        write_lines(saved / f"{name}.jsonl")
+    (saved / "dataset_info.json").write_text("{}")
+    (saved / "state.json").write_text(json.dumps({"_data_files": [{"filename": "b.jsonl"}]}))
+    assert splits_of(saved.parent) == {"train": "train", "validation": 0.1, "test": 0.1}
+    assert splits_of(saved) == {"train": ".", "validation": 0.1, "test": 0.1}
+    (read,) = format.read({"train": saved}).values()
+    assert [each.file for each in read] == [str(saved / "b.jsonl")] * 3
+    for state, message in [
+        ("{", "is no list of the files"),
+        ('{"_data_files": [{"filename": "../b.jsonl"}]}', "is no list of the files"),
+        ('{"_data_files": [], "_indices_data_files": [1]}', "are a selection"),
+    ]:
+        (saved / "state.json").write_text(state)
+        with pytest.raises(DataError, match=rf"state\.json: .*{message}"):
+            format.read({"train": saved})
+
+
+def test_files_of_a_pattern_have_one_digest(tmp_path):
+    for name in ("train-0.jsonl", "train-1.jsonl", "test.jsonl"):
+        write_lines(tmp_path / name)
+    fetched = FilesSource(path=tmp_path).fetch()
+    path = fetched.file("train-*.jsonl")
+    assert len(FORMAT.read({"train": path})["train"]) == 6
+    first = fetched.digest("train-*.jsonl")
+    write_lines(tmp_path / "train-1.jsonl", ROWS[:1])
+    assert fetched.digest("train-*.jsonl") != first
+    with pytest.raises(SourceError, match="No such file"):
+        fetched.file("dev-*.jsonl")
+
+
+def test_delimited_files(tmp_path, monkeypatch):
+    format = RowFiles(rows=TextRows(text="title", label="topic", group="who"))
+    path = tmp_path / "a.csv"
+    content = 'sep=;\r\nwho; title;topic;more\r\n"a";"Üb;er\r\n""uns""";3;\r\n\r\nb;x;yes;1,5\r\nb;y;no;'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        small = format.read({"train": path})["train"]
+        assert [(each.text, each.label, each.group, each.line) for each in small] == [
+            ('Üb;er\r\n"uns"', "3", "a", 3),
+            ("x", "yes", "b", 6),
+            ("y", "no", "b", 7),
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(indexed_examples, "HELD", 0)
+            large = format.read({"train": path})["train"]
+        assert isinstance(large, View) == (encoding != "utf-16")
+        assert list(large) == list(small)
+    for name, wrong, message in [
+        ("a.csv", "who;title;topic\na;b;c\n", "the delimiter is not ','.*Write sep=; in a first line"),
+        ("a.csv", "who,title,topic\na,b\n", ":2: expected 3 columns as in line 1, found 2"),
+        ("a.csv", "who,title,topic\na,b,c\nwho,title,topic\n", ":3: the row repeats the header"),
+        ("a.csv", "who,title,topic\na,,c\n", ":2: 'title' is null; expected a text"),
+        ("a.csv", "who,title,title\na,b,c\n", ":1: 2 columns are called 'title'"),
+        ("a.csv", "who,title,topics\na,b,c\n", ":2: there is no column 'topic'. Did you mean 'topics'"),
+        ("a.csv", 'who,title,topic\na,"b"c,d\n', ":2: the row that begins here cannot be read"),
+        ("a.tsv", "who\ttitle\ttopic\n", ": empty split 'train'"),
+        ("a.tsv", "\n", ": empty split 'train'"),
+    ]:
+        (tmp_path / name).write_text(wrong)
+        for held in (0, 2**25):
+            monkeypatch.setattr(indexed_examples, "HELD", held)
+            with pytest.raises(DataError, match=rf"{name}.*{message}"):
+                format.read({"train": tmp_path / name})

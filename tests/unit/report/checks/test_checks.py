@@ -36,6 +36,7 @@ def test_no_check_accuses_a_sound_sweep(tmp_path, some):
         assert findings_in(sweep.write(tmp_path / name)) == [], name
 
 
+@pytest.mark.one_in(4, "slow")
 @pytest.mark.parametrize("name", sorted(checks()))
 def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
     own = {fault: plant for fault, (check, plant) in FAULTS.items() if check == name}

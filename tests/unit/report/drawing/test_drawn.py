@@ -18,6 +18,7 @@ def seeds():
     return draw(figure("seeds"))
 
 
+@pytest.mark.slow
 def test_the_same_data_give_the_same_bytes(seeds, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     seeds.write(first)

@@ -66,6 +66,7 @@ def test_it_says_what_it_shows_and_wants(kind):
     assert module.Data.__doc__
 
 
+@pytest.mark.one_in(3, "slow")
 def test_every_mark_shows_its_value(kind, drawn):
     root = ElementTree.fromstring(drawn.svg)
     titles = [mark.find("{*}title").text for mark in root.iter() if mark.get("class") == "mark"]
@@ -77,6 +78,7 @@ def test_its_colours_are_the_palettes_and_its_styles_attributes(drawn):
     assert not re.findall("#[0-9a-fA-F]{3,8}\\b|rgb|style=|<style", drawn.page)
 
 
+@pytest.mark.one_in(3, "slow")
 def test_it_draws_the_least_there_can_be(kind):
     draw(Figure("least", kind, deepcopy(FIGURES[kind]) | LEAST[kind], ""))
 

@@ -4,6 +4,8 @@ import itertools
 import random
 import re
 
+import pytest
+
 from peftlab.report.document import Figure
 from peftlab.report.drawing.drawn import draw
 from peftlab.report.drawing.quantities import Axis, Interval
@@ -37,6 +39,7 @@ def drawn(points):
     return picture, re.findall("<text[^>]*>([^<]+)</text>", picture.svg)
 
 
+@pytest.mark.slow
 def test_names_do_not_lie_on_each_other_and_of_many_points_only_the_front_is_named():
     points = [{"label": f"front {number}", "x": 10.0**number, "y": {"value": 0.7 + number / 50}} for number in range(5)]
     points += [{"label": f"name {number}", "x": 9e4, "y": {"value": 0.5 + number / 1e4}} for number in range(40)]

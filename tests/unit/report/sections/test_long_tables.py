@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.report.sweeps import METHODS, planned
 
 from peftlab.report.analysis.options import Options
@@ -20,6 +21,7 @@ def tables_of(folder, baseline):
     return first, {block.name: block for part in inner for block in part.blocks if isinstance(block, Table)}
 
 
+@pytest.mark.slow
 def test_a_long_table_is_shortened_and_whole_in_the_appendix(tmp_path, monkeypatch):
     methods = tuple(f"m{number:02}" for number in range(16))
     for number, method in enumerate(methods):

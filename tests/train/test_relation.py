@@ -1,0 +1,60 @@
+"""Whole runs on relations between two marked entities."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from peftlab.errors import UserError
+from peftlab.use.finished import load
+
+LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=150", "model.dropout=0"]
+
+
+@pytest.fixture(scope="session")
+def run_relations(run_tiny, tiny_relations):
+    """Run the tiny model on the tiny relations with further overrides, LoRA by default."""
+    return lambda *overrides: run_tiny("task=relation", "data=relations", f"data.path={tiny_relations}", *overrides)
+
+
+def test_a_run_learns_relations_and_their_directions_and_is_used(run_relations):
+    record = run_relations(*LEARNING, "model.pooling=entity_start", "regularizer=[]", "data.eval_batch_size=16")
+    scores = {metric["name"]: metric["value"] for metric in record.data["metrics"] if metric["split"] == "test"}
+    assert scores["relation_f1"] > 0.6
+    run = load(record.folder)
+    assert run.evaluate().equal
+    (kept, *_) = map(json.loads, (record.folder / "predictions" / "test.jsonl").read_text().splitlines())
+    (answer,) = run.predict([kept["input"]])
+    assert answer["predicted"] == kept["predicted"]
+    with pytest.raises(UserError, match=r"model\.pooling=entity_start"):
+        run.export("exported")
+
+
+@pytest.mark.slow
+def test_what_reads_the_first_token_is_exported(run_relations):
+    record = run_relations("peft=full", "model.pooling=cls")
+    exported = load(record.folder).export("exported")
+    AutoModelForSequenceClassification.from_pretrained(exported.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["prompt_tuning", "prefix_tuning", "houlsby", "ia3", "adalora", "bitfit", "full"])
+def test_methods_of_every_kind_are_saved_with_the_layer_of_the_entities(run_relations, peft):
+    record = run_relations(f"peft={peft}", "model.pooling=entity_mean", "trainer.accumulate=2")
+    assert load(record.folder).evaluate().equal
+
+
+@pytest.mark.slow
+def test_frozen_layers_are_cached_and_shapes_may_be_static(run_relations):
+    options = ["peft=head", "model.pooling=entity_mean", "model.dropout=0", "model.attention_dropout=0", "seed=3"]
+    plain = run_relations(*options, "trainer.cache_activations=false", "run_dir=plain")
+    cached = run_relations(*options, "trainer.cache_activations=true", "run_dir=cached")
+    static = run_relations(*options, "trainer.cache_activations=false", "trainer.static_shapes=true", "run_dir=static")
+    losses = [
+        [metric["value"] for metric in run.data["metrics"] if metric["name"] == "loss"]
+        for run in (plain, cached, static)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
