@@ -323,7 +323,7 @@ FAULTS = [
         "an average of the weights begins anew where a run goes on",
         "self.average = {name: average.clone() for name, average in state.items()}",
         "self.average = {}",
-        ("contract/test_regularizers.py",),
+        ("slow/test_weight_averages.py",),
         "slow",
     ),
     Fault(
