@@ -377,6 +377,34 @@ def tiny_choices(made_once: MadeOnce) -> Path:
     return made_once("choices", fill)
 
 
+def utterances(count: int, seed: int) -> str:
+    """Return `count` texts of `TEMPLATES` as JSON Lines: words, the tags of their names, and an intent each."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        kind = draw.randrange(len(TEMPLATES))
+        words: list[str] = []
+        tags: list[str] = []
+        for part in TEMPLATES[kind].split():
+            type_ = part.strip("{}")
+            name = draw.choice(NAMES.get(type_, [part])).split()
+            words += name
+            tags += [f"{'I' if n else 'B'}-{type_}" if type_ in NAMES else "O" for n in range(len(name))]
+        lines.append(json.dumps({"words": words, "tags": tags, "intent": LABELS[kind]}))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_utterances(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these utterances."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(utterances(count, seed=number), encoding="utf-8")
+
+    return made_once("utterances", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
@@ -390,6 +418,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "LabelledText": ["several_labels", "tiny_label_sets"],
         "MarkedText": ["relations", "tiny_relations"],
         "Choices": ["choices", "tiny_choices", "data.format.rows.context=context"],
+        "Utterance": ["intents", "tiny_utterances"],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

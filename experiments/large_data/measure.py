@@ -3,10 +3,10 @@
     python experiments/large_data/measure.py --gib 1
     python experiments/large_data/measure.py --gib 1 --format parquet
 
-writes a file of random words to a temporary folder (the size is that of the rows as JSON Lines), trains a tiny BERT on it for a few steps, and prints a line of
+writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of
 JSON: the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it
 has: its own, which must fit in the memory of the machine, and with the pages of files, which the system takes back when
-it needs them; and the time of the processor.
+it needs them; and the time of the processor. The size that is asked for is that of the rows as JSON Lines.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_class
-from tests.conftest import TEMPLATES
+from pyarrow import csv, parquet
 
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.runs.record import RunRecord
@@ -39,15 +39,24 @@ LINES = list(dict.fromkeys(line.partition(" #")[0].strip() for block in SHELL[2:
 
 @pytest.fixture
 def reader(
-    tiny_model: Path, tiny_data: Path, tiny_texts: Path, tiny_questions: Path, tiny_choices: Path, tmp_path: Path
+    tiny_model: Path,
+    tiny_data: Path,
+    tiny_texts: Path,
+    tiny_questions: Path,
+    tiny_choices: Path,
+    tiny_utterances: Path,
+    tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    parquet.write_table(csv.read_csv(tmp_path / "my_texts.csv"), tmp_path / "my_texts.parquet")
     shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
-    (tmp_path / "my_texts.txt").write_text("maria moved to paris .\n" * 3 + "\n".join(TEMPLATES) + "\n")
+    shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
+    texts = (tiny_texts / "train.csv").read_text().splitlines()[1:]
+    (tmp_path / "my_texts.txt").write_text("\n".join(line.split('"')[1] for line in texts))
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     yield

@@ -76,7 +76,10 @@ def _for_people(answer: dict[str, Any]) -> str:
         return f"{text}\n  error: {error}"
     notes = {key: value for key, value in answer.items() if isinstance(value, int)}
     others = [value for key, value in answer.items() if key not in notes]
-    rows = [[cell(part) for part in one.values()] for one in chain(*(v for v in others if isinstance(v, list)))]
+    lists = [value for value in others if isinstance(value, list)]
+    rows = [[cell(part) for part in one.values()] for one in chain(*lists) if isinstance(one, dict)]
+    columns = [value for value in lists if not any(isinstance(one, dict) for one in value)]
+    rows += [list(map(cell, row)) for row in zip(*columns, strict=True)]  # such as labels and their probabilities
     if single := [cell(value) for value in others if not isinstance(value, list | dict)]:
         rows.insert(0, single)
     shown = f"{text}\n{table(rows, indent='  ')}" if rows else f"{text}\n  -"

@@ -50,7 +50,7 @@ class LabelSets(Scorer):
     @property
     def name(self) -> str:
         """Return how the scores are computed."""
-        return "label sets, exact counts; macro over the labels in gold or predicted, 1 for an empty set that is right"
+        return "label sets, exact counts; macro over the labels in gold or predicted"
 
     @property
     def width(self) -> int:

@@ -47,6 +47,10 @@ class MultipleChoice(Task):
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
     host_work: ClassVar[str | None] = None
     couples_rows: ClassVar[bool] = True
+    exported: ClassVar[str] = (
+        "It gives each choice, read after its context or question, one score; the softmax over the scores of a "
+        "question's choices gives their probabilities."
+    )
 
     @property
     def scorer(self) -> ChoiceScores:

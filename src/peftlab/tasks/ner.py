@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import field
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from itertools import pairwise
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import DataError
 from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText, Span
+from peftlab.tasks.entity_types import learn_types
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
-from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.splitting import words_of
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
+from peftlab.tasks.words_in_rows import batch_of_words
 
 
 @spec
@@ -44,33 +45,8 @@ class Ner(LabelledTask):
 
     def learn_labels(self, splits: Mapping[str, Sequence[Sentence]], declared: Sequence[str] | None) -> None:
         """Set `labels` as `Task.learn_labels` does; `declared` names entity types."""
-        occurring = {tag[2:] for sentence in splits["train"] for tag in sentence.tags if tag != "O"}
-        check_declared(declared or [])
-        if "O" in (declared or []):
-            raise ConfigError("data.labels: 'O' is the tag outside entities, not an entity type. Remove it")
-        self.types = list(declared) if declared else sorted(occurring)
-        if not self.types:
-            raise DataError(
-                f"{where(splits['train'])}the training split has no entity: every tag is O; is data.format.tag_column "
-                "right?"
-            )
-        check_found(self.types, occurring)
+        self.types = learn_types(splits, declared)
         self.labels = bio_labels(self.types)
-        allowed = {"O", *(tag for tag in self.labels if _is_type(tag[2:]))}
-        for sentences in splits.values():
-            for sentence in sentences:
-                for tag, line in zip(sentence.tags, sentence.lines, strict=True):
-                    if tag not in allowed:
-                        self._refuse(tag, f"{sentence.file}:{line}", allowed, bool(declared))
-
-    def _refuse(self, tag: str, place: str, allowed: Set[str], declared: bool) -> NoReturn:
-        if not _is_type(tag[2:]):
-            raise DataError(f"{place}: {shown(tag[2:])} in the tag {shown(tag)} is not an entity type. Mend it.")
-        raise DataError(
-            f"{place}: unknown label {shown(tag)}.{nearest(tag, allowed)} Entity types "
-            f"{'declared' if declared else 'in the training split'}: {', '.join(self.types)}; name them all with "
-            "data.labels=[...]"
-        )
 
     @property
     def declared_labels(self) -> list[str]:
@@ -131,35 +107,9 @@ class Ner(LabelledTask):
         ``words[i]`` of `Batch.host` lists the positions of the words of the i-th sentence that have a token; their
         first tokens, sentence by sentence, are at ``labels != IGNORED``.
         """
-        tokens, word, rows = (encoded.arrays[name] for name in ("tokens", "word", "rows"))
-        starts = encoded.arrays["examples"]
-        bounds = [(row, place) for place, i in enumerate(indices) for row in range(starts[i], starts[i + 1])]
-        width = max(int(rows[row + 1] - rows[row]) for row, _ in bounds)
-        input_ids = np.full((len(bounds), width), encoded.padding, dtype=np.int64)
-        mask = np.zeros_like(input_ids)
-        labels = np.full_like(input_ids, IGNORED)
-        chosen = [examples[i] for i in indices]
-        words: list[list[int]] = [[] for _ in chosen]
-        number = {label: n for n, label in enumerate(self.labels)}
-        for n, (row, place) in enumerate(bounds):
-            span = slice(rows[row], rows[row + 1])
-            length = int(rows[row + 1] - rows[row])
-            input_ids[n, :length] = tokens[span]
-            mask[n, :length] = 1
-            first = np.flatnonzero(word[span] != NO_WORD)
-            positions = word[span][first].tolist()
-            labels[n, first] = [number[chosen[place].tags[position]] for position in positions]
-            words[place] += positions
-        return Batch(
-            inputs={"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)},
-            targets={"labels": torch.from_numpy(labels)},
-            weights=torch.tensor(list(map(self._weight, chosen, words)), dtype=torch.float64),
-            rows=torch.tensor([place for _, place in bounds]),
-            examples=chosen,
-            tokens=int(mask.sum()),
-            host={"words": words},
-            padding={"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED},
-        )
+        batch = batch_of_words(examples, encoded, indices, self.labels)
+        weights = list(map(self._weight, batch.examples, batch.host["words"]))
+        return replace(batch, weights=torch.tensor(weights, dtype=torch.float64))
 
     def weights(self, examples: Sequence[Sentence], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
         """Return the number of labelled tokens of each sentence, or the sum of their weights."""
@@ -273,10 +223,6 @@ class Ner(LabelledTask):
     def classes(self, example: Sentence) -> Counter[str]:
         """Return the number of entities of each type."""
         return Counter(entity.type for entity in entities(example.tags, self.repair))
-
-
-def _is_type(name: str) -> bool:
-    return name != "O" and is_name(name)
 
 
 def _bridge(predicted: list[str], probability: Sequence[float | None]) -> None:

@@ -64,7 +64,7 @@ class RelationClassification(Classification):
             )
 
     @override
-    def from_input(self, fields: Mapping[str, Any], id: str) -> MarkedText:
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
         """Return an example of ``text`` with marked entities, or of ``text``, ``head`` and ``tail``."""
         text, head, tail = (fields.get(name) for name in ("text", "head", "tail"))
         if not isinstance(text, str):

@@ -116,6 +116,8 @@ class Task(KeptAnswers, ABC):
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in its losses (host_work)"
     """What the host does in computing `losses`, so that steps cannot be recorded as CUDA graphs: it reads values from
     the device, or what a batch keeps for the host. None: nothing."""
+    exported: ClassVar[str] = ""
+    """How the outputs of an exported model are read, sentences for its card; empty: as transformers' pipelines do."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
     couples_rows: ClassVar[bool] = False

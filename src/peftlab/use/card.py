@@ -239,13 +239,11 @@ def _decisions(run: Run) -> list[str]:
     if not section:
         return []
     learnt = ", ".join(f"{key} {value}" for key, value in leaves(section.get("learnt", {})))
-    name = run.record.data["selection"]["metric"]
-    gain = section.get("optimism", {}).get(name)
-    told = f" Learnt on the test split, they would have changed its {name} by {gain:+.4f}." if gain is not None else ""
+    gains = [f"{name} by {gain:+.4f}" for name, gain in section.get("optimism", {}).items() if gain]
+    told = f" Learnt on the test split, they would have changed {_plain(', '.join(gains))}." if gains else ""
     return [
         "",
-        f"Decisions learnt on the validation split, and frozen before the test ({DECISIONS}): {_plain(learnt)}."
-        f"{_plain(told) if told else ''}",
+        f"Decisions learnt on the validation split, and frozen before the test ({DECISIONS}): {_plain(learnt)}.{told}",
     ]
 
 

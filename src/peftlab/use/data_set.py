@@ -68,18 +68,20 @@ def _tokenised(members: Sequence[Any], spec: RunSpec, processor: Processor) -> T
 def _spec_of(subject: str, overrides: list[str], model: str | None) -> RunSpec:
     """Return the configuration that reads the data; the task is that which takes its examples, unless it is named."""
     path: Path | None = None
+    option = subject if subject in _options("data") else _named("data", overrides)
     if subject not in _options("data"):
         path = _existing(subject)
-        if not _names("data", overrides):
-            overrides = [f"data={option_for(path)}", *overrides]
-    else:
-        overrides = [f"data={subject}", *overrides]
+        option = option or option_for(path)
+    if _named("data", overrides) is None:
+        overrides = [f"data={option}", *overrides]
     folder = None if model is None or model in _options("model") else Path(model)
     if model is not None:
         overrides.append(f"model={model}" if folder is None else "model=folder")
+    if _named("task", overrides) is None and (task := task_of_experiments(option)) is not None:
+        overrides = [f"task={task}", *overrides]
     spec = _settled(overrides, path, folder)
     example = getattr(spec.data.format, "example", None)
-    if example is None or spec.task.example is example or _names("task", overrides):
+    if example is None or spec.task.example is example or _named("task", overrides) is not None:
         return spec
     return _settled([*overrides, f"task={_task_of(example)}"], path, folder)
 
@@ -127,12 +129,26 @@ def _options(group: str) -> list[str]:
     return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
 
 
-def _names(group: str, overrides: Sequence[str]) -> bool:
-    return any(text.lstrip("+").partition("=")[0] == group for text in overrides)
+def _named(group: str, overrides: Sequence[str]) -> str | None:
+    """Return the option of a group that an override names."""
+    pairs = (text.lstrip("+").partition("=") for text in overrides)
+    return next((option for key, _, option in pairs if key == group), None)
 
 
 def _reads_files(option: str) -> bool:
     return "path" in _read("data", option)
+
+
+def task_of_experiments(data: str | None) -> str | None:
+    """Return the task that the experiments on a data set have; None if there are none."""
+    for experiment in _options("experiment"):
+        chosen: dict[str, Any] = {}
+        for entry in _read("experiment", experiment).get("defaults", []):
+            chosen |= entry if isinstance(entry, dict) else {}
+        if chosen.get("override /data") == data:
+            task: str | None = chosen.get("override /task")
+            return task
+    return None
 
 
 def _task_of(example: type) -> str:

@@ -87,6 +87,8 @@ class Evidence:
     """For the splits that the run was scored on, if their predictions are here."""
     environment: dict[str, Any]
     """The entries of the record's section that follow from the configuration."""
+    augments: bool
+    """Whether texts were augmented in training, so that they had other lengths than in the data."""
     may_stop_early: bool
     """Whether a callback may end the training before its budget."""
     method: dict[str, Any]
@@ -173,6 +175,7 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
         environment=_environment(config),
+        augments=any(node["share"] > 0 for node in (config.get("augment") or {}).values() if node is not None),
         may_stop_early=any(not _is_of(node, _ONLY_SHOWS) for node in config["callbacks"].values()),
         method=method,
         adapter=[*adapter, *undecided],

@@ -102,7 +102,8 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
                 loader=LOADERS[spec.task.processor],
             ),
             about=f"What the method added is merged into the weights: it is a plain transformers model, whose logits "
-            f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}.",
+            f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}."
+            f"{f' {spec.task.exported}' if spec.task.exported else ''}",
         )
         card = model_card(
             Run(run.record, str(run.folder.path)), published, certainty(run.folder, spec.task.scorer), doubt

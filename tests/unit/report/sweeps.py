@@ -140,6 +140,27 @@ def planned(
     return Sweep(task, runs, gold)
 
 
+def cross_validated(sweep: Sweep, folds: int = 3) -> Sweep:
+    """Return the sweep as a cross-validation: its test examples are those of the folds of the training split."""
+    runs = []
+    for run in sweep.runs:
+        for number in range(folds):
+            one = copy.deepcopy(run)
+            one.config["data"]["fold"] = f"{number + 1}/{folds}"
+            one.data_sha256["test"] = one.data_sha256["train"]
+            gold = [example for example in sweep.gold["test"] if int(example["group"]) % folds == number]
+            one.answers["test"] = _answers(Sweep(sweep.task, [], sweep.gold | {"test": gold}), one, "test")
+            rows = {"train": 640, "validation": len(sweep.gold["validation"]), "test": len(gold)}
+            splits = {
+                split: {"file": f"{split}.txt", "rows": count, "truncated": 0, "dropped": {}}
+                for split, count in rows.items()
+            }
+            overrides = [f"peft={run.method}", f"seed={run.seed}", f"data.fold={number + 1}/{folds}"]
+            one.record |= {"data": {"splits": splits}, "overrides": overrides}
+            runs.append(one)
+    return Sweep(sweep.task, runs, sweep.gold)
+
+
 def sound_sweeps() -> Iterator[tuple[str, Sweep]]:
     """Yield twenty sweeps without a fault, with a name each."""
     shapes: list[dict[str, Any]] = [

@@ -4,7 +4,7 @@ import pytest
 
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError
-from peftlab.use.data_set import card_of, option_for
+from peftlab.use.data_set import card_of, option_for, task_of_experiments
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,13 @@ def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny
     card = card_of(str(tiny_data), ["data=files"], str(tiny_model))
     assert (card.name, card.task, card.splits["train"].lengths.unit) == ("files", "ner", "tokens")
     assert card.splits["train"].classes.keys() == {"LOC", "ORG", "PER"}
+
+
+def test_an_experiment_says_what_a_data_set_is_for():
+    vader = conf_dir() / "experiment" / "regression_vader.yaml"
+    assert "task: regression" in vader.read_text(encoding="utf-8")
+    assert task_of_experiments("vader") == "regression"
+    assert task_of_experiments("csv") is None
 
 
 def test_settings_are_those_of_a_run(tiny_texts):

@@ -47,7 +47,7 @@ def namings(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Nam
 def _naming(feature: Any) -> Naming | None:
     """Return what names the numbers in the values of a feature; None if they have no names."""
     if isinstance(feature, list):  # of one
-        return _within(list, _naming(feature[0]))
+        return _within(_naming(feature[0]))
     kind = feature.get("_type")
     if kind == "ClassLabel":
         names = feature["names"]
@@ -57,8 +57,8 @@ def _naming(feature: Any) -> Naming | None:
     if kind in ("Sequence", "List", "LargeList"):
         inner = feature["feature"]
         if isinstance(inner, dict) and "_type" not in inner:  # a list of structures is stored as a structure of lists
-            return _of_fields({name: _within(list, _naming(each)) for name, each in inner.items()})
-        return _within(list, _naming(inner))
+            return _of_fields({name: _within(_naming(each)) for name, each in inner.items()})
+        return _within(_naming(inner))
     if kind is None:
         return _of_fields({name: _naming(each) for name, each in feature.items()})
     return None
@@ -72,10 +72,10 @@ def _named(names: Sequence[str], number: Any) -> str | None:
     return names[number]
 
 
-def _within(kind: type, naming: Naming | None) -> Naming | None:
+def _within(naming: Naming | None) -> Naming | None:
     if naming is None:
         return None
-    return lambda values: [naming(each) for each in values] if isinstance(values, kind) else values
+    return lambda values: [naming(each) for each in values] if isinstance(values, list) else values
 
 
 def _of_fields(of: Mapping[str, Naming | None]) -> Naming | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,3 +44,20 @@ def counted(run: Run, cluster: Cluster = "auto") -> Counted | None:
     names = [str(group) for group in groups] if grouped else [str(answer.get("id")) for answer in answers]
     counts = cluster_counts(counts_of(scorer, answers), names)
     return Counted(counts, tuple(dict.fromkeys(names)), "groups" if grouped else "examples", len(answers), scorer)
+
+
+def joined(parts: Sequence[Counted]) -> Counted:
+    """Return the counts of several test splits, such as the folds of a cross-validation, as those of one.
+
+    A cluster that is in several of them, which folds rule out, counts once in each.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    return Counted(
+        np.concatenate([part.counts for part in parts]),
+        tuple(name for part in parts for name in part.names),
+        first.units,
+        sum(part.examples for part in parts),
+        first.scorer,
+    )

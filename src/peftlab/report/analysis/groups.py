@@ -16,6 +16,9 @@ from peftlab.scores.scorer import Direction
 
 METHOD = "peft"
 
+FOLD = "data.fold"
+"""The key of the fold that a run of a cross-validation is tested on, such as ``2/5``."""
+
 NO_AXES = ("seed", "name", "run_dir", "sweep_dir", "existing", "allow", "logger", "callbacks", "budget.test")
 """Overrides that differ between runs of one method, or change nothing."""
 
@@ -42,18 +45,23 @@ class Group:
     """Those that failed, were interrupted, or still run."""
 
     @cached_property
-    def by_seed(self) -> dict[int, Run]:
-        """The run that counts for each seed: of several, the one with the best validation score, else the newest."""
-        chosen: dict[int, Run] = {}
+    def by_seed(self) -> dict[int, tuple[Run, ...]]:
+        """The run that counts for each seed, or those of all folds of a cross-validation, in their order.
+
+        Of several runs of one seed and fold it is the one with the best validation score, else the newest.
+        """
+        chosen: dict[tuple[int, tuple[int, int]], Run] = {}
         for run in self.runs:
-            if run.seed is not None and (run.seed not in chosen or _rank(run) >= _rank(chosen[run.seed])):
-                chosen[run.seed] = run
-        return chosen
+            key = (-1 if run.seed is None else run.seed, fold_of(run))
+            if run.seed is not None and (key not in chosen or _rank(run) >= _rank(chosen[key])):
+                chosen[key] = run
+        seeds = dict.fromkeys(seed for seed, _ in chosen)
+        return {seed: tuple(chosen[key] for key in sorted(chosen) if key[0] == seed) for seed in seeds}
 
     @property
     def final(self) -> tuple[Run, ...]:
         """The runs of `by_seed`."""
-        return tuple(self.by_seed.values())
+        return tuple(run for runs in self.by_seed.values() for run in runs)
 
     @property
     def everything(self) -> tuple[Run, ...]:
@@ -132,6 +140,12 @@ def comparisons_of(study: Study, options: Options) -> tuple[tuple[Comparison, ..
     return tuple(made), tuple(unplaced)
 
 
+def fold_of(run: Run) -> tuple[int, int]:
+    """Return the number of the fold that a run was tested on, and the number of folds; zeros if it is none."""
+    number, slash, of = str(run.value(FOLD)).partition("/")
+    return (int(number), int(of)) if slash and number.isdecimal() and of.isdecimal() else (0, 0)
+
+
 def axes_of(tested: Sequence[Run], trials: Sequence[Run]) -> tuple[str, ...]:
     """Return the keys that differ between tested runs, but for the seed and what was tuned; the method comes first.
 
@@ -148,7 +162,7 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     """Return the keys whose overrides differ, and whose values do."""
     keys = dict.fromkeys(key for run in runs for key in run.overrides)
     written = [key for key in keys if key not in NO_AXES and len({run.overrides.get(key) for run in runs}) > 1]
-    return [key for key in written if len({_hashable(run.value(key)) for run in runs}) > 1]
+    return [key for key in written if len({_value(run, key) for run in runs}) > 1]
 
 
 def _searched(key: str, runs: Sequence[Run]) -> bool:
@@ -176,7 +190,7 @@ def _comparison(name: str, kind: _Kind, runs: Sequence[Run], options: Options) -
 def _grouped(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple[tuple[str, Any], ...], list[Run]]:
     grouped: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     for run in runs:
-        grouped.setdefault(tuple((key, _hashable(run.value(key))) for key in keys), []).append(run)
+        grouped.setdefault(tuple((key, _value(run, key)) for key in keys), []).append(run)
     return grouped
 
 
@@ -262,6 +276,13 @@ def _by(runs: Sequence[Run], key: str) -> dict[Any, list[Run]]:
 
 def _hashable(value: Any) -> Any:
     return value if isinstance(value, Hashable) else str(value)
+
+
+def _value(run: Run, key: str) -> Any:
+    """Return the value of a key, by which runs are told apart: of a fold the number of folds, as folds are repeated."""
+    if key == FOLD:
+        return fold_of(run)[1] or None
+    return _hashable(run.value(key))
 
 
 def _rank(run: Run) -> float:

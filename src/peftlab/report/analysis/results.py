@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from peftlab.errors import UserError
-from peftlab.report.analysis.counts import Counted, counted
+from peftlab.report.analysis.counts import Counted, counted, joined
 from peftlab.report.analysis.groups import Comparison, Group, comparisons_of
 from peftlab.report.analysis.options import Options
 from peftlab.report.checks import findings_of
@@ -164,13 +165,19 @@ def _result(comparison: Comparison) -> Result:
     )
 
 
-def _scored(comparison: Comparison, group: Group) -> dict[int, Run]:
-    return {seed: run for seed, run in group.by_seed.items() if comparison.score(run) is not None}
+def _scored(comparison: Comparison, group: Group) -> dict[int, tuple[Run, ...]]:
+    scored = {
+        seed: tuple(run for run in runs if comparison.score(run) is not None) for seed, runs in group.by_seed.items()
+    }
+    return {seed: runs for seed, runs in scored.items() if runs}
 
 
 def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Row:
     level = comparison.options.level
-    scores = {seed: float(comparison.score(run) or 0.0) for seed, run in _scored(comparison, group).items()}
+    scores = {
+        seed: statistics.fmean(comparison.score(run) or 0.0 for run in runs)
+        for seed, runs in _scored(comparison, group).items()
+    }
     if counts:
         scorer = next(iter(counts.values())).scorer
         by_seed = {seed: one.counts for seed, one in counts.items()}
@@ -217,8 +224,8 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
     first: Counted | None = None
     for group in groups:
         of_group: dict[int, Counted] = {}
-        for seed, run in _scored(comparison, group).items():
-            one, reason = _of_run(comparison, run)
+        for seed, runs in _scored(comparison, group).items():
+            one, reason = _of_runs(comparison, runs)
             if one is not None:
                 first = first or one
                 if comparison.metric not in one.scorer.directions:
@@ -230,12 +237,23 @@ def _counts(comparison: Comparison, groups: Sequence[Group]) -> tuple[dict[str, 
                 elif len(one.names) < 2:
                     reason = f"all predictions are of one {one.units.removesuffix('s')}, which says nothing of others"
             if reason is not None or one is None:
-                notes.setdefault(reason or "", []).append(run.id)
+                notes.setdefault(reason or "", []).extend(run.id for run in runs)
             else:
                 of_group[seed] = one
         if len(of_group) == len(_scored(comparison, group)):
             counts[group.name] = of_group
     return counts, tuple((reason, tuple(runs)) for reason, runs in notes.items())
+
+
+def _of_runs(comparison: Comparison, runs: Sequence[Run]) -> tuple[Counted | None, str | None]:
+    """Return the counts of a run, or of the folds of a cross-validation together, or why there are none."""
+    parts = []
+    for run in runs:
+        one, reason = _of_run(comparison, run)
+        if one is None:
+            return None, reason
+        parts.append(one)
+    return joined(parts), None
 
 
 def _of_run(comparison: Comparison, run: Run) -> tuple[Counted | None, str | None]:

@@ -24,7 +24,9 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             text = "they were scored on different examples, and their scores cannot be compared"
         else:
             text = "a difference between them may come from the data"
-        compares = part != "test" and is_compared(comparison, "data", "budget.train_examples", "augment")
+        compares = part != "test" and is_compared(
+            comparison, "data", "budget.train_examples", "budget.per_class", "augment"
+        )
         yield Finding(
             "different_data",
             "error" if part == "test" else "note" if compares else "warning",

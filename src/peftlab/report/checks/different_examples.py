@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftlab.report.analysis.groups import Comparison
+from peftlab.report.analysis.groups import Comparison, fold_of
 from peftlab.report.document import Finding
 from peftlab.report.likeness import by_value, compared_runs, fewest, places
 from peftlab.report.numbers import plural
@@ -15,16 +15,17 @@ from peftlab.report.study import Run
 def check(comparison: Comparison) -> Iterator[Finding]:
     """Name the runs whose predictions are for other examples than those of most runs, or for too few."""
     runs = compared_runs(comparison)
-    grouped = by_value(runs, lambda run: _gold(recount(run, "test")))
-    if len(grouped) > 1:
-        yield Finding(
-            "different_examples",
-            "error",
-            f"The predictions on the test split have {plural(len(grouped), 'set')} of examples and gold answers: runs "
-            "cannot be compared example by example, and their scores are of different tests. Score all of them on "
-            "the same file: peftlab evaluate.",
-            places(fewest(grouped)),
-        )
+    for fold in dict.fromkeys(map(fold_of, runs)):
+        grouped = by_value([run for run in runs if fold_of(run) == fold], lambda run: _gold(recount(run, "test")))
+        if len(grouped) > 1:
+            yield Finding(
+                "different_examples",
+                "error",
+                f"The predictions on the test split have {plural(len(grouped), 'set')} of examples and gold answers: "
+                "runs cannot be compared example by example, and their scores are of different tests. Score all of "
+                "them on the same file: peftlab evaluate.",
+                places(fewest(grouped)),
+            )
     short = [run for run in runs if _differs(run, recount(run, "test"))]
     if short:
         yield Finding(

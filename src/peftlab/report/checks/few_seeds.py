@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftlab.report.analysis.groups import Comparison
+from peftlab.report.analysis.groups import Comparison, Group
 from peftlab.report.document import Finding
 from peftlab.report.likeness import compared, listed, places
 from peftlab.report.numbers import plural
@@ -14,9 +14,9 @@ FEWEST = 3
 
 def check(comparison: Comparison) -> Iterator[Finding]:
     """Name the tested groups with fewer than three seeds."""
-    few = [group for group in comparison.groups if group.runs and len(compared(group)) < FEWEST]
+    few = [group for group in comparison.groups if group.runs and _seeds(group) < FEWEST]
     if few:
-        each = listed(f"{group.name} ({plural(len(compared(group)), 'seed')})" for group in few)
+        each = listed(f"{group.name} ({plural(_seeds(group), 'seed')})" for group in few)
         yield Finding(
             "few_seeds",
             "error",
@@ -24,3 +24,8 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             f"is claimed of {'it' if len(few) == 1 else 'them'}. Add runs with other seeds: seed=0,1,2.",
             places(run for group in few for run in compared(group)),
         )
+
+
+def _seeds(group: Group) -> int:
+    """Return the number of seeds; of runs that record none, the number of runs."""
+    return len(group.by_seed or group.runs)

@@ -69,3 +69,15 @@ def test_what_is_wrong_is_named_with_its_line(read):
     ):
         with pytest.raises(DataError, match=rf"train.jsonl:2: .*{message}"):
             read(ROME, ROME | {"answers": [answer]})
+
+
+def test_squad_as_the_hub_has_it(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    answers = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())})
+    columns = {"id": ["5733", "5734"], "title": ["Rome"] * 2, "context": ["rome said rome"] * 2, "question": ["a", "b"]}
+    golds = pa.array([{"text": ["rome", "said"], "answer_start": [10, 5]}, {"text": [], "answer_start": []}], answers)
+    parquet.write_table(pa.table(columns | {"answers": golds}), tmp_path / "train-00000-of-00001.parquet")
+    rows = QuestionRows(source_id="id")
+    first, second = RowFiles(rows=rows).read({"train": tmp_path / "train-*.parquet"})["train"]
+    assert first.answers == (Answer("rome", 10), Answer("said", 5))
+    assert (second.answers, second.source_id) == ((), "5734")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.unit.report.sweeps import PlannedRun, Sweep, edited_record, run_folders
+from tests.unit.report.sweeps import PlannedRun, Sweep, cross_validated, edited_record, run_folders
 
 FAULTS: dict[str, tuple[str, Callable[[Sweep], Any]]] = {}
 """By what is wrong: the check, and what plants it."""
@@ -43,6 +43,12 @@ def one_seed(sweep: Sweep) -> None:
 def two_seeds_of_one_method(sweep: Sweep) -> None:
     for run in of_last(sweep)[2:]:
         sweep.runs.remove(run)
+
+
+@fault("incomplete_folds")
+def a_fold_that_was_not_run(sweep: Sweep) -> None:
+    sweep.runs = cross_validated(sweep).runs
+    sweep.runs.remove(of_last(sweep)[-1])
 
 
 @fault("different_seeds")
