@@ -97,7 +97,6 @@ class Task(KeptAnswers, ABC):
     """How the best checkpoint is chosen."""
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits, set by `learn_labels`; empty if the task has no classes."""
-
     decisions: Decisions = field(default_factory=dict, init=False)
     """What `decide` has learnt on the validation split, which `answers` obey; empty until then, as in training."""
 
