@@ -43,6 +43,8 @@ def reader(
     tiny_model: Path,
     tiny_data: Path,
     tiny_texts: Path,
+    tiny_numbers: Path,
+    tiny_label_sets: Path,
     tiny_questions: Path,
     tiny_choices: Path,
     tiny_utterances: Path,
@@ -53,6 +55,8 @@ def reader(
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    shutil.copy(tiny_numbers / "train.csv", tmp_path / "my_numbers.csv")
+    shutil.copy(tiny_label_sets / "train.jsonl", tmp_path / "my_labels.jsonl")
     parquet.write_table(csv.read_csv(tmp_path / "my_texts.csv"), tmp_path / "my_texts.parquet")
     shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
