@@ -2,7 +2,7 @@
 
 python experiments/reliability/kills.py [HOW_MANY] [TOPIC ...]
 
-Topics, of which all but the last three are done by default, each with its own line of counts at the end:
+Topics, of which all but the last four are done by default, each with its own line of counts at the end:
 
     sigkill   HOW_MANY runs get SIGKILL at a random time and the same command again: every file of bits is the same?
     sigterm   half as many get SIGTERM: out within 5 s with 143, no step lost, and the same bits in the end?
@@ -10,6 +10,7 @@ Topics, of which all but the last three are done by default, each with its own l
     damaged   half as many newest checkpoints are truncated or get a bit flipped: is the one before used, and why said?
     late      as sigterm, in the second half of runs with loader workers, where one loop ends and another begins
     regularised    as sigkill, with averaged weights, sharpness-aware steps, adversarial passes and augmented texts
+    indexed   as sigkill, on JSON lines and Parquet of which no example is held in memory
     real      +experiment=ner_lora budget=smoke, once: the same as its uninterrupted twin?
 
 The runs train the tests' tiny BERT, in turn fully, with LoRA, and with LoRA, accumulation and loader workers. All is
@@ -39,6 +40,8 @@ from omegaconf import DictConfig  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
 from peftlab.composing.compose import compose  # noqa: E402
+from peftlab.data import indexed_examples  # noqa: E402
+from peftlab.data.columns import Columns  # noqa: E402
 from peftlab.one_run import run  # noqa: E402
 from peftlab.runs.record import RunRecord  # noqa: E402
 from peftlab.storage import checkpoints, trees  # noqa: E402
@@ -54,7 +57,10 @@ VARIANTS = {
 }
 REGULARISED = "lora, regularised"
 AUGMENTED = ["augment=[typo,swap,delete]", "data.max_tokens=64"]  # augmented texts may be as long as that
-ALL_VARIANTS = VARIANTS | {REGULARISED: ["peft=lora", "regularizer=[ema,sam,freelb]", *AUGMENTED]}
+INDEXED = {
+    f"lora, {kind}": ["peft=lora", "data=word_rows", "data.workers=1"] for kind in ("indexed lines", "indexed tables")
+}
+ALL_VARIANTS = VARIANTS | INDEXED | {REGULARISED: ["peft=lora", "regularizer=[ema,sam,freelb]", *AUGMENTED]}
 REAL = ["+experiment=ner_lora", "budget=smoke", "logger=[csv]", "trainer.checkpoint_every=3", "run_dir=run"]
 BITS = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
 
@@ -98,6 +104,13 @@ class Trials:
         self._count = 0
         for name, make in {"model": make_model, "data": make_data}.items():
             assert Process(folder / name, lambda make=make: make(Path())).end() == 0
+        for variant in INDEXED:
+            tables = Process(self.data_of(variant), lambda variant=variant: write_rows(folder / "data", variant))
+            assert tables.end() == 0, tables.said
+            (tables.folder / "said.txt").unlink()
+
+    def data_of(self, variant: str) -> Path:
+        return self.folder / (variant.rpartition(" ")[2] if variant in INDEXED else "data")
 
     def new_folder(self) -> Path:
         self._count += 1
@@ -106,8 +119,9 @@ class Trials:
     def known(self, variant: str) -> tuple[DictConfig, dict[str, Any], float]:
         """Return the configuration of a variant, what it leaves, and how many seconds it takes."""
         if variant not in self._known:
-            here = [f"{group}.path={self.folder / group}" for group in ("model", "data")]
-            config = compose(*(REAL if variant == "real" else TINY + here + ALL_VARIANTS[variant]))
+            here = [f"model.path={self.folder / 'model'}", f"data.path={self.data_of(variant)}"]
+            tiny = [override for override in TINY if variant not in INDEXED or override != "data=files"]
+            config = compose(*(REAL if variant == "real" else tiny + here + ALL_VARIANTS[variant]))
             whole = Process(self.new_folder(), lambda: run(config))
             assert whole.end() == 0, whole.said
             self._known[variant] = config, left(whole.folder), whole.seconds
@@ -132,6 +146,20 @@ class Trials:
         else:
             print(f"DIFFERS: {variant}, see {folder}", flush=True)
         return same
+
+
+def write_rows(conll: Path, variant: str) -> None:
+    """Write the sentences of CoNLL files as rows, in JSON lines or Parquet, into the current folder."""
+    import pyarrow
+    from pyarrow import parquet
+
+    for name in ("train", "dev", "test"):
+        (sentences,) = Columns().read({name: conll / f"{name}.txt"}).values()
+        rows = [{"tokens": each.words, "ner_tags": each.tags} for each in sentences]
+        if "lines" in variant:
+            Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        else:
+            parquet.write_table(pyarrow.Table.from_pylist(rows), f"{name}.parquet", row_group_size=10)
 
 
 def left(folder: Path) -> dict[str, Any]:
@@ -163,6 +191,14 @@ def sigkill(trials: Trials, how_many: int, variants: Any = VARIANTS) -> tuple[in
 
 def regularised(trials: Trials, how_many: int) -> tuple[int, str]:
     return sigkill(trials, how_many, {REGULARISED: None})
+
+
+def indexed(trials: Trials, how_many: int) -> tuple[int, str]:
+    held, indexed_examples.HELD = indexed_examples.HELD, 0  # the runs are forked from this process
+    try:
+        return sigkill(trials, how_many, INDEXED)
+    finally:
+        indexed_examples.HELD = held
 
 
 def sigterm(trials: Trials, how_many: int, variants: Any = VARIANTS, earliest: float = 0.0) -> tuple[int, str]:
@@ -298,6 +334,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
     "damaged": (damaged, 0.5),
     "late": (late, 0.5),
     "regularised": (regularised, 1),
+    "indexed": (indexed, 1),
     "real": (real, 1),
 }
 """What does it, and how many for one of HOW_MANY."""

@@ -24,3 +24,11 @@ def test_runs_that_are_killed_end_as_if_nothing_had_been(tmp_path, kills, half):
     assert stopped.startswith(f"sigterm: {half}/{half} out with 143, no step lost, and the same bits")
     assert saved.startswith("saves: 0 torn files of")
     assert damaged.startswith(f"damaged: {half}/{half} fall back to the one before")
+
+
+def test_runs_on_files_that_are_not_held_in_memory_are_killed(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, "2", "indexed"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.startswith("indexed: 2/2 end with the same bits")

@@ -10,17 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from peftlab.data import indexed_examples
 from peftlab.data.delimited import Delimited
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.module import DataModule
+from peftlab.data.rows.row_files import RowFiles
+from peftlab.data.rows.texts import TextRows
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import Splits
 from peftlab.data.views import View
 from peftlab.errors import DataError
 from peftlab.sources import FilesSource
+from peftlab.storage.digests import file_sha256
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.task import Selection
 
@@ -123,6 +128,23 @@ def test_the_same_data(loaded, options):
 
 
 @pytest.mark.one_in(3, "slow")
+def test_the_same_data_in_tables(loaded, folder):
+    """What is read from a large Parquet file is what JSON lines of the same rows give."""
+    path = folder.parent / "tables"
+    path.mkdir()
+    for file in folder.iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines() if line]
+        # Arrow holds valid Unicode only, and one type a column
+        rows = [row | {"text": row["text"].replace("\ud83d", "?"), "label": str(row["label"])} for row in rows]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path / f"{file.stem}.parquet", row_group_size=50)
+    format = RowFiles(rows=TextRows(group="doc"))
+    small, large = (loaded(held, path=path, format=format, duplicates="drop") for held in (2**25, 0))
+    assert isinstance(large.splits["train"].examples, View)
+    assert_same(small, large)
+    assert small.facts.dropped["train"]["duplicates"]
+    assert small.facts.sha256["train"] == file_sha256(path / "train.parquet")
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"quotes": True, "header": False}, {"group": "doc"}],

@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 import peftlab.data.rows
+from peftlab.data.parallel import Parallel
 from peftlab.data.rows.choices import ChoiceRows
 from peftlab.data.rows.numbers import NumberRows
 from peftlab.data.rows.questions import QuestionRows
@@ -24,6 +25,7 @@ from peftlab.data.rows.row_reader import RowReader
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.several_labels import SeveralLabelRows
 from peftlab.data.rows.texts import TextRows
+from peftlab.data.rows.utterances import UtteranceRows
 from peftlab.data.squad import SquadJson
 from peftlab.errors import DataError
 
@@ -35,6 +37,7 @@ READERS: dict[str, tuple[RowReader, dict[str, Any]]] = {
     "several_labels": (SeveralLabelRows(), {"text": "a", "labels": ["joy", "love"]}),
     "questions": (QuestionRows(), {"question": "Who?", "context": "Ada left.", "answers": ANSWERS}),
     "relations": (RelationRows(), {"text": "<e1>Ada</e1> left <e2>Rome</e2>", "label": "From(e1,e2)"}),
+    "utterances": (UtteranceRows(), {"words": ["to", "Rome"], "tags": ["O", "B-city"], "intent": "travel"}),
     "choices": (ChoiceRows(), {"question": "Who?", "choices": ["Ada", "Bob"], "answer": 1}),
 }
 LINES = {
@@ -143,6 +146,20 @@ def test_malformed_squad_gives_a_message_with_the_file(tmp_path):
         with pytest.raises(DataError) as error:
             SquadJson().read({"train": path})
         assert str(error.value).startswith(str(path))
+
+
+def test_malformed_parallel_files_give_a_message_with_file_and_line(tmp_path):
+    good = {"seq.in": "to Rome\nto Rome\n", "seq.out": "O B-city\nO B-city\n", "label": "travel\ntravel\n"}
+    for name, bad, line in [
+        *(("seq.in", text, 2) for text in ("to Rome\n", "to Rome\n\n", "to Rome\n \t\n")),
+        *(("seq.out", f"O B-city\n{tags}\n", 2) for tags in ("O", "O B-city O", "O I-city", "O city", "")),
+        *(("label", labels, 2) for labels in ("travel\n", "travel\n\n")),
+        ("label", "travel\ntravel\ntravel\n", 3),
+    ]:
+        for file, content in {**good, name: bad}.items():
+            (tmp_path / file).write_text(content)
+        with pytest.raises(DataError, match=rf"^{tmp_path}/[a-z.]+:{line}: "):
+            Parallel().read({"train": tmp_path})
 
 
 def odd(folder: Path) -> Iterator[tuple[RowReader, Path]]:
