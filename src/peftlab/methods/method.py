@@ -299,8 +299,9 @@ class _Fitting:
     ) -> None:
         self.stored, self.wanted, self.context = stored, wanted, context
         theirs = description.get("modules_to_save")
-        self.theirs = tuple(map(str, theirs)) if isinstance(theirs, list) else ()
-        """Names of the modules of its own head, if its file has them: another task's may be called otherwise."""
+        is_of_another_task = description.get("task_type") != context.task_type
+        self.theirs = tuple(map(str, theirs)) if is_of_another_task and isinstance(theirs, list) else ()
+        """Names of the modules of its head if that is for another kind of task, where it may be called otherwise."""
         self.output = [name for name in wanted if name in stored and context.output and self._is_output(name)]
         """Names of the output layer's tensors that are in both."""
         self.filled: set[str] = set()

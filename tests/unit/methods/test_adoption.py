@@ -10,7 +10,6 @@ import logging
 import os
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import peft
 import pytest
@@ -51,12 +50,16 @@ def lora(**options):
 def backbones(pretrained):
     """Return a maker of the backbone for a task; each is loaded once."""
 
-    @functools.cache
-    def load(kind, labels):
-        torch.manual_seed(1)
-        return pretrained.load(SimpleNamespace(head=kind, labels=labels))
+    loaded = {}
 
-    return lambda task: load(task.head, tuple(task.labels))
+    def load(task):
+        key = task.head, tuple(task.labels)
+        if key not in loaded:
+            torch.manual_seed(1)
+            loaded[key] = pretrained.load(task)
+        return loaded[key]
+
+    return load
 
 
 @pytest.fixture
