@@ -107,6 +107,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
+        if isinstance(regularizer, Term) and regularizer.of_distributions and not spec.task.has_distributions:
+            raise ConfigError(
+                f"regularizer.{name}: it reshapes the distribution over classes, and task={spec.task.name} has none. "
+                "Choose one that only needs the loss, such as fgm or l2_sp"
+            )
         if isinstance(regularizer, Term) and regularizer.couples and spec.task.couples_rows:
             raise ConfigError(
                 f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "

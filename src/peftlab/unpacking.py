@@ -92,7 +92,7 @@ class Tree:
         if name.endswith(".zip"):
             self._add_archive(target)
         else:
-            self._members[name] = _Member(target.stat().st_size, partial(target.open, "rb"))
+            self._members[name] = _Member(target.stat().st_size, lambda: target.open("rb"))
 
     def extract(
         self, inside: str, sha256: Mapping[str, str], folder: Path, digest: Callable[[Path, bool], str | None]

@@ -12,6 +12,8 @@ import torch
 from peft import TaskType
 
 from peftlab.composing.compose import conf_dir
+from peftlab.data.data_card import Tokenised, data_card
+from peftlab.data.reading import DataFacts
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
@@ -127,6 +129,20 @@ def test_the_classes_of_an_example_are_counted(case):
         counts = case.task.classes(example)
         assert all(isinstance(name, str) and isinstance(count, int) and count > 0 for name, count in counts.items())
         assert len(counts) <= len(case.task.labels)
+
+
+def test_its_data_has_a_card(case):
+    splits = {"train": case.examples, "validation": case.examples[:2], "test": case.examples[2:4]}
+    tokenised = {
+        split: Tokenised(case.encoded(members, max_tokens=24), case.encoded(members).tokens)
+        for split, members in splits.items()
+    }
+    facts = DataFacts(files=dict.fromkeys(splits, "x"), dropped={split: {} for split in splits})
+    for card in (data_card("x", splits, facts, case.task, 24, each) for each in (None, tokenised)):
+        assert card.splits["train"].rows == len(case.examples)
+        assert card.leaks
+        assert bool(card.splits["train"].classes) == any(map(case.task.classes, case.examples))
+        json.dumps(card.document())
 
 
 def test_encoding_is_a_pure_function(case):

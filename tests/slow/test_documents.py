@@ -6,6 +6,7 @@ stands, which installs all that the first does, and ``test_real_run.py`` the tra
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -42,19 +43,30 @@ def reader(
     tiny_model: Path,
     tiny_data: Path,
     tiny_texts: Path,
+    tiny_numbers: Path,
+    tiny_label_sets: Path,
     tiny_questions: Path,
     tiny_choices: Path,
     tiny_utterances: Path,
+    tiny_relations: Path,
     tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
     shutil.copytree(tiny_data, tmp_path / "my_folder")
     shutil.copytree(tiny_model, tmp_path / "my_bert")
     shutil.copy(tiny_texts / "train.csv", tmp_path / "my_texts.csv")
+    shutil.copy(tiny_numbers / "train.csv", tmp_path / "my_numbers.csv")
+    shutil.copy(tiny_label_sets / "train.jsonl", tmp_path / "my_labels.jsonl")
     parquet.write_table(csv.read_csv(tmp_path / "my_texts.csv"), tmp_path / "my_texts.parquet")
     shutil.copy(tiny_questions / "train.json", tmp_path / "my_questions.json")
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
     shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
+    shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
+    (tmp_path / "my_semeval").mkdir()
+    for split, name in (("train", "TRAIN_FILE.TXT"), ("test", "TEST_FILE_FULL.TXT")):
+        rows = map(json.loads, (tiny_relations / f"{split}.jsonl").read_text().splitlines())
+        sentences = [f'{n}\t"{row["text"]}"\n{row["label"]}\nComment:\n\n' for n, row in enumerate(rows)]
+        (tmp_path / "my_semeval" / name).write_text("".join(sentences))
     texts = (tiny_texts / "train.csv").read_text().splitlines()[1:]
     (tmp_path / "my_texts.txt").write_text("\n".join(line.split('"')[1] for line in texts))
     (tmp_path / "errors.csv").write_text("split,id,reason\ntrain,train:3,label error\n")

@@ -464,7 +464,8 @@ class TestClean:
         code, _, err = peftlab("clean", "lr=1")
         assert (code, "holds no predictions, neither" in err) == (2, True)
 
-    def test_of_data_all_that_needs_no_training(self, peftlab, tiny_model, tmp_path):
+    @pytest.mark.parametrize("limit", ["train_examples=2", "per_class=1"])
+    def test_of_data_all_that_needs_no_training(self, limit, peftlab, tiny_model, tmp_path):
         rows = ["a b c", "a b c", "d e f", "d e f", "\u200b", "one two three four five six seven", "plain"]
         labels = ["x", "x", "x", "y", "x", "y", "y"]
         for file, content in {
@@ -481,7 +482,7 @@ class TestClean:
             "data.max_tokens=8",
             "data.duplicates=drop",
         ]
-        chosen += ["model=folder", f"model.path={tiny_model}", "budget.train_examples=2"]
+        chosen += ["model=folder", f"model.path={tiny_model}", f"budget.{limit}"]
         code, out, err = peftlab("clean", *chosen, "--json")
         assert code == 0, err
         assert [(row["id"], row["reason"]) for row in json.loads(out)] == [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from transformers import pipeline
 
-from peftlab.errors import UserError
+from peftlab.errors import ConfigError, UserError
 from peftlab.runs.folder import RunFolder, read_config, read_predictions
 from peftlab.runs.record import RunRecord
 from peftlab.use.check import check
@@ -77,6 +78,13 @@ def test_a_constant_is_never_the_best(run_tiny, numbers):
     assert record.score("test", "pearson") is None
     assert record.score("test", "rmse") > 0
     assert check(RunFolder(record)).causes == []
+
+
+@pytest.mark.parametrize("name", ["focal", "confidence_penalty"])
+def test_what_reshapes_distributions_is_refused_before_anything_is_written(run_tiny, numbers, name):
+    with pytest.raises(ConfigError, match=f"regularizer.{name}: .* task=regression has none"):
+        run_tiny(*numbers, f"regularizer={name}")
+    assert not Path("runs").exists()
 
 
 @pytest.mark.slow

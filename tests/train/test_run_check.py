@@ -121,9 +121,7 @@ class TestEveryEntry:
         once_(run_check.evidence, "prepared", "gather")  # it takes nothing from the record
         return once_
 
-    @pytest.mark.parametrize(
-        "every", [29, pytest.param(5, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)]
-    )
+    @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
     def test_of_the_record(self, copy, once, every):
         once(run_check, "here", "validate")
         once(run_check.backbone, "fetch")
@@ -444,6 +442,7 @@ class TestHonest:
         shutil.move(copy, "elsewhere")
         assert findings(Path("elsewhere")).causes == []
 
+    @pytest.mark.one_in(3, "exhaustive")
     @pytest.mark.parametrize(
         "overrides",
         [

@@ -150,9 +150,9 @@ class BudgetSpec:
         if self.max_epochs is None and self.max_steps is None and self.max_passes is None:
             raise ValueError("give budget.max_epochs, max_steps or max_passes: without them the run has no end")
         if self.per_class is not None and self.train_examples is not None:
-            raise ValueError("budget.per_class and train_examples both choose the sample: set one of them to null")
+            raise ValueError("per_class and train_examples both choose the sample: set one of them to null")
         if self.per_class is not None and self.stratified:
-            raise ValueError("budget.per_class takes equally many of each class: set stratified=false")
+            raise ValueError("per_class takes equally many of each class: set stratified=false")
 
     @property
     def scored(self) -> tuple[str, ...]:

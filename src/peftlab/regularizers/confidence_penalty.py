@@ -19,6 +19,7 @@ class ConfidencePenalty(Term):
     strength: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     """The paper's beta."""
     neutral: ClassVar[Mapping[str, float]] = {"strength": 0}
+    of_distributions: ClassVar[bool] = True
     host_work: ClassVar[str | None] = None
 
     @override

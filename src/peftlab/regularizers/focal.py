@@ -23,6 +23,7 @@ class Focal(Term):
     gamma: float = Field(default=2.0, ge=0, allow_inf_nan=False)
     """The focusing parameter, 0.5 to 5 in the paper; at 0 it is the cross-entropy."""
     neutral: ClassVar[Mapping[str, float]] = {"gamma": 0}
+    of_distributions: ClassVar[bool] = True
     host_work: ClassVar[str | None] = None
 
     @property

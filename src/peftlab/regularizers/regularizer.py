@@ -105,6 +105,8 @@ class Term(Regularizer, ABC):
     couples: ClassVar[bool] = False
     """Whether the term of an example depends on the others in the batch: such a term changes when batches are divided,
     so that combination is refused."""
+    of_distributions: ClassVar[bool] = False
+    """Whether it needs the distributions over classes that the task predicts, see `Task.distributions`."""
     from_embeddings: ClassVar[bool] = False
     """Whether it changes the output of the input embeddings, see `peftlab.regularizers.repeatable`."""
     from_gradient: ClassVar[bool] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -75,7 +76,8 @@ def encode_choices(examples: Sequence[Choices], tokenizer: PreTrainedTokenizerBa
             f"data.max_tokens={max_tokens} leaves no room besides {special} special tokens; set at least {special + 1}"
         )
     pairs = [pair for example in examples for pair in example.pairs]
-    encoding = tokenizer([first for first, _ in pairs], [second for _, second in pairs], verbose=False) if pairs else {}
+    firsts, seconds = ([pair[n] for pair in pairs] for n in (0, 1))
+    encoding: Any = tokenizer(firsts, seconds, verbose=False) if pairs else {}
     rows: dict[str, list[list[int]]] = {
         key: encoding[key] for key in ("input_ids", "token_type_ids") if key in encoding
     }

@@ -216,10 +216,9 @@ class Joint(Task):
             of_words: list[list[float] | None] = [None] * len(example.words)
             for word in words:
                 of_words[word] = next(read)
-            best = [None if own is None else max(range(len(own)), key=own.__getitem__) for own in of_words]
-            intent = max(range(len(of_intent)), key=of_intent.__getitem__)
-            probability = [own if own is None else own[tag] for own, tag in zip(of_words, best, strict=True)]
-            predicted = ["O" if tag is None else self.labels[tag] for tag in best]
+            intent = _best(of_intent)
+            predicted = ["O" if own is None else self.labels[_best(own)] for own in of_words]
+            probability = [None if own is None else max(own) for own in of_words]
             answer = {
                 "id": example.id,
                 "input": example.words,
@@ -234,9 +233,9 @@ class Joint(Task):
     def kept(self, example: Utterance, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer with ``probabilities`` by name, with the seven digits that fp32 holds."""
         of_intent, *of_words = answer["probabilities"]
-        named = [_named(self.intents, of_intent)]
-        named += [None if own is None else _named(self.labels[: self._tags], own) for own in of_words]
-        return super().kept(example, {**answer, "probabilities": named})
+        tags = self.labels[: self._tags]
+        named = [None if own is None else _named(tags, own) for own in of_words]
+        return super().kept(example, {**answer, "probabilities": [_named(self.intents, of_intent), *named]})
 
     def is_consistent(self, answer: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
         """Return whether the predicted intent and tags are the most probable ones."""
@@ -307,6 +306,11 @@ def _learn_intents(splits: Mapping[str, Sequence[Utterance]], declared: Sequence
                     f"{', ...' if len(intents) > 10 else ''}; name them all with data.labels=[...]"
                 )
     return intents
+
+
+def _best(probabilities: Sequence[float]) -> int:
+    """Return the place of the largest, the first of several."""
+    return max(range(len(probabilities)), key=probabilities.__getitem__)
 
 
 def _named(names: Sequence[str], probabilities: Sequence[float]) -> dict[str, float]:

@@ -20,9 +20,9 @@ class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchm
     full_state_update = False
 
     counts: Tensor
-    kept: list[Tensor]
+    kept: list[Tensor] | Tensor
     """The numbers of each answer that some scores need besides the counts, flattened; each rank has at least one
-    tensor, for torchmetrics would take another type for none."""
+    tensor, for torchmetrics would take another type for none. Gathered from all ranks, they are one tensor."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
@@ -47,6 +47,7 @@ class ScorerMetric(Metric):  # type: ignore[misc]  # mypy does not follow torchm
         self.counts = self.counts + torch.from_numpy(self.scorer.total(answers)).to(self.counts.device)
         if self.scorer.columns:
             numbers = [number for answer in answers for number in self.scorer.values(answer)]
+            assert isinstance(self.kept, list), "only what is gathered is one tensor"
             self.kept.append(torch.tensor(numbers, dtype=torch.float64, device=self.counts.device))
 
     def compute(self) -> dict[str, Tensor]:

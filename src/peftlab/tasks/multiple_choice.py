@@ -61,7 +61,8 @@ class MultipleChoice(Task):
         """Return an example of ``choices`` with a ``context``, a ``question`` or both."""
         context, question, choices = (fields.get(name) for name in ("context", "question", "choices"))
         texts = [text for text in (context, question) if text is not None]
-        if not texts or not all(isinstance(text, str) for text in texts) or not _are_choices(choices):
+        is_asked = bool(texts) and all(isinstance(text, str) for text in texts)
+        if not is_asked or not isinstance(choices, list) or not _are_choices(choices):
             raise DataError(
                 "expected `question` or `context`, or both, each a string, and `choices`, a list of 2 to "
                 f"{MOST} strings"
@@ -191,8 +192,8 @@ class MultipleChoice(Task):
         return example.answer
 
 
-def _are_choices(value: Any) -> bool:
-    return isinstance(value, list) and 2 <= len(value) <= MOST and all(isinstance(one, str) for one in value)
+def _are_choices(listed: list[Any]) -> bool:
+    return 2 <= len(listed) <= MOST and all(isinstance(one, str) for one in listed)
 
 
 def _input_of(example: Choices) -> dict[str, Any]:

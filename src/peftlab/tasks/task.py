@@ -254,6 +254,11 @@ class Task(KeptAnswers, ABC):
         """Return the mean loss of the batch, a scalar: the sum of `losses` over the sum of weights, 0 without any."""
         return batch.mean(self.losses(outputs, batch))
 
+    @property
+    def has_distributions(self) -> bool:
+        """Whether the task defines `distributions`."""
+        return type(self).distributions is not Task.distributions
+
     def distributions(self, outputs: Any, batch: Batch) -> Distributions:
         """Return the categorical distributions in `outputs`; their weighted cross-entropies sum to `losses`.
 

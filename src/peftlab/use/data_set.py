@@ -13,6 +13,7 @@ import yaml
 from peftlab import backbone
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.config import RunSpec
+from peftlab.data.containers.saved import NOTES
 from peftlab.data.data_card import DataCard, Tokenised, data_card
 from peftlab.data.encoding import BLOCK, encode
 from peftlab.data.reading import read_data_set
@@ -27,6 +28,7 @@ OF_SUFFIX = {
     **dict.fromkeys((".jsonl", ".ndjson"), "json_lines"),
     **dict.fromkeys((".parquet", ".arrow", ".feather"), "rows"),
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), "rows"),
 }
 """The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
 
@@ -104,6 +106,8 @@ def option_for(path: Path) -> str:
         suffixes = {path.suffix.lower()}
     else:
         members = [member for member in path.iterdir() if not member.name.startswith(".")]
+        if any(member.name in NOTES for member in members):
+            return "rows"
         if members and all(member.is_dir() for member in members):
             return "folders"
         suffixes = {member.suffix.lower() for member in members if member.is_file()}

@@ -116,6 +116,11 @@ def test_a_pretrained_model_of_the_hub_is_named_as_the_hub_does(run, library, me
     assert "Licence of the pretrained model**: Apache-2.0" in data.text
 
 
+def test_the_wheels_of_a_pretrained_model_are_named(run):
+    for source, named in (({"wheel": "a==1"}, "index:a==1"), ({"wheels": ["a==1", "b==2"]}, "index:a==1,b==2")):
+        assert f"mpnet ({named})" in card(config(run, model={"name": "mpnet", "source": source})).text
+
+
 def test_local_files_are_no_model_of_the_hub_and_their_paths_are_not_told(run):
     run.record.data["overrides"] = ["model.path=/home/me/bert", "data.path='~/my data'", "peft=lora"]
     run.record.data["overrides"] += ["+a={train: '/home/me/a, b',test:/home/me/b}", "b=[~/c,d]", "url=http://host/x"]

@@ -14,7 +14,9 @@ from peftlab.use.data_set import card_of, option_for, task_of_experiments
         (["MY.TSV"], "csv"),
         (["my.jsonl"], "json_lines"),
         (["my.conll"], "files"),
+        (["my.parquet"], "rows"),
         (["folder/train.csv", "folder/README.md"], "csv"),
+        (["folder/dataset_dict.json", "folder/train/state.json"], "rows"),
         (["folder/good/1.txt", "folder/bad/2.txt"], "folders"),
     ],
 )

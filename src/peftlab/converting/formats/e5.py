@@ -15,6 +15,7 @@ import shutil
 import struct
 from collections.abc import Sequence
 from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ class _Entry(NamedTuple):
     """A tensor in the directory."""
 
     is_quantised: bool
-    count: int
+    values: int
     offset: int
 
 
@@ -83,7 +84,8 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
     model = by_kind[".bin"]
     if not model.stat().st_size:
         raise _no_model(model, "it is empty")
-    data = np.memmap(model, dtype=np.uint8, mode="r")
+    with model.open("rb") as file:
+        data = mmap(file.fileno(), 0, access=ACCESS_READ)
     try:
         sizes, special, directory = _read(data, model)
         weights = _weights(data, sizes, directory)
@@ -95,7 +97,7 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
     shutil.copyfile(by_kind[".json"], folder / "tokenizer.json")
 
 
-def _read(data: np.ndarray, path: Path) -> tuple[_Sizes, dict[str, int], dict[str, _Entry]]:
+def _read(data: mmap, path: Path) -> tuple[_Sizes, dict[str, int], dict[str, _Entry]]:
     """Return the sizes, the ids of special tokens, and the directory of tensors."""
     magic, version = struct.unpack_from("<4sI", data, 0)
     if (magic, version) != (_MAGIC, _VERSION):
@@ -113,7 +115,7 @@ def _read(data: np.ndarray, path: Path) -> tuple[_Sizes, dict[str, int], dict[st
     directory = {}
     for _ in range(count):
         (length,) = struct.unpack_from("<H", data, at)
-        name = bytes(data[at + 2 : at + 2 + length]).decode("ascii")
+        name = data[at + 2 : at + 2 + length].decode("ascii")
         at += 2 + length
         kind, values, offset, _ = struct.unpack_from("<BIQQ", data, at)
         at += struct.calcsize("<BIQQ")
@@ -121,7 +123,7 @@ def _read(data: np.ndarray, path: Path) -> tuple[_Sizes, dict[str, int], dict[st
     return sizes, {"bos": bos, "eos": eos, "pad": pad, "unk": unknown}, directory
 
 
-def _weights(data: np.ndarray, sizes: _Sizes, directory: dict[str, _Entry]) -> dict[str, Weight]:
+def _weights(data: mmap, sizes: _Sizes, directory: dict[str, _Entry]) -> dict[str, Weight]:
     wide = {"fi": (sizes.intermediate, sizes.hidden), "fo": (sizes.hidden, sizes.intermediate)}
     outside = {
         "emb.word": (sizes.vocabulary, sizes.hidden),
@@ -142,10 +144,10 @@ def _weights(data: np.ndarray, sizes: _Sizes, directory: dict[str, _Entry]) -> d
     return weights
 
 
-def _weight(data: np.ndarray, entry: _Entry, shape: tuple[int, ...]) -> Weight:
+def _weight(data: mmap, entry: _Entry, shape: tuple[int, ...]) -> Weight:
     """Return the tensor of `entry`; raises ValueError where it has another size or ends after the file."""
-    if entry.count != np.prod(shape):
-        raise ValueError(f"a tensor has {entry.count} values, not {shape}")
+    if entry.values != np.prod(shape):
+        raise ValueError(f"a tensor has {entry.values} values, not {shape}")
     dtype = Q4_0 if entry.is_quantised else np.dtype("<f4")
     width = shape[-1] // BLOCK if entry.is_quantised else shape[-1]
     stored = np.frombuffer(data, dtype, int(np.prod(shape[:-1])) * width, entry.offset).reshape(*shape[:-1], width)

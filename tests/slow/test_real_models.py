@@ -1,0 +1,59 @@
+"""The pretrained models that are assembled from several wheels: real ones, from the package index."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModel
+
+from peftlab import backbone
+from peftlab.composing.compose import conf_dir
+from peftlab.config import build
+
+pytestmark = pytest.mark.slow
+
+CACHE = os.environ.get("PEFTLAB_CACHE")  # read before any test gets one of its own: what is fetched is kept
+
+
+@pytest.fixture(autouse=True)
+def _shared_cache(monkeypatch) -> None:
+    if CACHE is None:
+        monkeypatch.delenv("PEFTLAB_CACHE")
+    else:
+        monkeypatch.setenv("PEFTLAB_CACHE", CACHE)
+
+
+def cosines(option: str, texts: list[str], others: list[str]) -> torch.Tensor:
+    """Return the cosine of every mean-pooled text with every other one."""
+    node = yaml.safe_load((conf_dir() / "model" / f"{option}.yaml").read_text(encoding="utf-8"))
+    pretrained = backbone.fetch(backbone.ModelSpec(**build(node, "model")))
+    tokenizer = pretrained.tokenizer()
+    model = AutoModel.from_pretrained(pretrained.folder).eval()
+
+    def pooled(each: list[str]) -> torch.Tensor:
+        inputs = tokenizer(each, padding=True, return_tensors="pt")
+        mask = inputs["attention_mask"][..., None]
+        with torch.no_grad():
+            hidden = model(**inputs).last_hidden_state
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+
+    return pooled(texts) @ pooled(others).T
+
+
+def test_sentences_are_nearest_to_their_translations():
+    english = ["The weather is nice today.", "The central bank raised interest rates.", "She bought a bicycle."]
+    chinese = ["今天天气很好。", "中央银行提高了利率。", "她买了一辆自行车。"]
+    found = cosines("e5_small_multilingual", [f"query: {text}" for text in english], [f"query: {t}" for t in chinese])
+    assert found.argmax(dim=1).tolist() == [0, 1, 2]
+    assert found.diagonal().min() > found[~torch.eye(3, dtype=torch.bool)].max() + 0.04
+
+
+def test_paraphrases_are_near_and_other_sentences_are_not():
+    texts = ["A man is playing a guitar.", "The stock market fell sharply today."]
+    others = ["Someone plays a guitar.", "Shares dropped a lot on Tuesday."]
+    found = cosines("mpnet_base", texts, others)
+    assert found.diagonal().tolist() == pytest.approx([0.856, 0.627], abs=0.002)
+    assert max(found[0, 1], found[1, 0]) < 0
