@@ -2,6 +2,7 @@
 
     python experiments/large_data/measure.py --gib 1
     python experiments/large_data/measure.py --gib 1 --format parquet
+    python experiments/large_data/measure.py --gib 5 --folder large --keep      # goes on where it was killed
 
 writes a file of random words to a temporary folder, trains a tiny BERT on it for a few steps, and prints a line of
 JSON: the size of the file and of its encoding; the memory of the process before it reads the data, and the most that it
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,7 @@ FORMATS = {"jsonl": ("json_lines", write_json_lines), "parquet": ("rows", write_
 
 def make_model(folder: Path) -> Path:
     """Make a BERT of one layer and hidden size 32, and a tokenizer of whole words."""
+    import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -78,6 +81,7 @@ def make_model(folder: Path) -> Path:
     special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), names, strict=False))
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)  # one that goes on is the same model
     BertModel(BertConfig(vocab_size=len(names), **sizes)).save_pretrained(folder)
     return folder
 
@@ -99,7 +103,7 @@ class Peak(threading.Thread):
             time.sleep(0.1)
 
 
-def train(folder: Path, option: str, data: Path) -> dict[str, float]:
+def train(folder: Path, option: str, data: Path, run: Path) -> dict[str, float]:
     """Train for a few steps; return the memory before the data is read, and the peaks."""
     import peftlab
 
@@ -108,7 +112,7 @@ def train(folder: Path, option: str, data: Path) -> dict[str, float]:
         *("task=classification", f"data={option}", f"data.path={data}", "data.max_tokens=256", "peft=head"),
         *("model=folder", f"model.path={model}", "trainer=cpu", "trainer.precision=32-true", "logger=[]"),
         *("budget=smoke", f"budget.max_steps={STEPS}", "budget.train_examples=null", "budget.eval_examples=100"),
-        f"run_dir={folder / 'run'}",
+        f"run_dir={run}",
     )
     before, peak = Peak(), Peak()
     before.start()
@@ -128,21 +132,29 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default="jsonl", help="of the files (default: %(default)s)")
     parser.add_argument("--single", action="store_true", help="one file, of which validation and test are held out")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made (default: the system's)")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the files, cache and run in --folder, and go on there"
+    )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-        folder = Path(temporary)
+    if arguments.keep and arguments.folder is None:
+        parser.error("--keep needs --folder")
+    kept = nullcontext(arguments.folder) if arguments.keep else tempfile.TemporaryDirectory(dir=arguments.folder)
+    with kept as name:
+        folder = Path(name).absolute()
         os.environ["PEFTLAB_CACHE"] = str(folder / "cache")
-        data = folder / "data"
-        data.mkdir()
+        data = folder / arguments.format
+        data.mkdir(parents=True, exist_ok=True)
         option, write = FORMATS[arguments.format]
+        sizes = {"train": arguments.gib * 2**30} | ({} if arguments.single else {"dev": 2**20, "test": 2**20})
+        for seed, (split, size) in enumerate(sizes.items()):
+            file = data / f"{split}.{arguments.format}"
+            if not file.exists():  # a kept one is whole
+                write(part := folder / "part", size, seed)
+                part.rename(file)
         file = data / f"train.{arguments.format}"
-        write(file, arguments.gib * 2**30, seed=0)
-        if not arguments.single:
-            for seed, name in enumerate(("dev", "test"), start=1):
-                write(data / f"{name}.{arguments.format}", 2**20, seed)
         size = file.stat().st_size
         begin = resource.getrusage(resource.RUSAGE_SELF)
-        measured = train(folder, option, file if arguments.single else data)
+        measured = train(folder, option, file if arguments.single else data, folder / f"run-{arguments.format}")
         end = resource.getrusage(resource.RUSAGE_SELF)
         cpu = end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
         encoded = sum(file.stat().st_size for file in (folder / "cache/encoded").iterdir())
