@@ -10,7 +10,6 @@ import logging
 import os
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import peft
 import pytest
@@ -50,13 +49,16 @@ def lora(**options):
 @pytest.fixture(scope="module")
 def backbones(pretrained):
     """Return a maker of the backbone for a task; each is loaded once."""
+    loaded = {}
 
-    @functools.cache
-    def load(kind, labels):
-        torch.manual_seed(1)
-        return pretrained.load(SimpleNamespace(head=kind, labels=labels))
+    def load(task):
+        key = task.head, tuple(task.labels)
+        if key not in loaded:
+            torch.manual_seed(1)
+            loaded[key] = pretrained.load(task)
+        return loaded[key]
 
-    return lambda task: load(task.head, tuple(task.labels))
+    return load
 
 
 @pytest.fixture
