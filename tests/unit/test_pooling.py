@@ -91,26 +91,26 @@ def test_the_head_of_every_architecture_reads_the_pooled_vector(kind):
     by_hand = HEADS[kind][1]
     reference = made(kind)
     spans = torch.tensor([[[2, 3], [3, 5]], [[3, 5], [2, 3]]])
-    for left in (False, True):
-        inputs = rows(left)
+
+    def vectors(inputs):
         states, real = states_of(reference, inputs), inputs["attention_mask"].unsqueeze(-1)
-        first = inputs["attention_mask"].argmax(1)
-        expected = {
-            "cls": states[range(2), first],
+        one, other = states[0, 3:5].mean(0), states[1, 3:5].mean(0)
+        return {
+            "cls": states[range(2), inputs["attention_mask"].argmax(1)],
             "mean": (states * real).sum(1) / real.sum(1),
             "entity_start": torch.stack([(states[0, 2] + states[0, 3]) / 2, (states[1, 3] + states[1, 2]) / 2]),
-            "entity_mean": torch.stack(
-                [(states[0, 2] + states[0, 3:5].mean(0)) / 2, (states[1, 3:5].mean(0) + states[1, 2]) / 2]
-            ),
+            "entity_mean": torch.stack([(states[0, 2] + one) / 2, (other + states[1, 2]) / 2]),
         }
-        for pooling, vector in expected.items():
-            model = made(kind)
-            names = pool(model, pooling, {ENTITY_SPANS}, "relation")
-            assert names == ([JOINED] if "entity" in pooling else [])
+
+    both = [(inputs, vectors(inputs)) for inputs in (rows(), rows(left=True))]
+    for pooling in both[0][1]:
+        model = made(kind)
+        assert pool(model, pooling, {ENTITY_SPANS}, "relation") == ([JOINED] if "entity" in pooling else [])
+        for inputs, expected in both:
             logits = model(**inputs, **{ENTITY_SPANS: spans}).logits
-            torch.testing.assert_close(logits, by_hand(reference, vector), atol=1e-6, rtol=1e-5)
-            twin = copy.deepcopy(model)
-            assert torch.equal(twin(**inputs, **{ENTITY_SPANS: spans}).logits, logits)
+            torch.testing.assert_close(logits, by_hand(reference, expected[pooling]), atol=1e-6, rtol=1e-5)
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(**inputs, **{ENTITY_SPANS: spans}).logits, logits)
 
 
 @torch.no_grad()

@@ -97,7 +97,6 @@ class Task(KeptAnswers, ABC):
     """How the best checkpoint is chosen."""
     labels: list[str] = field(default_factory=list, init=False)
     """The classes in the order of the logits, set by `learn_labels`; empty if the task has no classes."""
-
     decisions: Decisions = field(default_factory=dict, init=False)
     """What `decide` has learnt on the validation split, which `answers` obey; empty until then, as in training."""
 
@@ -114,8 +113,7 @@ class Task(KeptAnswers, ABC):
     encoded_by: ClassVar[frozenset[str]] = frozenset()
     """The task's own fields that the encoding depends on."""
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in its losses (host_work)"
-    """What the host does in computing `losses`, so that steps cannot be recorded as CUDA graphs: it reads values from
-    the device, or what a batch keeps for the host. None: nothing."""
+    """Why steps cannot be recorded as CUDA graphs: what the host does in computing `losses`. None: nothing."""
     exported: ClassVar[str] = ""
     """How the outputs of an exported model are read, sentences for its card; empty: as transformers' pipelines do."""
     draws_inputs: ClassVar[bool] = False

@@ -48,7 +48,7 @@ class Cost(Callback):
         self._resumed: float | None = None
         self._counter: Arithmetic | None = None
         self._counting = ExitStack()
-        if torch.cuda.is_available() and torch.cuda.is_initialized():  # by an earlier run of this process
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # by an earlier run of this process
             torch.cuda.reset_peak_memory_stats()
 
     def state_dict(self) -> dict[str, Any]:
