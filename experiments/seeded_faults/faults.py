@@ -38,8 +38,8 @@ FAULTS = [
     ),
     Fault(
         "a step that begins anew keeps the gradient of the pieces before",
-        "        for parameter in self.parameters:\n            parameter.grad = None\n",
-        "",
+        "            parameter.grad = None\n        self.loss, self.terms",
+        "            pass\n        self.loss, self.terms",
         ("unit/training/test_step.py",),
     ),
     Fault(
@@ -50,19 +50,19 @@ FAULTS = [
     ),
     Fault(
         "dropout is off in training",
-        'in evaluation mode."""\n        self.train()',
-        'in evaluation mode."""\n        self.eval()',
+        'choose the way to take steps."""\n        self.train()',
+        'choose the way to take steps."""\n        self.eval()',
         ("train/test_training.py", "-k", "dropout_acts"),
     ),
     Fault(
         "the gradient is not clipped",
-        "            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)",
+        "            nn.utils.clip_grads_with_norm_(parameters, most, norm)",
         "            pass",
         ("train/test_training.py", "-k", "clipped"),
     ),
     Fault(
         "NaN is no reason to stop",
-        "if torch.isfinite(total + 0 * unsharded(weights)):",
+        "if torch.isfinite(total + 0 * unsharded(norm_of_all(parameters))):",
         "if True:",
         ("train/test_guards.py", "-k", "bad_loss"),
     ),

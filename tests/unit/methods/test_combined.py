@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import functools
 import json
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -20,7 +19,6 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.methods.combined import Combined
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext, is_of_head
-from peftlab.tasks.ner import Ner
 
 PAIRS = [
     ("bitfit", "lora"),
@@ -56,13 +54,15 @@ def combined(first, second):
 @pytest.fixture(scope="module")
 def backbones(pretrained):
     """Return the backbone for a task, which is loaded once."""
+    loaded = {}
 
-    @functools.cache
-    def load(labels):
-        torch.manual_seed(3)
-        return pretrained.backbone(SimpleNamespace(head=Ner.head, labels=list(labels)))
+    def load(task):
+        if tuple(task.labels) not in loaded:
+            torch.manual_seed(3)
+            loaded[tuple(task.labels)] = pretrained.backbone(task)
+        return copy.deepcopy(loaded[tuple(task.labels)])
 
-    return lambda task: copy.deepcopy(load(tuple(task.labels)))
+    return load
 
 
 @pytest.fixture
