@@ -326,11 +326,4 @@ FAULTS = [
         ("slow/test_weight_averages.py",),
         "slow",
     ),
-    Fault(
-        "submitit does not hear that a trial has its checkpoint",
-        "            signal.raise_signal(passing.received)\n",
-        "            pass\n",
-        ("unit/sweep/test_batch.py", "slow/test_clusters.py", "-k", "job or signal or submitit"),
-        "exhaustive",
-    ),
 ]

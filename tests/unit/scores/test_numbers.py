@@ -16,7 +16,7 @@ def answers_of(gold, predicted):
     return [{"gold": float(x), "predicted": float(y)} for x, y in zip(gold, predicted, strict=True)]
 
 
-@pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_they_are_those_of_scipy(cases):
     from scipy import stats
 
