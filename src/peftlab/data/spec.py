@@ -57,6 +57,8 @@ def _sample_size(size: Any) -> Any:
         return size
     if isinstance(size, bool) or not isinstance(size, int | float) or size < 1 or not float(size).is_integer():
         raise ValueError(f"expected a whole number of examples, a share of them such as 0.1, or null, not {size!r}")
+    if isinstance(size, float) and size == 1:  # a share that has reached the whole, or one example
+        raise ValueError("1.0 may be one example or all of them: write 1, or null for all")
     return int(size)
 
 
