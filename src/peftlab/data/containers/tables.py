@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ROWS = 1000
 """Rows that are decoded at once."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cached rows; increase it when the values that a table gives change."""
 
 _PAGE = 2**20
