@@ -26,7 +26,8 @@ class Format(Protocol):
     """Reads examples from files or from one folder per split: its attribute ``takes_folders`` says which, or its method
     of that name, given the folder of the data set.
 
-    An attribute ``example`` names the type of its examples, so that the task that takes them is found.
+    An attribute ``example`` names the type of its examples, so that the task that takes them is found; where several
+    tasks do, an attribute ``task`` names the option of ``conf/task`` that the format is for.
     """
 
     def read(self, files: dict[str, Path]) -> Mapping[str, Sequence[Any]]:

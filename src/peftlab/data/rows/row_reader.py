@@ -29,6 +29,8 @@ class RowReader(ABC):
 
     example: ClassVar[type]
     """The kind of example."""
+    task: ClassVar[str | None] = None
+    """The option of ``conf/task`` that the reader is for; None: the first that takes such examples."""
 
     @property
     def columns(self) -> dict[str, str]:
