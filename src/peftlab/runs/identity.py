@@ -62,6 +62,7 @@ ADDED: dict[str, Any] = {
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,
+    "data.format.rows.skip_empty": False,
     "model.pooling": None,
     "task.class_weights": None,
     "trainer.tf32": False,

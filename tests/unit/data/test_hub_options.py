@@ -35,7 +35,7 @@ TASKS = {"stsb": "regression", "go_emotions": "multilabel", "msra_ner": "ner"}
 def rows_of(option, number):
     settings = dict(option["format"]["rows"])
     own = CELLS[settings.pop("_target_").rpartition(".")[2]]
-    columns = {key: column for key, column in settings.items() if column is not None and key != "separator"}
+    columns = {key: column for key, column in settings.items() if isinstance(column, str) and key != "separator"}
     return {
         column: [own[key](n) if key in own else f"{column} number {n} of {number}" for n in range(number)]
         for key, column in columns.items()

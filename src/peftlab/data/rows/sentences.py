@@ -28,13 +28,20 @@ class SentenceRows(RowReader):
     """The column of the tags."""
     group: str | None = None
     """The column of the sentence's group, such as its document: groups are held out whole."""
+    skip_empty: bool = False
+    """Whether rows without words are left out, for data that is not yours to mend; otherwise they are errors."""
 
-    def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Sentence:
-        """Return the sentence in a row; raises DataError."""
+    def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Sentence | None:
+        """Return the sentence in a row, None if it is left out; raises DataError."""
         words = cells.texts(row, self.words, "words", place)
         tags = cells.names(row, self.tags, "tags", place)
+        if not words and not tags and self.skip_empty:
+            return None
         if not words:
-            raise DataError(f"{place}: '{self.words}' is empty. Write words, or remove the row.")
+            raise DataError(
+                f"{place}: '{self.words}' is empty. Write words, remove the row, or leave out all such rows with "
+                "data.format.rows.skip_empty=true."
+            )
         if len(words) != len(tags):
             raise DataError(
                 f"{place}: '{self.words}' has {len(words)} words, and '{self.tags}' {len(tags)} tags. Give each word "
