@@ -62,6 +62,8 @@ ADDED: dict[str, Any] = {
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,
+    "data.format.rows.invalid_tags": "error",
+    "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,
     "model.pooling": None,
     "task.class_weights": None,

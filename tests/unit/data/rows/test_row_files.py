@@ -105,6 +105,20 @@ def test_rows_of_csv_may_be_left_out(tmp_path, monkeypatch):
         assert split.counts == {"left_out": 2}
 
 
+def test_tags_of_other_schemes_become_bio():
+    def tags_of(reader, *tags):
+        row = {"tokens": ["a"] * len(tags), "ner_tags": tags, "words": ["a"] * len(tags), "tags": tags, "intent": "x"}
+        return reader.example_of({key: [*one] for key, one in row.items()} | {"intent": "x"}, "0", Place("f", 1)).tags
+
+    for kind in (SentenceRows, UtteranceRows):
+        assert tags_of(kind(scheme="bmes"), "S-A", "B-A", "E-A") == ["B-A", "B-A", "I-A"]
+        assert tags_of(kind(scheme="iob1"), "I-A", "B-A", "O") == ["B-A", "B-A", "O"]
+        assert tags_of(kind(invalid_tags="repair"), "I-A", "I-B", "E-B") == ["B-A", "B-B", "I-B"]
+        assert set(kind(scheme="bmes").columns) <= {"words", "tags", "group", "intent"}
+        with pytest.raises(DataError, match=r"f:1: .*data\.format\.rows\.invalid_tags=repair"):
+            tags_of(kind(), "O", "I-A")
+
+
 def test_sentences(tmp_path):
     rows = RowFiles(rows=SentenceRows())
     good = {"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"]}
