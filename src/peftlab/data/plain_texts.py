@@ -33,7 +33,7 @@ class PlainTexts:
     """What a text is: a line, or the lines up to a blank one."""
     characters: int | None = Field(default=None, ge=1)
     """Successive lines or paragraphs are joined to texts of at most this many characters, so that rows are full: five
-    characters are about one token of English. None: each is a text."""
+    characters are about one token of English. A longer one is a text by itself. None: each is."""
 
     def read(self, files: Mapping[str, Path]) -> dict[str, Sequence[Text]]:
         """Return the texts of each split, with the ids ``split:0``, ``split:1``, ...
@@ -61,21 +61,32 @@ class PlainTexts:
     def _pieces(self, lines: LinesOfFile) -> Iterator[_Piece]:
         """Yield the lines of each text."""
         piece: _Piece | None = None
-        size, follows_blank = 0, False
-        for line in lines:
-            content = line.content.strip()
-            if not content:
-                follows_blank = True
+        size = 0
+        for unit in self._units(lines):
+            length = sum(len(line) + 1 for line in unit.lines)  # with the line ends between
+            if piece is not None and self.characters is not None and size + length - 1 <= self.characters:
+                piece.lines.extend(unit.lines)
+                size += length
                 continue
-            begins_unit = self.unit == "line" or follows_blank
-            if piece is None or (begins_unit and (self.characters is None or size + len(content) > self.characters)):
-                if piece is not None:
-                    yield piece
-                piece, size = _Piece(line, []), 0
-            piece.lines.append(content)
-            size, follows_blank = size + len(content) + 1, False
+            if piece is not None:
+                yield piece
+            piece, size = unit, length
         if piece is not None:
             yield piece
+
+    def _units(self, lines: LinesOfFile) -> Iterator[_Piece]:
+        """Yield each line, or the lines of each paragraph."""
+        unit: _Piece | None = None
+        for line in lines:
+            content = line.content.strip()
+            if unit is not None and (self.unit == "line" or not content):
+                yield unit
+                unit = None
+            if content:
+                unit = unit or _Piece(line, [])
+                unit.lines.append(content)
+        if unit is not None:
+            yield unit
 
 
 def _parsed(split: str, path: Path, lines: bytes, place: int, number: int) -> Text:

@@ -60,8 +60,11 @@ class SemEval2010Task8:
                 raise DataError(
                     f"{path}:{number}: {error}; expected <e1>...</e1> and <e2>...</e2> around two entities. Mend it."
                 ) from None
-            while next(lines, (0, ""))[1].strip():
-                pass  # its comment, which may have several lines
+            for begun, comment in lines:  # which may have several lines
+                if not comment.strip():
+                    break
+                if _SENTENCE.fullmatch(comment.strip()):
+                    raise DataError(f"{path}:{begun}: expected a blank line before the next sentence. Insert one.")
         if not texts:
             raise DataError(f"{path}: empty split '{split}': the file holds no sentence.")
         return texts

@@ -26,7 +26,8 @@ class Format(Protocol):
     """Reads examples from files or from one folder per split: its attribute ``takes_folders`` says which, or its method
     of that name, given the folder of the data set.
 
-    An attribute ``example`` names the type of its examples, so that the task that takes them is found.
+    An attribute ``example`` names the type of its examples, so that the task that takes them is found; where several
+    tasks do, an attribute ``task`` names the option of ``conf/task`` that the format is for.
     """
 
     def read(self, files: dict[str, Path]) -> Mapping[str, Sequence[Any]]:
@@ -57,6 +58,8 @@ def _sample_size(size: Any) -> Any:
         return size
     if isinstance(size, bool) or not isinstance(size, int | float) or size < 1 or not float(size).is_integer():
         raise ValueError(f"expected a whole number of examples, a share of them such as 0.1, or null, not {size!r}")
+    if isinstance(size, float) and size == 1:  # a share that has reached the whole, or one example
+        raise ValueError("1.0 may be one example or all of them: write 1, or null for all")
     return int(size)
 
 

@@ -18,6 +18,7 @@ from peftlab.tasks.questions import Answer, Question, check_answers
 _KINDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object", int: "a whole number"}
 
 Place = Annotated[int, Field(ge=0)]
+Split = Annotated[str, Field(pattern="^(train|validation|test)$")]
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
@@ -31,7 +32,7 @@ class SquadJson:
 
     group: Literal["context", "article"] = "context"
     """The group of a question: its text, or its article. A group is held out whole, and uncertainty is over groups."""
-    articles: dict[str, tuple[Place, Place]] | None = None
+    articles: dict[Split, tuple[Place, Place]] | None = None
     """By split, the first of its articles in the file, from 0, and the one after its last: so that several splits come
     from one file, or from parallel files in several languages without sharing an article. None: all of each file."""
 

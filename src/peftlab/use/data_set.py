@@ -82,10 +82,10 @@ def _spec_of(subject: str, overrides: list[str], model: str | None) -> RunSpec:
     if _named("task", overrides) is None and (task := task_of_experiments(option)) is not None:
         overrides = [f"task={task}", *overrides]
     spec = _settled(overrides, path, folder)
-    example = getattr(spec.data.format, "example", None)
-    if example is None or spec.task.example is example or _named("task", overrides) is not None:
+    task, example = (getattr(spec.data.format, name, None) for name in ("task", "example"))
+    if _named("task", overrides) is not None or (task is None and example in (None, spec.task.example)):
         return spec
-    return _settled([*overrides, f"task={_task_of(example)}"], path, folder)
+    return _settled([*overrides, f"task={task or _task_of(example)}"], path, folder)
 
 
 def _settled(overrides: Sequence[str], path: Path | None, model: Path | None) -> RunSpec:

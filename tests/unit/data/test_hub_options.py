@@ -28,6 +28,8 @@ CELLS = {
 }
 """The value of a column of the n-th row, by the reader and the setting that names the column; others are texts."""
 
+NO_COLUMNS = {"separator", "scheme", "invalid_tags"}
+
 TASKS = {"stsb": "regression", "go_emotions": "multilabel", "msra_ner": "ner"}
 """The tasks of all but classification."""
 
@@ -35,7 +37,7 @@ TASKS = {"stsb": "regression", "go_emotions": "multilabel", "msra_ner": "ner"}
 def rows_of(option, number):
     settings = dict(option["format"]["rows"])
     own = CELLS[settings.pop("_target_").rpartition(".")[2]]
-    columns = {key: column for key, column in settings.items() if column is not None and key != "separator"}
+    columns = {key: column for key, column in settings.items() if isinstance(column, str) and key not in NO_COLUMNS}
     return {
         column: [own[key](n) if key in own else f"{column} number {n} of {number}" for n in range(number)]
         for key, column in columns.items()

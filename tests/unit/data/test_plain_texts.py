@@ -28,7 +28,15 @@ def file(tmp_path):
         ({"characters": 17}, [("first line\nsecond", 1), ("third, of a", 6), ("paragraph\nlast", 7)]),
         ({"characters": 1}, [("first line", 1), ("second", 2), ("third, of a", 6), ("paragraph", 7), ("last", 9)]),
         ({"characters": 1000}, [("first line\nsecond\nthird, of a\nparagraph\nlast", 1)]),
-        ({"unit": "paragraph", "characters": 30}, [("first line\nsecond\nthird, of a\nparagraph", 1), ("last", 9)]),
+        (
+            {"unit": "paragraph", "characters": 30},  # the first line of the second paragraph would still fit
+            [("first line\nsecond", 1), ("third, of a\nparagraph\nlast", 6)],
+        ),
+        ({"unit": "paragraph", "characters": 39}, [("first line\nsecond\nthird, of a\nparagraph", 1), ("last", 9)]),
+        (
+            {"unit": "paragraph", "characters": 9},  # fewer than any has
+            [("first line\nsecond", 1), ("third, of a\nparagraph", 6), ("last", 9)],
+        ),
     ],
 )
 @pytest.mark.parametrize("held", [2**25, 10])

@@ -119,3 +119,8 @@ class TestTheSampleOfABudget:
         for size in (0, -1, 1.5, 0.0, True, float("inf"), float("nan"), "lots"):
             with pytest.raises(ValidationError, match="expected a whole number of examples, a share"):
                 budget(train_examples=size)
+
+    def test_a_whole_written_as_a_share_is_refused(self):
+        with pytest.raises(ValidationError, match=r"1\.0 may be one example or all of them: write 1, or null for all"):
+            budget(train_examples=1.0)
+        assert (budget(train_examples=1).train_examples, budget(train_examples=1e3).train_examples) == (1, 1000)

@@ -34,6 +34,7 @@ def test_sentences_entities_and_labels(tmp_path):
         ("\nThe fire\nOther\n", ":2: expected a number, a tab and a sentence"),
         ('1\t"<e1>a</e1> <e2>b</e2>"\n', ":2: expected the label of the sentence before it"),
         ('1\t"<e1>a</e1> <e2>b</e2>"\n2\t"<e1>a</e1> <e2>b</e2>"\n', ":2: expected the label"),
+        ('1\t"<e1>a</e1> <e2>b</e2>"\nOther\n2\t"<e1>a</e1> <e2>b</e2>"\nOther\n', ":3: expected a blank line before"),
         ('1\t"<e1>a</e1> b</e2>"\nOther\n', ":1: it lacks <e2>; expected <e1>...</e1>"),
     ],
 )

@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from peftlab.data.squad import SquadJson
 from peftlab.errors import DataError
@@ -74,6 +75,11 @@ def test_splits_are_parts_of_a_file(read):
     for bounds in ((0, 3), (1, 1)):
         with pytest.raises(DataError, match=r"articles=\{train: \[\d, \d\]\}: the file has 2 articles"):
             read(FILE, articles={"train": bounds})
+
+
+def test_articles_of_a_split_that_there_is_not_are_refused():
+    with pytest.raises(ValidationError, match=r"dev(.|\n)*\(train\|validation\|test\)"):
+        SquadJson(articles={"train": (0, 1), "dev": (1, 2)})
 
 
 def changed(change):

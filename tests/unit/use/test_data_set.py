@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from peftlab.composing.compose import conf_dir
@@ -52,6 +54,14 @@ def test_an_experiment_says_what_a_data_set_is_for():
     assert "task: regression" in vader.read_text(encoding="utf-8")
     assert task_of_experiments("vader") == "regression"
     assert task_of_experiments("csv") is None
+
+
+def test_a_reader_of_numbers_says_what_it_is_for(tmp_path):
+    rows = ({"text": f"text number {n}", "label": n / 7} for n in range(40))
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    card = card_of(str(tmp_path / "my.jsonl"), ["data=numbers", "data.splits.test=0.2", "data.splits.validation=0.2"])
+    assert (card.name, card.task) == ("numbers", "regression")
+    assert not any("label" in warning for warning in card.warnings)
 
 
 def test_settings_are_those_of_a_run(tiny_texts):

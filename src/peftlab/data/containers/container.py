@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from peftlab.data.rows.row_reader import Place
 
 Make = Callable[[Mapping[str, Any], int, Place], Any]
-"""Makes an example of a row, of its position among the rows of the file, from 0, and of its place."""
+"""Makes an example of a row, of the position of the example in the file, from 0, and of the row's place; None of a row
+that is left out."""
 
 
 class Container(Protocol):
@@ -17,6 +18,8 @@ class Container(Protocol):
 
     def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
         """Return the examples of the rows, in order; all rows are read and checked.
+
+        Their attribute ``counts`` says how many rows were ``left_out``, if any.
 
         Args:
             path: the file.

@@ -11,6 +11,7 @@ from typing import Any
 
 from peftlab.data.containers.container import Make
 from peftlab.data.delimited_rows import EXCEL, Located, Row, delimiter_of, likelier, rows_in, rows_of, sample_of
+from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.data.rows.row_reader import Place
 from peftlab.data.text_files import read_text
@@ -32,6 +33,7 @@ class DelimitedContainer:
         lines = Located(file)
         rows = _rows_of_file(path, lines, content, delimiter) if indexed else rows_of(path, content, delimiter, True)
         held: list[Any] = []
+        left_out = 0
         try:
             first = next(rows, None)
             if first is None:
@@ -42,11 +44,13 @@ class DelimitedContainer:
             for row in rows:
                 _check(path, first, row)
                 example = make(_cells(names, row), len(held) + len(index), Place(str(path), row.line))
-                if indexed:
+                if example is None:
+                    left_out += 1
+                elif indexed:
                     index.add(begin, row.line)
-                    begin = lines.end
                 else:
                     held.append(example)
+                begin = lines.end
         except DataError:  # the delimiter may be at fault, not the row
             if other := likelier(path, content, delimiter, True):
                 raise DataError(
@@ -54,7 +58,8 @@ class DelimitedContainer:
                     f"sep={other} in a first line of its own, or use {delimiter!r}."
                 ) from None
             raise
-        return index.examples(file.state, file.sha256) if indexed else held
+        counts = {"left_out": left_out}
+        return index.examples(file.state, file.sha256, counts) if indexed else Examples(held, counts)
 
 
 def _rows_of_file(path: Path, lines: Located, content: str, delimiter: str) -> Iterator[Row]:

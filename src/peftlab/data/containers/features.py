@@ -73,9 +73,10 @@ def _named(names: Sequence[str], number: Any) -> str | None:
 
 
 def _within(naming: Naming | None) -> Naming | None:
+    """Return what names each value of a list, or a value by itself: a list of structures may be stored as one, too."""
     if naming is None:
         return None
-    return lambda values: [naming(each) for each in values] if isinstance(values, list) else values
+    return lambda values: [naming(each) for each in values] if isinstance(values, list) else naming(values)
 
 
 def _of_fields(of: Mapping[str, Naming | None]) -> Naming | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.data.containers.container import Make
+from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
 from peftlab.data.json_lines import read_object
 from peftlab.data.rows.row_reader import Place
@@ -36,6 +37,7 @@ def examples_of_lines(
         is_copy: whether the file is a copy of another, whose digest is that of the data.
     """
     held: list[Any] = []
+    left_out = 0
     index = Index(file.path, partial(_parsed, shown, make))
     indexed = large and file.is_divided
     expected = f"with {', '.join(repr(column) for column in columns)}"
@@ -46,11 +48,14 @@ def examples_of_lines(
         place = Place(shown, line.number)
         row = read_object(line.content, str(place), expected, (following.content for following in lines))
         example = make(row, len(held) + len(index), place)
-        if indexed:
+        if example is None:
+            left_out += 1
+        elif indexed:
             index.add(line.offset, line.number)
         else:
             held.append(example)
-    return index.examples(file.state, None if is_copy else file.sha256) if indexed else held
+    counts = {"left_out": left_out}
+    return index.examples(file.state, None if is_copy else file.sha256, counts) if indexed else Examples(held, counts)
 
 
 def _parsed(shown: str, make: Make, lines: bytes, position: int, number: int) -> Any:

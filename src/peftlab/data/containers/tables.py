@@ -21,6 +21,7 @@ from peftlab.data import indexed_examples
 from peftlab.data.containers.container import Make
 from peftlab.data.containers.features import Naming, namings
 from peftlab.data.containers.json_lines import examples_of_lines
+from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import LinesOfFile
 from peftlab.data.rows.row_reader import Place
 from peftlab.data.text_files import opened
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 ROWS = 1000
 """Rows that are decoded at once."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cached rows; increase it when the values that a table gives change."""
 
 _PAGE = 2**20
@@ -58,15 +59,15 @@ class TableContainer(ABC):
         """Return the examples of the rows, see `Container`."""
         if not large:
             examples: list[Any] = []
-            size = 0
-            for row, bytes_of_row in self._rows(path, columns):
-                place = Place(str(path), len(examples) + 1)
-                examples.append(make(row, len(examples), place))
+            size, number = 0, 0
+            for number, (row, bytes_of_row) in enumerate(self._rows(path, columns), start=1):
+                if (example := make(row, len(examples), Place(str(path), number))) is not None:
+                    examples.append(example)
                 size += bytes_of_row
                 if size > indexed_examples.HELD:
                     break
             else:
-                return examples
+                return Examples(examples, {"left_out": number - len(examples)})
         lines = LinesOfFile(self._as_lines(path, columns))
         return examples_of_lines(lines, str(path), columns, make, large=True, is_copy=True)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +20,12 @@ from peftlab.data.containers.delimited import DelimitedContainer
 from peftlab.data.containers.json_lines import JsonLinesContainer
 from peftlab.data.containers.saved import NOTES, saved_files
 from peftlab.data.containers.tables import ArrowContainer, ParquetContainer
+from peftlab.data.examples import Examples
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.data.views import View
 from peftlab.errors import DataError
+
+log = logging.getLogger(__name__)
 
 CONTAINERS: Mapping[str, Callable[[], Container]] = {
     ".jsonl": JsonLinesContainer,
@@ -51,6 +56,11 @@ class RowFiles:
     def example(self) -> type:
         """The kind of its examples."""
         return self.rows.example
+
+    @property
+    def task(self) -> str | None:
+        """The option of ``conf/task`` that the rows are for; None: the first that takes such examples."""
+        return self.rows.task
 
     def takes_folders(self, path: Path) -> bool:
         """Return whether the splits of a data set at `path` are folders: those of ``save_to_disk``, or of data that has
@@ -86,9 +96,14 @@ class RowFiles:
                 f"{path}: empty split '{split}': it holds no row. Expected rows with the columns "
                 f"{', '.join(self.rows.columns.values())}."
             )
+        counts = sum((Counter(getattr(part, "counts", {})) for part in parts), Counter())
+        if left_out := counts["left_out"]:
+            log.info("%s: left out: %d rows that hold nothing", path, left_out)
         if len(parts) == 1:
             return parts[0]
-        return _Joined(parts) if any(isinstance(part, View) for part in parts) else list(itertools.chain(*parts))
+        if any(isinstance(part, View) for part in parts):
+            return _Joined(parts, counts)
+        return Examples(itertools.chain(*parts), counts)
 
 
 def _example(rows: RowReader, split: str, begin: int, row: Mapping[str, Any], position: int, place: Place) -> Any:
@@ -137,8 +152,8 @@ def _is_data(path: Path) -> bool:
 class _Joined(View[Any]):
     """The examples of several files as one sequence."""
 
-    def __init__(self, parts: Sequence[Sequence[Any]]) -> None:
-        self._parts = parts
+    def __init__(self, parts: Sequence[Sequence[Any]], counts: Mapping[str, int]) -> None:
+        self._parts, self.counts = parts, dict(counts)
         self._ends = list(itertools.accumulate(map(len, parts)))
 
     def __len__(self) -> int:

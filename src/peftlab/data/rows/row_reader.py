@@ -29,6 +29,8 @@ class RowReader(ABC):
 
     example: ClassVar[type]
     """The kind of example."""
+    task: ClassVar[str | None] = None
+    """The option of ``conf/task`` that the reader is for; None: the first that takes such examples."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -38,7 +40,7 @@ class RowReader(ABC):
 
     @abstractmethod
     def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Any:
-        """Return the example in a row.
+        """Return the example in a row; None leaves the row out, and the run record counts it.
 
         Args:
             row: the values by column, as JSON has them; in a table of text, such as CSV, strings or None.

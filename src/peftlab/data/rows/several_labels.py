@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -26,8 +28,9 @@ class SeveralLabelRows(RowReader):
     text: str = "text"
     """The column of the text."""
     labels: str | list[str] = "labels"
-    """The column of the labels, a list or a text in which `separator` divides them; or the columns called like the
-    labels, with 1 or true in those that a text has, 0 or false in the others."""
+    """The column of the labels: a list, also one written as text in the form of JSON or Python, or a text in which
+    `separator` divides them; or the columns called like the labels, with 1 or true in those that a text has, 0 or false
+    in the others."""
     separator: str = Field(default=",", min_length=1)
     """Divides the labels in a text."""
     pair: str | None = None
@@ -63,9 +66,31 @@ class SeveralLabelRows(RowReader):
         value = cells.value(row, self.labels, "labels", place)
         if value is None:  # an empty cell
             return []
+        if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+            return cells.names({self.labels: _listed(value.strip(), self.labels, place)}, self.labels, "labels", place)
         if isinstance(value, str):
             return [label for part in value.split(self.separator) if (label := part.strip())]
         return cells.names(row, self.labels, "labels", place)
+
+
+def _listed(written: str, column: str, place: Place) -> Any:
+    """Return a list that is written as text, as pandas does in CSV.
+
+    Raises:
+        DataError: it is no list in the form of JSON or Python.
+    """
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            listed = parse(written)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        # Python joins 'a' 'b', which is how NumPy writes two labels
+        if parse is json.loads or repr(listed).replace(" ", "") == written.replace(" ", ""):
+            return listed
+    raise DataError(
+        f"{place}: '{column}' is {written[:80]!r}, which is no list. Write it as JSON does, or the labels without "
+        "brackets."
+    )
 
 
 def _has(row: Mapping[str, Any], column: str, setting: str, place: Place) -> bool:

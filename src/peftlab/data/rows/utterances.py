@@ -27,8 +27,9 @@ class UtteranceRows(SentenceRows):
     intent: str = "intent"
     """The column of the intent."""
 
-    def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Utterance:
-        """Return the utterance in a row; raises DataError."""
-        one = super().example_of(row, id, place)
+    def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Utterance | None:
+        """Return the utterance in a row, None if it is left out; raises DataError."""
+        if (one := super().example_of(row, id, place)) is None:
+            return None
         intent = cells.name(row, self.intent, "intent", place)
         return Utterance(one.id, one.words, one.tags, one.file, one.lines, group=one.group, intent=intent)

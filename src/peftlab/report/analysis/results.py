@@ -253,6 +253,9 @@ def _of_runs(comparison: Comparison, runs: Sequence[Run]) -> tuple[Counted | Non
         if one is None:
             return None, reason
         parts.append(one)
+    labels = [tuple(run.record.data["data"]["labels"]) for run in runs]  # the places of the counts
+    if len({(own, part.scorer.name, part.units) for own, part in zip(labels, parts, strict=True)}) > 1:
+        return None, "the folds have different labels, scorers or groups"
     return joined(parts), None
 
 

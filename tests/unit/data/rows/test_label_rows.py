@@ -31,6 +31,11 @@ def labels_of(row, **options):
         ("love, joy,", ("joy", "love")),
         ("", ()),
         (None, ()),  # an empty cell of CSV
+        ("['love', \"j'oy\"]", ("j'oy", "love")),  # as pandas writes a list
+        ('["love","joy"] ', ("joy", "love")),
+        ("['love','joy']", ("joy", "love")),
+        ("[3, 4]", ("3", "4")),
+        ("[]", ()),
     ],
 )
 def test_label_sets_in_one_column(value, expected):
@@ -52,6 +57,9 @@ def test_a_column_for_each_label(yes, no):
         ({}, {}, r"f\.jsonl:3: there is no column 'labels'"),
         ({"labels": [1.5]}, {}, r"f\.jsonl:3: 'labels\[0\]' is 1\.5; expected a text or a whole number"),
         ({"labels": {"joy": 1}}, {}, r"f\.jsonl:3: 'labels' is .*; expected a list of names"),
+        ({"labels": "[love, joy]"}, {}, r"f\.jsonl:3: 'labels' is '\[love, joy\]', which is no list"),
+        ({"labels": "['love' 'joy']"}, {}, r"'labels' is .*, which is no list"),  # as NumPy writes an array
+        ({"labels": "[1.5]"}, {}, r"'labels\[0\]' is 1\.5; expected a text or a whole number"),
         ({"joy": 2}, {"labels": ["joy"]}, r"f\.jsonl:3: 'joy' is 2; expected 1 or 0, true or false"),
         ({"joy": None}, {"labels": ["joy"]}, r"f\.jsonl:3: 'joy' is None; expected 1 or 0"),
         ({"joy": 1}, {"labels": ["joy", "love"]}, r"no column 'love'.*data\.format\.rows\.labels\[1\]"),

@@ -6,12 +6,16 @@ import json
 import pickle
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from peftlab.data import indexed_examples
 from peftlab.data.rows.row_files import RowFiles
+from peftlab.data.rows.row_reader import Place
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.texts import TextRows
+from peftlab.data.rows.utterances import UtteranceRows
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import Splits, split_files
 from peftlab.data.views import View
@@ -61,6 +65,58 @@ def test_files_of_a_folder_or_a_pattern_are_one_split(tmp_path, monkeypatch, hel
         assert pickle.loads(pickle.dumps(parts))[1] == parts[1]
         with pytest.raises(IndexError):
             parts[3]
+
+
+@pytest.mark.parametrize("held", [2**25, 0])
+def test_rows_without_words_are_left_out_and_counted(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(indexed_examples, "HELD", held)
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    rows = [{"tokens": words, "ner_tags": ["O"] * len(words)} for words in (["a"], [], ["b", "c"], ["d"], [])]
+    write_lines(tmp_path / "a.jsonl", rows)
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for part in "bc":
+        write_lines(tmp_path / "parts" / f"{part}.jsonl", rows)
+    format = RowFiles(rows=SentenceRows(skip_empty=True))
+    for path, times in ((tmp_path / "a.jsonl", 1), (tmp_path / "a.parquet", 1), (tmp_path / "parts", 2)):
+        (split,) = format.read({"train": path}).values()
+        assert isinstance(split, View) == (not held)
+        assert [sentence.words for sentence in split] == [["a"], ["b", "c"], ["d"]] * times
+        assert [sentence.id for sentence in split] == [f"train:{n}" for n in range(3 * times)]
+        assert [sentence.lines[0] for sentence in split] == [1, 3, 4] * times
+        assert split.counts == {"left_out": 2 * times}
+        with pytest.raises(DataError, match=r":2: 'tokens' is empty.*data\.format\.rows\.skip_empty=true"):
+            RowFiles(rows=SentenceRows()).read({"train": path})
+    assert UtteranceRows(skip_empty=True).example_of({"words": [], "tags": []}, "train:0", Place("a", 1)) is None
+    bad = write_lines(tmp_path / "bad.jsonl", [{"tokens": [], "ner_tags": ["O"]}])
+    with pytest.raises(DataError, match=r":1: 'tokens' is empty"):
+        format.read({"train": bad})
+
+
+def test_rows_of_csv_may_be_left_out(tmp_path, monkeypatch):
+    class Good(TextRows):
+        def example_of(self, row, id, place):
+            return None if row["label"] is None else super().example_of(row, id, place)
+
+    (tmp_path / "a.csv").write_text('text,label\n"a\nb",x\nc,\n"d\ne",\nf,y\n')
+    for held in (2**25, 0):
+        monkeypatch.setattr(indexed_examples, "HELD", held)
+        (split,) = RowFiles(rows=Good()).read({"train": tmp_path / "a.csv"}).values()
+        assert [(text.id, text.text, text.line) for text in split] == [("train:0", "a\nb", 2), ("train:1", "f", 7)]
+        assert split.counts == {"left_out": 2}
+
+
+def test_tags_of_other_schemes_become_bio():
+    def tags_of(reader, *tags):
+        row = {"tokens": ["a"] * len(tags), "ner_tags": tags, "words": ["a"] * len(tags), "tags": tags, "intent": "x"}
+        return reader.example_of({key: [*one] for key, one in row.items()} | {"intent": "x"}, "0", Place("f", 1)).tags
+
+    for kind in (SentenceRows, UtteranceRows):
+        assert tags_of(kind(scheme="bmes"), "S-A", "B-A", "E-A") == ["B-A", "B-A", "I-A"]
+        assert tags_of(kind(scheme="iob1"), "I-A", "B-A", "O") == ["B-A", "B-A", "O"]
+        assert tags_of(kind(invalid_tags="repair"), "I-A", "I-B", "E-B") == ["B-A", "B-B", "I-B"]
+        assert set(kind(scheme="bmes").columns) <= {"words", "tags", "group", "intent"}
+        with pytest.raises(DataError, match=r"f:1: .*data\.format\.rows\.invalid_tags=repair"):
+            tags_of(kind(), "O", "I-A")
 
 
 def test_sentences(tmp_path):

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from peftlab.data import indexed_examples
 from peftlab.data.containers import tables
+from peftlab.data.containers.features import namings
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.texts import TextRows
@@ -102,6 +103,19 @@ def test_names_of_labels_within_lists(tmp_path):
         path = write(tmp_path / "a", table.replace_schema_metadata(features(ner_tags=feature)))
         (read,) = RowFiles(rows=SentenceRows()).read({"train": path}).values()
         assert read[0].tags == ["B-PER", "O"]
+
+
+def test_names_of_labels_in_structures_within_lists(tmp_path):
+    one = {"kind": {"names": ["no", "yes"], "_type": "ClassLabel"}, "text": {"dtype": "string", "_type": "Value"}}
+    one["kinds"] = {"feature": one["kind"], "_type": "List"}
+    for feature in ({"feature": one, "_type": "List"}, [one]):
+        naming = namings(tmp_path / "a.parquet", features(marks=feature))["marks"]
+        expected = [{"kind": "yes", "text": "a", "kinds": ["no", "yes"]}, {"kind": None, "text": "b", "kinds": []}]
+        structures = [{"kind": 1, "text": "a", "kinds": [0, 1]}, {"kind": -1, "text": "b", "kinds": []}]
+        assert naming(structures) == expected
+        lists = {"kind": [1, -1], "text": ["a", "b"], "kinds": [[0, 1], []]}
+        if isinstance(feature, dict):  # the library stores Sequence of structures so
+            assert naming(lists) == {"kind": ["yes", None], "text": ["a", "b"], "kinds": [["no", "yes"], []]}
 
 
 @pytest.mark.parametrize(

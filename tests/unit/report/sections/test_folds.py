@@ -3,7 +3,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from tests.unit.report.sweeps import cross_validated, planned
+from tests.unit.report.sweeps import LABELS, cross_validated, planned
 
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
@@ -60,3 +60,17 @@ def test_a_cross_validation_stands_apart_from_runs_on_the_test_split(result_of):
 
 def test_runs_without_folds_have_no_such_section(result_of):
     assert result_of(planned(), folds.section) is None
+
+
+@pytest.mark.parametrize("labels", [[*LABELS, "mixed"], LABELS[::-1]])
+def test_folds_with_different_labels_are_not_scored_together(result_of, labels):
+    sweep = cross_validated(planned("classification", methods=("lora",)))
+    run = sweep.runs[4]  # the second fold of the second seed
+    run.record["data"] = run.record["data"] | {"labels": labels}
+    result = result_of(sweep)
+    ((reason, runs),) = result.notes
+    assert reason == "the folds have different labels, scorers or groups"
+    assert len(runs) == 3
+    (row,) = result.rows
+    assert row.measured.seeds == (0, 1, 2)
+    assert (row.counted, row.test_set) == ({}, None)
