@@ -21,6 +21,7 @@ from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method
+from peftlab.pooling import OF_ENTITIES
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
@@ -117,6 +118,12 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
             raise ConfigError(
                 f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
                 "compares the rows of each example. Leave one of them out"
+            )
+        pooling = spec.model.pooling
+        if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
+                "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
             )
 
 

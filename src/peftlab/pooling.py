@@ -15,6 +15,9 @@ Pooling = Literal["cls", "mean", "entity_start", "entity_mean"]
 """What is pooled: the text's first token, the mean of its tokens, or of both entities that it marks the first token or
 the mean of the tokens."""
 
+OF_ENTITIES: frozenset[str] = frozenset({"entity_start", "entity_mean"})
+"""Those that read a row at the entities of its example."""
+
 JOINED = "pooling"
 """The name of the layer, a child of the model, that makes one vector of those of two entities."""
 
@@ -96,7 +99,7 @@ def pool(model: Any, kind: Pooling | None, inputs: Collection[str], task: str) -
         if inputs:
             model.register_forward_pre_hook(pooled.note, with_kwargs=True)
         return []
-    entities = kind.startswith("entity")
+    entities = kind in OF_ENTITIES
     if entities and ENTITY_SPANS not in inputs:
         raise ConfigError(f"model.pooling={kind}: task={task} marks no entities. Set model.pooling=mean, cls or null")
     if hasattr(model.config, "classifier_pooling"):  # ModernBERT's head can take a mean itself

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import peftlab
 from peftlab.data.module import DataModule
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, UserError
 
 
 @pytest.fixture
@@ -57,6 +57,8 @@ def test_a_run_and_what_starts_from_it(train, tiny_run, tiny_texts, capsys):
     (answer,) = run.predict(["maria moved from [MASK] to rome ."])
     assert len(answer["fills"]) == 1
     assert len(answer["fills"][0]) == 5
+    with pytest.raises(UserError, match="robustness: no example of the test split has gold of its own"):
+        run.robustness(["typo"])
     exported = run.export("exported")
     assert exported.largest_difference < 1e-4
     assert plain_fills("exported", "maria moved from [MASK] to rome .") == list(answer["fills"][0])

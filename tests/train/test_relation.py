@@ -7,7 +7,7 @@ import json
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from peftlab.errors import UserError
+from peftlab.errors import ConfigError, UserError
 from peftlab.use.finished import load
 
 LEARNING = ["optimizer.lr=1e-2", "budget.max_steps=150", "model.dropout=0"]
@@ -30,6 +30,12 @@ def test_a_run_learns_relations_and_their_directions_and_is_used(run_relations):
     assert answer["predicted"] == kept["predicted"]
     with pytest.raises(UserError, match=r"model\.pooling=entity_start"):
         run.export("exported")
+
+
+def test_rows_that_are_read_at_their_entities_are_not_mixed(run_relations):
+    for pooling in ("entity_start", "entity_mean"):
+        with pytest.raises(ConfigError, match=rf"regularizer\.mixup: it mixes rows .* model\.pooling={pooling} reads"):
+            run_relations(f"model.pooling={pooling}", "regularizer=[mixup]")
 
 
 @pytest.mark.slow

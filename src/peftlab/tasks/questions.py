@@ -222,6 +222,7 @@ def token_bounds(one: Question, encoded: Encoded, index: int, no_answer: bool) -
     if not one.answers:
         return bounds
     answer = one.answers[0]
+    whole_end = not encoded.arrays["truncated"][index]
     for n, row in enumerate(windows):
         places = encoded.arrays["characters"][rows[row] : rows[row + 1]]
         own = np.flatnonzero(places[:, 0] != NO_TEXT)
@@ -229,7 +230,7 @@ def token_bounds(one: Question, encoded: Encoded, index: int, no_answer: bool) -
         if not len(inside):
             continue
         begins = n == 0 or places[own[0], 0] <= answer.start
-        ends = n == len(windows) - 1 or places[own[-1], 1] >= answer.end
+        ends = (whole_end and n == len(windows) - 1) or places[own[-1], 1] >= answer.end
         if begins and ends:
             bounds[n] = inside[0], inside[-1]
     return bounds

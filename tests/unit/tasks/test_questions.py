@@ -104,6 +104,17 @@ def test_a_text_may_lose_its_end(tokenizer):
     assert encoded.counts["truncated_tokens"] == encoded.arrays["truncated"][0] > 0
 
 
+def test_an_answer_that_is_cut_off_is_not_learnt_as_whole(tokenizer):
+    for answer, is_whole in (("paris", True), ("from paris", True), ("paris to rome", False), (CONTEXT, False)):
+        one = about(answer)
+        cut = encode_questions([one], tokenizer, 512, 0, "split").arrays["characters"][:, 1].tolist()
+        size = cut.index(CONTEXT.index("paris") + len("paris")) + 2  # the text ends with it, before the separator
+        encoded = encode_questions([one], tokenizer, size, 0, "truncate")
+        for no_answer, elsewhere in ((False, IGNORED), (True, 0)):
+            ((first, last),) = token_bounds(one, encoded, 0, no_answer)
+            assert (first != elsewhere, last != elsewhere) == (is_whole, is_whole)
+
+
 def test_a_question_that_fills_the_row_is_named(tokenizer):
     with pytest.raises(DataError, match=r"file:1: the question takes 11 tokens.*none of\s+data.max_tokens=10"):
         encode_questions([about("rome", question="today " * 8)], tokenizer, 10, 4, "split")

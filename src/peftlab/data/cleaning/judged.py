@@ -36,7 +36,7 @@ def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
         labels: the labels in order.
 
     Raises:
-        DataError: a prediction lacks the probability of a label, or may have several labels.
+        DataError: a prediction lacks the probability of a label, or may have several labels or parts.
     """
     number = {label: n for n, label in enumerate(labels)}
     units: list[tuple[int, int, int, list[float]]] = []
@@ -45,6 +45,11 @@ def judged(rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Judged:
             raise DataError(
                 f"{row.get('id')}: it may have several labels: confident learning compares the one label of a text, or "
                 "of a word, with the probabilities of the others"
+            )
+        if isinstance(row.get("gold"), Mapping):
+            raise DataError(
+                f"{row.get('id')}: its gold has several parts, such as an intent and slots: confident learning "
+                "compares the one label of a text, or of a word, with the probabilities of the others"
             )
         for place, gold, of_all in _units(row):
             if of_all is None or gold is None:

@@ -106,8 +106,8 @@ def robustness(
         sentiment_labels: the run's labels for negative, neutral and positive, as `behaviour.sentiments` takes them.
 
     Raises:
-        UserError: the data is not what the run was scored on; a perturbation does not suit the run, or none does; the
-            file has no behaviour tests for it.
+        UserError: the data is not what the run was scored on, or its examples have no gold; a perturbation does not
+            suit the run, or none does; the file has no behaviour tests for it.
     """
     settings = settings or Settings()
     spec, predictor = run.spec, run.predictor
@@ -118,6 +118,11 @@ def robustness(
     data.load()
     check_digests(run, data, [split])
     everything = data.splits[split].examples
+    if all(predictor.task.gold(one) is None for one in everything):
+        raise UserError(
+            f"robustness: no example of the {split} split has gold of its own with task={spec.task.name}: no answer is "
+            "right or wrong, before or after a change. Measure a run of a task with labels"
+        )
     examples = _sample(everything, limit, settings.seed)
     made, left_out = chosen(perturb, run, everything, settings)
     scorer = predictor.task.scorer

@@ -98,6 +98,12 @@ def test_predictions_without_all_probabilities_are_refused():
         label_errors(TEXTS, ["a", "b", "c"], "test")
 
 
+def test_what_has_an_intent_and_slots_is_refused_for_that():
+    row = {"id": "test:0", "gold": {"intent": "go", "tags": ["O"]}, "probabilities": [{"go": 1.0}, {"O": 1.0}]}
+    with pytest.raises(DataError, match=r"test:0: its gold has several parts, such as an intent and slots"):
+        label_errors([row], ["O", "intent/go"], "test")
+
+
 def test_nothing_to_judge():
     assert label_errors([], ["a", "b"], "test") == []
     assert label_errors(TEXTS[-1:], ["a", "b"], "test") == []
