@@ -187,3 +187,37 @@ def test_another_kind_of_file(tmp_path):
         (tmp_path / name).unlink()
         with pytest.raises(DataError, match="no such file"):
             FORMAT.read({"train": tmp_path / name})
+
+
+@pytest.mark.parametrize("shape", ["flat", "struct", "list"])
+def test_texts_that_rows_share_count_in_each_of_them(tmp_path, monkeypatch, shape):
+    """Else a file of some kilobytes could fill the memory: its dictionary has one text, and a million rows have it."""
+    monkeypatch.setattr(tables, "_LARGEST_BATCH", 500_000)
+    text = "a" * 10_000
+    wrap = {"flat": lambda one: one, "struct": lambda one: {"text": one}, "list": lambda one: [one]}[shape]
+    table = pa.table({"q": [wrap(text)] * 100, "topic": ["x"] * 100})
+    dictionary = table.set_column(0, "q", table["q"].dictionary_encode()) if shape == "flat" else table
+    format = RowFiles(rows=TextRows(text="q.text" if shape == "struct" else "q", label="topic"))
+    for kind in KINDS:
+        path = write(tmp_path / kind, dictionary, kind, rows=100)
+        with pytest.raises(DataError, match=rf"{path.name}:1: 100 rows from here take"):
+            format.read({"train": path})
+        path = write(tmp_path / kind, dictionary.slice(0, 10), kind)
+        if shape != "list":
+            assert [each.text for each in format.read({"train": path})["train"]] == [text] * 10
+
+
+def test_the_decoder_of_parquet_does_not_write_shared_texts_out(tmp_path, monkeypatch):
+    path = write(tmp_path / "a", pa.table({"q": [[["a" * 2**20]]] * 100, "text": ["b"] * 100}), rows=100)
+    before = pa.total_allocated_bytes()
+    monkeypatch.setattr(tables, "_LARGEST_BATCH", 2**20)
+    taken: list[int] = []
+
+    def noted(array: pa.Array) -> int:
+        taken.append(pa.total_allocated_bytes() - before)
+        return 2**30
+
+    monkeypatch.setattr(tables, "_written_out", noted)
+    with pytest.raises(DataError, match="100 rows from here take"):
+        RowFiles(rows=TextRows(text="q", label="text")).read({"train": path})
+    assert max(taken) < 10 * 2**20
