@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,6 +36,9 @@ CONTAINERS: Mapping[str, Callable[[], Container]] = {
     ".feather": ArrowContainer,
 }
 """The containers by the suffix of a file's name."""
+
+_PART = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})(?!\d)(.*)")
+"""How the libraries of Hugging Face call the parts of a file: ``train-00000-of-00003.parquet``."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -99,7 +104,7 @@ def files_of(path: Path) -> list[Path]:
     """Return the files of a split, in the order of their names.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or only some of the parts that their names count.
     """
     if "*" in path.name:
         files = sorted(each for each in path.parent.glob(path.name) if _is_data(each))
@@ -111,7 +116,32 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not files:
         raise DataError(f"{path}: there is no file of rows: none ends with {', '.join(CONTAINERS)}.")
+    _check_parts(path, files)
     return files
+
+
+def _check_parts(path: Path, files: Sequence[Path]) -> None:
+    """Refuse files whose names count more parts than there are, as after a download that has not ended. Those that a
+    pattern leaves out are not missed.
+    """
+    parts: dict[tuple[str, ...], dict[int, re.Match[str]]] = {}
+    for file in files:
+        if part := _PART.fullmatch(file.name):
+            parts.setdefault((part[1], part[3], file.suffix), {})[int(part[2])] = part
+    for of_file in parts.values():
+        part = next(iter(of_file.values()))
+        count = int(part[3])
+        first = int(count in of_file)  # some count from 1
+        names = [
+            f"{part[1]}-{number:0{len(part[2])}}-of-{part[3]}{part[4]}"
+            for number in range(first, first + count)
+            if number not in of_file
+        ]
+        if missing := [name for name in names if "*" not in path.name or fnmatch.fnmatchcase(name, path.name)]:
+            raise DataError(
+                f"{path}: {len(missing)} of {count} parts are missing, '{missing[0]}' for one. Download them, from the "
+                "hub without HF_HUB_OFFLINE; or name those that are meant."
+            )
 
 
 def container_of(path: Path) -> Container:

@@ -63,6 +63,31 @@ def test_files_of_a_folder_or_a_pattern_are_one_split(tmp_path, monkeypatch, hel
             parts[3]
 
 
+def test_parts_that_are_missing(tmp_path):
+    """The names of files count their parts; a pattern may choose some of them."""
+    write_lines(tmp_path / "train-00001-of-00003.jsonl")
+    write_lines(tmp_path / "test-00000-of-00001.jsonl")
+    for pattern, rows in [
+        ("train-00001-of-00003.jsonl", 3),
+        ("train-00001-*.jsonl", 3),
+        ("test-*.jsonl", 3),
+        ("train-*.jsonl", "2 of 3 parts are missing, 'train-00000-of-00003.jsonl' for one"),
+        ("train-0000*-of-*", "2 of 3 parts are missing"),
+        ("", "2 of 3 parts are missing"),
+    ]:
+        if isinstance(rows, int):
+            assert len(FORMAT.read({"train": tmp_path / pattern})["train"]) == rows
+        else:
+            with pytest.raises(DataError, match=rows):
+                FORMAT.read({"train": tmp_path / pattern})
+    write_lines(tmp_path / "train-00002-of-00003.jsonl")
+    with pytest.raises(DataError, match="1 of 3 parts are missing"):
+        FORMAT.read({"train": tmp_path})
+    for name in ("train-00000-of-00003.jsonl", "dev-1-of-2-0af3.jsonl", "dev-2-of-2-77bc.jsonl"):
+        write_lines(tmp_path / name)
+    assert len(FORMAT.read({"train": tmp_path})["train"]) == 18
+
+
 def test_sentences(tmp_path):
     rows = RowFiles(rows=SentenceRows())
     good = {"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"]}
