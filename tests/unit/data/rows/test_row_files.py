@@ -210,3 +210,30 @@ def test_delimited_files(tmp_path, monkeypatch):
             monkeypatch.setattr(indexed_examples, "HELD", held)
             with pytest.raises(DataError, match=rf"{name}.*{message}"):
                 format.read({"train": tmp_path / name})
+
+
+@pytest.mark.parametrize("held", [2**25, 0])
+def test_a_plain_quotation_mark_swallows_no_rows(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(indexed_examples, "HELD", held)
+    rows = [f"text {n}\t{['yes', 'no'][n % 2]}\t{n / 7}" for n in range(40)]
+    for first, last in [(3, 30), (0, 39), (6, 7)]:
+        lines = list(rows)
+        lines[first], lines[last] = f'"{lines[first]}', lines[last].replace("\t", '"\t', 1)
+        for delimiter, end in (("\t", "\n"), (",", "\r\n")):
+            path = tmp_path / ("a.tsv" if delimiter == "\t" else "a.csv")
+            content = end.join(["title\ttopic\twho", *lines, ""]).replace("\t", delimiter)
+            path.write_text(content, newline="")
+            with pytest.raises(
+                DataError,
+                match=rf"{path.name}:{first + 2}: a quotation mark opens a field that ends in line {last + 2}, and the "
+                rf"{last - first + 1} lines are rows by themselves\. Write",
+            ):
+                FORMAT.read({"train": path})
+
+
+def test_a_text_of_several_lines_is_a_text(tmp_path):
+    format = RowFiles(rows=TextRows(text="title", label="topic"))
+    for text in ("Pros:,fast\nCons:,loud", "one, two\nthree, four\nfive, six", "1999, spring\n2000, summer"):
+        path = tmp_path / "a.csv"
+        path.write_text(f'title,topic\nx,yes\n"{text}",no\n"y, z",no\n')
+        assert [each.text for each in format.read({"train": path})["train"]] == ["x", text, "y, z"]
