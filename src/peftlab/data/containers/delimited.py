@@ -36,20 +36,20 @@ class DelimitedContainer:
     for delimiters where a first line ``sep=;`` says so, tabs in files called .tsv, else commas; an empty cell is None.
     """
 
-    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+    def examples(self, path: Path, columns: Collection[str], make: Make, held: int) -> Sequence[Any]:
         """Return the examples of the rows below the header, see `Container`."""
         file = LinesOfFile(path)
-        indexed = large and file.is_divided
+        indexed = not held and file.is_divided
         content = sample_of(path) if indexed else read_text(path)
         delimiter = delimiter_of(path, content)
         lines = Located(file)
         rows = _rows_of_file(path, lines, content, delimiter) if indexed else rows_of(path, content, delimiter, True)
-        held: list[Any] = []
+        examples: list[Any] = []
         doubtful: list[Row] = []
         try:
             first = next(rows, None)
             if first is None:
-                return held
+                return examples
             names = _names(path, first, columns)
             index = Index(path, partial(_parsed, str(path), names, delimiter, make))
             begin = lines.end
@@ -57,12 +57,12 @@ class DelimitedContainer:
                 _check(path, first, row)
                 if looks_swallowed(row, delimiter):
                     doubtful.append(row)
-                example = make(_cells(names, row), len(held) + len(index), Place(str(path), row.line))
+                example = make(_cells(names, row), len(examples) + len(index), Place(str(path), row.line))
                 if indexed:
                     index.add(begin, row.line)
                     begin = lines.end
                 else:
-                    held.append(example)
+                    examples.append(example)
         except DataError:  # the delimiter may be at fault, not the row
             if other := likelier(path, content, delimiter, True):
                 raise DataError(
@@ -76,7 +76,7 @@ class DelimitedContainer:
                 _rows_of_file(path, lines, content, delimiter) if indexed else rows_of(path, content, delimiter, True)
             )
             _check_quotes(path, delimiter, doubtful, rows)
-        return index.examples(file.state, file.sha256) if indexed else held
+        return index.examples(file.state, file.sha256) if indexed else examples
 
 
 def _rows_of_file(path: Path, lines: Located, content: str, delimiter: str) -> Iterator[Row]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from peftlab.data import indexed_examples
 from peftlab.data.containers.container import Make
 from peftlab.data.containers.features import Naming, namings
 from peftlab.data.containers.json_lines import examples_of_lines
@@ -54,21 +53,21 @@ class TableContainer(ABC):
     labels that the library ``datasets`` has named as their names.
     """
 
-    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+    def examples(self, path: Path, columns: Collection[str], make: Make, held: int) -> Sequence[Any]:
         """Return the examples of the rows, see `Container`."""
-        if not large:
+        if held:
             examples: list[Any] = []
             size = 0
             for row, bytes_of_row in self._rows(path, columns):
                 place = Place(str(path), len(examples) + 1)
                 examples.append(make(row, len(examples), place))
                 size += bytes_of_row
-                if size > indexed_examples.HELD:
+                if size > held:
                     break
             else:
                 return examples
         lines = LinesOfFile(self._as_lines(path, columns))
-        return examples_of_lines(lines, str(path), columns, make, large=True, is_copy=True)
+        return examples_of_lines(lines, str(path), columns, make, held=0, is_copy=True)
 
     def _as_lines(self, path: Path, columns: Collection[str]) -> Path:
         """Return a file in the cache with the needed columns of the rows as JSON lines; write it if it is missing.

@@ -79,12 +79,13 @@ class RowFiles:
 
     def _read_split(self, split: str, path: Path) -> Sequence[Any]:
         files = files_of(path)
-        large = sum(file.stat().st_size for file in files if file.is_file()) > indexed_examples.HELD
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        held = 0 if size > indexed_examples.HELD else indexed_examples.HELD // len(files)
         parts: list[Sequence[Any]] = []
         begin = 0
         for file in files:
             make = partial(_example, self.rows, split, begin)
-            parts.append(container_of(file).examples(file, self.rows.columns.values(), make, large))
+            parts.append(container_of(file).examples(file, self.rows.columns.values(), make, held))
             begin += len(parts[-1])
         if not begin:
             raise DataError(

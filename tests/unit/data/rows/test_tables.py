@@ -221,3 +221,17 @@ def test_the_decoder_of_parquet_does_not_write_shared_texts_out(tmp_path, monkey
     with pytest.raises(DataError, match="100 rows from here take"):
         RowFiles(rows=TextRows(text="q", label="text")).read({"train": path})
     assert max(taken) < 10 * 2**20
+
+
+def test_the_parts_of_a_split_share_the_memory_of_one_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexed_examples, "HELD", 60_000)
+    table = pa.table({"text": ["a" * 1000] * 40, "label": ["x"] * 40})
+    format = RowFiles(rows=TextRows())
+    write(tmp_path / "one" / "0", table, rows=40)
+    for n in range(3):
+        write(tmp_path / "three" / str(n), table, rows=40)
+    assert not isinstance(format.read({"train": tmp_path / "one"})["train"], View)
+    (read,) = format.read({"train": tmp_path / "three"}).values()
+    assert isinstance(read, View)
+    assert [each.id for each in read] == [f"train:{n}" for n in range(120)]
