@@ -14,7 +14,8 @@ Naming = Callable[[Any], Any]
 number without a name."""
 
 _KEY = b"huggingface"
-_DESCRIPTION = "dataset_info.json"
+DESCRIPTION = "dataset_info.json"
+"""The file beside others that describes their columns."""
 
 
 def namings(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Naming]:
@@ -32,7 +33,7 @@ def namings(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Nam
     try:
         if metadata and _KEY in metadata:
             features = json.loads(metadata[_KEY])["info"]["features"]
-        elif (description := path.with_name(_DESCRIPTION)).is_file():
+        elif (description := path.with_name(DESCRIPTION)).is_file():
             where = str(description)
             features = json.loads(description.read_text(encoding="utf-8")).get("features")
         of_columns = {name: _naming(feature) for name, feature in (features or {}).items()}

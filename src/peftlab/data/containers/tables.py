@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from peftlab.data.containers.container import Make
-from peftlab.data.containers.features import Naming, namings
+from peftlab.data.containers.features import DESCRIPTION, Naming, namings
 from peftlab.data.containers.json_lines import examples_of_lines
 from peftlab.data.indexed_examples import LinesOfFile
 from peftlab.data.rows.row_reader import Place
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROWS = 1000
 """Rows that are decoded at once."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the cached rows; increase it when the values that a table gives change."""
 
 _PAGE = 2**20
@@ -76,7 +76,9 @@ class TableContainer(ABC):
             DataError: as `examples`.
             DiskError: it cannot be written.
         """
-        parts = [FORMAT, file_sha256(path), sorted(columns)]
+        description = path.with_name(DESCRIPTION)  # may name the labels
+        files = [file for file in (path, description) if file.is_file()]
+        parts = [FORMAT, *map(file_sha256, files), sorted(columns)]
         lines = cache_root() / "rows" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.jsonl"
         if not lines.is_file():
             lines.parent.mkdir(parents=True, exist_ok=True)

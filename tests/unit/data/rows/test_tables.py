@@ -235,3 +235,17 @@ def test_the_parts_of_a_split_share_the_memory_of_one_file(tmp_path, monkeypatch
     (read,) = format.read({"train": tmp_path / "three"}).values()
     assert isinstance(read, View)
     assert [each.id for each in read] == [f"train:{n}" for n in range(120)]
+
+
+def test_the_cached_rows_have_the_names_that_stand_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexed_examples, "HELD", 0)
+    path = write(tmp_path / "a", pa.table({"text": ["a", "b"], "label": [1, 0]}), "stream")
+    format = RowFiles(rows=TextRows())
+    for names in (["no", "yes"], ["left", "right"], None, ["no", "yes"]):
+        description = path.with_name("dataset_info.json")
+        description.unlink(missing_ok=True)
+        if names is not None:
+            description.write_text(json.dumps({"features": {"label": {"names": names, "_type": "ClassLabel"}}}))
+        labels = [each.label for each in format.read({"train": path})["train"]]
+        assert labels == ([names[1], names[0]] if names is not None else ["1", "0"])
