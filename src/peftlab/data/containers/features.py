@@ -57,8 +57,8 @@ def _naming(feature: Any) -> Naming | None:
         return lambda number: _named(names, number)
     if kind in ("Sequence", "List", "LargeList"):
         inner = feature["feature"]
-        if isinstance(inner, dict) and "_type" not in inner:  # a list of structures is stored as a structure of lists
-            return _of_fields({name: _within(_naming(each)) for name, each in inner.items()})
+        if isinstance(inner, dict) and "_type" not in inner:
+            return _of_structures({name: _naming(each) for name, each in inner.items()})
         return _within(_naming(inner))
     if kind is None:
         return _of_fields({name: _naming(each) for name, each in feature.items()})
@@ -79,14 +79,21 @@ def _within(naming: Naming | None) -> Naming | None:
     return lambda values: [naming(each) for each in values] if isinstance(values, list) else values
 
 
+def _of_structures(of: Mapping[str, Naming | None]) -> Naming | None:
+    """Return what names the fields of a list of structures, which a Sequence stores as a structure of lists."""
+    in_list = _within(_of_fields(of))
+    in_lists = _of_fields({name: _within(naming) for name, naming in of.items()})
+    if in_list is None or in_lists is None:
+        return None
+    return lambda values: in_lists(values) if isinstance(values, dict) else in_list(values)
+
+
 def _of_fields(of: Mapping[str, Naming | None]) -> Naming | None:
     of_named = {name: naming for name, naming in of.items() if naming is not None}
     if not of_named:
         return None
 
     def name_fields(values: Any) -> Any:
-        if isinstance(values, list):
-            return [name_fields(each) for each in values]
         if not isinstance(values, dict):
             return values
         return {name: of_named[name](one) if name in of_named else one for name, one in values.items()}

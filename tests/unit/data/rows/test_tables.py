@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from peftlab.data import indexed_examples
 from peftlab.data.containers import tables
+from peftlab.data.containers.features import namings
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.texts import TextRows
@@ -249,3 +250,21 @@ def test_the_cached_rows_have_the_names_that_stand_beside_the_file(tmp_path, mon
             description.write_text(json.dumps({"features": {"label": {"names": names, "_type": "ClassLabel"}}}))
         labels = [each.label for each in format.read({"train": path})["train"]]
         assert labels == ([names[1], names[0]] if names is not None else ["1", "0"])
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "expected"),
+    [
+        ({"_type": "List", "feature": {"k": "label"}}, [{"k": 1, "n": 1}, {"k": -1, "n": 0}], None),
+        ({"_type": "Sequence", "feature": {"k": "label"}}, {"k": [1, 0], "n": [1]}, {"k": ["B", "O"], "n": [1]}),
+        ({"_type": "List", "feature": {"k": {"_type": "List", "feature": "label"}}}, [{"k": [1]}], [{"k": ["B"]}]),
+        ([{"k": "label"}], [{"k": 1}], [{"k": "B"}]),
+        ({"k": {"k": "label"}}, {"k": {"k": 0}}, {"k": {"k": "O"}}),
+        ({"_type": "List", "feature": {"n": {"_type": "Value"}}}, [{"n": 1}], [{"n": 1}]),
+    ],
+)
+def test_names_within_structures(tmp_path, of, value, expected):
+    label = '{"_type": "ClassLabel", "names": ["O", "B"]}'
+    feature = json.loads(json.dumps(of).replace('"label"', label))
+    naming = namings(tmp_path / "a.parquet", features(x=feature)).get("x", lambda values: values)
+    assert naming(value) == (expected or [{"k": "B", "n": 1}, {"k": None, "n": 0}])
