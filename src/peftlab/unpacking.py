@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import lzma
 import re
 import shutil
 import struct
@@ -27,7 +28,16 @@ _CHUNK_BYTES = 1 << 20
 _MOST_INFLATION = 200
 """The largest ratio of a file's size to its wheels': text compresses about 10 times, a zip bomb 1000 times."""
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 """What `zipfile` raises for odd archives; the last two for encrypted members and unknown compressions."""
 
 
@@ -51,9 +61,10 @@ def opened(files: Sequence[Path], name: str) -> Iterator[Tree]:
     except _DAMAGED as error:
         raise _damaged(name, error) from error
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        # bz2 gives no number; the other is that of a member before the file's beginning
+        if error.errno not in (None, errno.EINVAL):
             raise
-        raise _damaged(name, error) from error  # it places a member before the file's beginning
+        raise _damaged(name, error) from error
 
 
 def _damaged(name: str, error: Exception) -> SourceError:

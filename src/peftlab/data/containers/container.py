@@ -16,7 +16,7 @@ that is left out."""
 class Container(Protocol):
     """Reads the rows of one file."""
 
-    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+    def examples(self, path: Path, columns: Collection[str], make: Make, held: int) -> Sequence[Any]:
         """Return the examples of the rows, in order; all rows are read and checked.
 
         Their attribute ``counts`` says how many rows were ``left_out``, if any.
@@ -25,8 +25,8 @@ class Container(Protocol):
             path: the file.
             columns: the columns that are needed; those that do not exist are left to `make` to miss.
             make: makes an example. It is pickled with a view, for the processes that load batches.
-            large: whether the examples should be a view that reads each one when it is needed, see
-                `peftlab.data.views`.
+            held: bytes that the examples may take in memory. If they take more, they are a view that reads each one
+                when it is needed, see `peftlab.data.views`; 0: they are one in any case.
 
         Raises:
             DataError: the file cannot be read, or a row is malformed; the message names the file and the line or row.

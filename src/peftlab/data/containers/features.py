@@ -14,7 +14,8 @@ Naming = Callable[[Any], Any]
 number without a name."""
 
 _KEY = b"huggingface"
-_DESCRIPTION = "dataset_info.json"
+DESCRIPTION = "dataset_info.json"
+"""The file beside others that describes their columns."""
 
 
 def namings(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Naming]:
@@ -32,7 +33,7 @@ def namings(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Nam
     try:
         if metadata and _KEY in metadata:
             features = json.loads(metadata[_KEY])["info"]["features"]
-        elif (description := path.with_name(_DESCRIPTION)).is_file():
+        elif (description := path.with_name(DESCRIPTION)).is_file():
             where = str(description)
             features = json.loads(description.read_text(encoding="utf-8")).get("features")
         of_columns = {name: _naming(feature) for name, feature in (features or {}).items()}
@@ -56,8 +57,8 @@ def _naming(feature: Any) -> Naming | None:
         return lambda number: _named(names, number)
     if kind in ("Sequence", "List", "LargeList"):
         inner = feature["feature"]
-        if isinstance(inner, dict) and "_type" not in inner:  # a list of structures is stored as a structure of lists
-            return _of_fields({name: _within(_naming(each)) for name, each in inner.items()})
+        if isinstance(inner, dict) and "_type" not in inner:
+            return _of_structures({name: _naming(each) for name, each in inner.items()})
         return _within(_naming(inner))
     if kind is None:
         return _of_fields({name: _naming(each) for name, each in feature.items()})
@@ -73,10 +74,19 @@ def _named(names: Sequence[str], number: Any) -> str | None:
 
 
 def _within(naming: Naming | None) -> Naming | None:
-    """Return what names each value of a list, or a value by itself: a list of structures may be stored as one, too."""
+    """Return what names each value of a list."""
     if naming is None:
         return None
-    return lambda values: [naming(each) for each in values] if isinstance(values, list) else naming(values)
+    return lambda values: [naming(each) for each in values] if isinstance(values, list) else values
+
+
+def _of_structures(of: Mapping[str, Naming | None]) -> Naming | None:
+    """Return what names the fields of a list of structures, which a Sequence stores as a structure of lists."""
+    in_list = _within(_of_fields(of))
+    in_lists = _of_fields({name: _within(naming) for name, naming in of.items()})
+    if in_list is None or in_lists is None:
+        return None
+    return lambda values: in_lists(values) if isinstance(values, dict) else in_list(values)
 
 
 def _of_fields(of: Mapping[str, Naming | None]) -> Naming | None:
@@ -85,8 +95,6 @@ def _of_fields(of: Mapping[str, Naming | None]) -> Naming | None:
         return None
 
     def name_fields(values: Any) -> Any:
-        if isinstance(values, list):
-            return [name_fields(each) for each in values]
         if not isinstance(values, dict):
             return values
         return {name: of_named[name](one) if name in of_named else one for name, one in values.items()}

@@ -20,26 +20,26 @@ from peftlab.data.rows.row_reader import Place
 class JsonLinesContainer:
     """Reads JSON lines in UTF-8, or in UTF-16 with a byte order mark; blank lines are skipped."""
 
-    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+    def examples(self, path: Path, columns: Collection[str], make: Make, held: int) -> Sequence[Any]:
         """Return the examples of the lines, see `Container`."""
-        return examples_of_lines(LinesOfFile(path), str(path), columns, make, large)
+        return examples_of_lines(LinesOfFile(path), str(path), columns, make, held)
 
 
 def examples_of_lines(
-    file: LinesOfFile, shown: str, columns: Collection[str], make: Make, large: bool, is_copy: bool = False
+    file: LinesOfFile, shown: str, columns: Collection[str], make: Make, held: int, is_copy: bool = False
 ) -> Sequence[Any]:
     """Return the examples of the lines of a file.
 
     Args:
         file: the file.
         shown: what messages and examples call it.
-        columns: see `Container`; `make` and `large` likewise.
+        columns: see `Container`; `make` and `held` likewise.
         is_copy: whether the file is a copy of another, whose digest is that of the data.
     """
-    held: list[Any] = []
+    examples: list[Any] = []
     left_out = 0
     index = Index(file.path, partial(_parsed, shown, make))
-    indexed = large and file.is_divided
+    indexed = not held and file.is_divided
     expected = f"with {', '.join(repr(column) for column in columns)}"
     lines = iter(file)
     for line in lines:
@@ -47,15 +47,16 @@ def examples_of_lines(
             continue
         place = Place(shown, line.number)
         row = read_object(line.content, str(place), expected, (following.content for following in lines))
-        example = make(row, len(held) + len(index), place)
+        example = make(row, len(examples) + len(index), place)
         if example is None:
             left_out += 1
         elif indexed:
             index.add(line.offset, line.number)
         else:
-            held.append(example)
+            examples.append(example)
     counts = {"left_out": left_out}
-    return index.examples(file.state, None if is_copy else file.sha256, counts) if indexed else Examples(held, counts)
+    digest = None if is_copy else file.sha256
+    return index.examples(file.state, digest, counts) if indexed else Examples(examples, counts)
 
 
 def _parsed(shown: str, make: Make, lines: bytes, position: int, number: int) -> Any:

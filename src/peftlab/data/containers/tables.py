@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from peftlab.data import indexed_examples
 from peftlab.data.containers.container import Make
-from peftlab.data.containers.features import Naming, namings
+from peftlab.data.containers.features import DESCRIPTION, Naming, namings
 from peftlab.data.containers.json_lines import examples_of_lines
 from peftlab.data.examples import Examples
 from peftlab.data.indexed_examples import LinesOfFile
@@ -55,21 +54,21 @@ class TableContainer(ABC):
     labels that the library ``datasets`` has named as their names.
     """
 
-    def examples(self, path: Path, columns: Collection[str], make: Make, large: bool) -> Sequence[Any]:
+    def examples(self, path: Path, columns: Collection[str], make: Make, held: int) -> Sequence[Any]:
         """Return the examples of the rows, see `Container`."""
-        if not large:
+        if held:
             examples: list[Any] = []
             size, number = 0, 0
             for number, (row, bytes_of_row) in enumerate(self._rows(path, columns), start=1):
                 if (example := make(row, len(examples), Place(str(path), number))) is not None:
                     examples.append(example)
                 size += bytes_of_row
-                if size > indexed_examples.HELD:
+                if size > held:
                     break
             else:
                 return Examples(examples, {"left_out": number - len(examples)})
         lines = LinesOfFile(self._as_lines(path, columns))
-        return examples_of_lines(lines, str(path), columns, make, large=True, is_copy=True)
+        return examples_of_lines(lines, str(path), columns, make, held=0, is_copy=True)
 
     def _as_lines(self, path: Path, columns: Collection[str]) -> Path:
         """Return a file in the cache with the needed columns of the rows as JSON lines; write it if it is missing.
@@ -78,7 +77,9 @@ class TableContainer(ABC):
             DataError: as `examples`.
             DiskError: it cannot be written.
         """
-        parts = [FORMAT, file_sha256(path), sorted(columns)]
+        description = path.with_name(DESCRIPTION)  # may name the labels
+        files = [file for file in (path, description) if file.is_file()]
+        parts = [FORMAT, *map(file_sha256, files), sorted(columns)]
         lines = cache_root() / "rows" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.jsonl"
         if not lines.is_file():
             lines.parent.mkdir(parents=True, exist_ok=True)
@@ -97,15 +98,15 @@ class TableContainer(ABC):
         number = 0
         with _explained(path, self.kind) as progress:
             for batch, names in self._batches(path, columns):
-                if batch.nbytes > _LARGEST_BATCH:
+                batch.validate(full=True)  # offsets that lead out of the file, text that is no UTF-8
+                if (size := sum(map(_written_out, batch.columns))) > _LARGEST_BATCH:
                     raise DataError(
-                        f"{path}:{number + 1}: {batch.num_rows:,} rows from here take {batch.nbytes / 2**30:.1f} GiB. "
+                        f"{path}:{number + 1}: {batch.num_rows:,} rows from here take {size / 2**30:.1f} GiB. "
                         "Shorten their texts."
                     )
-                batch.validate(full=True)  # offsets that lead out of the file, text that is no UTF-8
                 for begin in range(0, batch.num_rows, ROWS):
                     part = batch.slice(begin, ROWS)
-                    of_row = part.nbytes // max(1, part.num_rows)
+                    of_row = sum(map(_written_out, part.columns)) // max(1, part.num_rows)
                     readable = [_plain(pyarrow, column) for column in part.columns]
                     for values in zip(*readable, strict=True) if readable else [()] * part.num_rows:
                         number += 1
@@ -135,11 +136,17 @@ class ParquetContainer(TableContainer):
         from pyarrow import parquet
 
         limits = {"thrift_string_size_limit": _LONGEST_NAMES, "thrift_container_size_limit": _LONGEST_NAMES}
-        with parquet.ParquetFile(path, buffer_size=_PAGE, **limits) as file:
+        with parquet.ParquetFile(path, **limits) as file:
+            metadata = file.metadata
             names = namings(path, file.schema_arrow.metadata)
             needed = _needed(path, file.schema_arrow.names, columns)
-            for batch in file.iter_batches(ROWS, columns=needed):
-                yield batch, names
+            leaves = [file.schema.column(n) for n in range(len(file.schema))]
+        # a text that many rows share stays one until its rows are known to fit in memory
+        shared = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        with parquet.ParquetFile(path, metadata=metadata, read_dictionary=shared, buffer_size=_PAGE, **limits) as file:
+            for group in range(metadata.num_row_groups):  # each has dictionaries of its own
+                for batch in file.iter_batches(ROWS, row_groups=[group], columns=needed):
+                    yield batch, names
 
 
 @dataclass(frozen=True)
@@ -218,8 +225,29 @@ def _needed(path: Path, names: Sequence[str], columns: Collection[str]) -> list[
     return needed if len(needed) == len(wanted) else list(dict.fromkeys(names))
 
 
+def _written_out(array: Any) -> int:
+    """Return about how many bytes an array takes when values that its rows share are written out in each."""
+    from pyarrow import compute, types
+
+    kind = array.type
+    if types.is_struct(kind):
+        return sum(map(_written_out, array.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return 8 * len(array) + _written_out(array.flatten())
+    if not types.is_dictionary(kind):
+        return int(array.nbytes)
+    shared = array.dictionary
+    if types.is_primitive(shared.type):
+        return len(array) * shared.type.bit_width // 8
+    if types.is_string(shared.type) or types.is_binary(shared.type) or types.is_large_string(shared.type):
+        return compute.sum(compute.take(compute.binary_length(shared), array.indices)).as_py() or 0
+    return len(array) * _written_out(shared)  # at most
+
+
 def _plain(pyarrow: Any, column: Any) -> list[Any]:
     """Return the values of a column as JSON has them."""
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()  # much faster than value by value
     kind = column.type
     if pyarrow.types.is_temporal(kind) or pyarrow.types.is_decimal(kind):
         return list(column.cast(pyarrow.string()).to_pylist())

@@ -65,7 +65,7 @@ def number(row: Mapping[str, Any], column: str, setting: str, place: Place) -> f
     """Return a finite number, also one that is written as text."""
     one = value(row, column, setting, place)
     try:
-        result = math.nan if isinstance(one, bool) else float(one)
+        result = math.nan if _is_no_number(one) else float(one)
     except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
@@ -127,12 +127,17 @@ def _name(one: Any, column: str, place: Place) -> str:
 
 def _integer(one: Any, column: str, place: Place) -> int:
     try:
-        result = None if isinstance(one, bool) else int(one)
+        result = None if _is_no_number(one) else int(one)
     except (TypeError, ValueError, OverflowError):
         result = None
     if result is None or (isinstance(one, float) and (result != one or abs(result) > _LARGEST)):
         raise _unfit(place, column, one, "a whole number")
     return result
+
+
+def _is_no_number(one: Any) -> bool:
+    """Return whether Python alone takes a value for a number: true, or 1_5 for 15."""
+    return isinstance(one, bool) or (isinstance(one, str) and "_" in one)
 
 
 def _unfit(place: Place, column: str, one: Any, expected: str, way_out: str = "") -> DataError:

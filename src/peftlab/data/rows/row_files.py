@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import logging
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,9 @@ CONTAINERS: Mapping[str, Callable[[], Container]] = {
     ".feather": ArrowContainer,
 }
 """The containers by the suffix of a file's name."""
+
+_PART = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})(?!\d)(.*)")
+"""How the libraries of Hugging Face call the parts of a file: ``train-00000-of-00003.parquet``."""
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
@@ -84,12 +89,13 @@ class RowFiles:
 
     def _read_split(self, split: str, path: Path) -> Sequence[Any]:
         files = files_of(path)
-        large = sum(file.stat().st_size for file in files if file.is_file()) > indexed_examples.HELD
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        held = 0 if size > indexed_examples.HELD else indexed_examples.HELD // len(files)
         parts: list[Sequence[Any]] = []
         begin = 0
         for file in files:
             make = partial(_example, self.rows, split, begin)
-            parts.append(container_of(file).examples(file, self.rows.columns.values(), make, large))
+            parts.append(container_of(file).examples(file, self.rows.columns.values(), make, held))
             begin += len(parts[-1])
         if not begin:
             raise DataError(
@@ -114,7 +120,7 @@ def files_of(path: Path) -> list[Path]:
     """Return the files of a split, in the order of their names.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or only some of the parts that their names count.
     """
     if "*" in path.name:
         files = sorted(each for each in path.parent.glob(path.name) if _is_data(each))
@@ -126,7 +132,32 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not files:
         raise DataError(f"{path}: there is no file of rows: none ends with {', '.join(CONTAINERS)}.")
+    _check_parts(path, files)
     return files
+
+
+def _check_parts(path: Path, files: Sequence[Path]) -> None:
+    """Refuse files whose names count more parts than there are, as after a download that has not ended. Those that a
+    pattern leaves out are not missed.
+    """
+    parts: dict[tuple[str, ...], dict[int, re.Match[str]]] = {}
+    for file in files:
+        if part := _PART.fullmatch(file.name):
+            parts.setdefault((part[1], part[3], file.suffix), {})[int(part[2])] = part
+    for of_file in parts.values():
+        part = next(iter(of_file.values()))
+        count = int(part[3])
+        first = int(count in of_file)  # some count from 1
+        names = [
+            f"{part[1]}-{number:0{len(part[2])}}-of-{part[3]}{part[4]}"
+            for number in range(first, first + count)
+            if number not in of_file
+        ]
+        if missing := [name for name in names if "*" not in path.name or fnmatch.fnmatchcase(name, path.name)]:
+            raise DataError(
+                f"{path}: {len(missing)} of {count} parts are missing, '{missing[0]}' for one. Download them, from the "
+                "hub without HF_HUB_OFFLINE; or name those that are meant."
+            )
 
 
 def container_of(path: Path) -> Container:

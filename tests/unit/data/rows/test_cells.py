@@ -44,6 +44,8 @@ def test_a_value_of_its_kind(kind, value, expected):
         ("number", True, "a finite number"),
         ("number", "1,5", 'is "1,5"; expected a finite number'),
         ("number", 10**400, "a finite number"),
+        ("number", "1_5", 'is "1_5"; expected a finite number'),
+        ("integer", "1_5", 'is "1_5"; expected a whole number'),
         ("integer", 1.5, "a whole number"),
         ("integer", 1e300, "a whole number"),
         ("integer", None, "a whole number"),

@@ -119,6 +119,31 @@ def test_tags_of_other_schemes_become_bio():
             tags_of(kind(), "O", "I-A")
 
 
+def test_parts_that_are_missing(tmp_path):
+    """The names of files count their parts; a pattern may choose some of them."""
+    write_lines(tmp_path / "train-00001-of-00003.jsonl")
+    write_lines(tmp_path / "test-00000-of-00001.jsonl")
+    for pattern, rows in [
+        ("train-00001-of-00003.jsonl", 3),
+        ("train-00001-*.jsonl", 3),
+        ("test-*.jsonl", 3),
+        ("train-*.jsonl", "2 of 3 parts are missing, 'train-00000-of-00003.jsonl' for one"),
+        ("train-0000*-of-*", "2 of 3 parts are missing"),
+        ("", "2 of 3 parts are missing"),
+    ]:
+        if isinstance(rows, int):
+            assert len(FORMAT.read({"train": tmp_path / pattern})["train"]) == rows
+        else:
+            with pytest.raises(DataError, match=rows):
+                FORMAT.read({"train": tmp_path / pattern})
+    write_lines(tmp_path / "train-00002-of-00003.jsonl")
+    with pytest.raises(DataError, match="1 of 3 parts are missing"):
+        FORMAT.read({"train": tmp_path})
+    for name in ("train-00000-of-00003.jsonl", "dev-1-of-2-0af3.jsonl", "dev-2-of-2-77bc.jsonl"):
+        write_lines(tmp_path / name)
+    assert len(FORMAT.read({"train": tmp_path})["train"]) == 18
+
+
 def test_sentences(tmp_path):
     rows = RowFiles(rows=SentenceRows())
     good = {"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"]}
@@ -241,3 +266,30 @@ def test_delimited_files(tmp_path, monkeypatch):
             monkeypatch.setattr(indexed_examples, "HELD", held)
             with pytest.raises(DataError, match=rf"{name}.*{message}"):
                 format.read({"train": tmp_path / name})
+
+
+@pytest.mark.parametrize("held", [2**25, 0])
+def test_a_plain_quotation_mark_swallows_no_rows(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(indexed_examples, "HELD", held)
+    rows = [f"text {n}\t{['yes', 'no'][n % 2]}\t{n / 7}" for n in range(40)]
+    for first, last in [(3, 30), (0, 39), (6, 7)]:
+        lines = list(rows)
+        lines[first], lines[last] = f'"{lines[first]}', lines[last].replace("\t", '"\t', 1)
+        for delimiter, end in (("\t", "\n"), (",", "\r\n")):
+            path = tmp_path / ("a.tsv" if delimiter == "\t" else "a.csv")
+            content = end.join(["title\ttopic\twho", *lines, ""]).replace("\t", delimiter)
+            path.write_text(content, newline="")
+            with pytest.raises(
+                DataError,
+                match=rf"{path.name}:{first + 2}: a quotation mark opens a field that ends in line {last + 2}, and the "
+                rf"{last - first + 1} lines are rows by themselves\. Write",
+            ):
+                FORMAT.read({"train": path})
+
+
+def test_a_text_of_several_lines_is_a_text(tmp_path):
+    format = RowFiles(rows=TextRows(text="title", label="topic"))
+    for text in ("Pros:,fast\nCons:,loud", "one, two\nthree, four\nfive, six", "1999, spring\n2000, summer"):
+        path = tmp_path / "a.csv"
+        path.write_text(f'title,topic\nx,yes\n"{text}",no\n"y, z",no\n')
+        assert [each.text for each in format.read({"train": path})["train"]] == ["x", text, "y, z"]

@@ -201,3 +201,83 @@ def test_another_kind_of_file(tmp_path):
         (tmp_path / name).unlink()
         with pytest.raises(DataError, match="no such file"):
             FORMAT.read({"train": tmp_path / name})
+
+
+@pytest.mark.parametrize("shape", ["flat", "struct", "list"])
+def test_texts_that_rows_share_count_in_each_of_them(tmp_path, monkeypatch, shape):
+    """Else a file of some kilobytes could fill the memory: its dictionary has one text, and a million rows have it."""
+    monkeypatch.setattr(tables, "_LARGEST_BATCH", 500_000)
+    text = "a" * 10_000
+    wrap = {"flat": lambda one: one, "struct": lambda one: {"text": one}, "list": lambda one: [one]}[shape]
+    table = pa.table({"q": [wrap(text)] * 100, "topic": ["x"] * 100})
+    dictionary = table.set_column(0, "q", table["q"].dictionary_encode()) if shape == "flat" else table
+    format = RowFiles(rows=TextRows(text="q.text" if shape == "struct" else "q", label="topic"))
+    for kind in KINDS:
+        path = write(tmp_path / kind, dictionary, kind, rows=100)
+        with pytest.raises(DataError, match=rf"{path.name}:1: 100 rows from here take"):
+            format.read({"train": path})
+        path = write(tmp_path / kind, dictionary.slice(0, 10), kind)
+        if shape != "list":
+            assert [each.text for each in format.read({"train": path})["train"]] == [text] * 10
+
+
+def test_the_decoder_of_parquet_does_not_write_shared_texts_out(tmp_path, monkeypatch):
+    path = write(tmp_path / "a", pa.table({"q": [[["a" * 2**20]]] * 100, "text": ["b"] * 100}), rows=100)
+    before = pa.total_allocated_bytes()
+    monkeypatch.setattr(tables, "_LARGEST_BATCH", 2**20)
+    taken: list[int] = []
+
+    def noted(array: pa.Array) -> int:
+        taken.append(pa.total_allocated_bytes() - before)
+        return 2**30
+
+    monkeypatch.setattr(tables, "_written_out", noted)
+    with pytest.raises(DataError, match="100 rows from here take"):
+        RowFiles(rows=TextRows(text="q", label="text")).read({"train": path})
+    assert max(taken) < 10 * 2**20
+
+
+def test_the_parts_of_a_split_share_the_memory_of_one_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexed_examples, "HELD", 60_000)
+    table = pa.table({"text": ["a" * 1000] * 40, "label": ["x"] * 40})
+    format = RowFiles(rows=TextRows())
+    write(tmp_path / "one" / "0", table, rows=40)
+    for n in range(3):
+        write(tmp_path / "three" / str(n), table, rows=40)
+    assert not isinstance(format.read({"train": tmp_path / "one"})["train"], View)
+    (read,) = format.read({"train": tmp_path / "three"}).values()
+    assert isinstance(read, View)
+    assert [each.id for each in read] == [f"train:{n}" for n in range(120)]
+
+
+def test_the_cached_rows_have_the_names_that_stand_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(indexed_examples, "HELD", 0)
+    path = write(tmp_path / "a", pa.table({"text": ["a", "b"], "label": [1, 0]}), "stream")
+    format = RowFiles(rows=TextRows())
+    for names in (["no", "yes"], ["left", "right"], None, ["no", "yes"]):
+        description = path.with_name("dataset_info.json")
+        description.unlink(missing_ok=True)
+        if names is not None:
+            description.write_text(json.dumps({"features": {"label": {"names": names, "_type": "ClassLabel"}}}))
+        labels = [each.label for each in format.read({"train": path})["train"]]
+        assert labels == ([names[1], names[0]] if names is not None else ["1", "0"])
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "expected"),
+    [
+        ({"_type": "List", "feature": {"k": "label"}}, [{"k": 1, "n": 1}, {"k": -1, "n": 0}], None),
+        ({"_type": "Sequence", "feature": {"k": "label"}}, {"k": [1, 0], "n": [1]}, {"k": ["B", "O"], "n": [1]}),
+        ({"_type": "List", "feature": {"k": {"_type": "List", "feature": "label"}}}, [{"k": [1]}], [{"k": ["B"]}]),
+        ([{"k": "label"}], [{"k": 1}], [{"k": "B"}]),
+        ({"k": {"k": "label"}}, {"k": {"k": 0}}, {"k": {"k": "O"}}),
+        ({"_type": "List", "feature": {"n": {"_type": "Value"}}}, [{"n": 1}], [{"n": 1}]),
+    ],
+)
+def test_names_within_structures(tmp_path, of, value, expected):
+    label = '{"_type": "ClassLabel", "names": ["O", "B"]}'
+    feature = json.loads(json.dumps(of).replace('"label"', label))
+    naming = namings(tmp_path / "a.parquet", features(x=feature)).get("x", lambda values: values)
+    assert naming(value) == (expected or [{"k": "B", "n": 1}, {"k": None, "n": 0}])
