@@ -101,8 +101,15 @@ def spearman(gold: np.ndarray, predicted: np.ndarray) -> float:
     Its sums are of whole numbers, so that the order of the examples changes no digit.
     """
     one, other = _ranks(gold), _ranks(predicted)
-    deviations = math.sqrt(int(one @ one)) * math.sqrt(int(other @ other))
-    return float(np.float32(int(one @ other) / deviations)) if deviations else math.nan
+    deviations = math.sqrt(_product(one, one)) * math.sqrt(_product(other, other))
+    return float(np.float32(_product(one, other) / deviations)) if deviations else math.nan
+
+
+def _product(one: np.ndarray, other: np.ndarray) -> int:
+    """Return the inner product of whole numbers; of a few million ranks, it is more than 64 bits hold."""
+    largest = max(1, int(np.abs(one).max(initial=0)) * int(np.abs(other).max(initial=0)))
+    step = max(1, 2**62 // largest)
+    return sum(int(one[n : n + step] @ other[n : n + step]) for n in range(0, len(one), step))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
