@@ -56,6 +56,15 @@ class TestTargets:
         with pytest.raises(DataError, match=f"f.csv:2: the label '{label}' is no finite number"):
             learnt([Text("train:0", "a", label, file="f.csv", line=2)])
 
+    @pytest.mark.parametrize("options", [{}, {"sd": 1.0}])
+    def test_a_spread_that_rounding_would_spoil_is_refused(self, options):
+        minutes = [Text(f"train:{n}", "a", str(1_700_000_000 + 60 * n)) for n in range(30)]
+        with pytest.raises(ConfigError, match="Subtract a constant"):
+            learnt(minutes, **options)
+        years = [Text(f"train:{n}", "a", str(2000 + n)) for n in range(30)]
+        assert learnt(years).settled()["mean"] == 2014.5
+        assert learnt([EXAMPLES[1]] * 2, sd=1.0).settled() == {"mean": 2.5, "sd": 1.0}
+
     def test_equal_targets_and_declared_labels_are_refused(self):
         with pytest.raises(ConfigError, match=r"all 2 training targets are 2\.5"):
             learnt([EXAMPLES[1]] * 2)
