@@ -22,6 +22,8 @@ from peftlab.tasks.texts import Text
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+_LARGEST = 1e100
+"""The largest target: the sums of squares that scores follow from are still finite."""
 _LEAST_SPREAD = 1e-4
 """The least standard deviation of targets, as a share of their mean. Scores follow from sums of squares, and below it
 rounding reaches the fifth digit of the correlation of predictions whose spread is a tenth of it."""
@@ -158,7 +160,7 @@ def number_of(text: Text) -> float | None:
     """Return the number that a label stands for; None without gold.
 
     Raises:
-        DataError: it is no finite number; the message names file and line.
+        DataError: it is no finite number up to 1e100; the message names file and line.
     """
     if text.label is None:
         return None
@@ -166,9 +168,10 @@ def number_of(text: Text) -> float | None:
         number = float(text.label)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    # 1_0 is ten in Python's notation alone
+    if not abs(number) <= _LARGEST or "_" in text.label:
         raise DataError(
-            f"{text.place or text.id}: the label {shown(text.label)} is no finite number, which a regression learns. "
-            "Write one, such as 2.5, or choose another column, data.format.label=..."
+            f"{text.place or text.id}: the label {shown(text.label)} is no finite number up to {_LARGEST:g}, which a "
+            "regression learns. Write one, such as 2.5, or choose another column, data.format.label=..."
         )
     return number

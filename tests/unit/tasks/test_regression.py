@@ -51,7 +51,7 @@ class TestTargets:
     def test_a_scale_that_is_given_stays(self):
         assert learnt(mean=0.0, sd=2.0).settled() == {"mean": 0.0, "sd": 2.0}
 
-    @pytest.mark.parametrize("label", ["good", "nan", "1,5", "inf"])
+    @pytest.mark.parametrize("label", ["good", "nan", "1,5", "inf", "1_0", "-1e200"])
     def test_what_is_no_number_is_refused(self, label):
         with pytest.raises(DataError, match=f"f.csv:2: the label '{label}' is no finite number"):
             learnt([Text("train:0", "a", label, file="f.csv", line=2)])
