@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import pipeline
 
-from peftlab.errors import ConfigError, UserError
+from peftlab.errors import ConfigError, NonFiniteError, UserError
 from peftlab.runs.folder import RunFolder, read_config, read_predictions
 from peftlab.runs.record import RunRecord
 from peftlab.use.check import check
@@ -34,6 +34,13 @@ def test_it_learns_and_its_scale_is_that_of_the_training_split(finished_numbers)
     assert finished_numbers.score("test", "pearson") > 0.7
     assert finished_numbers.score("test", "rmse") < task["sd"]
     assert 0.5 < task["mean"] < 8.5
+
+
+def test_a_run_that_diverges_says_so(run_tiny, numbers):
+    """A validation without a score comes before the step that finds the weights not finite, and ends nothing."""
+    diverging = ["optimizer.lr=1e30", "peft=full", "budget.max_steps=4", "budget.validate_every=0.17"]
+    with pytest.raises(NonFiniteError, match=r"weights are not finite.*lower optimizer\.lr"):
+        run_tiny(*numbers, *diverging, "callbacks=[early_stopping]")
 
 
 def test_the_record_agrees_with_the_predictions(finished_numbers):

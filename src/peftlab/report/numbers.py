@@ -10,13 +10,21 @@ UNKNOWN = "\u2013"
 
 _MINUS = "\u2212"
 
-_SHARES = ("f1", "accuracy", "precision", "recall", "exact_match")
+_SHARES = ("f1", "accuracy", "precision", "recall", "exact_match", "hamming_loss")
+
+_LIMITS = {"pearson": (-1.0, 1.0), "rmse": (0.0, math.inf), "mae": (0.0, math.inf), "perplexity": (1.0, math.inf)}
+"""The least and the largest values of scores that are no shares."""
 
 
 def is_share(metric: str) -> bool:
     """Return whether a score lies between 0 and 1, and is therefore written in percent."""
     name = metric.partition("/")[0]
     return any(share in name for share in _SHARES)
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """Return the least and the largest value that a score can have, infinite where none is known."""
+    return (0.0, 1.0) if is_share(metric) else _LIMITS.get(metric, (-math.inf, math.inf))
 
 
 def called(metric: str) -> str:

@@ -59,6 +59,7 @@ ADDED: dict[str, Any] = {
     "budget.stratified": False,
     "budget.per_class": None,
     "budget.sample_seed": 0,
+    "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
     "data.format.group": None,

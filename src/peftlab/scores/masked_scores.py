@@ -17,8 +17,8 @@ _LARGEST = 80.0
 
 
 def rounded(log_probability: float) -> float:
-    """Return the logarithm of a probability as it is kept and counted."""
-    return round(log_probability * _STEPS) / _STEPS
+    """Return the logarithm of a probability as it is kept and counted; one that is not finite as it is."""
+    return round(log_probability * _STEPS) / _STEPS if math.isfinite(log_probability) else log_probability
 
 
 class MaskedScores(Scorer):
@@ -40,13 +40,15 @@ class MaskedScores(Scorer):
     def counts(self, answer: Mapping[str, Any]) -> dict[int, float]:
         """Return the number of masked tokens, of those predicted rightly, and the sum of their negative logarithms.
 
+        A logarithm that is NaN, as those of a model that diverged are, makes the sum and the perplexity NaN.
+
         Raises:
             ValueError: ``predicted``, ``masked`` and ``log_probability`` differ in length, or a logarithm is positive
-                or no number.
+                or no ``float``.
         """
         hidden, predicted, logs = (answer[key] for key in ("masked", "predicted", "log_probability"))
         tokens = [one for one in zip(hidden, predicted, logs, strict=True) if one[0] is not None]
-        if any(not isinstance(log, float) or not log <= 0 for _, _, log in tokens):
+        if any(not isinstance(log, float) or log > 0 for _, _, log in tokens):
             raise ValueError("log_probability has a value that is no logarithm of a probability")
         correct = sum(token == guess for token, guess, _ in tokens)
         return {0: float(len(tokens)), 1: float(correct), 2: -sum(rounded(log) for _, _, log in tokens)}

@@ -18,7 +18,8 @@ class NumberScores(Scorer):
     All three follow from sums over the examples. Spearman's rank correlation does not: it is computed once from all
     answers of a split, stands beside the others in the record, and is no score to select by or to resample.
 
-    A correlation is NaN where gold or predictions are constant.
+    A correlation is NaN where gold or predictions are constant. All scores are NaN where a prediction is not finite, as
+    those of a model that diverged are not.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = {"pearson": "max", "rmse": "min", "mae": "min"}
@@ -46,19 +47,21 @@ class NumberScores(Scorer):
         """Return the summands of an answer.
 
         Raises:
-            ValueError: gold or prediction is no finite number.
+            ValueError: gold is no finite number, or the prediction is no number.
         """
         x, y = self.values(answer)
         return dict(enumerate((1.0, x, y, x * x, y * y, x * y, abs(x - y), (x - y) ** 2)))
 
     @override
     def values(self, answer: Mapping[str, Any]) -> tuple[float, float]:
-        """Return gold and prediction."""
-        pair = answer["gold"], answer["predicted"]
-        for value in pair:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        """Return gold and prediction; NaN for a prediction that is not finite."""
+        gold, predicted = answer["gold"], answer["predicted"]
+        for value in (gold, predicted):
+            if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{value!r} is no finite number")
-        return float(pair[0]), float(pair[1])
+        if not math.isfinite(gold):
+            raise ValueError(f"{gold!r} is no finite number")
+        return float(gold), float(predicted) if math.isfinite(predicted) else math.nan
 
     @override
     def scores(self, total: np.ndarray) -> dict[str, float]:
@@ -96,13 +99,22 @@ class NumberScores(Scorer):
 
 
 def spearman(gold: np.ndarray, predicted: np.ndarray) -> float:
-    """Return Spearman's rank correlation of two arrays of shape (examples,); NaN if one is constant.
+    """Return Spearman's rank correlation of two arrays of shape (examples,); NaN if one is constant or has a NaN.
 
     Its sums are of whole numbers, so that the order of the examples changes no digit.
     """
+    if np.isnan(gold).any() or np.isnan(predicted).any():
+        return math.nan
     one, other = _ranks(gold), _ranks(predicted)
-    deviations = math.sqrt(int(one @ one)) * math.sqrt(int(other @ other))
-    return float(np.float32(int(one @ other) / deviations)) if deviations else math.nan
+    deviations = math.sqrt(_product(one, one)) * math.sqrt(_product(other, other))
+    return float(np.float32(_product(one, other) / deviations)) if deviations else math.nan
+
+
+def _product(one: np.ndarray, other: np.ndarray) -> int:
+    """Return the inner product of whole numbers; of a few million ranks, it is more than 64 bits hold."""
+    largest = max(1, int(np.abs(one).max(initial=0)) * int(np.abs(other).max(initial=0)))
+    step = max(1, 2**62 // largest)
+    return sum(int(one[n : n + step] @ other[n : n + step]) for n in range(0, len(one), step))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

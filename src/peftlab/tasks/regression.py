@@ -22,6 +22,12 @@ from peftlab.tasks.texts import Text
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+_LARGEST = 1e100
+"""The largest target: the sums of squares that scores follow from are still finite."""
+_LEAST_SPREAD = 1e-4
+"""The least standard deviation of targets, as a share of their mean. Scores follow from sums of squares, and below it
+rounding reaches the fifth digit of the correlation of predictions whose spread is a tenth of it."""
+
 
 @spec
 class Regression(TextTask):
@@ -54,18 +60,25 @@ class Regression(TextTask):
         """Set `mean` and `sd`, unless they are given, to those of the training examples.
 
         Raises:
-            ConfigError: all training targets are equal.
+            ConfigError: all training targets are equal, or differ too little beside their mean to be scored.
         """
         numbers = np.asarray([number for text in examples if (number := number_of(text)) is not None], np.float64)
         if self.mean is None:
             self.mean = float(numbers.mean())
-        if self.sd is None:
-            spread = float(numbers.std())
-            if spread <= 1e-12 * max(1.0, abs(self.mean)):
+        spread, size = float(numbers.std()), abs(float(numbers.mean()))
+        if spread <= 1e-12 * max(1.0, size):
+            if self.sd is None:
                 raise ConfigError(
                     f"task={self.name}: all {len(numbers)} training targets are {numbers[0]:g}: there is nothing to "
                     "learn. Take more examples, or set task.sd=..."
                 )
+        elif spread < _LEAST_SPREAD * size:
+            raise ConfigError(
+                f"task={self.name}: the training targets have the mean {numbers.mean():g} and the standard deviation "
+                f"{spread:g}: rounding would spoil their correlation. Subtract a constant, such as the mean, from the "
+                "targets of all splits: it changes no score"
+            )
+        if self.sd is None:
             self.sd = spread
 
     def settled(self) -> dict[str, Any]:
@@ -147,7 +160,7 @@ def number_of(text: Text) -> float | None:
     """Return the number that a label stands for; None without gold.
 
     Raises:
-        DataError: it is no finite number; the message names file and line.
+        DataError: it is no finite number up to 1e100; the message names file and line.
     """
     if text.label is None:
         return None
@@ -155,9 +168,10 @@ def number_of(text: Text) -> float | None:
         number = float(text.label)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    # 1_0 is ten in Python's notation alone
+    if not abs(number) <= _LARGEST or "_" in text.label:
         raise DataError(
-            f"{text.place or text.id}: the label {shown(text.label)} is no finite number, which a regression learns. "
-            "Write one, such as 2.5, or choose another column, data.format.label=..."
+            f"{text.place or text.id}: the label {shown(text.label)} is no finite number up to {_LARGEST:g}, which a "
+            "regression learns. Write one, such as 2.5, or choose another column, data.format.label=..."
         )
     return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peftlab.errors import UserError
-from peftlab.report.numbers import is_share
+from peftlab.report.numbers import limits
 from peftlab.report.statistics.bootstrap import over_test_sets
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
 from peftlab.report.statistics.means import mean
@@ -47,7 +47,7 @@ def _over_test_sets(folder: RunFolder, scorer: Scorer) -> tuple[tuple[Interval, 
         return (), UNKNOWN
     intervals = []
     for name in scorer.directions:
-        over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, is_share(name))
+        over = over_test_sets(pseudo_values(clusters, score_of(scorer, name)), _LEVEL, limits(name))
         if over.low is not None and over.high is not None:
             intervals.append(Interval(_SPLIT, name, over.low, over.high, _LEVEL))
     if grouped:

@@ -11,6 +11,7 @@ def test_one_habit():
     assert n.score(0.5, "loss") == "0.5000"
     assert n.score(None, "loss") == n.score(float("nan"), "f1/PER") == n.UNKNOWN
     assert n.with_unit(0.5, "macro_f1") == "50.00 %"
+    assert n.score(0.125, "hamming_loss") == "12.50"
     assert n.points(0.005, "entity_f1") == "0.50 points"
     assert n.interval(0.1, None, "entity_f1") == n.UNKNOWN
     assert n.called("entity_f1/PER") == "entity F1 of PER"

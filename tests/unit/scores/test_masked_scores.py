@@ -57,7 +57,16 @@ def test_no_token_is_no_score_and_a_certain_error_is_finite():
     assert math.isfinite(scorer.scores(scorer.total([hopeless]))["perplexity"])
 
 
-@pytest.mark.parametrize("logs", [[0.5], ["x"], [math.nan], []])
+@pytest.mark.parametrize("logs", [[0.5], ["x"], []])
 def test_what_is_no_logarithm_is_refused(logs):
     with pytest.raises(ValueError):  # zip says it where lengths differ
         MaskedScores().total([{"masked": ["a"], "predicted": ["a"], "log_probability": logs}])
+
+
+def test_a_model_that_diverged_has_no_perplexity():
+    scorer = MaskedScores()
+    diverged = {"masked": ["a"], "predicted": ["b"], "log_probability": [rounded(math.nan)]}
+    total = scorer.total([*answers(3), diverged])
+    assert math.isnan(scorer.scores(total)["perplexity"])
+    assert "nan" in scorer.report(total)
+    assert rounded(-math.inf) == -math.inf

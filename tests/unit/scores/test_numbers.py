@@ -40,6 +40,11 @@ def test_the_order_changes_no_digit():
     assert spearman(gold, predicted) == spearman(gold[order], predicted[order])
 
 
+def test_ranks_of_millions_do_not_overflow():
+    numbers = np.arange(3_100_000.0)
+    assert (spearman(numbers, numbers), spearman(numbers, -numbers)) == (1, -1)
+
+
 def test_many_sums_at_once_are_each_by_itself():
     draw = np.random.default_rng(0)
     scorer = NumberScores()
@@ -65,10 +70,20 @@ def test_a_rank_correlation_is_no_score_to_select_or_resample_by():
     assert "spearman" not in NumberScores.directions
 
 
-@pytest.mark.parametrize("wrong", [None, "1", True, math.nan])
+@pytest.mark.parametrize("wrong", [None, "1", True])
 def test_what_is_no_number_is_refused(wrong):
+    for answer in ({"gold": 1.0, "predicted": wrong}, {"gold": wrong, "predicted": 1.0}):
+        with pytest.raises(ValueError, match="no finite number"):
+            NumberScores().counts(answer)
+
+
+@pytest.mark.parametrize("diverged", [math.nan, math.inf, -math.inf])
+def test_a_model_that_diverged_has_no_scores(diverged):
+    answers = answers_of([1, 2, 3], [1, diverged, 3])
+    assert all(math.isnan(score) for score in NumberScores().measured(answers).values())
+    assert "nan" in NumberScores().report(NumberScores().total(answers))
     with pytest.raises(ValueError, match="no finite number"):
-        NumberScores().counts({"gold": 1.0, "predicted": wrong})
+        NumberScores().counts({"gold": diverged, "predicted": 1.0})
 
 
 def test_a_record_names_it():

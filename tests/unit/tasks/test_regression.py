@@ -51,10 +51,19 @@ class TestTargets:
     def test_a_scale_that_is_given_stays(self):
         assert learnt(mean=0.0, sd=2.0).settled() == {"mean": 0.0, "sd": 2.0}
 
-    @pytest.mark.parametrize("label", ["good", "nan", "1,5", "inf"])
+    @pytest.mark.parametrize("label", ["good", "nan", "1,5", "inf", "1_0", "-1e200"])
     def test_what_is_no_number_is_refused(self, label):
         with pytest.raises(DataError, match=f"f.csv:2: the label '{label}' is no finite number"):
             learnt([Text("train:0", "a", label, file="f.csv", line=2)])
+
+    @pytest.mark.parametrize("options", [{}, {"sd": 1.0}])
+    def test_a_spread_that_rounding_would_spoil_is_refused(self, options):
+        minutes = [Text(f"train:{n}", "a", str(1_700_000_000 + 60 * n)) for n in range(30)]
+        with pytest.raises(ConfigError, match="Subtract a constant"):
+            learnt(minutes, **options)
+        years = [Text(f"train:{n}", "a", str(2000 + n)) for n in range(30)]
+        assert learnt(years).settled()["mean"] == 2014.5
+        assert learnt([EXAMPLES[1]] * 2, sd=1.0).settled() == {"mean": 2.5, "sd": 1.0}
 
     def test_equal_targets_and_declared_labels_are_refused(self):
         with pytest.raises(ConfigError, match=r"all 2 training targets are 2\.5"):

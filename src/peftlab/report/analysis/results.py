@@ -16,7 +16,7 @@ from peftlab.report.analysis.groups import Comparison, Group, comparisons_of
 from peftlab.report.analysis.options import Options
 from peftlab.report.checks import findings_of
 from peftlab.report.document import Finding
-from peftlab.report.numbers import is_share
+from peftlab.report.numbers import limits
 from peftlab.report.statistics.bootstrap import ScoreInterval, over_test_sets
 from peftlab.report.statistics.comparison import FEWEST_SEEDS, compare_all
 from peftlab.report.statistics.comparison import Comparison as Pair
@@ -185,26 +185,26 @@ def _row(comparison: Comparison, group: Group, counts: dict[int, Counted]) -> Ro
     else:
         measured = Measured.of_scores(group.name, scores)
     pseudo = measured.pseudo_values
-    of_share = is_share(comparison.metric)
-    test_set = None if pseudo is None else over_test_sets(np.mean(pseudo, axis=0), level, of_share)
+    possible = limits(comparison.metric)
+    test_set = None if pseudo is None else over_test_sets(np.mean(pseudo, axis=0), level, possible)
     split = components(pseudo) if pseudo is not None and len(scores) > 1 else None
     over_seeds, whole = mean(list(scores.values()), level), expected(measured, level)
     return Row(
         group,
         measured,
-        _sober(over_seeds, over_seeds.sd, of_share),
-        _no_narrower(_sober(whole, whole.se, of_share), _sober(over_seeds, over_seeds.sd, of_share)),
+        _sober(over_seeds, over_seeds.sd, possible),
+        _no_narrower(_sober(whole, whole.se, possible), _sober(over_seeds, over_seeds.sd, possible)),
         test_set,
         split,
         counts,
     )
 
 
-def _sober(one: Interval, spread: float | None, of_share: bool) -> Interval:
-    """Return an interval without limits where nothing varies, as then nothing is known; those of a share are 0 to 1."""
+def _sober(one: Interval, spread: float | None, possible: tuple[float, float]) -> Interval:
+    """Return an interval of `possible` values, and without limits where nothing varies, as then nothing is known."""
     if one.low is None or one.high is None or not spread:
         return replace(one, low=None, high=None)
-    return replace(one, low=max(one.low, 0.0), high=min(one.high, 1.0)) if of_share else one
+    return replace(one, low=max(one.low, possible[0]), high=min(one.high, possible[1]))
 
 
 def _no_narrower(whole: Estimate, seeds: Mean) -> Estimate:

@@ -128,16 +128,16 @@ def jackknife_interval(values: np.ndarray, level: float = 0.95, bounded: bool = 
     return ScoreInterval(value, se, max(centre - half, 0.0), min(centre + half, 1.0), level, number, method)
 
 
-def over_test_sets(values: np.ndarray, level: float, is_share: bool) -> ScoreInterval:
-    """Return a score with the jackknife's interval, which says no more than it may of a share.
+def over_test_sets(values: np.ndarray, level: float, limits: tuple[float, float]) -> ScoreInterval:
+    """Return a score with the jackknife's interval, which says no more than it may.
 
-    The limits of a share lie between 0 and 1. Where all clusters are equal, as with a perfect score, the interval of a
-    share is Wilson's, and that of another score has no limits: equal clusters say little of others.
+    The interval has no value that the score cannot have. Where all clusters are equal, as with a perfect score, the
+    interval of a share is Wilson's, and that of another score has no limits: equal clusters say little of others.
 
     Args:
         values: the pseudo-values of the score, shape (clusters,).
         level: probability of the interval.
-        is_share: whether the score lies between 0 and 1.
+        limits: the least and the largest value that the score can have; 0 and 1 for a share.
 
     Raises:
         ValueError: there is no cluster, or a share is not between 0 and 1.
@@ -146,8 +146,9 @@ def over_test_sets(values: np.ndarray, level: float, is_share: bool) -> ScoreInt
     if over.low is None or over.high is None:
         return over
     if over.high - over.low < 1e-9:
+        is_share = limits == (0, 1)
         return jackknife_interval(values, level, bounded=True) if is_share else replace(over, low=None, high=None)
-    return replace(over, low=max(over.low, 0.0), high=min(over.high, 1.0)) if is_share else over
+    return replace(over, low=max(over.low, limits[0]), high=min(over.high, limits[1]))
 
 
 def _bootstrap(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval, paired_bootstrap
+from peftlab.report.numbers import limits
+from peftlab.report.statistics.bootstrap import bootstrap, jackknife_interval, over_test_sets, paired_bootstrap
 from peftlab.report.statistics.measured import pseudo_values
 
 
@@ -85,6 +86,22 @@ def test_a_perfect_score_is_not_certain():
     assert 0.8 < interval.low < 0.9
     with pytest.raises(ValueError, match="between 0 and 1"):
         jackknife_interval(np.array([1.0, 3.0]), bounded=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "low", "high"),
+    [
+        ("hamming_loss", [0.0, 0.0, 0.0, 0.1], 0, None),
+        ("pearson", [0.7, 1.2, 0.9, 1.0], None, 1),
+        ("pearson", [-0.7, -1.2, -0.9, -1.0], -1, None),
+        ("rmse", [0.0, 0.0, 0.0, 5.0], 0, None),
+        ("loss", [0.0, 0.0, 0.0, -5.0], None, None),
+    ],
+)
+def test_an_interval_has_no_value_that_the_score_cannot_have(metric, values, low, high):
+    free, interval = (over_test_sets(np.array(values), 0.95, own) for own in ((-np.inf, np.inf), limits(metric)))
+    assert (interval.low, interval.high) == (free.low if low is None else low, free.high if high is None else high)
+    assert interval.low <= interval.value <= interval.high
 
 
 @pytest.mark.parametrize(
