@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
 
 from lightning.pytorch.callbacks import EarlyStopping
 from pydantic.dataclasses import is_pydantic_dataclass
@@ -17,7 +19,6 @@ from peftlab.methods.method import is_of_head
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term
 from peftlab.seams.transformers import attention_of
-from peftlab.tasks.labelled import LabelledTask
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -32,6 +33,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
+        *_of_task(spec),
         *_of_sample(spec.budget),
         *_of_regularizers(spec, data),
         *_of_augmentations(spec),
@@ -91,6 +93,15 @@ def _of_encoding(spec: RunSpec) -> Iterator[str]:
             yield f"data.{key}={value}: task={spec.task.name} does not encode its examples by it"
 
 
+def _of_task(spec: RunSpec) -> Iterator[str]:
+    """Yield the options of the task that act only together with another one."""
+    own: Any = type(spec.task)
+    for name, (key, needed) in spec.task.acts_with.items():
+        value = getattr(spec.task, name)
+        if attrgetter(key)(spec) != needed and value != own.__pydantic_fields__[name].get_default():
+            yield f"task.{name}={value}: it acts only with {key}={str(needed).lower()}"
+
+
 def _of_sample(budget: BudgetSpec) -> Iterator[str]:
     """Yield the settings of a sample where all training examples are used."""
     if budget.per_class is None and budget.train_examples is None:
@@ -108,9 +119,9 @@ def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
             yield f"regularizer.{name}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
-        elif isinstance(regularizer, Focal) and isinstance(spec.task, LabelledTask) and spec.task.label_smoothing:
+        elif isinstance(regularizer, Focal) and (smoothing := getattr(spec.task, "label_smoothing", 0)):
             yield (
-                f"task.label_smoothing={spec.task.label_smoothing:g} on the training: regularizer.{name} takes the "
+                f"task.label_smoothing={smoothing:g} on the training: regularizer.{name} takes the "
                 "place of the loss that it smooths"
             )
 

@@ -82,6 +82,39 @@ def test_one_without_is_told_in_a_line(told, overrides, start):
     assert line.startswith(start)
 
 
+OF_TASKS = {
+    "qa": [
+        (["task.null_threshold=5"], "task.null_threshold=5.0: it acts only with task.no_answer=true"),
+        (["task.null_threshold=5", "task.no_answer=true"], None),
+        (["data.long=truncate", "task.stride=64"], "task.stride=64: it acts only with data.long=split"),
+        (["data.long=truncate"], None),
+        (["data.long=split", "task.stride=64"], None),
+    ],
+    "regression": [
+        (["task.huber_delta=0.3"], "task.huber_delta=0.3: it acts only with task.criterion=huber"),
+        (["task.huber_delta=0.3", "task.criterion=huber"], None),
+    ],
+    "multilabel": [
+        (
+            ["task.threshold=0.3", "task.threshold_by=global"],
+            "task.threshold_by=global: it acts only with task.thresho",
+        ),
+        (["task.threshold_by=global"], None),
+    ],
+    "choice": [(["regularizer=[focal]", "task.label_smoothing=0.2"], "task.label_smoothing=0.2 on the training")],
+    "joint": [(["regularizer=[focal]", "task.label_smoothing=0.2"], "task.label_smoothing=0.2 on the training")],
+}
+
+
+@pytest.mark.parametrize("task", OF_TASKS)
+def test_options_of_a_task_that_need_another_one(told, task):
+    data = {"qa": "questions", "regression": "numbers"}
+    data |= {"multilabel": "several_labels", "choice": "choices", "joint": "intents"}
+    for overrides, start in OF_TASKS[task]:
+        lines = told(f"task={task}", f"data={data[task]}", "data.path=nowhere", *overrides)
+        assert [line[: len(start or "")] for line in lines] == ([start] if start else []), overrides
+
+
 def test_a_learning_rate_that_no_parameter_has(told):
     (line,) = told("optimizer.lr=1e-3", "optimizer.head_lr=1e-2", backbone=False)
     assert line == "optimizer.lr=0.001: only the head is trained, at optimizer.head_lr=0.01"

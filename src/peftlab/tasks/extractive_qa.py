@@ -28,6 +28,8 @@ from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
 _OF_ANSWER = ("start", "end", "probability")
 """The fields of an answer besides its text."""
 
+_ACTS_WITH = {"stride": ("data.long", "split"), "null_threshold": ("task.no_answer", True)}
+
 
 @spec
 class ExtractiveQa(Task):
@@ -55,6 +57,7 @@ class ExtractiveQa(Task):
     head: ClassVar[Head] = QUESTION_ANSWERING
     example: ClassVar[type] = Question
     encoded_by: ClassVar[frozenset[str]] = frozenset({"stride"})
+    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = _ACTS_WITH
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
     host_work: ClassVar[str | None] = None
 
@@ -183,10 +186,8 @@ class ExtractiveQa(Task):
         exceeds that of the best span. Final answers have the ``n_best``.
         """
         number = len(batch.host["characters"])  # without the windows that fill up a batch
-        logits, null = (
-            self._logits(outputs, batch)[:number],
-            batch.targets["null"][:number, None, None].expand(-1, 2, 1),
-        )
+        logits = self._logits(outputs, batch)[:number]
+        null = batch.targets["null"][:number, None, None].expand(-1, 2, 1)
         of_text = logits.scatter(2, null, OUTSIDE)
         spans = best_spans(of_text[:, 0], of_text[:, 1], self.max_answer_tokens, self.n_best if final else 1)
         windows = _Windows(

@@ -42,6 +42,7 @@ class MultiLabel(TextTask):
 
     head: ClassVar[Head] = MULTI_LABEL_CLASSIFICATION
     example: ClassVar[type] = LabelledText
+    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"threshold_by": ("task.threshold", "auto")}
 
     threshold: Threshold = "auto"
     """The probability from which a label is given; ``auto``: that with the best F1 on the validation split, learnt

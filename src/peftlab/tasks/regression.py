@@ -39,6 +39,7 @@ class Regression(TextTask):
 
     head: ClassVar[Head] = REGRESSION
     example: ClassVar[type] = Text
+    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"huber_delta": ("task.criterion", "huber")}
 
     criterion: Literal["mse", "huber"] = "mse"
     """The squared error; or Huber's, which is half of it up to `huber_delta`, and linear beyond (Huber 1964)."""

@@ -112,6 +112,8 @@ class Task(KeptAnswers, ABC):
     """The fields of `Limits` that the encoding obeys."""
     encoded_by: ClassVar[frozenset[str]] = frozenset()
     """The task's own fields that the encoding depends on."""
+    acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {}
+    """The task's own fields that act only where a key of the configuration has a value: that key, and the value."""
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in its losses (host_work)"
     """Why steps cannot be recorded as CUDA graphs: what the host does in computing `losses`. None: nothing."""
     exported: ClassVar[str] = ""

@@ -91,7 +91,16 @@ class MicroBatches:
             if self.stage == "training"
             else "set a smaller data.eval_batch_size"
         )
-        choices = [less] if many else ["set a smaller data.max_tokens"]
+        rows = len(batch.rows) - batch.copies
+        if many:
+            choices = [less]
+        elif rows > 1:  # of a long text, a smaller data.max_tokens would only make more
+            choices = [
+                f"this example has {rows} rows, which are computed together. If they are parts of a long text, set "
+                "data.long=truncate or divide it in the data; if they are choices, set a smaller data.max_tokens"
+            ]
+        else:
+            choices = ["set a smaller data.max_tokens"]
         choices += ["set trainer.gradient_checkpointing=true"] if self.stage == "training" else []
         return (
             f"out of memory in {self.stage} on {len(batch.examples)} examples ({batch.positions} positions): "

@@ -71,6 +71,14 @@ def test_a_single_example_cannot_be_cut(pieces):
         pieces.attempt(out_of_memory(MemoryError()), batch(1))
 
 
+def test_a_single_example_of_several_rows_is_not_cut_into_more(pieces):
+    windows = Batch({"input_ids": torch.zeros(7, 10)}, {}, torch.ones(1), torch.zeros(7), ["a"], tokens=70, copies=4)
+    with pytest.raises(
+        OutOfMemoryError, match=r"1 examples \(70 positions\): this example has 3 rows.*data\.long=trunc"
+    ):
+        pieces.attempt(out_of_memory(MemoryError()), windows)
+
+
 @pytest.mark.one_in(2, "slow")
 @pytest.mark.parametrize(("stage", "key"), [("training", "trainer.accumulate"), ("evaluation", "data.eval_batch_size")])
 def test_where_batches_may_not_be_cut_the_message_says_what_to_set(stage, key):
