@@ -82,10 +82,15 @@ def _spec_of(subject: str, overrides: list[str], model: str | None) -> RunSpec:
     if _named("task", overrides) is None and (task := task_of_experiments(option)) is not None:
         overrides = [f"task={task}", *overrides]
     spec = _settled(overrides, path, folder)
-    example = getattr(spec.data.format, "example", None)
-    if example is None or spec.task.example is example or _named("task", overrides) is not None:
+    if _named("task", overrides) is not None:
         return spec
-    return _settled([*overrides, f"task={_task_of(example)}"], path, folder)
+    example = getattr(spec.data.format, "example", None)
+    task = getattr(spec.data.format, "task", None)
+    if task is None:
+        if example is None or spec.task.example is example:
+            return spec
+        task = _task_of(example)
+    return _settled([*overrides, f"task={task}"], path, folder)
 
 
 def _settled(overrides: Sequence[str], path: Path | None, model: Path | None) -> RunSpec:

@@ -18,6 +18,7 @@ class NumberRows(RowReader):
     """How to read texts with a number each, such as a grade."""
 
     example: ClassVar[type] = Text
+    task: ClassVar[str | None] = "regression"
 
     text: str = "text"
     """The column of the text."""

@@ -57,6 +57,11 @@ class RowFiles:
         """The kind of its examples."""
         return self.rows.example
 
+    @property
+    def task(self) -> str | None:
+        """The option of ``conf/task`` that they are for, see `RowReader`."""
+        return self.rows.task
+
     def takes_folders(self, path: Path) -> bool:
         """Return whether the splits of a data set at `path` are folders: those of ``save_to_disk``, or of data that has
         no file beside them.

@@ -29,6 +29,8 @@ class RowReader(ABC):
 
     example: ClassVar[type]
     """The kind of example."""
+    task: ClassVar[str | None] = None
+    """The option of ``conf/task`` that the examples are for, where several take their kind; None: the first of them."""
 
     @property
     def columns(self) -> dict[str, str]:
