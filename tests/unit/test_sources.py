@@ -703,6 +703,16 @@ class TestHubDataSource:
         again = HubDataSource(repo="org/name", files=("extra/*.jsonl",)).fetch()
         assert (again.folder, again.newly_fetched, data_hub.asked) == (first.folder, False, [])
 
+    def test_other_files_in_the_cache_are_not_those_that_are_named(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        file = tmp_path / "datasets--org--name" / "snapshots" / COMMIT / "extra" / "a.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        source = HubDataSource(repo="org/name", revision=COMMIT, files=("extra/*.jsonl", "default/*.parquet"))
+        with pytest.raises(SourceError, match=r"no file like default/\*\.parquet of org/name .*HF_HUB_OFFLINE is set"):
+            source.fetch()
+
     def test_a_repository_with_nothing_but_a_script(self, data_hub: Hub) -> None:
         data_hub.files = {"name.py": b""}
         with pytest.raises(SourceError, match=r"has no file like \*\.parquet\. .*=refs/convert/parquet"):

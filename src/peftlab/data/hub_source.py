@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 from pathlib import Path
 
@@ -65,9 +66,16 @@ class HubDataSource:
         known = {folder.name for folder in snapshots.glob("*")}
         folder = snapshot(self.repo, self.revision, self.files, None, DATA)
         commit = folder.name
-        if not any(path.is_file() for path in folder.rglob("*")):
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        if missing := [pattern for pattern in self.files if not fnmatch.filter(names, pattern)]:
+            if constants.HF_HUB_OFFLINE:
+                raise SourceError(
+                    f"The hub's cache '{constants.HF_HUB_CACHE}' has no file like {', '.join(missing)} of {self.repo} "
+                    f"at commit {commit}, and HF_HUB_OFFLINE is set. Unset it, or use files of your own "
+                    "(data.path=...)."
+                )
             raise SourceError(
-                f"{self.repo} at commit {commit} has no file like {', '.join(self.files)}. Name its files in "
+                f"{self.repo} at commit {commit} has no file like {', '.join(missing)}. Name its files in "
                 "data.source.files; or take those that the hub has converted, "
                 "data.source.revision=refs/convert/parquet."
             )

@@ -49,6 +49,12 @@ def test_the_task_is_the_one_that_takes_the_examples(tiny_texts, tiny_data, tiny
     assert card.splits["train"].classes.keys() == {"LOC", "ORG", "PER"}
 
 
+def test_rows_with_numbers_are_for_regression(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"text": "text {n}", "label": {n / 7}}}\n' for n in range(40)))
+    assert card_of(str(path), ["data=numbers"]).task == "regression"
+
+
 def test_an_experiment_says_what_a_data_set_is_for():
     vader = conf_dir() / "experiment" / "regression_vader.yaml"
     assert "task: regression" in vader.read_text(encoding="utf-8")
