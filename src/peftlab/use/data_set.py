@@ -82,10 +82,13 @@ def _spec_of(subject: str, overrides: list[str], model: str | None) -> RunSpec:
     if _named("task", overrides) is None and (task := task_of_experiments(option)) is not None:
         overrides = [f"task={task}", *overrides]
     spec = _settled(overrides, path, folder)
-    task, example = (getattr(spec.data.format, name, None) for name in ("task", "example"))
-    if _named("task", overrides) is not None or (task is None and example in (None, spec.task.example)):
+    if _named("task", overrides) is not None:
         return spec
-    return _settled([*overrides, f"task={task or _task_of(example)}"], path, folder)
+    task = getattr(spec.data.format, "task", None)
+    example: type | None = getattr(spec.data.format, "example", None)
+    if task is None and example is not None and example is not spec.task.example:
+        task = _task_of(example)
+    return spec if task is None else _settled([*overrides, f"task={task}"], path, folder)
 
 
 def _settled(overrides: Sequence[str], path: Path | None, model: Path | None) -> RunSpec:
