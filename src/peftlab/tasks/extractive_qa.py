@@ -34,8 +34,8 @@ _EXPORTED = (
     "transformers has no pipeline for it any more. The answer is the span of at most {task.max_answer_tokens} tokens "
     "of the text with the largest sum of the start logit of its first and the end logit of its last token, the best "
     "one of all windows that a long text is read through. With `task.no_answer` there is none where the sum of both "
-    "logits of the token that stands for no answer, the least of all windows, exceeds that of the span by more than the "
-    "`null_threshold`."
+    "logits of the token that stands for no answer, the least of all windows, exceeds that of the span by more than "
+    "the `null_threshold`."
 )
 
 
