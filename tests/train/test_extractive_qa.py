@@ -54,7 +54,7 @@ def test_a_run(trained, tiny_questions):
         run.predict(["paris"])
     exported = run.export("exported")
     assert exported.largest_difference < 1e-4
-    assert "question-answering" in Path("exported/README.md").read_text()
+    assert "The answer is the span of at most 30 tokens" in Path("exported/README.md").read_text()
     assert plain_answers("exported", QUESTION) == answer["answer"]
     worse = run.robustness(["typo"], limit=8)
     assert worse.outcomes

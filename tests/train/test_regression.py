@@ -60,6 +60,7 @@ def test_the_exported_model_gives_standardised_numbers(finished_numbers, tmp_pat
     given = pipeline("text-classification", str(tmp_path / "exported"), function_to_apply="none")(answer["text"])
     task = run.parts.task
     assert given[0]["score"] * task.sd + task.mean == pytest.approx(answer["predicted"], rel=1e-4)
+    assert f"times {task.sd}, plus {task.mean}" in (tmp_path / "exported" / "README.md").read_text()
     config = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert config["problem_type"] == "regression"
 

@@ -43,6 +43,9 @@ def test_what_reads_the_first_token_is_exported(run_relations):
     record = run_relations("peft=full", "model.pooling=cls")
     exported = load(record.folder).export("exported")
     AutoModelForSequenceClassification.from_pretrained(exported.folder)
+    mark, _, other, _ = load(record.folder).predictor.task.marks
+    card = (exported.folder / "README.md").read_text(encoding="utf-8")
+    assert f"`{mark}` before and `{mark}` after the first argument of the relation (e1), `{other}` before" in card
 
 
 @pytest.mark.slow

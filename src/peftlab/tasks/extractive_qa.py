@@ -30,6 +30,14 @@ _OF_ANSWER = ("start", "end", "probability")
 
 _ACTS_WITH = {"stride": ("data.long", "split"), "null_threshold": ("task.no_answer", True)}
 
+_EXPORTED = (
+    "transformers has no pipeline for it any more. The answer is the span of at most {task.max_answer_tokens} tokens "
+    "of the text with the largest sum of the start logit of its first and the end logit of its last token, the best "
+    "one of all windows that a long text is read through. With `task.no_answer` there is none where the sum of both "
+    "logits of the token that stands for no answer, the least of all windows, exceeds that of the span by more than "
+    "the `null_threshold`."
+)
+
 
 @spec
 class ExtractiveQa(Task):
@@ -58,6 +66,7 @@ class ExtractiveQa(Task):
     example: ClassVar[type] = Question
     encoded_by: ClassVar[frozenset[str]] = frozenset({"stride"})
     acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = _ACTS_WITH
+    exported: ClassVar[str] = _EXPORTED
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
     host_work: ClassVar[str | None] = None
 

@@ -34,6 +34,9 @@ class Regression(TextTask):
     head: ClassVar[Head] = REGRESSION
     example: ClassVar[type] = Text
     acts_with: ClassVar[Mapping[str, tuple[str, Any]]] = {"huber_delta": ("task.criterion", "huber")}
+    exported: ClassVar[str] = (
+        "It gives standardised numbers: times {task.sd}, plus {task.mean}, they are on the scale of the data."
+    )
 
     criterion: Literal["mse", "huber"] = "mse"
     """The squared error; or Huber's, which is half of it up to `huber_delta`, and linear beyond (Huber 1964)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -16,7 +16,7 @@ from peftlab.tasks.batch import ENTITY_SPANS, Batch
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.marked_texts import MarkedText, Slice, encode_marked
+from peftlab.tasks.marked_texts import MarkedText, Slice, encode_marked, marker_ids
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, spec
 
@@ -38,16 +38,29 @@ class RelationClassification(Classification):
     """Tokens of the vocabulary around the entities, see `peftlab.tasks.marked_texts.marker_ids`."""
     no_relation: str | None = "Other"
     """The label of texts without a relation, which is left out of the mean scores; None: there is none."""
+    marks: list[str] = field(default_factory=list, init=False)
+    """The tokens that `markers` choose, before and after the head and the tail; set by `bind`."""
 
     example: ClassVar[type] = MarkedText
     pooling_inputs: ClassVar[frozenset[str]] = frozenset({ENTITY_SPANS})
     encoded_by: ClassVar[frozenset[str]] = frozenset({"markers"})
+    exported: ClassVar[str] = (
+        "It reads texts with tokens around both entities: `{task.marks[0]}` before and `{task.marks[1]}` after the "
+        "first argument of the relation (e1), `{task.marks[2]}` before and `{task.marks[3]}` after the second (e2)."
+    )
 
     def __post_init__(self) -> None:
         """Check the number of markers."""
         super().__post_init__()
         if self.markers != "auto" and len(self.markers) == 3:
             raise ConfigError("task.markers: three tokens; name two, or four: before and after head and tail")
+
+    @override
+    def bind(self, processor: Processor) -> None:
+        """Keep the marks."""
+        super().bind(processor)
+        tokenizer = processor.tokenizer
+        self.marks = list(tokenizer.convert_ids_to_tokens(list(marker_ids(tokenizer, self.markers))))
 
     @override
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:

@@ -117,7 +117,8 @@ class Task(KeptAnswers, ABC):
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in its losses (host_work)"
     """Why steps cannot be recorded as CUDA graphs: what the host does in computing `losses`. None: nothing."""
     exported: ClassVar[str] = ""
-    """How the outputs of an exported model are read, sentences for its card; empty: as transformers' pipelines do."""
+    """How an exported model is used, sentences for its card, in which ``{task.FIELD}`` stands for a value of the task;
+    empty: as transformers' pipelines do."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
     couples_rows: ClassVar[bool] = False

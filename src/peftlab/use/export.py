@@ -92,6 +92,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
         difference = max(float((new - old).abs().max()) for new, old in pairs)
         if not difference <= MERGE_TOLERANCE:
             raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
+        usage = spec.task.exported.format(task=spec.task)
         published = Published(
             library="transformers",
             pipeline=head.pipeline,
@@ -103,7 +104,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
             ),
             about=f"What the method added is merged into the weights: it is a plain transformers model, whose logits "
             f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}."
-            f"{f' {spec.task.exported}' if spec.task.exported else ''}",
+            f"{f' {usage}' if usage else ''}",
         )
         card = model_card(
             Run(run.record, str(run.folder.path)), published, certainty(run.folder, spec.task.scorer), doubt
