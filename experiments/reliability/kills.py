@@ -339,10 +339,13 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
 }
 """What does it, and how many for one of HOW_MANY."""
 
+USUAL = ("sigkill", "sigterm", "saves", "damaged")
+"""Without a choice."""
+
 
 def main() -> int:
     how_many = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    chosen = sys.argv[2:] or list(TOPICS)[:-3]
+    chosen = sys.argv[2:] or USUAL
     wrong = 0
     logging.getLogger("peftlab").setLevel(logging.ERROR)  # of this process; a run sets its own
     trials = Trials(Path(tempfile.mkdtemp(prefix="kills-")))

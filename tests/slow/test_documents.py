@@ -122,6 +122,10 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
         task = get_class(composed.task._target_)
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
+        if "budget.per_class" in given:  # or a sample of so many, as the smallest budget has
+            tiny.append("budget.train_examples=null")
+        arguments = [word for word in arguments if not re.match("model=(?!folder)", word)]  # no weights are fetched
+        given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         ended = command(*arguments, *(override for override in tiny if override.split("=")[0] not in given))
         (record,) = Path("runs").glob("*/*/record.json")
         assert RunRecord.load(record.parent).data["status"] == "completed"

@@ -87,7 +87,8 @@ def privates_in(tree: ast.AST, own: set[str]) -> list[str]:
             case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name) if is_private(name) and name not in own:
                 found.append(ast.unparse(node))
             case ast.Attribute(value=value, attr=name) if is_private(name):
-                if not (isinstance(value, ast.Name) and value.id in ("self", "cls")):
+                inherited = ast.unparse(value) == "super()" and name in own
+                if not inherited and not (isinstance(value, ast.Name) and value.id in ("self", "cls")):
                     found.append(ast.unparse(node))
             case ast.Call(
                 func=ast.Name(id="getattr" | "setattr" | "delattr"), args=[_, ast.Constant(value=str(name)), *_]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig
 from transformers.modeling_outputs import ModelOutput
 from transformers.modeling_utils import PreTrainedModel
 from typing_extensions import override
@@ -32,7 +32,7 @@ class OwnModel(_Mixed):  # type: ignore[misc]
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        encoder = type(self)._encoder_of(config)
+        encoder = self._encoder_of(config)
         options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
         self.add_module(self.base_model_prefix, encoder(config, **options))
         self.build(config)
@@ -90,7 +90,7 @@ class OwnModel(_Mixed):  # type: ignore[misc]
     @staticmethod
     def _encoder_of(config: PretrainedConfig) -> type[nn.Module]:
         try:
-            encoder: type[nn.Module] = AutoModel._model_mapping[type(config)]
+            encoder: type[nn.Module] = MODEL_MAPPING[type(config)]
         except KeyError:
             raise ValueError(f"transformers has no encoder for {type(config).__name__}") from None
         return encoder

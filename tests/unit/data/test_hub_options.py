@@ -24,13 +24,14 @@ CELLS = {
     "TextRows": {"label": lambda n: n % 2},
     "NumberRows": {"label": lambda n: n / 7},
     "SeveralLabelRows": {"labels": lambda n: [["joy"], [], ["joy", "anger"]][n % 3]},
+    "QuestionRows": {"answers": lambda n: {"text": ["number"], "answer_start": [8]}},  # in "context number 1 of 200"
     "SentenceRows": {"words": lambda n: ["在", "京", str(n)], "tags": lambda n: ["O", "B-LOC", "O"]},
 }
 """The value of a column of the n-th row, by the reader and the setting that names the column; others are texts."""
 
 NO_COLUMNS = {"separator", "scheme", "invalid_tags"}
 
-TASKS = {"stsb": "regression", "go_emotions": "multilabel", "msra_ner": "ner"}
+TASKS = {"stsb": "regression", "go_emotions": "multilabel", "msra_ner": "ner", "squad": "qa", "squad_v2": "qa"}
 """The tasks of all but classification."""
 
 
