@@ -23,8 +23,8 @@ from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Encoded, Random, Task, check_size, spec
+from peftlab.tasks.sentence_task import SentenceTask
+from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 from peftlab.tasks.texts import special_tokens
 from peftlab.tasks.utterances import Utterance
 from peftlab.tasks.words import encode_words
@@ -38,7 +38,7 @@ _OUTSIDE = -1e9
 
 
 @spec
-class Joint(Task):
+class Joint(SentenceTask):
     """An intent for each utterance, and a BIO tag for each word (Chen, Zhuo and Wang 2019, section 3.2).
 
     Both heads are rows of one layer over the encoder's last hidden states: the rows of the intents are read at the
@@ -102,33 +102,6 @@ class Joint(Task):
     def classes(self, example: Utterance) -> dict[str, int]:
         """Return the intent."""
         return {} if example.intent is None else {example.intent: 1}
-
-    def from_input(self, fields: Mapping[str, Any], id: str) -> Utterance:
-        """Return an utterance of ``words``, or of ``text`` split by `words_of`."""
-        text, words = fields.get("text"), fields.get("words")
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return Utterance(id, words, ["O"] * len(words))
-        if words is not None or not isinstance(text, str):
-            raise DataError("expected `text`, a string, or `words`, a list of strings")
-        check_size(len(text))
-        spans = words_of(text)
-        return Utterance(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
-
-    def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of words that are truncated, have no token, or are longer than a row."""
-        return {
-            "truncated words": encoded.counts["truncated"],
-            "words without a token": encoded.counts["emptied"],
-            "words without their end, longer than a row": encoded.counts.get("cut", 0),
-        }
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return ``truncated`` and the numbers of ``lost_words``, ``emptied_words`` and ``cut_words``, where they
-        apply.
-        """
-        truncated, emptied, cut = (int(encoded.arrays[name][index]) for name in ("truncated", "emptied", "cut"))
-        counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
-        return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
     def encode(self, examples: Sequence[Utterance], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise as `encode_words` does.

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peftlab.errors import DataError
 from peftlab.scores.bio import Entity, Repair, bio_labels, entities
 from peftlab.scores.entity_scores import EntityScores
 from peftlab.tasks.batch import Batch
@@ -24,14 +23,14 @@ from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.splitting import words_of
-from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
+from peftlab.tasks.sentence_task import SentenceTask
+from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 from peftlab.tasks.words import NO_WORD, Sentence, encode_words
 from peftlab.tasks.words_in_rows import batch_of_words
 
 
 @spec
-class Ner(LabelledTask):
+class Ner(LabelledTask, SentenceTask):
     """Word-level tagging with the label on the first subword (Devlin et al. 2019), scored on whole entities."""
 
     repair: Repair = "conlleval"
@@ -67,33 +66,6 @@ class Ner(LabelledTask):
             positions = word[rows[start] : rows[end]]
             counts.update(sentence.tags[position] for position in positions[positions != NO_WORD].tolist())
         return counts
-
-    def from_input(self, fields: Mapping[str, Any], id: str) -> Sentence:
-        """Return a sentence of ``words``, or of ``text`` split by `words_of`; its tags are all O."""
-        text, words = fields.get("text"), fields.get("words")
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return Sentence(id, words, ["O"] * len(words))
-        if words is not None or not isinstance(text, str):
-            raise DataError("expected `text`, a string, or `words`, a list of strings")
-        check_size(len(text))
-        spans = words_of(text)
-        return Sentence(id, [text[start:end] for start, end in spans], ["O"] * len(spans), text=text, spans=spans)
-
-    def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of words that are truncated, have no token, or are longer than a row."""
-        return {
-            "truncated words": encoded.counts["truncated"],
-            "words without a token": encoded.counts["emptied"],
-            "words without their end, longer than a row": encoded.counts.get("cut", 0),
-        }
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return ``truncated`` and the numbers of ``lost_words``, of ``emptied_words``, which have no token, and of
-        ``cut_words``, which are longer than a row, where they apply.
-        """
-        truncated, emptied, cut = (int(encoded.arrays[name][index]) for name in ("truncated", "emptied", "cut"))
-        counted = {"lost_words": truncated, "emptied_words": emptied, "cut_words": cut}
-        return ({"truncated": True} if truncated else {}) | {name: count for name, count in counted.items() if count}
 
     def encode(self, examples: Sequence[Sentence], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise as `encode_words` does."""
