@@ -15,7 +15,7 @@ USUAL = 0.5
 """The threshold without another: a label is given if it is more probable than not."""
 
 FEWEST_POSITIVES = 10
-"""A label with fewer positive examples in the validation split gets no threshold of its own: it would fit noise."""
+"""With fewer positive examples in the validation split, no threshold is learnt: it would fit noise."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Threshold = Annotated[Literal["auto"] | Probability | dict[str, Probability], BeforeValidator(with_texts_as_keys)]
@@ -42,7 +42,8 @@ def learnt_thresholds(
 ) -> dict[str, float]:
     """Return the thresholds with the best F1 on some answers.
 
-    The global one has the best micro F1 over all labels; a label's own has the best F1 of the label. Where the best F1
+    The global one has the best micro F1 over all labels, or is `USUAL` if these have fewer positives together than one
+    label must have; a label's own has the best F1 of the label. Where the best F1
     spans an interval of thresholds, it is the middle between two probabilities that is nearest to `USUAL`.
 
     Args:
@@ -51,7 +52,7 @@ def learnt_thresholds(
         labels: in the order of the columns.
         by_label: whether each label gets its own; one with fewer than `FEWEST_POSITIVES` gets the global one.
     """
-    overall = best_threshold(probabilities.ravel(), gold.ravel())
+    overall = best_threshold(probabilities.ravel(), gold.ravel()) if gold.sum() >= FEWEST_POSITIVES else USUAL
     of_label = dict.fromkeys(labels, overall)
     if by_label:
         for column, label in enumerate(labels):

@@ -5,7 +5,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from peftlab.errors import ConfigError
-from peftlab.tasks.thresholds import FEWEST_POSITIVES, best_threshold, chosen_thresholds, learnt_thresholds
+from peftlab.tasks.thresholds import (
+    FEWEST_POSITIVES,
+    USUAL,
+    best_threshold,
+    chosen_thresholds,
+    learnt_thresholds,
+)
 
 
 def test_no_other_threshold_has_a_better_f1():
@@ -55,3 +61,12 @@ def test_chosen_ones():
     assert chosen_thresholds({"b": 0.1}, ["a", "b"]) == {"a": 0.5, "b": 0.1}
     with pytest.raises(ConfigError, match=r"no label 'anger'\. Did you mean 'angry'\?"):
         chosen_thresholds({"anger": 0.1}, ["angry"])
+
+
+def test_few_positives_leave_the_usual_threshold():
+    probabilities = np.tile([[0.9, 0.1], [0.7, 0.2]], (10, 1))
+    gold = np.zeros((20, 2), bool)
+    gold[: FEWEST_POSITIVES - 1, 0] = True
+    assert learnt_thresholds(probabilities, gold, ["a", "b"], by_label=True) == {"a": USUAL, "b": USUAL}
+    gold[FEWEST_POSITIVES, 0] = True
+    assert USUAL not in learnt_thresholds(probabilities, gold, ["a", "b"], by_label=True).values()
