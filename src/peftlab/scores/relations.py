@@ -105,14 +105,7 @@ class RelationScores(Confusion):
         """Return the scores of each relation, in double precision, 0 where undefined, sorted by name."""
         states = [counts.tolist() for counts in self._of_relations(total)]
         return [
-            ClassRow(
-                name,
-                precision=correct / predicted if predicted else 0.0,
-                recall=correct / gold if gold else 0.0,
-                f1=2 * correct / (predicted + gold) if predicted + gold else 0.0,
-                support=gold,
-                predicted=predicted,
-            )
+            ClassRow.of_counts(name, correct, predicted, gold)
             for name, correct, _, predicted, gold in zip(self.relations, *states, strict=True)
         ]
 

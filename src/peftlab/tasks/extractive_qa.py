@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from peftlab.errors import DataError
 from peftlab.scores.squad import Language, SquadScores, answer_scores, null_threshold
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import QUESTION_ANSWERING, Head
@@ -23,7 +24,7 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.questions import NO_TEXT, Question, answer_regions, encode_questions, moved, token_bounds
 from peftlab.tasks.spans import OUTSIDE, best_spans
-from peftlab.tasks.task import IGNORED, Encoded, Random, Task, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, spec
 
 _OF_ANSWER = ("start", "end", "probability")
 """The fields of an answer besides its text."""
@@ -40,7 +41,7 @@ _EXPORTED = (
 
 
 @spec
-class ExtractiveQa(Task):
+class ExtractiveQa(CutTexts):
     """The first and the last token of the answer, each by cross-entropy over the tokens of the text (Devlin et al.
     2019, section 4.2 and 4.3).
 
@@ -99,19 +100,6 @@ class ExtractiveQa(Task):
         if not isinstance(question, str) or not isinstance(context, str):
             raise DataError("expected `question` and `context`, both strings")
         return Question(id, question, context)
-
-    def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of truncated texts, of truncated tokens, and of texts without a token."""
-        return {
-            "truncated texts": encoded.counts["truncated_texts"],
-            "truncated tokens": encoded.counts["truncated_tokens"],
-            "texts without a token": int(encoded.arrays["empty"].sum()),
-        }
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return ``truncated`` and the number of ``lost_tokens``, or ``empty``, where they apply."""
-        truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
-        return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
     def encode(self, examples: Sequence[Question], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise as `encode_questions` does."""

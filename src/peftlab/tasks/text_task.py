@@ -13,15 +13,16 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
-from peftlab.tasks.task import Encoded, Random, Task, spec
+from peftlab.tasks.task import Encoded, Random, spec
 from peftlab.tasks.texts import WholeText, encode_texts
 
 
 @spec
-class TextTask(Task):
+class TextTask(CutTexts):
     """Encodes, collates and edits texts; a task adds what is learnt of each. An example is a `WholeText`."""
 
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
@@ -41,19 +42,6 @@ class TextTask(Task):
         if not isinstance(text, str) or not isinstance(pair, str | None):
             raise DataError("expected `text`, a string, and for pairs also `text_pair`, a string")
         return text, pair
-
-    def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of truncated texts, of truncated tokens, and of texts without a token."""
-        return {
-            "truncated texts": encoded.counts["truncated_texts"],
-            "truncated tokens": encoded.counts["truncated_tokens"],
-            "texts without a token": int(encoded.arrays["empty"].sum()),
-        }
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return ``truncated`` and the number of ``lost_tokens``, or ``empty``, where they apply."""
-        truncated, empty = (int(encoded.arrays[name][index]) for name in ("truncated", "empty"))
-        return ({"truncated": True, "lost_tokens": truncated} if truncated else {}) | ({"empty": True} if empty else {})
 
     def encode(self, examples: Sequence[Any], processor: Processor, limits: Limits) -> Encoded:
         """Tokenise as `encode_texts` does."""

@@ -28,7 +28,6 @@ OF_SUFFIX = {
     **dict.fromkeys((".jsonl", ".ndjson"), "json_lines"),
     **dict.fromkeys((".parquet", ".arrow", ".feather"), "rows"),
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
-    **dict.fromkeys((".parquet", ".arrow", ".feather"), "rows"),
 }
 """The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
 

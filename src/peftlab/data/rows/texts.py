@@ -33,9 +33,12 @@ class TextRows(RowReader):
         return Text(
             id,
             cells.text(row, self.text, "text", place),
-            cells.name(row, self.label, "label", place),
+            self._label(row, place),
             None if self.pair is None else cells.text(row, self.pair, "pair", place),
             place.file,
             place.line,
             None if self.group is None else cells.name(row, self.group, "group", place),
         )
+
+    def _label(self, row: Mapping[str, Any], place: Place) -> str:
+        return cells.name(row, self.label, "label", place)
