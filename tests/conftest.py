@@ -28,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from tests.tiny_models import make_language_model
 
 from peftlab.composing.compose import conf_dir, config_groups
 from peftlab.composing.own_hydra import own_hydra
@@ -204,6 +205,12 @@ def make_model(folder: Path) -> Path:
         )
         BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def language_model(made_once: MadeOnce) -> Callable[[str], Path]:
+    """Return a maker of the folders of tiny decoders and encoder-decoders, by kind; see `tests.tiny_models`."""
+    return lambda kind: made_once(f"model_{kind}", lambda folder: make_language_model(kind, folder))
 
 
 def sentences(count: int, seed: int) -> str:
