@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from torch import Tensor
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import Batch
+from peftlab.tasks.deferred_logits import deferred_logits
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
@@ -119,6 +121,8 @@ class Task(KeptAnswers, ABC):
     exported: ClassVar[str] = ""
     """How an exported model is used, sentences for its card, in which ``{task.FIELD}`` stands for a value of the task;
     empty: as transformers' pipelines do."""
+    generates: ClassVar[bool] = False
+    """Whether answers are texts that the model writes."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
     couples_rows: ClassVar[bool] = False
@@ -239,6 +243,14 @@ class Task(KeptAnswers, ABC):
         Returns:
             doubles, shape (examples,), equal to the `Batch.weights` of these examples' batch.
         """
+
+    def outputs(self, model: Any, batch: Batch) -> Any:
+        """Return the outputs of `model` for a batch, in transformers' form, which `losses` and `answers` read.
+
+        The logits of a task that generates are `DeferredLogits`.
+        """
+        with deferred_logits(model) if self.generates else nullcontext():
+            return model(**batch.inputs)
 
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
