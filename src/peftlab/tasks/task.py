@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
 from typing import Any, ClassVar
@@ -17,8 +16,8 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
+from peftlab.tasks.answering import Answering
 from peftlab.tasks.batch import Batch
-from peftlab.tasks.deferred_logits import deferred_logits
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
@@ -87,7 +86,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, ABC):
+class Task(KeptAnswers, Answering, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -108,6 +107,9 @@ class Task(KeptAnswers, ABC):
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    generates: ClassVar[bool] = False
+    """Whether it writes conversations or generates texts, so that the model's chat template and generation settings
+    decide its results, and belong to the identity of its runs."""
     pooling_inputs: ClassVar[frozenset[str]] = frozenset()
     """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
@@ -192,20 +194,8 @@ class Task(KeptAnswers, ABC):
         """Return the options of the configuration that `settle` has set, with their values."""
         return {}
 
-    @abstractmethod
-    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
-        """Return an example without gold from `fields`: ``text``, and others that the task takes.
-
-        Raises:
-            DataError: a required field is missing or of the wrong type; the message says what is expected.
-        """
-
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""
-        return {}
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return the fields of an answer that describe the part of its example that the model does not see, if any."""
         return {}
 
     @abstractmethod
@@ -244,14 +234,6 @@ class Task(KeptAnswers, ABC):
             doubles, shape (examples,), equal to the `Batch.weights` of these examples' batch.
         """
 
-    def outputs(self, model: Any, batch: Batch) -> Any:
-        """Return the outputs of `model` for a batch, in transformers' form, which `losses` and `answers` read.
-
-        The logits of a task that generates are `DeferredLogits`.
-        """
-        with deferred_logits(model) if self.generates else nullcontext():
-            return model(**batch.inputs)
-
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the loss of each example, shape (examples,), summed over its weighted parts, e.g. its tokens.
@@ -288,29 +270,6 @@ class Task(KeptAnswers, ABC):
         """
         mine, theirs = self.distributions(outputs, batch), self.distributions(others, batch)
         return mine.by_example(kullback_leibler(mine.logits, theirs.logits), batch)
-
-    @abstractmethod
-    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
-        """Return the answer to each example, as JSON values.
-
-        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and any
-        other fields that `kept` and `reply` use.
-
-        Args:
-            outputs: the model's outputs, as transformers returns them.
-            batch: the model's input; not a filler.
-            model: the model, for tasks that generate.
-            final: whether the answers are kept or returned. Validations during training only score them, and leave out
-                slow fields that the scores do not need.
-        """
-
-    def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a run stores it: with the ``group`` of the example."""
-        return {**answer, "group": getattr(example, "group", None)}
-
-    @abstractmethod
-    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
 
     def editable(self, example: Any) -> list[EditableText]:
         """Return the texts of an example, for augmentation: their words, and the spans that its gold refers to.
