@@ -68,6 +68,7 @@ ADDED: dict[str, Any] = {
     "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,
     "model.pooling": None,
+    "model.quantize": "none",
     "task.class_weights": None,
     "trainer.tf32": False,
     "regularizer": {},
