@@ -61,6 +61,18 @@ from transformers import {loader}
 
 model, {processor} = {model}.from_pretrained("."), {loader}.from_pretrained(".")"""
 
+_WRITING = {
+    "text-generation": """\
+inputs = {processor}.apply_chat_template(
+    [{{"role": "user", "content": "..."}}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)
+text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
+    "text2text-generation": """\
+inputs = {processor}("...", return_tensors="pt")
+text = {processor}.decode(model.generate(**inputs)[0], skip_special_tokens=True)""",
+}
+"""How a model writes, by the kind of its head."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -138,10 +150,11 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
 def _published(task: Task, dtype: Dtype, difference: float) -> Published:
     head, usage = task.head, task.exported.format(task=task)
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
+    code = [_LOADING, *([_WRITING[head.pipeline]] if head.pipeline in _WRITING else [])]
     return Published(
         library="transformers",
         pipeline=head.pipeline,
-        loading=_LOADING.format(
+        loading="\n".join(code).format(
             module=head.module,
             model=head.model.removeprefix(f"{head.module}."),
             processor=task.processor,
