@@ -44,7 +44,7 @@ from peftlab.validation import checked
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
-    from peftlab.use.export import Exported
+    from peftlab.use.export import Dtype, Exported
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
 
@@ -226,11 +226,11 @@ class FinishedRun:
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
 
-    def export(self, folder: str | Path) -> Exported:
+    def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
         from peftlab.use.export import export
 
-        return export(self, folder)
+        return export(self, folder, dtype)
 
     def adapted(self) -> nn.Module:
         """Return a new instance of the fine-tuned model, in fp32 and in evaluation mode.

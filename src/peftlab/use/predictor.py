@@ -120,12 +120,13 @@ class Predictor:
         encoded = self.task.encode(examples, self.processor, self.limits)
         ((_, batch),) = self.batches(examples, encoded)
         pieces = self.task.stream(batch, self.model)
-        while True:
-            with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
-                piece = next(pieces, None)
-            if piece is None:
-                break
-            yield piece
+        with self._kernels():
+            while True:
+                with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                yield piece
         self._warn(self.task.all_lost(encoded), door)
 
     def generating(self, options: Mapping[str, Any]) -> Predictor:
@@ -217,11 +218,12 @@ class Predictor:
     def arithmetic(self) -> Iterator[None]:
         """Compute in this context as the run did: in its precision, with its kernels of attention."""
         dtype = AUTOCAST.get(self.precision)
-        with (
-            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
-            products(self.tf32),
-            attention_kernels(self.cudnn_attention, self.static is not None),
-        ):
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None), self._kernels():
+            yield
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        with products(self.tf32), attention_kernels(self.cudnn_attention, self.static is not None):
             yield
 
 
