@@ -71,6 +71,8 @@ MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="mult
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
