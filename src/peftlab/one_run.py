@@ -148,7 +148,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         UserError: a source or the data cannot be used.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    pretrained = backbone.fetch(spec.model, spec.task)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
     processor = pretrained.processor(spec.task.processor)
     embeddings = partial(pretrained.input_embeddings, spec.task)

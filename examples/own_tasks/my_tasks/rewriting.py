@@ -81,6 +81,7 @@ class Rewriting(Task):
     """The most tokens that are generated, and that a target has; the rest is lost."""
     head: ClassVar[Head] = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
     example: ClassVar[type] = Rewrite
+    generates: ClassVar[bool] = True
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
     encoded_by: ClassVar[frozenset[str]] = frozenset({"longest"})
 

@@ -70,6 +70,8 @@ SEQUENCE_CLASSIFICATION = Head(
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
 
 

@@ -107,6 +107,9 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    generates: ClassVar[bool] = False
+    """Whether it writes conversations or generates texts, so that the model's chat template and generation settings
+    decide its results, and belong to the identity of its runs."""
     pooling_inputs: ClassVar[frozenset[str]] = frozenset()
     """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})

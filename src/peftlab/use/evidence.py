@@ -140,7 +140,7 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
         UserError: data or model cannot be read.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    pretrained = backbone.fetch(spec.model, spec.task)
     data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
     tuner = build_tuner(spec, pretrained)

@@ -101,7 +101,7 @@ class FinishedRun:
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.parts.task.decisions = decisions_of(folder, self.parts.task)
-        self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
+        self.pretrained = backbone.fetch(self.parts.model, self.parts.task)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
 
