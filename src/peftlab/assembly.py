@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -77,8 +79,9 @@ def refer(
     data: DataModule,
     splits: Iterable[str],
     pieces: MicroBatches | None = None,
+    note: Callable[..., None] = lambda event, **details: None,
     let_through: Callable[[], None] = lambda: None,
-) -> list[str]:
+) -> None:
     """Give the examples of `splits` the values of a task that refers to the model that training starts from.
 
     That is the pretrained model, quantised as it is in training, and with the initial adapter if there is one.
@@ -89,22 +92,25 @@ def refer(
         data: the loaded data.
         splits: the splits that the model is trained or scored on.
         pieces: cuts batches that do not fit in memory; None: they are not cut.
+        note: called with an event and its details when values had to be computed.
         let_through: is called between batches, and may raise to end the run.
-
-    Returns:
-        the splits whose values were not in the cache, and had to be computed.
     """
     if not spec.task.refers:
-        return []
-
-    def begin() -> nn.Module:
-        return initial_model(spec, pretrained)
-
+        return
     model, adapter = spec.model, None if spec.adapter is None else spec.adapter.sha256
     attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
     about = [pretrained.weights_sha256, adapter, model.quantize, model.attention, attention, model.pooling]
-    never_cut = MicroBatches("evaluation", None, lambda event, **details: None)
-    return Reference(begin, about, data, spec.trainer, pieces or never_cut, let_through).add(splits)
+    reference = Reference(
+        partial(initial_model, spec, pretrained),
+        about,
+        data,
+        spec.trainer,
+        pieces or MicroBatches("evaluation", None, note),
+        let_through if spec.trainer.world_size == 1 else lambda: None,  # the other ranks would wait
+    )
+    began = time.perf_counter()
+    if computed := reference.add(splits):
+        note("reference computed", splits=computed, seconds=round(time.perf_counter() - began, 3))
 
 
 def initial_model(spec: RunSpec, pretrained: Pretrained) -> nn.Module:

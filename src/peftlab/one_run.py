@@ -24,6 +24,7 @@ from peftlab.assembly import (
     check_regularizers,
     make_trainer,
     recording,
+    refer,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained
@@ -259,6 +260,7 @@ def run(
             if seat is not None:
                 own.append(seat.take(tuner, record, never_joined(spec, border is not None)))
             trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
+            refer(spec, pretrained, data, data.used, tuner.guards.evaluation, record.event, signals.raise_pending)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):

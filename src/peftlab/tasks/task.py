@@ -16,6 +16,7 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
+from peftlab.tasks.answering import Answering
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
@@ -86,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, ComparesWithReference, ABC):
+class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -192,20 +193,8 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         """Return the options of the configuration that `settle` has set, with their values."""
         return {}
 
-    @abstractmethod
-    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
-        """Return an example without gold from `fields`: ``text``, and others that the task takes.
-
-        Raises:
-            DataError: a required field is missing or of the wrong type; the message says what is expected.
-        """
-
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""
-        return {}
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return the fields of an answer that describe the part of its example that the model does not see, if any."""
         return {}
 
     @abstractmethod
@@ -280,29 +269,6 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         """
         mine, theirs = self.distributions(outputs, batch), self.distributions(others, batch)
         return mine.by_example(kullback_leibler(mine.logits, theirs.logits), batch)
-
-    @abstractmethod
-    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
-        """Return the answer to each example, as JSON values.
-
-        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and any
-        other fields that `kept` and `reply` use.
-
-        Args:
-            outputs: the model's outputs, as transformers returns them.
-            batch: the model's input; not a filler.
-            model: the model, for tasks that generate.
-            final: whether the answers are kept or returned. Validations during training only score them, and leave out
-                slow fields that the scores do not need.
-        """
-
-    def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a run stores it: with the ``group`` of the example."""
-        return {**answer, "group": getattr(example, "group", None)}
-
-    @abstractmethod
-    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
 
     def editable(self, example: Any) -> list[EditableText]:
         """Return the texts of an example, for augmentation: their words, and the spans that its gold refers to.

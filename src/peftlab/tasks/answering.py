@@ -1,0 +1,72 @@
+"""The part of a task that answers: what a model finds in texts, or writes, and what its user gets of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from peftlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peftlab.tasks.batch import Batch
+    from peftlab.tasks.task import Encoded
+
+
+class Answering(ABC):
+    """The answers of a `Task`, in evaluations and to whoever uses the finished model."""
+
+    name: str
+
+    @abstractmethod
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
+        """Return an example without gold from `fields`: ``text``, and others that the task takes.
+
+        Raises:
+            DataError: a required field is missing or of the wrong type; the message says what is expected.
+        """
+
+    @abstractmethod
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the answer to each example, as JSON values.
+
+        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and any
+        other fields that `kept` and `reply` use.
+
+        Args:
+            outputs: the model's outputs, as transformers returns them.
+            batch: the model's input; not a filler.
+            model: the model, for tasks that generate.
+            final: whether the answers are kept or returned. Validations during training only score them, and leave out
+                slow fields that the scores do not need.
+        """
+
+    def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
+        """Return the final answer to each example of a batch that has no gold, as `answers` does.
+
+        By default they are read off one forward pass. A task that only generates its answers overrides this, as it
+        needs no outputs where there is no loss.
+        """
+        return self.answers(model(**batch.inputs), batch, model, final=True)
+
+    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+        """Yield the text that the model writes to the only example of `batch`, piece by piece, as it is generated.
+
+        The pieces join to the text of `answers_without_gold`.
+
+        Raises:
+            ConfigError: the task writes no text.
+        """
+        raise ConfigError(f"task={self.name} writes no text that could be streamed. Use `predict` without --stream")
+
+    def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a final answer as a run stores it: with the ``group`` of the example."""
+        return {**answer, "group": getattr(example, "group", None)}
+
+    @abstractmethod
+    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
+
+    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
+        """Return the fields of an answer that describe the part of its example that the model does not see, if any."""
+        return {}
