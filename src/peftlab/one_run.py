@@ -252,9 +252,8 @@ def run(
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trail = Trail(folder.trail, spec.trainer.trail_every)
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
-            own: list[Callback] = [cost, trail, best, memory, outlook]
+            own: list[Callback] = [cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook]
             if spec.trainer.compile:
                 own.append(BreakEven(record))
             if seat is not None:

@@ -61,7 +61,7 @@ def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
 
 
 def kept(name: str) -> Encoded | None:
-    """Return what the cache has under `name`; None if there is nothing, or it is damaged, of which a warning says so."""
+    """Return what the cache has under `name`; None: nothing, or something damaged, of which it warns."""
     path = file_of(name)
     if path.is_file():
         try:

@@ -14,16 +14,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import DataError
 from peftlab.generation.options import Generation
-from peftlab.generation.template import Template, read_template
+from peftlab.generation.template import Rendered, Template, read_template
 from peftlab.generation.writing import write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import CAUSAL_LM, Head
 from peftlab.tasks.limits import Limits
-from peftlab.tasks.preferences import Preference, after, checked, messages_of, text_of
+from peftlab.tasks.preferences import Preference, answer_of, messages_of, text_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
 from peftlab.tasks.task import IGNORED, Encoded, Random, Task, check_size, spec
@@ -59,6 +59,7 @@ class Dpo(Task):
     couples_rows: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     refers: ClassVar[bool] = True
+    defers_logits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Read the template, and check the selection."""
@@ -84,8 +85,8 @@ class Dpo(Task):
                 "expected a prompt, `text` or `messages`, and, to compare two answers, both `chosen` and `rejected`"
             )
         messages = messages_of(prompt, "user", "the prompt")
-        answers = [after(messages, messages_of(answer, "assistant", name)) for name, answer in given.items()]
-        return checked(Preference(id, messages, *(answers or (None, None))))
+        answers = (answer_of(messages_of(one, "assistant", name), messages, name) for name, one in given.items())
+        return Preference(id, messages, *(answers if given else (None, None))).checked()
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return the numbers of truncated answers, of truncated tokens, and of pairs that are not learnt from: nothing
@@ -109,21 +110,20 @@ class Dpo(Task):
             each example starts among the rows, two of a pair and one of a prompt alone; ``truncated`` of shape
             (examples,): the tokens that it loses.
         """
-        template = Template(processor.tokenizer, self.template)
-        rows: list[tuple[list[int], list[bool]]] = []
         for example in examples:
-            rows += self._rows(example, template)
-        lengths = np.asarray([len(tokens) for tokens, _ in rows], dtype=np.int64)
+            texts = (text_of(example.prompt), *example.answers)
+            check_size(sum(map(len, texts)), example.place or example.id)
+        template = Template(processor.tokenizer, self.template)
+        rows = [template.rendered(one) for example in examples for one in example.conversations]
+        lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum([len(one.answers) or 1 for one in examples])]).astype(np.int64)
         are_answers = np.repeat(np.diff(starts) == 2, np.diff(starts))
         kept = np.where(are_answers, np.minimum(lengths, limits.max_tokens), lengths)
-        learnt = [np.asarray(of_row[:most], dtype=bool) for (_, of_row), most in zip(rows, kept.tolist(), strict=True)]
+        learnt = [_of_answer(row)[:most] for row, most in zip(rows, kept.tolist(), strict=True)]
         is_empty = np.asarray([not of_row.any() for of_row in learnt])
+        tokens = (row.tokens[:most] for row, most in zip(rows, kept.tolist(), strict=True))
         arrays = {
-            "tokens": np.fromiter(
-                chain.from_iterable(tokens[:most] for (tokens, _), most in zip(rows, kept.tolist(), strict=True)),
-                dtype=np.int32,
-            ),
+            "tokens": np.fromiter(chain.from_iterable(tokens), dtype=np.int32),
             "learnt": np.concatenate([*learnt, np.zeros(0, dtype=bool)]),
             "rows": np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
             "examples": starts,
@@ -138,24 +138,9 @@ class Dpo(Task):
         padding = processor.tokenizer.pad_token_id
         return Encoded(arrays, _over_examples(np.maximum, kept, starts), padding if padding is not None else 0, counts)
 
-    def _rows(self, example: Preference, template: Template) -> list[tuple[list[int], list[bool]]]:
-        """Return the tokens of each row of an example, and which are learnt."""
-        check_size(
-            sum(len(text_of(each)) for each in (example.prompt, *example.answers)), example.place or example.id
-        )
-        prompt = template.prompt(example.prompt, example.place)
-        if not example.answers:
-            return [(prompt, [False] * len(prompt))]
-        rows = []
-        for answer in example.answers:
-            rendered = template.rendered(example.with_answer(answer))
-            own = [learnt and place >= len(prompt) for place, learnt in enumerate(rendered.learnt)]
-            rows.append((rendered.tokens, own))
-        return rows
-
     def encoded_text(self, example: Preference) -> Any:
         """Return all messages."""
-        return [[tuple(one) for one in each] for each in (example.prompt, *example.answers)]
+        return [[*map(list, example.prompt)], *example.answers]
 
     def collate(
         self, examples: Sequence[Preference], encoded: Encoded, indices: Sequence[int], random: Random | None = None
@@ -185,6 +170,7 @@ class Dpo(Task):
             rows=torch.tensor([place for _, place in bounds]),
             examples=[examples[i] for i in indices],
             tokens=int(filled["attention_mask"].sum()),
+            host={"learnt": int((filled["labels"] != IGNORED).sum())},
             padding=names,
         )
 
@@ -202,8 +188,8 @@ class Dpo(Task):
 
     def reference(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the log probability of each answer, summed over its tokens, shape (rows,)."""
-        labels = batch.targets["labels"]
-        return -token_losses(outputs, F.pad(labels[:, 1:], (0, 1), value=IGNORED)).sum(-1)
+        learnt = batch.host["learnt"] if not batch.copies else None
+        return -token_losses(outputs.logits[:, :-1], batch.targets["labels"][:, 1:], learnt).sum(-1)
 
     def _rewards(self, outputs: Any, batch: Batch) -> Tensor:
         """Return beta times the log ratio of each answer to the reference, shape (rows,)."""
@@ -221,11 +207,11 @@ class Dpo(Task):
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return which answer of each pair is preferred, with both ``rewards``; and an answer ``written`` to each
         prompt, where evaluations keep one."""
-        rewards, start = self._rewards(outputs, batch).tolist(), 0
-        answers = []
-        for example in batch.examples:
-            own = [rounded(reward) for reward in rewards[start : (start := start + len(example.answers))]]
-            answers.append({**_asked(example), **_preferred(dict(zip((CHOSEN, REJECTED), own, strict=True)))})
+        rewards = iter(self._rewards(outputs, batch).tolist())
+        answers = [
+            {**_asked(example), **_preferred({name: rounded(next(rewards)) for name in (CHOSEN, REJECTED)})}
+            for example in batch.examples
+        ]
         if self.generate.at == "always" or (final and self.generate.at == "final"):
             written = self._written(batch.examples, model)
             answers = [answer | text for answer, text in zip(answers, written, strict=True)]
@@ -244,7 +230,10 @@ class Dpo(Task):
         ]
 
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
-        prompts = [self._template.prompt(one.prompt, one.place) for one in examples]
+        prompts = []
+        for one in examples:
+            row = self._template.rendered(one.conversations[0])
+            prompts.append(row.tokens[: row.prompt])
         texts = write(model, prompts, self.generate, self._tokenizer, [one.id for one in examples])
         return [{"written": text.text, "stopped": text.stopped} for text in texts]
 
@@ -263,16 +252,16 @@ class Dpo(Task):
 
     def text_key(self, example: Preference) -> str:
         """Return prompt and answers, in an order of their own: a pair that is turned round is a conflict."""
-        return "\x1f".join((text_of(example.prompt), *sorted(map(text_of, example.answers))))
+        return "\x1f".join((text_of(example.prompt), *sorted(example.answers)))
 
     def gold(self, example: Preference) -> str | None:
         """Return the preferred answer."""
-        return None if example.chosen is None else text_of(example.chosen)
+        return example.chosen
 
 
 def _asked(example: Preference) -> dict[str, Any]:
     """Return the fields of an answer that say what was asked."""
-    texts = {name: text_of(answer) for name, answer in zip((CHOSEN, REJECTED), example.answers, strict=False)}
+    texts = dict(zip((CHOSEN, REJECTED), example.answers, strict=False))
     return {
         "id": example.id,
         "input": {"prompt": text_of(example.prompt), **texts},
@@ -282,12 +271,15 @@ def _asked(example: Preference) -> dict[str, Any]:
 
 def _preferred(rewards: Mapping[str, float]) -> dict[str, Any]:
     """Return the fields of an answer that follow from its rewards: the probability is that of equation 1."""
-    if not rewards:
-        return {"predicted": None, "probability": None, "rewards": {}}
     margin = rewards[CHOSEN] - rewards[REJECTED]
     predicted = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
     probability = 1 / (1 + math.exp(-abs(margin))) if math.isfinite(margin) else margin
     return {"predicted": predicted, "probability": probability, "rewards": dict(rewards)}
+
+
+def _of_answer(row: Rendered) -> np.ndarray:
+    """Return which tokens of a row are of its last answer, shape (tokens,)."""
+    return np.asarray(row.learnt, dtype=bool) & (np.arange(len(row.tokens)) >= row.prompt)
 
 
 def _over_examples(of: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -14,16 +14,15 @@ Messages = tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A conversation that two answers continue."""
+    """A conversation that either of two answers continues."""
 
     id: str
     """Unique within the data set, e.g. ``train:17``."""
     prompt: Messages
-    """The turns before the answers; the last one is the user's."""
-    chosen: Messages | None
-    """The preferred answer: one turn of the assistant or more, with what a user says between them. None: neither answer
-    is given, and one is to be written."""
-    rejected: Messages | None
+    """The turns before the answer."""
+    chosen: str | None
+    """The preferred answer; None: neither is given, and one is to be written."""
+    rejected: str | None
     file: str = ""
     line: int | None = None
     """Its line or row in `file`, from 1."""
@@ -36,40 +35,34 @@ class Preference:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
     @property
-    def answers(self) -> tuple[Messages, ...]:
+    def answers(self) -> tuple[str, ...]:
         """The chosen and the rejected answer, if they are given."""
         return () if self.chosen is None or self.rejected is None else (self.chosen, self.rejected)
 
-    def with_answer(self, answer: Messages) -> Conversation:
-        """Return the conversation that ends with `answer`."""
-        return Conversation(self.id, (*self.prompt, *answer), self.file, self.line, self.group)
+    @property
+    def conversations(self) -> tuple[Conversation, ...]:
+        """The conversation that ends with each of the answers; without them, the one that is to be answered."""
+        ended = [(*self.prompt, Message("assistant", answer)) for answer in self.answers] or [self.prompt]
+        return tuple(Conversation(self.id, messages, self.file, self.line, self.group) for messages in ended)
 
     def mapped(self, change: Callable[[str], str]) -> Preference:
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""
+        prompt = tuple(one._replace(content=change(one.content)) for one in self.prompt)
+        chosen, rejected, group = (text and change(text) for text in (self.chosen, self.rejected, self.group))
+        return replace(self, prompt=prompt, chosen=chosen, rejected=rejected, group=group)
 
-        def of(messages: Messages | None) -> Messages | None:
-            return messages and tuple(one._replace(content=change(one.content)) for one in messages)
+    def checked(self) -> Preference:
+        """Return the example if its turns are in order.
 
-        group = self.group and change(self.group)
-        return replace(
-            self, prompt=of(self.prompt) or (), chosen=of(self.chosen), rejected=of(self.rejected), group=group
-        )
-
-
-def checked(example: Preference) -> Preference:
-    """Return the example if its turns are in order: each answer begins and ends with the assistant's.
-
-    Raises:
-        DataError: they are not, or an answer is blank.
-    """
-    check_turns(list(example.prompt), example.place)
-    if example.prompt[-1].role != "user":
-        raise DataError(f"{example.place or example.id}: the prompt ends with no turn of the user, which is answered")
-    for answer in example.answers:
-        check_turns([*example.prompt, *answer], example.place)
-        if not answer or answer[-1].role != "assistant":
-            raise DataError(f"{example.place or example.id}: an answer ends with no turn of the assistant")
-    return example
+        Raises:
+            DataError: they are not, or an answer is blank.
+        """
+        for conversation in self.conversations:
+            check_turns(list(conversation.messages), self.place)
+        if self.prompt[-1].role != "user":
+            where = f"{self.place}: " if self.place else ""
+            raise DataError(f"{where}the prompt ends with a turn of the {self.prompt[-1].role}; expected the user's")
+        return self
 
 
 def messages_of(value: Any, role: str, what: str) -> Messages:
@@ -84,23 +77,27 @@ def messages_of(value: Any, role: str, what: str) -> Messages:
     parts = [[one.get(key) for key in Message._fields] if isinstance(one, Mapping) else [None] for one in listed]
     if not all(isinstance(text, str) for one in parts for text in one):
         raise DataError(
-            f'{what}: expected a text, or a list of messages such as {{"role": "{role}", "content": ...}}, not '
+            f'{what}: expected a text, or a list of messages, [{{"role": "{role}", "content": ...}}], not '
             f"{str(value)[:80]!r}"
         )
     return tuple(Message(*one) for one in parts)
 
 
+def answer_of(messages: Messages, prompt: Messages, what: str) -> str:
+    """Return the answer that `messages` are, by themselves or after `prompt`.
+
+    Raises:
+        DataError: they are not one answer; the message begins with `what` they are.
+    """
+    own = messages[len(prompt) :] if messages[: len(prompt)] == prompt else messages
+    if [one.role for one in own] != ["assistant"]:
+        raise DataError(
+            f"{what}: expected one turn of the assistant after the prompt, not turns of "
+            f"{', '.join(one.role[:20] for one in own) or 'nobody'}"
+        )
+    return own[0].content
+
+
 def text_of(messages: Messages) -> str:
     """Return the contents of messages as one text, for a reader and for comparisons."""
     return "\n\n".join(one.content for one in messages)
-
-
-def after(prompt: Messages, conversation: Messages) -> Messages:
-    """Return what goes on after `prompt` in a conversation that may begin with it."""
-    return conversation[len(prompt) :] if conversation[: len(prompt)] == prompt else conversation
-
-
-def shared(one: Messages, other: Messages) -> Messages:
-    """Return the messages that both conversations begin with."""
-    pairs = zip(one, other, strict=False)
-    return one[: next((n for n, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(one), len(other)))]

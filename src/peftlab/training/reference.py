@@ -1,4 +1,4 @@
-"""Computes the reference values of a task, see `peftlab.tasks.reference`, once for all steps, and keeps them on disk."""
+"""Computes the reference values of a task once, see `peftlab.tasks.reference`, and keeps them on disk."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from peftlab.assembly import refer
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
@@ -73,6 +74,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
     data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     data.load()
+    refer(spec, run.pretrained, data, data.budget.scored)
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)
     run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint

@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 from peftlab.data.rows import cells
 from peftlab.data.rows.row_reader import Place, RowReader
 from peftlab.errors import DataError
-from peftlab.tasks.preferences import Messages, Preference, after, checked, messages_of, shared, text_of
+from peftlab.scores.preference_scores import CHOSEN, REJECTED
+from peftlab.tasks.preferences import Messages, Preference, answer_of, messages_of, text_of
 
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
@@ -24,7 +25,7 @@ class PreferenceRows(RowReader):
     example: ClassVar[type] = Preference
 
     prompt: str | None = "prompt"
-    """The column of the prompt; None: the answers are whole conversations, and the prompt is what they share."""
+    """The column of the prompt; None: the answers are whole conversations, which differ in their last turn."""
     chosen: str = "chosen"
     """The column of the preferred answer."""
     rejected: str = "rejected"
@@ -41,22 +42,22 @@ class PreferenceRows(RowReader):
 
     def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Preference | None:
         """Return the pair in a row, None if its answers are equal; raises DataError."""
-        chosen, rejected = (
-            _messages(row, column, setting, place, "assistant")
-            for column, setting in ((self.chosen, "chosen"), (self.rejected, "rejected"))
-        )
-        if chosen == rejected:
+        answers = {name: _messages(row, getattr(self, name), name, place, "assistant") for name in (CHOSEN, REJECTED)}
+        if answers[CHOSEN] == answers[REJECTED]:
             return None
-        if self.prompt is not None:
-            prompt = _messages(row, self.prompt, "prompt", place, "user")
-        elif not (prompt := shared(chosen, rejected)):
+        # conversations that are compared differ in their last turn alone
+        whole = answers[CHOSEN][:-1]
+        prompt = whole if self.prompt is None else _messages(row, self.prompt, "prompt", place, "user")
+        if not prompt:
             raise DataError(
-                f"{place}: '{self.chosen}' and '{self.rejected}' share no message that they answer. Name the column of "
-                "the prompt, data.format.rows.prompt=..., or mend or remove the row."
+                f"{place}: '{self.chosen}' has no turn before its answer. Name the column of the prompt, "
+                "data.format.rows.prompt=..., or mend or remove the row."
             )
-        chosen, rejected = after(prompt, chosen), after(prompt, rejected)
+        chosen, rejected = (
+            answer_of(messages, prompt, f"{place}: '{getattr(self, name)}'") for name, messages in answers.items()
+        )
         group = _digest(prompt) if self.group is None else cells.name(row, self.group, "group", place)
-        return checked(Preference(id, prompt, chosen, rejected, place.file, place.line, group))
+        return Preference(id, prompt, chosen, rejected, place.file, place.line, group).checked()
 
 
 def _messages(row: Mapping[str, Any], column: str, setting: str, place: Place, role: str) -> Messages:
