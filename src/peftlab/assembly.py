@@ -173,6 +173,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
                 f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
                 "compares the rows of each example. Leave one of them out"
             )
+        if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
+                "task.packing=off, or leave the regulariser out"
+            )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
             raise ConfigError(

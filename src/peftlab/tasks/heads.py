@@ -31,6 +31,8 @@ class Head(NamedTuple):
     completed: bool = False
     """Whether layers between the encoder and the vocabulary that the weights lack are made anew, and then trained by
     every method; else a language model without its head is refused."""
+    caches: bool = False
+    """Whether its model keeps the keys and values of earlier tokens unless told not to; only generation needs them."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
@@ -47,7 +49,7 @@ class Head(NamedTuple):
     def settings(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the head's settings in the model's configuration for a task with these labels."""
         if not self.is_new:
-            return {}
+            return {"use_cache": False} if self.caches else {}
         settings: dict[str, Any] = {"num_labels": self.size or len(labels), "problem_type": self.problem_type}
         if labels:
             settings["id2label"] = dict(enumerate(labels))
@@ -70,8 +72,8 @@ SEQUENCE_CLASSIFICATION = Head(
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
-CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
-SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", caches=True)
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary", caches=True)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
 
 

@@ -163,6 +163,11 @@ class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether rows of a batch may hold several examples, see `Batch.pieces`; `apart` then gives each its own."""
+        return False
+
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
         """Set `labels` to those that the configuration declares, else to those of the training split.
 
@@ -224,6 +229,12 @@ class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
             indices: their positions in the split.
             random: source of random numbers for a task that augments its training examples; None: no augmentation.
         """
+
+    def apart(
+        self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return the batch of `collate` with one example in each row, and with an ``attention_mask``."""
+        return self.collate(examples, encoded, indices, random)
 
     @abstractmethod
     def weights(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
