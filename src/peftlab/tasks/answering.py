@@ -10,6 +10,7 @@ from peftlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch
+    from peftlab.tasks.processor import Processor
     from peftlab.tasks.task import Encoded
 
 
@@ -58,6 +59,9 @@ class Answering(ABC):
             ConfigError: the task writes no text.
         """
         raise ConfigError(f"task={self.name} writes no text that could be streamed. Use `predict` without --stream")
+
+    def prepare_export(self, model: Any, processor: Processor) -> None:  # noqa: B027
+        """Set in a plain model and its processor what transformers' pipelines need to answer as the task does."""
 
     def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer as a run stores it: with the ``group`` of the example."""
