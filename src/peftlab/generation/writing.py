@@ -109,6 +109,22 @@ def stream(
         thread.join()
 
 
+def plain_settings(model: nn.Module, options: Generation, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Return `options` as the ``generation_config.json`` of a plain `model`, with which it writes what `write` returns.
+
+    Sampled texts differ, as transformers draws by its own random numbers.
+    """
+    own = _of_transformers(model).generation_config
+    config = _generation_config(own, options, sorted(_stops(model, tokenizer)), tokenizer)
+    sampling = {"temperature": options.temperature, "top_k": options.top_k or 0, "top_p": options.top_p or 1.0}
+    config.update(
+        repetition_penalty=options.repetition_penalty,
+        do_sample=options.do_sample,
+        **(sampling if options.do_sample else {}),
+    )
+    return config
+
+
 def check_room(config: Any, options: Generation) -> None:
     """Check that a model with `config` has positions for texts of ``max_new_tokens``.
 
