@@ -24,6 +24,7 @@ from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
+from peftlab.tasks.reference import ComparesWithReference
 
 IGNORED = -100
 """The label of positions excluded from the loss."""
@@ -86,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, Answering, ABC):
+class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -160,6 +161,11 @@ class Task(KeptAnswers, Answering, ABC):
     def directions(self) -> dict[str, Direction]:
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
+
+    @property
+    def watched(self) -> list[str]:
+        """Return the names of the scores that every validation during training has, which callbacks may monitor."""
+        return list(self.directions)
 
     def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
