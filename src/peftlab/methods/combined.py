@@ -69,6 +69,11 @@ class Combined(Method):
         return next((method.host_work for method in self.methods if method.host_work is not None), None)
 
     @property
+    def rewrites(self) -> str | None:  # type: ignore[override]
+        """What one of the methods does to the backbone's weights."""
+        return next((method.rewrites for method in self.methods if method.rewrites is not None), None)
+
+    @property
     @override
     def virtual_tokens(self) -> int:
         return sum(method.virtual_tokens for method in self.methods)
