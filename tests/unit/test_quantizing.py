@@ -144,9 +144,13 @@ def test_none_changes_nothing(model):
     assert not quantized_parameters(same)
 
 
-def test_without_linear_layers_it_says_so(model):
-    with pytest.raises(ConfigError, match=r"model\.quantize=nf4: Qwen3ForCausalLM has no linear layers"):
-        quantize(model, "nf4", [])
+def test_layers_of_another_kind_are_refused(model, language_model):
+    from transformers import AutoModelForCausalLM
+
+    of_convolutions = AutoModelForCausalLM.from_pretrained(language_model("gpt2"))
+    for other, names in ((of_convolutions, linear_layers(of_convolutions, ())), (model, [])):
+        with pytest.raises(ConfigError, match=rf"model\.quantize=nf4: the blocks of {type(other).__name__} are not"):
+            quantize(other, "nf4", names)
 
 
 def test_without_the_package_it_names_the_extra(monkeypatch):

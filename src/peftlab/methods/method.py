@@ -92,6 +92,9 @@ class Method(ABC):
     """What the method does to the weights of the backbone's linear layers beside reading them, so that they cannot be
     quantised. None: nothing."""
 
+    shares_rows: ClassVar[str | None] = None
+    """Why several texts cannot share a row of a batch; None: they can."""
+
     @property
     def virtual_tokens(self) -> int:
         """Number of positions that the method occupies before those of a text."""
