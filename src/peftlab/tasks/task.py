@@ -24,6 +24,7 @@ from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
+from peftlab.tasks.reference import ComparesWithReference
 
 IGNORED = -100
 """The label of positions excluded from the loss."""
@@ -86,7 +87,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, Answering, ABC):
+class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -123,6 +124,8 @@ class Task(KeptAnswers, Answering, ABC):
     exported: ClassVar[str] = ""
     """How an exported model is used, sentences for its card, in which ``{task.FIELD}`` stands for a value of the task;
     empty: as transformers' pipelines do."""
+    generates: ClassVar[bool] = False
+    """Whether answers are texts that the model writes."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
     couples_rows: ClassVar[bool] = False

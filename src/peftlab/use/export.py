@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from peftlab.assembly import refer
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
@@ -107,6 +108,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
     spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
     data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     data.load()
+    refer(spec, run.pretrained, data, data.budget.scored)
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)
     run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint

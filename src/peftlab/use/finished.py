@@ -132,6 +132,7 @@ class FinishedRun:
             static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
+            initial=self.initial,
         )
 
     @property
@@ -241,6 +242,12 @@ class FinishedRun:
         model = adapted_model(self.parts, self.pretrained).model
         self.load_adapter(model)
         return model.eval().to(self.device)
+
+    def initial(self) -> nn.Module:
+        """Return the model that training started from: the pretrained one, or that with the initial adapter."""
+        from peftlab.assembly import initial_model
+
+        return initial_model(self.spec, self.pretrained)
 
     def load_adapter(self, model: nn.Module) -> None:
         """Load the trained parameters into `model`, to which the run's method has been applied.
