@@ -105,5 +105,5 @@ def test_a_question_is_asked_as_in_the_data(rows, given, messages):
 def test_a_text_is_asked_as_it_is():
     form = form_of(SimpleNamespace(rows=ConversationRows()))
     assert form.usual({"text": "a"}) == {"text": "a"}
-    with pytest.raises(DataError, match="^the object: 'prompt' is 1; expected a text"):
+    with pytest.raises(DataError, match=r"^the object: 'prompt' is 1; expected a text"):
         form.usual({"prompt": 1})
