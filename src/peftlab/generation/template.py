@@ -127,7 +127,7 @@ class Template:
             if not text.startswith(done):
                 raise DataError(
                     f"{place}: {self._name} renders turns otherwise when others follow, so that it does not say which "
-                    f"tokens the model has to write: '{done[-40:]}' is no longer there. Set task.template=chatml or "
+                    f"tokens the model has to write: {done[-40:]!r} is no longer there. Set task.template=chatml or "
                     "another template"
                 )
             segments.append(text[len(done) :])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftlab.errors import ConfigError
+from peftlab.tasks.deferred_logits import deferred_logits
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch
@@ -18,6 +20,7 @@ class Answering(ABC):
     """The answers of a `Task`, in evaluations and to whoever uses the finished model."""
 
     name: str
+    generates: ClassVar[bool]
 
     @abstractmethod
     def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
@@ -42,13 +45,21 @@ class Answering(ABC):
                 slow fields that the scores do not need.
         """
 
+    def outputs(self, model: Any, batch: Batch) -> Any:
+        """Return the outputs of `model` for a batch, in transformers' form, which `losses` and `answers` read.
+
+        The logits of a task that generates are `DeferredLogits`.
+        """
+        with deferred_logits(model) if self.generates else nullcontext():
+            return model(**batch.inputs)
+
     def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
         """Return the final answer to each example of a batch that has no gold, as `answers` does.
 
         By default they are read off one forward pass. A task that only generates its answers overrides this, as it
         needs no outputs where there is no loss.
         """
-        return self.answers(model(**batch.inputs), batch, model, final=True)
+        return self.answers(self.outputs(model, batch), batch, model, final=True)
 
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         """Yield the text that the model writes to the only example of `batch`, piece by piece, as it is generated.

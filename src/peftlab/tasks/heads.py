@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from peftlab.tasks.deferred_logits import DeferredLogits
+
 Outputs = Literal["text", "token", "span", "vocabulary"]
 """The unit that a head's outputs refer to: a whole text or picture, each token, each token as the start or the end of a
 span, or each token over the vocabulary."""
@@ -75,8 +77,14 @@ QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "ques
 CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", caches=True)
 SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary", caches=True)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 
 
-def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the outputs of a model's heads by name, such as ``logits``, or ``start_logits`` and ``end_logits``."""
-    return {name: value for name, value in outputs.items() if name.endswith("logits") and isinstance(value, Tensor)}
+def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs of a model's heads by name, such as ``logits``, or ``start_logits`` and ``end_logits``.
+
+    They are tensors, or `DeferredLogits`.
+    """
+    kinds = (Tensor, DeferredLogits)
+    return {name: value for name, value in outputs.items() if name.endswith("logits") and isinstance(value, kinds)}
