@@ -92,7 +92,7 @@ def references(monkeypatch):
 def test_the_reference_is_the_model_before_the_method(train, references, language_model, tiny_preferences):
     """A method that starts elsewhere, as prefixes do, or trains the model itself has the same reference."""
     expected = log_probabilities(language_model("llama"), tiny_preferences / "test.jsonl")
-    for method in ("lora", "full"):
+    for method in ("lora", "prefix_tuning", "full"):
         references.clear()
         record = train(f"peft={method}", "budget.max_steps=2", "optimizer.lr=1e-3", f"run_dir={method}")
         torch.testing.assert_close(torch.from_numpy(references["test"]), expected, atol=1e-4, rtol=1e-5)

@@ -56,7 +56,6 @@ class Dpo(CutTexts):
     couples_rows: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     refers: ClassVar[bool] = True
-    defers_logits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Read the template, and check the selection."""
@@ -214,7 +213,7 @@ class Dpo(CutTexts):
         """
         pairs = [bool(one.answers) for one in batch.examples]
         if all(pairs):
-            return self.answers(model(**batch.inputs), batch, model, final=True)
+            return self.answers(self.outputs(model, batch), batch, model, final=True)
         if any(pairs):
             raise DataError("answers are written and compared in batches of their own")
         return [
