@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from peftlab.backbone import Pretrained
+from peftlab.backbone import Backbone, Pretrained
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
@@ -35,6 +35,11 @@ class AdaptedModel(NamedTuple):
     """What the method knows about the model."""
 
 
+def base_model(parts: Parts, pretrained: Pretrained) -> Backbone:
+    """Load the pretrained model with the task's head: what the method is applied to."""
+    return pretrained.load(parts.task, preferred_attention(parts.trainer.accelerator, parts.data.max_tokens))
+
+
 def adapted_model(
     parts: Parts, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None
 ) -> AdaptedModel:
@@ -48,8 +53,7 @@ def adapted_model(
     Raises:
         UserError: the parts cannot be combined, or the weights do not fit.
     """
-    attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
-    model, context, notes = pretrained.load(parts.task, attention)
+    model, context, notes = base_model(parts, pretrained)
     for note in notes:
         tell(f"model: {note}")
     if parts.trainer.gradient_checkpointing:

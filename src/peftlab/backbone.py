@@ -65,6 +65,8 @@ class ModelSpec:
     """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
     pooling: Pooling | None = None
     """What the head of a text reads of the last hidden states; None: what the architecture's own reads."""
+    quantize: Literal["none", "nf4", "int8"] = "none"
+    """The form in which the backbone's frozen linear layers are kept, see `peftlab.quantizing`."""
 
 
 class Backbone(NamedTuple):

@@ -157,6 +157,10 @@ class Rewriting(Task):
             for one, text in zip(batch.examples, texts, strict=True)
         ]
 
+    def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
+        """Generate, without the outputs that only a loss needs."""
+        return self.answers(None, batch, model, final=True)
+
     def reply(self, example: Rewrite, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was written."""
         return {"written": answer["predicted"]}

@@ -53,8 +53,10 @@ def form_of(format: Any) -> Form:
 
 
 def has_groups(format: Any) -> bool:
-    """Return whether the format reads the group of each example, which is held out as a whole."""
-    return getattr(columns_of(format), "group", None) is not None
+    """Return whether the format gives each example a group, which is held out as a whole: one that it reads from a
+    column ``group``, or, if its attribute ``groups`` says so, one of its own."""
+    columns = columns_of(format)
+    return getattr(columns, "group", None) is not None or getattr(columns, "groups", False)
 
 
 def columns_of(format: Any) -> Any:

@@ -88,6 +88,9 @@ class Method(ABC):
     """What the host does in every step of a training, see `Regularizer.host_work`; `after_step` counts. None: nothing,
     so that steps can be recorded as CUDA graphs."""
 
+    shares_rows: ClassVar[str | None] = None
+    """Why several texts cannot share a row of a batch; None: they can."""
+
     @property
     def virtual_tokens(self) -> int:
         """Number of positions that the method occupies before those of a text."""

@@ -49,7 +49,7 @@ class Head(OwnWeights):
         if not context.head:
             raise ConfigError(
                 f"peft={self.name}: the head of {type(model).__name__} is pretrained, and there is no new one to "
-                "train; choose another method"
+                "train; choose another method, such as top_layers or lora"
             )
         model.requires_grad_(False)
         for name in context.head:
@@ -109,7 +109,8 @@ class BitFit(OwnWeights):
         }
         if not biases:
             raise ConfigError(
-                f"peft={self.name}: {type(model).__name__} has no biases there; it needs a model with biases"
+                f"peft={self.name}: {type(model).__name__} has no biases there; it needs a model with biases. Others "
+                "that train little are ln_tuning and ia3"
             )
         for name, parameter in model.named_parameters():
             parameter.requires_grad = is_of_head(name, context.head) or name in biases
