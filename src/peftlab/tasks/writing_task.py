@@ -84,8 +84,11 @@ class WritingTask(CutTexts):
         return ()
 
     @abstractmethod
-    def prompts(self, batch: Batch) -> list[list[int]]:
-        """Return the tokens that each answer is written after: a decoder's prompt, or an encoder-decoder's source."""
+    def prompts(self, batch: Batch) -> Sequence[list[int] | None]:
+        """Return the tokens that each answer is written after: a decoder's prompt, or an encoder-decoder's source.
+
+        None: nothing is asked, and nothing is written.
+        """
 
     @abstractmethod
     def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
@@ -94,7 +97,7 @@ class WritingTask(CutTexts):
 
     @abstractmethod
     def shown(self, example: Any) -> Any:
-        """Return the ``input`` of an answer, a JSON value."""
+        """Return the ``input`` of an answer, a JSON value; None where nothing is asked."""
 
     @override
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
@@ -120,11 +123,17 @@ class WritingTask(CutTexts):
     @override
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         (prompt,), (example,) = self.prompts(batch), batch.examples
+        assert prompt is not None, "what a user gives asks for a text"
         yield from stream(model, prompt, self.generate, self._tokenizer, example.id, self.stops)
 
-    def _written(self, batch: Batch, model: Any) -> list[Written]:
-        keys = [example.id for example in batch.examples]
-        return write(model, self.prompts(batch), self.generate, self._tokenizer, keys, self.stops)
+    def _written(self, batch: Batch, model: Any) -> list[Written | None]:
+        prompts = self.prompts(batch)
+        asked = [(prompt, one.id) for prompt, one in zip(prompts, batch.examples, strict=True) if prompt is not None]
+        if not asked:
+            return [None] * len(prompts)
+        rows, keys = zip(*asked, strict=True)
+        texts = iter(write(model, rows, self.generate, self._tokenizer, keys, self.stops))
+        return [None if prompt is None else next(texts) for prompt in prompts]
 
     def _answer(self, example: Any, written: Written | None, log: float = 0.0, tokens: int = 0) -> dict[str, Any]:
         gold = self.gold(example)
@@ -151,7 +160,7 @@ class WritingTask(CutTexts):
     def is_consistent(self, answer: Mapping[str, Any], decisions: Decisions) -> bool:
         """Return whether a text is as long as one that was stopped, or was not, can be."""
         if answer["predicted"] is None:
-            return self.generate.at == "never"
+            return self.generate.at == "never" or answer["input"] is None
         length, most = answer["written_tokens"], self.generate.max_new_tokens
         return bool(length < most if answer["stopped"] else length == most)
 
