@@ -85,9 +85,10 @@ class CausalLm(WritingTask):
         if "messages" in fields:
             return Conversation(id, messages_of(fields["messages"]))
         text, system = fields.get("text"), fields.get("system")
-        if not isinstance(text, str) or not text.strip() or not isinstance(system, str | None):
+        if not isinstance(text, str) or not isinstance(system, str | None):
             raise DataError(
-                "expected `messages`, a list of turns, or `text`, what the user says; `system` may stand beside it"
+                "expected `text`, a string that the user says, perhaps with `system`, another, or `messages`, a list "
+                "of turns"
             )
         first = () if system is None else (Message("system", system),)
         return Conversation(id, (*first, Message("user", text)))
