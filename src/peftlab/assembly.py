@@ -39,6 +39,7 @@ from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reference import Reference
 from peftlab.training.reporting import Reporting, Watcher
+from peftlab.training.shared_rows import SharedRows
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -257,6 +258,9 @@ def make_trainer(
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
+    if spec.task.packs:
+        exact = spec.trainer.precision == "32-true" and not spec.trainer.tf32 and spec.model.quantize == "none"
+        last.append(SharedRows(data, folder.record, exact))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())
