@@ -66,6 +66,7 @@ class Adapters(BlockInsertion):
 class TwoAdapters(Adapters):
     """Two adapters per block, after attention and after the feed-forward network (Houlsby et al. 2019, figure 2).
 
+    A block with two attentions, in the decoder of an encoder-decoder, has one after each.
     They see a sub-layer's output before dropout; in the paper, after it.
     """
 
@@ -83,7 +84,7 @@ class TwoAdapters(Adapters):
     def insert_into(self, blocks: list[Block]) -> None:
         make = self.maker(blocks)
         for block in blocks:
-            for place in (block.attention_output, block.feed_forward_output):
+            for place in (*block.attention_outputs, block.feed_forward_output):
                 add_after(place, "adapter", make(block))
 
     @abstractmethod

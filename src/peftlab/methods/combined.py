@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.methods.generating import is_encoder_decoder
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head, spec
 from peftlab.tasks.heads import logits_of
@@ -69,6 +70,16 @@ class Combined(Method):
         return next((method.host_work for method in self.methods if method.host_work is not None), None)
 
     @property
+    def rewrites(self) -> str | None:  # type: ignore[override]
+        """What one of the methods does to the backbone's weights."""
+        return next((method.rewrites for method in self.methods if method.rewrites is not None), None)
+
+    @property
+    def shares_rows(self) -> str | None:  # type: ignore[override]
+        """Why one of the methods needs rows of one text."""
+        return next((method.shares_rows for method in self.methods if method.shares_rows is not None), None)
+
+    @property
     @override
     def virtual_tokens(self) -> int:
         return sum(method.virtual_tokens for method in self.methods)
@@ -116,7 +127,9 @@ class Combined(Method):
             with torch.random.fork_rng(devices=()), torch.enable_grad():
                 torch.manual_seed(0)
                 ids = torch.randint(model.config.vocab_size, (2, 8)).to(device)
-                outputs = logits_of(model(input_ids=ids, attention_mask=torch.ones_like(ids))).values()
+                inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+                inputs |= {"decoder_input_ids": ids} if is_encoder_decoder(model) else {}
+                outputs = logits_of(model(**inputs)).values()
                 some: Any = sum((output * torch.randn(output.shape).to(output)).sum() for output in outputs)
                 gradients = torch.autograd.grad(some, parameters, allow_unused=True)
         except RuntimeError as error:

@@ -4,64 +4,81 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.method import BESIDE_THE_FUNCTION, Method, MethodContext, spec
-from peftlab.methods.targets import Layers, check_layers, target_modules
+from peftlab.methods.targets import Layers, check_layers, is_attention, target_modules
 
 
 class Block(NamedTuple):
-    """One of the repeated blocks of a transformer encoder (Vaswani et al. 2017, section 3.1)."""
+    """One of the repeated blocks of a transformer's encoder or decoder (Vaswani et al. 2017, section 3.1)."""
 
     module: nn.Module
-    attention_output: nn.Linear
-    """The attention's output projection, to the hidden size, before the residual connection."""
-    feed_forward_input: nn.Linear
+    attention_outputs: list[nn.Module]
+    """The output projection of each attention, to the hidden size, before the residual connection: of the tokens to
+    themselves, and in the decoder of an encoder-decoder of its tokens to the encoder's."""
+    feed_forward_input: nn.Module
     """The first layer of the feed-forward network, with inputs of the hidden size."""
-    feed_forward_output: nn.Linear
+    feed_forward_output: nn.Module
     """The last layer of the feed-forward network, with outputs of the hidden size."""
 
     @property
     def hidden(self) -> int:
         """The size of the hidden states."""
-        return self.feed_forward_output.out_features
+        return outputs_of(self.feed_forward_output)
 
 
-def encoder_blocks(model: nn.Module, context: MethodContext, layers: Layers = None) -> list[Block]:
+def transformer_blocks(model: nn.Module, context: MethodContext, layers: Layers = None) -> list[Block]:
     """Return the blocks of `model` that `layers` selects, in order.
 
     Raises:
         ConfigError: they do not consist of attention and a feed-forward network with one hidden size.
     """
-    attention = _by_block(model, target_modules(model, "attention", context.not_adapted, layers))
-    feed_forward = _by_block(model, target_modules(model, "mlp", context.not_adapted, layers))
+    attention = target_modules(model, "attention", context.not_adapted, layers)
+    feed_forward = target_modules(model, "mlp", context.not_adapted, layers)
     blocks = []
-    for name in attention:
-        linear = [attention[name][-1], feed_forward.get(name, [None])[0], feed_forward.get(name, [None])[-1]]
-        block = Block(model.get_submodule(name), *linear)
-        if None in linear or not block.attention_output.out_features == block.feed_forward_input.in_features == (
-            block.hidden
-        ):
+    for name in dict.fromkeys(_block_around(layer, feed_forward) for layer in attention):
+        last = {_attention_around(layer, name): layer for layer in attention if layer.startswith(f"{name}.")}
+        linear = [layer for layer in feed_forward if layer.startswith(f"{name}.")]
+        outputs, ends = ([model.get_submodule(layer) for layer in some] for some in ([*last.values()], linear))
+        if not ends or {outputs_of(each) for each in (*outputs, ends[-1])} != {inputs_of(ends[0])}:
             raise ConfigError(
-                f"peft: {name} of {type(model).__name__} is no block of attention and a feed-forward network; this "
-                "method needs a transformer encoder, such as BERT, RoBERTa, DeBERTa, DistilBERT or ModernBERT"
+                f"peft: {name} of {type(model).__name__} is no block of attention and a feed-forward network, which "
+                "this method needs, as those of BERT, RoBERTa, DeBERTa, ModernBERT, Llama, Qwen, GPT-2, T5 or BART"
             )
-        blocks.append(block)
+        blocks.append(Block(model.get_submodule(name), outputs, ends[0], ends[-1]))
     return blocks
 
 
-def _by_block(model: nn.Module, names: list[str]) -> dict[str, list[Any]]:
-    """Group the modules called `names` by the innermost repeated block that holds them."""
-    modules: dict[str, list[Any]] = {}
-    for name in names:
-        parts = name.split(".")
-        last = max(n for n, part in enumerate(parts) if part.isdigit())
-        modules.setdefault(".".join(parts[: last + 1]), []).append(model.get_submodule(name))
-    return modules
+def _block_around(layer: str, feed_forward: Sequence[str]) -> str:
+    """Return the innermost numbered module around `layer` with a feed-forward network too; if none, the innermost."""
+    parts = layer.split(".")
+    around = [".".join(parts[: n + 1]) for n in range(len(parts) - 1, -1, -1) if parts[n].isdigit()]
+    return next((name for name in around if any(each.startswith(f"{name}.") for each in feed_forward)), around[0])
+
+
+def _attention_around(layer: str, block: str) -> str:
+    """Return the outermost module of attention in `block` around `layer`."""
+    parts = layer.removeprefix(f"{block}.").split(".")
+    return ".".join(parts[: next(n for n, part in enumerate(parts, 1) if is_attention(part))])
+
+
+def inputs_of(layer: Any) -> int:
+    """Return the number of inputs of a linear layer."""
+    size: int = layer.nx if isinstance(layer, Conv1D) else layer.in_features
+    return size
+
+
+def outputs_of(layer: Any) -> int:
+    """Return the number of outputs of a linear layer."""
+    size: int = layer.nf if isinstance(layer, Conv1D) else layer.out_features
+    return size
 
 
 def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
@@ -122,7 +139,7 @@ class BlockInsertion(Insertion):
 
     @override
     def insert(self, model: nn.Module, context: MethodContext) -> None:
-        self.insert_into(encoder_blocks(model, context, self.layers))
+        self.insert_into(transformer_blocks(model, context, self.layers))
 
     @abstractmethod
     def insert_into(self, blocks: list[Block]) -> None:

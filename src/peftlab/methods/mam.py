@@ -8,9 +8,9 @@ from pydantic import Field
 from typing_extensions import override
 
 from peftlab.methods.adapters import add_parallel
-from peftlab.methods.insertion import encoder_blocks
+from peftlab.methods.insertion import transformer_blocks
 from peftlab.methods.method import MethodContext, spec
-from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
+from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past, heads_of_keys
 
 
 @spec
@@ -26,10 +26,10 @@ class MixAndMatch(PrefixAndAdapter):
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
         places = attention_with_past(model, context, self.name)
-        blocks = encoder_blocks(model, context)
-        prefixes = [OwnPrefix(block.hidden, self.prefix, self.prefix_std) for block in blocks]
+        heads, size = heads_of_keys(model)
+        prefixes = [OwnPrefix(heads * size, self.prefix, self.prefix_std) for _ in places]
         for place, prefix in zip(places, prefixes, strict=True):
             place.add_module("prefix", prefix)
-        add_prefix(model.base_model, list(zip(places, prefixes, strict=True)), self.prefix)
-        for block in blocks:
+        add_prefix(model, list(zip(places, prefixes, strict=True)), self.prefix)
+        for block in transformer_blocks(model, context):
             add_parallel(block, self.bottleneck, self.activation, self.scaling)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from peft import PrefixEncoder, PrefixTuningConfig, PromptEmbedding, PromptEncoder, PromptEncoderConfig
@@ -23,11 +23,12 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
+from peftlab.methods.generating import generates, is_encoder_decoder
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
-from peftlab.methods.prefix import add_prefix, attention_with_past
+from peftlab.methods.prefix import add_prefix, attention_with_past, heads_of_keys
+from peftlab.methods.virtual_tokens import add_to_source, add_to_text, cut, prepend, virtual_tokens
 from peftlab.storage.tensors import load_into, save
-from peftlab.tasks.heads import logits_of
 
 REPARAMETRISATION = "prompt_encoder.safetensors"
 """The file for the network that generates the prompts; the library's own file holds only its output."""
@@ -50,12 +51,12 @@ class Prompts(Insertion):
         """Freeze all but the head, and insert the prompts.
 
         Raises:
-            ConfigError: the model has the head of a language model: one that generates would see the virtual tokens
-                again before every word.
+            ConfigError: the model has the head of a masked language model, which the peft library has no name for.
         """
-        if context.outputs == "vocabulary":
+        if context.outputs == "vocabulary" and not generates(model):
             raise ConfigError(
-                f"peft={self.name}: does not go together with the head of a language model; choose another"
+                f"peft={self.name}: does not go together with the head of a masked language model; choose another, "
+                "such as lora"
             )
         return super().apply(model, context)
 
@@ -66,16 +67,20 @@ class Prompts(Insertion):
     def _config(self, model: Any, context: MethodContext) -> Any:
         config = self.library_config(model)
         config.task_type, config.num_virtual_tokens = context.task_type, self.num_virtual_tokens
-        config.num_transformer_submodules = 1
+        config.num_transformer_submodules = self.submodules(model)
         config.modules_to_save = list(context.head) or None
         config.base_model_name_or_path = context.model_origin
         return config
+
+    def submodules(self, model: nn.Module) -> int:
+        """Return the library's number of parts of the model that have prompts."""
+        return 1
 
     @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the prompts and the head under the library's names."""
         encoder = _encoder(model)
-        made = _virtual_tokens(encoder).detach() if _network(model) else encoder.embedding.weight
+        made = virtual_tokens(encoder).detach() if _network(model) else encoder.embedding.weight
         own = {id(parameter) for parameter in encoder.parameters()}
         head = {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) not in own}
         return {"prompt_embeddings": made, **{f"base_model.{name}": parameter for name, parameter in head.items()}}
@@ -139,12 +144,6 @@ def _encoder(model: Any) -> Any:
     return model.base_model.prompt_encoder
 
 
-def _virtual_tokens(encoder: Any) -> Tensor:
-    """Return the embeddings that `encoder` generates, (tokens, size)."""
-    made: Tensor = encoder(torch.arange(encoder.embedding.num_embeddings, device=encoder.embedding.weight.device)[None])
-    return made[0]
-
-
 def _network(model: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of the network; empty where the prompts are trained directly."""
     tensors = dict(_encoder(model).named_parameters())
@@ -156,41 +155,28 @@ class InputPrompts(Prompts):
     """Virtual tokens before the input embeddings.
 
     They are attended to, have the first token type, and take the first positions. A head with outputs for each token
-    returns none for them; a classifier that reads the first token reads the first virtual one, as in the library.
+    returns none for them; a classifier that reads the first token reads the first virtual one, as in the library. Of an
+    encoder-decoder, only the encoder has them.
     """
+
+    shares_rows: ClassVar[str | None] = "it adds its virtual tokens once a row, before the first text"
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
         encoder = self.library_encoder(self._config(model, context), model.get_input_embeddings())
         model.base_model.add_module("prompt_encoder", encoder)
-        model.register_forward_pre_hook(_prepend, with_kwargs=True)
-        if context.outputs != "text":
-            model.register_forward_hook(functools.partial(_cut, self.num_virtual_tokens, context.of_texts))
+        if is_encoder_decoder(model):
+            add_to_source(model, encoder)
+        elif generates(model):
+            add_to_text(model, encoder)
+        else:
+            model.register_forward_pre_hook(functools.partial(prepend, encoder), with_kwargs=True)
+            if context.outputs != "text":
+                model.register_forward_hook(functools.partial(cut, self.num_virtual_tokens, context.of_texts))
 
     @abstractmethod
     def library_encoder(self, config: Any, embeddings: nn.Embedding) -> nn.Module:
         """Return the library's network for a model with these word embeddings."""
-
-
-def _prepend(model: Any, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Prepend the virtual tokens to `inputs`, the keyword arguments of a forward pass."""
-    inputs = dict(inputs)
-    ids = inputs.pop("input_ids", None)
-    words = model.get_input_embeddings()(ids) if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
-    prompts = _virtual_tokens(_encoder(model)).to(words.dtype)
-    count = len(prompts)
-    inputs["inputs_embeds"] = torch.cat([prompts.expand(len(words), -1, -1), words], dim=1)
-    for name, fill in (("attention_mask", 1), ("token_type_ids", 0)):
-        if inputs.get(name) is not None:
-            inputs[name] = F.pad(inputs[name], (count, 0), value=fill)
-    return args, inputs
-
-
-def _cut(count: int, of_texts: Collection[str], _: nn.Module, __: Any, output: Any) -> Any:
-    for name, logits in logits_of(output).items():
-        if name not in of_texts:
-            output[name] = logits[:, count:]
-    return output
 
 
 @spec
@@ -251,13 +237,18 @@ class PrefixTuning(Prompts):
     """Initial keys and values; zero: all zero; None: normal values."""
 
     @override
+    def submodules(self, model: nn.Module) -> int:
+        """Return 2 for an encoder-decoder, as the library does, though only the decoder has a prefix."""
+        return 2 if is_encoder_decoder(model) else 1
+
+    @override
     def library_config(self, model: Any) -> PrefixTuningConfig:
-        hidden = model.config.hidden_size
+        heads, size = heads_of_keys(model)
         return PrefixTuningConfig(
             prefix_projection=self.prefix_projection,
-            encoder_hidden_size=self.encoder_hidden_size or hidden,
+            encoder_hidden_size=self.encoder_hidden_size or model.config.hidden_size,
             init_weights=self.init_weights,
-            **(_sizes(model) | {"token_dim": hidden}),
+            **(_sizes(model) | {"token_dim": heads * size, "num_attention_heads": heads}),
         )
 
     @override
@@ -272,7 +263,7 @@ class PrefixTuning(Prompts):
         encoder = PrefixEncoder(config)
         model.base_model.add_module("prompt_encoder", encoder)
         made = [LayerOfPrefix(encoder, layer, config.token_dim) for layer in range(len(places))]
-        add_prefix(model.base_model, list(zip(places, made, strict=True)), self.num_virtual_tokens)
+        add_prefix(model, list(zip(places, made, strict=True)), self.num_virtual_tokens)
 
 
 class LayerOfPrefix:

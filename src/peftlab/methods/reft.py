@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
+from peftlab.methods.generating import generates
 from peftlab.methods.insertion import Block, BlockInsertion, add_after
-from peftlab.methods.method import LARGEST, spec
+from peftlab.methods.method import LARGEST, MethodContext, spec
 
 
 class LowRankIntervention(nn.Module):
@@ -49,6 +50,20 @@ class LoReFT(BlockInsertion):
     """The size of the subspace."""
     tokens: int | None = Field(default=None, gt=0, le=LARGEST)
     """The number of leading tokens to edit; None: all of them, as tagging words needs."""
+
+    @override
+    def insert(self, model: nn.Module, context: MethodContext) -> None:
+        """Insert the interventions.
+
+        Raises:
+            ConfigError: only leading tokens are to be edited, and the model generates.
+        """
+        if self.tokens is not None and generates(model):
+            raise ConfigError(
+                f"peft.tokens={self.tokens}: counts from the first token of a row, and {type(model).__name__} writes a "
+                "text in steps of one token. Set peft.tokens=null"
+            )
+        super().insert(model, context)
 
     @override
     def insert_into(self, blocks: list[Block]) -> None:

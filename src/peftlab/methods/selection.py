@@ -30,6 +30,8 @@ class OwnWeights(Method):
 class Full(OwnWeights):
     """Train every weight: the reference for all other methods."""
 
+    rewrites: ClassVar[str | None] = "it trains them"
+
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         return model.requires_grad_(True)
@@ -49,7 +51,7 @@ class Head(OwnWeights):
         if not context.head:
             raise ConfigError(
                 f"peft={self.name}: the head of {type(model).__name__} is pretrained, and there is no new one to "
-                "train; choose another method"
+                "train; choose another method, such as top_layers or lora"
             )
         model.requires_grad_(False)
         for name in context.head:
@@ -60,6 +62,8 @@ class Head(OwnWeights):
 @spec
 class TopLayers(OwnWeights):
     """Train whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
+
+    rewrites: ClassVar[str | None] = "it trains those of whole blocks"
 
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = "last:2"
     """The repeated blocks to train: ``last:N``, ``first:N``, numbers from 0, or None for all."""
@@ -109,7 +113,8 @@ class BitFit(OwnWeights):
         }
         if not biases:
             raise ConfigError(
-                f"peft={self.name}: {type(model).__name__} has no biases there; it needs a model with biases"
+                f"peft={self.name}: {type(model).__name__} has no biases there; it needs a model with biases. Others "
+                "that train little are ln_tuning and ia3"
             )
         for name, parameter in model.named_parameters():
             parameter.requires_grad = is_of_head(name, context.head) or name in biases

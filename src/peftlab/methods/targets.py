@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable, Iterator
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import is_of_head
 
 GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
 """Names of groups of modules that hold for every architecture."""
+
+LINEAR = (nn.Linear, Conv1D)
+"""The classes of linear layers; GPT-2's is called a convolution, and stores its weight transposed."""
 
 Layers = str | list[int] | None
 """A selection of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
@@ -36,6 +40,11 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
             yield from blocks_of(child)
 
 
+def is_attention(name: str) -> bool:
+    """Return whether a module's name says that it belongs to attention."""
+    return re.search(r"attn|attention", name, re.IGNORECASE) is not None
+
+
 def block_of(name: str) -> tuple[str, int] | None:
     """Return the stack and the number of the repeated block that holds a module or parameter; None outside blocks.
 
@@ -54,7 +63,7 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
     stacks: dict[str, set[int]] = {}
     for name, module in model.named_modules():
         block = block_of(name)
-        if block and isinstance(module, nn.Linear) and not is_of_head(name, head):
+        if block and isinstance(module, LINEAR) and not is_of_head(name, head):
             stacks.setdefault(block[0], set()).add(block[1])
     if not stacks:
         raise ConfigError(f"peft.layers={layers}: {type(model).__name__} has no repeated blocks")
@@ -76,6 +85,16 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
     return chosen
 
 
+def linear_layers(model: nn.Module, head: Iterable[str]) -> list[str]:
+    """Return the full names of the linear layers in the repeated blocks of `model`, without those of the head."""
+    head = tuple(head)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LINEAR) and block_of(name) and not is_of_head(name, head)
+    ]
+
+
 def target_modules(
     model: nn.Module, target: str | list[str], head: tuple[str, ...], layers: Layers = None, key: str = "target"
 ) -> list[str]:
@@ -86,10 +105,11 @@ def target_modules(
     Names of linear layers and normalisations match whole or as a suffix. `key` is the setting, for messages.
 
     Raises:
-        ConfigError: nothing matches; the message lists the names.
+        ConfigError: nothing matches, and the message lists the names; or a layer shares its weights with the input
+            embeddings.
     """
     inside = [(name, module) for name, module in model.named_modules() if not is_of_head(name, head)]
-    linear = [name for name, module in inside if isinstance(module, nn.Linear)]
+    linear = [name for name, module in inside if isinstance(module, LINEAR)]
     norms = [name for name, module in inside if re.search(r"LayerNorm|RMSNorm", type(module).__name__)]
     chosen = None if layers is None else blocks(model, layers, head)
 
@@ -97,8 +117,8 @@ def target_modules(
         return chosen is None or block_of(name) in chosen
 
     if isinstance(target, str) and target in GROUPS:
-        in_blocks = [name for name in linear if block_of(name)]
-        attention = [name for name in in_blocks if re.search(r"attn|attention", name)]
+        in_blocks = linear_layers(model, head)
+        attention = [name for name in in_blocks if is_attention(name)]
         groups = {
             "all_linear": in_blocks,
             "attention": attention,
@@ -121,6 +141,18 @@ def target_modules(
             if not any(is_chosen(name) for name in matches):
                 raise ConfigError(f"peft.{key}: '{suffix}' is in none of the blocks that peft.layers={layers} names")
             selected += [name for name in matches if is_chosen(name)]
+        _check_not_tied(model, selected, key)
     if not selected:
         raise ConfigError(f"peft.{key}={target} matches nothing in {type(model).__name__}")
     return selected
+
+
+def _check_not_tied(model: nn.Module, names: Iterable[str], key: str) -> None:
+    """Raise a ConfigError for the output layer of a language model whose weights are those of the input embeddings."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    for name in names:
+        if embeddings is not None and model.get_submodule(name).weight is embeddings.weight:
+            raise ConfigError(
+                f"peft.{key}: '{name}' shares its weights with the input embeddings, which an update merged into it "
+                f"would change too. Name other modules, or one of {', '.join(GROUPS)}"
+            )

@@ -8,8 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
+from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation, Bottleneck
-from peftlab.methods.insertion import add_after, encoder_blocks
+from peftlab.methods.generating import generates
+from peftlab.methods.insertion import add_after, transformer_blocks
 from peftlab.methods.method import LARGEST, MethodContext, spec
 from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
 
@@ -103,8 +105,19 @@ class UniPELT(PrefixAndAdapter):
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
+        """Insert the three, with their gates, into every block.
+
+        Raises:
+            ConfigError: the model generates, or its attention takes no earlier keys and values.
+        """
+        if generates(model):
+            raise ConfigError(
+                f"peft={self.name}: its gates are means over all tokens of a text, and {type(model).__name__} writes a "
+                "text token by token: it would see those to come in training, and none when it writes. Use peft=mam, "
+                "which has no gates, or peft=lora"
+            )
         places = attention_with_past(model, context, self.name)
-        blocks = encoder_blocks(model, context)
+        blocks = transformer_blocks(model, context)
         tokens = RealTokens()
         model.base_model.register_forward_pre_hook(tokens.note, with_kwargs=True)
         prefixes = []
@@ -119,4 +132,4 @@ class UniPELT(PrefixAndAdapter):
                 add_after(layer, "lora", lora)
             adapter = GatedBottleneck(block.hidden, self.bottleneck, self.activation, Gate(block.hidden, tokens))
             add_after(block.module, "adapter", adapter)
-        add_prefix(model.base_model, prefixes, self.prefix)
+        add_prefix(model, prefixes, self.prefix)

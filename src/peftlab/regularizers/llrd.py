@@ -11,7 +11,7 @@ from torch import nn
 from typing_extensions import override
 
 from peftlab.methods.method import is_of_head
-from peftlab.methods.targets import block_of
+from peftlab.methods.targets import LINEAR, block_of
 from peftlab.regularizers.regularizer import RateRule, spec
 
 
@@ -58,7 +58,7 @@ def depths_of(model: nn.Module, head: Collection[str]) -> dict[str, int]:
     stacks: dict[str, int] = {}
     for name, module in modules.items():
         block = None if is_of_head(name, head) else block_of(name)
-        if block and isinstance(module, nn.Linear) and isinstance(modules[block[0]], nn.ModuleList):
+        if block and isinstance(module, LINEAR) and isinstance(modules[block[0]], nn.ModuleList):
             stacks[block[0]] = max(stacks.get(block[0], 0), block[1] + 1)
     below = 1 + max(stacks.values(), default=0)
     depths, outside = dict[str, int](), below

@@ -12,6 +12,7 @@ from peftlab.tasks.deferred_logits import deferred_logits
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch
+    from peftlab.tasks.processor import Processor
     from peftlab.tasks.task import Encoded
 
 
@@ -69,6 +70,16 @@ class Answering(ABC):
             ConfigError: the task writes no text.
         """
         raise ConfigError(f"task={self.name} writes no text that could be streamed. Use `predict` without --stream")
+
+    def check_model(self, model: Any) -> None:  # noqa: B027
+        """Check that `model` can answer as the options say, before it is trained.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    def prepare_export(self, model: Any, processor: Processor) -> None:  # noqa: B027
+        """Set in a plain model and its processor what transformers' pipelines need to answer as the task does."""
 
     def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return a final answer as a run stores it: with the ``group`` of the example."""

@@ -77,6 +77,8 @@ QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "ques
 CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", caches=True)
 SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary", caches=True)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from peftlab.validation import checked
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
-    from peftlab.use.export import Exported
+    from peftlab.use.export import Dtype, Exported
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
 
@@ -132,6 +132,7 @@ class FinishedRun:
             static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
+            initial=self.initial,
         )
 
     @property
@@ -226,11 +227,11 @@ class FinishedRun:
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
 
-    def export(self, folder: str | Path) -> Exported:
+    def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
         from peftlab.use.export import export
 
-        return export(self, folder)
+        return export(self, folder, dtype)
 
     def adapted(self) -> nn.Module:
         """Return a new instance of the fine-tuned model, in fp32 and in evaluation mode.
@@ -241,6 +242,12 @@ class FinishedRun:
         model = adapted_model(self.parts, self.pretrained).model
         self.load_adapter(model)
         return model.eval().to(self.device)
+
+    def initial(self) -> nn.Module:
+        """Return the model that training started from: the pretrained one, or that with the initial adapter."""
+        from peftlab.assembly import initial_model
+
+        return initial_model(self.spec, self.pretrained)
 
     def load_adapter(self, model: nn.Module) -> None:
         """Load the trained parameters into `model`, to which the run's method has been applied.

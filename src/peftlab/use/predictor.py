@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
+from peftlab.tasks.reference import with_reference
 from peftlab.tasks.task import Encoded, Task
 from peftlab.validation import checked
 
@@ -68,6 +70,7 @@ class Predictor:
         static: pads batches to a few shapes; None: rows are as wide as the longest of their batch.
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
         tf32: whether products are in TF32, as in ``trainer.tf32``.
+        initial: loads the model that training started from, if the task compares the model with it.
     """
 
     model: nn.Module
@@ -82,6 +85,7 @@ class Predictor:
     static: StaticShapes | None = None
     cudnn_attention: bool = False
     tf32: bool = False
+    initial: Callable[[], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -120,12 +124,13 @@ class Predictor:
         encoded = self.task.encode(examples, self.processor, self.limits)
         ((_, batch),) = self.batches(examples, encoded)
         pieces = self.task.stream(batch, self.model)
-        while True:
-            with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
-                piece = next(pieces, None)
-            if piece is None:
-                break
-            yield piece
+        with self._kernels():
+            while True:
+                with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                yield piece
         self._warn(self.task.all_lost(encoded), door)
 
     def generating(self, options: Mapping[str, Any]) -> Predictor:
@@ -186,7 +191,7 @@ class Predictor:
         if not examples:
             return []
         task = self.task
-        encoded = task.encode(examples, self.processor, self.limits)
+        encoded = self._compared(examples, task.encode(examples, self.processor, self.limits))
         replies: dict[int, Answer] = {}
         with torch.inference_mode(), self.arithmetic():
             for indices, batch in self.batches(examples, encoded):
@@ -194,6 +199,23 @@ class Predictor:
                 replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))
         return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
+
+    def _compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
+        """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""
+        if not self.task.refers or not self.task.weights(examples, encoded, range(len(examples))).any():
+            return encoded
+        values: dict[int, Any] = {}
+        with torch.inference_mode(), self.arithmetic():
+            for indices, batch in self.batches(examples, encoded):
+                of_each = self.task.reference_by_example(self._reference, batch)
+                values |= zip(indices, of_each, strict=True)
+        return with_reference(encoded, values)
+
+    @cached_property
+    def _reference(self) -> nn.Module:
+        """The model that training started from; it is loaded when a comparison first needs it, and then kept."""
+        assert self.initial is not None
+        return self.initial().eval().to(self.device)
 
     def batches(self, examples: Sequence[Any], encoded: Encoded) -> Iterator[tuple[list[int], Batch]]:
         """Yield the batches of encoded `examples`, longest first, on the device, each with the places of its own."""
@@ -217,11 +239,12 @@ class Predictor:
     def arithmetic(self) -> Iterator[None]:
         """Compute in this context as the run did: in its precision, with its kernels of attention."""
         dtype = AUTOCAST.get(self.precision)
-        with (
-            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
-            products(self.tf32),
-            attention_kernels(self.cudnn_attention, self.static is not None),
-        ):
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None), self._kernels():
+            yield
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        with products(self.tf32), attention_kernels(self.cudnn_attention, self.static is not None):
             yield
 
 

@@ -1,0 +1,30 @@
+"""Models that generate text: a decoder alone, or an encoder and a decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import GenerationMixin
+
+
+def generates(model: nn.Module) -> bool:
+    """Return whether `model` writes text token by token, from a cache of the keys and values so far."""
+    return isinstance(model, GenerationMixin)
+
+
+def is_encoder_decoder(model: Any) -> bool:
+    """Return whether `model`, which generates, reads its input with an encoder of its own."""
+    return generates(model) and bool(model.config.is_encoder_decoder)
+
+
+def stack_of(model: Any) -> nn.Module:
+    """Return the decoder of a model that generates: its embeddings and blocks, without the head."""
+    stack: nn.Module = model.get_decoder()
+    return stack
+
+
+def seen_by(past: Any, *place: int) -> int:
+    """Return the number of tokens in a cache, or None."""
+    seen: int = 0 if past is None else past.get_seq_length(*place)
+    return seen
