@@ -159,6 +159,11 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
 
+    @property
+    def watched(self) -> list[str]:
+        """Return the names of the scores that every validation during training has, which callbacks may monitor."""
+        return list(self.directions)
+
     def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
 
