@@ -124,8 +124,6 @@ class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     exported: ClassVar[str] = ""
     """How an exported model is used, sentences for its card, in which ``{task.FIELD}`` stands for a value of the task;
     empty: as transformers' pipelines do."""
-    generates: ClassVar[bool] = False
-    """Whether answers are texts that the model writes."""
     draws_inputs: ClassVar[bool] = False
     """Whether `collate` draws the inputs of training batches anew in every epoch."""
     couples_rows: ClassVar[bool] = False
