@@ -391,7 +391,11 @@ def preferences(count: int, seed: int) -> str:
     lines = []
     for n in range(count):
         place, person = draw.choice(NAMES["LOC"]), draw.choice(NAMES["PER"])
-        texts = {"prompt": f"where is {person} ?", "chosen": f"in {place} .", "rejected": f"ask {draw.choice(NAMES['ORG'])}"}
+        texts = {
+            "prompt": f"where is {person} ?",
+            "chosen": f"in {place} .",
+            "rejected": f"ask {draw.choice(NAMES['ORG'])}",
+        }
         if n % 3 == 2:
             asked = [{"role": "user", "content": texts["prompt"]}]
             answers = {name: [{"role": "assistant", "content": texts[name]}] for name in ("chosen", "rejected")}

@@ -12,6 +12,8 @@ from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
+from peftlab.methods.targets import linear_layers
+from peftlab.quantizing import quantize
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.lora import fuse_lora
@@ -60,6 +62,7 @@ def adapted_model(
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    quantize(model, pretrained.spec.quantize, linear_layers(model, context.head))
     adapted = parts.peft.apply(model, context)
     if parts.trainer.cheap_dropout is True:
         cheapen(adapted)

@@ -230,6 +230,8 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
         yield "trainer.cheap_dropout=true draws its masks on the host"
     if not hardware.static_shapes:
         yield "trainer.static_shapes=false: almost every batch has a shape of its own"
+    if (kind := spec.model.quantize) != "none":
+        yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
     parts |= {f"task={spec.task.name}": spec.task}
     parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}

@@ -25,6 +25,7 @@ from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
+from peftlab.quantizing import Quantization
 from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
@@ -69,8 +70,8 @@ class ModelSpec:
     """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
     pooling: Pooling | None = None
     """What the head of a text reads of the last hidden states; None: what the architecture's own reads."""
-    quantize: Literal["none", "nf4", "int8"] = "none"
-    """The form in which the backbone's frozen linear layers are kept, see `peftlab.quantizing`."""
+    quantize: Quantization = "none"
+    """The form in which the linear layers of the repeated blocks are kept, see `peftlab.quantizing`; none: in fp32."""
 
 
 class Backbone(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -23,8 +22,10 @@ MODEL = "model"
 """The template that comes with the model's tokenizer."""
 
 _BUILT_IN = Path(__file__).parent / "templates"
-_DAY = datetime(2024, 7, 26)
-"""The day that a template reads off the clock: rendered today and tomorrow, a conversation has the same tokens."""
+_FIXED_DAY = (
+    "{%- macro strftime_now(format) -%}{{- '2024-07-26' if '-' in format else '26 Jul 2024' -}}{%- endmacro -%}"
+)
+"""What a template reads off the clock: rendered today and tomorrow, a conversation has the same tokens."""
 
 
 class Rendered(NamedTuple):
@@ -145,7 +146,7 @@ class Template:
 
     def _text(self, messages: Sequence[Message], place: str, answer_follows: bool) -> str:
         """Return turns as rendered, with the beginning of the assistant's turn where its answer follows."""
-        if self.source == MODEL and not self.tokenizer.chat_template:
+        if (is_own := self.source == MODEL) and not self.tokenizer.chat_template:
             raise ConfigError(
                 "task.template=model: the model's tokenizer has no chat template. Set task.template=plain (question "
                 "and answer in words), task.template=chatml, or the path of a Jinja file"
@@ -154,10 +155,9 @@ class Template:
             return str(
                 self.tokenizer.apply_chat_template(
                     [message._asdict() for message in messages],
-                    chat_template=None if self.source == MODEL else self.source,
+                    chat_template=_FIXED_DAY + (self.tokenizer.get_chat_template() if is_own else self.source),
                     tokenize=False,
                     add_generation_prompt=answer_follows,
-                    strftime_now=_DAY.strftime,
                 )
             )
         except TemplateError as error:

@@ -50,6 +50,7 @@ def write(
     options: Generation,
     tokenizer: PreTrainedTokenizerBase,
     keys: Sequence[str] = (),
+    stops: Sequence[int] = (),
 ) -> list[Written]:
     """Return what `model` writes after each of `prompts`, computed as one batch.
 
@@ -63,15 +64,21 @@ def write(
         options: how to choose tokens.
         tokenizer: that of the model.
         keys: the name of each prompt, which sampling draws by; needed with ``do_sample`` only.
+        stops: ids of tokens that end a text besides those of the model's generation config and the tokenizer's.
 
     Raises:
         ConfigError: ``max_new_tokens`` exceeds the positions of the model.
     """
-    return _written(model, prompts, options, tokenizer, keys)
+    return _written(model, prompts, options, tokenizer, keys, stops)
 
 
 def stream(
-    model: nn.Module, prompt: Sequence[int], options: Generation, tokenizer: PreTrainedTokenizerBase, key: str = ""
+    model: nn.Module,
+    prompt: Sequence[int],
+    options: Generation,
+    tokenizer: PreTrainedTokenizerBase,
+    key: str = "",
+    stops: Sequence[int] = (),
 ) -> Iterator[str]:
     """Yield what `write` returns for `prompt`, in pieces, as soon as they are written.
 
@@ -81,14 +88,15 @@ def stream(
     Raises:
         ConfigError: as `write` does.
     """
-    reader, halt, device = _Reader(tokenizer, model), _Halt(), _device(model)
+    ends = _stops(model, tokenizer, stops)
+    reader, halt, device = _Reader(tokenizer, ends), _Halt(), _device(model)
     autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
 
     def run() -> None:  # what a thread computes with is its own: it starts in full precision, with gradients
         try:
             with torch.inference_mode(), torch.autocast(device.type, autocast[1], enabled=autocast[0]):
                 streamer = reader if options.num_beams == 1 else None
-                reader.pieces.put(_written(model, [prompt], options, tokenizer, [key], streamer, halt)[0])
+                reader.pieces.put(_written(model, [prompt], options, tokenizer, [key], stops, streamer, halt)[0])
         except BaseException as error:  # noqa: BLE001 - raised again where the text is read
             reader.pieces.put(error)
 
@@ -109,13 +117,15 @@ def stream(
         thread.join()
 
 
-def plain_settings(model: nn.Module, options: Generation, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+def plain_settings(
+    model: nn.Module, options: Generation, tokenizer: PreTrainedTokenizerBase, stops: Sequence[int] = ()
+) -> GenerationConfig:
     """Return `options` as the ``generation_config.json`` of a plain `model`, with which it writes what `write` returns.
 
     Sampled texts differ, as transformers draws by its own random numbers.
     """
     own = _of_transformers(model).generation_config
-    config = _generation_config(own, options, sorted(_stops(model, tokenizer)), tokenizer)
+    config = _generation_config(own, options, sorted(_stops(model, tokenizer, stops)), tokenizer)
     sampling = {"temperature": options.temperature, "top_k": options.top_k or 0, "top_p": options.top_p or 1.0}
     config.update(
         repetition_penalty=options.repetition_penalty,
@@ -132,7 +142,7 @@ def check_room(config: Any, options: Generation) -> None:
         ConfigError: it has too few.
     """
     positions, needed = _positions(config), options.max_new_tokens + 1  # the first is that of a prompt, or of the start
-    if options.at != "never" and positions is not None and needed > positions:
+    if positions is not None and needed > positions:
         raise ConfigError(
             f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {positions} positions, of which one "
             f"is for the prompt or the start. Set it to at most {positions - 1}"
@@ -145,6 +155,7 @@ def _written(
     options: Generation,
     tokenizer: PreTrainedTokenizerBase,
     keys: Sequence[str],
+    ends: Sequence[int],
     streamer: BaseStreamer | None = None,
     halt: StoppingCriteria | None = None,
 ) -> list[Written]:
@@ -152,7 +163,7 @@ def _written(
     device, of_encoder = _device(model), bool(model.config.is_encoder_decoder)
     room = None if of_encoder else _positions(model.config)
     kept = [list(prompt if room is None else prompt[-(room - options.max_new_tokens) :]) for prompt in prompts]
-    stops, own = _stops(model, tokenizer), _of_transformers(model)
+    stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
     ids, mask = _padded(kept, int(config.pad_token_id), device, left=not of_encoder)
     rules: list[LogitsProcessor] = []
@@ -199,11 +210,11 @@ def _positions(config: Any) -> int | None:
     return positions
 
 
-def _stops(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the ids of the tokens that end a text: those of the model's generation config, and the tokenizer's."""
+def _stops(model: Any, tokenizer: PreTrainedTokenizerBase, more: Sequence[int]) -> set[int]:
+    """Return the ids of the tokens that end a text: the model's, the tokenizer's and `more`."""
     configured = _of_transformers(model).generation_config.eos_token_id
     of_model = configured if isinstance(configured, list) else [configured]
-    return {int(token) for token in (*of_model, tokenizer.eos_token_id) if token is not None}
+    return {int(token) for token in (*of_model, tokenizer.eos_token_id, *more) if token is not None}
 
 
 def _generation_config(
@@ -311,8 +322,8 @@ class _Halt(StoppingCriteria):  # type: ignore[misc]
 class _Reader(BaseStreamer):  # type: ignore[misc]
     """Reads tokens as they come, and puts the whole text so far into `pieces` after each."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
-        self.tokenizer, self.stops = tokenizer, _stops(model, tokenizer)
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: set[int]) -> None:
+        self.tokenizer, self.stops = tokenizer, stops
         self.tokens: list[int] | None = None
         self.pieces: queue.SimpleQueue[str | Written | BaseException] = queue.SimpleQueue()
 

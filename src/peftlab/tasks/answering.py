@@ -71,6 +71,13 @@ class Answering(ABC):
         """
         raise ConfigError(f"task={self.name} writes no text that could be streamed. Use `predict` without --stream")
 
+    def check_model(self, model: Any) -> None:  # noqa: B027
+        """Check that `model` can answer as the options say, before it is trained.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
     def prepare_export(self, model: Any, processor: Processor) -> None:  # noqa: B027
         """Set in a plain model and its processor what transformers' pipelines need to answer as the task does."""
 

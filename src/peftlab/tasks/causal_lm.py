@@ -14,9 +14,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message, messages_of
 from peftlab.generation.packing import packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
-from peftlab.scores.scorer import Direction, Scorer
 from peftlab.tasks.batch import LEARNT, Batch
-from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import CAUSAL_LM, Head
@@ -24,23 +22,11 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.token_losses import token_losses
-
-
-class _Perplexity(Scorer):
-    directions: ClassVar[Mapping[str, Direction]] = {"perplexity": "min"}
-    dtype = np.float64
-    name = "answers, means over tokens"
-    width = 2
-
-    def counts(self, answer: Mapping[str, Any]) -> dict[int, float]:
-        return {0: float(answer["tokens"]), 1: -answer["log_probability"]}
-
-    def scores(self, total: np.ndarray) -> dict[str, float]:
-        return {"perplexity": float(np.exp(min(total[1] / max(total[0], 1), 80)))}
+from peftlab.tasks.writing_task import WritingTask
 
 
 @spec
-class CausalLm(CutTexts):
+class CausalLm(WritingTask):
     """Predicts each learnt token from those before it.
 
     The examples of a batch share rows, laid out when it is collated: which examples a step learns from is decided
@@ -57,7 +43,6 @@ class CausalLm(CutTexts):
     """Whether examples share rows of up to ``data.max_tokens`` tokens, by best-fit decreasing; off: none does."""
     head: ClassVar[Head] = CAUSAL_LM
     example: ClassVar[type] = Conversation
-    generates: ClassVar[bool] = True
     encoded_by: ClassVar[frozenset[str]] = frozenset({"template", "train_on"})
     pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
 
@@ -81,8 +66,14 @@ class CausalLm(CutTexts):
         return self.packing != "off"
 
     def bind(self, processor: Processor) -> None:
-        """Keep the template, with the tokenizer."""
+        """Keep the tokenizer, and the template with it."""
+        super().bind(processor)
         self._template = Template(processor.tokenizer, self.template)
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """Return the tokens that end the assistant's turns in the template."""
+        return self._template.stops
 
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
@@ -186,7 +177,10 @@ class CausalLm(CutTexts):
         pieces, weights = tensors["pieces"], self.weights(examples, encoded, indices)
         shared = any(len(row) > 1 for row in rows)
         masking = {"position_ids": tensors["position_ids"]} if shared else {"attention_mask": (pieces >= 0).long()}
-        prompts = [tokens[starts[i] : starts[i] + encoded.arrays["prompt"][i]].tolist() for i in indices]
+        prompts = [
+            None if examples[i].is_text else tokens[starts[i] : starts[i] + encoded.arrays["prompt"][i]].tolist()
+            for i in indices
+        ]
         return Batch(
             inputs={"input_ids": tensors["input_ids"], **masking},
             targets={"labels": tensors["labels"]},
@@ -212,42 +206,18 @@ class CausalLm(CutTexts):
         labels = batch.targets["labels"]
         return Distributions(outputs.logits.float(), labels.clamp(min=0), (labels != IGNORED).float())
 
-    # --- until the base of writing tasks is there
-    @property
-    def scorer(self) -> Any:
-        return _Perplexity()
-
-    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
-        sums, numbers = self.log_probabilities(outputs, batch)
-        return [
-            {
-                "id": one.id,
-                "input": self.shown(one),
-                "gold": self.gold(one),
-                "predicted": None,
-                "probability": None,
-                "log_probability": round(total * 65536) / 65536,
-                "tokens": number,
-            }
-            for one, total, number in zip(batch.examples, sums.tolist(), numbers, strict=False)
-        ]
-
-    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        return {"written": answer["predicted"]}
-
-    # ---
-    def prompts(self, batch: Batch) -> list[list[int]]:
-        """Return the tokens that an answer is written after."""
-        prompts: list[list[int]] = batch.host["prompts"]
+    def prompts(self, batch: Batch) -> list[list[int] | None]:
+        """Return the tokens that each answer is written after; None for a plain text, which answers nothing."""
+        prompts: list[list[int] | None] = batch.host["prompts"]
         return prompts
 
     def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
         """Return the log probability of each example's learnt tokens, and their number."""
         return -self.losses(outputs, batch), batch.weights.long().tolist()
 
-    def shown(self, example: Conversation) -> list[dict[str, str]]:
-        """Return the turns before the answer; a plain text itself."""
-        return [message._asdict() for message in example.prompt]
+    def shown(self, example: Conversation) -> list[dict[str, str]] | None:
+        """Return the turns before the answer; None for a plain text."""
+        return None if example.is_text else [message._asdict() for message in example.prompt]
 
     def editable(self, example: Conversation) -> list[EditableText]:
         """Return what the user says; an answer whose words change may be another one."""

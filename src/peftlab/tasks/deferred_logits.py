@@ -32,6 +32,8 @@ class DeferredLogits:
 
     def __init__(self, hidden: Tensor, head: nn.Module, project: Change, changes: Sequence[Change] = ()) -> None:
         self.hidden, self.head, self.project, self.changes = hidden, head, project, tuple(changes)
+        self.losses: tuple[Tensor, Tensor] | None = None
+        """The labels whose losses are known, and these, where nothing is differentiated."""
 
     @cached_property
     def full(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from itertools import chain
 from typing import Any, ClassVar
@@ -14,27 +14,25 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
-from peftlab.generation.template import Rendered, Template, read_template
-from peftlab.generation.writing import write
+from peftlab.generation.template import MODEL, Template, read_template
+from peftlab.generation.writing import stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.batch import LEARNT, Batch
+from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.heads import CAUSAL_LM, Head
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.preferences import Preference, answer_of, messages_of, text_of
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
-from peftlab.tasks.task import IGNORED, Encoded, Random, Task, check_size, spec
+from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.token_losses import token_losses
-
-_BETTER, _WORSE, _PROMPT = 1.0, -1.0, 0.0
-"""The sign of each row: of a chosen answer, of a rejected one, and of a prompt without answers."""
 
 
 @spec
-class Dpo(Task):
+class Dpo(CutTexts):
     """Direct preference optimisation, the sigmoid loss of equation 7, without a reward model.
 
     Each answer is one row with its prompt. What counts of it is the sum of the log probabilities of its own tokens, its
@@ -46,20 +44,18 @@ class Dpo(Task):
     """How much the model is held to the reference: the factor of the log ratios of their probabilities."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """The share of pairs that are expected to be labelled the wrong way round (conservative DPO, Mitchell 2023)."""
-    template: str = "model"
-    """How conversations are written, see `peftlab.generation.template.read_template`."""
+    template: str = MODEL
+    """The chat template: the model's, one of peftlab's (chatml, plain), or the path of a Jinja file."""
     generate: Generation = field(default_factory=lambda: Generation(at="never"))
     """How answers to prompts are written, and whether evaluations keep one for each prompt."""
     head: ClassVar[Head] = CAUSAL_LM
     example: ClassVar[type] = Preference
     pointers: ClassVar[frozenset[str] | None] = frozenset({"rows", "examples"})
-    limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
     encoded_by: ClassVar[frozenset[str]] = frozenset({"template"})
     host_work: ClassVar[str | None] = None
     couples_rows: ClassVar[bool] = True
     generates: ClassVar[bool] = True
     refers: ClassVar[bool] = True
-    defers_logits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Read the template, and check the selection."""
@@ -76,6 +72,10 @@ class Dpo(Task):
         self._tokenizer = processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
 
+    def settled(self) -> dict[str, Any]:
+        """Return the template itself: a run keeps it, not the place of its file."""
+        return {"template": self.template}
+
     def from_input(self, fields: Mapping[str, Any], id: str) -> Preference:
         """Return a prompt, ``text`` or ``messages``, to be answered; or a pair, with ``chosen`` and ``rejected``."""
         given = {name: fields[name] for name in (CHOSEN, REJECTED) if fields.get(name) is not None}
@@ -89,54 +89,50 @@ class Dpo(Task):
         return Preference(id, messages, *(answers if given else (None, None))).checked()
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
-        """Return the numbers of truncated answers, of truncated tokens, and of pairs that are not learnt from: nothing
-        is left of one of their answers."""
-        names = ("truncated answers", "truncated tokens", "pairs without an answer")
-        return {name: encoded.counts[name.replace(" ", "_")] for name in names}
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return ``truncated`` and the number of ``lost_tokens`` over both answers, where they apply."""
-        truncated = int(encoded.arrays["truncated"][index])
-        return {"truncated": True, "lost_tokens": truncated} if truncated else {}
+        """Return the numbers of truncated pairs, of truncated tokens over both answers, and of pairs that are not
+        learnt from, as nothing is left of an answer."""
+        truncated, tokens, without = super().all_lost(encoded).values()
+        return {"truncated pairs": truncated, "truncated tokens": tokens, "pairs whose answer is cut away": without}
 
     def encode(self, examples: Sequence[Preference], processor: Processor, limits: Limits) -> Encoded:
-        """Render each answer with its prompt to one row, which loses what comes after `max_tokens` tokens.
+        """Render each answer with its prompt to one row, which loses its end if it is longer than the limit.
 
         A prompt without answers stays whole: what does not fit of it is cut where it is answered.
 
         Returns:
-            arrays ``tokens`` and ``learnt`` of shape (all tokens,): the ids, and whether they are of an answer;
+            arrays ``tokens`` and ``learnt`` of shape (all tokens,): the ids, and whether each is of the answer;
             ``rows`` of shape (rows + 1,): where each row starts in them; ``examples`` of shape (examples + 1,): where
-            each example starts among the rows, two of a pair and one of a prompt alone; ``truncated`` of shape
-            (examples,): the tokens that it loses.
+            each example starts among the rows, two of a pair and one of a prompt; ``truncated`` and ``empty`` of shape
+            (examples,): the tokens that are lost, and whether nothing is left of an answer. The counts are
+            ``truncated_texts`` and ``truncated_tokens``.
         """
-        for example in examples:
-            texts = (text_of(example.prompt), *example.answers)
-            check_size(sum(map(len, texts)), example.place or example.id)
+        if limits.long == "split":
+            raise ConfigError("data.long=split: an answer needs all that comes before it; set data.long=truncate")
+        for one in examples:
+            check_size(sum(map(len, (text_of(one.prompt), *one.answers))), one.place or one.id)
         template = Template(processor.tokenizer, self.template)
-        rows = [template.rendered(one) for example in examples for one in example.conversations]
-        lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
+        rows = [template.rendered(conversation) for one in examples for conversation in one.conversations]
         starts = np.concatenate([[0], np.cumsum([len(one.answers) or 1 for one in examples])]).astype(np.int64)
-        are_answers = np.repeat(np.diff(starts) == 2, np.diff(starts))
-        kept = np.where(are_answers, np.minimum(lengths, limits.max_tokens), lengths)
-        learnt = [_of_answer(row)[:most] for row, most in zip(rows, kept.tolist(), strict=True)]
-        is_empty = np.asarray([not of_row.any() for of_row in learnt])
-        tokens = (row.tokens[:most] for row, most in zip(rows, kept.tolist(), strict=True))
-        arrays = {
-            "tokens": np.fromiter(chain.from_iterable(tokens), dtype=np.int32),
-            "learnt": np.concatenate([*learnt, np.zeros(0, dtype=bool)]),
+        is_pair = np.diff(starts) == 2
+        lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
+        kept = np.where(np.repeat(is_pair, np.diff(starts)), np.minimum(lengths, limits.max_tokens), lengths)
+        cut = list(zip(rows, kept.tolist(), strict=True))
+        is_empty = np.asarray([row.prompt >= length for row, length in cut], dtype=bool)
+        truncated = _over_examples(np.add, lengths - kept, starts)
+        arrays: dict[str, np.ndarray] = {
+            "tokens": np.asarray([id for row, length in cut for id in row.tokens[:length]], dtype=np.int32),
+            "learnt": np.asarray(
+                [learnt and n >= row.prompt for row, length in cut for n, learnt in enumerate(row.learnt[:length])],
+                dtype=np.int8,
+            ),
             "rows": np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
             "examples": starts,
-            "truncated": _over_examples(np.add, lengths - kept, starts),
+            "truncated": truncated,
+            "empty": (_over_examples(np.logical_or, is_empty, starts) & is_pair).astype(np.int64),
         }
-        without = _over_examples(np.logical_or, is_empty, starts) & (np.diff(starts) == 2)
-        counts = {
-            "truncated_answers": int((lengths > kept).sum()),
-            "truncated_tokens": int((lengths - kept).sum()),
-            "pairs_without_an_answer": int(without.sum()),
-        }
-        padding = processor.tokenizer.pad_token_id
-        return Encoded(arrays, _over_examples(np.maximum, kept, starts), padding if padding is not None else 0, counts)
+        counts = {"truncated_texts": int((truncated > 0).sum()), "truncated_tokens": int(truncated.sum())}
+        longest = _over_examples(np.maximum, kept, starts)
+        return Encoded(arrays, longest, processor.tokenizer.pad_token_id or 0, counts)
 
     def encoded_text(self, example: Preference) -> Any:
         """Return all messages."""
@@ -145,60 +141,52 @@ class Dpo(Task):
     def collate(
         self, examples: Sequence[Preference], encoded: Encoded, indices: Sequence[int], random: Random | None = None
     ) -> Batch:
-        """Return inputs of shape (rows, tokens), and targets: ``labels`` of the same shape, `IGNORED` outside answers;
-        ``sign`` of shape (rows,), 1 for a chosen answer and -1 for a rejected one; ``reference`` of shape (rows,)."""
+        """Return inputs of shape (rows, tokens), and targets: ``labels`` of the same shape, the token after each, or
+        `IGNORED` outside answers; ``sign`` of shape (rows,), 1 for a chosen answer, -1 for a rejected one, 0 for a
+        prompt; and ``reference`` of shape (rows,)."""
         rows, starts = encoded.arrays["rows"], encoded.arrays["examples"]
         bounds = [(row, place) for place, i in enumerate(indices) for row in range(starts[i], starts[i + 1])]
         shape = (len(bounds), max(int(rows[row + 1] - rows[row]) for row, _ in bounds))
-        names = {"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED}
-        filled = {name: np.full(shape, fill, dtype=np.int64) for name, fill in names.items()}
+        fills = {"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED}
+        filled = {name: np.full(shape, fill, dtype=np.int64) for name, fill in fills.items()}
         for n, (row, _) in enumerate(bounds):
             span, length = slice(rows[row], rows[row + 1]), int(rows[row + 1] - rows[row])
-            tokens = encoded.arrays["tokens"][span]
+            tokens, learnt = (encoded.arrays[name][span] for name in ("tokens", "learnt"))
             filled["input_ids"][n, :length], filled["attention_mask"][n, :length] = tokens, 1
-            filled["labels"][n, :length] = np.where(encoded.arrays["learnt"][span], tokens, IGNORED)
+            filled["labels"][n, : length - 1] = np.where(learnt[1:], tokens[1:], IGNORED)
         tensors = {name: torch.from_numpy(values) for name, values in filled.items()}
-        targets = {"labels": tensors["labels"]}
-        signs = [(_BETTER, _WORSE) if starts[i + 1] - starts[i] == 2 else (_PROMPT,) for i in indices]
-        targets["sign"] = torch.tensor(list(chain.from_iterable(signs)))
+        signs = chain.from_iterable((1.0, -1.0) if starts[i + 1] - starts[i] == 2 else (0.0,) for i in indices)
+        targets = {"labels": tensors.pop("labels"), "sign": torch.tensor(list(signs))}
         if REFERENCE in encoded.arrays:
             targets[REFERENCE] = torch.from_numpy(encoded.arrays[REFERENCE][[row for row, _ in bounds]])
         return Batch(
-            inputs={name: tensors[name] for name in ("input_ids", "attention_mask")},
+            inputs=tensors,
             targets=targets,
             weights=torch.from_numpy(self.weights(examples, encoded, indices)),
             rows=torch.tensor([place for _, place in bounds]),
             examples=[examples[i] for i in indices],
             tokens=int(filled["attention_mask"].sum()),
-            host={"learnt": int((filled["labels"] != IGNORED).sum())},
-            padding=names,
+            host={LEARNT: int((filled["labels"] != IGNORED).sum())},
+            padding=fills,
         )
 
     def weights(self, examples: Sequence[Preference], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
         """Return 1 for each pair of whose two answers something is left, else 0."""
-        rows, starts, learnt = (encoded.arrays[name] for name in ("rows", "examples", "learnt"))
-        return np.asarray(
-            [
-                starts[i + 1] - starts[i] == 2
-                and all(learnt[rows[row] : rows[row + 1]].any() for row in range(starts[i], starts[i + 1]))
-                for i in indices
-            ],
-            dtype=float,
-        )
+        empty, starts = encoded.arrays["empty"], encoded.arrays["examples"]
+        return np.asarray([starts[i + 1] - starts[i] == 2 and not empty[i] for i in indices], dtype=float)
 
     def reference(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the log probability of each answer, summed over its tokens, shape (rows,)."""
-        learnt = batch.host["learnt"] if not batch.copies else None
-        return -token_losses(outputs.logits[:, :-1], batch.targets["labels"][:, 1:], learnt).sum(-1)
+        return -token_losses(outputs.logits, batch.targets["labels"], batch.host.get(LEARNT)).sum(-1)
 
     def _rewards(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return beta times the log ratio of each answer to the reference, shape (rows,)."""
-        return self.beta * (self.reference(outputs, batch) - batch.targets[REFERENCE])
+        """Return beta times the log ratio of each answer to the reference, shape (rows,); 0 without weight."""
+        ratios = self.reference(outputs, batch) - batch.targets[REFERENCE]
+        return self.beta * ratios * (batch.weights > 0)[batch.rows]
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the loss of each pair; 0 where an answer is missing."""
-        rewards = self._rewards(outputs, batch)
-        margins = batch.by_example(rewards * batch.targets["sign"])
+        """Return the loss of each pair, equation 7; 0 without weight."""
+        margins = batch.by_example(self._rewards(outputs, batch) * batch.targets["sign"])
         losses = -(1 - self.label_smoothing) * F.logsigmoid(margins)
         if self.label_smoothing:
             losses = losses - self.label_smoothing * F.logsigmoid(-margins)
@@ -218,24 +206,35 @@ class Dpo(Task):
         return answers
 
     def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
-        """Return what is written to each prompt; pairs are compared."""
-        if all(one.answers for one in batch.examples):
-            return self.answers(model(**batch.inputs), batch, model, final=True)
-        if any(one.answers for one in batch.examples):
-            raise DataError("prompts to be answered and answers to be compared come one after the other")
-        written = self._written(batch.examples, model)
+        """Return what is written to each prompt, or which answer of each pair is preferred.
+
+        Raises:
+            DataError: the batch has both.
+        """
+        pairs = [bool(one.answers) for one in batch.examples]
+        if all(pairs):
+            return self.answers(self.outputs(model, batch), batch, model, final=True)
+        if any(pairs):
+            raise DataError("answers are written and compared in batches of their own")
         return [
             {**_asked(example), "predicted": text["written"], "probability": None, **text}
-            for example, text in zip(batch.examples, written, strict=True)
+            for example, text in zip(batch.examples, self._written(batch.examples, model), strict=True)
         ]
 
+    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+        """Yield the answer to a prompt, piece by piece."""
+        (example,) = batch.examples
+        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id)
+
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
-        prompts = []
-        for one in examples:
-            row = self._template.rendered(one.conversations[0])
-            prompts.append(row.tokens[: row.prompt])
-        texts = write(model, prompts, self.generate, self._tokenizer, [one.id for one in examples])
+        prompts, keys = map(self._prompt, examples), [one.id for one in examples]
+        texts = write(model, list(prompts), self.generate, self._tokenizer, keys)
         return [{"written": text.text, "stopped": text.stopped} for text in texts]
+
+    def _prompt(self, example: Preference) -> list[int]:
+        """Return the tokens that an answer follows."""
+        row = self._template.rendered(example.conversations[0])
+        return row.tokens[: row.prompt]
 
     def is_consistent(self, answer: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
         """Return whether the preferred answer is the one with the larger reward, and its probability their logistic."""
@@ -275,11 +274,6 @@ def _preferred(rewards: Mapping[str, float]) -> dict[str, Any]:
     predicted = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
     probability = 1 / (1 + math.exp(-abs(margin))) if math.isfinite(margin) else margin
     return {"predicted": predicted, "probability": probability, "rewards": dict(rewards)}
-
-
-def _of_answer(row: Rendered) -> np.ndarray:
-    """Return which tokens of a row are of its last answer, shape (tokens,)."""
-    return np.asarray(row.learnt, dtype=bool) & (np.arange(len(row.tokens)) >= row.prompt)
 
 
 def _over_examples(of: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from peftlab.tasks.answering import Answering
 from peftlab.tasks.batch import Batch
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ REFERENCE = "reference"
 """The array of an encoded split with the reference values of all its rows, shape (rows, ...)."""
 
 
-class ComparesWithReference:
+class ComparesWithReference(Answering):
     """The part of a task whose loss compares the model with the one that training starts from.
 
     Switching an adapter off does not give that model back where anything else is trained, as in full fine-tuning, and
@@ -33,9 +34,9 @@ class ComparesWithReference:
         """Return what is kept of the reference model's `outputs` for each row of `batch`, shape (rows, ...)."""
         raise NotImplementedError(f"{type(self).__name__} has `refers` without `reference`")
 
-    def reference_by_example(self, outputs: Any, batch: Batch) -> list[np.ndarray]:
-        """Return the values of each example of `batch`, in order, shape (rows of the example, ...) each."""
-        values = self.reference(outputs, batch).float().cpu().numpy()
+    def reference_by_example(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        """Return the values that the reference `model` gives each example of `batch`, shape (its rows, ...) each."""
+        values = self.reference(self.outputs(model, batch), batch).float().cpu().numpy()
         return np.split(values, np.cumsum(np.bincount(batch.rows.cpu()))[:-1])
 
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from peftlab.errors import ConfigError, DataError, did_you_mean
 from peftlab.scores.scorer import Direction, Scorer
-from peftlab.tasks.answering import Answering
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions, kullback_leibler
 from peftlab.tasks.editable import EditableText
@@ -87,7 +86,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
+class Task(KeptAnswers, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -159,6 +158,11 @@ class Task(KeptAnswers, Answering, ComparesWithReference, ABC):
     def directions(self) -> dict[str, Direction]:
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
+
+    @property
+    def watched(self) -> list[str]:
+        """Return the names of the scores that every validation during training has, which callbacks may monitor."""
+        return list(self.directions)
 
     def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""

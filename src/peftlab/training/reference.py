@@ -25,7 +25,6 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.reference import REFERENCE, with_reference
 from peftlab.tasks.task import Encoded
 from peftlab.training.micro_batches import MicroBatches
-from peftlab.training.scoring import Scoring
 
 log = logging.getLogger("peftlab")
 
@@ -60,7 +59,7 @@ class Reference:
         self.begin, self.about, self.data, self.trainer = begin, about, data, trainer
         self.pieces, self.let_through = pieces, let_through
         self.device = _device_of(trainer)
-        self._model: Scoring | None = None
+        self._model: nn.Module | None = None
 
     def add(self, splits: Iterable[str]) -> list[str]:
         """Add the values to the encoded examples of `splits`, and return those that had to be computed."""
@@ -126,14 +125,14 @@ class Reference:
 
     def _of_batch(self, batch: Batch) -> list[np.ndarray]:
         batch = batch.to(self.device)
-        return self.data.task.reference_by_example(self.model(batch), batch)
+        return self.data.task.reference_by_example(self.model, batch)
 
     @property
-    def model(self) -> Scoring:
+    def model(self) -> nn.Module:
         """The model on its device, in evaluation mode; loaded when it is first needed."""
         if self._model is None:
             with torch.random.fork_rng(devices=[]):  # a run is the same whether the values are kept or computed
-                self._model = Scoring(self.begin(), self.data.task).eval().to(self.device)
+                self._model = self.begin().eval().to(self.device)
         return self._model
 
 

@@ -207,7 +207,7 @@ class Predictor:
         values: dict[int, Any] = {}
         with torch.inference_mode(), self.arithmetic():
             for indices, batch in self.batches(examples, encoded):
-                of_each = self.task.reference_by_example(self._reference(**batch.inputs), batch)
+                of_each = self.task.reference_by_example(self._reference, batch)
                 values |= zip(indices, of_each, strict=True)
         return with_reference(encoded, values)
 

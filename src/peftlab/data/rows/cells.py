@@ -40,7 +40,7 @@ def value(row: Mapping[str, Any], column: str, setting: str, place: Place) -> An
         if not dot:
             return part[name]
         inner = part[name]
-        if isinstance(inner, list):
+        if isinstance(inner, list) and rest.partition(".")[0].isdigit():
             inner = {str(number): entry for number, entry in enumerate(inner)}
         if not isinstance(inner, Mapping):
             raise _unfit(place, begun, inner, "named columns within it", f" Set data.format.rows.{setting}.")

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from peftlab.data.rows import cells
-from peftlab.data.rows.row_reader import Place, RowReader
+from peftlab.data.rows.row_reader import OBJECT, Place, RowReader
 from peftlab.errors import DataError
 from peftlab.generation.conversations import TEXT, Conversation, Message, messages_of
 
@@ -44,11 +45,6 @@ class ConversationRows(RowReader):
     group: str | None = None
     """The column of the conversation's group, such as its author: groups are held out whole."""
 
-    @property
-    def text(self) -> str | None:
-        """The name of the prompt among the inputs of a prediction."""
-        return self.prompt
-
     def example_of(self, row: Mapping[str, Any], id: str, place: Place) -> Conversation:
         """Return the conversation in a row; raises DataError."""
         messages = self._messages(row, place)
@@ -61,20 +57,9 @@ class ConversationRows(RowReader):
         if _has(row, self.messages):
             assert self.messages is not None
             return messages_of(cells.value(row, self.messages, "messages", place), f"{place}: '{self.messages}'")
-        if _has(row, self.instruction):
-            assert self.instruction is not None
-            prompt = cells.text(row, self.instruction, "instruction", place)
-            if _has(row, self.input):
-                assert self.input is not None
-                more = cells.value(row, self.input, "input", place)
-                prompt = (
-                    prompt if more in (None, "") else f"{prompt}\n\n{cells.string(row, self.input, 'input', place)}"
-                )
-            return self._pair(row, prompt, cells.text(row, self.output, "output", place), place)
-        if _has(row, self.prompt):
-            assert self.prompt is not None
-            prompt = cells.text(row, self.prompt, "prompt", place)
-            return self._pair(row, prompt, cells.text(row, self.answer, "answer", place), place)
+        if question := self._question(row, place):
+            turns, answer = question
+            return (*turns, Message("assistant", cells.text(row, getattr(self, answer), answer, place)))
         if _has(row, self.plain):
             assert self.plain is not None
             return (Message(TEXT, cells.text(row, self.plain, "plain", place)),)
@@ -86,11 +71,32 @@ class ConversationRows(RowReader):
             f"data.format.rows.{', .'.join(sought)} to the name of one."
         )
 
-    def _pair(self, row: Mapping[str, Any], prompt: str, answer: str, place: Place) -> tuple[Message, ...]:
-        pair = (Message("user", prompt), Message("assistant", answer))
-        if self.system is None:
-            return pair
-        return (Message("system", cells.text(row, self.system, "system", place)), *pair)
+    @override
+    def asked(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object with ``messages`` where it has turns, an instruction or a prompt; it needs no answer."""
+        if _has(fields, self.messages):
+            assert self.messages is not None
+            return {**fields, "messages": cells.value(fields, self.messages, "messages", OBJECT)}
+        if question := self._question(fields, OBJECT):
+            return {**fields, "messages": [message._asdict() for message in question[0]]}
+        return fields
+
+    def _question(self, row: Mapping[str, Any], place: Place) -> tuple[tuple[Message, ...], str] | None:
+        """Return the turns before an answer, and the setting that names its column; None: the row has another form."""
+        if _has(row, self.instruction):
+            assert self.instruction is not None
+            prompt, answer = cells.text(row, self.instruction, "instruction", place), "output"
+            if _has(row, self.input):
+                assert self.input is not None
+                if cells.value(row, self.input, "input", place) not in (None, ""):
+                    prompt = f"{prompt}\n\n{cells.string(row, self.input, 'input', place)}"
+        elif _has(row, self.prompt):
+            assert self.prompt is not None
+            prompt, answer = cells.text(row, self.prompt, "prompt", place), "answer"
+        else:
+            return None
+        system = () if self.system is None else (Message("system", cells.text(row, self.system, "system", place)),)
+        return (*system, Message("user", prompt)), answer
 
 
 def _has(row: Mapping[str, Any], column: str | None) -> bool:
