@@ -114,7 +114,8 @@ class CausalLm(WritingTask):
             whole = template.rendered(one, self.train_on)
             waits = one.answer is None and not one.is_text
             span = slice(-most, None) if waits else slice(most)
-            rows.append(Rendered(whole.tokens[span], whole.learnt[span], min(whole.prompt, most)))
+            learnt = [False, *whole.learnt[span][1:]]  # the first token follows nothing
+            rows.append(Rendered(whole.tokens[span], learnt, min(whole.prompt, most)))
             truncated.append(len(whole.tokens) - len(rows[-1].tokens))
             empty.append(not (waits or any(rows[-1].learnt)))
         lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
