@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message, messages_of
@@ -74,6 +75,11 @@ class CausalLm(WritingTask):
     def stops(self) -> Sequence[int]:
         """Return the tokens that end the assistant's turns in the template."""
         return self._template.stops
+
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        super().prepare_export(model, processor)
+        self._template.put_into(processor.tokenizer)
 
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
