@@ -104,7 +104,7 @@ class Pretrained:
             SourceError: there is none of this kind.
         """
         if kind == "tokenizer":
-            return Processor(kind, self.tokenizer())
+            return Processor(kind, self.tokenizer(), getattr(self._config(), "decoder_start_token_id", None))
         loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):

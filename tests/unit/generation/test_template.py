@@ -82,7 +82,9 @@ def test_a_template_without_an_end_of_turn_gets_the_end_token(tokenizer):
 
 
 def test_a_token_that_spans_the_border_is_divided(tokenizer):
-    joined = Template(tokenizer, "{% for m in messages %}{{ m.content }}{% if not loop.first %}<|im_end|>{% endif %}{% endfor %}")
+    joined = Template(
+        tokenizer, "{% for m in messages %}{{ m.content }}{% if not loop.first %}<|im_end|>{% endif %}{% endfor %}"
+    )
     rendered = joined.rendered(conversation("the capi", "tal of"))
     assert learnt(joined, rendered) == ["tal of<|im_end|>"]
     assert rendered.tokens[: rendered.prompt] == tokenizer("the capi", add_special_tokens=False)["input_ids"]
