@@ -384,6 +384,38 @@ def tiny_choices(made_once: MadeOnce) -> Path:
     return made_once("choices", fill)
 
 
+def preferences(count: int, seed: int) -> str:
+    """Return `count` questions as JSON Lines, each with an answer that names a place and one that does not; every third
+    is written as messages."""
+    draw = random.Random(seed)
+    lines = []
+    for n in range(count):
+        place, person = draw.choice(NAMES["LOC"]), draw.choice(NAMES["PER"])
+        texts = {
+            "prompt": f"where is {person} ?",
+            "chosen": f"in {place} .",
+            "rejected": f"ask {draw.choice(NAMES['ORG'])}",
+        }
+        if n % 3 == 2:
+            asked = [{"role": "user", "content": texts["prompt"]}]
+            answers = {name: [{"role": "assistant", "content": texts[name]}] for name in ("chosen", "rejected")}
+            lines.append(json.dumps({"prompt": asked, **answers}))
+        else:
+            lines.append(json.dumps(texts))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_preferences(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 24, 8 and 8 of these pairs."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 24, "dev": 8, "test": 8}.items()):
+            (folder / f"{name}.jsonl").write_text(preferences(count, seed=number), encoding="utf-8")
+
+    return made_once("preferences", fill)
+
+
 def utterances(count: int, seed: int) -> str:
     """Return `count` texts of `TEMPLATES` as JSON Lines: words, the tags of their names, and an intent each."""
     draw = random.Random(seed)
@@ -426,6 +458,7 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "MarkedText": ["relations", "tiny_relations"],
         "Choices": ["choices", "tiny_choices", "data.format.rows.context=context"],
         "Utterance": ["intents", "tiny_utterances"],
+        "Preference": ["preferences", "tiny_preferences"],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

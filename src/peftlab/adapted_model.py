@@ -7,11 +7,13 @@ from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from peftlab.backbone import Pretrained
+from peftlab.backbone import Backbone, Pretrained
 from peftlab.data.spec import DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
+from peftlab.methods.targets import linear_layers
+from peftlab.quantizing import quantize
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.dropout import cheapen
 from peftlab.speed.lora import fuse_lora
@@ -35,6 +37,11 @@ class AdaptedModel(NamedTuple):
     """What the method knows about the model."""
 
 
+def base_model(parts: Parts, pretrained: Pretrained) -> Backbone:
+    """Load the pretrained model with the task's head: what the method is applied to."""
+    return pretrained.load(parts.task, preferred_attention(parts.trainer.accelerator, parts.data.max_tokens))
+
+
 def adapted_model(
     parts: Parts, pretrained: Pretrained, tell: Callable[[str], None] = lambda note: None
 ) -> AdaptedModel:
@@ -48,14 +55,14 @@ def adapted_model(
     Raises:
         UserError: the parts cannot be combined, or the weights do not fit.
     """
-    attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
-    model, context, notes = pretrained.load(parts.task, attention)
+    model, context, notes = base_model(parts, pretrained)
     for note in notes:
         tell(f"model: {note}")
     if parts.trainer.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    quantize(model, pretrained.spec.quantize, linear_layers(model, context.head))
     adapted = parts.peft.apply(model, context)
     if parts.trainer.cheap_dropout is True:
         cheapen(adapted)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -13,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from peftlab.adapted_model import adapted_model
+from peftlab.adapted_model import adapted_model, base_model
 from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
@@ -25,14 +27,17 @@ from peftlab.pooling import OF_ENTITIES
 from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
+from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
 from peftlab.training.interruption import Interruption
+from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
+from peftlab.training.reference import Reference
 from peftlab.training.reporting import Reporting, Watcher
 from peftlab.training.tuner import Tuner
 
@@ -66,6 +71,55 @@ def adopt(spec: RunSpec, tuner: Tuner) -> None:
         log.info("adapter: it has no head, or one for other labels; newly initialised: %s", ", ".join(new))
     if pretrained := [name for name in kept if name not in new]:
         log.info("adapter: it lacks these parameters of the head, which stay pretrained: %s", ", ".join(pretrained))
+
+
+def refer(
+    spec: RunSpec,
+    pretrained: Pretrained,
+    data: DataModule,
+    splits: Iterable[str],
+    pieces: MicroBatches | None = None,
+    note: Callable[..., None] = lambda event, **details: None,
+    let_through: Callable[[], None] = lambda: None,
+) -> None:
+    """Give the examples of `splits` the values of a task that refers to the model that training starts from.
+
+    That is the pretrained model, quantised as it is in training, and with the initial adapter if there is one.
+
+    Args:
+        spec: the run's specification.
+        pretrained: the pretrained model that it names.
+        data: the loaded data.
+        splits: the splits that the model is trained or scored on.
+        pieces: cuts batches that do not fit in memory; None: they are not cut.
+        note: called with an event and its details when values had to be computed.
+        let_through: is called between batches, and may raise to end the run.
+    """
+    if not spec.task.refers:
+        return
+    model, adapter = spec.model, None if spec.adapter is None else spec.adapter.sha256
+    attention = preferred_attention(spec.trainer.accelerator, spec.data.max_tokens)
+    about = [pretrained.weights_sha256, adapter, model.quantize, model.attention, attention, model.pooling]
+    reference = Reference(
+        partial(initial_model, spec, pretrained),
+        about,
+        data,
+        spec.trainer,
+        pieces or MicroBatches("evaluation", None, note),
+        let_through if spec.trainer.world_size == 1 else lambda: None,  # the other ranks would wait
+    )
+    began = time.perf_counter()
+    if computed := reference.add(splits):
+        note("reference computed", splits=computed, seconds=round(time.perf_counter() - began, 3))
+
+
+def initial_model(spec: RunSpec, pretrained: Pretrained) -> nn.Module:
+    """Return the model that training starts from: the pretrained one, or that with the initial adapter."""
+    if spec.adapter is None:
+        return base_model(spec, pretrained).model
+    model, context = adapted_model(spec, pretrained)
+    spec.peft.adopt(model, spec.adapter.path, context)
+    return model
 
 
 def store_and_compile(model: nn.Module, trainer: TrainerSpec) -> None:
@@ -119,6 +173,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
                 f"regularizer.{name}: it mixes rows of different examples, and the loss of task={spec.task.name} "
                 "compares the rows of each example. Leave one of them out"
             )
+        if isinstance(regularizer, Term) and regularizer.couples and spec.task.packs:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
+                "task.packing=off, or leave the regulariser out"
+            )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
             raise ConfigError(
@@ -171,6 +230,8 @@ def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
         yield "trainer.cheap_dropout=true draws its masks on the host"
     if not hardware.static_shapes:
         yield "trainer.static_shapes=false: almost every batch has a shape of its own"
+    if (kind := spec.model.quantize) != "none":
+        yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
     parts |= {f"task={spec.task.name}": spec.task}
     parts |= {f"regularizer.{name}": each for name, each in spec.acting.items()}

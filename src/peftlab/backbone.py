@@ -22,8 +22,9 @@ from transformers.modeling_utils import PreTrainedModel
 from peftlab.errors import ConfigError, SourceError
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
-from peftlab.model_files import PROCESSOR_FILES, deciding_files, has_safetensors
+from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
+from peftlab.quantizing import Quantization
 from peftlab.seams.transformers import draw_weights, has_sdpa
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
@@ -65,6 +66,8 @@ class ModelSpec:
     """Dropout before the head; None: as pretrained, which is `dropout` in most architectures."""
     pooling: Pooling | None = None
     """What the head of a text reads of the last hidden states; None: what the architecture's own reads."""
+    quantize: Quantization = "none"
+    """The form in which the linear layers of the repeated blocks are kept, see `peftlab.quantizing`; none: in fp32."""
 
 
 class Backbone(NamedTuple):
@@ -323,12 +326,12 @@ class Pretrained:
             )
 
 
-def fetch(spec: ModelSpec, processor: ProcessorKind = "tokenizer") -> Pretrained:
+def fetch(spec: ModelSpec, task: Task | None = None) -> Pretrained:
     """Fetch the files of the model to the local disk and check them.
 
     Args:
         spec: the model.
-        processor: the kind of processor that makes its inputs.
+        task: the task that decides which files count; None: one on texts that generates none.
 
     Raises:
         SourceError: a file cannot be fetched, has another digest, or weights are missing.
@@ -343,8 +346,8 @@ def fetch(spec: ModelSpec, processor: ProcessorKind = "tokenizer") -> Pretrained
         if path.exists() and (odd := oddity(path)):  # transformers would wait to read it
             raise SourceError(f"{path}: is {odd}; only files belong in the model's folder")
     deciding = deciding_files(folder, fetched.allow_pickle)
-    if processor != "tokenizer":  # for a tokenizer, they are metadata
-        deciding |= {name for name in PROCESSOR_FILES if (folder / name).is_file()}
+    if task is not None:
+        deciding |= files_of_task(folder, task.processor, task.generates)
     digests = {name: fetched.digest(name) for name in sorted(deciding)}
     return Pretrained(spec, folder, fetched.origin, fetched.resolved, sha256_of(digests))
 

@@ -37,6 +37,7 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
+from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
@@ -103,6 +104,7 @@ class RunSpec:
         self._check_directions()
         self._check_regularizers()
         self._check_augmentations()
+        self._check_quantization()
         self._check_rows()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
@@ -165,11 +167,26 @@ class RunSpec:
             if each.first:
                 raise ConfigError(f"augment: {name} edits unchanged texts only: put it first, augment=[{name},...]")
 
+    def _check_quantization(self) -> None:
+        if (kind := self.model.quantize) == "none":
+            return
+        check_installed(kind)
+        if (reason := self.peft.rewrites) is not None:
+            raise ConfigError(
+                f"model.quantize={kind}: peft={self.peft.name} needs the weights of the backbone in full precision: "
+                f"{reason}. Set model.quantize=none, or choose another method, such as lora"
+            )
+        if self.trainer.sharded:
+            raise ConfigError(
+                f"model.quantize={kind}: quantised layers are whole on each device; use trainer=ddp, not "
+                f"{self.trainer.strategy}"
+            )
+
     def _check_rows(self) -> None:
         """Refuse rows of several texts with a method that needs rows of one."""
-        if getattr(self.task, "packs", False) and self.peft.shares_rows is not None:
+        if getattr(self.task, "packs", False) and self.peft.needs_own_rows is not None:
             raise ConfigError(
-                f"peft={self.peft.name}: {self.peft.shares_rows}, and task.packing puts several into a row. Set "
+                f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
                 "task.packing=off"
             )
 

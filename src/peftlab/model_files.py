@@ -29,9 +29,12 @@ MODEL_FILES: tuple[str, ...] = (
 PROCESSOR_FILES: tuple[str, ...] = ("preprocessor_config.json", "processor_config.json")
 """The files that define how images or audio become inputs: part of the identity only of runs on these."""
 
-MODEL_NOTES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json", *PROCESSOR_FILES)
-"""Further files, fetched for later users of the model; a run on texts reads none of them, so none is part of its
-identity."""
+GENERATION_FILES: tuple[str, ...] = ("chat_template.jinja", "generation_config.json")
+"""The files that say how conversations are written and where an answer ends: part of the identity only of runs of tasks
+that generate."""
+
+MODEL_NOTES: tuple[str, ...] = (*GENERATION_FILES, *PROCESSOR_FILES)
+"""Further files, fetched for later users of the model; a run that reads none of them has none in its identity."""
 
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 """Weights in the format before safetensors."""
@@ -66,6 +69,18 @@ def deciding_files(folder: Path, allow_pickle: bool) -> set[str]:
             "save_pretrained"
         )
     return files | named
+
+
+def files_of_task(folder: Path, processor: str, generates: bool) -> set[str]:
+    """Return the files in `folder` that determine the model only for some tasks.
+
+    Args:
+        folder: the folder of the model.
+        processor: the kind of processor that encodes the task's examples; for a tokenizer, other kinds are metadata.
+        generates: whether the task writes conversations or generates texts.
+    """
+    names = (*(PROCESSOR_FILES if processor != "tokenizer" else ()), *(GENERATION_FILES if generates else ()))
+    return {name for name in names if (folder / name).is_file()}
 
 
 def has_safetensors(folder: Path) -> bool:

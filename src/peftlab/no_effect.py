@@ -15,6 +15,7 @@ from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
+from peftlab.generation.options import Generation
 from peftlab.methods.method import is_of_head
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term
@@ -34,6 +35,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
         *_of_parameters(spec, tuner),
         *_of_encoding(spec),
         *_of_task(spec),
+        *_of_generation(spec),
         *_of_sample(spec.budget),
         *_of_regularizers(spec, data),
         *_of_augmentations(spec),
@@ -100,6 +102,14 @@ def _of_task(spec: RunSpec) -> Iterator[str]:
         value = getattr(spec.task, name)
         if attrgetter(key)(spec) != needed and value != own.__pydantic_fields__[name].get_default():
             yield f"task.{name}={value}: it acts only with {key}={str(needed).lower()}"
+
+
+def _of_generation(spec: RunSpec) -> Iterator[str]:
+    """Yield the options of generation that act only together with another one."""
+    generate = getattr(spec.task, "generate", None)
+    if isinstance(generate, Generation):
+        for name, needed in generate.idle():
+            yield f"task.generate.{name}={getattr(generate, name)}: it acts only with task.generate.{needed}"
 
 
 def _of_sample(budget: BudgetSpec) -> Iterator[str]:

@@ -24,6 +24,7 @@ from peftlab.assembly import (
     check_regularizers,
     make_trainer,
     recording,
+    refer,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained
@@ -148,7 +149,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         UserError: a source or the data cannot be used.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    pretrained = backbone.fetch(spec.model, spec.task)
     division = Division(spec.trainer.world_size, rank(), spec.trainer.accumulate)
     processor = pretrained.processor(spec.task.processor)
     embeddings = partial(pretrained.input_embeddings, spec.task)
@@ -180,7 +181,8 @@ def build(ready: Prepared) -> Tuner:
     tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
     check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
-    if ready.spec.trainer.static_shapes:
+    ready.spec.task.check_model(tuner.model)
+    if ready.spec.trainer.static_shapes and not ready.spec.task.packs:
         most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
         ready.data.static = StaticShapes(most)
     if ready.spec.trainer.accelerator == "gpu":
@@ -251,14 +253,14 @@ def run(
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))
             memory = Memory([tuner.guards.training, tuner.guards.evaluation], record)
             best = KeepBest(spec.task.selection, folder.best, record)
-            trail = Trail(folder.trail, spec.trainer.trail_every)
             outlook = Outlook(spec.trainer, data, record, seat is None and counts_activations(spec))
-            own: list[Callback] = [cost, trail, best, memory, outlook]
+            own: list[Callback] = [cost, Trail(folder.trail, spec.trainer.trail_every), best, memory, outlook]
             if spec.trainer.compile:
                 own.append(BreakEven(record))
             if seat is not None:
                 own.append(seat.take(tuner, record, never_joined(spec, border is not None)))
             trainer = make_trainer(spec, data, folder, own, signals, loggers, watcher)
+            refer(spec, pretrained, data, data.used, tuner.guards.evaluation, record.event, signals.raise_pending)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
             with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):

@@ -28,13 +28,13 @@ from peftlab.backbone import (
     output_of,
 )
 from peftlab.errors import ConfigError, SourceError
-from peftlab.model_files import MODEL_NOTES
+from peftlab.model_files import GENERATION_FILES, MODEL_NOTES
 from peftlab.positions import check_length, positions
 from peftlab.sources import FilesSource, HubSource
 
 
-def pretrained_in(folder: Path, **options):
-    return fetch(ModelSpec(name="model", source=FilesSource(path=folder), **options))
+def pretrained_in(folder: Path, task=None, **options):
+    return fetch(ModelSpec(name="model", source=FilesSource(path=folder), **options), task)
 
 
 def dropouts(model: nn.Module) -> dict[str, float]:
@@ -610,3 +610,20 @@ def test_what_a_run_does_not_read_is_no_part_of_its_identity(folder, name):
     before = pretrained_in(folder).weights_sha256
     (folder / name).write_text("{}")
     assert pretrained_in(folder).weights_sha256 == before
+
+
+class _Generating:
+    """What a task says of the files that it reads."""
+
+    processor, generates = "tokenizer", True
+
+
+def test_conversations_and_their_end_belong_to_the_identity_of_tasks_that_generate(folder):
+    digests = [pretrained_in(folder, _Generating).weights_sha256]
+    for name in GENERATION_FILES:
+        for text in ("{}", "{ }"):
+            (folder / name).write_text(text)
+            digests.append(pretrained_in(folder, _Generating).weights_sha256)
+    assert len(set(digests)) == 5
+    (folder / "preprocessor_config.json").write_text("{}")
+    assert pretrained_in(folder, _Generating).weights_sha256 == digests[-1]

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -30,6 +31,7 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
+from sacrebleu.metrics import CHRF
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, BertConfig, BertModel
@@ -39,7 +41,7 @@ from transformers.modeling_outputs import BaseModelOutput
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.composing.compose import conf_dir
-from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, transformers, wandb
+from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -123,7 +125,7 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (hydra, lightning, omegaconf, python, pytorch, transformers, wandb):
+    for library in (hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -587,6 +589,17 @@ def test_masks_are_built_whatever_a_batch_holds():
         assert mask is not None
         assert mask.shape == (2, 1, 5, 5)
         assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
+
+
+# --- sacreBLEU -------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_texts_add_up_to_those_of_a_corpus():
+    metric, written, gold = CHRF(), ["the river flows", "rome"], ["a river flows", "Rome"]
+    counts = [sacrebleu.statistics(metric, *both) for both in zip(written, gold, strict=True)]
+    assert all(type(count) is int for one in counts for count in one)
+    expected = metric.corpus_score(written, [gold]).score
+    assert metric._compute_score_from_stats(np.sum(counts, axis=0).tolist()).score == expected > 0
 
 
 # --- Weights & Biases ------------------------------------------------------------------------------------------------

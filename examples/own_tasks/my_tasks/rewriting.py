@@ -81,6 +81,7 @@ class Rewriting(Task):
     """The most tokens that are generated, and that a target has; the rest is lost."""
     head: ClassVar[Head] = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
     example: ClassVar[type] = Rewrite
+    generates: ClassVar[bool] = True
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
     encoded_by: ClassVar[frozenset[str]] = frozenset({"longest"})
 
@@ -155,6 +156,10 @@ class Rewriting(Task):
             {"id": one.id, "input": one.source, "gold": one.target, "predicted": text, "probability": None}
             for one, text in zip(batch.examples, texts, strict=True)
         ]
+
+    def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
+        """Generate, without the outputs that only a loss needs."""
+        return self.answers(None, batch, model, final=True)
 
     def reply(self, example: Rewrite, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was written."""

@@ -11,18 +11,24 @@ from peftlab.terminal.output import print_json
 GROUP = "use"
 SUMMARY = "write a plain transformers folder"
 DESCRIPTION = ""
-EXAMPLES = ("peftlab export 3f9c2a my_model      # for AutoModel.from_pretrained, with a model card",)
+EXAMPLES = (
+    "peftlab export 3f9c2a my_model                   # for AutoModel.from_pretrained, with a model card",
+    "peftlab export 8b1e07 my_model --dtype bf16      # weights in 16 bits, as llama.cpp's converter takes them",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, and the folder for its model."""
     add_run(parser)
     parser.add_argument("folder", metavar="DIR", help="new or empty")
+    parser.add_argument(
+        "--dtype", choices=["fp32", "bf16", "fp16"], default="fp32", help="the type of the weights, fp32 by default"
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Write the folder, and print how far its model differs from the run's."""
-    export = loaded(options).export(options.folder)
+    export = loaded(options).export(options.folder, options.dtype)
     if options.json:
         print_json({"folder": str(export.folder), "largest_difference": export.largest_difference})
     else:

@@ -1,25 +1,28 @@
-"""``peftlab predict``: what a run's model finds in texts."""
+"""``peftlab predict``: what a run's model finds in texts, or writes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 from peftlab.commands import loaded
-from peftlab.errors import UserError
+from peftlab.errors import UserError, escaped
 from peftlab.terminal.arguments import add_run
 from peftlab.terminal.output import cell, table
 
 GROUP = "use"
-SUMMARY = "what a run's model finds in texts"
+SUMMARY = "what a run's model finds in texts, or writes"
 DESCRIPTION = "The exit code is 1 where a line of a file has no answer; the others have theirs."
 EXAMPLES = (
     'peftlab predict 3f9c2a "Marie Curie moved from Warsaw to Paris."',
     "peftlab predict 3f9c2a --file texts.txt --json        # a text a line; prints an answer a line",
     "peftlab predict 3f9c2a --jsonl tickets.jsonl          # an object a line",
+    'peftlab predict 8b1e07 "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
+    "peftlab predict 8b1e07 --chat                         # a line of yours, an answer, and so on",
 )
 
 CHUNK = 1024
@@ -39,30 +42,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run's data calls them; its other keys are passed on, as given_KEY where an answer has KEY; - is stdin; prints "
         "JSON",
     )
+    source.add_argument(
+        "--chat",
+        action="store_true",
+        help="talk with a model of conversations: each line of stdin is your next turn, until the end of the input",
+    )
+    parser.add_argument("--stream", action="store_true", help="print one text as the model writes it")
+    parser.add_argument(
+        "--generate",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an option of task.generate in place of the run's, such as max_new_tokens=64; may be given several times",
+    )
 
 
 def execute(options: argparse.Namespace) -> None:
     """Print an answer for each text as it becomes available; for a line without one, the reason in its place."""
-    if bool(options.texts) == bool(options.file or options.jsonl):
-        raise UserError("predict takes texts, --file FILE or --jsonl FILE, one of them")
+    if bool(options.texts) == bool(options.file or options.jsonl or options.chat):
+        raise UserError("predict takes texts, --file FILE, --jsonl FILE or --chat, one of them")
+    if options.stream and (len(options.texts) != 1 or options.json):
+        raise UserError("--stream prints one text as it is written: name one TEXT, without --json")
+    if options.chat and options.json:
+        raise UserError("--chat prints what the model writes, and no JSON: leave --json out")
+    generate = _settings(options.generate)
     run = loaded(options)
     show = _as_json if options.json or options.jsonl else _for_people
-    if options.texts:
-        for answer in run.predict(options.texts):
+    if options.chat:
+        _chat(run, generate)
+    elif options.stream:
+        _written(run.stream(options.texts[0], **generate))
+    elif options.texts:
+        for answer in run.predict(options.texts, **generate):
             print(show(answer))
-        return
+    else:
+        _print_lines(run, options, generate, show)
+
+
+def _print_lines(
+    run: Any, options: argparse.Namespace, generate: dict[str, Any], show: Callable[[dict[str, Any]], str]
+) -> None:
     from peftlab.use.inputs import lines, objects, source_of
     from peftlab.use.predictor import Refused
 
     source = source_of(options.jsonl or options.file)
     count = refused = 0
     texts = objects(options.jsonl) if options.jsonl else lines(options.file)
-    for count, result in enumerate(run.answers(texts, CHUNK), start=1):
+    for count, result in enumerate(run.answers(texts, CHUNK, **generate), start=1):
         refused += isinstance(result, Refused)
         print(show(result.at(f"{source}:{count}") if isinstance(result, Refused) else result))
     if refused:
         print(f"error: {refused} of {count} lines have no answer; each says why", file=sys.stderr)
         sys.exit(1)
+
+
+def _chat(run: Any, generate: dict[str, Any]) -> None:
+    """Answer each line of stdin as the next turn of one conversation."""
+    messages: list[dict[str, str]] = []
+    for line in map(str.strip, sys.stdin):
+        if line:
+            messages.append({"role": "user", "content": line})
+            answer = _written(run.stream(messages, **generate))
+            messages.append({"role": "assistant", "content": answer})
+
+
+def _written(pieces: Iterable[str]) -> str:
+    """Print pieces as they come, with unsafe characters escaped, and return the whole text."""
+    text = ""
+    for piece in pieces:
+        print(escaped(piece), end="", flush=True)
+        text += piece
+    print()
+    return text
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options of generation in texts of the form KEY=VALUE.
+
+    Raises:
+        UserError: one is of another form.
+    """
+    if odd := next((text for text in texts if "=" not in text), None):
+        raise UserError(f"--generate {odd}: expected KEY=VALUE, such as max_new_tokens=64")
+    pairs = (text.removeprefix("generate.").split("=", 1) for text in texts)
+    return {key: None if value in ("null", "none") else value for key, value in pairs}
 
 
 def _as_json(answer: dict[str, Any]) -> str:

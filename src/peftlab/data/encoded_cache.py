@@ -53,28 +53,40 @@ def file_of(name: str) -> Path:
 
 
 def cached(name: str, encode: Callable[[], Encoded]) -> Encoded:
-    """Return the encoded split called `name` from the cache, else the result of `encode`, which is then stored.
+    """Return the encoded split called `name` from the cache, else the result of `encode`, which is then stored."""
+    if (encoded := kept(name)) is None:
+        encoded = encode()
+        keep(name, encoded)
+    return encoded
 
-    Two runs may build the same split at once: each writes its own file and moves it into place in one step, and both
-    files have the same bytes. An unreadable file is rebuilt; an unwritable cache is skipped with a warning.
-    """
+
+def kept(name: str) -> Encoded | None:
+    """Return what the cache has under `name`; None: nothing, or something damaged, of which it warns."""
     path = file_of(name)
     if path.is_file():
         try:
             return _load(path, name)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             warn_unreadable(path, error)
-    encoded = encode()
+    return None
+
+
+def keep(name: str, encoded: Encoded) -> None:
+    """Store `encoded` under `name`; a cache that cannot be written is skipped with a warning.
+
+    Two runs may store the same at once: each writes its own file and moves it into place in one step, and both files
+    have the same bytes.
+    """
+    path = file_of(name)
     try:
         _store(encoded, path, name)
     except (DiskError, SafetensorError, OSError) as error:
         warn_unwritable(path, error)
-    return encoded
 
 
 def warn_unreadable(path: Path, error: Exception) -> None:
     """Warn that a file of the cache is damaged."""
-    log.warning("%s cannot be read (%s); encoding again", path, error)
+    log.warning("%s cannot be read (%s); computing it again", path, error)
 
 
 def warn_unwritable(path: Path, error: Exception) -> None:

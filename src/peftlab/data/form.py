@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,17 @@ class Form:
     """Its name of the second text of a pair, besides ``text_pair``."""
     pairs: bool | None = None
     """Whether its examples are pairs; None: unknown."""
+    asked: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    """Renames what the data set names otherwise, see `RowReader.asked`."""
 
     def usual(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return `fields` with the texts under the names that tasks use, ``text`` and ``text_pair``.
 
         Raises:
-            DataError: it is a pair but the data has single texts, or the other way round.
+            DataError: it is a pair but the data has single texts, or the other way round; or a value is not what it
+                must be.
         """
+        fields = self.asked(fields)
         texts = {"text": _either(fields, "text", self.text), "text_pair": _either(fields, "text_pair", self.pair)}
         if self.pairs and None in texts.values():
             first, second = _named("text", self.text), _named("text_pair", self.pair)
@@ -49,12 +53,15 @@ def form_of(format: Any) -> Form:
         text if isinstance(text, str) and text != "auto" else None,
         pair if isinstance(pair, str) else None,
         pair is not None if hasattr(columns, "pair") else None,
+        getattr(columns, "asked", dict),
     )
 
 
 def has_groups(format: Any) -> bool:
-    """Return whether the format reads the group of each example, which is held out as a whole."""
-    return getattr(columns_of(format), "group", None) is not None
+    """Return whether the format gives each example a group, which is held out as a whole: one that it reads from a
+    column ``group``, or, if its attribute ``groups`` says so, one of its own."""
+    columns = columns_of(format)
+    return getattr(columns, "group", None) is not None or getattr(columns, "groups", False)
 
 
 def columns_of(format: Any) -> Any:

@@ -178,13 +178,13 @@ class DataModule(L.LightningDataModule):
         members = self.splits["train"]
         order = np.argsort(members.encoded.lengths, kind="stable")
         chosen = [int(order[0]), int(order[len(order) // 2])]
-        return self.task.collate(members.examples, members.encoded, chosen).inputs
+        return self.task.apart(members.examples, members.encoded, chosen).inputs
 
     def calibration_batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Yield the inputs of the first epoch's training batches, undivided: the same for any number of devices."""
         members = self.splits["train"]
         for batch in self.plan_of():
-            yield self.task.collate(members.examples, members.encoded, batch).inputs
+            yield self.task.apart(members.examples, members.encoded, batch).inputs
 
     def plan_of(self, epoch: int = 0) -> Plan:
         """Return the training examples of each optimiser step of `epoch`, the same for any number of devices."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.batch import LEARNT, Batch
 
 _FINE, _COARSE, _FINE_TO = 8, 16, 64
 """The steps between sizes, up to `_FINE_TO` and above. Matrix products in bf16 and fp16 want multiples of 8."""
@@ -45,17 +45,22 @@ class StaticShapes:
 
         The copies in a filled batch are rows of further examples, whose weight and factor are 0. Where each example has
         one row, so has each of these; where some have several, there is one example less than there are rows. Every
-        filled batch has `Batch.factors`, so that the loss of all is computed alike.
+        filled batch has `Batch.factors`, so that the loss of all is computed alike. Rows of several examples stay as
+        they are.
 
         Args:
             batch: a batch that is as wide as its longest row.
             size: the number of examples that it is filled up to; None: it is not.
         """
+        if batch.pieces is not None:
+            return batch
         inputs, targets = (
             {name: self._widened(tensor, batch.padding.get(name)) for name, tensor in tensors.items()}
             for tensors in (batch.inputs, batch.targets)
         )
-        batch = replace(batch, inputs=inputs, targets=targets)
+        # what the host knows of one batch must not stand in the work of all that have its shape
+        host = {name: value for name, value in batch.host.items() if name != LEARNT}
+        batch = replace(batch, inputs=inputs, targets=targets, host=host)
         return batch if size is None else self._filled(batch, size)
 
     def _widened(self, tensor: Tensor, padding: int | None) -> Tensor:

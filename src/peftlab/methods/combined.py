@@ -70,9 +70,14 @@ class Combined(Method):
         return next((method.host_work for method in self.methods if method.host_work is not None), None)
 
     @property
-    def shares_rows(self) -> str | None:  # type: ignore[override]
+    def rewrites(self) -> str | None:  # type: ignore[override]
+        """What one of the methods does to the backbone's weights."""
+        return next((method.rewrites for method in self.methods if method.rewrites is not None), None)
+
+    @property
+    def needs_own_rows(self) -> str | None:  # type: ignore[override]
         """Why one of the methods needs rows of one text."""
-        return next((method.shares_rows for method in self.methods if method.shares_rows is not None), None)
+        return next((method.needs_own_rows for method in self.methods if method.needs_own_rows is not None), None)
 
     @property
     @override

@@ -70,6 +70,11 @@ VECTORS, LONGEST = ("n_frequency", "theta_d_length"), 2**24
 """Options that are lengths of vectors, and their maximum; others are sizes of matrices, see `LARGEST`."""
 WAITS = frozenset({"ADAMSS", "FOURIERFT", "FROD", "LOHA", "LOKR", "PSOFT", "SHIRA", "VBLORA", "WAVEFT"})
 """Methods whose layers read values from the device, send some to it, or make tensors of a size that values decide."""
+REWRITES = {
+    "GLORA": "the library scales and shifts the weights of plain linear layers only",
+    "OSF": "it trains a part of them, and keeps the rest in full precision",
+}
+"""By type, what methods do to the weights of the layers that they adapt beside reading them."""
 SEED = re.compile("seed|prng")
 """Matches the names of options that are seeds."""
 _DRAWN_FOR_ALL = ("projection_prng_key", "projection_seed", "proj_seed")
@@ -133,6 +138,13 @@ class LibraryMethod(Method):
     def host_work(self) -> str | None:  # type: ignore[override]  # it depends on an option
         """What the library does on the host."""
         return f"the library's {self.peft_type} waits for the device in its layers" if self.peft_type in WAITS else None
+
+    @property
+    def rewrites(self) -> str | None:  # type: ignore[override]  # it depends on an option
+        """What the library does to the weights of the layers that it adapts."""
+        if (beginning := str(self.options.get("init_lora_weights"))) in ("olora", "pissa"):
+            return f"init_lora_weights={beginning} subtracts a part from them"
+        return REWRITES.get(self.peft_type)
 
     @property
     def options(self) -> dict[str, Any]:

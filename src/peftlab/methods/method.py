@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from peftlab.errors import ConfigError, UserError
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description, read_tensors
 from peftlab.methods.labels import Matched, adapter_labels, match, shown
+from peftlab.quantizing import quantized_parameters
 from peftlab.storage.tensors import is_of_another_kind, load_into, save
 from peftlab.tasks.heads import Outputs
 
@@ -87,9 +88,12 @@ class Method(ABC):
     host_work: ClassVar[str | None] = "its class does not say that the host has no part in it (host_work)"
     """What the host does in every step of a training, see `Regularizer.host_work`; `after_step` counts. None: nothing,
     so that steps can be recorded as CUDA graphs."""
+    rewrites: ClassVar[str | None] = None
+    """What the method does to the weights of the backbone's linear layers beside reading them, so that they cannot be
+    quantised. None: nothing."""
 
-    shares_rows: ClassVar[str | None] = None
-    """Why several texts cannot share a row of a batch; None: they can."""
+    needs_own_rows: ClassVar[str | None] = None
+    """Why each text needs a row of its own; None: several may share one."""
 
     @property
     def virtual_tokens(self) -> int:
@@ -133,11 +137,11 @@ class Method(ABC):
         return self.saved(model)
 
     def count(self, model: nn.Module) -> dict[str, int]:
-        """Return the numbers of trainable and of all parameters."""
+        """Return the numbers of trainable and of all parameters, quantised weights included."""
         parameters = list(model.parameters())
         return {
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-            "total_parameters": sum(p.numel() for p in parameters),
+            "total_parameters": sum(p.numel() for p in parameters) + quantized_parameters(model),
         }
 
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:

@@ -30,6 +30,8 @@ class OwnWeights(Method):
 class Full(OwnWeights):
     """Train every weight: the reference for all other methods."""
 
+    rewrites: ClassVar[str | None] = "it trains them"
+
     @override
     def apply(self, model: nn.Module, context: MethodContext) -> nn.Module:
         return model.requires_grad_(True)
@@ -60,6 +62,8 @@ class Head(OwnWeights):
 @spec
 class TopLayers(OwnWeights):
     """Train whole blocks, by default the last ones, and the head (Lee et al. 2019, "What Would Elsa Do?")."""
+
+    rewrites: ClassVar[str | None] = "it trains those of whole blocks"
 
     layers: Annotated[Layers, BESIDE_THE_FUNCTION] = "last:2"
     """The repeated blocks to train: ``last:N``, ``first:N``, numbers from 0, or None for all."""

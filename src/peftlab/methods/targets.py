@@ -85,6 +85,16 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
     return chosen
 
 
+def linear_layers(model: nn.Module, head: Iterable[str]) -> list[str]:
+    """Return the full names of the linear layers in the repeated blocks of `model`, without those of the head."""
+    head = tuple(head)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LINEAR) and block_of(name) and not is_of_head(name, head)
+    ]
+
+
 def target_modules(
     model: nn.Module, target: str | list[str], head: tuple[str, ...], layers: Layers = None, key: str = "target"
 ) -> list[str]:
@@ -107,7 +117,7 @@ def target_modules(
         return chosen is None or block_of(name) in chosen
 
     if isinstance(target, str) and target in GROUPS:
-        in_blocks = [name for name in linear if block_of(name)]
+        in_blocks = linear_layers(model, head)
         attention = [name for name in in_blocks if is_attention(name)]
         groups = {
             "all_linear": in_blocks,

@@ -28,6 +28,10 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
     for name, regularizer in spec.acting.items():
         if isinstance(regularizer, Term | PassRule | StepRule):
             return f"regularizer.{name} changes the passes of a step"
+    if (kind := spec.model.quantize) != "none":
+        return f"model.quantize={kind}: each run quantises weights of its own"
+    if spec.task.packs:
+        return f"task={spec.task.name} lays several examples into a row"
     trainer = spec.trainer
     if trainer.world_size > 1:
         return "it runs on several devices"

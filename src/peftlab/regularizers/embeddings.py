@@ -94,7 +94,7 @@ def perturbed_positions(batch: Batch, special: Tensor | None = None) -> Tensor |
         batch: a batch; inputs without token ids, such as images, have no special tokens.
         special: the ids of special tokens, shape (ids,).
     """
-    mask = batch.inputs.get("attention_mask")
+    mask = batch.real
     ids = batch.inputs.get("input_ids")
     if special is not None and ids is not None:
         ordinary = ~torch.isin(ids, special.to(ids.device))
@@ -120,16 +120,16 @@ class Ball:
         """Return the norm of `perturbation` for each example, shape (examples,); of its largest token for `token`."""
         of_tokens = perturbation.abs().amax(-1) if self.norm == "linf" else perturbation.norm(dim=-1)
         if self.norm == "l2" and self.scope == "sentence":
-            return batch.by_example(of_tokens.pow(2).sum(-1)).sqrt()
-        largest = of_tokens.amax(-1)
-        return largest.new_zeros(len(batch.weights)).scatter_reduce(0, batch.rows, largest, "amax")
+            return batch.by_token(of_tokens.pow(2)).sqrt()
+        return batch.largest(of_tokens)
 
     def steepest(self, gradient: Tensor, batch: Batch) -> Tensor:
         """Return the perturbation of norm 1 that ascends `gradient` most steeply; 0 where the gradient is 0."""
         if self.norm == "linf":
             return gradient.sign()
-        largest = gradient.abs().amax((-1, -2), keepdim=True).clamp(min=TINY)
-        scaled = gradient / largest if self.scope == "token" else gradient / self._of_rows(largest, batch)
+        largest = gradient.abs().amax(-1)
+        largest = largest.amax(-1, keepdim=True) if self.scope == "token" else batch.spread(batch.largest(largest))
+        scaled = gradient / largest.unsqueeze(-1).clamp(min=TINY)
         return scaled / self._lengths(scaled, batch).clamp(min=TINY)
 
     def projected(self, perturbation: Tensor, batch: Batch) -> Tensor:
@@ -148,16 +148,11 @@ class Ball:
         if self.scope == "token":
             share = torch.rand_like(drawn[..., :1])
         else:
-            share = torch.rand(len(batch.weights), device=like.device)[batch.rows].view(-1, 1, 1)
+            share = batch.spread(torch.rand(len(batch.weights), device=like.device)).unsqueeze(-1)
         return self.steepest(drawn, batch) * share * self.epsilon
 
     def _lengths(self, perturbation: Tensor, batch: Batch) -> Tensor:
         """Return L2 norms that broadcast against `perturbation`."""
         if self.scope == "token":
             return perturbation.norm(dim=-1, keepdim=True)
-        return self.norms(perturbation, batch)[batch.rows].view(-1, 1, 1)
-
-    def _of_rows(self, largest: Tensor, batch: Batch) -> Tensor:
-        """Return the largest of `largest`, (rows, 1, 1), among the rows of each example, in the same shape."""
-        of_examples = largest.new_zeros(len(batch.weights)).scatter_reduce(0, batch.rows, largest.flatten(), "amax")
-        return of_examples[batch.rows].view(-1, 1, 1)
+        return batch.spread(self.norms(perturbation, batch)).unsqueeze(-1)

@@ -38,9 +38,12 @@ class NefTune(PassRule):
     @contextmanager
     def applied(self, model: nn.Module, batch: Batch) -> Iterator[None]:
         mask = perturbed_positions(batch)
+        lengths = None if mask is None else mask.sum(1, keepdim=True)
+        if batch.pieces is not None and mask is not None:
+            lengths = batch.spread(batch.by_token(mask.squeeze(-1))).unsqueeze(-1)
 
         def noisy(embeddings: Tensor) -> Tensor:
-            bound = self.bounds(embeddings, mask)
+            bound = self.bounds(embeddings, lengths)
             self.largest = bound.mean()
             noise = torch.empty_like(embeddings, dtype=torch.float32).uniform_(-1, 1) * bound
             return embeddings + (noise if mask is None else noise * mask).to(embeddings.dtype)
@@ -48,15 +51,15 @@ class NefTune(PassRule):
         with changed(model, noisy):
             yield
 
-    def bounds(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the bound of the noise for each text, shape (rows, 1, 1).
+    def bounds(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the bound of the noise for each text, shape (rows, 1, 1), or of each token, (rows, tokens, 1).
 
         Args:
             embeddings: shape (rows, tokens, hidden).
-            mask: 1 for tokens and 0 for padding, shape (rows, tokens, 1); None: there is no padding.
+            lengths: the tokens of each text, in that shape; None: there is no padding.
         """
         rows, tokens, hidden = embeddings.shape
-        lengths = embeddings.new_full((rows, 1, 1), tokens) if mask is None else mask.sum(1, keepdim=True).clamp(min=1)
+        lengths = embeddings.new_full((rows, 1, 1), tokens) if lengths is None else lengths.clamp(min=1)
         return self.alpha / (lengths.float() * hidden).sqrt()
 
     @override

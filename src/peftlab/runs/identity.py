@@ -19,6 +19,7 @@ NOT_RESULT = (
     "existing",  # what to do about an existing run
     "allow",  # permits classes to be named; the configuration holds those that are
     "task.top_k",  # how much of the predictions is kept
+    "task.packing",  # how examples are laid into rows, see trainer.devices
     "trainer.threads",  # recorded in the environment
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown
@@ -67,6 +68,7 @@ ADDED: dict[str, Any] = {
     "data.format.rows.scheme": "bio",
     "data.format.rows.skip_empty": False,
     "model.pooling": None,
+    "model.quantize": "none",
     "task.class_weights": None,
     "trainer.tf32": False,
     "regularizer": {},

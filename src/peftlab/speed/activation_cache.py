@@ -73,6 +73,8 @@ def choose_border(
             raise NoBorderError("augment changes the texts in every epoch; leave it out")
         if data.task.draws_inputs:
             raise NoBorderError(f"task={data.task.name} draws the model's inputs anew in every epoch")
+        if data.task.packs:
+            raise NoBorderError("task.packing lays several examples into a row; set task.packing=off")
         if trainer.compile:
             raise NoBorderError("a compiled model starts at its beginning; set trainer.compile=false")
         border = find_border(model, data.short_and_long(), AUTOCAST.get(trainer.precision))

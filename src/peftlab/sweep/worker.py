@@ -305,6 +305,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
+    time.sleep(0.1)  # a SIGINT that was sent to a stopped process is taken first: else Python may drop it unseen
     os.kill(os.getpid(), signal.SIGTERM)
     end = time.monotonic() + PATIENCE
     # if the controller's SIGINT was still pending, this was the second signal, and Python dropped it

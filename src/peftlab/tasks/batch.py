@@ -13,6 +13,9 @@ ENTITY_SPANS = "entity_spans"
 """The input with the places of two entities, their markers included, in tokens of the row: (rows, 2, 2), start and end.
 Tokens that a method adds before a text are not counted. Only a pooling reads it, see `peftlab.pooling`."""
 
+LEARNT = "learnt"
+"""The entry of `Batch.host` with the number of tokens that a language model learns, of all examples."""
+
 
 class Part(NamedTuple):
     """The examples of a split that one forward pass takes."""
@@ -38,7 +41,8 @@ class Batch:
     weights: Tensor
     """The weight of each example in the mean loss, shape (examples,), in double precision."""
     rows: Tensor
-    """The example, from 0, that each row of the inputs belongs to, in order, shape (rows,). Each has one or more."""
+    """The example, from 0, that each row of the inputs belongs to, in order, shape (rows,). Each has one or more. Of a
+    row of several examples, see `pieces`, it is the first."""
     examples: list[Any]
     """The examples, each with its ``id``; empty: a filler, which is computed but has no weight. In a batch with
     `copies`, they are the first of those that `weights` counts."""
@@ -52,6 +56,9 @@ class Batch:
     copies: int = 0
     """The number of rows, the last ones, that fill up the batch: copies of its first row, of examples without weight
     whose factors are 0."""
+    pieces: Tensor | None = None
+    """The example of each token, shape (rows, tokens), -1 for padding, where rows hold several examples; None: each row
+    belongs to one."""
     factors: Tensor | None = None
     """The factor on the weight of each example, shape (examples,), in double precision; None: 1 for all."""
     scale: float = 1.0
@@ -91,6 +98,7 @@ class Batch:
             targets={name: change(tensor) for name, tensor in self.targets.items()},
             weights=change(self.weights),
             rows=change(self.rows),
+            pieces=None if self.pieces is None else change(self.pieces),
             factors=None if self.factors is None else change(self.factors),
         )
 
@@ -110,3 +118,28 @@ class Batch:
         if len(self.rows) == len(self.weights):  # one row each
             return of_rows
         return of_rows.new_zeros(len(self.weights)).index_add(0, self.rows, of_rows)
+
+    def by_token(self, of_tokens: Tensor) -> Tensor:
+        """Return `of_tokens`, shape (rows, tokens, ...), summed over the tokens of each example, shape (examples,)."""
+        if self.pieces is None:
+            return self.by_example(of_tokens.flatten(1).sum(-1))
+        values = torch.where(self.pieces < 0, 0, of_tokens).flatten()
+        return values.new_zeros(len(self.weights)).index_add(0, self.pieces.clamp(min=0).flatten(), values)
+
+    def largest(self, of_tokens: Tensor) -> Tensor:
+        """Return the largest of `of_tokens`, shape (rows, tokens), none below 0, of each example, shape (examples,)."""
+        if self.pieces is None:
+            values, places = of_tokens.amax(-1), self.rows
+        else:
+            values, places = torch.where(self.pieces < 0, 0, of_tokens).flatten(), self.pieces.clamp(min=0).flatten()
+        return values.new_zeros(len(self.weights)).scatter_reduce(0, places, values, "amax")
+
+    def spread(self, of_examples: Tensor) -> Tensor:
+        """Return `of_examples`, shape (examples,), at each token of an example: (rows, tokens), or (rows, 1) where each
+        row belongs to one."""
+        return of_examples[self.rows].unsqueeze(-1) if self.pieces is None else of_examples[self.pieces.clamp(min=0)]
+
+    @property
+    def real(self) -> Tensor | None:
+        """Which tokens are not padding, shape (rows, tokens), 1 or 0; None: all, or the task does not say."""
+        return self.inputs.get("attention_mask") if self.pieces is None else (self.pieces >= 0).long()

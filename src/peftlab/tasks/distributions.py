@@ -23,7 +23,7 @@ class Distributions:
     def by_example(self, values: Tensor, batch: Batch) -> Tensor:
         """Return the weighted sum of `values`, shape (rows, ...), for each example, shape (examples,)."""
         weighted = values * self.weights
-        return batch.by_example(weighted if weighted.ndim == 1 else weighted.flatten(1).sum(-1))
+        return batch.by_example(weighted) if weighted.ndim == 1 else batch.by_token(weighted)
 
 
 def kullback_leibler(logits: Tensor, others: Tensor) -> Tensor:

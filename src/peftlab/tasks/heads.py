@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from peftlab.tasks.deferred_logits import DeferredLogits
+
 Outputs = Literal["text", "token", "span", "vocabulary"]
 """The unit that a head's outputs refer to: a whole text or picture, each token, each token as the start or the end of a
 span, or each token over the vocabulary."""
@@ -31,6 +33,8 @@ class Head(NamedTuple):
     completed: bool = False
     """Whether layers between the encoder and the vocabulary that the weights lack are made anew, and then trained by
     every method; else a language model without its head is refused."""
+    caches: bool = False
+    """Whether its model keeps the keys and values of earlier tokens unless told not to; only generation needs them."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
 
@@ -47,7 +51,7 @@ class Head(NamedTuple):
     def settings(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the head's settings in the model's configuration for a task with these labels."""
         if not self.is_new:
-            return {}
+            return {"use_cache": False} if self.caches else {}
         settings: dict[str, Any] = {"num_labels": self.size or len(labels), "problem_type": self.problem_type}
         if labels:
             settings["id2label"] = dict(enumerate(labels))
@@ -70,11 +74,17 @@ SEQUENCE_CLASSIFICATION = Head(
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", caches=True)
+SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary", caches=True)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
 CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
 SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 
 
-def logits_of(outputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the outputs of a model's heads by name, such as ``logits``, or ``start_logits`` and ``end_logits``."""
-    return {name: value for name, value in outputs.items() if name.endswith("logits") and isinstance(value, Tensor)}
+def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs of a model's heads by name, such as ``logits``, or ``start_logits`` and ``end_logits``.
+
+    They are tensors, or `DeferredLogits`.
+    """
+    kinds = (Tensor, DeferredLogits)
+    return {name: value for name, value in outputs.items() if name.endswith("logits") and isinstance(value, kinds)}

@@ -23,6 +23,7 @@ from peftlab.tasks.heads import Head
 from peftlab.tasks.kept_answers import Decisions, KeptAnswers
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor, ProcessorKind
+from peftlab.tasks.reference import ComparesWithReference
 
 IGNORED = -100
 """The label of positions excluded from the loss."""
@@ -85,7 +86,7 @@ def check_size(characters: int, place: str = "") -> None:
 
 
 @spec
-class Task(KeptAnswers, ABC):
+class Task(KeptAnswers, ComparesWithReference, ABC):
     """One kind of problem: from examples to a loss, and from a model's outputs to answers.
 
     A task does no I/O. Its processor (`bind`) and labels (`learn_labels`) are set before any other method is called.
@@ -106,6 +107,9 @@ class Task(KeptAnswers, ABC):
     """The type of an example, which the data set's format must produce."""
     processor: ClassVar[ProcessorKind] = "tokenizer"
     """The kind of processor that encodes the examples."""
+    generates: ClassVar[bool] = False
+    """Whether it writes conversations or generates texts, so that the model's chat template and generation settings
+    decide its results, and belong to the identity of its runs."""
     pooling_inputs: ClassVar[frozenset[str]] = frozenset()
     """Names of the inputs of a batch that only a pooling between encoder and head reads, see `peftlab.pooling`."""
     limited_by: ClassVar[frozenset[str]] = frozenset({"max_tokens", "long"})
@@ -155,8 +159,18 @@ class Task(KeptAnswers, ABC):
         """Return the names of the overall scores and of the loss, and which direction of each is better."""
         return {**self.scorer.directions, "loss": "min"}
 
+    @property
+    def watched(self) -> list[str]:
+        """Return the names of the scores that every validation during training has, which callbacks may monitor."""
+        return list(self.directions)
+
     def bind(self, processor: Processor) -> None:
         """Keep what `answers` needs from the processor, such as a vocabulary; called before any encoding."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows of a batch may hold several examples, see `Batch.pieces`; `apart` then gives each its own."""
+        return False
 
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
         """Set `labels` to those that the configuration declares, else to those of the training split.
@@ -188,20 +202,8 @@ class Task(KeptAnswers, ABC):
         """Return the options of the configuration that `settle` has set, with their values."""
         return {}
 
-    @abstractmethod
-    def from_input(self, fields: Mapping[str, Any], id: str) -> Any:
-        """Return an example without gold from `fields`: ``text``, and others that the task takes.
-
-        Raises:
-            DataError: a required field is missing or of the wrong type; the message says what is expected.
-        """
-
     def all_lost(self, encoded: Encoded) -> dict[str, int]:
         """Return counts of what the model does not see of a split, by readable names."""
-        return {}
-
-    def lost(self, encoded: Encoded, index: int) -> dict[str, Any]:
-        """Return the fields of an answer that describe the part of its example that the model does not see, if any."""
         return {}
 
     @abstractmethod
@@ -231,6 +233,12 @@ class Task(KeptAnswers, ABC):
             indices: their positions in the split.
             random: source of random numbers for a task that augments its training examples; None: no augmentation.
         """
+
+    def apart(
+        self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return the batch of `collate` with one example in each row, and with an ``attention_mask``."""
+        return self.collate(examples, encoded, indices, random)
 
     @abstractmethod
     def weights(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
@@ -276,29 +284,6 @@ class Task(KeptAnswers, ABC):
         """
         mine, theirs = self.distributions(outputs, batch), self.distributions(others, batch)
         return mine.by_example(kullback_leibler(mine.logits, theirs.logits), batch)
-
-    @abstractmethod
-    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
-        """Return the answer to each example, as JSON values.
-
-        Each has ``id``, ``input``, ``gold``, ``predicted`` and ``probability`` (None where there is none), and any
-        other fields that `kept` and `reply` use.
-
-        Args:
-            outputs: the model's outputs, as transformers returns them.
-            batch: the model's input; not a filler.
-            model: the model, for tasks that generate.
-            final: whether the answers are kept or returned. Validations during training only score them, and leave out
-                slow fields that the scores do not need.
-        """
-
-    def kept(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a run stores it: with the ``group`` of the example."""
-        return {**answer, "group": getattr(example, "group", None)}
-
-    @abstractmethod
-    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final answer as a user of the model gets it, without the gold, as JSON values."""
 
     def editable(self, example: Any) -> list[EditableText]:
         """Return the texts of an example, for augmentation: their words, and the spans that its gold refers to.

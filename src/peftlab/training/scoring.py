@@ -27,7 +27,7 @@ class Scoring(L.LightningModule):
 
     def forward(self, batch: Batch) -> Any:
         """Return the model's outputs for `batch`, a transformers `ModelOutput`."""
-        return self.model(**batch.inputs)
+        return self.task.outputs(self.model, batch)
 
     def evaluation(self, split: str) -> Evaluation:
         """Return the evaluation of ``validation`` or ``test``."""

@@ -107,7 +107,7 @@ class Tuner(Stepping):
     def logged(self) -> list[str]:
         """Return the names of the logged values that a callback may monitor."""
         terms = [f"train/{name}" for name in self.objective.terms]
-        return [*(f"validation/{name}" for name in self.task.directions), "train/loss", "train/grad_norm", *terms]
+        return [*(f"validation/{name}" for name in self.task.watched), "train/loss", "train/grad_norm", *terms]
 
     def on_train_start(self) -> None:
         """Show the weight rules the weights that training starts from."""

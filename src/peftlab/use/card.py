@@ -25,8 +25,12 @@ UNKNOWN = "unknown"
 
 _LABELS_SHOWN, _SETTINGS_SHOWN = 100, 40
 
-_METRICS = ("f1", "precision", "recall", "accuracy", "mse", "mae", "pearsonr", "spearmanr", "matthews_correlation")
-"""What the hub calls scores; a score whose name ends so, such as ``entity_f1``, is of that type."""
+_METRICS = (
+    *("f1", "precision", "recall", "accuracy", "mse", "mae", "pearsonr", "spearmanr", "matthews_correlation"),
+    *("perplexity", "exact_match", "chrf", "bleu", "rouge"),
+)
+"""What the hub calls scores; a score whose name ends or begins so, such as ``entity_f1`` or ``rouge1``, is of that
+type."""
 
 _PATH_WITHIN = re.compile(r"""([:,\[{]\s*)(?:(['"])[/~].*?\2|(?:/(?!/)|~)[^,\]}]*)""")
 """An absolute path in a list or in keys and values."""
@@ -149,11 +153,15 @@ def _results(run: Run, pipeline: str) -> Iterator[EvalResult]:
             dataset_name=name,
             dataset_split=score["split"],
             dataset_revision=record["identity"]["data_sha256"].get(score["split"]),
-            metric_type=next((one for one in _METRICS if score["name"].endswith(one)), score["name"]),
+            metric_type=_metric_type(score["name"]),
             metric_name=f"{score['name']} ({score['scorer']})",
             metric_value=score["value"],
             verified=False,
         )
+
+
+def _metric_type(score: str) -> str:
+    return next((one for one in _METRICS if score.endswith(one) or score.startswith(one)), score)
 
 
 def _use(run: Run, published: Published) -> list[str]:

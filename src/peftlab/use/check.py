@@ -205,7 +205,7 @@ def _data(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
 def _weights(record: Mapping[str, Any], spec: RunSpec) -> Iterator[Cause]:
     then = record["identity"]["weights_sha256"]
     try:
-        pretrained = backbone.fetch(spec.model, spec.task.processor)
+        pretrained = backbone.fetch(spec.model, spec.task)
     except UserError as error:
         yield Cause("weights", spec.model.name, then, mask(str(error)))
         return

@@ -91,7 +91,7 @@ def problems_of(overrides: Sequence[str]) -> list[Finding]:
         whole = replace(spec.data, **options)  # type: ignore[type-var]  # a dataclass, made by an alias of it
         limits: dict[str, Any] = dict.fromkeys(("train_examples", "per_class", "eval_examples", "overfit_batches"))
         budget = replace(spec.budget, **limits)  # type: ignore[type-var]
-        processor = backbone.fetch(spec.model, spec.task.processor).processor(spec.task.processor)
+        processor = backbone.fetch(spec.model, spec.task).processor(spec.task.processor)
         data = DataModule(whole, spec.task, processor, budget, spec.seed)
         data.load()
     entries, lost = [], []

@@ -49,7 +49,7 @@ def card_of(subject: str, overrides: Sequence[str] = (), model: str | None = Non
         splits, facts = read_data_set(spec.data, spec.task)
         tokenised = None
         if model is not None:
-            processor = backbone.fetch(spec.model, spec.task.processor).processor(spec.task.processor)
+            processor = backbone.fetch(spec.model, spec.task).processor(spec.task.processor)
             spec.task.bind(processor)
             tokenised = {split: _tokenised(members, spec, processor) for split, members in splits.items()}
         return data_card(spec.data.name, splits, facts, spec.task, spec.data.max_tokens, tokenised)

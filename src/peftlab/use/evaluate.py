@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 
-from peftlab.assembly import build_tuner, store_and_compile
+from peftlab.assembly import build_tuner, refer, store_and_compile
 from peftlab.data.module import DataModule
 from peftlab.data.spec import takes_folders
 from peftlab.data.splits import file_of, named_for
@@ -126,6 +126,7 @@ def evaluate(
         products(spec.trainer.tf32),
         attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
     ):
+        refer(spec, run.pretrained, scored, chosen)
         scores = [
             Score(name, split, scorer, value, recorded.get((split, name, scorer)))
             for split in chosen

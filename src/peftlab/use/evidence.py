@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftlab import backbone
-from peftlab.assembly import adopt, build_tuner, store_and_compile
+from peftlab.assembly import adopt, build_tuner, refer, store_and_compile
 from peftlab.config import RunSpec, build
 from peftlab.data.batching import in_order_of_length
 from peftlab.data.module import DataModule
@@ -140,9 +140,10 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
         UserError: data or model cannot be read.
     """
     seed_everything(spec)
-    pretrained = backbone.fetch(spec.model, spec.task.processor)
+    pretrained = backbone.fetch(spec.model, spec.task)
     data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
+    refer(spec, pretrained, data, data.budget.scored)
     tuner = build_tuner(spec, pretrained)
     adopt(spec, tuner)
     store_and_compile(tuner.model, replace(spec.trainer, compile=False))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from peftlab.assembly import refer
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
@@ -22,8 +25,10 @@ from peftlab.report.study import Run
 from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
 from peftlab.storage.disk import writing
+from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import logits_of, model_class
 from peftlab.tasks.processor import LOADERS
+from peftlab.tasks.task import Task
 from peftlab.training.tuner import Tuner
 from peftlab.use import evidence
 from peftlab.use.card import Published, model_card
@@ -40,11 +45,34 @@ log = logging.getLogger("peftlab")
 MERGE_TOLERANCE = 1e-3
 """How far a logit of an exported model may be from the run's, both in fp32: merging rounds weights."""
 
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""The type of exported weights."""
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_ONE_FILE = "1000GB"
+"""The size from which transformers would divide the weights among several files."""
+
+_SAMPLE, _AT_ONCE = 32, 4
+"""How many examples of the validation split are compared where each token has a logit for each word of a vocabulary,
+and how many at once: the logits of a whole split do not fit in memory."""
+
 _LOADING = """\
 from {module} import {model}
 from transformers import {loader}
 
 model, {processor} = {model}.from_pretrained("."), {loader}.from_pretrained(".")"""
+
+_WRITING = {
+    "text-generation": """\
+inputs = {processor}.apply_chat_template(
+    [{{"role": "user", "content": "..."}}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)
+text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
+    "text2text-generation": """\
+inputs = {processor}("...", return_tensors="pt")
+text = {processor}.decode(model.generate(**inputs)[0], skip_special_tokens=True)""",
+}
+"""How a model writes, by the kind of its head."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +81,21 @@ class Exported:
 
     folder: Path
     largest_difference: float
-    """Between its logits and those of the run on the validation split, in fp32."""
+    """Between its logits and those of the run on the validation split, in fp32; of a language model, on a sample of
+    it."""
 
 
-def export(run: FinishedRun, folder: str | Path) -> Exported:
+def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
     """Write the model of `run` as a plain transformers model, with processor and model card, and check it.
 
-    The written model is loaded with ``from_pretrained``, and its logits on the run's validation split are compared
-    with those of the run. The folder appears only when it is complete.
+    The merged model, and the one that ``from_pretrained`` loads from the folder, are compared with the run by their
+    logits on the run's validation split. The folder appears only when it is complete.
+
+    Args:
+        run: the run.
+        folder: new or empty.
+        dtype: the type of the weights, which are in one file. 16 bits round them, which `Exported.largest_difference`
+            shows; the merged model is checked before that.
 
     Raises:
         UserError: `folder` exists and is not empty, the method cannot be merged, transformers lacks the model's
@@ -73,6 +108,7 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
     data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
     data.load()
+    refer(spec, run.pretrained, data, data.budget.scored)
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)
     run.load_adapter(tuner.model)  # again: the evidence has loaded the best checkpoint
@@ -80,34 +116,25 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         merged = spec.peft.merge(tuner.model)
+        if dtype != "fp32":  # the comparison below shows the rounding, not the merging
+            _check(_largest(expected, _logits(merged, data, run.device)))
         make_plain(merged, spec.model.pooling)
+        processor = run.pretrained.processor(spec.task.processor)
+        spec.task.prepare_export(merged, processor)
         with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
-            merged.save_pretrained(temporary)
-            run.pretrained.processor(spec.task.processor).save(temporary, positions(merged))
+            merged.to(_DTYPES[dtype]).save_pretrained(temporary, max_shard_size=_ONE_FILE)
+            processor.save(temporary, positions(merged))
             save_decisions(spec.task.decisions, temporary)
         head = spec.task.head
-        plain = model_class(head).from_pretrained(temporary, local_files_only=True)
+        plain = model_class(head).from_pretrained(temporary, local_files_only=True, dtype=torch.float32)
         plain = plain.eval().to(run.device)
-        pairs = zip(_logits(plain, data, run.device, spec.task.pooling_inputs), expected, strict=True)
-        difference = max(float((new - old).abs().max()) for new, old in pairs)
-        if not difference <= MERGE_TOLERANCE:
-            raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {MERGE_TOLERANCE}")
-        usage = spec.task.exported.format(task=spec.task)
-        published = Published(
-            library="transformers",
-            pipeline=head.pipeline,
-            loading=_LOADING.format(
-                module=head.module,
-                model=head.model.removeprefix(f"{head.module}."),
-                processor=spec.task.processor,
-                loader=LOADERS[spec.task.processor],
-            ),
-            about=f"What the method added is merged into the weights: it is a plain transformers model, whose logits "
-            f"and those of the run's, both in fp32 on the validation split, differ by at most {difference:.2g}."
-            f"{f' {usage}' if usage else ''}",
-        )
+        difference = _largest(expected, _logits(plain, data, run.device, spec.task.pooling_inputs))
+        _check(difference, MERGE_TOLERANCE if dtype == "fp32" else sys.float_info.max)
         card = model_card(
-            Run(run.record, str(run.folder.path)), published, certainty(run.folder, spec.task.scorer), doubt
+            Run(run.record, str(run.folder.path)),
+            _published(spec.task, dtype, difference),
+            certainty(run.folder, spec.task.scorer),
+            doubt,
         )
         (temporary / "README.md").write_text(card, encoding="utf-8")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +142,30 @@ def export(run: FinishedRun, folder: str | Path) -> Exported:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Exported(folder, difference)
+
+
+def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
+    if not difference <= most:
+        raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {most:.2g}")
+
+
+def _published(task: Task, dtype: Dtype, difference: float) -> Published:
+    head, usage = task.head, task.exported.format(task=task)
+    rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
+    code = [_LOADING, *([_WRITING[head.pipeline]] if head.pipeline in _WRITING else [])]
+    return Published(
+        library="transformers",
+        pipeline=head.pipeline,
+        loading="\n".join(code).format(
+            module=head.module,
+            model=head.model.removeprefix(f"{head.module}."),
+            processor=task.processor,
+            loader=LOADERS[task.processor],
+        ),
+        about=f"What the method added is merged into the weights{rounded}: it is a plain transformers model, whose "
+        f"logits and those of the run's, both computed in fp32 on the validation split, differ by at most "
+        f"{difference:.2g}.{f' {usage}' if usage else ''}",
+    )
 
 
 def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
@@ -141,7 +192,23 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
 def _logits(
     model: nn.Module, data: DataModule, device: torch.device, dropped: Collection[str] = ()
 ) -> Iterator[Tensor]:
-    for batch in data.val_dataloader():
+    for batch in _compared(data):
         inputs = {name: tensor for name, tensor in batch.to(device).inputs.items() if name not in dropped}
         with torch.inference_mode():
             yield from logits_of(model(**inputs)).values()
+
+
+def _compared(data: DataModule) -> Iterator[Batch]:
+    """Yield the validation split, or a sample spread over it where logits are over a vocabulary."""
+    if data.task.head.outputs != "vocabulary":
+        yield from data.val_dataloader()
+        return
+    members = data.splits["validation"]
+    chosen = sorted({int(place) for place in np.linspace(0, members.rows - 1, _SAMPLE)})
+    for start in range(0, len(chosen), _AT_ONCE):
+        yield data.task.collate(members.examples, members.encoded, chosen[start : start + _AT_ONCE])
+
+
+def _largest(expected: Sequence[Tensor], logits: Iterator[Tensor]) -> float:
+    """Return the largest difference of logits; NaN where one is."""
+    return float(torch.stack([(new - old).abs().max() for new, old in zip(logits, expected, strict=True)]).max())

@@ -44,7 +44,7 @@ from peftlab.validation import checked
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
-    from peftlab.use.export import Exported
+    from peftlab.use.export import Dtype, Exported
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
 
@@ -101,7 +101,7 @@ class FinishedRun:
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
         self.parts.task.decisions = decisions_of(folder, self.parts.task)
-        self.pretrained = backbone.fetch(self.parts.model, self.parts.task.processor)
+        self.pretrained = backbone.fetch(self.parts.model, self.parts.task)
         if self.pretrained.weights_sha256 != self.record.data["identity"]["weights_sha256"]:
             raise SourceError(f"{self.pretrained.folder}: is no longer the model that {folder.path} was trained on")
 
@@ -132,6 +132,7 @@ class FinishedRun:
             static=StaticShapes(self.max_tokens(model)) if parts.trainer.static_shapes else None,
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
+            initial=self.initial,
         )
 
     @property
@@ -154,31 +155,51 @@ class FinishedRun:
         """The device of the model."""
         return torch.device("cuda" if self.parts.trainer.accelerator == "gpu" else "cpu")
 
-    def predict(self, texts: Sequence[str | Sequence[str] | Mapping[str, Any]]) -> list[Answer]:
+    def predict(self, texts: Sequence[str | Sequence[Any] | Mapping[str, Any]], **options: Any) -> list[Answer]:
         """Return the model's answer to each of `texts`, in the precision of the run.
 
-        A text may be a list of words, if the task is one of words, or an object, such as ``{"text": ...,
-        "text_pair": ...}``, whose keys may be those of the training data. Each answer has ``text``, ``words`` or the
-        keys of the object, and the entries that `Task.reply` returns. If an object and its answer share a key, the
-        object's value is kept as ``given_KEY``. Texts may be of any length: long ones are cut as in training, and the
-        answer says which part was not seen, see `Task.lost`.
+        A text may be a list of words, if the task is one of words, a conversation, as a list of messages, or an object,
+        such as ``{"text": ..., "text_pair": ...}``, whose keys may be those of the training data. Each answer has
+        ``text``, ``words``, ``messages`` or the keys of the object, and the entries that `Task.reply` returns. If an
+        object and its answer share a key, the object's value is kept as ``given_KEY``. Texts may be of any length: long
+        ones are cut as in training, and the answer says which part was not seen, see `Task.lost`.
+
+        Args:
+            texts: the texts.
+            options: for a task that generates, options of ``task.generate`` in place of the run's, such as
+                ``max_new_tokens=64``.
 
         Raises:
             DataError: the task does not accept such objects, or the run was trained on pairs and this is none, or the
                 other way round; names the first one by its index. `answers` continues instead.
+            ConfigError: there is no such option.
         """
         if isinstance(texts, str | Mapping):
             raise TypeError("predict takes a list of texts: write predict([text])")
         answers = []
-        for number, answer in enumerate(self.answers(texts, len(texts))):
+        for number, answer in enumerate(self.answers(texts, len(texts), **options)):
             if isinstance(answer, Refused):
                 raise DataError(f"texts[{number}]: {answer.reason}") from answer.reason
             answers.append(answer)
         return answers
 
-    def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
+    def answers(self, objects: Iterable[Any], at_once: int = 1024, **options: Any) -> Iterator[Answer | Refused]:
         """Yield the answer to each of `objects`, or the reason why it has none, see `Predictor.answers`."""
-        return self.predictor.answers(objects, at_once)
+        return self._generating(options).answers(objects, at_once)
+
+    def stream(self, text: str | Sequence[Any] | Mapping[str, Any], **options: Any) -> Iterator[str]:
+        """Yield the text that the model writes for one `text`, piece by piece; arguments as of `predict`.
+
+        The pieces join to what `predict` returns.
+
+        Raises:
+            DataError: the task does not accept such an object.
+            ConfigError: the task writes no text, or there is no such option.
+        """
+        return self._generating(options).stream(text)
+
+    def _generating(self, options: Mapping[str, Any]) -> Predictor:
+        return self.predictor.generating(options) if options else self.predictor
 
     def evaluate(
         self,
@@ -206,11 +227,11 @@ class FinishedRun:
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
 
-    def export(self, folder: str | Path) -> Exported:
+    def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
         from peftlab.use.export import export
 
-        return export(self, folder)
+        return export(self, folder, dtype)
 
     def adapted(self) -> nn.Module:
         """Return a new instance of the fine-tuned model, in fp32 and in evaluation mode.
@@ -221,6 +242,12 @@ class FinishedRun:
         model = adapted_model(self.parts, self.pretrained).model
         self.load_adapter(model)
         return model.eval().to(self.device)
+
+    def initial(self) -> nn.Module:
+        """Return the model that training started from: the pretrained one, or that with the initial adapter."""
+        from peftlab.assembly import initial_model
+
+        return initial_model(self.spec, self.pretrained)
 
     def load_adapter(self, model: nn.Module) -> None:
         """Load the trained parameters into `model`, to which the run's method has been applied.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
@@ -21,13 +23,15 @@ from peftlab.data.form import Form
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.products import products
 from peftlab.devices.spec import AUTOCAST
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError
 from peftlab.reading.unicode_text import Door
 from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
+from peftlab.tasks.reference import with_reference
 from peftlab.tasks.task import Encoded, Task
+from peftlab.validation import checked
 
 log = logging.getLogger("peftlab")
 
@@ -66,6 +70,7 @@ class Predictor:
         static: pads batches to a few shapes; None: rows are as wide as the longest of their batch.
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
         tf32: whether products are in TF32, as in ``trainer.tf32``.
+        initial: loads the model that training started from, if the task compares the model with it.
     """
 
     model: nn.Module
@@ -80,6 +85,7 @@ class Predictor:
     static: StaticShapes | None = None
     cudnn_attention: bool = False
     tf32: bool = False
+    initial: Callable[[], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -92,18 +98,53 @@ class Predictor:
         At the end it logs how much of the texts the model did not see, and which characters are invalid or unusual.
 
         Args:
-            objects: texts, lists of words (if the task is one of words), or mappings such as ``{"text": ...,
-                "text_pair": ...}``; a DataError stands for an object that could not be read, and keeps its place.
+            objects: texts, lists of words (if the task is one of words), lists of messages (if it is one of
+                conversations), or mappings such as ``{"text": ..., "text_pair": ...}``; a DataError stands for one that
+                could not be read, and keeps its place.
             at_once: how many are sorted by length and computed together.
         """
         door, lost = Door(), Counter[str]()
         numbered = enumerate(objects)
         while chunk := list(islice(numbered, at_once)):
             yield from self._of_chunk([(number, _admitted(one, door)) for number, one in chunk], lost)
-        if text := ", ".join(f"{count:,} {what}" for what, count in lost.items() if count):
-            log.warning("not seen of the input (data.max_tokens=%d): %s", self.max_tokens, text)
-        if door.findings:
-            log.warning("the texts have odd characters: %s", door.findings)
+        self._warn(lost, door)
+
+    def stream(self, one: Any) -> Iterator[str]:
+        """Yield the text that the model writes for one object, see `answers`, piece by piece as it is generated.
+
+        Raises:
+            DataError: there is no answer to the object.
+            ConfigError: the task writes no text.
+        """
+        door = Door()
+        admitted = _admitted(one, door)
+        if isinstance(admitted, DataError):
+            raise admitted
+        examples = [self.example(admitted, "text:0")]
+        encoded = self.task.encode(examples, self.processor, self.limits)
+        ((_, batch),) = self.batches(examples, encoded)
+        pieces = self.task.stream(batch, self.model)
+        with self._kernels():
+            while True:
+                with torch.inference_mode(), self.arithmetic():  # not while the caller has the piece
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                yield piece
+        self._warn(self.task.all_lost(encoded), door)
+
+    def generating(self, options: Mapping[str, Any]) -> Predictor:
+        """Return a predictor of the same model that generates with other `options`, such as ``max_new_tokens``.
+
+        Raises:
+            ConfigError: there is no such option, a value is not allowed, or the task does not generate.
+        """
+        current = getattr(self.task, "generate", None)
+        if current is None:
+            raise ConfigError(f"task={self.task.name} generates no text: it has no {', '.join(options)} to set")
+        task = copy(self.task)
+        vars(task)["generate"] = checked(type(current), {**asdict(current), **options}, "generate")
+        return replace(self, task=task)
 
     def example(self, entries: Mapping[str, Any], id: str) -> Any:
         """Return the example in an object, which must have the form of the training data.
@@ -150,14 +191,31 @@ class Predictor:
         if not examples:
             return []
         task = self.task
-        encoded = task.encode(examples, self.processor, Limits(self.max_tokens, self.long))
+        encoded = self._compared(examples, task.encode(examples, self.processor, self.limits))
         replies: dict[int, Answer] = {}
         with torch.inference_mode(), self.arithmetic():
             for indices, batch in self.batches(examples, encoded):
-                answers = task.answers(self.model(**batch.inputs), batch, self.model, final=True)
+                answers = task.answers_without_gold(batch, self.model)
                 replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
         lost.update(task.all_lost(encoded))
         return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
+
+    def _compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
+        """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""
+        if not self.task.refers or not self.task.weights(examples, encoded, range(len(examples))).any():
+            return encoded
+        values: dict[int, Any] = {}
+        with torch.inference_mode(), self.arithmetic():
+            for indices, batch in self.batches(examples, encoded):
+                of_each = self.task.reference_by_example(self._reference, batch)
+                values |= zip(indices, of_each, strict=True)
+        return with_reference(encoded, values)
+
+    @cached_property
+    def _reference(self) -> nn.Module:
+        """The model that training started from; it is loaded when a comparison first needs it, and then kept."""
+        assert self.initial is not None
+        return self.initial().eval().to(self.device)
 
     def batches(self, examples: Sequence[Any], encoded: Encoded) -> Iterator[tuple[list[int], Batch]]:
         """Yield the batches of encoded `examples`, longest first, on the device, each with the places of its own."""
@@ -165,15 +223,28 @@ class Predictor:
             batch = self.task.collate(examples, encoded, indices)
             yield indices, (batch if self.static is None else self.static.padded(batch)).to(self.device)
 
+    @property
+    def limits(self) -> Limits:
+        """Return what limits the rows of an example."""
+        return Limits(self.max_tokens, self.long)
+
+    def _warn(self, lost: Mapping[str, int], door: Door) -> None:
+        """Log how much of the texts the model did not see, and which characters are invalid or unusual."""
+        if text := ", ".join(f"{count:,} {what}" for what, count in lost.items() if count):
+            log.warning("not seen of the input (data.max_tokens=%d): %s", self.max_tokens, text)
+        if door.findings:
+            log.warning("the texts have odd characters: %s", door.findings)
+
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
         """Compute in this context as the run did: in its precision, with its kernels of attention."""
         dtype = AUTOCAST.get(self.precision)
-        with (
-            torch.autocast(self.device.type, dtype, enabled=dtype is not None),
-            products(self.tf32),
-            attention_kernels(self.cudnn_attention, self.static is not None),
-        ):
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None), self._kernels():
+            yield
+
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        with products(self.tf32), attention_kernels(self.cudnn_attention, self.static is not None):
             yield
 
 
@@ -194,7 +265,8 @@ def _admitted(one: Any, door: Door) -> dict[str, Any] | DataError:
     if isinstance(one, str):
         return {"text": door(one)}
     if isinstance(one, Sequence) and not isinstance(one, bytes):
-        return {"words": door.value(list(one))}
+        are_messages = bool(one) and all(isinstance(part, Mapping) for part in one)
+        return {"messages" if are_messages else "words": door.value(list(one))}
     if isinstance(one, DataError):
         return one
-    return DataError(f"is a {type(one).__name__}; expected a text, a list of words, or an object")
+    return DataError(f"is a {type(one).__name__}; expected a text, a list of words or of messages, or an object")

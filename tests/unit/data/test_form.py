@@ -11,6 +11,7 @@ from peftlab.data.delimited import Delimited
 from peftlab.data.folders import Folders
 from peftlab.data.form import Form, form_of
 from peftlab.data.json_lines import JsonLines
+from peftlab.data.rows.conversations import ConversationRows
 from peftlab.errors import DataError
 
 
@@ -74,3 +75,35 @@ def test_texts_come_under_their_usual_names(form, given, expected):
 def test_another_form_is_refused(form, given, message):
     with pytest.raises(DataError, match=message):
         form.usual(given)
+
+
+def turns(*contents):
+    roles = ("user", "assistant") if len(contents) < 3 else ("system", "user", "assistant")
+    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "messages"),
+    [
+        (ConversationRows(), {"prompt": "a"}, turns("a")),
+        (ConversationRows(), {"prompt": "a", "answer": "b"}, turns("a")),
+        (ConversationRows(), {"instruction": "a", "input": ""}, turns("a")),
+        (ConversationRows(), {"instruction": "a", "input": "b"}, turns("a\n\nb")),
+        (
+            ConversationRows(prompt="question", system="rules"),
+            {"rules": "a", "question": "b"},
+            turns("a", "b", "c")[:2],
+        ),
+        (ConversationRows(messages="dialog"), {"dialog": turns("a", "b")}, turns("a", "b")),
+        (ConversationRows(messages="dialog"), {"messages": turns("a")}, turns("a")),
+    ],
+)
+def test_a_question_is_asked_as_in_the_data(rows, given, messages):
+    assert form_of(SimpleNamespace(rows=rows)).usual(given) == {**given, "messages": messages}
+
+
+def test_a_text_is_asked_as_it_is():
+    form = form_of(SimpleNamespace(rows=ConversationRows()))
+    assert form.usual({"text": "a"}) == {"text": "a"}
+    with pytest.raises(DataError, match=r"^the object: 'prompt' is 1; expected a text"):
+        form.usual({"prompt": 1})

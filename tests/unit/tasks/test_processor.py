@@ -38,4 +38,4 @@ def test_one_for_pictures(tmp_path):
 @pytest.mark.parametrize("kind", ["image_processor", "feature_extractor"])
 def test_a_model_that_lacks_one(tiny_model, kind):
     with pytest.raises(SourceError, match=f"no {kind.replace('_', ' ')} can be loaded"):
-        fetch(ModelSpec(name="tiny", source=FilesSource(path=tiny_model)), kind).processor(kind)
+        fetch(ModelSpec(name="tiny", source=FilesSource(path=tiny_model))).processor(kind)

@@ -49,7 +49,7 @@ def test_a_bad_object_is_an_error_in_its_place_and_the_others_have_their_answers
     assert answers[1].at("in.jsonl:2") == {"text": 1, "id": 7, "error": f"in.jsonl:2: {answers[1].reason}"}
     assert "expected `text`, a string" in str(answers[1].reason)
     assert answers[2].at("in.jsonl:3") == {"error": "in.jsonl:3: is no JSON"}
-    assert str(answers[3].reason) == "is a int; expected a text, a list of words, or an object"
+    assert str(answers[3].reason) == "is a int; expected a text, a list of words or of messages, or an object"
     alone = [answer["probability"] for answer in model.answers(["good", "fine"])]
     assert [answers[0]["probability"], answers[-1]["probability"]] == pytest.approx(alone)
 

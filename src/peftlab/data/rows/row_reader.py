@@ -20,6 +20,15 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+class _Object(Place):
+    def __str__(self) -> str:
+        return self.file
+
+
+OBJECT = _Object("the object", 1)
+"""The place of an object that is to be answered and stands in no file."""
+
+
 class RowReader(ABC):
     """Makes examples of one kind; a subclass is a pydantic dataclass whose fields name columns.
 
@@ -50,3 +59,13 @@ class RowReader(ABC):
         Raises:
             DataError: a column is missing, or its value is not what it must be.
         """
+
+    def asked(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return an object that is to be answered, in which the data's own columns have the names that the task takes.
+
+        By default it is returned as it is: ``text`` and ``pair`` say what else a text may be called.
+
+        Raises:
+            DataError: a value is not what it must be.
+        """
+        return fields

@@ -42,7 +42,7 @@ def ascend(
             of_examples = losses(current)
         better = of_examples.detach() > largest
         largest = torch.where(better, of_examples.detach(), largest)
-        best = torch.where(better[batch.rows].view(-1, 1, 1), current.detach(), best)
+        best = torch.where(batch.spread(better).unsqueeze(-1), current.detach(), best)
         if differentiated:
             (gradient,) = torch.autograd.grad(of_examples.sum(), current)
             current = ball.projected(current.detach() + size * ball.steepest(gradient * mask, batch), batch)

@@ -65,9 +65,11 @@ def test_names_with_dots_lead_into_nested_columns():
     assert cells.texts(row, "answers.text", "answers", HERE) == ["a"]
     assert cells.integer(row, "answers.start.of", "start", HERE) == 3
     assert cells.text(row, "answers.id", "id", HERE) == "flat"
+    assert cells.text(row, "answers.text.0", "answers", HERE) == "a"
     for column, message in {
         "answer.text": "no column 'answer'. Did you mean 'answers'",
         "answers.texts": "no column 'answers.texts'. Did you mean 'text'.*Columns: text, start. Set data",
+        "answers.text.1": "no column 'answers.text.1'",
         "answers.text.of": r"'answers.text' is \[\"a\"\]; expected named columns within it",
     }.items():
         with pytest.raises(DataError, match=message):

@@ -1,0 +1,238 @@
+"""Instruction tuning of decoders: the assistant's answers in conversations, token by token (Ouyang et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peftlab.errors import ConfigError, DataError
+from peftlab.generation.conversations import Conversation, Message, messages_of
+from peftlab.generation.packing import packed
+from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
+from peftlab.tasks.batch import LEARNT, Batch
+from peftlab.tasks.distributions import Distributions
+from peftlab.tasks.editable import EditableText
+from peftlab.tasks.heads import CAUSAL_LM, Head
+from peftlab.tasks.limits import Limits
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
+from peftlab.tasks.token_losses import token_losses
+from peftlab.tasks.writing_task import WritingTask
+
+
+@spec
+class CausalLm(WritingTask):
+    """Predicts each learnt token from those before it.
+
+    The examples of a batch share rows, laid out when it is collated: which examples a step learns from is decided
+    before, as in every task. Positions begin anew with each example, and no attention mask is given: from that, models
+    of transformers see that rows are packed, and build the masks of their own kinds of attention, sliding windows too.
+    A boolean mask of four dimensions would be added up, not obeyed, by eager attention, and would lift windows.
+    """
+
+    template: str = MODEL
+    """The chat template: the model's, one of peftlab's (chatml, plain), or the path of a Jinja file."""
+    train_on: TrainOn = "answers"
+    """Whether the assistant's turns are learnt, or every token; plain texts always are as a whole."""
+    packing: Literal["bfd", "off"] = "bfd"
+    """Whether examples share rows of up to ``data.max_tokens`` tokens, by best-fit decreasing; off: none does."""
+    head: ClassVar[Head] = CAUSAL_LM
+    example: ClassVar[type] = Conversation
+    encoded_by: ClassVar[frozenset[str]] = frozenset({"template", "train_on"})
+    pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
+
+    def __post_init__(self) -> None:
+        """Read the template.
+
+        Raises:
+            ConfigError: there is no such file.
+        """
+        super().__post_init__()
+        self.template = read_template(self.template)
+
+    @property
+    def host_work(self) -> str | None:  # type: ignore[override]
+        """Why steps cannot be recorded: packed rows differ in number and length."""
+        return "task.packing lays out other rows in every step; set task.packing=off" if self.packs else None
+
+    @property
+    def packs(self) -> bool:
+        """Whether examples share rows."""
+        return self.packing != "off"
+
+    def bind(self, processor: Processor) -> None:
+        """Keep the tokenizer, and the template with it."""
+        super().bind(processor)
+        self._template = Template(processor.tokenizer, self.template)
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """Return the tokens that end the assistant's turns in the template."""
+        return self._template.stops
+
+    def settled(self) -> dict[str, Any]:
+        """Return the template itself: a run keeps it, not the place of its file."""
+        return {"template": self.template}
+
+    def from_input(self, fields: Mapping[str, Any], id: str) -> Conversation:
+        """Return the conversation of ``messages``, or of ``text``, which the user says after a ``system`` turn if there
+        is one; an answer that ends it is gold."""
+        if "messages" in fields:
+            return Conversation(id, messages_of(fields["messages"]))
+        text, system = fields.get("text"), fields.get("system")
+        if not isinstance(text, str) or not text.strip() or not isinstance(system, str | None):
+            raise DataError(
+                "expected `messages`, a list of turns, or `text`, what the user says; `system` may stand beside it"
+            )
+        first = () if system is None else (Message("system", system),)
+        return Conversation(id, (*first, Message("user", text)))
+
+    def encode(self, examples: Sequence[Conversation], processor: Processor, limits: Limits) -> Encoded:
+        """Render conversations to one row each, which loses its end if it is longer than the limit.
+
+        Returns:
+            arrays ``tokens`` and ``learnt`` of shape (all tokens,): the ids, and whether each is predicted;
+            ``examples`` of shape (examples + 1,): where each starts in them; ``prompt``, ``truncated`` and ``empty`` of
+            shape (examples,): the tokens before the last answer, the tokens that are lost, and whether none is left to
+            learn; ``room`` of shape (1,): the limit. The counts are ``truncated_texts`` and ``truncated_tokens``.
+        """
+        if limits.long == "split":
+            raise ConfigError("data.long=split: an answer needs all that comes before it; set data.long=truncate")
+        template = Template(processor.tokenizer, self.template)
+        rendered = list[Rendered]()
+        for one in examples:
+            check_size(sum(len(content) for _, content in one.messages), one.place or one.id)
+            rendered.append(template.rendered(one, self.train_on))
+        lengths = np.asarray([min(len(one.tokens), limits.max_tokens) for one in rendered], dtype=np.int64)
+        cut = list(zip(rendered, lengths.tolist(), strict=True))
+        truncated = np.asarray([len(one.tokens) - length for one, length in cut], dtype=np.int64)
+        arrays: dict[str, np.ndarray] = {
+            "tokens": np.asarray([id for one, length in cut for id in one.tokens[:length]], dtype=np.int32),
+            "learnt": np.asarray(
+                [is_learnt for one, length in cut for is_learnt in one.learnt[:length]], dtype=np.int8
+            ),
+            "examples": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "prompt": np.asarray([min(one.prompt, length) for one, length in cut], dtype=np.int64),
+            "truncated": truncated,
+            "empty": np.asarray([not any(one.learnt[:length]) for one, length in cut], dtype=np.int64),
+            "room": np.asarray([limits.max_tokens], dtype=np.int64),
+        }
+        counts = {"truncated_texts": int((truncated > 0).sum()), "truncated_tokens": int(truncated.sum())}
+        return Encoded(arrays, lengths, processor.tokenizer.pad_token_id or 0, counts)
+
+    def all_lost(self, encoded: Encoded) -> dict[str, int]:
+        """Return the numbers of truncated texts, of truncated tokens, and of texts that have nothing left to learn."""
+        lost = super().all_lost(encoded)
+        return {name.replace("without a token", "whose answer is cut away"): count for name, count in lost.items()}
+
+    def encoded_text(self, example: Conversation) -> Any:
+        """Return the turns."""
+        return example.messages
+
+    def collate(
+        self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return inputs of shape (rows, tokens), and ``labels`` of the same shape: the token after each, or `IGNORED`.
+
+        Rows of several examples have ``position_ids`` that begin anew with each, in place of ``attention_mask``.
+        """
+        if not self.packs:
+            return self.apart(examples, encoded, indices, random)
+        rows = packed(encoded.lengths[list(indices)].tolist(), int(encoded.arrays["room"][0]))
+        return self._laid_out(examples, encoded, indices, rows)
+
+    def apart(
+        self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int], random: Random | None = None
+    ) -> Batch:
+        """Return the batch with one row for each example, padded on the right."""
+        batch = self._laid_out(examples, encoded, indices, [[place] for place in range(len(indices))])
+        return replace(
+            batch, pieces=None, padding={"input_ids": encoded.padding, "attention_mask": 0, "labels": IGNORED}
+        )
+
+    def _laid_out(
+        self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int], rows: Sequence[Sequence[int]]
+    ) -> Batch:
+        """Return the batch of the examples at `indices`, of which those at the places in each of `rows` share one."""
+        tokens, learnt, starts = (encoded.arrays[name] for name in ("tokens", "learnt", "examples"))
+        shape = (len(rows), max(sum(int(encoded.lengths[indices[place]]) for place in row) for row in rows))
+        fills = {"input_ids": encoded.padding, "position_ids": 0, "labels": IGNORED, "pieces": -1}
+        filled = {name: np.full(shape, fill, dtype=np.int64) for name, fill in fills.items()}
+        for n, row in enumerate(rows):
+            begin = 0
+            for place in row:
+                span = slice(int(starts[indices[place]]), int(starts[indices[place] + 1]))
+                end = begin + span.stop - span.start
+                filled["input_ids"][n, begin:end] = ids = tokens[span]
+                filled["position_ids"][n, begin:end] = np.arange(end - begin)
+                filled["labels"][n, begin : end - 1] = np.where(learnt[span][1:], ids[1:], IGNORED)
+                filled["pieces"][n, begin:end] = place
+                begin = end
+        tensors = {name: torch.from_numpy(values) for name, values in filled.items()}
+        pieces, weights = tensors["pieces"], self.weights(examples, encoded, indices)
+        shared = any(len(row) > 1 for row in rows)
+        masking = {"position_ids": tensors["position_ids"]} if shared else {"attention_mask": (pieces >= 0).long()}
+        prompts = [
+            None if examples[i].is_text else tokens[starts[i] : starts[i] + encoded.arrays["prompt"][i]].tolist()
+            for i in indices
+        ]
+        return Batch(
+            inputs={"input_ids": tensors["input_ids"], **masking},
+            targets={"labels": tensors["labels"]},
+            weights=torch.from_numpy(weights),
+            rows=torch.tensor([row[0] for row in rows]),
+            pieces=pieces,
+            examples=[examples[i] for i in indices],
+            tokens=int((filled["pieces"] >= 0).sum()),
+            host={LEARNT: int(weights.sum()), "prompts": prompts},
+        )
+
+    def weights(self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
+        """Return the number of learnt tokens of each example."""
+        learnt, starts = encoded.arrays["learnt"], encoded.arrays["examples"]
+        return np.asarray([int(learnt[starts[i] : starts[i + 1]].sum()) for i in indices], dtype=float)
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the cross-entropy of each example, summed over its learnt tokens."""
+        return batch.by_token(token_losses(outputs.logits, batch.targets["labels"], batch.host.get(LEARNT)))
+
+    def distributions(self, outputs: Any, batch: Batch) -> Distributions:
+        """Return the distribution over the vocabulary at each token before a learnt one."""
+        labels = batch.targets["labels"]
+        return Distributions(outputs.logits.float(), labels.clamp(min=0), (labels != IGNORED).float())
+
+    def prompts(self, batch: Batch) -> list[list[int] | None]:
+        """Return the tokens that each answer is written after; None for a plain text, which answers nothing."""
+        prompts: list[list[int] | None] = batch.host["prompts"]
+        return prompts
+
+    def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
+        """Return the log probability of each example's learnt tokens, and their number."""
+        return -self.losses(outputs, batch), batch.weights.long().tolist()
+
+    def shown(self, example: Conversation) -> list[dict[str, str]] | None:
+        """Return the turns before the answer; None for a plain text."""
+        return None if example.is_text else [message._asdict() for message in example.prompt]
+
+    def editable(self, example: Conversation) -> list[EditableText]:
+        """Return what the user says; an answer whose words change may be another one."""
+        return [EditableText.of_text(content) for role, content in example.messages if role == "user"]
+
+    def edited(self, example: Conversation, texts: Sequence[EditableText]) -> Conversation:
+        """Return the conversation with other words of the user."""
+        new = iter(text.text for text in texts)
+        messages = (one._replace(content=next(new)) if one.role == "user" else one for one in example.messages)
+        return replace(example, messages=tuple(messages))
+
+    def text_key(self, example: Conversation) -> str:
+        """Return the turns before the last answer; a plain text itself."""
+        return "\x1f".join(content for _, content in example.prompt)
+
+    def gold(self, example: Conversation) -> str | None:
+        """Return the last answer, or a plain text."""
+        return example.messages[0].content if example.is_text else example.answer

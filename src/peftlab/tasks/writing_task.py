@@ -1,0 +1,172 @@
+"""Base of tasks whose answers are texts that a language model writes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from typing import Any, ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from peftlab.errors import ConfigError
+from peftlab.generation.options import Generation
+from peftlab.generation.writing import Written, check_room, plain_settings, stream, write
+from peftlab.scores.masked_scores import rounded
+from peftlab.scores.written_texts import AnswerPerplexity, Language, WrittenTexts, check_extra
+from peftlab.tasks.batch import Batch
+from peftlab.tasks.cut_texts import CutTexts
+from peftlab.tasks.kept_answers import Decisions
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import spec
+
+ROUGHLY = 1e-3
+"""A tolerance of probabilities from which on rounding may have changed a text: that of bf16, or of other hardware."""
+
+
+@spec
+class WritingTask(CutTexts):
+    """Scores the probability of gold answers, and the texts that the model writes in their place.
+
+    Texts are written in evaluations that are kept, and in validations during training if the options say so.
+    """
+
+    generate: Generation = field(default_factory=Generation)
+    """How texts are written, and when."""
+    language: Language = "en"
+    """The language of the answers, which decides what BLEU and ROUGE take for a word."""
+    generates: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check that every validation has the score that selects, and that texts can be scored.
+
+        Raises:
+            ConfigError: it does not; says what to set.
+        """
+        if self.generate.at != "never":
+            check_extra()
+        metric = self.selection.metric
+        if metric in WrittenTexts.directions and metric not in self.watched:
+            raise ConfigError(
+                f"task.selection.metric = '{metric}' is a score of written texts, and task.generate.at="
+                f"{self.generate.at}: no validation during training writes any. Set task.generate.at=always, or select "
+                f"by {' or '.join(self.watched)}"
+            )
+        super().__post_init__()
+
+    @property
+    def scorer(self) -> AnswerPerplexity:
+        """Return the perplexity of the gold, with the scores of texts unless none is written."""
+        return AnswerPerplexity() if self.generate.at == "never" else WrittenTexts(self.language)
+
+    @property
+    def watched(self) -> list[str]:
+        """Return the scores of every validation during training: those of texts only if it writes some."""
+        return list(self.directions) if self.generate.at == "always" else [*AnswerPerplexity.directions, "loss"]
+
+    def bind(self, processor: Processor) -> None:
+        """Keep the tokenizer."""
+        self._tokenizer = processor.tokenizer
+
+    @override
+    def check_model(self, model: Any) -> None:
+        if self.generate.at != "never":
+            check_room(model.config, self.generate)
+
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        model.generation_config = plain_settings(model, self.generate, processor.tokenizer, self.stops)
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """Return the ids of tokens that end an answer, besides those of the model's generation settings."""
+        return ()
+
+    @abstractmethod
+    def prompts(self, batch: Batch) -> Sequence[list[int] | None]:
+        """Return the tokens that each answer is written after: a decoder's prompt, or an encoder-decoder's source.
+
+        None: nothing is asked, and nothing is written.
+        """
+
+    @abstractmethod
+    def log_probabilities(self, outputs: Any, batch: Batch) -> tuple[Tensor, Sequence[int]]:
+        """Return the log probability of each gold answer, summed over its tokens, shape (examples,), and their
+        numbers."""
+
+    @abstractmethod
+    def shown(self, example: Any) -> Any:
+        """Return the ``input`` of an answer, a JSON value; None where nothing is asked."""
+
+    @override
+    def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
+        """Return the log probability of the gold's ``tokens``, and the text that the model writes, else None.
+
+        ``written_tokens`` is the length of the text, ``stopped`` whether the model ended it. ``unseen_prompt_tokens``
+        counts those that it has no positions for, if any.
+        """
+        sums, numbers = self.log_probabilities(outputs, batch)
+        writes = {"always": True, "final": final, "never": False}[self.generate.at]
+        written = self._written(batch, model) if writes else [None] * len(batch.examples)
+        logs = zip(sums.tolist(), numbers, strict=True)
+        return [
+            self._answer(example, text, log, number)
+            for example, text, (log, number) in zip(batch.examples, written, logs, strict=False)
+        ]
+
+    @override
+    def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
+        """Return the texts that the model writes."""
+        return [self._answer(*both) for both in zip(batch.examples, self._written(batch, model), strict=True)]
+
+    @override
+    def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+        (prompt,), (example,) = self.prompts(batch), batch.examples
+        assert prompt is not None, "what a user gives asks for a text"
+        yield from stream(model, prompt, self.generate, self._tokenizer, example.id, self.stops)
+
+    def _written(self, batch: Batch, model: Any) -> list[Written | None]:
+        prompts = self.prompts(batch)
+        asked = [(prompt, one.id) for prompt, one in zip(prompts, batch.examples, strict=True) if prompt is not None]
+        if not asked:
+            return [None] * len(prompts)
+        rows, keys = zip(*asked, strict=True)
+        texts = iter(write(model, rows, self.generate, self._tokenizer, keys, self.stops))
+        return [None if prompt is None else next(texts) for prompt in prompts]
+
+    def _answer(self, example: Any, written: Written | None, log: float = 0.0, tokens: int = 0) -> dict[str, Any]:
+        gold = self.gold(example)
+        answer = {
+            "id": example.id,
+            "input": self.shown(example),
+            "gold": gold,
+            "predicted": None if written is None else written.text,
+            "probability": None,
+            "log_probability": None if gold is None else min(rounded(log), 0.0),
+            "tokens": tokens,
+            "written_tokens": None if written is None else len(written.tokens),
+            "stopped": None if written is None else written.stopped,
+        }
+        return answer | ({"unseen_prompt_tokens": written.cut} if written is not None and written.cut else {})
+
+    @override
+    def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the ``written`` text, and whether the model ``stopped`` by itself."""
+        cut = {key: answer[key] for key in ("unseen_prompt_tokens",) if key in answer}
+        return {"written": answer["predicted"], "stopped": answer["stopped"]} | cut
+
+    @override
+    def is_consistent(self, answer: Mapping[str, Any], decisions: Decisions) -> bool:
+        """Return whether a text is as long as one that was stopped, or was not, can be."""
+        if answer["predicted"] is None:
+            return self.generate.at == "never" or answer["input"] is None
+        length, most = answer["written_tokens"], self.generate.max_new_tokens
+        return bool(length < most if answer["stopped"] else length == most)
+
+    @override
+    def agree(self, one: Mapping[str, Any], other: Mapping[str, Any], tolerance: float) -> bool:
+        """Return whether the probabilities of the gold are near, by the mean over its tokens, and the texts equal."""
+        apart = abs(one["log_probability"] - other["log_probability"]) > tolerance * max(one["tokens"], 1)
+        texts = {answer["predicted"] for answer in (one, other)} - {None}
+        return one["tokens"] == other["tokens"] and not apart and (len(texts) < 2 or tolerance >= ROUGHLY)

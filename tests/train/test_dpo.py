@@ -1,0 +1,106 @@
+"""Preference optimisation: a run, the reference that it is held to, and what is done with it afterwards."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import peftlab
+from peftlab.errors import DataError
+from peftlab.training.reference import Reference
+
+
+@pytest.fixture
+def train(tiny_run, tiny_preferences, language_model):
+    def make(*overrides, run_dir="run", kind="llama"):
+        data = [f"model.path={language_model(kind)}", "task=dpo", "data=preferences", f"data.path={tiny_preferences}"]
+        small = ["data.max_tokens=64", "data.batch_size=8", "data.eval_batch_size=4"]
+        record = peftlab.run(*tiny_run, *data, *small, f"run_dir={run_dir}", *overrides)
+        assert record.data["status"] == "completed"
+        return record
+
+    return make
+
+
+def rows_of(split="test", run_dir="run"):
+    return [json.loads(line) for line in Path(f"{run_dir}/predictions/{split}.jsonl").read_text().splitlines()]
+
+
+def test_a_run(train):
+    record = train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=8")
+    (event,) = record.events("reference computed")
+    assert event["splits"] == ["train", "validation", "test"]
+    assert record.score("test", "loss") < math.log(2) - 0.01
+    rows = rows_of()
+    assert len(rows) == 8
+    right = sum(row["predicted"] == "chosen" for row in rows) / 8
+    assert record.score("test", "accuracy") == right > 0.5
+    margins = [row["rewards"]["chosen"] - row["rewards"]["rejected"] for row in rows]
+    assert record.score("test", "margin") == pytest.approx(sum(margins) / 8, abs=1e-6)
+    assert record.score("test", "loss") == pytest.approx(sum(math.log1p(math.exp(-m)) for m in margins) / 8, abs=1e-4)
+    run = peftlab.load("run")
+    assert run.evaluate().equal
+    pair, prompt = {"prompt": "where is Noether ?", "chosen": "in Rome .", "rejected": "ask Acme"}, "where is Noether ?"
+    compared, written = run.predict([pair, prompt])
+    assert compared["predicted"] == "chosen"
+    assert compared["probability"] > 0.5
+    assert isinstance(written["written"], str)
+    with pytest.raises(DataError, match=r"both `chosen` and `rejected`"):
+        run.predict([{"prompt": prompt, "chosen": "in Rome ."}])
+
+
+def log_probabilities(folder, data):
+    """Return the log probability of each answer of a file to the model in `folder`, one at a time, (rows,)."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    sums = []
+    for line in data.read_text().splitlines():
+        row = json.loads(line)
+        for name in ("chosen", "rejected"):
+            asked, answer = (
+                [{"role": role, "content": value}] if isinstance(value, str) else value
+                for role, value in (("user", row["prompt"]), ("assistant", row[name]))
+            )
+            before = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+            whole = tokenizer.apply_chat_template([*asked, *answer], return_dict=False)
+            whole = whole[: len(whole) - whole[::-1].index(tokenizer.eos_token_id)]
+            with torch.no_grad():
+                log_p = model(torch.tensor([whole])).logits[0, :-1].log_softmax(-1)
+            sums.append(float(log_p[range(len(whole) - 1), whole[1:]][len(before) - 1 :].sum()))
+    return torch.tensor(sums)
+
+
+@pytest.fixture
+def references(monkeypatch):
+    """The reference values of each split of the runs that are made, by split."""
+    seen = {}
+    add = Reference.add
+
+    def spy(self, splits):
+        computed = add(self, splits)
+        seen.update({split: self.data.splits[split].encoded.arrays["reference"] for split in splits})
+        return computed
+
+    monkeypatch.setattr(Reference, "add", spy)
+    return seen
+
+
+def test_the_reference_is_the_model_before_the_method(train, references, language_model, tiny_preferences):
+    """A method that starts elsewhere, as prefixes do, or trains the model itself has the same reference."""
+    expected = log_probabilities(language_model("llama"), tiny_preferences / "test.jsonl")
+    for method in ("lora", "prefix_tuning", "full"):
+        references.clear()
+        record = train(f"peft={method}", "budget.max_steps=2", "optimizer.lr=1e-3", f"run_dir={method}")
+        torch.testing.assert_close(torch.from_numpy(references["test"]), expected, atol=1e-4, rtol=1e-5)
+        assert len(record.events("reference computed")) == (method == "lora")  # the others found it in the cache
+
+
+def test_before_training_a_model_is_its_own_reference(train):
+    record = train("peft=lora", "optimizer.lr=1e-30", "budget.max_steps=1")
+    assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
+    assert {tuple(row["rewards"].values()) for row in rows_of()} == {(0.0, 0.0)}
+    assert record.score("test", "accuracy") == 0.5

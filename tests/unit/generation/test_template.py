@@ -1,0 +1,137 @@
+"""Conversations as tokens: what is learnt, and templates that cannot tell."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import AutoTokenizer
+
+from peftlab.errors import ConfigError, DataError
+from peftlab.generation.conversations import TEXT, Conversation, Message
+from peftlab.generation.template import Template, read_template
+
+REWRITING = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' and loop.last %}<think></think>{% endif %}{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Like that of Qwen3: an answer is rendered otherwise once another turn follows."""
+
+
+def conversation(*contents, roles=("user", "assistant"), system=None):
+    messages = [Message(roles[n % 2], content) for n, content in enumerate(contents)]
+    return Conversation("train:0", tuple(([Message("system", system)] if system else []) + messages), "data.jsonl", 7)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(language_model):
+    return AutoTokenizer.from_pretrained(language_model("llama"))
+
+
+@pytest.fixture
+def template(tokenizer):
+    return Template(tokenizer)
+
+
+def learnt(template, rendered):
+    """Return the learnt tokens as text, one string for each stretch."""
+    parts, current = [], []
+    for id, is_learnt in zip(rendered.tokens, rendered.learnt, strict=True):
+        if is_learnt:
+            current.append(id)
+        elif current:
+            parts, current = [*parts, template.tokenizer.decode(current)], []
+    return [*parts, template.tokenizer.decode(current)] if current else parts
+
+
+def test_every_answer_is_learnt_with_its_end(template):
+    rendered = template.rendered(conversation("hi", "what is it", "and then", "rome", system="be brief"))
+    assert learnt(template, rendered) == ["what is it<|im_end|>", "rome<|im_end|>"]
+    assert template.tokenizer.decode(rendered.tokens).endswith("rome<|im_end|>")  # nothing after it is learnt
+    prompt = template.tokenizer.decode(rendered.tokens[: rendered.prompt])
+    assert prompt.endswith("and then<|im_end|>\n<|im_start|>assistant\n")
+    assert "be brief" in prompt
+
+
+def test_a_prompt_is_what_the_answer_was_learnt_after(template):
+    whole = template.rendered(conversation("hi", "rome", "more", "paris"))
+    asked = template.rendered(conversation("hi", "rome", "more"))
+    assert asked.tokens == whole.tokens[: whole.prompt]
+    assert asked.prompt == len(asked.tokens)
+
+
+def test_all_tokens_but_the_first(template):
+    rendered = template.rendered(conversation("hi", "rome"), "all")
+    assert not rendered.learnt[0]
+    assert all(rendered.learnt[1:])
+    assert template.tokenizer.decode(rendered.tokens).endswith("<|im_end|>\n")
+
+
+def test_a_plain_text_has_no_template_and_an_end(template, tokenizer):
+    text = Conversation("train:0", (Message(TEXT, "the river"),))
+    tokens, marks, _ = template.rendered(text)
+    assert tokens == [*tokenizer("the river", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    assert marks == [False, *[True] * (len(tokens) - 1)]
+
+
+def test_a_template_without_an_end_of_turn_gets_the_end_token(tokenizer):
+    bare = Template(tokenizer, "{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    rendered = bare.rendered(conversation("hi", "rome"))
+    assert learnt(bare, rendered) == ["rome\n<|im_end|>"]
+    assert rendered.tokens[-1] == tokenizer.eos_token_id
+    assert Template(tokenizer, read_template("plain")).rendered(conversation("hi", "rome")).learnt[-1]
+
+
+def test_a_token_that_spans_the_border_is_divided(tokenizer):
+    joined = Template(
+        tokenizer, "{% for m in messages %}{{ m.content }}{% if not loop.first %}<|im_end|>{% endif %}{% endfor %}"
+    )
+    rendered = joined.rendered(conversation("the capi", "tal of"))
+    assert learnt(joined, rendered) == ["tal of<|im_end|>"]
+    assert rendered.tokens[: rendered.prompt] == tokenizer("the capi", add_special_tokens=False)["input_ids"]
+
+
+def test_the_beginning_stands_once(tokenizer):
+    begins = Template(tokenizer, read_template("chatml"))
+    begins.__dict__["_first"] = tokenizer.convert_tokens_to_ids("<s>")
+    ids = begins.rendered(conversation("hi", "rome")).tokens
+    assert ids[0] == tokenizer.convert_tokens_to_ids("<s>")
+    with_own = Template(tokenizer, "<s>" + read_template("chatml"))
+    with_own.__dict__["_first"] = tokenizer.convert_tokens_to_ids("<s>")
+    assert with_own.rendered(conversation("hi", "rome")).tokens == ids
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
+    rewriting = Template(tokenizer, REWRITING)
+    assert learnt(rewriting, rewriting.rendered(conversation("hi", "rome"))) == ["<think></think>rome<|im_end|>"]
+    with pytest.raises(DataError, match=r"data\.jsonl:7: .*renders turns otherwise.*chatml"):
+        rewriting.rendered(conversation("hi", "rome", "more", "paris"))
+
+
+def test_what_a_template_refuses_names_the_line(tokenizer):
+    refusing = Template(tokenizer, "{{ raise_exception('no system turns') }}{{ messages }}")
+    with pytest.raises(DataError, match=r"data\.jsonl:7: task\.template refuses.*no system turns"):
+        refusing.rendered(conversation("hi", "rome"))
+
+
+def test_a_template_reads_no_clock(tokenizer):
+    dated = Template(tokenizer, "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert tokenizer.decode(dated.rendered(conversation("hi", "rome")).tokens).startswith("26 Jul 2024")
+
+
+def test_without_a_template(tokenizer, monkeypatch, tmp_path):
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    with pytest.raises(ConfigError, match="task.template=plain"):
+        Template(tokenizer).rendered(conversation("hi", "rome"))
+    with pytest.raises(ConfigError, match=r"Allowed: model, chatml, plain, or the path"):
+        read_template("chatm")
+    (tmp_path / "own.jinja").write_text("hello", encoding="utf-8")
+    with pytest.raises(ConfigError, match="renders no `messages`"):
+        read_template(str(tmp_path / "own.jinja"))
+    (tmp_path / "own.jinja").write_text("{{ messages }}", encoding="utf-8")
+    assert read_template(read_template(str(tmp_path / "own.jinja"))) == "{{ messages }}"
+
+
+def test_stops(template, tokenizer):
+    assert template.stops == [tokenizer.eos_token_id]
+    other = "{% for m in messages %}<s>{{ m.content }}<unk>{% endfor %}"
+    assert set(Template(tokenizer, other).stops) == {tokenizer.eos_token_id, tokenizer.unk_token_id}
