@@ -20,6 +20,7 @@ from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import launcher, strategy_of
+from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method
@@ -110,7 +111,8 @@ def refer(
         let_through if spec.trainer.world_size == 1 else lambda: None,  # the other ranks would wait
     )
     began = time.perf_counter()
-    if computed := reference.add(splits):
+    computed = reference.add(splits)
+    if computed and rank() == 0:
         note("reference computed", splits=computed, seconds=round(time.perf_counter() - began, 3))
 
 

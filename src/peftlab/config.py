@@ -105,6 +105,7 @@ class RunSpec:
         self._check_regularizers()
         self._check_augmentations()
         self._check_quantization()
+        self._check_rows()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -179,6 +180,14 @@ class RunSpec:
             raise ConfigError(
                 f"model.quantize={kind}: quantised layers are whole on each device; use trainer=ddp, not "
                 f"{self.trainer.strategy}"
+            )
+
+    def _check_rows(self) -> None:
+        """Refuse rows of several texts with a method that needs rows of one."""
+        if getattr(self.task, "packs", False) and self.peft.needs_own_rows is not None:
+            raise ConfigError(
+                f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
+                "task.packing=off"
             )
 
     @property

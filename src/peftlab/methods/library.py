@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, did_you_mean
@@ -190,12 +191,26 @@ class LibraryMethod(Method):
             modules_to_save=list(context.head) or None,
             **self._options_for(model, context, targets),
         )
+        plain = {name: model.get_submodule(name) for name in targets}
+        odd = any(isinstance(layer, Conv1D) for layer in plain.values())
+        if odd and self.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
+            raise ConfigError(self._not_adapted(model))
         try:
             wrapped = peft.get_peft_model(model, config)
         except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
+            if odd and Conv1D.__name__ in str(error):
+                raise ConfigError(self._not_adapted(model)) from error
             raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
+        if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
+            raise ConfigError(self._not_adapted(model))
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
+
+    def _not_adapted(self, model: nn.Module) -> str:
+        return (
+            f"peft={self.name}: the library's {self.peft_type} cannot adapt layers of the kind that "
+            f"{type(model).__name__} consists of; choose another method, such as lora, ia3 or houlsby, or another model"
+        )
 
     @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
