@@ -479,8 +479,10 @@ def test_a_misspelt_class_is_told_with_the_nearest():
 
 
 def test_a_class_of_a_package_that_is_missing_names_the_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "bitsandbytes.optim", raising=False)
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    def missing(name):
+        raise ModuleNotFoundError(name="bitsandbytes")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r'package that is not installed: pip install "peftlab\[quantize\]"'):
         build({"_target_": "bitsandbytes.optim.AdamW8bit"}, "optimizer.algorithm")
 
