@@ -91,9 +91,10 @@ class CausalLm(WritingTask):
         if "messages" in fields:
             return Conversation(id, messages_of(fields["messages"]))
         text, system = fields.get("text"), fields.get("system")
-        if not isinstance(text, str) or not text.strip() or not isinstance(system, str | None):
+        if not isinstance(text, str) or not isinstance(system, str | None):
             raise DataError(
-                "expected `messages`, a list of turns, or `text`, what the user says; `system` may stand beside it"
+                "expected `text`, a string that the user says, perhaps with `system`, another, or `messages`, a list "
+                "of turns"
             )
         first = () if system is None else (Message("system", system),)
         return Conversation(id, (*first, Message("user", text)))
@@ -119,7 +120,8 @@ class CausalLm(WritingTask):
             whole = template.rendered(one, self.train_on)
             waits = one.answer is None and not one.is_text
             span = slice(-most, None) if waits else slice(most)
-            rows.append(Rendered(whole.tokens[span], whole.learnt[span], min(whole.prompt, most)))
+            learnt = [False, *whole.learnt[span][1:]]  # the first token follows nothing
+            rows.append(Rendered(whole.tokens[span], learnt, min(whole.prompt, most)))
             truncated.append(len(whole.tokens) - len(rows[-1].tokens))
             empty.append(not (waits or any(rows[-1].learnt)))
         lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
