@@ -57,6 +57,8 @@ def test_a_run(train):
     assert compared["predicted"] == "in Rome ."
     assert compared["probability"] > 0.5
     assert isinstance(written["written"], str)
+    assert "".join(run.stream(prompt)) == written["written"]
+    assert run.export("exported").largest_difference < 1e-5
     with pytest.raises(DataError, match=r"both `chosen` and `rejected`"):
         run.predict([{"prompt": prompt, "chosen": "in Rome ."}])
 
