@@ -1,4 +1,4 @@
-"""What every pretrained decoder and encoder-decoder of ``conf/model/`` must hold, on a tiny random one of its family."""
+"""What every pretrained decoder and encoder-decoder of ``conf/model/`` must hold, on a tiny one of its family."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_pretrained_head_is_taken_and_nothing_is_new(family, folder, writing
     loaded = in_folder(path, task).load(task)
     whole = model_class(task.head).from_pretrained(path)
     assert type(loaded.model) is type(whole)
-    assert not (loaded.context.head or loaded.context.fresh or loaded.notes)
+    assert [*loaded.context.head, *loaded.context.fresh, *loaded.notes] == []
     state = whole.state_dict()
     assert loaded.model.state_dict().keys() == state.keys()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.model.state_dict().items())
@@ -122,7 +122,7 @@ def test_a_head_that_is_not_there(language_model, spec, tmp_path):
     shutil.copytree(language_model("qwen3"), tmp_path / "headless")
     transformers.Qwen3Model.from_pretrained(language_model("qwen3")).save_pretrained(tmp_path / "headless")
     task = spec("task=causal_lm").task
-    with pytest.raises(SourceError, match=r"1 tensors of Qwen3ForCausalLM are not in the weights, first lm_head\.weight"):
+    with pytest.raises(SourceError, match=r"1 tensors of Qwen3ForCausalLM are not in the weights, first lm_head"):
         in_folder(tmp_path / "headless", task).load(task)
 
 

@@ -76,7 +76,7 @@ def test_smollm2_divides_texts_as_it_was_trained_to():
     tokenizer = fetched("smollm2_135m").tokenizer()
     assert tokenizer.tokenize("In  2024") == ["In", "ĠĠ", "2", "0", "2", "4"]
     assert tokenizer("<|im_start|>user\n")["input_ids"] == [1, 4093, 198]
-    for text in ("北京大学在中国的首都。", "naïve café 😀 👩‍👩‍👧", "def f(x):\n\treturn x ** 2  # ½", "don't   1,234.5"):
+    for text in ("北京大学在中国的首都。", "naïve café 😀 👩‍👩‍👧", "def f(x):\n\treturn x ** 2  # ½", "don't   1.5"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 

@@ -15,7 +15,6 @@ from transformers import (
     DistilBertModel,
     GPT2Config,
     GPT2ForTokenClassification,
-    GPT2Model,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
