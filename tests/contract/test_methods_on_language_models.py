@@ -173,7 +173,7 @@ def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, bac
     plain = backbone(kind)
     model, method, context = tuned(name, kind)
     if name not in CHANGES_AT_START:
-        torch.testing.assert_close(logits(model, kind), logits(plain, kind), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(logits(model, kind), logits(plain, kind), atol=1e-5, rtol=1e-4)
     before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
     train(model, method, kind)
 
