@@ -444,12 +444,35 @@ def tiny_utterances(made_once: MadeOnce) -> Path:
     return made_once("utterances", fill)
 
 
+def headlines(count: int, seed: int) -> str:
+    """Return `count` texts about two places, and shorter ones that are to be written for them, as JSON Lines."""
+    draw = random.Random(seed)
+    lines = []
+    for _ in range(count):
+        first, second = draw.sample(NAMES["LOC"], 2)
+        source = draw.choice([f"from {first} to {second}!", f"to {second} from {first} ."])
+        lines.append(json.dumps({"source": source, "target": draw.choice([second, f"to {second}"])}))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_headlines(made_once: MadeOnce) -> Path:
+    """A folder with train.jsonl, dev.jsonl and test.jsonl of 48, 16 and 16 of these pairs."""
+
+    def fill(folder: Path) -> None:
+        for number, (name, count) in enumerate({"train": 48, "dev": 16, "test": 16}.items()):
+            (folder / f"{name}.jsonl").write_text(headlines(count, seed=number), encoding="utf-8")
+
+    return made_once("headlines", fill)
+
+
 DataFor = Callable[[Any], list[str]]
 
 
 @pytest.fixture(scope="session")
 def data_for(request: pytest.FixtureRequest) -> DataFor:
     """Return the overrides that choose tiny data whose examples are those of a task."""
+    columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
     of_examples = {
         "Sentence": ["files", "tiny_data"],
         "Text": ["csv", "tiny_texts"],
@@ -459,6 +482,8 @@ def data_for(request: pytest.FixtureRequest) -> DataFor:
         "Choices": ["choices", "tiny_choices", "data.format.rows.context=context"],
         "Utterance": ["intents", "tiny_utterances"],
         "Preference": ["preferences", "tiny_preferences"],
+        "SourceTarget": ["source_target", "tiny_headlines"],
+        "Conversation": ["conversations", "tiny_headlines", *columns],
     }
     of_tasks = {"Regression": ["csv", "tiny_numbers"]}
     """Where the kind of example does not say what its labels are."""

@@ -38,8 +38,11 @@ class AdaptedModel(NamedTuple):
 
 
 def base_model(parts: Parts, pretrained: Pretrained) -> Backbone:
-    """Load the pretrained model with the task's head: what the method is applied to."""
-    return pretrained.load(parts.task, preferred_attention(parts.trainer.accelerator, parts.data.max_tokens))
+    """Load the pretrained model with the task's head, quantised if it is to be: what the method is applied to."""
+    attention = preferred_attention(parts.trainer.accelerator, parts.data.max_tokens)
+    backbone = pretrained.load(parts.task, attention)
+    quantize(backbone.model, pretrained.spec.quantize, linear_layers(backbone.model, backbone.context.head))
+    return backbone
 
 
 def adapted_model(
@@ -62,7 +65,6 @@ def adapted_model(
         if not model.supports_gradient_checkpointing:
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    quantize(model, pretrained.spec.quantize, linear_layers(model, context.head))
     adapted = parts.peft.apply(model, context)
     if parts.trainer.cheap_dropout is True:
         cheapen(adapted)

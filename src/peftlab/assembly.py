@@ -20,6 +20,7 @@ from peftlab.backbone import Pretrained
 from peftlab.config import RunSpec
 from peftlab.data.module import DataModule
 from peftlab.devices.hardware import launcher, strategy_of
+from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method
@@ -39,6 +40,7 @@ from peftlab.training.outputs import Outputs
 from peftlab.training.predictions import Predictions
 from peftlab.training.reference import Reference
 from peftlab.training.reporting import Reporting, Watcher
+from peftlab.training.shared_rows import SharedRows
 from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
@@ -109,7 +111,8 @@ def refer(
         let_through if spec.trainer.world_size == 1 else lambda: None,  # the other ranks would wait
     )
     began = time.perf_counter()
-    if computed := reference.add(splits):
+    computed = reference.add(splits)
+    if computed and rank() == 0:
         note("reference computed", splits=computed, seconds=round(time.perf_counter() - began, 3))
 
 
@@ -259,6 +262,9 @@ def make_trainer(
     """
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
+    if spec.task.packs:
+        exact = spec.trainer.precision == "32-true" and not spec.trainer.tf32 and spec.model.quantize == "none"
+        last.append(SharedRows(data, folder.record, exact))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())

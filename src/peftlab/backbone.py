@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
+from peftlab.language_models import check_kind, kind_of, let_ends_learn
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
@@ -35,8 +36,11 @@ from peftlab.tasks.task import Task
 from peftlab.vocabulary import biases_of_output, missing_layers, note_on_missing
 
 DROPOUT_KEYS = {
-    "dropout": ("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
-    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+    "dropout": (
+        *("hidden_dropout_prob", "hidden_dropout", "dropout", "embedding_dropout", "mlp_dropout"),
+        *("dropout_rate", "resid_pdrop", "embd_pdrop"),
+    ),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
 }
 """The names of our dropout keys in the architectures; all that a model's configuration has are set."""
 
@@ -100,7 +104,7 @@ class Pretrained:
             SourceError: there is none of this kind.
         """
         if kind == "tokenizer":
-            return Processor(kind, self.tokenizer())
+            return Processor(kind, self.tokenizer(), getattr(self._config(), "decoder_start_token_id", None))
         loader = getattr(transformers, LOADERS[kind])  # a slow import, which texts do not need
         _quiet()
         with _loading(f"{self.folder}: no {kind.replace('_', ' ')} can be loaded"):
@@ -120,6 +124,8 @@ class Pretrained:
             raise SourceError(f"{self.folder}: no tokenizer in the model's folder; save_pretrained writes it")
         if not tokenizer.is_fast:
             raise SourceError(f"{self.folder}: the tokenizer has no tokenizer.json; save it as a fast tokenizer")
+        if tokenizer.pad_token is None and tokenizer.eos_token is not None:  # of no effect: padding is masked
+            tokenizer.pad_token = tokenizer.eos_token
         with _loading(f"{self.folder}: the tokenizer encodes no text"):  # there may be no token for unknown characters
             tokenizer("a \N{SNOWMAN}")
         return tokenizer
@@ -156,7 +162,10 @@ class Pretrained:
         """
         _quiet()
         theirs = self._config()
+        check_kind(theirs, task.head, task.name)
         config = self._config(**task.head_settings())
+        if task.head.is_new and kind_of(config) != "encoder" and config.pad_token_id is None:
+            config.pad_token_id = self.tokenizer().pad_token_id  # a decoder's head reads the last token before it
         self._set_dropout(config)
         model, report = self._load(task, config)
         head = head_of(model) if task.head.is_new else ()
@@ -167,7 +176,7 @@ class Pretrained:
         if missing:
             raise SourceError(
                 f"{self.folder}: {len(missing)} tensors of {type(model).__name__} are not in the weights, "
-                f"first {missing[0]}; is this the whole model?"
+                f"first {missing[0]}; is this the whole model? They are those of {(theirs.architectures or ['?'])[0]}"
             )
         other = {key: shapes for key, *shapes in sorted(report["mismatched_keys"])}
         if odd := [key for key in other if not is_of_head(key, head)]:
@@ -187,6 +196,7 @@ class Pretrained:
         fresh = {key for key in fresh if not is_of_head(key, (output,))} | anew
         self._set_head_dropout(model)
         self._set_attention(model, attention)
+        let_ends_learn(model)
         pooling = self._pool(model, task)
         fresh |= {f"{name}.{tensor}" for name in pooling for tensor, _ in model.get_submodule(name).named_parameters()}
         context = MethodContext(
@@ -370,8 +380,9 @@ def head_of(model: PreTrainedModel) -> tuple[str, ...]:
     children = dict(model.named_children())
     encoders = [name for name, child in children.items() if isinstance(child, PreTrainedModel)]
     encoder = model.base_model_prefix if model.base_model_prefix in children else next(iter(encoders), None)
-    if encoder is None:
-        raise ConfigError(f"{type(model).__name__} has no head on top of an encoder, and a task with labels needs one")
+    if encoder is None or set(encoders) - {encoder}:
+        below = f"below its head {' and '.join(encoders)}" if encoders else "no head on top of an encoder"
+        raise ConfigError(f"{type(model).__name__} has {below}, and a task with labels needs a head on one encoder")
     poolers = [f"{encoder}.{name}" for name, _ in children[encoder].named_children() if name == "pooler"]
     names = poolers + [name for name in children if name != encoder]
     return tuple(name for name in names if any(True for _ in model.get_submodule(name).parameters()))

@@ -12,7 +12,7 @@ import yaml
 from peftlab.composing.compose import conf_dir
 from peftlab.errors import ConfigError, did_you_mean
 
-_DESCRIPTION = r"(.+?) \(([^()]*\d{4})\)[^:]*: (.*?([\d.]+)M parameters.*?)Languages: (.*?)\."
+_DESCRIPTION = r"(.+?) \(([^()]*\d{4})\)[^:]*: (.*?([\d.]+)M parameters.*?)(?:Kind: (.*?)\. )?Languages: (.*?)\."
 """The comment at the top of a file."""
 
 
@@ -25,6 +25,8 @@ class Row:
     title: str
     paper: str
     """First author and year, e.g. ``Devlin et al. 2019``."""
+    kind: str
+    """``encoder``, ``decoder`` or ``encoder-decoder``, which decides the tasks that it is for."""
     parameters: int
     """In millions, without a head."""
     languages: str
@@ -69,19 +71,19 @@ def _row(name: str) -> Row:
             f"{path}: it does not begin with a description. Write one such as '# BERT base, cased (Devlin et al. "
             "2019): 12 layers, 108M parameters, Apache-2.0.' and a line '# Languages: English.'"
         )
-    title, paper, note, millions, languages = match.groups()
+    title, paper, note, millions, kind, languages = match.groups(default="encoder")
     source = yaml.safe_load(text)["source"]
     licence = source.get("licence") or "unknown"
-    return Row(name, title, paper, round(float(millions)), languages, licence, source.get("repo"), note.strip())
+    return Row(name, title, paper, kind, round(float(millions)), languages, licence, source.get("repo"), note.strip())
 
 
-HEAD = ("model", "what it is", "paper", "parameters", "languages", "licence", "from")
+HEAD = ("model", "what it is", "paper", "kind", "parameters", "languages", "licence", "from")
 
 
 def cells(row: Row) -> list[str]:
     """Return the cells of a row, see `HEAD`."""
     origin = row.repository or "package index"
-    return [row.name, row.title, row.paper, f"{row.parameters}M", row.languages, row.licence, origin]
+    return [row.name, row.title, row.paper, row.kind, f"{row.parameters:,}M", row.languages, row.licence, origin]
 
 
 def markdown(rows: Sequence[Row]) -> str:

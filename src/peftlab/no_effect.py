@@ -24,6 +24,8 @@ from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
+_PAGED_FROM = 100_000
+"""Weights of the smallest tensors whose state bitsandbytes' optimisers page."""
 _OF_STRATEGY = {"zero_stage": "deepspeed", "offload_optimizer": "deepspeed"}
 """Keys of the trainer that only one strategy uses."""
 
@@ -33,6 +35,7 @@ def tell(spec: RunSpec, data: DataModule, tuner: Tuner) -> None:
     for line in (
         *_over_time(spec, data),
         *_of_parameters(spec, tuner),
+        *_of_optimizer(spec, tuner),
         *_of_encoding(spec),
         *_of_task(spec),
         *_of_generation(spec),
@@ -84,6 +87,21 @@ def _of_parameters(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
         yield (
             f"optimizer.lr={spec.optimizer.lr:g}: only the head is trained, at "
             f"optimizer.head_lr={spec.optimizer.head_lr:g}"
+        )
+
+
+def _of_optimizer(spec: RunSpec, tuner: Tuner) -> Iterator[str]:
+    """Yield the paged optimiser that pages nothing."""
+    algorithm: Any = getattr(spec.optimizer.algorithm, "func", None)
+    if algorithm is None or not algorithm.__name__.startswith("Paged"):
+        return
+    largest = max(parameter.numel() for parameter in tuner.model.parameters() if parameter.requires_grad)
+    if spec.trainer.accelerator == "cpu":
+        yield f"optimizer.algorithm={algorithm.__name__}: it pages the memory of GPUs, and this is the CPU"
+    elif largest < _PAGED_FROM:
+        yield (
+            f"optimizer.algorithm={algorithm.__name__}: it pages the state of tensors of {_PAGED_FROM:,} weights and "
+            f"more, and the largest that is trained has {largest:,}"
         )
 
 

@@ -50,7 +50,7 @@ from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
-from peftlab.scores.scorer import SCORED
+from peftlab.scores.scorer import SCORED, brief
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
@@ -428,7 +428,7 @@ def conclude(record: RunRecord) -> None:
     method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
     for split in SCORED:
         for score in record.scores(split, selection["metric"]):
-            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], score["scorer"], extra=VERBATIM)
+            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], brief(score["scorer"]), extra=VERBATIM)
     share = method["trainable_parameters"] / method["total_parameters"]
     log.info(
         "parameters: %s trainable of %s (%.2f %%)",

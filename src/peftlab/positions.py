@@ -1,23 +1,38 @@
-"""How many tokens of a row a model has positions for."""
+"""How many tokens of a row a model has positions for.
+
+Encoders with rotary or relative positions have no limit. A decoder with rotary ones computes beyond those that it was
+pretrained with too, but writes nonsense there: its configuration names the limit.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
 from peftlab.errors import ConfigError
+from peftlab.language_models import kind_of
 
 POSITIONS = ("position_embeddings", "wpe", "embed_positions")
 """The names of position embeddings in the architectures."""
 
 
 def positions(model: nn.Module) -> int | None:
-    """Return the maximum number of tokens in a row; None for models with relative positions, which have no limit."""
+    """Return the maximum number of tokens in a row; None for models without a limit."""
     tables = [
         module
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITIONS
     ]
-    return min((table.num_embeddings - _unused(table) for table in tables), default=None)
+    return min((table.num_embeddings - _unused(table) for table in tables), default=_rotary(model))
+
+
+def _rotary(model: nn.Module) -> int | None:
+    config: Any = getattr(model, "config", None)
+    if config is None or kind_of(config) != "decoder":
+        return None
+    most: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return most
 
 
 def _unused(table: nn.Embedding) -> int:

@@ -26,10 +26,13 @@ ALLOWED_PREFIXES = (
     *(f"peftlab.{room}" for room in ("schedules", "sources", "tasks")),
     "torch.optim",
     "pytorch_optimizer",
+    "bitsandbytes.optim",
     "lightning.pytorch.callbacks",
     "lightning.pytorch.loggers",
 )
 
+_EXTRAS = {"bitsandbytes": '"peftlab[quantize]"'}
+"""What installs the packages among them that not everyone has."""
 
 SECTIONS = (
     *("model", "model.source", "data", "data.source", "task", "task.selection", "peft", "optimizer", "scheduler"),
@@ -111,8 +114,8 @@ def _allowed_class(target: str, path: str, prefixes: tuple[str, ...], kinds: tup
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name and not module_name.startswith(error.name):
-            needed = error.name.partition(".")[0]
+        if error.name and (error.name in _EXTRAS or not module_name.startswith(error.name)):
+            needed = _EXTRAS.get(error.name, error.name.partition(".")[0])
             raise ConfigError(
                 f"{path}: '{target}' needs a package that is not installed: pip install {needed}"
             ) from error

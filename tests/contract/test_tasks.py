@@ -11,18 +11,22 @@ import pytest
 import torch
 from peft import TaskType
 
+from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
 from peftlab.data.data_card import Tokenised, data_card
 from peftlab.data.reading import DataFacts
 from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import DataError
+from peftlab.sources import FilesSource
 from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
 
-TASKS = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
+OF_PAIRS = {"dpo"}
+"""Tasks that compare two answers, which have tests of their own: no prediction of theirs stands beside gold."""
+TASKS = sorted({path.stem for path in (conf_dir() / "task").glob("*.yaml")} - OF_PAIRS)
 
 
 INPUTS = {
@@ -32,7 +36,7 @@ INPUTS = {
 }
 """By kind of example, an input about a text, where it is not the text alone."""
 
-SHORTEST = {"MarkedText": 9}
+SHORTEST = {"MarkedText": 9, "Conversation": 44}
 """By kind of example, the tokens of the shortest row, where it needs more than others."""
 
 
@@ -40,8 +44,18 @@ def input_of(task, text):
     return INPUTS.get(task.example.__name__, lambda text: {"text": text})(text)
 
 
+MODELS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
+"""By the class that loads a model, the tiny language model, where it is not the tiny BERT."""
+
+_WRITES = ["task.generate.at=always", "task.generate.max_new_tokens=6"]
+SETTINGS = {"causal_lm": [*_WRITES, "task.packing=off"], "seq2seq": _WRITES}
+"""Settings for tasks: short texts are written in all evaluations; how examples share a row has tests of its own."""
+
+
 def perfect(prediction):
     """Return a prediction of the gold, whose probabilities say so too where they count."""
+    if "written_tokens" in prediction:
+        return prediction | {"predicted": prediction["gold"], "log_probability": 0.0, "stopped": True}
     if "masked" in prediction:
         return prediction | {"predicted": prediction["masked"], "log_probability": [0.0] * len(prediction["masked"])}
     right = prediction | {"predicted": prediction["gold"]}
@@ -67,7 +81,7 @@ class Case:
 
     @torch.no_grad()
     def outputs(self, batch):
-        return self.model(**batch.inputs)
+        return self.task.outputs(self.model, batch)
 
     @torch.no_grad()
     def answers(self, batch, final=False):
@@ -75,9 +89,11 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def case(request, spec, data_for, pretrained):
+def case(request, spec, data_for, pretrained, language_model):
     task = spec(f"task={request.param}").task
-    whole = spec(f"task={request.param}", *data_for(task))
+    whole = spec(f"task={request.param}", *SETTINGS.get(request.param, []), *data_for(task))
+    if kind := MODELS.get(task.head.model):
+        pretrained = fetch(ModelSpec(name=kind, source=FilesSource(path=language_model(kind))), task)
     fetched = whole.data.source.fetch()
     files = split_files(whole.data.splits, fetched, folders=False)
     splits = whole.data.format.read({split: fetched.file(file) for split, file in files.items()})
@@ -233,7 +249,7 @@ def test_the_loss_is_the_mean_of_the_losses_and_each_is_its_own(case, options):
 def test_padding_and_what_fills_a_batch_up_change_nothing(case, max_tokens):
     """Neither the loss nor its gradient, whether one batch is full and the other is not, nor any answer."""
     encoded = case.encoded(max_tokens=max_tokens)
-    static, parameters = StaticShapes(most=64), list(case.model.parameters())
+    static, parameters, padded = StaticShapes(most=64), list(case.model.parameters()), list[int]()
     for indices in (range(5), range(3, 16)):
         plain = case.task.collate(case.examples, encoded, indices)
         assert set(plain.padding) <= {*plain.inputs, *plain.targets}
@@ -244,10 +260,12 @@ def test_padding_and_what_fills_a_batch_up_change_nothing(case, max_tokens):
         gradients = [torch.autograd.grad(loss, parameters) for loss in losses]
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
         wide = static.padded(plain)
-        assert wide.shape[1] == filled.shape[1] == static.width(plain.shape[1]) > plain.shape[1]
+        assert wide.shape[1] == filled.shape[1] == static.width(plain.shape[1])
+        padded.append(wide.shape[1] - plain.shape[1])
         for one, other in zip(case.answers(plain), case.answers(wide), strict=True):
             assert one["predicted"] == up_to_rounding(other["predicted"])
             assert one["probability"] == up_to_rounding(other["probability"])
+    assert any(padded)
 
 
 def test_predictions_are_json_and_tell_of_every_example(case):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_the_loss_is_that_of_trl(language_model, tiny_preferences, tmp_path):
     model = copy.deepcopy(base)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     examples = RowFiles(rows=PreferenceRows()).read({"train": tiny_preferences / "dev.jsonl"})["train"]
     dpo = Dpo(name="dpo", selection=Selection(metric="accuracy"), beta=0.3)
     encoded = dpo.encode(examples, Processor("tokenizer", tokenizer), Limits(128, "truncate"))
@@ -63,3 +64,21 @@ def test_the_loss_is_that_of_trl(language_model, tiny_preferences, tmp_path):
         theirs = trainer.compute_loss(trainer.model, trainer.data_collator(list(trainer.train_dataset)))
     assert float(own) == pytest.approx(float(theirs), abs=1e-5)
     assert abs(float(own) - 0.693) > 0.01
+
+
+def test_two_devices_compute_the_reference_of_one(tiny_run, tiny_preferences, language_model, monkeypatch, tmp_path):
+    """Each its own batches, to the same bits; and what they train is what one does."""
+    options = [*tiny_run, f"model.path={language_model('llama')}", "task=dpo", "data=preferences", "peft=lora"]
+    options += [f"data.path={tiny_preferences}", "data.max_tokens=64", "data.eval_batch_size=4", "callbacks=[]"]
+    options += ["optimizer=sgd", "optimizer.lr=0.05", "optimizer.algorithm.fused=false", "trainer.threads=1"]
+    stored, losses = [], []
+    for name, more in {"one": [], "two": ["trainer.devices=2"]}.items():
+        monkeypatch.setenv("PEFTLAB_CACHE", str(tmp_path / f"cache_{name}"))
+        record = peftlab.run(*options, *more, f"run_dir={name}")
+        assert [event["splits"] for event in record.events("reference computed")] == [["train", "validation", "test"]]
+        files = sorted((tmp_path / f"cache_{name}" / "encoded").glob("*.safetensors"))
+        stored.append({file.name: file.read_bytes() for file in files})
+        losses.append(record.score("test", "loss"))
+    assert stored[0] == stored[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != pytest.approx(math.log(2), rel=1e-5)

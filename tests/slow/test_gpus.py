@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel
 
 from peftlab.one_run import run
 from peftlab.packing.pack import Pack
+from peftlab.quantizing import CLASSES
 from peftlab.runs.folder import RunFolder
 from peftlab.speed.attention import attention_kernels
 from peftlab.terminal.signals import Interrupted
@@ -62,6 +63,24 @@ def test_a_gpu_learns_what_a_cpu_learns(trained, precision, tolerance):
 def test_compiling_changes_roundings_only(trained):
     plain, compiled = (trained("trainer=gpu", "trainer.precision=32-true", f"trainer.compile={c}") for c in (0, 1))
     assert compiled == pytest.approx(plain, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", sorted(CLASSES))
+def test_quantised_layers_have_the_bits_of_the_cpu_there(trained, kind):
+    """They are quantised before they are moved, so that both train from the same rounded weights."""
+    quantized = [f"model.quantize={kind}", "trainer.precision=32-true"]
+    expected, found = (trained(f"trainer={device}", *quantized) for device in ("cpu", "gpu"))
+    assert found == pytest.approx(expected, rel=1e-2)
+    assert found[-1] < found[0]
+    mixed = trained("trainer=gpu", f"model.quantize={kind}", "trainer.precision=bf16-mixed")
+    assert mixed == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", sorted(CLASSES))
+def test_a_quantised_layer_dequantises_as_on_the_cpu(kind):
+    layer = CLASSES[kind](torch.nn.Linear(128, 64))
+    expected = layer.weight
+    assert torch.equal(layer.to("cuda").weight.cpu(), expected)
 
 
 def test_tf32_multiplies_with_less_precision(trained):

@@ -75,6 +75,7 @@ def train(*arguments: str, python: tuple[str, ...] = ("-m", "train")) -> subproc
         pytest.param(  # not every part gets an example
             "ddp", "full", ["data.batch_size=3", "trainer.accumulate=2"], marks=pytest.mark.exhaustive
         ),
+        ("ddp", "lora", ["model.quantize=nf4"]),
         ("fsdp", "full", ["trainer.accumulate=2"]),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlab
 from peftlab.errors import DataError
+from peftlab.runs.folder import RunFolder
+from peftlab.sources import cache_root
+from peftlab.tasks.dpo import Dpo
+from peftlab.terminal.signals import Interrupted
 from peftlab.training.reference import Reference
+from peftlab.use.check import check
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def test_a_run(train):
     assert record.score("test", "loss") < math.log(2) - 0.01
     rows = rows_of()
     assert len(rows) == 8
-    right = sum(row["predicted"] == "chosen" for row in rows) / 8
+    right = sum(row["predicted"] == row["gold"] for row in rows) / 8
     assert record.score("test", "accuracy") == right > 0.5
     margins = [row["rewards"]["chosen"] - row["rewards"]["rejected"] for row in rows]
     assert record.score("test", "margin") == pytest.approx(sum(margins) / 8, abs=1e-6)
@@ -47,7 +54,7 @@ def test_a_run(train):
     assert run.evaluate().equal
     pair, prompt = {"prompt": "where is Noether ?", "chosen": "in Rome .", "rejected": "ask Acme"}, "where is Noether ?"
     compared, written = run.predict([pair, prompt])
-    assert compared["predicted"] == "chosen"
+    assert compared["predicted"] == "in Rome ."
     assert compared["probability"] > 0.5
     assert isinstance(written["written"], str)
     with pytest.raises(DataError, match=r"both `chosen` and `rejected`"):
@@ -104,3 +111,47 @@ def test_before_training_a_model_is_its_own_reference(train):
     assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
     assert {tuple(row["rewards"].values()) for row in rows_of()} == {(0.0, 0.0)}
     assert record.score("test", "accuracy") == 0.5
+
+
+def test_a_run_that_is_interrupted_goes_on_with_the_same_bits(train, users_callbacks):
+    """Whether the values of the reference are still in the cache or computed again."""
+    schedule = ["peft=lora", "budget.max_steps=6", "trainer.checkpoint_every=2", "callbacks=[]"]
+    whole = train(*schedule, run_dir="whole")
+    signalled = users_callbacks("Signal", number=int(signal.SIGTERM), hook="on_train_batch_start", step=4)
+    with pytest.raises(Interrupted):
+        train(*schedule, *(each.replace("callbacks.users", "callbacks.progress") for each in signalled))
+    shutil.rmtree(cache_root() / "encoded")
+    resumed = train(*schedule)
+    assert resumed.events("resumed")
+    for file in ("checkpoints/best.safetensors", "trail.jsonl", "predictions/test.jsonl"):
+        assert Path("run", file).read_bytes() == Path("whole", file).read_bytes()
+    assert resumed.data["metrics"] == whole.data["metrics"]
+    assert check(RunFolder(resumed)).causes == []
+
+
+def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, references, monkeypatch):
+    train("peft=lora", "budget.max_steps=1", run_dir="whole")
+    whole = dict(references)
+    shutil.rmtree(cache_root() / "encoded")
+    of_batch = Dpo.reference_by_example
+
+    def small(self, model, batch):
+        if len(batch.examples) > 2:
+            raise MemoryError("no more than two")
+        return of_batch(self, model, batch)
+
+    monkeypatch.setattr(Dpo, "reference_by_example", small)
+    record = train("peft=lora", "budget.max_steps=1")
+    assert {event["examples"] for event in record.events("out of memory")} == {4}
+    for split, values in references.items():
+        torch.testing.assert_close(torch.from_numpy(values), torch.from_numpy(whole[split]))
+
+
+def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferences):
+    train("peft=lora", "budget.max_steps=2", "optimizer.lr=1e-2")
+    run = peftlab.load("run")
+    lines = (tiny_preferences / "test.jsonl").read_text().splitlines()
+    Path("new.jsonl").write_text("\n".join(lines[:5]))
+    margin = {score.name: score.value for score in run.evaluate("new.jsonl").scores}["margin"]
+    rewards = [row["rewards"] for row in rows_of()[:5]]
+    assert margin == pytest.approx(sum(each["chosen"] - each["rejected"] for each in rewards) / 5, abs=1e-4)

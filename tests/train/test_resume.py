@@ -87,6 +87,7 @@ def same_when_interrupted(run_tiny, users_callbacks, whole):
                 (["data.workers=1", "trainer.accumulate=2", "data.batch_tokens=96"], {5: "on_train_batch_start"}),
                 (["budget.max_steps=9", "budget.validate_every=0.5"], {9: "on_validation_start"}),
                 (["budget.max_steps=18"], {18: "on_validation_end"}),
+                (["model.quantize=nf4", "optimizer=adamw_8bit"], {7: "on_train_batch_start"}),
                 (
                     [],
                     {

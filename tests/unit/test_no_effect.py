@@ -43,6 +43,17 @@ def test_most_settings_have_one(told, overrides):
     assert told(*overrides) == []
 
 
+def test_a_paged_optimizer_that_pages_nothing(told, compose_config):
+    assert told("optimizer=paged_adamw") == [
+        "optimizer.algorithm=PagedAdamW: it pages the memory of GPUs, and this is the CPU"
+    ]
+    on_gpu = validate(resolve(compose_config("trainer=cpu", "optimizer=paged_adamw")))
+    on_gpu.trainer.accelerator = "gpu"
+    for width, lines in ((10, 1), (400, 0)):
+        tuner = SimpleNamespace(model=torch.nn.Linear(width, width))
+        assert len(list(no_effect._of_optimizer(on_gpu, tuner))) == lines
+
+
 def test_an_epoch_of_one_batch(told):
     assert told("budget=overfit", epoch=1) == []
 

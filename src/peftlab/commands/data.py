@@ -17,7 +17,8 @@ GROUP = "look"
 SUMMARY = "what is in a data set: splits, labels, lengths, copies, examples, warnings"
 DESCRIPTION = (
     "DATA is an option of data=..., or a file or folder of your own, which is read by its suffix (.csv, .tsv, .jsonl, "
-    ".parquet, .arrow, .conll) unless data=... names the format. It is read as for a run, and nothing is written."
+    ".parquet, .arrow, .conll), and objects by their keys (messages, prompt and answer, source and target, chosen and "
+    "rejected), unless data=... names the format. It is read as for a run, and nothing is written."
 )
 EXAMPLES = (
     "peftlab data conll2003                                  # one of the options of data=...",

@@ -97,13 +97,22 @@ def _print_lines(
 
 
 def _chat(run: Any, generate: dict[str, Any]) -> None:
-    """Answer each line of stdin as the next turn of one conversation."""
+    """Answer each line of stdin as the next turn of one conversation.
+
+    Raises:
+        UserError: the run's model answers no conversations.
+    """
+    task = run.parts.task
+    if task.head.pipeline != "text-generation":
+        raise UserError(f"--chat: the run's task={task.name} has no conversations: give it single texts")
     messages: list[dict[str, str]] = []
-    for line in map(str.strip, sys.stdin):
-        if line:
-            messages.append({"role": "user", "content": line})
-            answer = _written(run.stream(messages, **generate))
-            messages.append({"role": "assistant", "content": answer})
+    for line in filter(None, map(str.strip, sys.stdin)):
+        said = [*messages, {"role": "user", "content": line}]
+        answer = _written(run.stream(said, **generate))
+        if answer.strip():
+            messages = [*said, {"role": "assistant", "content": answer}]
+        else:
+            print("(no answer: the conversation goes on as if you had not said that)", file=sys.stderr)
 
 
 def _written(pieces: Iterable[str]) -> str:
@@ -137,6 +146,8 @@ def _for_people(answer: dict[str, Any]) -> str:
     text = answer.pop("text", "")
     if (error := answer.get("error")) is not None:
         return f"{text}\n  error: {error}"
+    if "written" in answer:
+        return _as_written(text, answer)
     notes = {key: value for key, value in answer.items() if isinstance(value, int)}
     others = [value for key, value in answer.items() if key not in notes]
     lists = [value for value in others if isinstance(value, list)]
@@ -148,3 +159,12 @@ def _for_people(answer: dict[str, Any]) -> str:
     shown = f"{text}\n{table(rows, indent='  ')}" if rows else f"{text}\n  -"
     remarks = [key if value is True else f"{value} {key}" for key, value in notes.items()]
     return f"{shown}\n  ({', '.join(remarks).replace('_', ' ')})" if remarks else shown
+
+
+def _as_written(text: str, answer: dict[str, Any]) -> str:
+    """Return the last turn, and below it what the model has written."""
+    asked = text or answer.get("messages", [{}])[-1].get("content", "")
+    written = "".join(f"\n  {line}" for line in escaped(answer["written"] or "-").split("\n"))
+    remarks = [] if answer["stopped"] else ["it goes on: see --generate max_new_tokens=N"]
+    remarks += [f"{answer['lost_tokens']} tokens of the input not seen"] if answer.get("truncated") else []
+    return f"{asked}{written}" + (f"\n  ({', '.join(remarks)})" if remarks else "")

@@ -20,7 +20,7 @@ _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
 """The types of settings: numbers, by the characters of `struct`, texts, and arrays of either."""
 
-_TENSORS = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: Q4_0, 3: Q4_1, 8: Q8_0}
+_TENSORS: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: Q4_0, 3: Q4_1, 8: Q8_0}
 """The types of tensors that are read, by their numbers."""
 _NAMES = "F32 F16 Q4_0 Q4_1 Q8_0"
 

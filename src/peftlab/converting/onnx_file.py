@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from mmap import mmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _FLOAT, _UINT8, _INT8 = 1, 2, 3
-_DTYPES = {_FLOAT: np.dtype("<f4"), _UINT8: np.dtype("u1"), _INT8: np.dtype("i1")}
+_DTYPES: dict[int, np.dtype[Any]] = {_FLOAT: np.dtype("<f4"), _UINT8: np.dtype("u1"), _INT8: np.dtype("i1")}
 """The types of weights that are read, by their numbers in the format."""
 
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
@@ -92,7 +92,8 @@ def _weight(data: mmap, span: _Span) -> tuple[str, np.ndarray | None]:
             stored.append(np.frombuffer(data, np.uint8, value.end - value.start, value.start))
     if kind not in _DTYPES:
         return name, None
-    values = (stored[0] if len(stored) == 1 else np.concatenate([np.empty(0, np.uint8), *stored])).view(_DTYPES[kind])
+    content: np.ndarray = stored[0] if len(stored) == 1 else np.concatenate([np.empty(0, np.uint8), *stored])
+    values = content.view(_DTYPES[kind])
     if values.size != prod(shape):
         raise ValueError(f"the weight {name} has {values.size} values, not {shape}")
     return name, values.reshape(shape)

@@ -141,8 +141,8 @@ def check_room(config: Any, options: Generation) -> None:
     Raises:
         ConfigError: it has too few.
     """
-    positions, needed = _positions(config), options.max_new_tokens + 1  # the first is that of a prompt, or of the start
-    if positions is not None and needed > positions:
+    positions = positions_of(config)
+    if positions is not None and positions <= options.max_new_tokens:
         raise ConfigError(
             f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {positions} positions, of which one "
             f"is for the prompt or the start. Set it to at most {positions - 1}"
@@ -161,7 +161,7 @@ def _written(
 ) -> list[Written]:
     check_room(model.config, options)
     device, of_encoder = _device(model), bool(model.config.is_encoder_decoder)
-    room = None if of_encoder else _positions(model.config)
+    room = None if of_encoder else positions_of(model.config)
     kept = [list(prompt if room is None else prompt[-(room - options.max_new_tokens) :]) for prompt in prompts]
     stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
@@ -204,8 +204,8 @@ def _of_transformers(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _positions(config: Any) -> int | None:
-    """Return the number of positions of the decoder; None: any number."""
+def positions_of(config: Any) -> int | None:
+    """Return the number of positions of the decoder of a model with `config`; None: any number."""
     positions: int | None = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return positions
 

@@ -136,3 +136,8 @@ class Scorer(ABC):
         scores = self.scores(total)
         width = max(map(len, scores))
         return "\n".join(f"{name:{width}}  {value:.4f}" for name, value in scores.items())
+
+
+def brief(name: str) -> str:
+    """Return the `name` of a scorer without its details, which follow a colon."""
+    return name.partition(": ")[0]

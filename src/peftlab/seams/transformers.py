@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel, masking_utils
+from transformers import PretrainedConfig, PreTrainedModel, masking_utils
 
 
 def attention_of(model: nn.Module) -> str:
@@ -19,6 +19,11 @@ def attention_of(model: nn.Module) -> str:
 def has_sdpa(model: PreTrainedModel) -> bool:
     """Return whether the architecture of `model` supports torch's own attention."""
     return model._supports_sdpa
+
+
+def has_head(auto: Any, config: PretrainedConfig) -> bool:
+    """Return whether one of transformers' auto classes has a class for models with this configuration."""
+    return type(config) in getattr(auto, "_model_mapping", [type(config)])
 
 
 def draw_weights(model: PreTrainedModel, module: nn.Module) -> None:

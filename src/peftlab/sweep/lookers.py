@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from peftlab.devices.control_groups import ROOT, groups
+from peftlab.devices.free_memory import free_memory
 from peftlab.errors import UserError
 from peftlab.storage.digests import canonical_json
 from peftlab.sweep.files_read import State
@@ -25,8 +23,6 @@ Answer = Fact | UserError
 _MODELS_EACH = 6
 """Models to build for which another process is worth reading the data again."""
 _MOST = 8
-_LIMITS = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""The files of a control group, of both versions, that limit its memory, and count what it takes."""
 _SHARE_OF_MEMORY = 0.5
 """The part of the free memory that further processes may take together."""
 _OF_THE_MODEL = ("model", "data", "task", "augment", "peft", "regularizer", "trainer", "callbacks", "adapter", "budget")
@@ -149,44 +145,6 @@ class Lookers:
         if more < 1:
             return 0
         return min(more, int(_SHARE_OF_MEMORY * free_memory() / self._lookers[0].ask("among", 1)))
-
-
-def free_memory(root: Path = ROOT) -> int:
-    """Return the bytes of memory that are free on this machine, or left to this container; 0 if it does not say.
-
-    Args:
-        root: the root of the file system.
-    """
-    return max(0, min([_available(root), *_left_to_groups(root)]))
-
-
-def _left_to_groups(root: Path) -> list[int]:
-    """Return what each control group that limits memory has left."""
-    left = []
-    with suppress(OSError, ValueError):
-        for group in groups("memory", root):
-            for limit, used in _LIMITS:
-                most, taken = _number(group / limit), _number(group / used)
-                if most is not None and taken is not None:
-                    left.append(most - taken)
-    return left
-
-
-def _number(file: Path) -> int | None:
-    """Return the number in a file; None if there is none, such as where no limit is set."""
-    try:
-        return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _available(root: Path) -> int:
-    try:
-        text = (root / "proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    found = re.search(r"MemAvailable: *(\d+) kB", text)
-    return 1024 * int(found[1]) if found else 0
 
 
 def _by_model(configs: Sequence[Mapping[str, Any]]) -> list[deque[int]]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message, messages_of
@@ -75,6 +76,11 @@ class CausalLm(WritingTask):
         """Return the tokens that end the assistant's turns in the template."""
         return self._template.stops
 
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        super().prepare_export(model, processor)
+        self._template.put_into(processor.tokenizer)
+
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
         return {"template": self.template}
@@ -85,9 +91,10 @@ class CausalLm(WritingTask):
         if "messages" in fields:
             return Conversation(id, messages_of(fields["messages"]))
         text, system = fields.get("text"), fields.get("system")
-        if not isinstance(text, str) or not text.strip() or not isinstance(system, str | None):
+        if not isinstance(text, str) or not isinstance(system, str | None):
             raise DataError(
-                "expected `messages`, a list of turns, or `text`, what the user says; `system` may stand beside it"
+                "expected `text`, a string that the user says, perhaps with `system`, another, or `messages`, a list "
+                "of turns"
             )
         first = () if system is None else (Message("system", system),)
         return Conversation(id, (*first, Message("user", text)))
@@ -95,34 +102,39 @@ class CausalLm(WritingTask):
     def encode(self, examples: Sequence[Conversation], processor: Processor, limits: Limits) -> Encoded:
         """Render conversations to one row each, which loses its end if it is longer than the limit.
 
+        One that waits for its answer loses its beginning: the model writes after its end.
+
         Returns:
             arrays ``tokens`` and ``learnt`` of shape (all tokens,): the ids, and whether each is predicted;
             ``examples`` of shape (examples + 1,): where each starts in them; ``prompt``, ``truncated`` and ``empty`` of
-            shape (examples,): the tokens before the last answer, the tokens that are lost, and whether none is left to
-            learn; ``room`` of shape (1,): the limit. The counts are ``truncated_texts`` and ``truncated_tokens``.
+            shape (examples,): the tokens before the last answer, the tokens that are lost, and whether an answer has
+            none left to learn; ``room`` of shape (1,): the limit. The counts are ``truncated_texts`` and
+            ``truncated_tokens``.
         """
         if limits.long == "split":
             raise ConfigError("data.long=split: an answer needs all that comes before it; set data.long=truncate")
-        template = Template(processor.tokenizer, self.template)
-        rendered = list[Rendered]()
+        template, most = Template(processor.tokenizer, self.template), limits.max_tokens
+        rows, truncated, empty = list[Rendered](), list[int](), list[bool]()
         for one in examples:
             check_size(sum(len(content) for _, content in one.messages), one.place or one.id)
-            rendered.append(template.rendered(one, self.train_on))
-        lengths = np.asarray([min(len(one.tokens), limits.max_tokens) for one in rendered], dtype=np.int64)
-        cut = list(zip(rendered, lengths.tolist(), strict=True))
-        truncated = np.asarray([len(one.tokens) - length for one, length in cut], dtype=np.int64)
+            whole = template.rendered(one, self.train_on)
+            waits = one.answer is None and not one.is_text
+            span = slice(-most, None) if waits else slice(most)
+            learnt = [False, *whole.learnt[span][1:]]  # the first token follows nothing
+            rows.append(Rendered(whole.tokens[span], learnt, min(whole.prompt, most)))
+            truncated.append(len(whole.tokens) - len(rows[-1].tokens))
+            empty.append(not (waits or any(rows[-1].learnt)))
+        lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
         arrays: dict[str, np.ndarray] = {
-            "tokens": np.asarray([id for one, length in cut for id in one.tokens[:length]], dtype=np.int32),
-            "learnt": np.asarray(
-                [is_learnt for one, length in cut for is_learnt in one.learnt[:length]], dtype=np.int8
-            ),
+            "tokens": np.asarray([id for row in rows for id in row.tokens], dtype=np.int32),
+            "learnt": np.asarray([is_learnt for row in rows for is_learnt in row.learnt], dtype=np.int8),
             "examples": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            "prompt": np.asarray([min(one.prompt, length) for one, length in cut], dtype=np.int64),
-            "truncated": truncated,
-            "empty": np.asarray([not any(one.learnt[:length]) for one, length in cut], dtype=np.int64),
-            "room": np.asarray([limits.max_tokens], dtype=np.int64),
+            "prompt": np.asarray([row.prompt for row in rows], dtype=np.int64),
+            "truncated": np.asarray(truncated, dtype=np.int64),
+            "empty": np.asarray(empty, dtype=np.int64),
+            "room": np.asarray([most], dtype=np.int64),
         }
-        counts = {"truncated_texts": int((truncated > 0).sum()), "truncated_tokens": int(truncated.sum())}
+        counts = {"truncated_texts": sum(lost > 0 for lost in truncated), "truncated_tokens": sum(truncated)}
         return Encoded(arrays, lengths, processor.tokenizer.pad_token_id or 0, counts)
 
     def all_lost(self, encoded: Encoded) -> dict[str, int]:

@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import stream, write
+from peftlab.generation.writing import plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -71,6 +72,11 @@ class Dpo(CutTexts):
         """Keep the tokenizer, and the template that it fills."""
         self._tokenizer = processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
+
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        model.generation_config = plain_settings(model, self.generate, processor.tokenizer, self._template.stops)
+        self._template.put_into(processor.tokenizer)
 
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
@@ -197,7 +203,7 @@ class Dpo(CutTexts):
         prompt, where evaluations keep one."""
         rewards = iter(self._rewards(outputs, batch).tolist())
         answers = [
-            {**_asked(example), **_preferred({name: rounded(next(rewards)) for name in (CHOSEN, REJECTED)})}
+            _preferred(_asked(example), {name: rounded(next(rewards)) for name in (CHOSEN, REJECTED)})
             for example in batch.examples
         ]
         if self.generate.at == "always" or (final and self.generate.at == "final"):
@@ -224,11 +230,11 @@ class Dpo(CutTexts):
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         """Yield the answer to a prompt, piece by piece."""
         (example,) = batch.examples
-        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id)
+        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id, self._template.stops)
 
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
         prompts, keys = map(self._prompt, examples), [one.id for one in examples]
-        texts = write(model, list(prompts), self.generate, self._tokenizer, keys)
+        texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self._template.stops)
         return [{"written": text.text, "stopped": text.stopped} for text in texts]
 
     def _prompt(self, example: Preference) -> list[int]:
@@ -237,11 +243,10 @@ class Dpo(CutTexts):
         return row.tokens[: row.prompt]
 
     def is_consistent(self, answer: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
-        """Return whether the preferred answer is the one with the larger reward, and its probability their logistic."""
-        expected = _preferred(answer["rewards"])
-        return answer["predicted"] == expected["predicted"] and math.isclose(
-            answer["probability"], expected["probability"], abs_tol=1e-9
-        )
+        """Return whether the preferred answer has the larger reward, and its probability follows from both."""
+        expected = _preferred(answer, answer["rewards"])
+        names = ("predicted", "probability")
+        return all(answer[name] == expected[name] for name in names)
 
     def reply(self, example: Preference, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was ``written`` and whether it ``stopped`` by itself; or the preferred answer of a pair, its
@@ -261,19 +266,19 @@ class Dpo(CutTexts):
 def _asked(example: Preference) -> dict[str, Any]:
     """Return the fields of an answer that say what was asked."""
     texts = dict(zip((CHOSEN, REJECTED), example.answers, strict=False))
-    return {
-        "id": example.id,
-        "input": {"prompt": text_of(example.prompt), **texts},
-        "gold": CHOSEN if example.answers else None,
-    }
+    return {"id": example.id, "input": {"prompt": text_of(example.prompt), **texts}, "gold": example.chosen}
 
 
-def _preferred(rewards: Mapping[str, float]) -> dict[str, Any]:
-    """Return the fields of an answer that follow from its rewards: the probability is that of equation 1."""
+def _preferred(asked: Mapping[str, Any], rewards: Mapping[str, float]) -> dict[str, Any]:
+    """Return the answer that follows from the rewards of a pair; its probability is that of equation 1."""
     margin = rewards[CHOSEN] - rewards[REJECTED]
-    predicted = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
-    probability = 1 / (1 + math.exp(-abs(margin))) if math.isfinite(margin) else margin
-    return {"predicted": predicted, "probability": probability, "rewards": dict(rewards)}
+    preferred = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
+    return {
+        **asked,
+        "predicted": asked["input"].get(preferred),
+        "probability": 1 / (1 + math.exp(-abs(margin))) if math.isfinite(margin) else margin,
+        "rewards": dict(rewards),
+    }
 
 
 def _over_examples(of: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:

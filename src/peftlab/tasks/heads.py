@@ -15,6 +15,10 @@ Outputs = Literal["text", "token", "span", "vocabulary"]
 span, or each token over the vocabulary."""
 
 
+ModelKind = Literal["encoder", "decoder", "encoder-decoder"]
+"""Whether a pretrained model reads texts, continues them, or writes others."""
+
+
 class Head(NamedTuple):
     """A kind of head on a pretrained model."""
 
@@ -33,6 +37,8 @@ class Head(NamedTuple):
     completed: bool = False
     """Whether layers between the encoder and the vocabulary that the weights lack are made anew, and then trained by
     every method; else a language model without its head is refused."""
+    of: ModelKind | None = None
+    """The kind of models that have it pretrained; None: it may be put on any."""
     caches: bool = False
     """Whether its model keeps the keys and values of earlier tokens unless told not to; only generation needs them."""
     of_texts: tuple[str, ...] = ()
@@ -74,11 +80,16 @@ SEQUENCE_CLASSIFICATION = Head(
 MULTI_LABEL_CLASSIFICATION = SEQUENCE_CLASSIFICATION._replace(problem_type="multi_label_classification")
 REGRESSION = SEQUENCE_CLASSIFICATION._replace(problem_type="regression", size=1)
 QUESTION_ANSWERING = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", outputs="span", size=2)
-CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", caches=True)
-SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary", caches=True)
+CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary", of="decoder", caches=True)
+SEQ2SEQ_LM = Head(
+    "AutoModelForSeq2SeqLM",
+    "SEQ_2_SEQ_LM",
+    "text2text-generation",
+    "vocabulary",
+    of="encoder-decoder",
+    caches=True,
+)
 MASKED_LM = Head("AutoModelForMaskedLM", None, "fill-mask", "vocabulary", completed=True)
-CAUSAL_LM = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
-SEQ2SEQ_LM = Head("AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "text2text-generation", "vocabulary")
 
 
 def logits_of(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Processor:
     kind: ProcessorKind
     transform: Any
     """The transformers object: a fast tokenizer, an image processor or a feature extractor."""
+    decoder_start: int | None = None
+    """The id of the token that the decoder of an encoder-decoder begins with; None: the model is none."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

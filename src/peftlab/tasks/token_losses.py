@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from peftlab.tasks.deferred_logits import DeferredLogits
 from peftlab.tasks.task import IGNORED
 
-CHUNK = 2**25
-"""The most logits that exist at a time, 128 MiB in fp32."""
+CHUNK = 2**24
+"""The most logits that exist at a time, 64 MiB in fp32."""
 
 
 def token_losses(logits: Tensor | DeferredLogits, labels: Tensor, learnt: int | None = None) -> Tensor:

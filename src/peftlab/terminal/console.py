@@ -135,6 +135,8 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     # The peft library's own sparse matrices, and LN tuning, which trains nothing but normalisations
     warnings.filterwarnings("ignore", message=".*Sparse invariant checks are implicitly disabled.*")
     warnings.filterwarnings("ignore", message=".*Unsupported layer type.*LayerNorm.*")
+    # peftlab.no_effect says it
+    warnings.filterwarnings("ignore", message=".*Paged optimizers are not supported on CPU.*")
     # The folder holds the record before the first metric is logged
     warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
 

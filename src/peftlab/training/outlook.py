@@ -22,6 +22,8 @@ from peftlab.runs.record import RunRecord
 from peftlab.tasks.batch import Batch
 from peftlab.terminal.console import clock
 from peftlab.training.footprint import Activations, of_optimizer, of_parameters
+from peftlab.training.preflight import advice, expected, free_gib, largest_batch
+from peftlab.training.tuner import Tuner
 
 log = logging.getLogger("peftlab")
 
@@ -33,8 +35,9 @@ class Outlook(Callback):
     """Says what lies ahead, and measures what the first step needs of memory, by purpose.
 
     Before the first step: steps, batches, lengths of rows, device, and the memory of weights and gradients. After a
-    few steps: the time of the training, from the tokens that they took, and the memory of the rest. The record's
-    ``cost.memory`` has the memory of this rank.
+    few steps: the time of the training, from the tokens that they took, and the memory of the rest. Of a language model
+    that writes, the memory of all is foretold, see `peftlab.training.preflight`. The record's ``cost.memory`` has the
+    memory of this rank.
 
     Args:
         spec: the hardware.
@@ -51,6 +54,8 @@ class Outlook(Callback):
         """Whether the next step is the first, and measured."""
         self._counting: Activations | None = None
         self._memory: dict[str, float] = {}
+        self._expected: float | None = None
+        """The GiB that were foretold for the peak of a step."""
         self._first: int | None = None
         """The step that this training starts from."""
         self._since: float | None = None
@@ -64,7 +69,20 @@ class Outlook(Callback):
         self._memory = dict(of_parameters(pl_module))
         for line in ahead(self.spec, self.data, trainer.global_step, int(trainer.estimated_stepping_batches)):
             log.info("%s", line)
-        log.info("memory: %s; activations and the optimizer come on top", memory_text(self._memory))
+        if self.counts_activations and isinstance(pl_module, Tuner) and pl_module.task.generates:
+            self._foretell(trainer, pl_module)
+        else:
+            log.info("memory: %s; activations and the optimizer come on top", memory_text(self._memory))
+
+    def _foretell(self, trainer: L.Trainer, tuner: Tuner) -> None:
+        """Say what a language model's largest step will need of memory, and what to do if there is less."""
+        all_logits = any(term.of_distributions for term in tuner.objective.terms.values())
+        batch, autocast = largest_batch(self.data), trainer.precision_plugin.forward_context
+        memory = expected(tuner.model, tuner.task, batch, trainer.optimizers[0], autocast, all_logits)
+        self._expected = sum(memory.values())
+        log.info("memory: %.2f GiB expected at the peak of a step: %s", self._expected, memory_text(memory))
+        if (what := advice(memory, free_gib(tuner.device), tuner.device, self.spec.gradient_checkpointing)) is not None:
+            log.warning("memory: %s", what)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Measure the first step."""
@@ -81,7 +99,9 @@ class Outlook(Callback):
             return
         if "optimizer_gib" not in self._memory:
             self._memory |= {"optimizer_gib": of_optimizer(trainer.optimizers[0]), **self._counted()}
-            self.record.update(cost={"memory": {key: round(gib, 6) for key, gib in self._memory.items()}})
+            foretold = {} if self._expected is None else {"expected_gib": self._expected}
+            memory = self._memory | foretold
+            self.record.update(cost={"memory": {key: round(gib, 6) for key, gib in memory.items()}})
             self._since = time.perf_counter()
             return
         self._tokens += sum(part.tokens for part in batch) * trainer.world_size

@@ -20,6 +20,7 @@ from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
 from peftlab.runs.identity import leaves
+from peftlab.scores.scorer import brief
 
 UNKNOWN = "unknown"
 
@@ -154,7 +155,7 @@ def _results(run: Run, pipeline: str) -> Iterator[EvalResult]:
             dataset_split=score["split"],
             dataset_revision=record["identity"]["data_sha256"].get(score["split"]),
             metric_type=_metric_type(score["name"]),
-            metric_name=f"{score['name']} ({score['scorer']})",
+            metric_name=f"{score['name']} ({brief(score['scorer'])})",
             metric_value=score["value"],
             verified=False,
         )
@@ -225,15 +226,17 @@ def _scores(run: Run, certainty: Certainty) -> list[str]:
     level = f"{certainty.intervals[0].level:.0%}" if certainty.intervals else "95%"
     rows = [
         f"| {_plain(score['split'])} | {_plain(score['name'])} | {_decimal(score['value'])} | "
-        f"{_plain(score['scorer'])} | {intervals.get((score['split'], score['name']), UNKNOWN)} |"
+        f"{_plain(brief(score['scorer']))} | {intervals.get((score['split'], score['name']), UNKNOWN)} |"
         for score in run.record.scores()
         if score["checkpoint"] == "best"
     ]
+    scorers = dict.fromkeys(score["scorer"] for score in run.record.scores())
     return [
         f"| split | score | value | scorer | {level} interval |",
         "|---|---|---|---|---|",
         *rows,
         "",
+        *(f"Scorer: {_plain(name)}." for name in scorers if name != brief(name)),
         f"The scores are those of the run, computed in {_plain(run.record.data['environment']['precision'])}; they "
         "follow from its predictions, but for the losses. The checkpoint was chosen on validation, so that the "
         "scores there are optimistic.",

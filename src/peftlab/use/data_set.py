@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ OF_SUFFIX = {
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "files"),
 }
 """The option of ``conf/data`` that reads files with a suffix, as far as that is unambiguous."""
+
+OF_KEYS = {
+    ("messages",): "conversations",
+    ("instruction", "output"): "conversations",
+    ("prompt", "answer"): "conversations",
+    ("source", "target"): "source_target",
+    ("chosen", "rejected"): "preferences",
+}
+"""The option that reads objects with these keys, and without a ``label``, in place of ``json_lines``."""
 
 
 def card_of(subject: str, overrides: Sequence[str] = (), model: str | None = None) -> DataCard:
@@ -99,12 +109,14 @@ def _settled(overrides: Sequence[str], path: Path | None, model: Path | None) ->
 
 
 def option_for(path: Path) -> str:
-    """Return the option of ``conf/data`` that reads the user's file or folder, by its suffix.
+    """Return the option of ``conf/data`` that reads the user's file or folder, by its suffix, and by the keys of the
+    first object of JSON lines.
 
     Raises:
         ConfigError: several options could read it, or none.
     """
     if path.is_file():
+        members = [path]
         suffixes = {path.suffix.lower()}
     else:
         members = [member for member in path.iterdir() if not member.name.startswith(".")]
@@ -114,10 +126,24 @@ def option_for(path: Path) -> str:
             return "folders"
         suffixes = {member.suffix.lower() for member in members if member.is_file()}
     options = {OF_SUFFIX[suffix] for suffix in suffixes if suffix in OF_SUFFIX}
+    if options == {"json_lines"}:
+        lines = sorted(member for member in members if OF_SUFFIX.get(member.suffix.lower()) == "json_lines")
+        return _of_first_object(lines[0]) or "json_lines"
     if len(options) == 1:
         return options.pop()
     of_files = sorted(option for option in _options("data") if _reads_files(option))
     raise ConfigError(f"{path}: its name does not say how to read it. Name the option, data=...: {', '.join(of_files)}")
+
+
+def _of_first_object(file: Path) -> str | None:
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            first = json.loads(lines.readline(LONGEST_TEXT))
+    except (OSError, ValueError, RecursionError):  # reading it says what is wrong
+        return None
+    if not isinstance(first, dict) or "label" in first:
+        return None
+    return next((option for keys, option in OF_KEYS.items() if first.keys() >= {*keys}), None)
 
 
 def _existing(subject: str) -> Path:

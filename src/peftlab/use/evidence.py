@@ -125,7 +125,7 @@ class _Model:
             places = [chosen[i] for i in batch]
             collated = data.task.collate(members.examples, members.encoded, places).to(device)
             with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                again = data.task.answers(model(collated), collated, model.model, final=False)
+                again = data.task.answers(model(collated), collated, model.model, final=data.task.generates)
             for place, one in zip(places, again, strict=True):
                 kept = rows[place]
                 if kept.get("input") != one.get("input") or not data.task.agree(kept, one, self.near):

@@ -21,6 +21,7 @@ from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.pooling import make_plain
 from peftlab.positions import positions
+from peftlab.quantizing import Quantization, dequantize
 from peftlab.report.study import Run
 from peftlab.runs.decisions import save_decisions
 from peftlab.runs.environment import code_state
@@ -69,7 +70,7 @@ inputs = {processor}.apply_chat_template(
 )
 text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
     "text2text-generation": """\
-inputs = {processor}("...", return_tensors="pt")
+inputs = {processor}({text!r}, return_tensors="pt")
 text = {processor}.decode(model.generate(**inputs)[0], skip_special_tokens=True)""",
 }
 """How a model writes, by the kind of its head."""
@@ -89,7 +90,9 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
     """Write the model of `run` as a plain transformers model, with processor and model card, and check it.
 
     The merged model, and the one that ``from_pretrained`` loads from the folder, are compared with the run by their
-    logits on the run's validation split. The folder appears only when it is complete.
+    logits on the run's validation split. Where the run's model is quantised, what the method added is merged into the
+    rounded weights, in full precision, so that it computes what the run has scored. The folder appears only when it is
+    complete.
 
     Args:
         run: the run.
@@ -115,6 +118,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
     expected = list(_logits(tuner.model, data, run.device))
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
+        dequantize(tuner.model)
         merged = spec.peft.merge(tuner.model)
         if dtype != "fp32":  # the comparison below shows the rounding, not the merging
             _check(_largest(expected, _logits(merged, data, run.device)))
@@ -132,7 +136,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         _check(difference, MERGE_TOLERANCE if dtype == "fp32" else sys.float_info.max)
         card = model_card(
             Run(run.record, str(run.folder.path)),
-            _published(spec.task, dtype, difference),
+            _published(spec.task, spec.model.quantize, dtype, difference),
             certainty(run.folder, spec.task.scorer),
             doubt,
         )
@@ -149,8 +153,9 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
         raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {most:.2g}")
 
 
-def _published(task: Task, dtype: Dtype, difference: float) -> Published:
+def _published(task: Task, quantization: Quantization, dtype: Dtype, difference: float) -> Published:
     head, usage = task.head, task.exported.format(task=task)
+    weights = "weights" if quantization == "none" else f"weights, which training had rounded to {quantization}"
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
     code = [_LOADING, *([_WRITING[head.pipeline]] if head.pipeline in _WRITING else [])]
     return Published(
@@ -161,8 +166,9 @@ def _published(task: Task, dtype: Dtype, difference: float) -> Published:
             model=head.model.removeprefix(f"{head.module}."),
             processor=task.processor,
             loader=LOADERS[task.processor],
+            text=f"{getattr(task, 'prefix', '')}...",
         ),
-        about=f"What the method added is merged into the weights{rounded}: it is a plain transformers model, whose "
+        about=f"What the method added is merged into the {weights}{rounded}: it is a plain transformers model, whose "
         f"logits and those of the run's, both computed in fp32 on the validation split, differ by at most "
         f"{difference:.2g}.{f' {usage}' if usage else ''}",
     )

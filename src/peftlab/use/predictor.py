@@ -122,6 +122,7 @@ class Predictor:
             raise admitted
         examples = [self.example(admitted, "text:0")]
         encoded = self.task.encode(examples, self.processor, self.limits)
+        self._warn(self.task.all_lost(encoded), door)
         ((_, batch),) = self.batches(examples, encoded)
         pieces = self.task.stream(batch, self.model)
         with self._kernels():
@@ -131,7 +132,6 @@ class Predictor:
                 if piece is None:
                     break
                 yield piece
-        self._warn(self.task.all_lost(encoded), door)
 
     def generating(self, options: Mapping[str, Any]) -> Predictor:
         """Return a predictor of the same model that generates with other `options`, such as ``max_new_tokens``.

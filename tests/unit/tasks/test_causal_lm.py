@@ -95,6 +95,16 @@ def test_padding_is_masked_by_its_place(processor):
         processor.tokenizer.pad_token = "<pad>"
 
 
+def test_a_question_keeps_its_end(processor):
+    """The model writes after it: a question that is longer than a row loses its beginning."""
+    own = task()
+    asked = [own.from_input({"text": " ".join(WORDS)}, "text:0")]
+    whole, cut = (own.encode(asked, processor, Limits(most, "truncate")) for most in (512, 8))
+    assert own.all_lost(whole) == dict.fromkeys(own.all_lost(whole), 0)
+    assert own.lost(cut, 0) == {"truncated": True, "lost_tokens": len(whole.arrays["tokens"]) - 8}
+    assert own.prompts(own.collate(asked, cut, [0])) == [whole.arrays["tokens"][-8:].tolist()]
+
+
 def test_what_is_cut_away_is_counted(processor):
     own = task()
     whole, cut = encoded(own, processor), encoded(own, processor, most=24)

@@ -78,7 +78,7 @@ def test_the_loss_is_that_of_the_paper(processor, smoothing):
     torch.testing.assert_close(dpo.losses(outputs, batch), expected)
     for margin, answer in zip(margins.tolist(), dpo.answers(outputs, batch, None, final=True), strict=True):
         assert answer["rewards"]["chosen"] - answer["rewards"]["rejected"] == pytest.approx(margin, abs=1e-4)
-        assert answer["predicted"] == ("chosen" if margin > 0 else "rejected")
+        assert answer["predicted"] == answer["input"]["chosen" if margin > 0 else "rejected"]
         assert dpo.is_consistent(answer, {})
         assert not dpo.is_consistent({**answer, "predicted": "neither"}, {})
 

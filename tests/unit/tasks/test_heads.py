@@ -3,7 +3,14 @@ from __future__ import annotations
 import torch
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head, logits_of
+from peftlab.tasks.heads import (
+    CAUSAL_LM,
+    SEQ2SEQ_LM,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+    Head,
+    logits_of,
+)
 
 SPAN = Head("AutoModelForQuestionAnswering", "QUESTION_ANS", "question-answering", "span", size=2)
 LANGUAGE_MODEL = Head("AutoModelForCausalLM", "CAUSAL_LM", "text-generation", "vocabulary")
@@ -29,6 +36,11 @@ def test_the_head_of_a_language_model_is_pretrained_and_sets_nothing():
     assert LANGUAGE_MODEL.settings([]) == {}
     assert not LANGUAGE_MODEL.is_new
     assert all(head.is_new for head in (SPAN, REGRESSION, TOKEN_CLASSIFICATION, SEQUENCE_CLASSIFICATION))
+
+
+def test_language_models_that_generate_keep_no_keys_and_values_in_training():
+    for head in (CAUSAL_LM, SEQ2SEQ_LM):
+        assert head.settings([]) == {"use_cache": False}
 
 
 def test_logits_are_found_by_their_names():

@@ -81,3 +81,21 @@ def test_settings_are_those_of_a_run(tiny_texts):
 def test_what_is_not_there_is_told_with_what_there_is():
     with pytest.raises(ConfigError, match=r"'conll2002' is neither .* Did you mean 'conll2003'\? Data sets: .*csv"):
         card_of("conll2002")
+
+
+@pytest.mark.parametrize(
+    ("keys", "option"),
+    [
+        (["messages"], "conversations"),
+        (["instruction", "input", "output"], "conversations"),
+        (["prompt", "answer", "id"], "conversations"),
+        (["source", "target"], "source_target"),
+        (["prompt", "chosen", "rejected"], "preferences"),
+        (["text", "messages", "label"], "json_lines"),
+        (["prompt"], "json_lines"),
+    ],
+)
+def test_the_keys_of_objects_say_what_they_are(tmp_path, keys, option):
+    (tmp_path / "train.jsonl").write_text(json.dumps(dict.fromkeys(keys, "a")) + "\n")
+    assert (conf_dir() / "data" / f"{option}.yaml").is_file()
+    assert option_for(tmp_path) == option_for(tmp_path / "train.jsonl") == option

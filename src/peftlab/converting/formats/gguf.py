@@ -43,7 +43,7 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
         weights = _weights(tensors, config)
         special = {own: settings[f"tokenizer.ggml.{name}_token_id"] for own, name in _SPECIAL.items()}
         vocabulary = settings["tokenizer.ggml.tokens"]
-        names = {own: vocabulary[n] for own, n in special.items()}
+        tokens = {own: vocabulary[n] for own, n in special.items()}
         tokenizer = _tokenizer(settings)
         template = settings.get("tokenizer.chat_template")
     write(weights, folder / "model.safetensors")
@@ -51,7 +51,7 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
     write_json(folder / "config.json", config | ends)
     write_json(folder / "generation_config.json", ends)
     write_json(folder / "tokenizer.json", tokenizer)
-    write_json(folder / "tokenizer_config.json", _tokenizer_config(config, names))
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(config, tokens))
     if template is not None:
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="\n")
 
@@ -110,7 +110,9 @@ def _weights(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[s
     if not config["tie_word_embeddings"]:
         names["output"] = ("lm_head", (config["vocab_size"], hidden))
     for n in range(config["num_hidden_layers"]):
-        names |= {f"blk.{n}.{own}": (f"model.layers.{n}.{theirs}", shape) for own, (theirs, shape) in in_a_layer.items()}
+        names |= {
+            f"blk.{n}.{own}": (f"model.layers.{n}.{theirs}", shape) for own, (theirs, shape) in in_a_layer.items()
+        }
     if odd := sorted(tensors.keys() - {f"{own}.weight" for own in names}):
         raise ValueError(f"it has the tensor {odd[0]}, which is not converted")
     weights = {}
@@ -138,7 +140,7 @@ def _rows(stored: np.ndarray, order: np.ndarray, first: int, last: int) -> np.nd
 
 
 def _tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
-    kind, division = settings["tokenizer.ggml.model"], settings.get("tokenizer.ggml.pre")
+    kind, division = settings["tokenizer.ggml.model"], settings.get("tokenizer.ggml.pre", "")
     if kind != "gpt2" or division not in DIVISIONS or settings.get("tokenizer.ggml.add_bos_token"):
         raise ValueError(
             f"its tokenizer is of the kind {kind!r}, {division!r}; one of the kind 'gpt2' that divides texts like "

@@ -27,12 +27,14 @@ _SHARED, _ENCODERS = "shared.weight", "encoder.embed_tokens.weight"
 _BIAS = "{}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 """The names of embeddings in transformers."""
 
+_REMEDY = "Name the encoder and the decoder of one T5 v1.1, as ONNX Runtime quantises it dynamically"
+
 _SPECIAL = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 """The special tokens of all T5; the decoder starts with the padding."""
 
 
 def convert(inputs: Sequence[Path], folder: Path) -> None:
-    """Write the model of two ``.onnx`` files and a ``tokenizer.json`` to `folder`; see `peftlab.converting.find.convert`.
+    """Write the model of `_FILES` to `folder`; see `peftlab.converting.find.convert`.
 
     Raises:
         SourceError: `inputs` are others, or the files are no such model.
@@ -41,18 +43,17 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
     if sorted(paths) != sorted(_FILES):
         names = ", ".join(path.name for path in inputs)
         raise SourceError(f"The format onnx_t5 is converted from {', '.join(_FILES)}, not from {names}")
-    matrices: dict[str, Weight] = {}
-    for name in _FILES[:2]:
-        with mapped(paths[name], "onnx_t5", "Name a T5 v1.1 that ONNX Runtime has quantised dynamically") as data:
-            matrices |= _weights(read(data))
-    with mapped(paths[name], "onnx_t5", "Name the encoder and the decoder of one model"):
-        config = _config(matrices)
-        weights = _checked(matrices, config)
+    with mapped(paths["encoder.onnx"], "onnx_t5", _REMEDY) as data:
+        encoder = _weights(read(data))
+    with mapped(paths["decoder.onnx"], "onnx_t5", _REMEDY) as data:
+        both = encoder | _weights(read(data))
+        config = _config(both)
+        weights = _checked(both, config)
     with mapped(paths["tokenizer.json"], "onnx_t5", "Name the tokenizer.json of the model") as text:
         tokenizer = json.loads(text[:]) | {"truncation": None, "padding": None}
         ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-        ends = {f"{kind}_id": ids[token] for kind, token in _SPECIAL.items() if kind != "unk_token"}
-    ends["decoder_start_token_id"] = ends["pad_token_id"]
+        pad, eos = ids[_SPECIAL["pad_token"]], ids[_SPECIAL["eos_token"]]
+    ends = {"pad_token_id": pad, "eos_token_id": eos, "decoder_start_token_id": pad}
     write(weights, folder / "model.safetensors")
     write_json(folder / "config.json", config | ends)
     write_json(folder / "generation_config.json", ends)
@@ -80,7 +81,7 @@ def _weights(graph: Graph) -> dict[str, Weight]:
         if name == stored and values.ndim == 1:
             weights[_name(name)] = Weight(values.shape, partial(_rows, values, 0, np.float32(1)))
         elif name != stored:
-            zero, scale = int(graph.weights[f"{name}_zero_point"][()]), graph.weights[f"{name}_scale"][()]
+            zero, scale = int(graph.weights[f"{name}_zero_point"][()]), np.float32(graph.weights[f"{name}_scale"][()])
             matrix = values.T if name in layers else values
             theirs = f"{_name(layers[name])}.weight" if name in layers else _name(name)
             weights[theirs] = Weight(matrix.shape, partial(_rows, matrix, zero, scale))
@@ -138,11 +139,14 @@ def _checked(weights: Mapping[str, Weight], config: Mapping[str, Any]) -> dict[s
         _SHARED: (config["vocab_size"], hidden),
         "lm_head.weight": (config["vocab_size"], hidden),
     }
-    sides = {"encoder": (["SelfAttention"], "num_layers"), "decoder": (["SelfAttention", "EncDecAttention"], "num_decoder_layers")}
+    sides = {
+        "encoder": (["SelfAttention"], config["num_layers"]),
+        "decoder": (["SelfAttention", "EncDecAttention"], config["num_decoder_layers"]),
+    }
     for side, (attentions, blocks) in sides.items():
-        shapes |= {_BIAS.format(side): (config["relative_attention_num_buckets"], config["num_heads"])}
+        shapes[_BIAS.format(side)] = (config["relative_attention_num_buckets"], config["num_heads"])
         shapes[f"{side}.final_layer_norm.weight"] = (hidden,)
-        for block in range(config[blocks]):
+        for block in range(blocks):
             for n, kind in enumerate([*attentions, "DenseReluDense"]):
                 layer = f"{side}.block.{block}.layer.{n}"
                 shapes[f"{layer}.layer_norm.weight"] = (hidden,)

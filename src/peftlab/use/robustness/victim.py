@@ -74,7 +74,7 @@ class Victim:
         task = self.predictor.task
         self.count(batch)
         losses = task.losses(outputs, batch).float().tolist()
-        answers = task.answers(outputs, batch, self.predictor.model, final=False)
+        answers = task.answers(outputs, batch, self.predictor.model, final=task.generates)
         return [
             Judged(answer, loss, is_right(task.scorer, answer)) for answer, loss in zip(answers, losses, strict=True)
         ]

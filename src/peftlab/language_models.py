@@ -1,0 +1,66 @@
+"""The kinds of pretrained language models, and what is particular to those that write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+from peftlab.errors import ConfigError
+from peftlab.seams.transformers import has_head
+from peftlab.tasks.heads import Head, ModelKind, model_class
+
+_REMEDIES: dict[ModelKind, str] = {
+    "decoder": "Choose a decoder, such as model=smollm2_135m",
+    "encoder-decoder": "Choose an encoder-decoder, such as model=t5_small_titles",
+}
+
+
+def kind_of(config: PretrainedConfig) -> ModelKind:
+    """Return the kind of the model with this configuration.
+
+    A decoder is what transformers has a class for that continues texts, but none that fills gaps in them: an encoder
+    such as BERT has both, and sees what comes after unless its configuration makes it a decoder.
+    """
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    continues = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    fills = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return "decoder" if continues and (not fills or getattr(config, "is_decoder", False)) else "encoder"
+
+
+def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:
+    """Check that there is `head` for models with this configuration, and that they are of the kind that it needs.
+
+    Raises:
+        ConfigError: there is none, or they are of another kind; the message names the `task`.
+    """
+    kind = kind_of(config)
+    if head.of not in (None, kind):
+        article = "a" if kind == "decoder" else "an"
+        reason = {
+            "encoder": "which sees the tokens that it would have to predict",
+            "decoder": "which has no encoder for the source",
+            "encoder-decoder": "whose decoder alone would lack what its encoder reads; task=seq2seq is for it",
+        }[kind]
+        raise ConfigError(
+            f"task={task} is for {head.of}s, and a {config.model_type} is {article} {kind}, {reason}. "
+            f"{_REMEDIES[head.of]}"
+        )
+    if not has_head(auto := model_class(head), config):
+        raise ConfigError(
+            f"task={task}: transformers has no {auto.__name__} for the architecture {config.model_type}. Choose another "
+            "model; `peftlab models` lists them"
+        )
+
+
+def let_ends_learn(model: PreTrainedModel) -> None:
+    """Let the embedding of the token that ends a text learn where it is the padding too, which transformers prevents.
+
+    Padding is masked by its position, and so has no gradient anyway.
+    """
+    ends = model.config.get_text_config().eos_token_id
+    embeddings: Any = model.get_input_embeddings()
+    if getattr(embeddings, "padding_idx", None) in (ends if isinstance(ends, list) else [ends]):
+        embeddings.padding_idx = None

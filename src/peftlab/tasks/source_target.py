@@ -1,0 +1,32 @@
+"""Texts and what is to be written for them: a translation, a summary, a title."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTarget:
+    """A text and its target, as read from its file, or without gold."""
+
+    id: str
+    """Unique within the data set, e.g. ``train:17``."""
+    source: str
+    target: str | None = None
+    """None without gold."""
+    file: str = ""
+    line: int | None = None
+    """The line in `file`, from 1."""
+    group: str | None = None
+    """The group it belongs to, such as a document or an author."""
+
+    @property
+    def place(self) -> str:
+        """The file and, if known, the line, for messages."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    def mapped(self, change: Callable[[str], str]) -> SourceTarget:
+        """Return the example with `change`, which maps characters one to one, applied to all its texts."""
+        target, group = (None if part is None else change(part) for part in (self.target, self.group))
+        return replace(self, source=change(self.source), target=target, group=group)

@@ -1,0 +1,85 @@
+"""A run of an encoder-decoder: texts are written when they are asked for, and stand by what the record says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import peftlab
+from peftlab.errors import ConfigError
+from peftlab.runs.folder import RunFolder
+from peftlab.storage.digests import file_sha256
+from peftlab.use.check import check
+
+TEXTS = {"exact_match", "chrf", "bleu", "rouge1", "rouge2", "rougeL"}
+
+
+@pytest.fixture
+def train(tiny_run, tiny_headlines, language_model):
+    def make(*overrides, run_dir="run", kind="t5"):
+        data = [f"model.path={language_model(kind)}", "data=source_target", f"data.path={tiny_headlines}"]
+        small = ["task=seq2seq", "task.generate.max_new_tokens=8", "optimizer.lr=1e-2", f"run_dir={run_dir}"]
+        record = peftlab.run(*tiny_run, *data, *small, "logger=csv", *overrides)
+        assert record.data["status"] == "completed"
+        return record
+
+    return make
+
+
+def rows_of(split="test", run_dir="run"):
+    return [json.loads(line) for line in Path(f"{run_dir}/predictions/{split}.jsonl").read_text().splitlines()]
+
+
+def logged(name, run_dir="run"):
+    with Path(f"{run_dir}/metrics.csv").open() as file:
+        return [row[name] for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_a_run(train):
+    record = train("peft=lora", "budget.validate_every=0.34", "trainer.accumulate=2")
+    finer = {"stop_rate", "mean_length"}
+    assert {score["name"] for score in record.scores("test")} == {*TEXTS, *finer, "perplexity", "loss"}
+    assert len(logged("validation/perplexity")) > len(logged("validation/chrf")) == 1  # the last one alone
+    rows = rows_of()
+    assert len(rows) == 16
+    run = peftlab.load("run")
+    assert run.evaluate().equal
+    answers = run.predict([{"source": row["input"]} for row in rows])
+    assert [answer["written"] for answer in answers] == [row["predicted"] for row in rows]
+    assert not check(RunFolder(record)).causes
+
+    rows[3]["predicted"] = "§§"  # the scores stay: it is as unlike the gold as what was written
+    file = Path("run/predictions/test.jsonl")
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    for one in record.data["files"]:
+        if one["path"] == "predictions/test.jsonl":
+            one |= {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+    record.write()
+    found = check(RunFolder(record)).causes
+    assert [cause.what for cause in found if "differently" in str(cause.now) or "differently" in cause.what]
+
+
+def test_texts_of_every_validation_may_select(train):
+    record = train("peft=full", "task.generate.at=always", "task.selection.metric=chrf", "budget.validate_every=0.34")
+    assert record.data["selection"]["metric"] == "chrf"
+    assert len(logged("validation/chrf")) == len(logged("validation/perplexity")) > 1
+    assert record.data["selection"]["value"] == max(map(float, logged("validation/chrf")))
+
+
+def test_without_texts_there_is_a_perplexity(train, capsys):
+    record = train("peft=lora", "task.generate.at=never", "task.generate.num_beams=2", kind="bart")
+    assert {score["name"] for score in record.scores("test")} == {"perplexity", "loss"}
+    assert {row["predicted"] for row in rows_of()} == {None}
+    assert "task.generate.num_beams=2: it acts only with task.generate.at=final or always" in capsys.readouterr().out
+
+
+def test_what_is_not_computed_is_not_watched(train):
+    for wrong in (
+        ["task.selection.metric=rougeL"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/rougeL"],
+    ):
+        with pytest.raises(ConfigError, match=r"rougeL"):
+            train("peft=lora", *wrong)
