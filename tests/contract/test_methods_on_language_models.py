@@ -251,9 +251,12 @@ def test_texts_that_share_a_row_see_nothing_of_each_other(name, kind, tuned, bac
         torch.testing.assert_close(masked, apart, atol=1e-5, rtol=1e-4)
 
 
-def test_virtual_tokens_before_several_texts_are_refused(tuned):
-    model, method, _ = tuned("prompt_tuning", "llama")
-    assert "once a row" in method.needs_own_rows
+def test_virtual_tokens_before_several_texts_are_refused(tuned, spec):
+    assert spec("task=causal_lm", "peft=prefix_tuning").task.packs
+    assert not spec("task=causal_lm", "task.packing=off", "peft=prompt_tuning").task.packs
+    with pytest.raises(ConfigError, match=r"peft=prompt_tuning: .* once a row, .* Set task\.packing=off"):
+        spec("task=causal_lm", "peft=prompt_tuning")
+    model, *_ = tuned("prompt_tuning", "llama")
     with pytest.raises(ConfigError, match=r"set task\.packing=off"):
         model(input_ids=IDS, attention_mask=torch.ones(2, 1, 16, 16).tril().bool())
 

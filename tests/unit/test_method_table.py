@@ -68,7 +68,8 @@ def test_lora_on_bert_base():
 def test_a_model_that_writes_text(tmp_path, capsys):
     from transformers import LlamaConfig
 
-    LlamaConfig(hidden_size=16, num_hidden_layers=1, intermediate_size=24, vocab_size=20).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    LlamaConfig(vocab_size=20, **sizes).save_pretrained(tmp_path)
     cli.main(["methods", "ia3", "--model", str(tmp_path), "--json"])
     (row,) = json.loads(capsys.readouterr().out)
     assert row["tasks"] == ["causal_lm", "ner", "classification"]
