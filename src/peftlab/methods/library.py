@@ -185,14 +185,15 @@ class LibraryMethod(Method):
             ConfigError: the target matches nothing, or the library refuses an option.
         """
         targets = target_modules(model, self.target, context.not_adapted, self.layers)
+        plain = {name: model.get_submodule(name) for name in targets}
+        odd = any(isinstance(layer, Conv1D) for layer in plain.values())
+        transposed = odd and "fan_in_fan_out" in inspect.signature(self._config_class).parameters
         config = self._config_class(
             task_type=None if context.task_type in DROPS_INPUTS else context.task_type,
             target_modules=targets,
             modules_to_save=list(context.head) or None,
-            **self._options_for(model, context, targets),
+            **({"fan_in_fan_out": True} if transposed else {}) | self._options_for(model, context, targets),
         )
-        plain = {name: model.get_submodule(name) for name in targets}
-        odd = any(isinstance(layer, Conv1D) for layer in plain.values())
         if odd and self.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
             raise ConfigError(self._not_adapted(model))
         try:
