@@ -18,7 +18,7 @@ import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load_file, save_file
-from tests.method_files import FILES, METHODS, OFTEN, ONE_OF_EACH_CLASS, SOME, tiers
+from tests.method_files import CHANGES_AT_START, FILES, METHODS, OFTEN, ONE_OF_EACH_CLASS, SOME, tiers
 from torch import Tensor, nn
 
 from peftlab.backbone import head_of
@@ -102,9 +102,6 @@ SIZES = {
 """Parameters of a linear layer with i inputs and o outputs, by the method's options g."""
 SHARED_SIZES = {"unilora": lambda g: g.theta_d_length, "vblora": lambda g: g.num_vectors * g.vector_length}
 """Of what all layers share."""
-
-CHANGES_AT_START = {"unilora", "vblora", "mam", "unipelt", "prompt_tuning", "p_tuning", "prefix_tuning"}
-"""Methods that do not promise to begin as the plain backbone."""
 
 SHARED = {"tinylora": "tinylora_v", "unilora": "unilora_theta_d", "vblora": "vblora_vector_bank"}
 """What all layers of a method share beside what each has, by a part of its name."""

@@ -91,3 +91,23 @@ def test_what_may_be_quantised_does_not_write_to_the_weights(quantized, spec):
         dequantize(plain)
         outputs = [passed(method, each, context)[1] for each in (copy.deepcopy(model), plain)]
         torch.testing.assert_close(*outputs)
+
+
+@pytest.mark.parametrize("kind", ["llama", pytest.param("t5", marks=pytest.mark.slow)])
+def test_gradient_checkpointing_changes_no_gradient_of_a_language_model(kind, language_model, spec):
+    """Also where nothing below the first block is trained."""
+    classes = {"llama": transformers.AutoModelForCausalLM, "t5": transformers.AutoModelForSeq2SeqLM}
+    tasks = {"llama": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
+    gradients = []
+    for checkpointing in (False, True):
+        model = classes[kind].from_pretrained(language_model(kind))
+        model.config.use_cache = False
+        quantize(model, "nf4", linear_layers(model, ()))
+        if checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        torch.manual_seed(3)
+        model = spec("peft=lora").peft.apply(model, MethodContext((), tasks[kind], "made here", "vocabulary"))
+        model.train()(input_ids=TOKENS, labels=TOKENS).loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.requires_grad])
+    torch.testing.assert_close(*gradients)
+    assert all(gradient is not None for gradient in gradients[0])

@@ -29,9 +29,11 @@ def test_every_option_describes_itself(capsys):
     assert {row["name"] for row in rows} == names
     assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
     for row in rows:
-        assert 5 < row["parameters"] < 2000, row
-        assert re.fullmatch(r"English|Chinese|(about )?100", row["languages"]), row
-        assert row["licence"] in ("Apache-2.0", "MIT"), row
+        assert 5 < row["parameters"] < 9000, row
+        assert re.fullmatch(r"(English|Chinese)(, [\w, ]+)?|(about )?\d+", row["languages"]), row
+        assert row["kind"] in ("encoder", "decoder", "encoder-decoder"), row
+        gated = "Gated: accept its licence on the hub" in row["note"]
+        assert gated == (row["licence"] not in ("Apache-2.0", "MIT")), row
         assert re.match(r"\S.*M parameters.*\S$", row["note"]), row
 
 

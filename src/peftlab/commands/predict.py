@@ -97,7 +97,14 @@ def _print_lines(
 
 
 def _chat(run: Any, generate: dict[str, Any]) -> None:
-    """Answer each line of stdin as the next turn of one conversation."""
+    """Answer each line of stdin as the next turn of one conversation.
+
+    Raises:
+        UserError: the run's model answers no conversations.
+    """
+    task = run.parts.task
+    if task.head.pipeline != "text-generation":
+        raise UserError(f"--chat: the run's task={task.name} has no conversations: give it single texts")
     messages: list[dict[str, str]] = []
     for line in filter(None, map(str.strip, sys.stdin)):
         said = [*messages, {"role": "user", "content": line}]
@@ -157,7 +164,7 @@ def _for_people(answer: dict[str, Any]) -> str:
 def _as_written(text: str, answer: dict[str, Any]) -> str:
     """Return the last turn, and below it what the model has written."""
     asked = text or answer.get("messages", [{}])[-1].get("content", "")
-    written = "".join(f"\n  {line}" for line in escaped(answer["written"]).split("\n"))
+    written = "".join(f"\n  {line}" for line in escaped(answer["written"] or "-").split("\n"))
     remarks = [] if answer["stopped"] else ["it goes on: see --generate max_new_tokens=N"]
     remarks += [f"{answer['lost_tokens']} tokens of the input not seen"] if answer.get("truncated") else []
     return f"{asked}{written}" + (f"\n  ({', '.join(remarks)})" if remarks else "")

@@ -114,6 +114,12 @@ class Template:
         rendered = self.rendered(probe)
         return sorted({rendered.tokens[-1], self._end_token})
 
+    def put_into(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Make this the chat template of `tokenizer`, which then renders prompts to the same tokens by itself."""
+        begins = self._ids(self._text([Message("user", "a")], "", True))
+        bos = "" if self._begun(begins) == begins else "{{ bos_token }}"  # this class adds it, transformers does not
+        tokenizer.chat_template = bos + str(tokenizer.chat_template if self.source == MODEL else self.source)
+
     def _segments(self, conversation: Conversation) -> list[str]:
         """Return the rendered text, cut where answers begin and end: prompts at even places, answers at odd ones."""
         messages, place = conversation.messages, conversation.place or conversation.id

@@ -75,9 +75,9 @@ class Combined(Method):
         return next((method.rewrites for method in self.methods if method.rewrites is not None), None)
 
     @property
-    def shares_rows(self) -> str | None:  # type: ignore[override]
+    def needs_own_rows(self) -> str | None:  # type: ignore[override]
         """Why one of the methods needs rows of one text."""
-        return next((method.shares_rows for method in self.methods if method.shares_rows is not None), None)
+        return next((method.needs_own_rows for method in self.methods if method.needs_own_rows is not None), None)
 
     @property
     @override

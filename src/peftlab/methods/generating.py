@@ -18,6 +18,13 @@ def is_encoder_decoder(model: Any) -> bool:
     return generates(model) and bool(model.config.is_encoder_decoder)
 
 
+def has_windows(model: Any) -> bool:
+    """Return whether `model` generates, and a token in some of its blocks sees only the latest ones."""
+    config = model.config
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    return generates(model) and bool(getattr(config, "sliding_window", None)) and "sliding_attention" in kinds
+
+
 def stack_of(model: Any) -> nn.Module:
     """Return the decoder of a model that generates: its embeddings and blocks, without the head."""
     stack: nn.Module = model.get_decoder()

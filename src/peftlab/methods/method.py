@@ -92,8 +92,8 @@ class Method(ABC):
     """What the method does to the weights of the backbone's linear layers beside reading them, so that they cannot be
     quantised. None: nothing."""
 
-    shares_rows: ClassVar[str | None] = None
-    """Why several texts cannot share a row of a batch; None: they can."""
+    needs_own_rows: ClassVar[str | None] = None
+    """Why each text needs a row of its own; None: several may share one."""
 
     @property
     def virtual_tokens(self) -> int:

@@ -66,7 +66,7 @@ def _before(prefix: Tensor, states: Tensor) -> Tensor:
 def attention_with_past(model: nn.Module, context: MethodContext, method: str) -> list[nn.Module]:
     """Return the attention modules of `model` that accept ``past_key_values``, in the order of the blocks.
 
-    Of an encoder-decoder, they are those of the decoder that attend to its own tokens, as in the peft library.
+    Of an encoder-decoder, they are those of the decoder that attend to its own tokens.
 
     Raises:
         ConfigError: the model has none.

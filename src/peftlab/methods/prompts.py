@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from peftlab.errors import ConfigError
-from peftlab.methods.adapter_files import ADAPTER_WEIGHTS, read_tensors
-from peftlab.methods.generating import generates, is_encoder_decoder
+from peftlab.methods.adapter_files import read_tensors
+from peftlab.methods.generating import generates, has_windows, is_encoder_decoder
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past, heads_of_keys
@@ -67,14 +67,10 @@ class Prompts(Insertion):
     def _config(self, model: Any, context: MethodContext) -> Any:
         config = self.library_config(model)
         config.task_type, config.num_virtual_tokens = context.task_type, self.num_virtual_tokens
-        config.num_transformer_submodules = self.submodules(model)
+        config.num_transformer_submodules = 1
         config.modules_to_save = list(context.head) or None
         config.base_model_name_or_path = context.model_origin
         return config
-
-    def submodules(self, model: nn.Module) -> int:
-        """Return the library's number of parts of the model that have prompts."""
-        return 1
 
     @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
@@ -89,14 +85,19 @@ class Prompts(Insertion):
     def written(self, model: nn.Module) -> dict[str, Tensor]:
         return self.saved(model) | _network(model)
 
+    def is_read_by_library(self, model: nn.Module) -> bool:
+        """Return whether ``PeftModel.from_pretrained`` makes of the adapter what it is here."""
+        return True
+
     def save(self, model: nn.Module, folder: Path, context: MethodContext) -> int:
-        """Write the library's files, which ``PeftModel.from_pretrained`` reads, and one for the network."""
-        config = self._config(model, context)
-        config.inference_mode = True
-        save(self.saved(model), folder / ADAPTER_WEIGHTS)
+        """Write the library's files, or our own for what the library would read otherwise; and one for the network."""
+        super().save(model, folder, context)
         if network := _network(model):
             save(network, folder / REPARAMETRISATION)
-        config.save_pretrained(folder)
+        if self.is_read_by_library(model):
+            config = self._config(model, context)
+            config.inference_mode = True
+            config.save_pretrained(folder)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
     @override
@@ -133,7 +134,7 @@ class Prompts(Insertion):
     @override
     def kind(self, model: nn.Module) -> str:
         kind: str = self.library_config(model).peft_type.value
-        return kind
+        return kind if self.is_read_by_library(model) else self.name
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -159,7 +160,7 @@ class InputPrompts(Prompts):
     encoder-decoder, only the encoder has them.
     """
 
-    shares_rows: ClassVar[str | None] = "it adds its virtual tokens once a row, before the first text"
+    needs_own_rows: ClassVar[str | None] = "it adds its virtual tokens once a row, before the first text"
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
@@ -237,9 +238,12 @@ class PrefixTuning(Prompts):
     """Initial keys and values; zero: all zero; None: normal values."""
 
     @override
-    def submodules(self, model: nn.Module) -> int:
-        """Return 2 for an encoder-decoder, as the library does, though only the decoder has a prefix."""
-        return 2 if is_encoder_decoder(model) else 1
+    def is_read_by_library(self, model: nn.Module) -> bool:
+        """Return whether the library gives each block its own prefix, and shows it to every token.
+
+        In encoder-decoders, several blocks would have the same; outside a sliding window, tokens would not see it.
+        """
+        return not is_encoder_decoder(model) and not has_windows(model)
 
     @override
     def library_config(self, model: Any) -> PrefixTuningConfig:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message, messages_of
@@ -75,6 +76,11 @@ class CausalLm(WritingTask):
         """Return the tokens that end the assistant's turns in the template."""
         return self._template.stops
 
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        super().prepare_export(model, processor)
+        self._template.put_into(processor.tokenizer)
+
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
         return {"template": self.template}
@@ -114,7 +120,8 @@ class CausalLm(WritingTask):
             whole = template.rendered(one, self.train_on)
             waits = one.answer is None and not one.is_text
             span = slice(-most, None) if waits else slice(most)
-            rows.append(Rendered(whole.tokens[span], whole.learnt[span], min(whole.prompt, most)))
+            learnt = [False, *whole.learnt[span][1:]]  # the first token follows nothing
+            rows.append(Rendered(whole.tokens[span], learnt, min(whole.prompt, most)))
             truncated.append(len(whole.tokens) - len(rows[-1].tokens))
             empty.append(not (waits or any(rows[-1].learnt)))
         lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)

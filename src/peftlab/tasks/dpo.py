@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import stream, write
+from peftlab.generation.writing import check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -71,6 +72,16 @@ class Dpo(CutTexts):
         """Keep the tokenizer, and the template that it fills."""
         self._tokenizer = processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
+
+    @override
+    def check_model(self, model: Any) -> None:
+        if self.generate.at != "never":
+            check_room(model.config, self.generate)
+
+    @override
+    def prepare_export(self, model: Any, processor: Processor) -> None:
+        model.generation_config = plain_settings(model, self.generate, processor.tokenizer, self._template.stops)
+        self._template.put_into(processor.tokenizer)
 
     def settled(self) -> dict[str, Any]:
         """Return the template itself: a run keeps it, not the place of its file."""
@@ -224,11 +235,11 @@ class Dpo(CutTexts):
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         """Yield the answer to a prompt, piece by piece."""
         (example,) = batch.examples
-        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id)
+        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id, self._template.stops)
 
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
         prompts, keys = map(self._prompt, examples), [one.id for one in examples]
-        texts = write(model, list(prompts), self.generate, self._tokenizer, keys)
+        texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self._template.stops)
         return [{"written": text.text, "stopped": text.stopped} for text in texts]
 
     def _prompt(self, example: Preference) -> list[int]:

@@ -70,7 +70,7 @@ inputs = {processor}.apply_chat_template(
 )
 text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
     "text2text-generation": """\
-inputs = {processor}("...", return_tensors="pt")
+inputs = {processor}({text!r}, return_tensors="pt")
 text = {processor}.decode(model.generate(**inputs)[0], skip_special_tokens=True)""",
 }
 """How a model writes, by the kind of its head."""
@@ -166,6 +166,7 @@ def _published(task: Task, quantization: Quantization, dtype: Dtype, difference:
             model=head.model.removeprefix(f"{head.module}."),
             processor=task.processor,
             loader=LOADERS[task.processor],
+            text=f"{getattr(task, 'prefix', '')}...",
         ),
         about=f"What the method added is merged into the {weights}{rounded}: it is a plain transformers model, whose "
         f"logits and those of the run's, both computed in fp32 on the validation split, differ by at most "

@@ -10,6 +10,7 @@ from peftlab.reading.json_form import parsed
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
 from peftlab.report.likeness import listed, places
+from peftlab.report.study import Run
 from peftlab.storage.entries import is_plain_file
 
 _SWEEP = "sweep.json"
@@ -27,7 +28,7 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             "validation split, and run again.",
             places(by_test),
         )
-    same = [run for run in comparison.runs if _validates_on_test(run.record.data["identity"]["data_sha256"])]
+    same = [run for run in comparison.runs if _validates_on_test(run)]
     if same:
         yield Finding(
             "test_selected",
@@ -48,9 +49,11 @@ def check(comparison: Comparison) -> Iterator[Finding]:
             )
 
 
-def _validates_on_test(digests: dict[str, str | None]) -> bool:
-    test = digests.get("test")
-    return test is not None and digests.get("validation") == test
+def _validates_on_test(run: Run) -> bool:
+    """Return whether both splits are one file; shares that are held out of one file have no example in common."""
+    digests = run.record.data["identity"]["data_sha256"]
+    shares = (isinstance(run.value(f"data.splits.{split}"), float) for split in ("validation", "test"))
+    return digests.get("test") is not None and digests.get("validation") == digests["test"] and not any(shares)
 
 
 def _objectives(file: Path) -> list[str]:

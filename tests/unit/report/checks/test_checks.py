@@ -51,6 +51,14 @@ def test_a_check_finds_each_of_its_planted_faults(name, tmp_path):
             assert finding.places
 
 
+def test_shares_of_one_file_are_two_splits(tmp_path):
+    sweep = planned(**SHAPES[0])
+    for run in sweep.runs:
+        run.data_sha256 |= dict.fromkeys(("validation", "test"), run.data_sha256["train"])
+        run.config["data"]["splits"] |= {"validation": 0.1, "test": 0.1}
+    assert "test_selected" not in {finding.check for finding in findings_in(sweep.write(tmp_path / "sweep"))}
+
+
 def test_every_check_is_documented():
     page = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
     assert [name for name in checks() if f"`{name}`" not in page] == []
