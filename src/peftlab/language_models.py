@@ -50,8 +50,8 @@ def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:
         )
     if not has_head(auto := model_class(head), config):
         raise ConfigError(
-            f"task={task}: transformers has no {auto.__name__} for the architecture {config.model_type}. Choose another "
-            "model; `peftlab models` lists them"
+            f"task={task}: transformers has no {auto.__name__} for the architecture {config.model_type}. "
+            "Choose another model; `peftlab models` lists them"
         )
 
 

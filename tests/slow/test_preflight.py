@@ -35,7 +35,7 @@ def autocast():
 
 
 torch.manual_seed(0)
-sizes = dict(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=8, vocab_size=16384)
+sizes = dict(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=8, vocab_size=8192)
 model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True))
 model.set_attn_implementation(attention)
 if checkpoints == "checkpoints":
@@ -43,8 +43,8 @@ if checkpoints == "checkpoints":
 if method == "lora":
     model = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], lora_dropout=0.1))
 model.train()
-ids = torch.randint(16384, (6, 700))
-batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, torch.ones(6), torch.arange(6), [], 4200)
+ids = torch.randint(8192, (4, 500))
+batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, torch.ones(4), torch.arange(4), [], 2000)
 trained = [weight for weight in model.parameters() if weight.requires_grad]
 optimizer = torch.optim.AdamW(trained)
 state = torch.get_rng_state()

@@ -277,41 +277,9 @@ class LibraryMethod(Method):
         config.layers_to_transform, config.task_type, config.inference_mode = None, None, False
         if hasattr(config, "feedforward_modules"):  # IA3 scales the inputs of these
             config.feedforward_modules = description.get("feedforward_modules")
-        merged = self._merged(config, heads, adapted, stored)
+        merged = _merged(self, config, heads, adapted, stored)
         taken = {name for names in adapted.values() for name in names}
         return {name: tensor for name, tensor in stored.items() if name not in taken} | merged
-
-    def _merged(
-        self,
-        config: Any,
-        heads: Mapping[str, nn.Module],
-        adapted: Mapping[str, list[str]],
-        stored: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
-        alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
-        with torch.random.fork_rng(devices=()):
-            wrapped = peft.get_peft_model(alone, config)
-        saved = self.saved(wrapped)
-        own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
-        names = {name for keys in adapted.values() for name in keys}
-        drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
-        shared = drawn or not all(is_of_head(name, heads) for name in saved)
-        if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
-            layer, (name, *_) = next(iter(adapted.items()))
-            raise ConfigError(
-                f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: the update of "
-                f"peft={self.name} to a layer does not follow from that layer's tensors alone. Merge the adapter with "
-                "the library (merge_and_unload), and start from that model: model=folder"
-            )
-        for name in names:
-            own[name].data.copy_(stored[name])
-        plain = wrapped.merge_and_unload()
-        return {
-            f"{_INSIDE}{layer}.{kind}": parameter.detach()
-            for layer in adapted
-            for kind, parameter in plain.get_submodule(layer).named_parameters()
-        }
 
     @override
     def unknown_options(self, description: Mapping[str, Any]) -> list[str]:
@@ -409,6 +377,39 @@ def _not_mergeable(layer: str, context: MethodContext) -> str | None:
     if f"{layer}.weight" in context.fresh:
         return "the pretrained model lacks it, so its values here are not those that were adapted"
     return None
+
+
+def _merged(
+    method: LibraryMethod,
+    config: Any,
+    heads: Mapping[str, nn.Module],
+    adapted: Mapping[str, list[str]],
+    stored: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
+    alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
+    with torch.random.fork_rng(devices=()):
+        wrapped = peft.get_peft_model(alone, config)
+    saved = method.saved(wrapped)
+    own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
+    names = {name for keys in adapted.values() for name in keys}
+    drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
+    shared = drawn or not all(is_of_head(name, heads) for name in saved)
+    if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
+        layer, (name, *_) = next(iter(adapted.items()))
+        raise ConfigError(
+            f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: the update of "
+            f"peft={method.name} to a layer does not follow from that layer's tensors alone. Merge the adapter with "
+            "the library (merge_and_unload), and start from that model: model=folder"
+        )
+    for name in names:
+        own[name].data.copy_(stored[name])
+    plain = wrapped.merge_and_unload()
+    return {
+        f"{_INSIDE}{layer}.{kind}": parameter.detach()
+        for layer in adapted
+        for kind, parameter in plain.get_submodule(layer).named_parameters()
+    }
 
 
 def _tree(modules: Mapping[str, nn.Module]) -> nn.Module:
