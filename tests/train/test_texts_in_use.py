@@ -66,6 +66,7 @@ def test_a_decoder(run, peftlab, language_model):
     assert exported.largest_difference < 1e-4
     with safe_open("plain/model.safetensors", "pt") as file:
         assert "lm_head.weight" not in set(file.keys())  # tied to the embeddings, as before
+    assert json.loads(Path("plain/config.json").read_text())["use_cache"] is True
     writes = pipeline("text-generation", "plain")
     assert writes(turns)[0]["generated_text"][-1]["content"] == answer["written"]
     card = ModelCard.load("plain/README.md")
