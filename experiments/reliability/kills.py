@@ -2,7 +2,7 @@
 
 python experiments/reliability/kills.py [HOW_MANY] [TOPIC ...]
 
-Topics, of which all but the last four are done by default, each with its own line of counts at the end:
+Topics, of which all but the last five are done by default, each with its own line of counts at the end:
 
     sigkill   HOW_MANY runs get SIGKILL at a random time and the same command again: every file of bits is the same?
     sigterm   half as many get SIGTERM: out within 5 s with 143, no step lost, and the same bits in the end?
@@ -10,6 +10,7 @@ Topics, of which all but the last four are done by default, each with its own li
     damaged   half as many newest checkpoints are truncated or get a bit flipped: is the one before used, and why said?
     late      as sigterm, in the second half of runs with loader workers, where one loop ends and another begins
     regularised    as sigkill, with averaged weights, sharpness-aware steps, adversarial passes and augmented texts
+    packed    as sigkill, of a decoder on rows that conversations share, with texts written in every validation
     indexed   as sigkill, on JSON lines and Parquet of which no example is held in memory
     real      +experiment=ner_lora budget=smoke, once: the same as its uninterrupted twin?
 
@@ -33,10 +34,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from forked import start  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
+from tests.tiny_models import make_language_model  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
 from peftlab.composing.compose import compose  # noqa: E402
@@ -60,8 +62,13 @@ AUGMENTED = ["augment=[typo,swap,delete]", "data.max_tokens=64"]  # augmented te
 INDEXED = {
     f"lora, {kind}": ["peft=lora", "data=word_rows", "data.workers=1"] for kind in ("indexed lines", "indexed tables")
 }
-ALL_VARIANTS = VARIANTS | INDEXED | {REGULARISED: ["peft=lora", "regularizer=[ema,sam,freelb]", *AUGMENTED]}
+PACKED = "lora, packed"
+WRITING = ["task=causal_lm", "task.generate.at=always", "task.generate.max_new_tokens=8", "task.selection.metric=loss"]
+WRITING += ["data=conversations", "data.max_tokens=96", "data.bucket_batches=1", "trainer.accumulate=2"]
+ALL_VARIANTS = VARIANTS | INDEXED | {PACKED: ["peft=lora", "peft.lora_dropout=0.1", *WRITING]}
+ALL_VARIANTS |= {REGULARISED: ["peft=lora", "regularizer=[ema,sam,freelb]", *AUGMENTED]}
 REAL = ["+experiment=ner_lora", "budget=smoke", "logger=[csv]", "trainer.checkpoint_every=3", "run_dir=run"]
+OF_ENCODERS = {"data=files", "model.dropout=0.1"}
 BITS = ("metrics.csv", "checkpoints/*", "predictions/*", "adapter/*", "tables/*/*")
 
 
@@ -110,7 +117,10 @@ class Trials:
             (tables.folder / "said.txt").unlink()
 
     def data_of(self, variant: str) -> Path:
-        return self.folder / (variant.rpartition(" ")[2] if variant in INDEXED else "data")
+        return self.folder / (variant.rpartition(" ")[2] if variant in {*INDEXED, PACKED} else "data")
+
+    def model_of(self, variant: str) -> Path:
+        return self.folder / ("language_model" if variant == PACKED else "model")
 
     def new_folder(self) -> Path:
         self._count += 1
@@ -119,8 +129,9 @@ class Trials:
     def known(self, variant: str) -> tuple[DictConfig, dict[str, Any], float]:
         """Return the configuration of a variant, what it leaves, and how many seconds it takes."""
         if variant not in self._known:
-            here = [f"model.path={self.folder / 'model'}", f"data.path={self.data_of(variant)}"]
-            tiny = [override for override in TINY if variant not in INDEXED or override != "data=files"]
+            here = [f"model.path={self.model_of(variant)}", f"data.path={self.data_of(variant)}"]
+            left_out = {"data=files"} if variant in INDEXED else OF_ENCODERS if variant == PACKED else set()
+            tiny = [override for override in TINY if override not in left_out]
             config = compose(*(REAL if variant == "real" else tiny + here + ALL_VARIANTS[variant]))
             whole = Process(self.new_folder(), lambda: run(config))
             assert whole.end() == 0, whole.said
@@ -162,6 +173,18 @@ def write_rows(conll: Path, variant: str) -> None:
             parquet.write_table(pyarrow.Table.from_pylist(rows), f"{name}.parquet", row_group_size=10)
 
 
+def write_conversations() -> None:
+    """Write questions and answers of several lengths as JSON lines into the current folder."""
+    draw = random.Random(0)
+    for name, count in {"train": 32, "dev": 8, "test": 8}.items():
+        places = [draw.choice(["rome", "paris", "the river"]) for _ in range(count)]
+        rows = [
+            {"prompt": " ".join(["what is the name of", place] * draw.randint(1, 3)), "answer": f"it is {place}"}
+            for place in places
+        ]
+        Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
 def left(folder: Path) -> dict[str, Any]:
     """Return what a run leaves that must not depend on what happened to it."""
     files = {str(file.relative_to(folder)): file.read_bytes() for bits in BITS for file in folder.glob(f"run/{bits}")}
@@ -191,6 +214,15 @@ def sigkill(trials: Trials, how_many: int, variants: Any = VARIANTS) -> tuple[in
 
 def regularised(trials: Trials, how_many: int) -> tuple[int, str]:
     return sigkill(trials, how_many, {REGULARISED: None})
+
+
+def packed(trials: Trials, how_many: int) -> tuple[int, str]:
+    for folder, make in (
+        (trials.model_of(PACKED), lambda: make_language_model("llama", Path())),
+        (trials.data_of(PACKED), write_conversations),
+    ):
+        assert Process(folder, make).end() == 0
+    return sigkill(trials, how_many, {PACKED: None})
 
 
 def indexed(trials: Trials, how_many: int) -> tuple[int, str]:
@@ -334,6 +366,7 @@ TOPICS: dict[str, tuple[Callable[[Trials, int], tuple[int, str]], float]] = {
     "damaged": (damaged, 0.5),
     "late": (late, 0.5),
     "regularised": (regularised, 1),
+    "packed": (packed, 1),
     "indexed": (indexed, 1),
     "real": (real, 1),
 }

@@ -184,7 +184,7 @@ class RunSpec:
 
     def _check_rows(self) -> None:
         """Refuse rows of several texts with a method that needs rows of one."""
-        if getattr(self.task, "packs", False) and self.peft.needs_own_rows is not None:
+        if self.task.packs and self.peft.needs_own_rows is not None:
             raise ConfigError(
                 f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
                 "task.packing=off"

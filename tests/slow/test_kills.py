@@ -26,9 +26,10 @@ def test_runs_that_are_killed_end_as_if_nothing_had_been(tmp_path, kills, half):
     assert damaged.startswith(f"damaged: {half}/{half} fall back to the one before")
 
 
-def test_runs_on_files_that_are_not_held_in_memory_are_killed(tmp_path):
+@pytest.mark.parametrize(("topic", "kills"), [("indexed", 2), ("packed", 1)])
+def test_runs_of_other_kinds_are_killed(tmp_path, topic, kills):
     ended = subprocess.run(
-        [sys.executable, SCRIPT, "2", "indexed"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, SCRIPT, str(kills), topic], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.startswith("indexed: 2/2 end with the same bits")
+    assert ended.stdout.startswith(f"{topic}: {kills}/{kills} end with the same bits")

@@ -478,6 +478,15 @@ def test_a_misspelt_class_is_told_with_the_nearest():
         build({"_target_": "peftlab.methods.selection.Headd"}, "peft")
 
 
+def test_a_class_of_a_package_that_is_missing_names_the_extra(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name="bitsandbytes")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r'package that is not installed: pip install "peftlab\[quantize\]"'):
+        build({"_target_": "bitsandbytes.optim.AdamW8bit"}, "optimizer.algorithm")
+
+
 @pytest.mark.parametrize(
     "key", ["data.format._target_", "data.source._target_", "optimizer.algorithm._target_", "peft._target_"]
 )
