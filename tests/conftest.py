@@ -536,9 +536,14 @@ class SmallMemory(Callback):
             tuner.model.register_forward_hook(self.work)
 
     def work(self, model, inputs, output):
-        positions = output.logits[..., 0].numel()
-        if positions > self.positions and (self.where == "evaluation") != output.logits.requires_grad:
-            output.logits = Workspace.apply(output.logits, self.where == "backward")
+        states = getattr(output.logits, "hidden", output.logits)  # of deferred logits
+        positions = states[..., 0].numel()
+        if positions > self.positions and (self.where == "evaluation") != states.requires_grad:
+            states = Workspace.apply(states, self.where == "backward")
+            if hasattr(output.logits, "hidden"):
+                output.logits.hidden = states
+            else:
+                output.logits = states
 
 
 class Workspace(torch.autograd.Function):

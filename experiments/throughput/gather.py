@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("pytest", "pytest-xdist", "hypothesis", "accelerate")
+TESTS = ("pytest", "pytest-xdist", "hypothesis", "accelerate", "trl", "datasets")
 """What the tests and the measurements want besides."""
 GLIBC = (17, 24, 27, 28, 31, 34, 35)
 """Versions 2.N of the C library whose wheels are accepted."""

@@ -93,12 +93,13 @@ if [[ -n $rehearse ]]; then
   lora=(--texts tiny) full=(--texts tiny --method full) base=(--texts tiny --method full)
   packing=(--runs 2 --steps 4 --rounds 1 --size tiny trainer=cpu)
   attention=(--rows 2 --heads 2 --rounds 2 16)
+  decoders=(--size tiny --batch 8 --steps 6) vocabulary=(--rows 1 --tokens 64 --vocabulary 512 --hidden 32)
 else
   device=cuda trainer=trainer-grouped-bf16 workers=8 few=800 each=60
   lora=(--texts conll --examples 3200 "${model[@]}") full=(--texts conll --examples 3200 --method full "${model[@]}")
   base=(--texts base --examples 1280 --method full)
   packing=(--runs 16 --steps 40 --rounds 1 --size minilm trainer=gpu)
-  attention=()
+  attention=() decoders=() vocabulary=()
 fi
 common=(--device "$device" --epochs 2 --limit "$each")
 eager="peftlab trainer.cuda_graphs=false"
@@ -112,6 +113,8 @@ measure lora 150 "${common[@]}" "${lora[@]}" --rounds 1 peftlab "$eager" "$train
 measure base 90 "${common[@]}" "${base[@]}" --rounds 1 peftlab "$trainer"
 measure full 90 "${common[@]}" "${full[@]}" --rounds 1 peftlab "$trainer"
 step packing 90 "$python" "$here/packing.py" "${packing[@]}"
+step vocabulary 60 "$python" "$here/vocabulary.py" --device "$device" "${vocabulary[@]}"
+step decoders 150 "$python" "$here/decoders.py" --device "$device" "${decoders[@]}"
 step attention 40 "$python" "$here/attention.py" --device "$device" "${attention[@]}"
 measure seeds 150 "${common[@]}" "${lora[@]}" --seed 1 --rounds 2 peftlab "$trainer"
 say "$SECONDS s in all"

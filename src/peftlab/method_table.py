@@ -13,7 +13,7 @@ import transformers
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from transformers import AutoConfig, BertConfig, PretrainedConfig
+from transformers import AutoConfig, BertConfig, GPT2Config, LlamaConfig, PretrainedConfig, T5Config
 
 from peftlab import backbone
 from peftlab.backbone import head_of
@@ -21,9 +21,21 @@ from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.method import Method, MethodContext
-from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 
 TASKS = {"ner": TOKEN_CLASSIFICATION, "classification": SEQUENCE_CLASSIFICATION}
+"""Tasks of any model that reads a text."""
+_SMALL = {"vocab_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
+_HIDDEN = 64
+WRITERS: dict[str, tuple[Head, PretrainedConfig]] = {
+    "Llama": (
+        CAUSAL_LM,
+        LlamaConfig(hidden_size=_HIDDEN, intermediate_size=2 * _HIDDEN, num_key_value_heads=2, **_SMALL),
+    ),
+    "GPT-2": (CAUSAL_LM, GPT2Config(hidden_size=_HIDDEN, bos_token_id=0, eos_token_id=0, **_SMALL)),
+    "T5": (SEQ2SEQ_LM, T5Config(d_model=_HIDDEN, d_kv=_HIDDEN // 4, d_ff=2 * _HIDDEN, **_SMALL)),
+}
+"""A small model of each architecture, of those that write text, on which it is tried whether a method works."""
 LABELS = 9
 """Number of labels of the heads: BIO tags of four types, as in CoNLL-2003."""
 
@@ -49,7 +61,7 @@ class Row:
 
     about: About
     trainable_parameters: int | None
-    """Head included, as a tagger; None where the method does not work on the model."""
+    """Head included, for the first of `tasks`; None where the method does not work on the model."""
     share: float | None
     """The share of all parameters that is trainable."""
     megabytes: float | None
@@ -60,6 +72,13 @@ class Row:
     learning_rate: float
     problem: str | None
     """Why it does not work on the model."""
+    not_on: dict[str, str]
+    """Why it does not work on those of `WRITERS` that are named."""
+
+    @property
+    def writers(self) -> list[str]:
+        """The architectures that write text on which it works."""
+        return [name for name in WRITERS if name not in self.not_on]
 
     def document(self) -> dict[str, Any]:
         """Return the row as JSON values."""
@@ -140,7 +159,7 @@ def _row(name: str, config: PretrainedConfig) -> Row:
     problem: str | None = None
     trainable: int | None = None
     share = megabytes = None
-    for task, head in TASKS.items():
+    for task, head in _tasks_of(config).items():
         try:
             tuned = _applied(method, head, config, numbers=not tasks)
         except ConfigError as error:
@@ -152,7 +171,36 @@ def _row(name: str, config: PretrainedConfig) -> Row:
             trainable = counts["trainable_parameters"]
             share = trainable / counts["total_parameters"]
             megabytes = sum(tensor.nbytes for tensor in method.written(tuned).values()) / 1e6
-    return Row(about(name), trainable, share, megabytes, method.mergeable, tasks, method.learning_rate, problem)
+    reasons = {writer: _refusal(method, *model) for writer, model in WRITERS.items()}
+    not_on = {writer: reason for writer, reason in reasons.items() if reason is not None}
+    rest = (method.mergeable, tasks, method.learning_rate, problem, not_on)
+    return Row(about(name), trainable, share, megabytes, *rest)
+
+
+def _tasks_of(config: PretrainedConfig) -> dict[str, Head]:
+    """Return tasks that a model with this configuration can have, and their heads."""
+    kind = type(config)
+    if config.is_encoder_decoder:
+        tasks = {"seq2seq": SEQ2SEQ_LM, **TASKS}
+    elif kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and kind not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        tasks = {"causal_lm": CAUSAL_LM, **TASKS}
+    else:
+        tasks = TASKS
+    heads = {
+        TOKEN_CLASSIFICATION: transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+        SEQUENCE_CLASSIFICATION: transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        SEQ2SEQ_LM: transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    }
+    return {task: head for task, head in tasks.items() if kind in heads.get(head, (kind,))}
+
+
+def _refusal(method: Method, head: Head, config: PretrainedConfig) -> str | None:
+    """Return why `method` does not work on a model; None: it does."""
+    try:
+        _applied(method, head, config, numbers=True)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool) -> torch.nn.Module | None:
@@ -164,7 +212,7 @@ def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool
     config = type(config).from_dict(config.to_dict() | settings)
     with torch.device("meta"):
         model = getattr(transformers, head.model).from_config(config)
-    context = MethodContext(head_of(model), head.task_type, "none", head.outputs)
+    context = MethodContext(head_of(model) if head.is_new else (), head.task_type, "none", head.outputs)
     try:
         with torch.device("meta"):
             return method.apply(model, context)
@@ -176,29 +224,30 @@ def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return a table in Markdown."""
-    head = ["`peft=`", "family", "paper", "trainable", "share", "adapter MB", "merges", "learning rate"]
+    head = ["`peft=`", "family", "paper", "trainable", "share", "adapter MB", "merges", "writes with", "learning rate"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         paper = f"[{row.about.authors or row.about.title}]({row.about.url})" if row.about.url else row.about.title
-        trainable, share, size, merges, _, rate = cells(row)
-        lines.append([f"`{row.about.name}`", row.about.family, paper, trainable, share, size, merges, rate])
+        trainable, share, size, merges, _, writers, rate = cells(row)
+        lines.append([f"`{row.about.name}`", row.about.family, paper, trainable, share, size, merges, writers, rate])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def cells(row: Row) -> list[str]:
-    """Return the cells of a row: parameters, share, MB, merging, tasks, learning rate."""
+    """Return the cells of a row: parameters, share, MB, merging, tasks, models that write text, learning rate."""
     merges = "yes" if row.mergeable else "no"
-    rate = f"{row.learning_rate:g}"
+    writers, rate = ", ".join(row.writers) or "-", f"{row.learning_rate:g}"
     if row.trainable_parameters is None or row.share is None:
-        return ["-", "-", "-", merges, "-", rate]
+        return ["-", "-", "-", merges, "-", writers, rate]
     share = f"{100 * row.share:.2g} %" if row.share < 0.995 else "100 %"
-    return [f"{row.trainable_parameters:,}", share, f"{row.megabytes:.3g}", merges, ", ".join(row.tasks), rate]
+    return [f"{row.trainable_parameters:,}", share, f"{row.megabytes:.3g}", merges, ", ".join(row.tasks), writers, rate]
 
 
 def details(row: Row) -> dict[str, str]:
     """Return all facts about a method on a model, by their labels."""
-    names = ["trainable parameters", "share of all", "adapter MB", "merges", "tasks", "learning rate"]
+    names = ["trainable parameters", "share of all", "adapter MB", "merges", "tasks", "writes with", "learning rate"]
     facts = {"method": row.about.name, "family": row.about.family, "paper": row.about.title}
     facts |= {"authors": row.about.authors or "", "at": row.about.url or "", "note": row.about.note}
     facts |= dict(zip(names, cells(row), strict=True)) | {"not on this model": row.problem or ""}
+    facts |= {f"not with {name}": reason for name, reason in row.not_on.items()}
     return {key: value for key, value in facts.items() if value}

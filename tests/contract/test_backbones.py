@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from peftlab import model_table
 from peftlab.assembly import build_tuner
 from peftlab.backbone import ModelSpec, fetch, head_of
 from peftlab.composing.compose import conf_dir
@@ -262,11 +263,8 @@ FAMILIES |= {
     }.items()
 }
 """By option; the very object of another for what is its family in another size."""
-HUB = [
-    file.stem
-    for file in sorted((conf_dir() / "model").glob("*.yaml"))
-    if yaml.safe_load(file.read_text(encoding="utf-8"))["source"]["_target_"] == "peftlab.sources.HubSource"
-]
+ENCODERS = [row.name for row in model_table.rows() if row.kind == "encoder"]
+HUB = sorted(row.name for row in model_table.rows(ENCODERS) if row.repository)
 DISTINCT = list({id(family): option for option, family in reversed(FAMILIES.items())}.values())[::-1]
 """One option of each family."""
 ARCHITECTURES = sorted({FAMILIES[option].blocks[0]: option for option in sorted(DISTINCT, reverse=True)}.values())
@@ -274,7 +272,7 @@ ARCHITECTURES = sorted({FAMILIES[option].blocks[0]: option for option in sorted(
 
 
 def test_every_option_has_its_family():
-    assert sorted(FAMILIES) == sorted({file.stem for file in (conf_dir() / "model").glob("*.yaml")} - {"folder"})
+    assert sorted(FAMILIES) == sorted(ENCODERS)
 
 
 # --- a cache of the hub ----------------------------------------------------------------------------------------------

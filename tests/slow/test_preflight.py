@@ -11,6 +11,7 @@ import pytest
 
 STEP = """
 import json, resource, sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import torch
@@ -22,7 +23,7 @@ from peftlab.tasks.deferred_logits import deferred_logits
 from peftlab.tasks.token_losses import token_losses
 from peftlab.training.preflight import expected
 
-attention, method, checkpoints, precision = sys.argv[1:]
+attention, method, checkpoints = sys.argv[1:]
 
 
 def outputs(model, batch):
@@ -30,12 +31,8 @@ def outputs(model, batch):
         return model(**batch.inputs, use_cache=False)
 
 
-def autocast():
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-
-
 torch.manual_seed(0)
-sizes = dict(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=8, vocab_size=16384)
+sizes = dict(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=8, vocab_size=8192)
 model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True))
 model.set_attn_implementation(attention)
 if checkpoints == "checkpoints":
@@ -43,18 +40,17 @@ if checkpoints == "checkpoints":
 if method == "lora":
     model = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], lora_dropout=0.1))
 model.train()
-ids = torch.randint(16384, (6, 700))
-batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, torch.ones(6), torch.arange(6), [], 4200)
+ids = torch.randint(8192, (4, 500))
+batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {}, torch.ones(4), torch.arange(4), [], 2000)
 trained = [weight for weight in model.parameters() if weight.requires_grad]
 optimizer = torch.optim.AdamW(trained)
 state = torch.get_rng_state()
-foretold = expected(model, SimpleNamespace(outputs=outputs), batch, optimizer, autocast)
+foretold = expected(model, SimpleNamespace(outputs=outputs), batch, optimizer, nullcontext)
 assert torch.get_rng_state().equal(state)
 assert not any(weight.grad is not None for weight in trained)
 with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
-with autocast():
-    losses = token_losses(outputs(model, batch).logits[:, :-1], ids[:, 1:])
+losses = token_losses(outputs(model, batch).logits[:, :-1], ids[:, 1:])
 losses.mean().backward()
 optimizer.step()
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
@@ -69,11 +65,10 @@ pytestmark = pytest.mark.slow
 def test_it_is_what_a_step_takes():
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}  # tensors beside the heap, which has gaps
     for kind in (
-        ("sdpa", "lora", "plain", "fp32"),
-        ("sdpa", "full", "plain", "fp32"),
-        ("sdpa", "lora", "plain", "bf16"),
-        ("sdpa", "lora", "checkpoints", "fp32"),
-        ("eager", "lora", "plain", "fp32"),
+        ("sdpa", "lora", "plain"),
+        ("sdpa", "full", "plain"),
+        ("sdpa", "lora", "checkpoints"),
+        ("eager", "lora", "plain"),
     ):
         ran = subprocess.run([sys.executable, "-c", STEP, *kind], capture_output=True, text=True, env=env, check=False)
         assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""The pretrained models that are assembled from several wheels: real ones, from the package index."""
+"""The pretrained models that are assembled from wheels or converted: real ones, from the package index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 import yaml
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftlab import backbone
 from peftlab.composing.compose import conf_dir
@@ -26,10 +26,14 @@ def _shared_cache(monkeypatch) -> None:
         monkeypatch.setenv("PEFTLAB_CACHE", CACHE)
 
 
+def fetched(option: str) -> backbone.Pretrained:
+    node = yaml.safe_load((conf_dir() / "model" / f"{option}.yaml").read_text(encoding="utf-8"))
+    return backbone.fetch(backbone.ModelSpec(**build(node, "model")))
+
+
 def cosines(option: str, texts: list[str], others: list[str]) -> torch.Tensor:
     """Return the cosine of every mean-pooled text with every other one."""
-    node = yaml.safe_load((conf_dir() / "model" / f"{option}.yaml").read_text(encoding="utf-8"))
-    pretrained = backbone.fetch(backbone.ModelSpec(**build(node, "model")))
+    pretrained = fetched(option)
     tokenizer = pretrained.tokenizer()
     model = AutoModel.from_pretrained(pretrained.folder).eval()
 
@@ -57,3 +61,31 @@ def test_paraphrases_are_near_and_other_sentences_are_not():
     found = cosines("mpnet_base", texts, others)
     assert found.diagonal().tolist() == pytest.approx([0.856, 0.627], abs=0.002)
     assert max(found[0, 1], found[1, 0]) < 0
+
+
+def test_smollm2_knows_the_capital_of_france():
+    pretrained = fetched("smollm2_135m")
+    tokenizer, model = pretrained.tokenizer(), AutoModelForCausalLM.from_pretrained(pretrained.folder).eval()
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    inputs = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = model.generate(**inputs, max_new_tokens=20, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert tokenizer.decode(ids) == "The capital of France is Paris.<|im_end|>"
+
+
+def test_smollm2_divides_texts_as_it_was_trained_to():
+    tokenizer = fetched("smollm2_135m").tokenizer()
+    assert tokenizer.tokenize("In  2024") == ["In", "ĠĠ", "2", "0", "2", "4"]
+    assert tokenizer("<|im_start|>user\n")["input_ids"] == [1, 4093, 198]
+    for text in ("北京大学在中国的首都。", "naïve café 😀 👩‍👩‍👧", "def f(x):\n\treturn x ** 2  # ½", "don't   1.5"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_titles():
+    pretrained = fetched("t5_small_titles")
+    tokenizer, model = pretrained.tokenizer(), AutoModelForSeq2SeqLM.from_pretrained(pretrained.folder).eval()
+    step = (
+        "summarize agent step: intent: fix failing login test. actions: edited auth.py, ran pytest; the token check "
+        "compared expired tokens wrongly. files: auth.py test_auth.py"
+    )
+    ids = model.generate(**tokenizer(step, return_tensors="pt"), max_new_tokens=24, do_sample=False)
+    assert tokenizer.decode(ids[0], skip_special_tokens=True) == "Fix authentication failing test"

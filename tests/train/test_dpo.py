@@ -57,6 +57,8 @@ def test_a_run(train):
     assert compared["predicted"] == "in Rome ."
     assert compared["probability"] > 0.5
     assert isinstance(written["written"], str)
+    assert "".join(run.stream(prompt)) == written["written"]
+    assert run.export("exported").largest_difference < 1e-5
     with pytest.raises(DataError, match=r"both `chosen` and `rejected`"):
         run.predict([{"prompt": prompt, "chosen": "in Rome ."}])
 
@@ -106,8 +108,9 @@ def test_the_reference_is_the_model_before_the_method(train, references, languag
         assert len(record.events("reference computed")) == (method == "lora")  # the others found it in the cache
 
 
-def test_before_training_a_model_is_its_own_reference(train):
-    record = train("peft=lora", "optimizer.lr=1e-30", "budget.max_steps=1")
+@pytest.mark.parametrize("quantize", ["none", pytest.param("nf4", marks=pytest.mark.slow)])
+def test_before_training_a_model_is_its_own_reference(train, quantize):
+    record = train("peft=lora", "optimizer.lr=1e-30", "budget.max_steps=1", f"model.quantize={quantize}")
     assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
     assert {tuple(row["rewards"].values()) for row in rows_of()} == {(0.0, 0.0)}
     assert record.score("test", "accuracy") == 0.5
@@ -147,6 +150,7 @@ def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, re
         torch.testing.assert_close(torch.from_numpy(values), torch.from_numpy(whole[split]))
 
 
+@pytest.mark.slow
 def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferences):
     train("peft=lora", "budget.max_steps=2", "optimizer.lr=1e-2")
     run = peftlab.load("run")
@@ -155,3 +159,13 @@ def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferen
     margin = {score.name: score.value for score in run.evaluate("new.jsonl").scores}["margin"]
     rewards = [row["rewards"] for row in rows_of()[:5]]
     assert margin == pytest.approx(sum(each["chosen"] - each["rejected"] for each in rewards) / 5, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_adapter_that_training_starts_from_is_the_reference(train):
+    """A model that was tuned before is held to what it was then, also when the finished run is scored again."""
+    train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=2", run_dir="before")
+    record = train("peft=lora", "adapter=before/adapter", "optimizer.lr=1e-30", "budget.max_steps=1")
+    assert len(record.events("reference computed")) == 1
+    assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
+    assert peftlab.load("run").evaluate().equal

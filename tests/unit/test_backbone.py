@@ -15,7 +15,6 @@ from transformers import (
     DistilBertModel,
     GPT2Config,
     GPT2ForTokenClassification,
-    GPT2Model,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -253,12 +252,18 @@ class TestDropout:
         assert dropouts(pretrained_in(tiny_model, dropout=0.25).backbone(ner()))["dropout"] == 0.25
 
     def test_an_architecture_that_lacks_the_key(self, folder, ner):
-        config = GPT2Config(vocab_size=75, n_positions=16, n_embd=8, n_layer=1, n_head=1)
-        GPT2Model(config).save_pretrained(folder)
+        transformers.LlamaModel(transformers.LlamaConfig(**BERT)).save_pretrained(folder)
         with pytest.raises(ConfigError) as error:
             pretrained_in(folder, dropout=0.2).backbone(ner())
-        assert str(error.value) == "model.dropout=0.2: gpt2 has no such dropout; leave it null"
+        assert str(error.value) == "model.dropout=0.2: llama has no such dropout; leave it null"
         pretrained_in(folder).backbone(ner())
+
+    @pytest.mark.parametrize("kind", ["gpt2", "t5"])
+    def test_the_keys_of_language_models(self, kind, language_model, ner):
+        rates = dropouts(pretrained_in(language_model(kind), dropout=0.2).backbone(ner()))
+        below_the_head = {name: rate for name, rate in rates.items() if "." in name and "attn_dropout" not in name}
+        assert len(below_the_head) > 4
+        assert set(below_the_head.values()) == {0.2}
 
     def test_it_is_set_even_where_a_head_looks_at_another_key(self, folder, ner):
         """DistilBERT's configuration has one for the heads of sentences only."""
@@ -310,10 +315,15 @@ class TestFolders:
         (folder / "vocab.txt").write_text("\n".join(by_id) + "\n")
         assert pretrained_in(folder).tokenizer()("Paris")["input_ids"] == tokenizer("Paris")["input_ids"]
 
-    @pytest.mark.parametrize("content", ["{", '{"model_type": "no-such-model"}', '{"model_type": "vit"}'])
-    def test_a_config_that_names_no_text_model(self, folder, ner, content):
+    @pytest.mark.parametrize("content", ["{", '{"model_type": "no-such-model"}'])
+    def test_a_config_that_names_no_model(self, folder, ner, content):
         (folder / "config.json").write_text(content)
         assert self.error(folder, ner)
+
+    def test_a_config_that_names_no_text_model(self, folder, ner):
+        (folder / "config.json").write_text('{"model_type": "vit"}')
+        with pytest.raises(ConfigError, match="no AutoModelForTokenClassification for the architecture vit"):
+            pretrained_in(folder).backbone(ner())
 
     @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", None])
     def test_damaged_weights(self, folder, ner, content):
@@ -327,7 +337,7 @@ class TestFolders:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         assert self.error(folder, ner) == (
             "2 tensors of BertForTokenClassification are not in the weights, "
-            "first bert.encoder.layer.1.output.dense.bias; is this the whole model?"
+            "first bert.encoder.layer.1.output.dense.bias; is this the whole model? They are those of BertModel"
         )
 
     def test_weights_of_another_shape(self, folder, ner):
@@ -603,6 +613,14 @@ def test_the_most_tokens_of_a_row(model, most):
         model(input_ids=ids[:, :most])
         with pytest.raises((IndexError, RuntimeError)):
             model(input_ids=ids)
+
+
+def test_a_decoder_with_rotary_positions_has_as_many_as_it_was_pretrained_with():
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**BERT, max_position_embeddings=24))
+    check_length(model, 20, virtual_tokens=4)
+    with pytest.raises(ConfigError, match=r"the model has 24 positions, and a row has 25 tokens; set .*max_tokens=24$"):
+        check_length(model, 25)
+    assert positions(transformers.ModernBertModel(transformers.ModernBertConfig(**BERT, pad_token_id=0))) is None
 
 
 @pytest.mark.parametrize("name", MODEL_NOTES)

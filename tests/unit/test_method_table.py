@@ -65,6 +65,20 @@ def test_lora_on_bert_base():
     assert row.tasks == ["ner", "classification"]
 
 
+def test_a_model_that_writes_text(tmp_path, capsys):
+    from transformers import LlamaConfig
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    LlamaConfig(vocab_size=20, **sizes).save_pretrained(tmp_path)
+    cli.main(["methods", "ia3", "--model", str(tmp_path), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["tasks"] == ["causal_lm", "ner", "classification"]
+    assert row["trainable_parameters"] == 4 * 16 + 2 * 16 + 24  # no head
+    (bitfit,) = method_table.rows(["bitfit"], str(tmp_path))
+    assert bitfit.writers == ["GPT-2"]
+    assert "needs a model with biases" in method_table.details(bitfit)["not with T5"]
+
+
 def test_a_model_of_ones_own_as_json(tiny_model, capsys):
     cli.main(["methods", "bitfit", "--model", str(tiny_model), "--json"])
     (row,) = json.loads(capsys.readouterr().out)

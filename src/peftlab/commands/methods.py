@@ -44,6 +44,7 @@ def execute(options: argparse.Namespace) -> None:
     elif options.method:
         print(table([[key, value] for key, value in method_table.details(rows[0]).items()]))
     else:
-        head = ["method", "family", "paper", "trainable", "share", "MB", "merges", "tasks", "learning rate"]
+        numbers = ["trainable", "share", "MB", "merges", "tasks", "writes with", "learning rate"]
+        head = ["method", "family", "paper", *numbers]
         abouts = [[row.about.name, row.about.family, row.about.authors or "-"] for row in rows]
         print(table([head, *(about + method_table.cells(row) for about, row in zip(abouts, rows, strict=True))]))

@@ -191,26 +191,9 @@ class LibraryMethod(Method):
             modules_to_save=list(context.head) or None,
             **self._options_for(model, context, targets),
         )
-        plain = {name: model.get_submodule(name) for name in targets}
-        odd = any(isinstance(layer, Conv1D) for layer in plain.values())
-        if odd and self.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
-            raise ConfigError(self._not_adapted(model))
-        try:
-            wrapped = peft.get_peft_model(model, config)
-        except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
-            if odd and Conv1D.__name__ in str(error):
-                raise ConfigError(self._not_adapted(model)) from error
-            raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
-        if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
-            raise ConfigError(self._not_adapted(model))
+        wrapped = _wrapped(self, model, config, targets)
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
-
-    def _not_adapted(self, model: nn.Module) -> str:
-        return (
-            f"peft={self.name}: the library's {self.peft_type} cannot adapt layers of the kind that "
-            f"{type(model).__name__} consists of; choose another method, such as lora, ia3 or houlsby, or another model"
-        )
 
     @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
@@ -294,41 +277,9 @@ class LibraryMethod(Method):
         config.layers_to_transform, config.task_type, config.inference_mode = None, None, False
         if hasattr(config, "feedforward_modules"):  # IA3 scales the inputs of these
             config.feedforward_modules = description.get("feedforward_modules")
-        merged = self._merged(config, heads, adapted, stored)
+        merged = _merged(self, config, heads, adapted, stored)
         taken = {name for names in adapted.values() for name in names}
         return {name: tensor for name, tensor in stored.items() if name not in taken} | merged
-
-    def _merged(
-        self,
-        config: Any,
-        heads: Mapping[str, nn.Module],
-        adapted: Mapping[str, list[str]],
-        stored: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
-        alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
-        with torch.random.fork_rng(devices=()):
-            wrapped = peft.get_peft_model(alone, config)
-        saved = self.saved(wrapped)
-        own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
-        names = {name for keys in adapted.values() for name in keys}
-        drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
-        shared = drawn or not all(is_of_head(name, heads) for name in saved)
-        if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
-            layer, (name, *_) = next(iter(adapted.items()))
-            raise ConfigError(
-                f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: the update of "
-                f"peft={self.name} to a layer does not follow from that layer's tensors alone. Merge the adapter with "
-                "the library (merge_and_unload), and start from that model: model=folder"
-            )
-        for name in names:
-            own[name].data.copy_(stored[name])
-        plain = wrapped.merge_and_unload()
-        return {
-            f"{_INSIDE}{layer}.{kind}": parameter.detach()
-            for layer in adapted
-            for kind, parameter in plain.get_submodule(layer).named_parameters()
-        }
 
     @override
     def unknown_options(self, description: Mapping[str, Any]) -> list[str]:
@@ -353,6 +304,33 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library reports that a method cannot be merged
             return super().merge(model)
+
+
+def _wrapped(method: LibraryMethod, model: nn.Module, config: Any, targets: Sequence[str]) -> Any:
+    """Return `model` wrapped in the library's model.
+
+    Raises:
+        ConfigError: the library refuses an option, or adapts no layers of the class of those called `targets`.
+    """
+    not_adapted = ConfigError(
+        f"peft={method.name}: the library's {method.peft_type} cannot adapt layers of the kind that "
+        f"{type(model).__name__} consists of; choose another method, such as lora, ia3 or houlsby, or another model"
+    )
+    plain = {name: model.get_submodule(name) for name in targets}
+    is_transposed = any(isinstance(layer, Conv1D) for layer in plain.values())
+    if is_transposed and hasattr(config, "fan_in_fan_out"):
+        config.fan_in_fan_out = True  # which the library would set itself, with a warning
+    if is_transposed and method.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
+        raise not_adapted
+    try:
+        wrapped = peft.get_peft_model(model, config)
+    except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
+        if is_transposed and Conv1D.__name__ in str(error):
+            raise not_adapted from error
+        raise ConfigError(f"peft: {type(config).__name__} refuses these values: {error}") from error
+    if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
+        raise not_adapted
+    return wrapped
 
 
 def _refusal(option: str) -> str | None:
@@ -399,6 +377,39 @@ def _not_mergeable(layer: str, context: MethodContext) -> str | None:
     if f"{layer}.weight" in context.fresh:
         return "the pretrained model lacks it, so its values here are not those that were adapted"
     return None
+
+
+def _merged(
+    method: LibraryMethod,
+    config: Any,
+    heads: Mapping[str, nn.Module],
+    adapted: Mapping[str, list[str]],
+    stored: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return the weights and biases of the layers in `adapted` after the library has merged them in a copy."""
+    alone = _tree({name: copy.deepcopy(module) for name, module in heads.items()})
+    with torch.random.fork_rng(devices=()):
+        wrapped = peft.get_peft_model(alone, config)
+    saved = method.saved(wrapped)
+    own = {name: tensor for name, tensor in saved.items() if is_of_head(name, adapted)}
+    names = {name for keys in adapted.values() for name in keys}
+    drawn = any(hasattr(config, key) for key in _DRAWN_FOR_ALL)
+    shared = drawn or not all(is_of_head(name, heads) for name in saved)
+    if shared or own.keys() != names or any(own[name].shape != stored[name].shape for name in names):
+        layer, (name, *_) = next(iter(adapted.items()))
+        raise ConfigError(
+            f"adapter: its {name} cannot be merged into {layer}.weight, which a run trains whole: the update of "
+            f"peft={method.name} to a layer does not follow from that layer's tensors alone. Merge the adapter with "
+            "the library (merge_and_unload), and start from that model: model=folder"
+        )
+    for name in names:
+        own[name].data.copy_(stored[name])
+    plain = wrapped.merge_and_unload()
+    return {
+        f"{_INSIDE}{layer}.{kind}": parameter.detach()
+        for layer in adapted
+        for kind, parameter in plain.get_submodule(layer).named_parameters()
+    }
 
 
 def _tree(modules: Mapping[str, nn.Module]) -> nn.Module:

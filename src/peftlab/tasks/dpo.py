@@ -18,7 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import plain_settings, stream, write
+from peftlab.generation.writing import check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -72,6 +72,11 @@ class Dpo(CutTexts):
         """Keep the tokenizer, and the template that it fills."""
         self._tokenizer = processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
+
+    @override
+    def check_model(self, model: Any) -> None:
+        if self.generate.at != "never":
+            check_room(model.config, self.generate)
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:

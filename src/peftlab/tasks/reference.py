@@ -31,7 +31,11 @@ class ComparesWithReference(Answering):
     """Whether the task needs them."""
 
     def reference(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return what is kept of the reference model's `outputs` for each row of `batch`, shape (rows, ...)."""
+        """Return what is kept of the reference model's `outputs` for each row of `batch`, shape (rows, ...).
+
+        It depends on nothing else, as options of the task: the values are kept under a digest of the encoded examples
+        and of the model.
+        """
         raise NotImplementedError(f"{type(self).__name__} has `refers` without `reference`")
 
     def reference_by_example(self, model: Any, batch: Batch) -> list[np.ndarray]:

@@ -21,8 +21,8 @@ from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import spec
 
-ROUGHLY = 1e-3
-"""A tolerance of probabilities from which on rounding may have changed a text: that of bf16, or of other hardware."""
+ROUGHLY = 1e-2
+"""A tolerance of probabilities from which on rounding decides on tokens, as in 16 bits."""
 
 
 @spec

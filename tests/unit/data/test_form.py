@@ -9,7 +9,7 @@ import pytest
 from peftlab.data.columns import Columns
 from peftlab.data.delimited import Delimited
 from peftlab.data.folders import Folders
-from peftlab.data.form import Form, form_of
+from peftlab.data.form import Form, form_of, has_groups
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.rows.conversations import ConversationRows
 from peftlab.errors import DataError
@@ -107,3 +107,9 @@ def test_a_text_is_asked_as_it_is():
     assert form.usual({"text": "a"}) == {"text": "a"}
     with pytest.raises(DataError, match=r"^the object: 'prompt' is 1; expected a text"):
         form.usual({"prompt": 1})
+
+
+def test_a_reader_may_make_groups_of_its_own():
+    assert has_groups(SimpleNamespace(rows=SimpleNamespace(group=None, groups=True)))
+    assert not has_groups(SimpleNamespace(rows=SimpleNamespace(group=None)))
+    assert has_groups(SimpleNamespace(group="document"))

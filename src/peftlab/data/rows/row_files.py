@@ -104,7 +104,7 @@ class RowFiles:
             )
         counts = sum((Counter(getattr(part, "counts", {})) for part in parts), Counter())
         if left_out := counts["left_out"]:
-            log.info("%s: left out: %d rows that hold nothing", path, left_out)
+            log.info("%s: left out: %d rows that give no example", path, left_out)
         if len(parts) == 1:
             return parts[0]
         if any(isinstance(part, View) for part in parts):
