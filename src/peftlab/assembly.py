@@ -165,6 +165,7 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
         ConfigError: one cannot, or does not suit the task; says why.
     """
     has_distributions = type(spec.task).distributions is not Task.distributions
+    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
@@ -182,6 +183,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
             raise ConfigError(
                 f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
                 "task.packing=off, or leave the regulariser out"
+            )
+        if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes two sources, and the decoder would read the target of one example "
+                "to predict that of the other. Leave it out"
             )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
