@@ -11,6 +11,9 @@ DECODERS = ["llama", "qwen3", "gpt2", "gemma3"]
 ENCODER_DECODERS = ["t5", "bart"]
 """The encoder-decoders that it makes."""
 
+OF_HEADS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
+"""The model to take by the class that loads it for a task."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -38,9 +38,9 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from forked import start  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
+from tests.tiny_models import make_language_model  # noqa: E402
 
 from conftest import make_data, make_model  # noqa: E402  # it sets the number of threads, before torch is there
-from tests.tiny_models import make_language_model  # noqa: E402
 from peftlab.composing.compose import compose  # noqa: E402
 from peftlab.data import indexed_examples  # noqa: E402
 from peftlab.data.columns import Columns  # noqa: E402

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -34,6 +35,7 @@ from peftlab.tasks.task import Task
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
+from peftlab.training.forgetting import Forgetting
 from peftlab.training.interruption import Interruption
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.outputs import Outputs
@@ -265,6 +267,8 @@ def make_trainer(
     if spec.task.packs:
         exact = spec.trainer.precision == "32-true" and not spec.trainer.tf32 and spec.model.quantize == "none"
         last.append(SharedRows(data, folder.record, exact))
+    if general := getattr(spec.task, "forgetting", None):
+        last.append(Forgetting(Path(general), data, folder.record))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())

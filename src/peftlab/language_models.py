@@ -60,7 +60,7 @@ def let_ends_learn(model: PreTrainedModel) -> None:
 
     Padding is masked by its position, and so has no gradient anyway.
     """
-    ends = model.config.get_text_config().eos_token_id
+    ends = getattr(model.config.get_text_config(), "eos_token_id", None)
     embeddings: Any = model.get_input_embeddings()
     if getattr(embeddings, "padding_idx", None) in (ends if isinstance(ends, list) else [ends]):
         embeddings.padding_idx = None

@@ -48,6 +48,9 @@ REFUSED = {
 MERGES_NOT = {("beft", kind) for kind in WITHOUT_BIASES}
 """Adapters that consist of biases, on layers that have none."""
 
+NOT_READ_BY_LIBRARY = {("prefix_tuning", kind) for kind in ("t5", "bart", "gemma3")}
+"""What the library would make something else of, see `PrefixTuning.is_read_by_library`."""
+
 BY_ROUNDING_ALONE = re.compile(r"k_proj\.(.*\.)?(bias|glora_[CE])|k_proj\.(base_layer\.)?bias")
 """Biases of keys, which shift all weights of a query alike."""
 
@@ -199,7 +202,11 @@ def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, bac
     method.load(loaded, tmp_path)
     assert torch.equal(logits(loaded, kind), out)
     if isinstance(method, LibraryMethod | Prompts):
-        if name == "prefix_tuning" and kind in ENCODER_DECODERS:  # of which the library would make something else
+        if name == "prefix_tuning" and kind in (
+            "t5",
+            "bart",
+            "gemma3",
+        ):  # of which the library would make something else
             with pytest.raises(KeyError, match="peft_type"):
                 peft.PeftModel.from_pretrained(plain, tmp_path)
         else:
@@ -218,7 +225,8 @@ def test_it_trains_alike_with_activations_computed_again_and_in_bf16(name, kind,
         model, *_ = tuned(name, kind, model=plain)
         model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=rounds):
-            model(**inputs_of(kind), use_cache=False).logits.float().square().mean().backward()
+            made = model(**inputs_of(kind), use_cache=False).logits
+        made.float().square().mean().backward()
         gradients.append({key: p.grad for key, p in model.named_parameters() if p.grad is not None})
     whole, again, rounded = gradients
     assert whole.keys() == again.keys() == rounded.keys()

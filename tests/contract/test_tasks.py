@@ -10,6 +10,7 @@ import json
 import pytest
 import torch
 from peft import TaskType
+from tests.tiny_models import OF_HEADS
 
 from peftlab.backbone import ModelSpec, fetch
 from peftlab.composing.compose import conf_dir
@@ -43,9 +44,6 @@ SHORTEST = {"MarkedText": 9, "Conversation": 44}
 def input_of(task, text):
     return INPUTS.get(task.example.__name__, lambda text: {"text": text})(text)
 
-
-MODELS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
-"""By the class that loads a model, the tiny language model, where it is not the tiny BERT."""
 
 _WRITES = ["task.generate.at=always", "task.generate.max_new_tokens=6"]
 SETTINGS = {"causal_lm": [*_WRITES, "task.packing=off"], "seq2seq": _WRITES}
@@ -92,7 +90,7 @@ class Case:
 def case(request, spec, data_for, pretrained, language_model):
     task = spec(f"task={request.param}").task
     whole = spec(f"task={request.param}", *SETTINGS.get(request.param, []), *data_for(task))
-    if kind := MODELS.get(task.head.model):
+    if kind := OF_HEADS.get(task.head.model):
         pretrained = fetch(ModelSpec(name=kind, source=FilesSource(path=language_model(kind))), task)
     fetched = whole.data.source.fetch()
     files = split_files(whole.data.splits, fetched, folders=False)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 from pyarrow import csv, parquet
+from tests.tiny_models import OF_HEADS
 
 from peftlab.composing.compose import compose, conf_dir
 from peftlab.runs.record import RunRecord
@@ -49,6 +50,7 @@ def reader(
     tiny_choices: Path,
     tiny_utterances: Path,
     tiny_relations: Path,
+    tiny_headlines: Path,
     tmp_path: Path,
 ) -> Iterator[None]:
     """Stand where the reader does, with what the README takes to be there."""
@@ -62,6 +64,7 @@ def reader(
     shutil.copy(tiny_choices / "train.jsonl", tmp_path / "my_questions.jsonl")
     shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
     shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
+    shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_titles.jsonl")
     (tmp_path / "my_semeval").mkdir()
     for split, name in (("train", "TRAIN_FILE.TXT"), ("test", "TEST_FILE_FULL.TXT")):
         rows = map(json.loads, (tiny_relations / f"{split}.jsonl").read_text().splitlines())
@@ -85,7 +88,7 @@ def test_there_are_no_commands_elsewhere():
 
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("line", [line for line in LINES if not re.match("peftlab (?!train)", line)])
-def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
+def test_every_command_runs(command, tiny_run, data_for, language_model, monkeypatch, line):
     words = shlex.split(line)
     if words[0] == "cd":
         monkeypatch.chdir(words[1])
@@ -122,11 +125,14 @@ def test_every_command_runs(command, tiny_run, data_for, monkeypatch, line):
         task = get_class(composed.task._target_)
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         tiny = [*tiny_run, *data_for(task), "data.max_tokens=64"]
+        if kind := OF_HEADS.get(task.head.model):
+            tiny.append(f"model.path={language_model(kind)}")
         if "budget.per_class" in given:  # or a sample of so many, as the smallest budget has
             tiny.append("budget.train_examples=null")
         arguments = [word for word in arguments if not re.match("model=(?!folder)", word)]  # no weights are fetched
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
-        ended = command(*arguments, *(override for override in tiny if override.split("=")[0] not in given))
+        settings = {setting.split("=")[0]: setting for setting in tiny}  # the last one of a key counts
+        ended = command(*arguments, *(setting for key, setting in settings.items() if key not in given))
         (record,) = Path("runs").glob("*/*/record.json")
         assert RunRecord.load(record.parent).data["status"] == "completed"
     assert ended.code == 0, ended.err

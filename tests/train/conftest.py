@@ -81,6 +81,14 @@ def finished(run_once: RunOnce) -> RunRecord:
 
 
 @pytest.fixture(scope="session")
+def finished_writer(run_once: RunOnce, language_model: Callable[[str], Path], tiny_headlines: Path) -> RunRecord:
+    """A finished run of a decoder, which writes texts; tests only read it."""
+    data = ["task=causal_lm", "data=conversations", f"data.path={tiny_headlines}", "budget.max_steps=6"]
+    columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
+    return run_once("writer", f"model.path={language_model('llama')}", *data, *columns, "task.generate.max_new_tokens=8")
+
+
+@pytest.fixture(scope="session")
 def seal() -> Callable[[Path], None]:
     """Have the record of the run in a folder tell of its configuration as that has been edited."""
 

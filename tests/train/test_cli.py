@@ -562,9 +562,15 @@ def takes_long(line: str) -> bool:
         if line != "peftlab methods" and not trains(line)
     ],
 )
-def test_every_documented_command_works(peftlab, finished, tiny_data, tiny_texts, tiny_model, monkeypatch, line):
+def test_every_documented_command_works(
+    request, peftlab, finished, tiny_data, tiny_texts, tiny_model, monkeypatch, line
+):
     for name in ("3f9c2a71d0be", "8b1e0d55c2f4"):
         shutil.copytree(finished.folder, f"runs/ner_lora/{name}")
+    if "5d2e" in line:
+        shutil.copytree(request.getfixturevalue("finished_writer").folder, "runs/instruct_lora/5d2e8c01a7b3")
+        monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+        Path("questions.jsonl").write_text('{"prompt": "who ?"}\n')
     if line.startswith("peftlab resume"):
         record = Path("runs/ner_lora/3f9c2a71d0be/record.json")
         record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))

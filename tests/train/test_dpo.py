@@ -108,7 +108,7 @@ def test_the_reference_is_the_model_before_the_method(train, references, languag
         assert len(record.events("reference computed")) == (method == "lora")  # the others found it in the cache
 
 
-@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("quantize", ["none", pytest.param("nf4", marks=pytest.mark.slow)])
 def test_before_training_a_model_is_its_own_reference(train, quantize):
     record = train("peft=lora", "optimizer.lr=1e-30", "budget.max_steps=1", f"model.quantize={quantize}")
     assert record.score("test", "loss") == torch.tensor(math.log(2)).item()
@@ -150,6 +150,7 @@ def test_a_reference_that_does_not_fit_in_memory_is_computed_in_pieces(train, re
         torch.testing.assert_close(torch.from_numpy(values), torch.from_numpy(whole[split]))
 
 
+@pytest.mark.slow
 def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferences):
     train("peft=lora", "budget.max_steps=2", "optimizer.lr=1e-2")
     run = peftlab.load("run")
@@ -160,6 +161,7 @@ def test_new_pairs_are_scored_with_a_reference_of_their_own(train, tiny_preferen
     assert margin == pytest.approx(sum(each["chosen"] - each["rejected"] for each in rewards) / 5, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_an_adapter_that_training_starts_from_is_the_reference(train):
     """A model that was tuned before is held to what it was then, also when the finished run is scored again."""
     train("peft=lora", "optimizer.lr=1e-2", "budget.max_steps=2", run_dir="before")

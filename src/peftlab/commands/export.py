@@ -13,7 +13,7 @@ SUMMARY = "write a plain transformers folder"
 DESCRIPTION = ""
 EXAMPLES = (
     "peftlab export 3f9c2a my_model                   # for AutoModel.from_pretrained, with a model card",
-    "peftlab export 8b1e07 my_model --dtype bf16      # weights in 16 bits, as llama.cpp's converter takes them",
+    "peftlab export 5d2e8c my_model --dtype bf16      # weights in 16 bits, as llama.cpp's converter takes them",
 )
 
 

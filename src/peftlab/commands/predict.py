@@ -21,8 +21,8 @@ EXAMPLES = (
     'peftlab predict 3f9c2a "Marie Curie moved from Warsaw to Paris."',
     "peftlab predict 3f9c2a --file texts.txt --json        # a text a line; prints an answer a line",
     "peftlab predict 3f9c2a --jsonl tickets.jsonl          # an object a line",
-    'peftlab predict 8b1e07 "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
-    "peftlab predict 8b1e07 --chat                         # a line of yours, an answer, and so on",
+    'peftlab predict 5d2e8c "Name three rivers." --stream --generate max_new_tokens=64   # a model that writes',
+    "peftlab predict 5d2e8c --chat                         # a line of yours, an answer, and so on",
 )
 
 CHUNK = 1024

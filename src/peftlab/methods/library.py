@@ -185,33 +185,15 @@ class LibraryMethod(Method):
             ConfigError: the target matches nothing, or the library refuses an option.
         """
         targets = target_modules(model, self.target, context.not_adapted, self.layers)
-        plain = {name: model.get_submodule(name) for name in targets}
-        odd = any(isinstance(layer, Conv1D) for layer in plain.values())
-        transposed = odd and "fan_in_fan_out" in inspect.signature(self._config_class).parameters
         config = self._config_class(
             task_type=None if context.task_type in DROPS_INPUTS else context.task_type,
             target_modules=targets,
             modules_to_save=list(context.head) or None,
-            **({"fan_in_fan_out": True} if transposed else {}) | self._options_for(model, context, targets),
+            **self._options_for(model, context, targets),
         )
-        if odd and self.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
-            raise ConfigError(self._not_adapted(model))
-        try:
-            wrapped = peft.get_peft_model(model, config)
-        except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
-            if odd and Conv1D.__name__ in str(error):
-                raise ConfigError(self._not_adapted(model)) from error
-            raise ConfigError(f"peft: {self._config_class.__name__} refuses these values: {error}") from error
-        if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
-            raise ConfigError(self._not_adapted(model))
+        wrapped = _wrapped(self, model, config, targets)
         config.base_model_name_or_path = context.model_origin  # the library would name a folder of this machine
         return wrapped
-
-    def _not_adapted(self, model: nn.Module) -> str:
-        return (
-            f"peft={self.name}: the library's {self.peft_type} cannot adapt layers of the kind that "
-            f"{type(model).__name__} consists of; choose another method, such as lora, ia3 or houlsby, or another model"
-        )
 
     @override
     def saved(self, model: nn.Module) -> dict[str, Tensor]:
@@ -322,6 +304,33 @@ class LibraryMethod(Method):
             return model.merge_and_unload()
         except (NotImplementedError, ValueError):  # how the library reports that a method cannot be merged
             return super().merge(model)
+
+
+def _wrapped(method: LibraryMethod, model: nn.Module, config: Any, targets: Sequence[str]) -> Any:
+    """Return `model` wrapped in the library's model.
+
+    Raises:
+        ConfigError: the library refuses an option, or adapts no layers of the class of those called `targets`.
+    """
+    not_adapted = ConfigError(
+        f"peft={method.name}: the library's {method.peft_type} cannot adapt layers of the kind that "
+        f"{type(model).__name__} consists of; choose another method, such as lora, ia3 or houlsby, or another model"
+    )
+    plain = {name: model.get_submodule(name) for name in targets}
+    is_transposed = any(isinstance(layer, Conv1D) for layer in plain.values())
+    if is_transposed and hasattr(config, "fan_in_fan_out"):
+        config.fan_in_fan_out = True  # which the library would set itself, with a warning
+    if is_transposed and method.options.get("init_lora_weights") == "olora":  # it would fail in the first pass
+        raise not_adapted
+    try:
+        wrapped = peft.get_peft_model(model, config)
+    except (TypeError, ValueError, NotImplementedError) as error:  # checked only as the layers are made
+        if is_transposed and Conv1D.__name__ in str(error):
+            raise not_adapted from error
+        raise ConfigError(f"peft: {type(config).__name__} refuses these values: {error}") from error
+    if any(wrapped.get_submodule(f"{_INSIDE}{name}") is layer for name, layer in plain.items()):
+        raise not_adapted
+    return wrapped
 
 
 def _refusal(option: str) -> str | None:

@@ -11,7 +11,7 @@ from peftlab.generation.template import Template, read_template
 
 REWRITING = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['role'] == 'assistant' and loop.last %}<think></think>{% endif %}{{ message['content'] }}<|im_end|>\n"
+    "{% if message.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """Like that of Qwen3: an answer is rendered otherwise once another turn follows."""
