@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -34,6 +35,7 @@ from peftlab.tasks.task import Task
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
+from peftlab.training.forgetting import Forgetting
 from peftlab.training.interruption import Interruption
 from peftlab.training.micro_batches import MicroBatches
 from peftlab.training.outputs import Outputs
@@ -163,6 +165,7 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
         ConfigError: one cannot, or does not suit the task; says why.
     """
     has_distributions = type(spec.task).distributions is not Task.distributions
+    reads_targets = getattr(getattr(tuner.model, "config", None), "is_encoder_decoder", False)
     for name, regularizer in spec.acting.items():
         if reason := regularizer.idle(tuner.model):
             raise ConfigError(f"regularizer.{name} would do nothing: {reason}")
@@ -180,6 +183,11 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
             raise ConfigError(
                 f"regularizer.{name}: it mixes rows, and task.packing lays several examples into a row. Set "
                 "task.packing=off, or leave the regulariser out"
+            )
+        if isinstance(regularizer, Term) and regularizer.couples and reads_targets:
+            raise ConfigError(
+                f"regularizer.{name}: it mixes two sources, and the decoder would read the target of one example "
+                "to predict that of the other. Leave it out"
             )
         pooling = spec.model.pooling
         if isinstance(regularizer, Term) and regularizer.couples and pooling in OF_ENTITIES:
@@ -265,6 +273,8 @@ def make_trainer(
     if spec.task.packs:
         exact = spec.trainer.precision == "32-true" and not spec.trainer.tf32 and spec.model.quantize == "none"
         last.append(SharedRows(data, folder.record, exact))
+    if general := getattr(spec.task, "forgetting", None):
+        last.append(Forgetting(Path(general), data, folder.record))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())

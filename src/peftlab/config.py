@@ -35,6 +35,7 @@ from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
+from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.quantizing import check_installed
@@ -106,6 +107,7 @@ class RunSpec:
         self._check_augmentations()
         self._check_quantization()
         self._check_rows()
+        self._check_generation()
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -188,6 +190,16 @@ class RunSpec:
             raise ConfigError(
                 f"peft={self.peft.name}: {self.peft.needs_own_rows}, and task.packing puts several into a row. Set "
                 "task.packing=off"
+            )
+
+    def _check_generation(self) -> None:
+        """Refuse texts of a model whose shards must compute together, as ranks write texts of other lengths."""
+        generate = getattr(self.task, "generate", None)
+        if isinstance(generate, Generation) and generate.at != "never" and self.trainer.sharded:
+            raise ConfigError(
+                f"task.generate.at={generate.at}: the devices of trainer.strategy={self.trainer.strategy} must compute "
+                "each token together, and their texts end at different places. Use trainer=ddp, or write none while "
+                "training, task.generate.at=never"
             )
 
     @property

@@ -198,10 +198,9 @@ def test_generation(run, tiny_t5, tmp_path, peft):
 
 def test_a_pretrained_head_is_no_new_one_to_train(run, tiny_t5, tmp_path):
     write(tmp_path / "data", [{"source": "paris", "target": "rome"}] * 4)
-    for peft, message in (("head", "is pretrained"), ("prompt_tuning", "the head of a language model")):
-        with pytest.raises(peftlab.errors.ConfigError, match=message):
-            run("rewriting", tiny_t5, f"peft={peft}")
-        assert not Path("run").exists()
+    with pytest.raises(peftlab.errors.ConfigError, match="is pretrained"):
+        run("rewriting", tiny_t5, "peft=head")
+    assert not Path("run").exists()
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,12 @@ def rows_of(split="test", run_dir="run"):
 
 
 def test_a_packed_run_and_what_is_done_with_it(train, capsys):
-    record = train("optimizer.lr=1e-2", "budget.max_steps=8")
+    Path("general.txt").write_text("the river flows through rome\n\nand paris is the name\n", encoding="utf-8")
+    record = train("optimizer.lr=1e-2", "budget.max_steps=8", "task.forgetting=general.txt")
+    general = record.data["forgetting"]
+    assert general["tokens"] > 10
+    assert 250 < general["before"] < 350  # of a vocabulary of 300
+    assert general["after"] != general["before"]
     proof = record.data["shared_rows"]
     assert proof["rows"] < proof["examples"] == 8
     assert proof["largest_difference"] <= 1e-5

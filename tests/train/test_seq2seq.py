@@ -76,10 +76,12 @@ def test_without_texts_there_is_a_perplexity(train, capsys):
     assert "task.generate.num_beams=2: it acts only with task.generate.at=final or always" in capsys.readouterr().out
 
 
-def test_what_is_not_computed_is_not_watched(train):
-    for wrong in (
-        ["task.selection.metric=rougeL"],
-        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/rougeL"],
+def test_what_cannot_be_is_refused(train):
+    """A score that no validation has, to select by or to watch, and sources of two targets."""
+    for wrong, message in (
+        (["task.selection.metric=rougeL"], r"'rougeL'.*generate\.at=always"),
+        (["callbacks=early_stopping", "callbacks.early_stopping.monitor=validation/rougeL"], "validation/rougeL"),
+        (["regularizer=[mixup]"], r"regularizer\.mixup: .*the target of one example to predict that of the other"),
     ):
-        with pytest.raises(ConfigError, match=r"rougeL"):
+        with pytest.raises(ConfigError, match=message):
             train("peft=lora", *wrong)

@@ -467,6 +467,15 @@ def test_the_callbacks_of_a_run_itself_are_not_named():
                 build({"_target_": f"peftlab.training.{module}.{name}", "folder": "elsewhere"}, "callbacks.x")
 
 
+def test_texts_of_a_model_in_shards_are_refused(compose_config):
+    config = resolve(compose_config("task=seq2seq", "data=source_target", "data.path=x", "trainer=cpu"))
+    config["trainer"]["strategy"] = "fsdp"
+    with pytest.raises(ConfigError, match=r"strategy=fsdp must compute each token together.* task\.generate\.at=never"):
+        validate(config)
+    config["task"]["generate"]["at"] = "never"
+    validate(config)
+
+
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/peftlab-escaped", "a/../../escaped", ".."])
 def test_a_name_stays_below_the_folder_of_runs(good, canary, capsys, name):
     assert ends_with_2({**good, "name": name}, capsys).startswith(f"error: name = '{name}': must name a folder below")

@@ -20,6 +20,7 @@ NOT_RESULT = (
     "allow",  # permits classes to be named; the configuration holds those that are
     "task.top_k",  # how much of the predictions is kept
     "task.packing",  # how examples are laid into rows, see trainer.devices
+    "task.forgetting",  # a text that is measured, not learnt
     "trainer.threads",  # recorded in the environment
     "data.workers",  # how many processes load the same batches
     "trainer.log_every",  # how often metrics are shown

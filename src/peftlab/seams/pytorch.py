@@ -79,8 +79,12 @@ def uncompiled(module: nn.Module) -> AbstractContextManager[object]:
     Code that runs under a dispatch mode, such as the one that counts arithmetic, is passed over by torch.compile for
     good, unless compiling is off meanwhile.
     """
-    compiled = any(part._compiled_call_impl is not None for part in module.modules())
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    return torch.compiler.set_stance("force_eager") if is_compiled(module) else nullcontext()
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether torch.compile has compiled `module`, or a part of it."""
+    return any(part._compiled_call_impl is not None for part in module.modules())
 
 
 def compile_seconds() -> float:

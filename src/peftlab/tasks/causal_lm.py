@@ -42,6 +42,8 @@ class CausalLm(WritingTask):
     """Whether the assistant's turns are learnt, or every token; plain texts always are as a whole."""
     packing: Literal["bfd", "off"] = "bfd"
     """Whether examples share rows of up to ``data.max_tokens`` tokens, by best-fit decreasing; off: none does."""
+    forgetting: str | None = None
+    """A file of general text, whose perplexity before and after the training is recorded; None: none."""
     head: ClassVar[Head] = CAUSAL_LM
     example: ClassVar[type] = Conversation
     encoded_by: ClassVar[frozenset[str]] = frozenset({"template", "train_on"})

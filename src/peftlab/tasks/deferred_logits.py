@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from peftlab.seams.pytorch import attribute_replaced, mapped
+from peftlab.seams.pytorch import attribute_replaced, is_compiled, mapped
 
 Change = Callable[[Tensor], Tensor]
 
@@ -105,11 +105,12 @@ def _full(value: Any) -> Any:
 
 @contextmanager
 def deferred_logits(model: Any) -> Iterator[None]:
-    """Have `model`, a language model, return `DeferredLogits` in this context; a sharded one returns the logits.
+    """Have `model`, a language model, return `DeferredLogits` in this context, unless it is sharded or compiled.
 
-    The weights of a sharded model are whole only during its forward pass.
+    The weights of a sharded model are whole only during its forward pass; a compiled one has the head's product in its
+    graph. Both return the logits themselves.
     """
-    if isinstance(model, FSDPModule):
+    if isinstance(model, FSDPModule) or is_compiled(model):
         yield
         return
     head = model.get_output_embeddings()

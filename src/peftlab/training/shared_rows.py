@@ -61,6 +61,8 @@ class SharedRows(Callback):
         pl_module.train()
         apart = float((means[0] - means[1]).abs().max())
         self.record.extend("shared_rows", {"examples": len(chosen), "rows": rows[0], "largest_difference": apart})
+        if trainer.is_global_zero:
+            self.record.write()
         most = EXACT if self.exact else ROUGH
         if not apart <= most:
             raise ConfigError(

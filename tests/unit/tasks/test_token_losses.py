@@ -160,3 +160,14 @@ def test_a_loss_without_a_label_is_zero_and_has_no_gradient(language_model):
     losses.sum().backward()
     assert not losses.any()
     assert not any(weight.grad.any() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_a_compiled_model_returns_the_logits(language_model):
+    model = load(language_model("llama"), "llama")
+    inputs, labels = inputs_and_labels(model)
+    expected = token_losses(model(**inputs).logits, labels)
+    model.compile(backend="eager")
+    with deferred_logits(model):
+        logits = model(**inputs).logits
+    assert isinstance(logits, torch.Tensor)
+    torch.testing.assert_close(token_losses(logits, labels), expected)

@@ -1,0 +1,80 @@
+"""Forgetting beside gain: the perplexity of general text before a training, and with its best checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from peftlab.data.batching import in_order_of_length
+from peftlab.data.encoding import encode
+from peftlab.data.module import DataModule
+from peftlab.data.plain_texts import PlainTexts
+from peftlab.generation.conversations import TEXT, Conversation, Message
+from peftlab.runs.record import RunRecord
+from peftlab.storage.digests import file_sha256
+from peftlab.training.scoring import is_last_validation
+from peftlab.training.tuner import Tuner
+
+log = logging.getLogger("peftlab")
+
+CHARACTERS = 2000
+"""Paragraphs are joined to texts of about so many characters, some 400 tokens of English."""
+
+
+class Forgetting(Callback):
+    """Measures how well the model still predicts text that it is not trained on.
+
+    The record's section ``forgetting`` has the digest of the text, the number of its tokens, and their perplexity
+    ``before`` the first step, with the method in its initial state, and ``after``, with the best checkpoint.
+
+    Args:
+        path: a file of plain text in UTF-8.
+        data: the data of the run; the text is encoded as its examples are.
+        record: its record.
+
+    Raises:
+        DataError: the file cannot be read, or has no text.
+    """
+
+    def __init__(self, path: Path, data: DataModule, record: RunRecord) -> None:
+        self.data, self.record = data, record
+        texts = PlainTexts(unit="paragraph", characters=CHARACTERS).read({"general": path})["general"]
+        self.texts = [Conversation(one.id, (Message(TEXT, one.text),), one.file, one.line) for one in texts]
+        self.encoded = encode(data.task, self.texts, data.processor, data.spec.limits)
+        tokens = int(data.task.weights(self.texts, self.encoded, range(len(self.texts))).sum())
+        record.extend("forgetting", {"text_sha256": file_sha256(path), "tokens": tokens})
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure before the first step."""
+        if not trainer.global_step:
+            pl_module.eval()
+            self._measure("before", trainer, pl_module)
+            pl_module.train()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure the best checkpoint, where it is not tested."""
+        if not self.data.budget.test and is_last_validation(trainer):
+            self._measure("after", trainer, pl_module)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure the best checkpoint."""
+        self._measure("after", trainer, pl_module)
+
+    def _measure(self, when: str, trainer: L.Trainer, tuner: L.LightningModule) -> None:
+        assert isinstance(tuner, Tuner)
+        task, total, weight = self.data.task, 0.0, 0.0
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for indices in in_order_of_length(self.encoded.lengths, self.data.spec.eval_batch_size):
+                batch = task.collate(self.texts, self.encoded, indices).to(tuner.device)
+                total += float(task.losses(tuner(batch), batch).double().sum())
+                weight += float(batch.weights.sum())
+        perplexity = math.exp(min(total / max(weight, 1), 80.0))
+        self.record.extend("forgetting", {when: perplexity})
+        if trainer.is_global_zero:
+            self.record.write()
+        log.info("general text: perplexity %.4f %s the training", perplexity, when)
