@@ -93,6 +93,20 @@ def test_packed_and_unpacked_runs_learn_the_same(train):
         torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+def test_the_proof_compares_what_can_share_a_row_and_in_full_precision(train):
+    """Among long texts, the short ones alone share rows; and answers of two tokens are rounded by more than others."""
+    file, rows = Path("conversations/train.jsonl"), [{"prompt": "the river " * 28, "answer": "rome"}] * 30
+    short = [{"prompt": "the river", "answer": place} for place in PLACES[:2]]
+    file.write_text("\n".join(map(json.dumps, rows + short)), encoding="utf-8")
+    chosen = ["budget.max_steps=1", "data.max_tokens=112"]
+    proof = train(*chosen, "trainer.precision=bf16-mixed").data["shared_rows"]
+    assert proof["rows"] == proof["examples"] - 1
+    assert proof["largest_difference"] <= 1e-5
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    proof = train(*chosen, run_dir="alone").data["shared_rows"]
+    assert proof == {"examples": proof["examples"], "rows": proof["examples"], "largest_difference": 0.0}
+
+
 def test_a_model_that_lets_examples_see_each_other_is_found_out(train, monkeypatch):
     """With a cache of keys and values, transformers takes positions that begin anew for those of one text."""
     monkeypatch.setattr(CausalLm, "head_settings", lambda task: {"initializer_range": 1.0})

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Conversation, Message, messages_of
-from peftlab.generation.packing import packed
+from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.distributions import Distributions
@@ -158,6 +158,11 @@ class CausalLm(WritingTask):
         if not self.packs:
             return self.apart(examples, encoded, indices, random)
         rows = packed(encoded.lengths[list(indices)].tolist(), int(encoded.arrays["room"][0]))
+        return self._laid_out(examples, encoded, indices, rows)
+
+    @override
+    def together(self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        rows = best_fit(encoded.lengths[list(indices)].tolist(), int(encoded.arrays["room"][0]))
         return self._laid_out(examples, encoded, indices, rows)
 
     def apart(
