@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,9 @@ _FIXED_DAY = (
     "{%- macro strftime_now(format) -%}{{- '2024-07-26' if '-' in format else '26 Jul 2024' -}}{%- endmacro -%}"
 )
 """What a template reads off the clock: rendered today and tomorrow, a conversation has the same tokens."""
+
+_ANY = "\ue000"
+"""The content of an answer that no template has in its own text."""
 
 
 class Rendered(NamedTuple):
@@ -78,8 +82,10 @@ class Template:
 
         A turn of the assistant is what the template adds to the prompt that the model sees when it answers, through the
         special token that ends the turn; where there is none, the tokenizer's end token ends the conversation. This
-        needs no marks in the template (``{% generation %}``), which most lack. A plain text is not rendered: it is
-        learnt from its second token to the end token.
+        needs no marks in the template (``{% generation %}``), which most lack. What the template itself puts before the
+        content of an answer, such as Qwen3's empty block of thoughts, belongs to the prompt. Where it does so in the
+        last turn alone, earlier answers are learnt without. A plain text is not rendered: it is learnt from its second
+        token to the end token.
 
         Raises:
             ConfigError: there is no template.
@@ -116,21 +122,23 @@ class Template:
 
     def put_into(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Make this the chat template of `tokenizer`, which then renders prompts to the same tokens by itself."""
-        begins = self._ids(self._text([Message("user", "a")], "", True))
-        bos = "" if self._begun(begins) == begins else "{{ bos_token }}"  # this class adds it, transformers does not
-        tokenizer.chat_template = bos + str(tokenizer.chat_template if self.source == MODEL else self.source)
+        turns, source = [Message("user", "a")], tokenizer.get_chat_template() if self.source == MODEL else self.source
+        prompt = self._text(turns, "", True)
+        bos = "" if self._begun(ids := self._ids(prompt)) == ids else "{{ bos_token }}"  # transformers does not add it
+        day = _FIXED_DAY if "strftime_now" in source else ""
+        asked = "add_generation_prompt and enable_thinking is not defined"  # whoever sets that decides by it
+        if opening := self._opening(turns, prompt, ""):
+            opening = f"{{% if {asked} %}}{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}{{% endif %}}"
+        tokenizer.chat_template = bos + day + source.removesuffix("\n") + opening
 
     def _segments(self, conversation: Conversation) -> list[str]:
         """Return the rendered text, cut where answers begin and end: prompts at even places, answers at odd ones."""
         messages, place = conversation.messages, conversation.place or conversation.id
-        beginnings = list[str]()
-        for n, message in enumerate(messages):
-            if message.role == "assistant":
-                beginnings += [self._text(messages[:n], place, True), self._text(messages[: n + 1], place, False)]
-        if conversation.answer is None:
-            beginnings.append(self._text(messages, place, True))
-        segments, done = list[str](), ""
-        for text in beginnings:
+        turns = [n for n, message in enumerate(messages) if message.role == "assistant"]
+        segments, opening = list[str](), ""
+
+        def add(text: str) -> None:
+            done = "".join(segments)
             if not text.startswith(done):
                 raise DataError(
                     f"{place}: {self._name} renders turns otherwise when others follow, so that it does not say which "
@@ -138,8 +146,28 @@ class Template:
                     "another template"
                 )
             segments.append(text[len(done) :])
-            done = text
+
+        for n in turns if conversation.answer is not None else [*turns, len(messages)]:
+            asked = self._text(messages[:n], place, True)
+            if opening and not asked.startswith("".join(segments)):  # it stands before the last answer alone
+                segments[-2] = segments[-2].removesuffix(opening)
+            add(asked)
+            opening = self._opening(messages[:n], asked, place)
+            if n == len(messages):
+                segments[-1] += opening
+                break
+            answered = self._text(messages[: n + 1], place, False)
+            opening = opening if answered.startswith(asked + opening) else ""
+            segments[-1] += opening
+            add(answered)
         return segments
+
+    def _opening(self, messages: Sequence[Message], asked: str, place: str) -> str:
+        """Return what the template puts between `asked`, the prompt of `messages`, and any answer to it. Spaces are not
+        of it: they belong to the token after them."""
+        answered = self._text([*messages, Message("assistant", _ANY)], place, False)
+        before, found, _ = answered.partition(_ANY)
+        return before[len(asked) :].rstrip(" ") if found and before.startswith(asked) else ""
 
     def _pieces(self, segments: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each segment: those of the whole text if no token spans two segments, so that a
