@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,21 @@ def test_what_reads_rows_works_on_packed_ones_or_is_refused(train):
     with pytest.raises(ConfigError, match=r"regularizer\.mixup: it mixes rows.*task\.packing=off"):
         train("regularizer=[mixup]", run_dir="mixed")
     train("trainer.static_shapes=true", "task.packing=off", "budget.max_steps=2", run_dir="static_apart")
+
+
+def test_a_run_on_plain_texts_needs_no_template(train, language_model, tmp_path):
+    model = shutil.copytree(language_model("gpt2"), tmp_path / "model")
+    (model / "chat_template.jinja").unlink()
+    texts = "\n".join(json.dumps({"text": f"the capital of {place} is {place}"}) for place in PLACES * 2)
+    for name in ("train", "dev", "test"):
+        Path(f"conversations/{name}.jsonl").write_text(texts, encoding="utf-8")
+    train(f"model.path={model}", "budget.max_steps=2")
+    run = peftlab.load("run")
+    assert len(run.predict(["the capital of"], max_new_tokens=2)[0]["written"].split()) <= 2
+    run.export("plain")
+    card = Path("plain/README.md").read_text(encoding="utf-8")
+    assert "apply_chat_template" not in card
+    assert "tokenizer('...'" in card
 
 
 def test_a_template_is_kept_with_the_run(train, tmp_path):

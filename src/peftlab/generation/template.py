@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.conversations import Conversation, Message
+from peftlab.generation.conversations import BEGINNING, Conversation, Message
 
 TrainOn = Literal["answers", "all"]
 """Whether the assistant's turns are learnt, or every token."""
@@ -85,7 +85,7 @@ class Template:
         needs no marks in the template (``{% generation %}``), which most lack. What the template itself puts before the
         content of an answer, such as Qwen3's empty block of thoughts, belongs to the prompt. Where it does so in the
         last turn alone, earlier answers are learnt without. A plain text is not rendered: it is learnt from its second
-        token to the end token.
+        token to the end token, and one to be continued is a prompt as it stands.
 
         Raises:
             ConfigError: there is no template.
@@ -95,6 +95,9 @@ class Template:
         if conversation.is_text:
             tokens = self._ended(self._begun(self._ids(conversation.messages[0].content)))
             return Rendered(tokens, [False, *[True] * (len(tokens) - 1)], len(tokens) - 1)
+        if conversation.messages[0].role == BEGINNING:
+            tokens = self._begun(self._ids(conversation.messages[0].content)) or [self._end_token]
+            return Rendered(tokens, [False] * len(tokens), len(tokens))
         pieces = self._pieces(self._segments(conversation))
         pieces[0] = self._begun(pieces[0])
         learnt = [[False] * len(piece) for piece in pieces]
@@ -113,16 +116,26 @@ class Template:
             tokens, marks = tokens[:length], marks[:length]
         return Rendered(tokens, [False, *marks[1:]], prompt)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is one; plain texts need none."""
+        return self.source != MODEL or bool(self.tokenizer.chat_template)
+
     @cached_property
     def stops(self) -> list[int]:
         """The ids of the tokens that end a turn of the assistant: the tokenizer's end token, and the template's."""
+        if not self.exists:
+            return [self._end_token]
         probe = Conversation("", (Message("user", "a"), Message("assistant", "b")))
         rendered = self.rendered(probe)
         return sorted({rendered.tokens[-1], self._end_token})
 
     def put_into(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Make this the chat template of `tokenizer`, which then renders prompts to the same tokens by itself."""
-        turns, source = [Message("user", "a")], tokenizer.get_chat_template() if self.source == MODEL else self.source
+        """Make this, if it exists, the chat template of `tokenizer`, which then renders prompts to the same tokens by
+        itself."""
+        if not self.exists:
+            return
+        turns, source = [Message("user", "a")], self._source
         prompt = self._text(turns, "", True)
         bos = "" if self._begun(ids := self._ids(prompt)) == ids else "{{ bos_token }}"  # transformers does not add it
         day = _FIXED_DAY if "strftime_now" in source else ""
@@ -180,7 +193,7 @@ class Template:
 
     def _text(self, messages: Sequence[Message], place: str, answer_follows: bool) -> str:
         """Return turns as rendered, with the beginning of the assistant's turn where its answer follows."""
-        if (is_own := self.source == MODEL) and not self.tokenizer.chat_template:
+        if not self.exists:
             raise ConfigError(
                 "task.template=model: the model's tokenizer has no chat template. Set task.template=plain (question "
                 "and answer in words), task.template=chatml, or the path of a Jinja file"
@@ -189,13 +202,18 @@ class Template:
             return str(
                 self.tokenizer.apply_chat_template(
                     [message._asdict() for message in messages],
-                    chat_template=_FIXED_DAY + (self.tokenizer.get_chat_template() if is_own else self.source),
+                    chat_template=_FIXED_DAY + self._source,
                     tokenize=False,
                     add_generation_prompt=answer_follows,
                 )
             )
         except TemplateError as error:
             raise DataError(f"{place}: {self._name} refuses this conversation: {error}") from error
+
+    @property
+    def _source(self) -> str:
+        """The text of the template."""
+        return str(self.tokenizer.get_chat_template()) if self.source == MODEL else self.source
 
     @property
     def _name(self) -> str:

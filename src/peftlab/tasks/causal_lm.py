@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.conversations import Conversation, Message, messages_of
+from peftlab.generation.conversations import BEGINNING, TEXT, Conversation, Message, messages_of
 from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
 from peftlab.tasks.batch import LEARNT, Batch
@@ -89,15 +89,20 @@ class CausalLm(WritingTask):
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Conversation:
         """Return the conversation of ``messages``, or of ``text``, which the user says after a ``system`` turn if there
-        is one; an answer that ends it is gold."""
+        is one; an answer that ends it is gold. A single turn of the role ``text``, and ``text`` where there is no chat
+        template, is continued."""
         if "messages" in fields:
-            return Conversation(id, messages_of(fields["messages"]))
+            messages = messages_of(fields["messages"])
+            beginning = messages[0].role == TEXT
+            return Conversation(id, (Message(BEGINNING, messages[0].content),) if beginning else messages)
         text, system = fields.get("text"), fields.get("system")
         if not isinstance(text, str) or not isinstance(system, str | None):
             raise DataError(
                 "expected `text`, a string that the user says, perhaps with `system`, another, or `messages`, a list "
                 "of turns"
             )
+        if system is None and not self._template.exists:
+            return Conversation(id, (Message(BEGINNING, text),))
         first = () if system is None else (Message("system", system),)
         return Conversation(id, (*first, Message("user", text)))
 
