@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,19 @@ def test_a_question_keeps_its_end(processor):
     assert own.all_lost(whole) == dict.fromkeys(own.all_lost(whole), 0)
     assert own.lost(cut, 0) == {"truncated": True, "lost_tokens": len(whole.arrays["tokens"]) - 8}
     assert own.prompts(own.collate(asked, cut, [0])) == [whole.arrays["tokens"][-8:].tolist()]
+
+
+def test_a_prompt_keeps_its_end_with_gold_too(processor):
+    own = task()
+    for said in (CONVERSATIONS[0], replace(CONVERSATIONS[1], messages=pair(1, 2, 2).messages + pair(0, 9, 6).messages)):
+        asked = replace(said, messages=said.prompt)
+        own.bind(processor)
+        whole, cut = (own.encode([said], processor, Limits(most, "truncate")) for most in (512, 16))
+        waiting = own.encode([asked], processor, Limits(16, "truncate"))
+        prompts = [own.prompts(own.collate([one], of, [0])) for one, of in ((said, cut), (asked, waiting))]
+        assert prompts[0] == prompts[1]
+        assert len(prompts[0][0]) == 16
+        assert cut.arrays["tokens"].tolist() == whole.arrays["tokens"][:16].tolist()  # what is learnt is the beginning
 
 
 def test_what_is_cut_away_is_counted(processor):
