@@ -205,11 +205,14 @@ class Dpo(CutTexts):
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return which answer of each pair is preferred, with both ``rewards``; and an answer ``written`` to each
-        prompt, where evaluations keep one."""
-        rewards = iter(self._rewards(outputs, batch).tolist())
+        prompt, where evaluations keep one. A pair of which an answer is cut away has no rewards."""
+        weights = batch.weights.tolist()
+        rewards = list(map(rounded, self._rewards(outputs, batch).tolist())) if any(weights) else []
         answers = [
-            _preferred(_asked(example), {name: rounded(next(rewards)) for name in (CHOSEN, REJECTED)})
-            for example in batch.examples
+            _preferred(
+                _asked(one), dict(zip((CHOSEN, REJECTED), rewards[2 * n :], strict=False)) if weights[n] else None
+            )
+            for n, one in enumerate(batch.examples)
         ]
         if self.generate.at == "always" or (final and self.generate.at == "final"):
             written = self._written(batch.examples, model)
@@ -274,8 +277,10 @@ def _asked(example: Preference) -> dict[str, Any]:
     return {"id": example.id, "input": {"prompt": text_of(example.prompt), **texts}, "gold": example.chosen}
 
 
-def _preferred(asked: Mapping[str, Any], rewards: Mapping[str, float]) -> dict[str, Any]:
+def _preferred(asked: Mapping[str, Any], rewards: Mapping[str, float] | None) -> dict[str, Any]:
     """Return the answer that follows from the rewards of a pair; its probability is that of equation 1."""
+    if rewards is None:
+        return {**asked, "predicted": None, "probability": None, "rewards": None}
     margin = rewards[CHOSEN] - rewards[REJECTED]
     preferred = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
     return {

@@ -113,7 +113,14 @@ def test_an_answer_that_is_cut_away_counts_for_nothing(processor):
     assert batch.weights.tolist() == [1, 0]
     outputs = outputs_of(batch, processor)
     assert dpo.losses(outputs, batch)[1] == 0
-    assert dpo.answers(outputs, batch, None, final=True)[1]["rewards"] == {"chosen": 0, "rejected": 0}
+    answers = dpo.answers(outputs, batch, None, final=True)
+    assert (answers[1]["rewards"], answers[1]["predicted"], answers[1]["probability"]) == (None, None, None)
+    assert all(dpo.is_consistent(answer, {}) and dpo.agree(answer, answer, 0) for answer in answers)
+    assert not dpo.is_consistent({**answers[1], "predicted": "the"}, {})
+    assert dpo.scorer.total(answers)[0] == 1
+    alone = dpo.encode(PAIRS[1:], processor, Limits(room, "truncate"))  # predicting it asks for no reference
+    (answer,) = dpo.answers(outputs, dpo.collate(PAIRS[1:], alone, [0]), None, final=True)
+    assert dpo.reply(PAIRS[1], answer) == {"predicted": None, "probability": None, "rewards": None}
     with pytest.raises(ConfigError, match="long=split: an answer needs"):
         dpo.encode(PAIRS, processor, Limits(64, "split"))
 
