@@ -32,6 +32,10 @@ _HALF = "\ufffd"
 """What stands for a character of which some bytes are missing yet."""
 
 
+UNSEEN = "unseen_prompt_tokens"
+"""The field of an answer that counts the tokens of its prompt that the model did not see."""
+
+
 class Written(NamedTuple):
     """A text that a model has written."""
 
@@ -42,6 +46,11 @@ class Written(NamedTuple):
     """Whether the model ended it; else it reached ``max_new_tokens``."""
     cut: int
     """Tokens at the start of the prompt that the model did not see."""
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """The field of an answer that says so, if there are any."""
+        return {UNSEEN: self.cut} if self.cut else {}
 
 
 def write(

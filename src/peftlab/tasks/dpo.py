@@ -18,7 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import check_room, plain_settings, stream, write
+from peftlab.generation.writing import UNSEEN, check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -243,7 +243,7 @@ class Dpo(CutTexts):
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
         prompts, keys = map(self._prompt, examples), [one.id for one in examples]
         texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self._template.stops)
-        return [{"written": text.text, "stopped": text.stopped} for text in texts]
+        return [{"written": text.text, "stopped": text.stopped} | text.unseen for text in texts]
 
     def _prompt(self, example: Preference) -> list[int]:
         """Return the tokens that an answer follows."""
@@ -257,10 +257,10 @@ class Dpo(CutTexts):
         return all(answer[name] == expected[name] for name in names)
 
     def reply(self, example: Preference, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what was ``written`` and whether it ``stopped`` by itself; or the preferred answer of a pair, its
-        ``probability``, and the ``rewards`` of both."""
-        names = ("predicted", "probability", "rewards") if example.answers else ("written", "stopped")
-        return {name: answer[name] for name in names}
+        """Return what was ``written``, whether it ``stopped`` by itself, and any ``unseen_prompt_tokens``; or the
+        preferred answer of a pair, its ``probability``, and the ``rewards`` of both."""
+        names = ("predicted", "probability", "rewards") if example.answers else ("written", "stopped", UNSEEN)
+        return {name: answer[name] for name in names if name in answer}
 
     def text_key(self, example: Preference) -> str:
         """Return prompt and answers, in an order of their own: a pair that is turned round is a conflict."""
