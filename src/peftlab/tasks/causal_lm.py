@@ -90,7 +90,7 @@ class CausalLm(WritingTask):
     def from_input(self, fields: Mapping[str, Any], id: str) -> Conversation:
         """Return the conversation of ``messages``, or of ``text``, which the user says after a ``system`` turn if there
         is one; an answer that ends it is gold."""
-        if "messages" in fields:
+        if fields.get("messages") is not None:
             return Conversation(id, messages_of(fields["messages"]))
         text, system = fields.get("text"), fields.get("system")
         if not isinstance(text, str) or not isinstance(system, str | None):
