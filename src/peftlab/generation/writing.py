@@ -231,7 +231,7 @@ def _generation_config(
 ) -> GenerationConfig:
     """Return transformers' form of `options`, with the token ids of the model's `own` configuration."""
     pad = next(token for token in (tokenizer.pad_token_id, own.pad_token_id, *stops, 0) if token is not None)
-    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
+    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")  # an end that is forced is none
     return GenerationConfig(
         max_new_tokens=options.max_new_tokens,
         num_beams=options.num_beams,
