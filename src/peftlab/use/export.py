@@ -125,6 +125,8 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         make_plain(merged, spec.model.pooling)
         processor = run.pretrained.processor(spec.task.processor)
         spec.task.prepare_export(merged, processor)
+        if spec.task.generates:
+            merged.config.use_cache = True  # training turns it off
         with writing(folder, needed=merged.get_memory_footprint(), elsewhere="name another folder"):
             merged.to(_DTYPES[dtype]).save_pretrained(temporary, max_shard_size=_ONE_FILE)
             processor.save(temporary, positions(merged))
@@ -198,10 +200,11 @@ def _doubt(run: FinishedRun, data: DataModule, tuner: Tuner) -> str | None:
 def _logits(
     model: nn.Module, data: DataModule, device: torch.device, dropped: Collection[str] = ()
 ) -> Iterator[Tensor]:
+    uncached = {"use_cache": False} if data.task.generates else {}  # with a cache, rows that are shared are not seen
     for batch in _compared(data):
         inputs = {name: tensor for name, tensor in batch.to(device).inputs.items() if name not in dropped}
         with torch.inference_mode():
-            yield from logits_of(model(**inputs)).values()
+            yield from logits_of(model(**inputs, **uncached)).values()
 
 
 def _compared(data: DataModule) -> Iterator[Batch]:
