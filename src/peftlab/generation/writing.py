@@ -32,6 +32,10 @@ _HALF = "\ufffd"
 """What stands for a character of which some bytes are missing yet."""
 
 
+UNSEEN = "unseen_prompt_tokens"
+"""The field of an answer that counts the tokens of its prompt that the model did not see."""
+
+
 class Written(NamedTuple):
     """A text that a model has written."""
 
@@ -42,6 +46,11 @@ class Written(NamedTuple):
     """Whether the model ended it; else it reached ``max_new_tokens``."""
     cut: int
     """Tokens at the start of the prompt that the model did not see."""
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """The field of an answer that says so, if there are any."""
+        return {UNSEEN: self.cut} if self.cut else {}
 
 
 def write(
@@ -222,7 +231,7 @@ def _generation_config(
 ) -> GenerationConfig:
     """Return transformers' form of `options`, with the token ids of the model's `own` configuration."""
     pad = next(token for token in (tokenizer.pad_token_id, own.pad_token_id, *stops, 0) if token is not None)
-    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
+    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")  # an end that is forced is none
     return GenerationConfig(
         max_new_tokens=options.max_new_tokens,
         num_beams=options.num_beams,

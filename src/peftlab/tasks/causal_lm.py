@@ -97,7 +97,7 @@ class CausalLm(WritingTask):
         """Return the conversation of ``messages``, or of ``text``, which the user says after a ``system`` turn if there
         is one; an answer that ends it is gold. A single turn of the role ``text``, and ``text`` where there is no chat
         template, is continued."""
-        if "messages" in fields:
+        if fields.get("messages") is not None:
             messages = messages_of(fields["messages"])
             beginning = messages[0].role == TEXT
             return Conversation(id, (Message(BEGINNING, messages[0].content),) if beginning else messages)

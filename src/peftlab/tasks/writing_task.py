@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.generation.writing import Written, check_room, plain_settings, stream, write
+from peftlab.generation.writing import UNSEEN, Written, check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra
 from peftlab.tasks.batch import Batch
@@ -154,13 +154,13 @@ class WritingTask(CutTexts):
             "written_tokens": None if written is None else len(written.tokens),
             "stopped": None if written is None else written.stopped,
         }
-        return answer | ({"unseen_prompt_tokens": written.cut} if written is not None and written.cut else {})
+        return answer | ({} if written is None else written.unseen)
 
     @override
     def reply(self, example: Any, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return the ``written`` text, and whether the model ``stopped`` by itself."""
-        cut = {key: answer[key] for key in ("unseen_prompt_tokens",) if key in answer}
-        return {"written": answer["predicted"], "stopped": answer["stopped"]} | cut
+        unseen = {key: answer[key] for key in (UNSEEN,) if key in answer}
+        return {"written": answer["predicted"], "stopped": answer["stopped"]} | unseen
 
     @override
     def is_consistent(self, answer: Mapping[str, Any], decisions: Decisions) -> bool:

@@ -104,6 +104,7 @@ def test_preferences_of_the_model_do_not_act_but_its_stop_tokens_do(loaded):
     before = own.to_dict()
     try:
         own.update(num_beams=4, no_repeat_ngram_size=1, min_length=100, do_sample=True, top_k=2, suppress_tokens=[5])
+        own.forced_eos_token_id = tokenizer.eos_token_id  # BART's
         assert write(model, prompts[:1], WAYS["greedy"], tokenizer) == [plain]
         own.eos_token_id = [plain.tokens[-1], tokenizer.eos_token_id]
         (ended,) = write(model, prompts[:1], WAYS["greedy"], tokenizer)

@@ -214,6 +214,7 @@ def test_inputs_of_a_prediction(processor):
     assert [message.role for message in asked.messages] == ["system", "user"]
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "rome"}]
     assert own.from_input({"messages": turns}, "text:0").answer == "rome"
+    assert own.from_input({"messages": None, "text": "hi"}, "text:0").messages == (Message("user", "hi"),)
     for odd in ({}, {"text": 3}, {"messages": []}, {"messages": turns[1:]}, {"messages": ["hi"]}):
         with pytest.raises(DataError, match="expected"):
             own.from_input(odd, "text:0")
