@@ -182,6 +182,12 @@ def test_plain_texts_are_learnt_as_a_whole(processor):
     assert own.gold(texts[0]) == own.text_key(texts[0]) == "the river"
 
 
+def test_a_perplexity_says_which_tokens_it_is_of():
+    for options in ({}, {"generate": Generation(at="never")}):
+        names = [task(train_on=on, **options).scorer.name for on in ("answers", "all")]
+        assert ["all tokens" in name for name in names] == [False, True]
+
+
 def test_a_plain_text_is_continued(language_model, processor, monkeypatch):
     own = task(generate=Generation(max_new_tokens=4))
     own.bind(processor)
