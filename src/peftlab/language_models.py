@@ -5,29 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 from peftlab.errors import ConfigError
-from peftlab.seams.transformers import has_head
-from peftlab.tasks.heads import Head, ModelKind, model_class
+from peftlab.seams.transformers import ModelKind, has_head, kind_of
+from peftlab.tasks.heads import Head, model_class
 
 _REMEDIES: dict[ModelKind, str] = {
     "decoder": "Choose a decoder, such as model=smollm2_135m",
     "encoder-decoder": "Choose an encoder-decoder, such as model=t5_small_titles",
 }
-
-
-def kind_of(config: PretrainedConfig) -> ModelKind:
-    """Return the kind of the model with this configuration.
-
-    A decoder is what transformers has a class for that continues texts, but none that fills gaps in them: an encoder
-    such as BERT has both, and sees what comes after unless its configuration makes it a decoder.
-    """
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    continues = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    fills = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return "decoder" if continues and (not fills or getattr(config, "is_decoder", False)) else "encoder"
 
 
 def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:

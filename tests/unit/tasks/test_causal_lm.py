@@ -20,7 +20,7 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
 
-WORDS = "the capital of france is paris and what river flows through rome".split()
+WORDS = ["the", "capital", "of", "france", "is", "paris", "and", "what", "river", "flows", "through", "rome"]
 
 
 def task(**options):
@@ -133,7 +133,7 @@ def test_what_is_cut_away_is_counted(processor):
     assert own.weights(CONVERSATIONS, cut, gone).tolist() == [0] * len(gone)
     assert own.lost(cut, gone[0])["empty"]
     assert own.collate(CONVERSATIONS, cut, gone).mean(torch.zeros(len(gone))) == 0
-    with pytest.raises(ConfigError, match="data.long=truncate"):
+    with pytest.raises(ConfigError, match=r"data\.long=truncate"):
         own.encode(CONVERSATIONS, processor, Limits(24, "split"))
 
 
