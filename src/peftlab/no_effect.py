@@ -123,11 +123,11 @@ def _of_task(spec: RunSpec) -> Iterator[str]:
 
 
 def _of_generation(spec: RunSpec) -> Iterator[str]:
-    """Yield the options of generation that act only together with another one."""
+    """Yield the options of sampling where texts are searched for."""
     generate = getattr(spec.task, "generate", None)
     if isinstance(generate, Generation):
-        for name, needed in generate.idle():
-            yield f"task.generate.{name}={getattr(generate, name)}: it acts only with task.generate.{needed}"
+        for name in generate.idle():
+            yield f"task.generate.{name}={getattr(generate, name)}: it acts only with task.generate.do_sample=true"
 
 
 def _of_sample(budget: BudgetSpec) -> Iterator[str]:

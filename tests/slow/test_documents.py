@@ -65,6 +65,7 @@ def reader(
     shutil.copy(tiny_utterances / "train.jsonl", tmp_path / "my_utterances.jsonl")
     shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_titles.jsonl")
+    shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_answers.jsonl")
     (tmp_path / "my_semeval").mkdir()
     for split, name in (("train", "TRAIN_FILE.TXT"), ("test", "TEST_FILE_FULL.TXT")):
         rows = map(json.loads, (tiny_relations / f"{split}.jsonl").read_text().splitlines())

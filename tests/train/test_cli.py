@@ -402,8 +402,11 @@ class TestMistakes:
         [
             (["evaluate", "nothing"], "error: 'nothing' is neither a run folder"),
             (["evaluate", "RUN", "--data", "nowhere"], "error: 'nowhere': there is no such file"),
-            (["predict", "RUN"], "error: predict takes texts, --file FILE or --jsonl FILE"),
-            (["predict", "RUN", "a text", "--file", "b"], "error: predict takes texts, --file FILE or --jsonl FILE"),
+            (["predict", "RUN"], "error: predict takes texts, --file FILE, --jsonl FILE or --chat"),
+            (
+                ["predict", "RUN", "a text", "--file", "b"],
+                "error: predict takes texts, --file FILE, --jsonl FILE or --chat",
+            ),
             (["predict", "RUN", "--file", "nowhere"], "error: nowhere: cannot be read (No such file or directory)"),
             (["export", "RUN", "runs"], "error: 'runs' is there already and not empty"),
             (["reproduce", "RUN", "--out", "runs"], "error: 'runs' is there already and not empty"),
@@ -570,7 +573,8 @@ def test_every_documented_command_works(
     if "5d2e" in line:
         shutil.copytree(request.getfixturevalue("finished_writer").folder, "runs/instruct_lora/5d2e8c01a7b3")
         monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
-        Path("questions.jsonl").write_text('{"prompt": "who ?"}\n')
+        Path("questions.jsonl").write_text('{"text": "who ?"}\n')
+    Path("my_answers.jsonl").write_text("".join(f'{{"prompt": "{n} ?", "answer": "{n}"}}\n' for n in range(40)))
     if line.startswith("peftlab resume"):
         record = Path("runs/ner_lora/3f9c2a71d0be/record.json")
         record.write_text(record.read_text().replace('"status": "completed"', '"status": "interrupted"'))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -44,15 +43,14 @@ class Generation:
                 "sample, or do_sample=false to search"
             )
 
-    def idle(self) -> Iterator[tuple[str, str]]:
-        """Yield each option that differs from its default without acting, with the setting it would act with."""
-        for option in fields(self):
-            if option.name == "at" or getattr(self, option.name) == getattr(_DEFAULTS, option.name):
-                continue
-            if self.at == "never":
-                yield option.name, "at=final or always"
-            elif option.name in _SAMPLING and not self.do_sample:
-                yield option.name, "do_sample=true"
+    def idle(self) -> Iterator[str]:
+        """Yield the options of sampling that differ from their defaults although nothing is drawn.
+
+        The other options act with ``at=never`` too, in what a finished run writes when it is used.
+        """
+        for name in () if self.do_sample else _SAMPLING:
+            if getattr(self, name) != getattr(_DEFAULTS, name):
+                yield name
 
 
 _DEFAULTS = Generation()

@@ -27,9 +27,14 @@ from transformers.generation import BaseStreamer
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
+from peftlab.positions import positions, reserved
 
 _HALF = "\ufffd"
 """What stands for a character of which some bytes are missing yet."""
+
+
+UNSEEN = "unseen_prompt_tokens"
+"""The field of an answer that counts the tokens of its prompt that the model did not see."""
 
 
 class Written(NamedTuple):
@@ -42,6 +47,11 @@ class Written(NamedTuple):
     """Whether the model ended it; else it reached ``max_new_tokens``."""
     cut: int
     """Tokens at the start of the prompt that the model did not see."""
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """The field of an answer that says so, if there are any."""
+        return {UNSEEN: self.cut} if self.cut else {}
 
 
 def write(
@@ -135,18 +145,27 @@ def plain_settings(
     return config
 
 
-def check_room(config: Any, options: Generation) -> None:
-    """Check that a model with `config` has positions for texts of ``max_new_tokens``.
+def check_room(model: Any, options: Generation) -> int | None:
+    """Check that `model` has positions for texts of ``max_new_tokens``.
+
+    Returns:
+        how many are left for the prompt, or for the start of an encoder-decoder's text; None: any number.
 
     Raises:
-        ConfigError: it has too few.
+        ConfigError: there are too few.
     """
-    positions = positions_of(config)
-    if positions is not None and positions <= options.max_new_tokens:
+    most = positions(model)
+    if most is None:
+        return None
+    before = 0 if model.config.is_encoder_decoder else reserved(model)  # there, virtual tokens are of the source
+    room = most - before - options.max_new_tokens
+    if room < 1:
+        virtual = f"{before} are for virtual tokens and " if before else ""
         raise ConfigError(
-            f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {positions} positions, of which one "
-            f"is for the prompt or the start. Set it to at most {positions - 1}"
+            f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {most} positions, of which "
+            f"{virtual}one is for the prompt or the start. Set it to at most {most - before - 1}"
         )
+    return room
 
 
 def _written(
@@ -159,10 +178,8 @@ def _written(
     streamer: BaseStreamer | None = None,
     halt: StoppingCriteria | None = None,
 ) -> list[Written]:
-    check_room(model.config, options)
-    device, of_encoder = _device(model), bool(model.config.is_encoder_decoder)
-    room = None if of_encoder else positions_of(model.config)
-    kept = [list(prompt if room is None else prompt[-(room - options.max_new_tokens) :]) for prompt in prompts]
+    room, device, of_encoder = check_room(model, options), _device(model), bool(model.config.is_encoder_decoder)
+    kept = [list(prompt if room is None or of_encoder else prompt[-room:]) for prompt in prompts]
     stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
     ids, mask = _padded(kept, int(config.pad_token_id), device, left=not of_encoder)
@@ -204,12 +221,6 @@ def _of_transformers(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def positions_of(config: Any) -> int | None:
-    """Return the number of positions of the decoder of a model with `config`; None: any number."""
-    positions: int | None = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return positions
-
-
 def _stops(model: Any, tokenizer: PreTrainedTokenizerBase, more: Sequence[int]) -> set[int]:
     """Return the ids of the tokens that end a text: the model's, the tokenizer's and `more`."""
     configured = _of_transformers(model).generation_config.eos_token_id
@@ -222,7 +233,7 @@ def _generation_config(
 ) -> GenerationConfig:
     """Return transformers' form of `options`, with the token ids of the model's `own` configuration."""
     pad = next(token for token in (tokenizer.pad_token_id, own.pad_token_id, *stops, 0) if token is not None)
-    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")
+    kept = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")  # an end that is forced is none
     return GenerationConfig(
         max_new_tokens=options.max_new_tokens,
         num_beams=options.num_beams,

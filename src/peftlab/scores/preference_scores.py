@@ -20,7 +20,7 @@ class PreferenceScores(Scorer):
 
     The reward of an answer is beta times the logarithm of how much more probable it is to the model than to the
     reference, the margin that of the chosen answer less that of the rejected one. Equal rewards count as half right, so
-    that a model which is still its own reference has the accuracy of guessing.
+    that a model which is still its own reference has the accuracy of guessing. Pairs without rewards do not count.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = {"accuracy": "max", "margin": "max"}
@@ -38,9 +38,11 @@ class PreferenceScores(Scorer):
         """Return the counts of a pair by its ``rewards``; a reward that is NaN makes its mean and the margin NaN.
 
         Raises:
-            ValueError: the answer has no two rewards.
+            ValueError: ``rewards`` is neither None nor two numbers.
         """
         rewards = answer["rewards"]
+        if rewards is None:
+            return {}
         if not isinstance(rewards, Mapping) or not all(isinstance(rewards.get(k), float) for k in (CHOSEN, REJECTED)):
             raise ValueError("rewards has no number for each of the two answers")
         chosen, rejected = (rounded(rewards[name]) for name in (CHOSEN, REJECTED))

@@ -18,7 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import check_room, plain_settings, stream, write
+from peftlab.generation.writing import UNSEEN, check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -76,7 +76,7 @@ class Dpo(CutTexts):
     @override
     def check_model(self, model: Any) -> None:
         if self.generate.at != "never":
-            check_room(model.config, self.generate)
+            check_room(model, self.generate)
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:
@@ -205,11 +205,14 @@ class Dpo(CutTexts):
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return which answer of each pair is preferred, with both ``rewards``; and an answer ``written`` to each
-        prompt, where evaluations keep one."""
-        rewards = iter(self._rewards(outputs, batch).tolist())
+        prompt, where evaluations keep one. A pair of which an answer is cut away has no rewards."""
+        weights = batch.weights.tolist()
+        rewards = list(map(rounded, self._rewards(outputs, batch).tolist())) if any(weights) else []
         answers = [
-            _preferred(_asked(example), {name: rounded(next(rewards)) for name in (CHOSEN, REJECTED)})
-            for example in batch.examples
+            _preferred(
+                _asked(one), dict(zip((CHOSEN, REJECTED), rewards[2 * n :], strict=False)) if weights[n] else None
+            )
+            for n, one in enumerate(batch.examples)
         ]
         if self.generate.at == "always" or (final and self.generate.at == "final"):
             written = self._written(batch.examples, model)
@@ -240,7 +243,7 @@ class Dpo(CutTexts):
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
         prompts, keys = map(self._prompt, examples), [one.id for one in examples]
         texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self._template.stops)
-        return [{"written": text.text, "stopped": text.stopped} for text in texts]
+        return [{"written": text.text, "stopped": text.stopped} | text.unseen for text in texts]
 
     def _prompt(self, example: Preference) -> list[int]:
         """Return the tokens that an answer follows."""
@@ -254,10 +257,10 @@ class Dpo(CutTexts):
         return all(answer[name] == expected[name] for name in names)
 
     def reply(self, example: Preference, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what was ``written`` and whether it ``stopped`` by itself; or the preferred answer of a pair, its
-        ``probability``, and the ``rewards`` of both."""
-        names = ("predicted", "probability", "rewards") if example.answers else ("written", "stopped")
-        return {name: answer[name] for name in names}
+        """Return what was ``written``, whether it ``stopped`` by itself, and any ``unseen_prompt_tokens``; or the
+        preferred answer of a pair, its ``probability``, and the ``rewards`` of both."""
+        names = ("predicted", "probability", "rewards") if example.answers else ("written", "stopped", UNSEEN)
+        return {name: answer[name] for name in names if name in answer}
 
     def text_key(self, example: Preference) -> str:
         """Return prompt and answers, in an order of their own: a pair that is turned round is a conflict."""
@@ -274,8 +277,10 @@ def _asked(example: Preference) -> dict[str, Any]:
     return {"id": example.id, "input": {"prompt": text_of(example.prompt), **texts}, "gold": example.chosen}
 
 
-def _preferred(asked: Mapping[str, Any], rewards: Mapping[str, float]) -> dict[str, Any]:
+def _preferred(asked: Mapping[str, Any], rewards: Mapping[str, float] | None) -> dict[str, Any]:
     """Return the answer that follows from the rewards of a pair; its probability is that of equation 1."""
+    if rewards is None:
+        return {**asked, "predicted": None, "probability": None, "rewards": None}
     margin = rewards[CHOSEN] - rewards[REJECTED]
     preferred = CHOSEN if margin > 0 else REJECTED if margin < 0 else None
     return {

@@ -35,6 +35,11 @@ def test_rewards_that_are_no_numbers():
     scores = scorer.scores(scorer.total(answers([(math.nan, 0.0), (1.0, 0.0)])))
     assert scores["accuracy"] == 0.75
     assert math.isnan(scores["margin"])
-    for rewards in (None, {"chosen": 1.0}, {"chosen": 1.0, "rejected": "0"}):
+    for rewards in ({}, {"chosen": 1.0}, {"chosen": 1.0, "rejected": "0"}):
         with pytest.raises(ValueError, match="rewards has no number for each"):
             scorer.counts({"rewards": rewards})
+
+
+def test_pairs_without_rewards_do_not_count():
+    scorer = PreferenceScores()
+    assert (scorer.total([*answers(PAIRS), {"rewards": None}]) == scorer.total(answers(PAIRS))).all()

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.tiny_models import POSITIONS
 from torch.nn import functional as F
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import Message
+from peftlab.generation.options import Generation
 from peftlab.tasks.dpo import Dpo
 from peftlab.tasks.limits import Limits
 from peftlab.tasks.preferences import Preference
@@ -113,7 +115,14 @@ def test_an_answer_that_is_cut_away_counts_for_nothing(processor):
     assert batch.weights.tolist() == [1, 0]
     outputs = outputs_of(batch, processor)
     assert dpo.losses(outputs, batch)[1] == 0
-    assert dpo.answers(outputs, batch, None, final=True)[1]["rewards"] == {"chosen": 0, "rejected": 0}
+    answers = dpo.answers(outputs, batch, None, final=True)
+    assert (answers[1]["rewards"], answers[1]["predicted"], answers[1]["probability"]) == (None, None, None)
+    assert all(dpo.is_consistent(answer, {}) and dpo.agree(answer, answer, 0) for answer in answers)
+    assert not dpo.is_consistent({**answers[1], "predicted": "the"}, {})
+    assert dpo.scorer.total(answers)[0] == 1
+    alone = dpo.encode(PAIRS[1:], processor, Limits(room, "truncate"))  # predicting it asks for no reference
+    (answer,) = dpo.answers(outputs, dpo.collate(PAIRS[1:], alone, [0]), None, final=True)
+    assert dpo.reply(PAIRS[1], answer) == {"predicted": None, "probability": None, "rewards": None}
     with pytest.raises(ConfigError, match="long=split: an answer needs"):
         dpo.encode(PAIRS, processor, Limits(64, "split"))
 
@@ -130,6 +139,19 @@ def test_what_is_given_to_predict(processor):
     for fields in ({"chosen": "a", "rejected": "b"}, {"text": "a", "chosen": "b"}, {"text": 1}, {"messages": []}):
         with pytest.raises(DataError, match="prompt"):
             dpo.from_input(fields, "text:0")
+
+
+def test_what_the_model_did_not_see_of_a_prompt_is_told(processor, language_model):
+    dpo = task(generate=Generation(max_new_tokens=8))
+    dpo.bind(processor)
+    model = AutoModelForCausalLM.from_pretrained(language_model("llama"))
+    for words, names in ((300, ["written", "stopped", "unseen_prompt_tokens"]), (3, ["written", "stopped"])):
+        prompt = dpo.from_input({"text": "rome " * words}, "text:0")
+        batch = dpo.collate([prompt], dpo.encode([prompt], processor, Limits(64, "truncate")), [0])
+        (answer,) = dpo.answers_without_gold(batch, model)
+        reply = dpo.reply(prompt, answer)
+        assert list(reply) == names
+        assert reply.get("unseen_prompt_tokens", 0) == max(0, len(batch.inputs["input_ids"][0]) - (POSITIONS - 8))
 
 
 def test_a_pair_turned_round_is_a_conflict():

@@ -17,7 +17,7 @@ from peftlab.generation.conversations import TEXT, Conversation, Message, messag
 
 @dataclass(kw_only=True, frozen=True, config=ConfigDict(extra="forbid"))
 class ConversationRows(RowReader):
-    """How to read conversations: the first of four forms whose column a row has.
+    """How to read conversations: the first of four forms whose column a row has, and not as null.
 
     They are a list of turns (``messages``, each with ``role`` and ``content``); an instruction with an input and its
     output, as Alpaca has them; a prompt and its answer; or a plain text, all of which is learnt. None stands for a form
@@ -54,18 +54,16 @@ class ConversationRows(RowReader):
         return Conversation(id, messages, place.file, place.line, group)
 
     def _messages(self, row: Mapping[str, Any], place: Place) -> tuple[Message, ...]:
-        if _has(row, self.messages):
-            assert self.messages is not None
-            return messages_of(cells.value(row, self.messages, "messages", place), f"{place}: '{self.messages}'")
+        if column := self._filled(row, "messages", place):
+            return messages_of(cells.value(row, column, "messages", place), f"{place}: '{column}'")
         if question := self._question(row, place):
             turns, answer = question
             return (*turns, Message("assistant", cells.text(row, getattr(self, answer), answer, place)))
-        if _has(row, self.plain):
-            assert self.plain is not None
-            return (Message(TEXT, cells.text(row, self.plain, "plain", place)),)
+        if column := self._filled(row, "plain", place):
+            return (Message(TEXT, cells.text(row, column, "plain", place)),)
         sought = {name: getattr(self, name) for name in ("messages", "instruction", "prompt", "plain")}
         raise DataError(
-            f"{place}: there is no conversation: expected one of the columns "
+            f"{place}: there is no conversation: expected a value in one of the columns "
             f"{', '.join(column for column in sought.values() if column)}; it has "
             f"{', '.join(map(str, row))[:200]}. Set "
             f"data.format.rows.{', .'.join(sought)} to the name of one."
@@ -74,30 +72,28 @@ class ConversationRows(RowReader):
     @override
     def asked(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return an object with ``messages`` where it has turns, an instruction or a prompt; it needs no answer."""
-        if _has(fields, self.messages):
-            assert self.messages is not None
-            return {**fields, "messages": cells.value(fields, self.messages, "messages", OBJECT)}
+        if column := self._filled(fields, "messages", OBJECT):
+            return {**fields, "messages": cells.value(fields, column, "messages", OBJECT)}
         if question := self._question(fields, OBJECT):
             return {**fields, "messages": [message._asdict() for message in question[0]]}
         return fields
 
     def _question(self, row: Mapping[str, Any], place: Place) -> tuple[tuple[Message, ...], str] | None:
         """Return the turns before an answer, and the setting that names its column; None: the row has another form."""
-        if _has(row, self.instruction):
-            assert self.instruction is not None
-            prompt, answer = cells.text(row, self.instruction, "instruction", place), "output"
-            if _has(row, self.input):
-                assert self.input is not None
-                if cells.value(row, self.input, "input", place) not in (None, ""):
-                    prompt = f"{prompt}\n\n{cells.string(row, self.input, 'input', place)}"
-        elif _has(row, self.prompt):
-            assert self.prompt is not None
-            prompt, answer = cells.text(row, self.prompt, "prompt", place), "answer"
+        if column := self._filled(row, "instruction", place):
+            prompt, answer = cells.text(row, column, "instruction", place), "output"
+            if (column := self._filled(row, "input", place)) and (more := cells.string(row, column, "input", place)):
+                prompt = f"{prompt}\n\n{more}"
+        elif column := self._filled(row, "prompt", place):
+            prompt, answer = cells.text(row, column, "prompt", place), "answer"
         else:
             return None
         system = () if self.system is None else (Message("system", cells.text(row, self.system, "system", place)),)
         return (*system, Message("user", prompt)), answer
 
-
-def _has(row: Mapping[str, Any], column: str | None) -> bool:
-    return column is not None and column.partition(".")[0] in row
+    def _filled(self, row: Mapping[str, Any], setting: str, place: Place) -> str | None:
+        """Return the column that `setting` names; None where it names none, or `row` has nothing in it."""
+        column: str | None = getattr(self, setting)
+        if column is None or row.get(column) is None is row.get(column.partition(".")[0]):
+            return None
+        return None if cells.value(row, column, setting, place) is None else column

@@ -35,6 +35,8 @@ def test_the_forms_of_a_row():
         ({"instruction": "hi", "output": "rome"}, pair),
         ({"prompt": "hi", "answer": "rome"}, pair),
         ({"text": "a text"}, (Message("text", "a text"),)),
+        ({"messages": None, "instruction": "hi", "output": "rome", "text": None}, pair),
+        ({"messages": None, "instruction": None, "output": None, "prompt": "hi", "answer": "rome"}, pair),
     ):
         found = read(row)
         assert found.messages == messages
@@ -47,6 +49,8 @@ def test_other_names_of_columns():
     assert [content for _, content in found.messages] == ["be brief", "hi\n\nthere", "rome"]
     assert found.group == "3"
     assert read({"prompt": "hi", "messages": TURNS}, messages=None, answer="prompt").answer == "hi"
+    for empty in (None, {"turns": None}):
+        assert read({"talk": empty, "prompt": "hi", "answer": "rome"}, messages="talk.turns").answer == "rome"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,9 @@ def test_other_names_of_columns():
         ({"instruction": "hi", "output": ""}, "'output' is \"\"; expected a text"),
         ({"instruction": "hi"}, "there is no column 'output'"),
         ({"prompt": 3, "answer": "x"}, "'prompt' is 3; expected a text"),
-        ({"text": None}, "'text' is null; expected a text"),
+        ({"text": None, "messages": None}, "there is no conversation.* in one of the columns .*; it has text"),
+        ({"instruction": "", "output": "rome"}, "'instruction' is \"\"; expected a text"),
+        ({"instruction": "hi", "output": None, "text": "x"}, "'output' is null; expected a text"),
     ],
 )
 def test_rows_that_hold_none(row, message):
@@ -83,3 +89,9 @@ def test_files_in_several_containers(tmp_path):
         contents.append([one.messages for one in found])
     assert contents[0] == contents[1]
     assert contents[0][1][0].content == "more\n\nx"
+
+
+def test_what_is_asked_may_have_empty_columns():
+    asked = ConversationRows().asked({"messages": None, "instruction": None, "prompt": "hi"})
+    assert asked["messages"] == [{"role": "user", "content": "hi"}]
+    assert ConversationRows().asked({"messages": None, "text": "hi"})["text"] == "hi"
