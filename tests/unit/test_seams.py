@@ -34,7 +34,7 @@ from omegaconf import base as omegaconf_base
 from sacrebleu.metrics import CHRF
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, AutoModelForSeq2SeqLM, BertConfig, BertModel, LlamaConfig, T5Config
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -561,6 +561,13 @@ def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
     assert optimizer._step_supports_amp_scaling
     pytorch.unscale_before_step(optimizer)
     assert not optimizer._step_supports_amp_scaling
+
+
+def test_transformers_tells_kinds_of_models():
+    kinds = {config: transformers.kind_of(config()) for config in (BertConfig, LlamaConfig, T5Config)}
+    assert kinds == {BertConfig: "encoder", LlamaConfig: "decoder", T5Config: "encoder-decoder"}
+    assert transformers.has_head(AutoModelForSeq2SeqLM, T5Config())
+    assert not transformers.has_head(AutoModelForSeq2SeqLM, LlamaConfig())
 
 
 def test_attention_and_weights_of_an_architecture():
