@@ -271,8 +271,7 @@ def make_trainer(
     chosen = [callback for callback in spec.callbacks.values() if callback is not None]
     last: list[Callback] = [Predictions(folder.predictions)]
     if spec.task.packs:
-        exact = spec.trainer.precision == "32-true" and not spec.trainer.tf32 and spec.model.quantize == "none"
-        last.append(SharedRows(data, folder.record, exact))
+        last.append(SharedRows(data, folder.record))
     if general := getattr(spec.task, "forgetting", None):
         last.append(Forgetting(Path(general), data, folder.record))
     plugins: list[Any] = [started_by] if isinstance(started_by := launcher(), SLURMEnvironment) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from peftlab.errors import ConfigError
@@ -41,12 +42,24 @@ def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:
         )
 
 
+def input_embeddings(model: Any) -> nn.Module | None:
+    """Return the module that `model` names as its input embeddings; None: it names none, as models of sounds do.
+
+    Only for texts is it a table of vectors.
+    """
+    try:
+        module = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return module if isinstance(module, nn.Module) else None
+
+
 def let_ends_learn(model: PreTrainedModel) -> None:
     """Let the embedding of the token that ends a text learn where it is the padding too, which transformers prevents.
 
     Padding is masked by its position, and so has no gradient anyway.
     """
     ends = getattr(model.config.get_text_config(), "eos_token_id", None)
-    embeddings: Any = model.get_input_embeddings()
+    embeddings: Any = input_embeddings(model)
     if getattr(embeddings, "padding_idx", None) in (ends if isinstance(ends, list) else [ends]):
         embeddings.padding_idx = None

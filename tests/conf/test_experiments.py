@@ -12,6 +12,8 @@ from peftlab.composing.compose import conf_dir
 from peftlab.config import resolve
 from peftlab.one_run import run
 
+LANGUAGE_MODELS = {"AutoModelForCausalLM": "llama", "AutoModelForSeq2SeqLM": "t5"}
+"""By the class that loads a model, the tiny one, where it is not the tiny BERT."""
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 
 
@@ -61,9 +63,11 @@ def test_the_command_line_wins_over_it(compose_config, name):
 
 @pytest.mark.one_in(10, "slow")
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_it_runs_two_steps(compose_config, tiny_run, data_for, name):
+def test_it_runs_two_steps(compose_config, tiny_run, data_for, language_model, name):
     task = get_class(compose_config(f"+experiment={name}").task._target_)
-    cfg = compose_config(f"+experiment={name}", *tiny_run, *data_for(task), "budget.max_steps=2", "data.max_tokens=64")
+    kind = LANGUAGE_MODELS.get(task.head.model)
+    tiny = [*tiny_run, *data_for(task), *([f"model.path={language_model(kind)}"] if kind else [])]
+    cfg = compose_config(f"+experiment={name}", *tiny, "budget.max_steps=2", "data.max_tokens=64")
     record = run(cfg).data
     assert record["status"] == "completed"
     assert record["name"] == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_packed_and_unpacked_runs_learn_the_same(train):
         torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+def test_the_proof_compares_what_can_share_a_row_and_in_full_precision(train):
+    """Among long texts, the short ones alone share rows; and answers of two tokens are rounded by more than others."""
+    file, rows = Path("conversations/train.jsonl"), [{"prompt": "the river " * 28, "answer": "rome"}] * 30
+    short = [{"prompt": "the river", "answer": place} for place in PLACES[:2]]
+    file.write_text("\n".join(map(json.dumps, rows + short)), encoding="utf-8")
+    chosen = ["budget.max_steps=1", "data.max_tokens=112"]
+    proof = train(*chosen, "trainer.precision=bf16-mixed").data["shared_rows"]
+    assert proof["rows"] == proof["examples"] - 1
+    assert proof["largest_difference"] <= 1e-5
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    proof = train(*chosen, run_dir="alone").data["shared_rows"]
+    assert proof == {"examples": proof["examples"], "rows": proof["examples"], "largest_difference": 0.0}
+
+
 def test_a_model_that_lets_examples_see_each_other_is_found_out(train, monkeypatch):
     """With a cache of keys and values, transformers takes positions that begin anew for those of one text."""
     monkeypatch.setattr(CausalLm, "head_settings", lambda task: {"initializer_range": 1.0})
@@ -108,6 +123,21 @@ def test_what_reads_rows_works_on_packed_ones_or_is_refused(train):
     with pytest.raises(ConfigError, match=r"regularizer\.mixup: it mixes rows.*task\.packing=off"):
         train("regularizer=[mixup]", run_dir="mixed")
     train("trainer.static_shapes=true", "task.packing=off", "budget.max_steps=2", run_dir="static_apart")
+
+
+def test_a_run_on_plain_texts_needs_no_template(train, language_model, tmp_path):
+    model = shutil.copytree(language_model("gpt2"), tmp_path / "model")
+    (model / "chat_template.jinja").unlink()
+    texts = "\n".join(json.dumps({"text": f"the capital of {place} is {place}"}) for place in PLACES * 2)
+    for name in ("train", "dev", "test"):
+        Path(f"conversations/{name}.jsonl").write_text(texts, encoding="utf-8")
+    train(f"model.path={model}", "budget.max_steps=2")
+    run = peftlab.load("run")
+    assert len(run.predict(["the capital of"], max_new_tokens=2)[0]["written"].split()) <= 2
+    run.export("plain")
+    card = Path("plain/README.md").read_text(encoding="utf-8")
+    assert "apply_chat_template" not in card
+    assert "tokenizer('...'" in card
 
 
 def test_a_template_is_kept_with_the_run(train, tmp_path):

@@ -638,6 +638,7 @@ def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
         return graph.forward
 
     assert isinstance(pytorch.uncompiled(module), nullcontext)
+    assert not pytorch.is_compiled(module)
     module.compile(backend=backend)
     before = pytorch.compile_seconds()
     with pytorch.uncompiled(nn.Sequential(module)), FlopCounterMode(display=False):

@@ -27,7 +27,7 @@ log = logging.getLogger("peftlab")
 _WARNED: set[Path] = set()
 """Folders that could not be written: one warning each, not one per split."""
 
-FORMAT = 4
+FORMAT = 5
 """Version of the stored arrays; increase it when their meaning changes."""
 
 

@@ -13,12 +13,15 @@ ROLES = ("system", "user", "assistant")
 TEXT = "text"
 """The role of a plain text, which is the only turn of its conversation and has no template."""
 
+BEGINNING = "beginning"
+"""The role of a plain text that the model continues, likewise."""
+
 
 class Message(NamedTuple):
     """One turn of a conversation."""
 
     role: str
-    """One of `ROLES`, or `TEXT`."""
+    """One of `ROLES`, `TEXT` or `BEGINNING`."""
     content: str
 
 
@@ -46,7 +49,7 @@ class Conversation:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is a plain text."""
+        """Whether it is a plain text, to be learnt as a whole."""
         return self.messages[0].role == TEXT
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.conversations import Conversation, Message
+from peftlab.generation.conversations import BEGINNING, Conversation, Message
 
 TrainOn = Literal["answers", "all"]
 """Whether the assistant's turns are learnt, or every token."""
@@ -26,6 +27,9 @@ _FIXED_DAY = (
     "{%- macro strftime_now(format) -%}{{- '2024-07-26' if '-' in format else '26 Jul 2024' -}}{%- endmacro -%}"
 )
 """What a template reads off the clock: rendered today and tomorrow, a conversation has the same tokens."""
+
+_ANY = "\ue000"
+"""The content of an answer that no template has in its own text."""
 
 
 class Rendered(NamedTuple):
@@ -78,8 +82,10 @@ class Template:
 
         A turn of the assistant is what the template adds to the prompt that the model sees when it answers, through the
         special token that ends the turn; where there is none, the tokenizer's end token ends the conversation. This
-        needs no marks in the template (``{% generation %}``), which most lack. A plain text is not rendered: it is
-        learnt from its second token to the end token.
+        needs no marks in the template (``{% generation %}``), which most lack. What the template itself puts before the
+        content of an answer, such as Qwen3's empty block of thoughts, belongs to the prompt. Where it does so in the
+        last turn alone, earlier answers are learnt without. A plain text is not rendered: it is learnt from its second
+        token to the end token, and one to be continued is a prompt as it stands.
 
         Raises:
             ConfigError: there is no template.
@@ -89,6 +95,9 @@ class Template:
         if conversation.is_text:
             tokens = self._ended(self._begun(self._ids(conversation.messages[0].content)))
             return Rendered(tokens, [False, *[True] * (len(tokens) - 1)], len(tokens) - 1)
+        if conversation.messages[0].role == BEGINNING:
+            tokens = self._begun(self._ids(conversation.messages[0].content)) or [self._end_token]
+            return Rendered(tokens, [False] * len(tokens), len(tokens))
         pieces = self._pieces(self._segments(conversation))
         pieces[0] = self._begun(pieces[0])
         learnt = [[False] * len(piece) for piece in pieces]
@@ -107,30 +116,42 @@ class Template:
             tokens, marks = tokens[:length], marks[:length]
         return Rendered(tokens, [False, *marks[1:]], prompt)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is one; plain texts need none."""
+        return self.source != MODEL or bool(self.tokenizer.chat_template)
+
     @cached_property
     def stops(self) -> list[int]:
         """The ids of the tokens that end a turn of the assistant: the tokenizer's end token, and the template's."""
+        if not self.exists:
+            return [self._end_token]
         probe = Conversation("", (Message("user", "a"), Message("assistant", "b")))
         rendered = self.rendered(probe)
         return sorted({rendered.tokens[-1], self._end_token})
 
     def put_into(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Make this the chat template of `tokenizer`, which then renders prompts to the same tokens by itself."""
-        begins = self._ids(self._text([Message("user", "a")], "", True))
-        bos = "" if self._begun(begins) == begins else "{{ bos_token }}"  # this class adds it, transformers does not
-        tokenizer.chat_template = bos + str(tokenizer.chat_template if self.source == MODEL else self.source)
+        """Make this, if it exists, the chat template of `tokenizer`, which then renders prompts to the same tokens by
+        itself."""
+        if not self.exists:
+            return
+        turns, source = [Message("user", "a")], self._source
+        prompt = self._text(turns, "", True)
+        bos = "" if self._begun(ids := self._ids(prompt)) == ids else "{{ bos_token }}"  # transformers does not add it
+        day = _FIXED_DAY if "strftime_now" in source else ""
+        asked = "add_generation_prompt and enable_thinking is not defined"  # whoever sets that decides by it
+        if opening := self._opening(turns, prompt, ""):
+            opening = f"{{% if {asked} %}}{{{{ {json.dumps(opening, ensure_ascii=False)} }}}}{{% endif %}}"
+        tokenizer.chat_template = bos + day + source.removesuffix("\n") + opening
 
     def _segments(self, conversation: Conversation) -> list[str]:
         """Return the rendered text, cut where answers begin and end: prompts at even places, answers at odd ones."""
         messages, place = conversation.messages, conversation.place or conversation.id
-        beginnings = list[str]()
-        for n, message in enumerate(messages):
-            if message.role == "assistant":
-                beginnings += [self._text(messages[:n], place, True), self._text(messages[: n + 1], place, False)]
-        if conversation.answer is None:
-            beginnings.append(self._text(messages, place, True))
-        segments, done = list[str](), ""
-        for text in beginnings:
+        turns = [n for n, message in enumerate(messages) if message.role == "assistant"]
+        segments, opening = list[str](), ""
+
+        def add(text: str) -> None:
+            done = "".join(segments)
             if not text.startswith(done):
                 raise DataError(
                     f"{place}: {self._name} renders turns otherwise when others follow, so that it does not say which "
@@ -138,8 +159,28 @@ class Template:
                     "another template"
                 )
             segments.append(text[len(done) :])
-            done = text
+
+        for n in turns if conversation.answer is not None else [*turns, len(messages)]:
+            asked = self._text(messages[:n], place, True)
+            if opening and not asked.startswith("".join(segments)):  # it stands before the last answer alone
+                segments[-2] = segments[-2].removesuffix(opening)
+            add(asked)
+            opening = self._opening(messages[:n], asked, place)
+            if n == len(messages):
+                segments[-1] += opening
+                break
+            answered = self._text(messages[: n + 1], place, False)
+            opening = opening if answered.startswith(asked + opening) else ""
+            segments[-1] += opening
+            add(answered)
         return segments
+
+    def _opening(self, messages: Sequence[Message], asked: str, place: str) -> str:
+        """Return what the template puts between `asked`, the prompt of `messages`, and any answer to it. Spaces are not
+        of it: they belong to the token after them."""
+        answered = self._text([*messages, Message("assistant", _ANY)], place, False)
+        before, found, _ = answered.partition(_ANY)
+        return before[len(asked) :].rstrip(" ") if found and before.startswith(asked) else ""
 
     def _pieces(self, segments: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each segment: those of the whole text if no token spans two segments, so that a
@@ -152,7 +193,7 @@ class Template:
 
     def _text(self, messages: Sequence[Message], place: str, answer_follows: bool) -> str:
         """Return turns as rendered, with the beginning of the assistant's turn where its answer follows."""
-        if (is_own := self.source == MODEL) and not self.tokenizer.chat_template:
+        if not self.exists:
             raise ConfigError(
                 "task.template=model: the model's tokenizer has no chat template. Set task.template=plain (question "
                 "and answer in words), task.template=chatml, or the path of a Jinja file"
@@ -161,13 +202,18 @@ class Template:
             return str(
                 self.tokenizer.apply_chat_template(
                     [message._asdict() for message in messages],
-                    chat_template=_FIXED_DAY + (self.tokenizer.get_chat_template() if is_own else self.source),
+                    chat_template=_FIXED_DAY + self._source,
                     tokenize=False,
                     add_generation_prompt=answer_follows,
                 )
             )
         except TemplateError as error:
             raise DataError(f"{place}: {self._name} refuses this conversation: {error}") from error
+
+    @property
+    def _source(self) -> str:
+        """The text of the template."""
+        return str(self.tokenizer.get_chat_template()) if self.source == MODEL else self.source
 
     @property
     def _name(self) -> str:

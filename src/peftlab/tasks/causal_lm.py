@@ -12,9 +12,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.conversations import Conversation, Message, messages_of
-from peftlab.generation.packing import packed
+from peftlab.generation.conversations import BEGINNING, TEXT, Conversation, Message, messages_of
+from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
+from peftlab.scores.written_texts import Tokens
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
@@ -47,7 +48,7 @@ class CausalLm(WritingTask):
     head: ClassVar[Head] = CAUSAL_LM
     example: ClassVar[type] = Conversation
     encoded_by: ClassVar[frozenset[str]] = frozenset({"template", "train_on"})
-    pointers: ClassVar[frozenset[str] | None] = frozenset({"examples"})
+    pointers: ClassVar[frozenset[str] | None] = frozenset({"examples", "prompt_ends"})
 
     def __post_init__(self) -> None:
         """Read the template.
@@ -62,6 +63,11 @@ class CausalLm(WritingTask):
     def host_work(self) -> str | None:  # type: ignore[override]
         """Why steps cannot be recorded: packed rows differ in number and length."""
         return "task.packing lays out other rows in every step; set task.packing=off" if self.packs else None
+
+    @property
+    @override
+    def scored(self) -> Tokens:
+        return "all tokens" if self.train_on == "all" else "answer tokens"
 
     @property
     def packs(self) -> bool:
@@ -89,34 +95,41 @@ class CausalLm(WritingTask):
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> Conversation:
         """Return the conversation of ``messages``, or of ``text``, which the user says after a ``system`` turn if there
-        is one; an answer that ends it is gold."""
+        is one; an answer that ends it is gold. A single turn of the role ``text``, and ``text`` where there is no chat
+        template, is continued."""
         if fields.get("messages") is not None:
-            return Conversation(id, messages_of(fields["messages"]))
+            messages = messages_of(fields["messages"])
+            beginning = messages[0].role == TEXT
+            return Conversation(id, (Message(BEGINNING, messages[0].content),) if beginning else messages)
         text, system = fields.get("text"), fields.get("system")
         if not isinstance(text, str) or not isinstance(system, str | None):
             raise DataError(
                 "expected `text`, a string that the user says, perhaps with `system`, another, or `messages`, a list "
                 "of turns"
             )
+        if system is None and not self._template.exists:
+            return Conversation(id, (Message(BEGINNING, text),))
         first = () if system is None else (Message("system", system),)
         return Conversation(id, (*first, Message("user", text)))
 
     def encode(self, examples: Sequence[Conversation], processor: Processor, limits: Limits) -> Encoded:
         """Render conversations to one row each, which loses its end if it is longer than the limit.
 
-        One that waits for its answer loses its beginning: the model writes after its end.
+        One that waits for its answer loses its beginning: the model writes after its end, as it does in evaluations
+        where the answer is cut away.
 
         Returns:
             arrays ``tokens`` and ``learnt`` of shape (all tokens,): the ids, and whether each is predicted;
             ``examples`` of shape (examples + 1,): where each starts in them; ``prompt``, ``truncated`` and ``empty`` of
             shape (examples,): the tokens before the last answer, the tokens that are lost, and whether an answer has
-            none left to learn; ``room`` of shape (1,): the limit. The counts are ``truncated_texts`` and
-            ``truncated_tokens``.
+            none left to learn; ``ends`` of shape (all tokens of ends,): the last tokens of prompts that do not fit
+            their rows, each of which starts where ``prompt_ends`` of shape (examples + 1,) says; ``room`` of shape
+            (1,): the limit. The counts are ``truncated_texts`` and ``truncated_tokens``.
         """
         if limits.long == "split":
             raise ConfigError("data.long=split: an answer needs all that comes before it; set data.long=truncate")
         template, most = Template(processor.tokenizer, self.template), limits.max_tokens
-        rows, truncated, empty = list[Rendered](), list[int](), list[bool]()
+        rows, ends, truncated, empty = list[Rendered](), list[list[int]](), list[int](), list[bool]()
         for one in examples:
             check_size(sum(len(content) for _, content in one.messages), one.place or one.id)
             whole = template.rendered(one, self.train_on)
@@ -124,6 +137,8 @@ class CausalLm(WritingTask):
             span = slice(-most, None) if waits else slice(most)
             learnt = [False, *whole.learnt[span][1:]]  # the first token follows nothing
             rows.append(Rendered(whole.tokens[span], learnt, min(whole.prompt, most)))
+            is_cut = one.answer is not None and whole.prompt > most
+            ends.append(whole.tokens[whole.prompt - most : whole.prompt] if is_cut else [])
             truncated.append(len(whole.tokens) - len(rows[-1].tokens))
             empty.append(not (waits or any(rows[-1].learnt)))
         lengths = np.asarray([len(row.tokens) for row in rows], dtype=np.int64)
@@ -132,6 +147,8 @@ class CausalLm(WritingTask):
             "learnt": np.asarray([is_learnt for row in rows for is_learnt in row.learnt], dtype=np.int8),
             "examples": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             "prompt": np.asarray([row.prompt for row in rows], dtype=np.int64),
+            "ends": np.asarray([id for end in ends for id in end], dtype=np.int32),
+            "prompt_ends": np.cumsum([0, *map(len, ends)], dtype=np.int64),
             "truncated": np.asarray(truncated, dtype=np.int64),
             "empty": np.asarray(empty, dtype=np.int64),
             "room": np.asarray([most], dtype=np.int64),
@@ -158,6 +175,11 @@ class CausalLm(WritingTask):
         if not self.packs:
             return self.apart(examples, encoded, indices, random)
         rows = packed(encoded.lengths[list(indices)].tolist(), int(encoded.arrays["room"][0]))
+        return self._laid_out(examples, encoded, indices, rows)
+
+    @override
+    def together(self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        rows = best_fit(encoded.lengths[list(indices)].tolist(), int(encoded.arrays["room"][0]))
         return self._laid_out(examples, encoded, indices, rows)
 
     def apart(
@@ -191,10 +213,7 @@ class CausalLm(WritingTask):
         pieces, weights = tensors["pieces"], self.weights(examples, encoded, indices)
         shared = any(len(row) > 1 for row in rows)
         masking = {"position_ids": tensors["position_ids"]} if shared else {"attention_mask": (pieces >= 0).long()}
-        prompts = [
-            None if examples[i].is_text else tokens[starts[i] : starts[i] + encoded.arrays["prompt"][i]].tolist()
-            for i in indices
-        ]
+        prompts = [None if examples[i].is_text else self._prompt(encoded, i) for i in indices]
         return Batch(
             inputs={"input_ids": tensors["input_ids"], **masking},
             targets={"labels": tensors["labels"]},
@@ -205,6 +224,13 @@ class CausalLm(WritingTask):
             tokens=int((filled["pieces"] >= 0).sum()),
             host={LEARNT: int(weights.sum()), "prompts": prompts},
         )
+
+    def _prompt(self, encoded: Encoded, index: int) -> list[int]:
+        """Return the tokens that an answer is written after."""
+        arrays, start = encoded.arrays, int(encoded.arrays["examples"][index])
+        end = arrays["ends"][slice(*arrays["prompt_ends"][index : index + 2])]
+        prompt = end if len(end) else arrays["tokens"][start : start + int(arrays["prompt"][index])]
+        return [int(token) for token in prompt]
 
     def weights(self, examples: Sequence[Conversation], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:
         """Return the number of learnt tokens of each example."""

@@ -169,7 +169,8 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
 
     @property
     def packs(self) -> bool:
-        """Whether rows of a batch may hold several examples, see `Batch.pieces`; `apart` then gives each its own."""
+        """Whether rows of a batch may hold several examples, see `Batch.pieces`; `apart` then gives each its own, and
+        `together` has as many as possible share them."""
         return False
 
     def learn_labels(self, splits: Mapping[str, Sequence[Any]], declared: Sequence[str] | None) -> None:
@@ -239,6 +240,10 @@ class Task(KeptAnswers, ComparesWithReference, ABC):
     ) -> Batch:
         """Return the batch of `collate` with one example in each row, and with an ``attention_mask``."""
         return self.collate(examples, encoded, indices, random)
+
+    def together(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> Batch:
+        """Return the batch of `collate` with as many examples in each row as fit."""
+        return self.collate(examples, encoded, indices)
 
     @abstractmethod
     def weights(self, examples: Sequence[Any], encoded: Encoded, indices: Sequence[int]) -> np.ndarray:

@@ -69,11 +69,14 @@ inputs = {processor}.apply_chat_template(
     [{{"role": "user", "content": "..."}}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
 )
 text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
+    "continuation": """\
+inputs = {processor}({text!r}, return_tensors="pt")
+text = {processor}.decode(model.generate(**inputs)[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)""",
     "text2text-generation": """\
 inputs = {processor}({text!r}, return_tensors="pt")
 text = {processor}.decode(model.generate(**inputs)[0], skip_special_tokens=True)""",
 }
-"""How a model writes, by the kind of its head."""
+"""How a model writes, by the kind of its head; of a decoder without a chat template, as a continuation."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
         _check(difference, MERGE_TOLERANCE if dtype == "fp32" else sys.float_info.max)
         card = model_card(
             Run(run.record, str(run.folder.path)),
-            _published(spec.task, spec.model.quantize, dtype, difference),
+            _published(spec.task, spec.model.quantize, dtype, difference, processor.chat_template is not None),
             certainty(run.folder, spec.task.scorer),
             doubt,
         )
@@ -155,11 +158,12 @@ def _check(difference: float, most: float = MERGE_TOLERANCE) -> None:
         raise RuntimeError(f"the exported logits differ by {difference:.2g}, more than {most:.2g}")
 
 
-def _published(task: Task, quantization: Quantization, dtype: Dtype, difference: float) -> Published:
+def _published(task: Task, quantization: Quantization, dtype: Dtype, difference: float, chats: bool) -> Published:
     head, usage = task.head, task.exported.format(task=task)
     weights = "weights" if quantization == "none" else f"weights, which training had rounded to {quantization}"
     rounded = "" if dtype == "fp32" else f", and rounded to {dtype}"
-    code = [_LOADING, *([_WRITING[head.pipeline]] if head.pipeline in _WRITING else [])]
+    writes = "continuation" if head.pipeline == "text-generation" and not chats else head.pipeline
+    code = [_LOADING, *([_WRITING[writes]] if writes in _WRITING else [])]
     return Published(
         library="transformers",
         pipeline=head.pipeline,

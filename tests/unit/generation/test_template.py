@@ -9,12 +9,14 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import TEXT, Conversation, Message
 from peftlab.generation.template import Template, read_template
 
-REWRITING = (
+THINKING = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ message.content }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if message.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ message.content }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}\n"
 )
-"""Like that of Qwen3: an answer is rendered otherwise once another turn follows."""
+"""Like that of Qwen3: the last answer has an empty block of thoughts before it."""
+REWRITING = THINKING.replace("{{ message.content }}", "{{ message.content }}{% if not loop.last %}!{% endif %}")
+"""An answer is rendered otherwise once another turn follows."""
 
 
 def conversation(*contents, roles=("user", "assistant"), system=None):
@@ -100,11 +102,37 @@ def test_the_beginning_stands_once(tokenizer):
     assert with_own.rendered(conversation("hi", "rome")).tokens == ids
 
 
+def test_what_the_template_puts_before_an_answer_is_of_the_prompt(tokenizer):
+    thinking = Template(tokenizer, THINKING)
+    whole, asked = thinking.rendered(conversation("hi", "rome")), thinking.rendered(conversation("hi"))
+    assert learnt(thinking, whole) == ["rome<|im_end|>"]
+    assert whole.tokens[: whole.prompt] == asked.tokens
+    assert tokenizer.decode(asked.tokens).endswith("assistant\n<think>\n\n</think>\n\n")
+    longer = thinking.rendered(conversation("hi", "rome", "more", "paris"))
+    assert learnt(thinking, longer) == ["rome<|im_end|>", "paris<|im_end|>"]
+    assert tokenizer.decode(longer.tokens).count("<think>") == 1
+    assert longer.tokens[: longer.prompt] == thinking.rendered(conversation("hi", "rome", "more")).tokens
+    thought = Template(tokenizer, THINKING.replace("\n\n</think>\n\n{% endif %}", "{% else %}{% endif %}"))
+    assert learnt(thought, thought.rendered(conversation("hi", "think"))) == ["think<|im_end|>"]
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
-    rewriting = Template(tokenizer, REWRITING)
-    assert learnt(rewriting, rewriting.rendered(conversation("hi", "rome"))) == ["<think></think>rome<|im_end|>"]
     with pytest.raises(DataError, match=r"data\.jsonl:7: .*renders turns otherwise.*chatml"):
-        rewriting.rendered(conversation("hi", "rome", "more", "paris"))
+        Template(tokenizer, REWRITING).rendered(conversation("hi", "rome", "more", "paris"))
+
+
+def test_an_exported_template_renders_the_same_prompts(language_model):
+    dated = "{{ strftime_now('%d %b %Y') }}" + THINKING
+    named = {"default": dated, "tool_use": "{{ messages }}"}
+    for source, own in ((dated, None), ("model", dated), ("model", named), (read_template("plain"), None)):
+        tokenizer = AutoTokenizer.from_pretrained(language_model("llama"))
+        tokenizer.chat_template = own
+        template, asked = Template(tokenizer, source), conversation("hi")
+        expected = template.rendered(asked).tokens
+        template.put_into(tokenizer)
+        turns = [message._asdict() for message in asked.messages]
+        given = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
+        assert given["input_ids"] == expected
 
 
 def test_what_a_template_refuses_names_the_line(tokenizer):
@@ -120,7 +148,7 @@ def test_a_template_reads_no_clock(tokenizer):
 
 def test_without_a_template(tokenizer, monkeypatch, tmp_path):
     monkeypatch.setattr(tokenizer, "chat_template", None)
-    with pytest.raises(ConfigError, match="task.template=plain"):
+    with pytest.raises(ConfigError, match=r"task\.template=plain"):
         Template(tokenizer).rendered(conversation("hi", "rome"))
     with pytest.raises(ConfigError, match=r"Allowed: model, chatml, plain, or the path"):
         read_template("chatm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import TEXT, Conversation, Message
+from peftlab.generation.options import Generation
 from peftlab.regularizers.embeddings import Ball, perturbed_positions
 from peftlab.regularizers.neftune import NefTune
 from peftlab.tasks.causal_lm import CausalLm
@@ -17,7 +20,7 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
 
-WORDS = "the capital of france is paris and what river flows through rome".split()
+WORDS = ["the", "capital", "of", "france", "is", "paris", "and", "what", "river", "flows", "through", "rome"]
 
 
 def task(**options):
@@ -98,11 +101,25 @@ def test_padding_is_masked_by_its_place(processor):
 def test_a_question_keeps_its_end(processor):
     """The model writes after it: a question that is longer than a row loses its beginning."""
     own = task()
+    own.bind(processor)
     asked = [own.from_input({"text": " ".join(WORDS)}, "text:0")]
     whole, cut = (own.encode(asked, processor, Limits(most, "truncate")) for most in (512, 8))
     assert own.all_lost(whole) == dict.fromkeys(own.all_lost(whole), 0)
     assert own.lost(cut, 0) == {"truncated": True, "lost_tokens": len(whole.arrays["tokens"]) - 8}
     assert own.prompts(own.collate(asked, cut, [0])) == [whole.arrays["tokens"][-8:].tolist()]
+
+
+def test_a_prompt_keeps_its_end_with_gold_too(processor):
+    own = task()
+    for said in (CONVERSATIONS[0], replace(CONVERSATIONS[1], messages=pair(1, 2, 2).messages + pair(0, 9, 6).messages)):
+        asked = replace(said, messages=said.prompt)
+        own.bind(processor)
+        whole, cut = (own.encode([said], processor, Limits(most, "truncate")) for most in (512, 16))
+        waiting = own.encode([asked], processor, Limits(16, "truncate"))
+        prompts = [own.prompts(own.collate([one], of, [0])) for one, of in ((said, cut), (asked, waiting))]
+        assert prompts[0] == prompts[1]
+        assert len(prompts[0][0]) == 16
+        assert cut.arrays["tokens"].tolist() == whole.arrays["tokens"][:16].tolist()  # what is learnt is the beginning
 
 
 def test_what_is_cut_away_is_counted(processor):
@@ -116,7 +133,7 @@ def test_what_is_cut_away_is_counted(processor):
     assert own.weights(CONVERSATIONS, cut, gone).tolist() == [0] * len(gone)
     assert own.lost(cut, gone[0])["empty"]
     assert own.collate(CONVERSATIONS, cut, gone).mean(torch.zeros(len(gone))) == 0
-    with pytest.raises(ConfigError, match="data.long=truncate"):
+    with pytest.raises(ConfigError, match=r"data\.long=truncate"):
         own.encode(CONVERSATIONS, processor, Limits(24, "split"))
 
 
@@ -165,8 +182,34 @@ def test_plain_texts_are_learnt_as_a_whole(processor):
     assert own.gold(texts[0]) == own.text_key(texts[0]) == "the river"
 
 
+def test_a_perplexity_says_which_tokens_it_is_of():
+    for options in ({}, {"generate": Generation(at="never")}):
+        names = [task(train_on=on, **options).scorer.name for on in ("answers", "all")]
+        assert ["all tokens" in name for name in names] == [False, True]
+
+
+def test_a_plain_text_is_continued(language_model, processor, monkeypatch):
+    own = task(generate=Generation(max_new_tokens=4))
+    own.bind(processor)
+    model = AutoModelForCausalLM.from_pretrained(language_model("llama")).eval()
+    asked = [own.from_input({"messages": [{"role": "text", "content": "the river"}]}, "text:0")]
+    monkeypatch.setattr(processor.tokenizer, "chat_template", None)
+    own.bind(processor)
+    assert own.from_input({"text": "the river"}, "text:0") == asked[0]
+    for limit, expected in ((64, "the river"), (1, "er")):
+        batch = own.collate(asked, encoded(own, processor, asked, limit), [0])
+        assert processor.tokenizer.decode(own.prompts(batch)[0]).strip() == expected
+        (answer,) = own.answers_without_gold(batch, model)
+        assert "".join(own.stream(batch, model)) == own.reply(asked[0], answer)["written"] != ""
+    empty = [own.from_input({"text": ""}, "text:0")]
+    assert own.prompts(own.collate(empty, encoded(own, processor, empty), [0])) == [[processor.tokenizer.eos_token_id]]
+    own.prepare_export(model, processor)
+    assert processor.tokenizer.chat_template is None
+
+
 def test_inputs_of_a_prediction(processor):
     own = task()
+    own.bind(processor)
     asked = own.from_input({"text": "hi", "system": "be brief"}, "text:0")
     assert [message.role for message in asked.messages] == ["system", "user"]
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "rome"}]
