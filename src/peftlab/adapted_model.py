@@ -13,6 +13,7 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.targets import linear_layers
+from peftlab.positions import reserve
 from peftlab.quantizing import quantize
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.dropout import cheapen
@@ -66,6 +67,7 @@ def adapted_model(
             raise ConfigError(f"trainer.gradient_checkpointing=true: {model.config.model_type} cannot do it; set false")
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     adapted = parts.peft.apply(model, context)
+    reserve(adapted, parts.peft.virtual_tokens)
     if parts.trainer.cheap_dropout is True:
         cheapen(adapted)
     if parts.trainer.fused_lora:

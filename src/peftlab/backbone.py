@@ -20,13 +20,13 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
-from peftlab.language_models import check_kind, kind_of, let_ends_learn
+from peftlab.language_models import check_kind, let_ends_learn
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
 from peftlab.quantizing import Quantization
-from peftlab.seams.transformers import draw_weights, has_sdpa
+from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 from peftlab.errors import ConfigError
-from peftlab.seams.transformers import has_head
-from peftlab.tasks.heads import Head, ModelKind, model_class
+from peftlab.seams.transformers import ModelKind, has_head, kind_of
+from peftlab.tasks.heads import Head, model_class
 
 _REMEDIES: dict[ModelKind, str] = {
     "decoder": "Choose a decoder, such as model=smollm2_135m",
     "encoder-decoder": "Choose an encoder-decoder, such as model=t5_small_titles",
 }
-
-
-def kind_of(config: PretrainedConfig) -> ModelKind:
-    """Return the kind of the model with this configuration.
-
-    A decoder is what transformers has a class for that continues texts, but none that fills gaps in them: an encoder
-    such as BERT has both, and sees what comes after unless its configuration makes it a decoder.
-    """
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    continues = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    fills = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return "decoder" if continues and (not fills or getattr(config, "is_decoder", False)) else "encoder"
 
 
 def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:
@@ -55,12 +42,24 @@ def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:
         )
 
 
+def input_embeddings(model: Any) -> nn.Module | None:
+    """Return the module that `model` names as its input embeddings; None: it names none, as models of sounds do.
+
+    Only for texts is it a table of vectors.
+    """
+    try:
+        module = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return module if isinstance(module, nn.Module) else None
+
+
 def let_ends_learn(model: PreTrainedModel) -> None:
     """Let the embedding of the token that ends a text learn where it is the padding too, which transformers prevents.
 
     Padding is masked by its position, and so has no gradient anyway.
     """
     ends = getattr(model.config.get_text_config(), "eos_token_id", None)
-    embeddings: Any = model.get_input_embeddings()
+    embeddings: Any = input_embeddings(model)
     if getattr(embeddings, "padding_idx", None) in (ends if isinstance(ends, list) else [ends]):
         embeddings.padding_idx = None

@@ -180,10 +180,10 @@ def build(ready: Prepared) -> Tuner:
     """
     tuner = build_tuner(ready.spec, ready.pretrained, log.info)
     adopt(ready.spec, tuner)
-    check_length(tuner.model, ready.data.longest, ready.spec.peft.virtual_tokens)
+    check_length(tuner.model, ready.data.longest)
     ready.spec.task.check_model(tuner.model)
     if ready.spec.trainer.static_shapes and not ready.spec.task.packs:
-        most = longest_row(tuner.model, ready.spec.data.max_tokens, ready.spec.peft.virtual_tokens)
+        most = longest_row(tuner.model, ready.spec.data.max_tokens)
         ready.data.static = StaticShapes(most)
     if ready.spec.trainer.accelerator == "gpu":
         ready.data.ahead = AHEAD

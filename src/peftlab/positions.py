@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from peftlab.errors import ConfigError
-from peftlab.language_models import kind_of
+from peftlab.seams.transformers import kind_of
 
 POSITIONS = ("position_embeddings", "wpe", "embed_positions")
 """The names of position embeddings in the architectures."""
@@ -41,22 +41,33 @@ def _unused(table: nn.Embedding) -> int:
     return offset or (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
-def check_length(model: nn.Module, longest: int, virtual_tokens: int = 0) -> None:
-    """Check that `model` has enough positions for a row of `longest` tokens after `virtual_tokens`.
+def reserve(model: Any, virtual_tokens: int) -> None:
+    """Leave `virtual_tokens` of the positions of `model` to those that its method adds before every text."""
+    model.reserved_positions = virtual_tokens
+
+
+def reserved(model: Any) -> int:
+    """Return how many positions of `model` no text can have."""
+    count: int = getattr(model, "reserved_positions", 0)
+    return count
+
+
+def check_length(model: nn.Module, longest: int) -> None:
+    """Check that `model` has enough positions for a row of `longest` tokens after its virtual ones.
 
     Raises:
         ConfigError: it was pretrained with fewer.
     """
-    most = positions(model)
-    if most is not None and virtual_tokens + longest > most:
-        virtual = f", and {virtual_tokens} virtual ones before them" if virtual_tokens else ""
+    most, before = positions(model), reserved(model)
+    if most is not None and before + longest > most:
+        virtual = f", and {before} virtual ones before them" if before else ""
         raise ConfigError(
             f"data.max_tokens: the model has {most} positions, and a row has {longest} tokens{virtual}; "
-            f"set data.max_tokens={most - virtual_tokens}"
+            f"set data.max_tokens={most - before}"
         )
 
 
-def longest_row(model: nn.Module, max_tokens: int, virtual_tokens: int = 0) -> int:
+def longest_row(model: nn.Module, max_tokens: int) -> int:
     """Return the maximum number of tokens of a row: `max_tokens`, or as many as `model` has positions for."""
     most = positions(model)
-    return max_tokens if most is None else min(max_tokens, most - virtual_tokens)
+    return max_tokens if most is None else min(max_tokens, most - reserved(model))

@@ -15,8 +15,8 @@ from tests.tiny_models import DECODERS, ENCODER_DECODERS
 from peftlab import model_table
 from peftlab.backbone import ModelSpec, Pretrained, fetch
 from peftlab.errors import ConfigError, SourceError
-from peftlab.language_models import kind_of
 from peftlab.positions import positions
+from peftlab.seams.transformers import kind_of
 from peftlab.sources import FilesSource
 from peftlab.tasks.heads import model_class
 from peftlab.tasks.limits import Limits

@@ -85,7 +85,9 @@ def finished_writer(run_once: RunOnce, language_model: Callable[[str], Path], ti
     """A finished run of a decoder, which writes texts; tests only read it."""
     data = ["task=causal_lm", "data=conversations", f"data.path={tiny_headlines}", "budget.max_steps=6"]
     columns = ["data.format.rows.prompt=source", "data.format.rows.answer=target"]
-    return run_once("writer", f"model.path={language_model('llama')}", *data, *columns, "task.generate.max_new_tokens=8")
+    return run_once(
+        "writer", f"model.path={language_model('llama')}", *data, *columns, "task.generate.max_new_tokens=8"
+    )
 
 
 @pytest.fixture(scope="session")

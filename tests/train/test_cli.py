@@ -403,7 +403,10 @@ class TestMistakes:
             (["evaluate", "nothing"], "error: 'nothing' is neither a run folder"),
             (["evaluate", "RUN", "--data", "nowhere"], "error: 'nowhere': there is no such file"),
             (["predict", "RUN"], "error: predict takes texts, --file FILE, --jsonl FILE or --chat"),
-            (["predict", "RUN", "a text", "--file", "b"], "error: predict takes texts, --file FILE, --jsonl FILE or --chat"),
+            (
+                ["predict", "RUN", "a text", "--file", "b"],
+                "error: predict takes texts, --file FILE, --jsonl FILE or --chat",
+            ),
             (["predict", "RUN", "--file", "nowhere"], "error: nowhere: cannot be read (No such file or directory)"),
             (["export", "RUN", "runs"], "error: 'runs' is there already and not empty"),
             (["reproduce", "RUN", "--out", "runs"], "error: 'runs' is there already and not empty"),

@@ -617,7 +617,7 @@ def test_the_most_tokens_of_a_row(model, most):
 
 def test_a_decoder_with_rotary_positions_has_as_many_as_it_was_pretrained_with():
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**BERT, max_position_embeddings=24))
-    check_length(model, 20, virtual_tokens=4)
+    check_length(model, 24)
     with pytest.raises(ConfigError, match=r"the model has 24 positions, and a row has 25 tokens; set .*max_tokens=24$"):
         check_length(model, 25)
     assert positions(transformers.ModernBertModel(transformers.ModernBertConfig(**BERT, pad_token_id=0))) is None

@@ -11,7 +11,9 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from peftlab.errors import ConfigError
-from peftlab.language_models import check_kind, kind_of, let_ends_learn
+from peftlab.language_models import check_kind, input_embeddings, let_ends_learn
+from peftlab.methods.targets import is_attention, target_modules
+from peftlab.seams.transformers import kind_of
 from peftlab.tasks.heads import CAUSAL_LM, MASKED_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 
 KINDS = {
@@ -65,3 +67,17 @@ def test_the_end_of_a_text_learns_where_it_is_the_padding_too(ends, learns):
     let_ends_learn(SimpleNamespace(config=config, get_input_embeddings=lambda: embeddings))
     embeddings(torch.tensor([2])).sum().backward()
     assert bool(embeddings.weight.grad[2].any()) == learns
+
+
+def test_models_of_pictures_and_sounds_have_no_table_of_words():
+    """They load all the same, and their layers can be named as targets."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    conv = {"conv_dim": (16,), "conv_stride": (5,), "conv_kernel": (10,), "num_feat_extract_layers": 1}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    sound = transformers.Wav2Vec2ForSequenceClassification(config_of("Wav2Vec2", **sizes, **conv, **positions))
+    picture = transformers.ViTForImageClassification(config_of("ViT", **sizes, image_size=8, patch_size=4))
+    assert input_embeddings(sound) is None
+    for model in (sound, picture):
+        let_ends_learn(model)
+        names = [name for name, module in model.named_modules() if is_attention(name) and isinstance(module, nn.Linear)]
+        assert target_modules(model, names, ("classifier",)) == names

@@ -27,6 +27,7 @@ from transformers.generation import BaseStreamer
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
+from peftlab.positions import positions, reserved
 
 _HALF = "\ufffd"
 """What stands for a character of which some bytes are missing yet."""
@@ -144,18 +145,27 @@ def plain_settings(
     return config
 
 
-def check_room(config: Any, options: Generation) -> None:
-    """Check that a model with `config` has positions for texts of ``max_new_tokens``.
+def check_room(model: Any, options: Generation) -> int | None:
+    """Check that `model` has positions for texts of ``max_new_tokens``.
+
+    Returns:
+        how many are left for the prompt, or for the start of an encoder-decoder's text; None: any number.
 
     Raises:
-        ConfigError: it has too few.
+        ConfigError: there are too few.
     """
-    positions = positions_of(config)
-    if positions is not None and positions <= options.max_new_tokens:
+    most = positions(model)
+    if most is None:
+        return None
+    before = 0 if model.config.is_encoder_decoder else reserved(model)  # there, virtual tokens are of the source
+    room = most - before - options.max_new_tokens
+    if room < 1:
+        virtual = f"{before} are for virtual tokens and " if before else ""
         raise ConfigError(
-            f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {positions} positions, of which one "
-            f"is for the prompt or the start. Set it to at most {positions - 1}"
+            f"task.generate.max_new_tokens={options.max_new_tokens}: the model has {most} positions, of which "
+            f"{virtual}one is for the prompt or the start. Set it to at most {most - before - 1}"
         )
+    return room
 
 
 def _written(
@@ -168,10 +178,8 @@ def _written(
     streamer: BaseStreamer | None = None,
     halt: StoppingCriteria | None = None,
 ) -> list[Written]:
-    check_room(model.config, options)
-    device, of_encoder = _device(model), bool(model.config.is_encoder_decoder)
-    room = None if of_encoder else positions_of(model.config)
-    kept = [list(prompt if room is None else prompt[-(room - options.max_new_tokens) :]) for prompt in prompts]
+    room, device, of_encoder = check_room(model, options), _device(model), bool(model.config.is_encoder_decoder)
+    kept = [list(prompt if room is None or of_encoder else prompt[-room:]) for prompt in prompts]
     stops, own = _stops(model, tokenizer, ends), _of_transformers(model)
     config = _generation_config(own.generation_config, options, sorted(stops), tokenizer)
     ids, mask = _padded(kept, int(config.pad_token_id), device, left=not of_encoder)
@@ -211,12 +219,6 @@ def _device(model: nn.Module) -> torch.device:
 def _of_transformers(model: Any) -> Any:
     """Return the model of transformers within one of the peft library, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def positions_of(config: Any) -> int | None:
-    """Return the number of positions of the decoder of a model with `config`; None: any number."""
-    positions: int | None = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return positions
 
 
 def _stops(model: Any, tokenizer: PreTrainedTokenizerBase, more: Sequence[int]) -> set[int]:

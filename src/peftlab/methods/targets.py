@@ -9,6 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.language_models import input_embeddings
 from peftlab.methods.method import is_of_head
 
 GROUPS = ("all_linear", "attention", "mlp", "layer_norms")
@@ -149,9 +150,9 @@ def target_modules(
 
 def _check_not_tied(model: nn.Module, names: Iterable[str], key: str) -> None:
     """Raise a ConfigError for the output layer of a language model whose weights are those of the input embeddings."""
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    table = getattr(input_embeddings(model), "weight", None)
     for name in names:
-        if embeddings is not None and model.get_submodule(name).weight is embeddings.weight:
+        if table is not None and model.get_submodule(name).weight is table:
             raise ConfigError(
                 f"peft.{key}: '{name}' shares its weights with the input embeddings, which an update merged into it "
                 f"would change too. Name other modules, or one of {', '.join(GROUPS)}"

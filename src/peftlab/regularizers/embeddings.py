@@ -10,18 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from peftlab.language_models import input_embeddings
 from peftlab.tasks.batch import Batch
 
 TINY = torch.finfo(torch.float32).tiny
-
-
-def input_embeddings(model: Any) -> nn.Module | None:
-    """Return the module that `model` names as its input embeddings; None: it names none."""
-    try:
-        module = model.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        return None
-    return module if isinstance(module, nn.Module) else None
 
 
 def without_embeddings(model: Any) -> str | None:

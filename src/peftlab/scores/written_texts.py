@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata, util
+from itertools import product
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -21,6 +22,9 @@ from peftlab.seams.sacrebleu import statistics
 
 Language = Literal["en", "zh", "ja", "other"]
 """The language of the texts, which decides what BLEU and ROUGE take for a word."""
+
+Tokens = Literal["answer tokens", "all tokens"]
+"""What a perplexity is of: the answers, or whole conversations."""
 
 _CHARACTER = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Chinese characters and kana."""
@@ -65,21 +69,28 @@ _CHRF = slice(20, 20 + 3 * _CHRF_ORDERS)
 class AnswerPerplexity(Scorer):
     """The perplexity of the gold answers, the exponential of the mean negative log probability of their tokens.
 
-    The mean is over the tokens of all answers. Perplexities of models with different vocabularies do not compare.
+    The mean is over the tokens of all answers. Perplexities of models with different vocabularies do not compare, nor
+    do those of answers and of whole conversations.
+
+    Args:
+        of: the tokens.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = {"perplexity": "min"}
     dtype: ClassVar[type[np.number[Any]]] = np.float64
 
+    def __init__(self, of: Tokens = "answer tokens") -> None:
+        self.of = of
+
     @override
     @classmethod
     def named(cls, name: str, labels: Sequence[str]) -> Self | None:
-        return cls() if name == cls().name else None
+        return next((cls(of) for of in get_args(Tokens) if name == of), None)
 
     @property
     def name(self) -> str:
         """Return what the perplexity is of."""
-        return "answer tokens"
+        return self.of
 
     @property
     def width(self) -> int:
@@ -104,13 +115,14 @@ class AnswerPerplexity(Scorer):
 
     @override
     def scores(self, total: np.ndarray) -> dict[str, float]:
-        """Return the scores with the digits that fp32 holds; without a token, the perplexity is 1."""
+        """Return the scores with the digits that fp32 holds; without a token, the perplexity is NaN."""
         return {name: float(np.float32(value[0])) for name, value in self.batched(total[None]).items()}
 
     @override
     def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         _, tokens, negative = totals.astype(np.float64)[:, _ALL].T
-        return {"perplexity": np.exp(np.minimum(negative / np.maximum(tokens, 1), _LARGEST))}
+        mean = np.divide(negative, tokens, out=np.full_like(negative, np.nan), where=tokens > 0)
+        return {"perplexity": np.exp(np.minimum(mean, _LARGEST))}
 
     @override
     def report(self, total: np.ndarray) -> str:
@@ -128,6 +140,7 @@ class WrittenTexts(AnswerPerplexity):
 
     Args:
         language: that of the texts.
+        of: the tokens of the perplexity.
         versions: of sacreBLEU and of rouge-score; None: those installed.
     """
 
@@ -136,7 +149,13 @@ class WrittenTexts(AnswerPerplexity):
         **dict.fromkeys(("exact_match", "chrf", "bleu", *_ROUGE), "max"),
     }
 
-    def __init__(self, language: Language = "en", versions: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        language: Language = "en",
+        of: Tokens = "answer tokens",
+        versions: tuple[str, str] | None = None,
+    ) -> None:
+        super().__init__(of)
         self.language, self._versions = language, versions
 
     @override
@@ -144,7 +163,8 @@ class WrittenTexts(AnswerPerplexity):
     def named(cls, name: str, labels: Sequence[str]) -> Self | None:
         if (found := re.search(r"version:(\S+); .*rouge-score (\S+),", name)) is None:
             return None
-        scorers = (cls(language, (found[1], found[2])) for language in get_args(Language))
+        kinds = product(get_args(Language), get_args(Tokens))
+        scorers = (cls(language, of, (found[1], found[2])) for language, of in kinds)
         return next((scorer for scorer in scorers if scorer.name == name), None)
 
     @property
@@ -157,7 +177,8 @@ class WrittenTexts(AnswerPerplexity):
         sacrebleu, rouge = self._versions or _installed()
         words = _WORDS[self.language]
         return (
-            f"written texts, language={self.language}: exact match up to white space; "
+            f"written texts, language={self.language}: "
+            f"{'' if self.of == 'answer tokens' else f'perplexity of {self.of}; '}exact match up to white space; "
             f"chrF nrefs:1|case:mixed|eff:yes|nc:{_CHRF_ORDERS}|nw:0|space:no|version:{sacrebleu}; "
             f"BLEU nrefs:1|case:mixed|eff:no|tok:{words.bleu}|smooth:exp|version:{sacrebleu}; "
             f"ROUGE F1, rouge-score {rouge}, tokens {words.called}"

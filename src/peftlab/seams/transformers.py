@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, masking_utils
+from transformers.models.auto import modeling_auto
+
+ModelKind = Literal["encoder", "decoder", "encoder-decoder"]
+"""Whether a pretrained model reads texts, continues them, or writes others."""
 
 
 def attention_of(model: nn.Module) -> str:
@@ -24,6 +28,19 @@ def has_sdpa(model: PreTrainedModel) -> bool:
 def has_head(auto: Any, config: PretrainedConfig) -> bool:
     """Return whether one of transformers' auto classes has a class for models with this configuration."""
     return type(config) in getattr(auto, "_model_mapping", [type(config)])
+
+
+def kind_of(config: PretrainedConfig) -> ModelKind:
+    """Return the kind of the model with this configuration.
+
+    A decoder is what transformers has a class for that continues texts, but none that fills gaps in them: an encoder
+    such as BERT has both, and sees what comes after unless its configuration makes it a decoder.
+    """
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    continues = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    fills = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return "decoder" if continues and (not fills or getattr(config, "is_decoder", False)) else "encoder"
 
 
 def draw_weights(model: PreTrainedModel, module: nn.Module) -> None:

@@ -15,6 +15,7 @@ from peftlab.errors import ConfigError, DataError
 from peftlab.generation.conversations import BEGINNING, TEXT, Conversation, Message, messages_of
 from peftlab.generation.packing import best_fit, packed
 from peftlab.generation.template import MODEL, Rendered, Template, TrainOn, read_template
+from peftlab.scores.written_texts import Tokens
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
@@ -62,6 +63,11 @@ class CausalLm(WritingTask):
     def host_work(self) -> str | None:  # type: ignore[override]
         """Why steps cannot be recorded: packed rows differ in number and length."""
         return "task.packing lays out other rows in every step; set task.packing=off" if self.packs else None
+
+    @property
+    @override
+    def scored(self) -> Tokens:
+        return "all tokens" if self.train_on == "all" else "answer tokens"
 
     @property
     def packs(self) -> bool:

@@ -76,7 +76,7 @@ class Dpo(CutTexts):
     @override
     def check_model(self, model: Any) -> None:
         if self.generate.at != "never":
-            check_room(model.config, self.generate)
+            check_room(model, self.generate)
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:

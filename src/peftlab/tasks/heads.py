@@ -8,15 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from peftlab.seams.transformers import ModelKind
 from peftlab.tasks.deferred_logits import DeferredLogits
 
 Outputs = Literal["text", "token", "span", "vocabulary"]
 """The unit that a head's outputs refer to: a whole text or picture, each token, each token as the start or the end of a
 span, or each token over the vocabulary."""
-
-
-ModelKind = Literal["encoder", "decoder", "encoder-decoder"]
-"""Whether a pretrained model reads texts, continues them, or writes others."""
 
 
 class Head(NamedTuple):

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
-from peftlab.generation.writing import positions_of
+from peftlab.positions import positions
 from peftlab.tasks.batch import LEARNT, Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
@@ -62,11 +62,11 @@ class Seq2Seq(WritingTask):
     @override
     def check_model(self, model: Any) -> None:
         super().check_model(model)
-        positions = positions_of(model.config)
-        if positions is not None and self.max_target_tokens > positions:
+        most = positions(model)
+        if most is not None and self.max_target_tokens > most:
             raise ConfigError(
-                f"task.max_target_tokens={self.max_target_tokens}: the decoder has {positions} positions. Set it to at "
-                f"most {positions}"
+                f"task.max_target_tokens={self.max_target_tokens}: the decoder has {most} positions. Set it to at most "
+                f"{most}"
             )
 
     def from_input(self, fields: Mapping[str, Any], id: str) -> SourceTarget:

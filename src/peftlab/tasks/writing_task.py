@@ -14,7 +14,7 @@ from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
 from peftlab.generation.writing import UNSEEN, Written, check_room, plain_settings, stream, write
 from peftlab.scores.masked_scores import rounded
-from peftlab.scores.written_texts import AnswerPerplexity, Language, WrittenTexts, check_extra
+from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.kept_answers import Decisions
@@ -58,7 +58,13 @@ class WritingTask(CutTexts):
     @property
     def scorer(self) -> AnswerPerplexity:
         """Return the perplexity of the gold, with the scores of texts unless none is written."""
-        return AnswerPerplexity() if self.generate.at == "never" else WrittenTexts(self.language)
+        never = self.generate.at == "never"
+        return AnswerPerplexity(self.scored) if never else WrittenTexts(self.language, self.scored)
+
+    @property
+    def scored(self) -> Tokens:
+        """Return which tokens the perplexity is of."""
+        return "answer tokens"
 
     @property
     def watched(self) -> list[str]:
@@ -72,7 +78,7 @@ class WritingTask(CutTexts):
     @override
     def check_model(self, model: Any) -> None:
         if self.generate.at != "never":
-            check_room(model.config, self.generate)
+            check_room(model, self.generate)
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:

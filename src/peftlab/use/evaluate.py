@@ -104,7 +104,7 @@ def evaluate(
         files = _new_files(Path(data), chosen, takes_folders(spec.data.format, Path(data)))
         with _of_the_form_of(run.folder.path):
             scored.load_new(files)
-    check_length(tuner.model, scored.longest, spec.peft.virtual_tokens)
+    check_length(tuner.model, scored.longest)
     if spec.trainer.static_shapes:
         scored.static = StaticShapes(run.max_tokens(tuner.model))
     store_and_compile(tuner.model, spec.trainer)

@@ -265,7 +265,7 @@ class FinishedRun:
 
     def max_tokens(self, model: nn.Module) -> int:
         """Return the maximum number of tokens of a row: new texts may be longer than any that the run has seen."""
-        return longest_row(model, self.parts.data.max_tokens, self.parts.peft.virtual_tokens)
+        return longest_row(model, self.parts.data.max_tokens)
 
 
 def _for_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:

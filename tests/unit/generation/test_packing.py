@@ -14,7 +14,7 @@ def test_each_example_stands_in_one_row_that_holds_it():
         for room in (max(lengths), 64, 1000):
             rows = packed(lengths, room)
             assert sorted(example for row in rows for example in row) == list(range(len(lengths)))
-            assert max(sum(lengths[i] for i in row) for row in rows) <= max(room, max(lengths))
+            assert max(sum(lengths[i] for i in row) for row in rows) <= max(room, *lengths)
 
 
 def test_the_best_fit_leaves_least_room():

@@ -148,7 +148,7 @@ def test_a_template_reads_no_clock(tokenizer):
 
 def test_without_a_template(tokenizer, monkeypatch, tmp_path):
     monkeypatch.setattr(tokenizer, "chat_template", None)
-    with pytest.raises(ConfigError, match="task.template=plain"):
+    with pytest.raises(ConfigError, match=r"task\.template=plain"):
         Template(tokenizer).rendered(conversation("hi", "rome"))
     with pytest.raises(ConfigError, match=r"Allowed: model, chatml, plain, or the path"):
         read_template("chatm")

@@ -10,6 +10,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
 from peftlab.generation.writing import check_room, plain_settings, stream, write
+from peftlab.methods.method import MethodContext
+from peftlab.methods.prompts import PromptTuning
+from peftlab.positions import reserve
 
 TEXTS = ["what is the name of the river ?", "paris", "the capital of france is the river that flows through rome"]
 WAYS = {
@@ -139,10 +142,25 @@ def test_a_long_prompt_loses_its_start(language_model):
 
 def test_texts_that_no_model_has_room_for_are_refused(language_model):
     for kind, of in (("gpt2", AutoModelForCausalLM), ("bart", AutoModelForSeq2SeqLM)):
-        config = of.from_pretrained(language_model(kind)).config
-        check_room(config, Generation(max_new_tokens=POSITIONS - 1))
+        model = of.from_pretrained(language_model(kind))
+        assert check_room(model, Generation(max_new_tokens=POSITIONS - 1)) == 1
         with pytest.raises(ConfigError, match=rf"has {POSITIONS} positions.* at most {POSITIONS - 1}"):
-            check_room(config, Generation(max_new_tokens=POSITIONS))
+            check_room(model, Generation(max_new_tokens=POSITIONS))
+
+
+def test_virtual_tokens_take_room_from_a_text_and_its_prompt_but_not_from_that_of_a_source(language_model):
+    given = {"name": "x", "learning_rate": 1e-3, "num_virtual_tokens": 6}
+    tokenizer = AutoTokenizer.from_pretrained(language_model("gpt2"))
+    model = AutoModelForCausalLM.from_pretrained(language_model("gpt2"))
+    model = PromptTuning(**given).apply(model, MethodContext((), "CAUSAL_LM", "here", "vocabulary"))
+    reserve(model, 6)
+    (one,) = write(model, [[5] * POSITIONS], Generation(max_new_tokens=16), tokenizer)
+    assert one.cut == 6 + 16
+    with pytest.raises(ConfigError, match=rf"6 are for virtual tokens and one .* at most {POSITIONS - 7}"):
+        check_room(model, Generation(max_new_tokens=POSITIONS - 6))
+    bart = AutoModelForSeq2SeqLM.from_pretrained(language_model("bart"))
+    reserve(bart, 6)
+    check_room(bart, Generation(max_new_tokens=POSITIONS - 1))
 
 
 def test_characters_of_several_tokens_come_whole(language_model, monkeypatch):

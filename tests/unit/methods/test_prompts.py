@@ -24,7 +24,7 @@ from peftlab.methods.mam import MixAndMatch
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import PrefixTuning, PromptTuning, PTuning
 from peftlab.methods.unipelt import UniPELT
-from peftlab.positions import check_length
+from peftlab.positions import check_length, reserve
 
 GIVEN = {"name": "x", "learning_rate": 1e-3, "num_virtual_tokens": 4}
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 30}
@@ -161,9 +161,10 @@ def test_a_prefix_says_which_models_it_needs(method, config):
 
 def test_virtual_tokens_take_positions():
     model = make(BERT)
-    check_length(model, 16, METHODS["p_tuning"].virtual_tokens)
+    reserve(model, METHODS["p_tuning"].virtual_tokens)
+    check_length(model, 16)
     with pytest.raises(ConfigError, match=r"a row has 17 tokens, and 4 virtual ones before them; .*max_tokens=16"):
-        check_length(model, 17, METHODS["p_tuning"].virtual_tokens)
+        check_length(model, 17)
 
 
 def test_prompts_begin_as_words():

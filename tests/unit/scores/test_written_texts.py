@@ -121,6 +121,13 @@ def test_perplexity_exact_match_length_and_stops():
     assert math.isnan(alone.scores(alone.total([diverged]))["perplexity"])
 
 
+def test_perplexities_of_answers_and_of_all_tokens_do_not_go_by_one_name():
+    kinds = [AnswerPerplexity, lambda of: WrittenTexts("zh", of)]
+    names = [kind(of).name for kind in kinds for of in ("answer tokens", "all tokens")]
+    assert len(set(names)) == 4
+    assert [scorer_of(name, []).of for name in names] == ["answer tokens", "all tokens"] * 2
+
+
 def test_without_texts_there_is_a_perplexity_alone():
     scorer = WrittenTexts()
     answers = [answer(None, "a b", written=None, stopped=None)]
@@ -141,3 +148,9 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "rouge_score" else find(name))
     with pytest.raises(ConfigError, match=r"need rouge_score: pip install 'peftlab\[generation\]'"):
         check_extra()
+
+
+def test_without_a_token_of_gold_there_is_no_perplexity():
+    """It would be 1, the best that there is."""
+    for scorer in (AnswerPerplexity(), WrittenTexts("en")):
+        assert math.isnan(scorer.scores(np.zeros(scorer.width))["perplexity"])

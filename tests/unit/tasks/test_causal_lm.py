@@ -20,7 +20,7 @@ from peftlab.tasks.limits import Limits
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Selection
 
-WORDS = "the capital of france is paris and what river flows through rome".split()
+WORDS = ["the", "capital", "of", "france", "is", "paris", "and", "what", "river", "flows", "through", "rome"]
 
 
 def task(**options):
@@ -133,7 +133,7 @@ def test_what_is_cut_away_is_counted(processor):
     assert own.weights(CONVERSATIONS, cut, gone).tolist() == [0] * len(gone)
     assert own.lost(cut, gone[0])["empty"]
     assert own.collate(CONVERSATIONS, cut, gone).mean(torch.zeros(len(gone))) == 0
-    with pytest.raises(ConfigError, match="data.long=truncate"):
+    with pytest.raises(ConfigError, match=r"data\.long=truncate"):
         own.encode(CONVERSATIONS, processor, Limits(24, "split"))
 
 
@@ -180,6 +180,12 @@ def test_plain_texts_are_learnt_as_a_whole(processor):
     arrays = encoded(own, processor, texts)
     assert own.weights(texts, arrays, [0]) == arrays.lengths[0] - 1
     assert own.gold(texts[0]) == own.text_key(texts[0]) == "the river"
+
+
+def test_a_perplexity_says_which_tokens_it_is_of():
+    for options in ({}, {"generate": Generation(at="never")}):
+        names = [task(train_on=on, **options).scorer.name for on in ("answers", "all")]
+        assert ["all tokens" in name for name in names] == [False, True]
 
 
 def test_a_plain_text_is_continued(language_model, processor, monkeypatch):
