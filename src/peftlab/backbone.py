@@ -20,13 +20,13 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from peftlab.errors import ConfigError, SourceError
-from peftlab.language_models import check_kind, let_ends_learn
+from peftlab.language_models import NAMES_IN_WHOLE, check_kind, let_ends_learn, name_alone, of_words
 from peftlab.methods.labels import Matched, labels_of_config, match
 from peftlab.methods.method import MethodContext, is_of_head
 from peftlab.model_files import deciding_files, files_of_task, has_safetensors
 from peftlab.pooling import Pooling, pool
 from peftlab.quantizing import Quantization
-from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of
+from peftlab.seams.transformers import draw_weights, has_sdpa, kind_of, save_as_it_is
 from peftlab.sources import Source
 from peftlab.storage.digests import sha256_of
 from peftlab.storage.entries import oddity
@@ -147,6 +147,8 @@ class Pretrained:
     def load(self, task: Task, attention: str = "eager") -> Backbone:
         """Load the model in fp32 with a head for `task`, which must have learnt its labels.
 
+        Of a decoder that reads pictures too, only what reads and writes words is loaded.
+
         A head of the same kind in the weights is used: rows of its output layer are matched by label name, and rows
         for other labels are initialised. The head of a language model must be in the weights, unless the task completes
         it.
@@ -163,7 +165,9 @@ class Pretrained:
         _quiet()
         theirs = self._config()
         check_kind(theirs, task.head, task.name)
-        config = self._config(**task.head_settings())
+        theirs = of_words(theirs, task.head, {})
+        settings = task.head_settings()
+        config = of_words(self._config(**settings), task.head, settings)
         if task.head.is_new and kind_of(config) != "encoder" and config.pad_token_id is None:
             config.pad_token_id = self.tokenizer().pad_token_id  # a decoder's head reads the last token before it
         self._set_dropout(config)
@@ -217,8 +221,9 @@ class Pretrained:
 
     def _load(self, task: Task, config: transformers.PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
         """Return the model and transformers' report on loading it."""
+        is_part = type(config) is not type(self._config())
         with _loading(f"{self.folder}: the model cannot be loaded"):
-            return model_class(task.head).from_pretrained(
+            model, report = model_class(task.head).from_pretrained(
                 self.folder,
                 config=config,
                 attn_implementation="eager",
@@ -229,7 +234,11 @@ class Pretrained:
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # we check these; transformers would not name them
+                **({"key_mapping": NAMES_IN_WHOLE} if is_part else {}),
             )
+        if is_part:
+            save_as_it_is(model)
+        return model, report
 
     def _check_types(self, model: PreTrainedModel) -> None:
         """Raise a SourceError for weights in dtypes whose conversion would change the numbers."""
@@ -243,7 +252,7 @@ class Pretrained:
             with safe_open(self.folder / file, framework="pt") as tensors:
                 types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
             for name, kind in types.items():
-                if name.removeprefix(prefix) in own and kind not in _FLOATING:
+                if own & {name.removeprefix(prefix), name_alone(name)} and kind not in _FLOATING:
                     raise SourceError(
                         f"{self.folder / file}: {name} is of the type {kind}, which is not converted; save the "
                         "weights in fp32, fp16 or bf16"

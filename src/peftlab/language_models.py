@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -15,6 +17,30 @@ _REMEDIES: dict[ModelKind, str] = {
     "decoder": "Choose a decoder, such as model=smollm2_135m",
     "encoder-decoder": "Choose an encoder-decoder, such as model=t5_small_titles",
 }
+
+NAMES_IN_WHOLE = {r"^(model\.)?language_model\.lm_head": "lm_head", r"^(model\.)?language_model\.(model\.)?": "model."}
+"""Patterns of the names of a language model's tensors in the weights of one of words and pictures, and their own."""
+
+
+def of_words(config: PretrainedConfig, head: Head, settings: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the configuration, with `settings`, of the decoder alone in a model of words and pictures with `config`.
+
+    Any other `config`, which has them already, is returned itself; so is that of a model whose decoder transformers has
+    no class with `head` for.
+    """
+    words = config.get_text_config()
+    if words is config or kind_of(config) != "decoder" or not has_head(model_class(head), words):
+        return config
+    of_both = ("architectures", "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
+    known = {name: value for name in of_both if (value := getattr(config, name, None)) is not None}
+    return type(words).from_dict(words.to_dict() | known | dict(settings))
+
+
+def name_alone(name: str) -> str:
+    """Return the name, below the base model, of a tensor of a decoder alone, by its `name` in the whole model."""
+    for pattern, own in NAMES_IN_WHOLE.items():
+        name = re.sub(pattern, own, name)
+    return name.removeprefix("model.")
 
 
 def check_kind(config: PretrainedConfig, head: Head, task: str) -> None:

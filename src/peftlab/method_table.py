@@ -20,6 +20,7 @@ from peftlab.backbone import head_of
 from peftlab.composing.compose import conf_dir
 from peftlab.config import build
 from peftlab.errors import ConfigError, did_you_mean
+from peftlab.language_models import of_words
 from peftlab.methods.method import Method, MethodContext
 from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 
@@ -209,7 +210,7 @@ def _applied(method: Method, head: Head, config: PretrainedConfig, numbers: bool
     If the method needs values and `numbers` is false, return None: the method is assumed to work.
     """
     settings = head.settings([f"LABEL_{n}" for n in range(LABELS)])
-    config = type(config).from_dict(config.to_dict() | settings)
+    config = of_words(type(config).from_dict(config.to_dict() | settings), head, settings)
     with torch.device("meta"):
         model = getattr(transformers, head.model).from_config(config)
     context = MethodContext(head_of(model) if head.is_new else (), head.task_type, "none", head.outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 from tests.tiny_models import DECODERS, ENCODER_DECODERS
 
 from peftlab import model_table
@@ -89,15 +91,26 @@ def test_options_are_of_the_kind_that_they_say(folder):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_pretrained_head_is_taken_and_nothing_is_new(family, folder, writing):
-    """Tied to the embeddings or not; the settings of generation are those of the folder."""
+def test_the_pretrained_head_is_taken_and_nothing_is_new(family, folder, writing, tmp_path):
+    """Tied to the embeddings or not; the settings of generation are those of the folder.
+
+    Of a model of words and pictures, what is of words alone is loaded, and saved as a model of its own.
+    """
     path = folder(family)
     task = writing(path)
     loaded = in_folder(path, task).load(task)
     whole = model_class(task.head).from_pretrained(path)
-    assert type(loaded.model) is type(whole)
     assert [*loaded.context.head, *loaded.context.fresh, *loaded.notes] == []
     state = whole.state_dict()
+    if family == "gemma3_of_pictures":
+        words = {n.replace("language_model.", ""): x for n, x in state.items() if "language" in n or "lm_head" in n}
+        assert 0 < len(words) < len(state)
+        state = words
+        loaded.model.save_pretrained(tmp_path / "words")
+        whole = model_class(task.head).from_pretrained(tmp_path / "words")
+        assert whole.state_dict().keys() == state.keys()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
+    assert type(loaded.model) is type(whole)
     assert loaded.model.state_dict().keys() == state.keys()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.model.state_dict().items())
     assert loaded.model.generation_config.eos_token_id == whole.generation_config.eos_token_id
@@ -116,6 +129,38 @@ def test_fused_attention_gives_the_same(family, folder, writing):
         with torch.no_grad():
             logits.append(model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits)
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_of_words_in_a_model_of_words_and_pictures(folder, spec, tmp_path):
+    """It computes the same, as transformers has named its tensors at any time; all that is trained has a gradient."""
+    path = folder("gemma3_of_pictures")
+    task = spec("task=causal_lm").task
+    whole = model_class(task.head).from_pretrained(path).eval()
+    ids = torch.arange(24).view(2, 12) + 6
+    with torch.no_grad():
+        expected = whole(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    new = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
+    old = {re.sub(r"^model\.(?=vision|multi)", "", name): tensor for name, tensor in new.items()}
+    old = {re.sub(r"^model\.language_model", "language_model.model", name): tensor for name, tensor in old.items()}
+    old = {re.sub(r"^lm_head", "language_model.lm_head", name): tensor for name, tensor in old.items()}
+    for number, state in enumerate((new, old)):
+        shutil.copytree(path, renamed := tmp_path / str(number))
+        save_file(state, renamed / "model.safetensors")
+        model = in_folder(renamed, task).load(task).model.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits, expected)
+    for method in ("lora", "prefix_tuning", "prompt_tuning", "ln_tuning"):
+        pretrained = in_folder(path, task)
+        model = spec(f"peft={method}", "task=causal_lm", "task.packing=off").peft.apply(*pretrained.load(task)[:2])
+        model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
+        assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None], method
+    labels = spec("task=classification").task
+    labels.learn_labels({"train": []}, ["no", "yes"])
+    assert type(in_folder(path, labels).backbone(labels)).__name__ == "Gemma3TextForSequenceClassification"
+    norm = "language_model.model.norm.weight"
+    save_file({**old, norm: old[norm].int()}, tmp_path / "1" / "model.safetensors")
+    with pytest.raises(SourceError, match=r"model\.norm\.weight is of the type I32, which is not converted"):
+        in_folder(tmp_path / "1", task).load(task)
 
 
 def test_a_head_that_is_not_there(language_model, spec, tmp_path):

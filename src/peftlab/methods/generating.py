@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel
 
-from peftlab.language_models import kind_of
+from peftlab.seams.transformers import kind_of
 
 
 def generates(model: nn.Module) -> bool:

@@ -48,6 +48,11 @@ def draw_weights(model: PreTrainedModel, module: nn.Module) -> None:
     model._init_weights(module)
 
 
+def save_as_it_is(model: Any) -> None:
+    """Have `model` saved with the names of its tensors, whatever those were that it was loaded from."""
+    model._weight_conversions = None
+
+
 @contextmanager
 def masks_always_built() -> Iterator[None]:
     """Have models build attention masks in this context without looking at what a batch holds.
