@@ -189,7 +189,7 @@ class Pretrained:
                 f"{self.folder}: {len(odd)} tensors of {type(model).__name__} have another shape in the weights, first "
                 f"{odd[0]}, {stored} for {own}; do config.json and the weights belong together?"
             )
-        self._check_types(model)
+        _check_types(self.folder, model)
         output = output_of(model, head) if task.head.is_new else ""
         anew, notes = self._match_output(model, theirs, task, output, {*report["missing_keys"]}, other)
         if spare := [key for key in other if not is_of_head(key, (output,))]:
@@ -239,24 +239,6 @@ class Pretrained:
         if is_part:
             save_as_it_is(model)
         return model, report
-
-    def _check_types(self, model: PreTrainedModel) -> None:
-        """Raise a SourceError for weights in dtypes whose conversion would change the numbers."""
-        prefix = f"{model.base_model_prefix}."
-        own = {
-            name.removeprefix(prefix) for name, parameter in model.named_parameters() if parameter.is_floating_point()
-        }
-        for file in sorted(deciding_files(self.folder, allow_pickle=True)):
-            if not file.endswith(".safetensors"):
-                continue
-            with safe_open(self.folder / file, framework="pt") as tensors:
-                types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-            for name, kind in types.items():
-                if own & {name.removeprefix(prefix), name_alone(name)} and kind not in _FLOATING:
-                    raise SourceError(
-                        f"{self.folder / file}: {name} is of the type {kind}, which is not converted; save the "
-                        "weights in fp32, fp16 or bf16"
-                    )
 
     def _match_output(
         self,
@@ -409,6 +391,23 @@ def output_of(model: PreTrainedModel, head: Collection[str]) -> str:
     ]
     name, last = linear[-1] if linear else ("", None)
     return name if last is not None and last.out_features == model.config.num_labels else ""
+
+
+def _check_types(folder: Path, model: PreTrainedModel) -> None:
+    """Raise a SourceError for weights in dtypes whose conversion would change the numbers."""
+    prefix = f"{model.base_model_prefix}."
+    own = {name.removeprefix(prefix) for name, parameter in model.named_parameters() if parameter.is_floating_point()}
+    for file in sorted(deciding_files(folder, allow_pickle=True)):
+        if not file.endswith(".safetensors"):
+            continue
+        with safe_open(folder / file, framework="pt") as tensors:
+            types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+        for name, kind in types.items():
+            if own & {name.removeprefix(prefix), name_alone(name)} and kind not in _FLOATING:
+                raise SourceError(
+                    f"{folder / file}: {name} is of the type {kind}, which is not converted; save the "
+                    "weights in fp32, fp16 or bf16"
+                )
 
 
 def _begin_anew(model: PreTrainedModel, layer: Any) -> None:

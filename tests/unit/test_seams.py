@@ -32,6 +32,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
 from sacrebleu.metrics import CHRF
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForSeq2SeqLM, BertConfig, BertModel, LlamaConfig, T5Config
@@ -582,6 +583,21 @@ def test_attention_and_weights_of_an_architecture():
     transformers.draw_weights(model, layer)
     assert layer.weight.detach().std() == pytest.approx(config.initializer_range, rel=0.1)
     assert not layer.bias.any()
+
+
+def test_a_model_keeps_no_names_that_its_tensors_had(tmp_path):
+    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path / "plain")
+    stored = load_file(tmp_path / "plain" / "model.safetensors")
+    renamed = {f"old_{name}" if name.startswith("pooler") else name: tensor for name, tensor in stored.items()}
+    save_file(renamed, tmp_path / "plain" / "model.safetensors", {"format": "pt"})
+    model = BertModel.from_pretrained(tmp_path / "plain", key_mapping={"^old_pooler": "pooler"})
+    names = []
+    for folder in ("as it was", "as it is"):
+        model.save_pretrained(tmp_path / folder)
+        names.append(load_file(tmp_path / folder / "model.safetensors").keys())
+        transformers.save_as_it_is(model)
+    assert names == [renamed.keys(), stored.keys()]
 
 
 def test_masks_are_built_whatever_a_batch_holds():
