@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 import peftlab
+from peftlab.errors import ConfigError
 
 
 @pytest.fixture
@@ -63,3 +67,13 @@ def test_parallel_files_give_the_same_run(train, tiny_utterances, tmp_path):
 def test_prompts_leave_the_intent_at_the_first_token_of_the_text(train):
     train("peft=prompt_tuning")
     assert peftlab.load("run").evaluate().equal
+
+
+def test_a_decoder_is_refused(train, language_model, tmp_path):
+    """Also one whose texts begin with a special token: it sees nothing of the text."""
+    tokenizer = AutoTokenizer.from_pretrained(shutil.copytree(language_model("llama"), tmp_path / "llama"))
+    start = (tokenizer.bos_token, tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
+    tokenizer.save_pretrained(tmp_path / "llama")
+    with pytest.raises(ConfigError, match=r"^task=joint: .* that of a llama is a decoder's, which sees none"):
+        train(f"model.path={tmp_path / 'llama'}")

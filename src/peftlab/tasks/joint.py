@@ -11,10 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from peftlab.errors import ConfigError, DataError
 from peftlab.scores.bio import Repair, bio_labels, entities
 from peftlab.scores.joint_scores import INTENT, JointScores
+from peftlab.seams.transformers import kind_of
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText, Span
@@ -116,6 +118,15 @@ class Joint(SentenceTask):
                 "read. Choose another model=..., such as BERT or RoBERTa"
             )
         return encode_words(examples, processor.tokenizer, *limits)
+
+    @override
+    def check_model(self, model: Any) -> None:
+        if kind_of(model.config) == "decoder":
+            raise ConfigError(
+                f"task={self.name}: the intent is read at the first token of a text, and that of a "
+                f"{model.config.model_type} is a decoder's, which sees none of the rest. Choose another model=..., such "
+                "as BERT or RoBERTa"
+            )
 
     def collate(
         self, examples: Sequence[Utterance], encoded: Encoded, indices: Sequence[int], random: Random | None = None
