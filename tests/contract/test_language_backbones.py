@@ -140,7 +140,7 @@ def test_questions_need_one_encoder(language_model, spec):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "t5", "bart"])
 def test_a_new_head_reads_the_end_of_a_text_whatever_the_padding(family, language_model, spec, tmp_path):
-    """A decoder without a token for padding gets the one that ends a text."""
+    """With virtual tokens too. A decoder without a token for padding gets the one that ends a text."""
     folder = Path(shutil.copytree(language_model(family), tmp_path / family))
     if family in DECODERS:
         for file, key in (("config.json", "pad_token_id"), ("tokenizer_config.json", "pad_token")):
@@ -149,13 +149,20 @@ def test_a_new_head_reads_the_end_of_a_text_whatever_the_padding(family, languag
     task = spec("task=classification").task
     task.learn_labels({"train": []}, ["no", "yes"])
     pretrained = in_folder(folder, task)
-    model = pretrained.backbone(task).eval()
     examples = [Text(f"x:{n}", text, "no") for n, text in enumerate(["rome", "the capital of france is paris"])]
     encoded = task.encode(examples, pretrained.processor("tokenizer"), Limits(80, "truncate"))
-    with torch.no_grad():
-        both = model(**task.collate(examples, encoded, [0, 1]).inputs).logits
-        alone = [model(**task.collate(examples, encoded, [n]).inputs).logits[0] for n in (0, 1)]
-    torch.testing.assert_close(both, torch.stack(alone))
-    assert not torch.allclose(*alone, atol=1e-4)
+    seen = []
+    for method in (None, "prompt_tuning", "p_tuning", "prefix_tuning", "mam"):
+        torch.manual_seed(0)
+        model, context, _ = pretrained.load(task)
+        model = model if method is None else spec(f"peft={method}").peft.apply(model, context)
+        model.eval()
+        with torch.no_grad():
+            both = model(**task.collate(examples, encoded, [0, 1]).inputs).logits
+            alone = [model(**task.collate(examples, encoded, [n]).inputs).logits[0] for n in (0, 1)]
+        torch.testing.assert_close(both, torch.stack(alone), msg=lambda text, method=method: f"{method}: {text}")
+        assert not torch.allclose(*alone, atol=1e-4)
+        assert not any(torch.equal(both, other) for other in seen), method
+        seen.append(both)
     if family in DECODERS:
         assert pretrained.tokenizer().pad_token == pretrained.tokenizer().eos_token == "<|im_end|>"

@@ -13,12 +13,14 @@ import pytest
 import torch
 from tests.method_files import CHANGES_AT_START, FILES, METHODS, ONE_OF_EACH_CLASS
 from tests.tiny_models import DECODERS, ENCODER_DECODERS
+from transformers import AutoConfig
 
+from peftlab.backbone import head_of
 from peftlab.errors import ConfigError
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.method import MethodContext
 from peftlab.methods.prompts import Prompts
-from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
+from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, model_class
 
 FITTING = {
     "c3a": ["block_size=8"],
@@ -281,6 +283,52 @@ def test_all_beams_of_a_text_have_it(name, kind, tuned):
     )
     assert torch.equal(cached, anew)
     assert cached.shape[1] > IDS.shape[1]
+
+
+@pytest.mark.parametrize("name", ["prefix_tuning", pytest.param("mam", marks=pytest.mark.slow)])
+def test_a_decoder_with_more_blocks_than_its_encoder(name, tuned, language_model):
+    config = AutoConfig.from_pretrained(language_model("t5"), num_decoder_layers=3)
+    model, method, _ = tuned(name, "t5", model=model_class(SEQ2SEQ_LM).from_config(config))
+    train(model, method, "t5")
+    torch.testing.assert_close(step_by_step(model, "t5"), logits(model, "t5"), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def labelling(language_model, spec):
+    """Return a function that applies a method to a tiny model with a head for labels, and returns the plain one too."""
+
+    def make(name, kind, head):
+        plain = model_class(head).from_pretrained(language_model(kind), num_labels=3).eval()
+        method, model = spec(f"peft={name}").peft, copy.deepcopy(plain)
+        context = MethodContext(head_of(plain), head.task_type, "made here", head.outputs)
+        return method.apply(model, context).eval(), plain, method, context
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["prefix_tuning", "prompt_tuning"])
+def test_the_library_reads_what_labels_a_text_alike_or_not_at_all(name, labelling, tmp_path):
+    """Of virtual tokens before a padded text, it would read the padding."""
+    model, plain, method, context = labelling(name, "llama", SEQUENCE_CLASSIFICATION)
+    method.save(model, tmp_path, context)
+    if name == "prompt_tuning":
+        with pytest.raises(KeyError, match="peft_type"):
+            peft.PeftModel.from_pretrained(plain, tmp_path)
+        return
+    ids = torch.cat([IDS, torch.tensor([[0, 0], [50, 51]])], 1)
+    inputs = {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    with torch.no_grad():
+        theirs = peft.PeftModel.from_pretrained(plain, tmp_path).eval()(**inputs).logits
+        torch.testing.assert_close(theirs, model(**inputs).logits)
+
+
+def test_what_labels_no_text_says_so(labelling):
+    for kind in ("llama", "t5"):
+        with pytest.raises(ConfigError, match=r"peft=unipelt: .* each sees only the ones before it\. Use peft=mam"):
+            labelling("unipelt", kind, SEQUENCE_CLASSIFICATION)
+    for name in ("prefix_tuning", "mam", "unipelt"):  # of T5, the labels of tokens are read off the encoder alone
+        with pytest.raises(ConfigError, match=rf"peft={name}: the attention of T5For.* T5 or BART with their decoders"):
+            labelling(name, "t5", TOKEN_CLASSIFICATION)
 
 
 def test_leading_tokens_of_a_text_that_is_written_are_not_edited_alone(tuned, spec, backbone):

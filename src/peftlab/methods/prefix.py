@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation
-from peftlab.methods.generating import generates, is_encoder_decoder, seen_by, stack_of
+from peftlab.methods.generating import has_decoder, is_encoder_decoder, seen_by, stack_of
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, is_of_head, spec
 from peftlab.methods.targets import is_attention
@@ -63,7 +63,7 @@ def _before(prefix: Tensor, states: Tensor) -> Tensor:
     return torch.cat([prefix.expand(batch, *prefix.shape[-3:]), states], dim=2)
 
 
-def attention_with_past(model: nn.Module, context: MethodContext, method: str) -> list[nn.Module]:
+def attention_with_past(model: Any, context: MethodContext, method: str) -> list[nn.Module]:
     """Return the attention modules of `model` that accept ``past_key_values``, in the order of the blocks.
 
     Of an encoder-decoder, they are those of the decoder that attend to its own tokens.
@@ -71,7 +71,7 @@ def attention_with_past(model: nn.Module, context: MethodContext, method: str) -
     Raises:
         ConfigError: the model has none.
     """
-    inside = stack_of(model) if generates(model) else model
+    inside = stack_of(model) if has_decoder(model) else model
     taking = [
         (name, module)
         for name, module in inside.named_modules()
@@ -79,10 +79,11 @@ def attention_with_past(model: nn.Module, context: MethodContext, method: str) -
         if not (is_encoder_decoder(model) and re.search(r"enc\w*_?att|cross", name, re.IGNORECASE))
     ]
     innermost = [module for name, module in taking if not any(other.startswith(f"{name}.") for other, _ in taking)]
-    if not innermost:
+    if not innermost or not (has_decoder(model) or _takes(model.base_model, "past_key_values")):
         raise ConfigError(
             f"peft={method}: the attention of {type(model).__name__} takes no earlier keys and values; it needs BERT, "
-            "RoBERTa, XLM-RoBERTa, ELECTRA, Llama, Qwen, Gemma, GPT-2, T5, BART or another model whose attention does"
+            "RoBERTa, XLM-RoBERTa, ELECTRA, Llama, Qwen, Gemma, GPT-2, T5 or BART with their decoders, or another "
+            "model whose attention does"
         )
     return innermost
 
@@ -108,11 +109,11 @@ def add_prefix(model: Any, attention: Sequence[tuple[nn.Module, KeysValues]], le
     No hidden states are added: outputs keep their shapes. Positions count from the end of the prefix, as in the peft
     library. Gradient checkpointing drops ``past_key_values`` from the blocks, so attention gets its own in any case.
 
-    In a model that generates, the cache holds no prefix: it precedes what the cache returns, at every step. So every
+    In a model with a decoder, the cache holds no prefix: it precedes what the cache returns, at every step. So every
     token sees it, whichever others its mask hides: those of other texts in its row, or outside a sliding window.
     """
-    give: Any = _give_before_past if generates(model) else _give
-    if generates(model):
+    give: Any = _give_before_past if has_decoder(model) else _give
+    if has_decoder(model):
         stack = stack_of(model)
         numbered = stack if _takes(stack, "position_ids") else getattr(stack, "embed_positions", None)
         if numbered is not None:  # T5's positions are relative: attention counts the prefix by itself

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapter_files import read_tensors
-from peftlab.methods.generating import generates, has_windows, is_encoder_decoder
+from peftlab.methods.generating import generates, has_decoder, has_windows, is_encoder_decoder
 from peftlab.methods.insertion import Insertion
 from peftlab.methods.method import BESIDE_THE_FUNCTION, LARGEST, MethodContext, spec
 from peftlab.methods.prefix import add_prefix, attention_with_past, heads_of_keys
@@ -156,11 +156,19 @@ class InputPrompts(Prompts):
     """Virtual tokens before the input embeddings.
 
     They are attended to, have the first token type, and take the first positions. A head with outputs for each token
-    returns none for them; a classifier that reads the first token reads the first virtual one, as in the library. Of an
-    encoder-decoder, only the encoder has them.
+    returns none for them; a classifier that reads the first token reads the first virtual one, as in the library, and
+    one on a decoder the last token of the text. Of an encoder-decoder, only the encoder has them.
     """
 
     needs_own_rows: ClassVar[str | None] = "it adds its virtual tokens once a row, before the first text"
+
+    @override
+    def is_read_by_library(self, model: nn.Module) -> bool:
+        """Return whether the library hands the head what it reads here.
+
+        It hides the words from a head for labels on a decoder, which then takes padding for the end of a text.
+        """
+        return generates(model) or not has_decoder(model)
 
     @override
     def insert(self, model: Any, context: MethodContext) -> None:
@@ -168,7 +176,7 @@ class InputPrompts(Prompts):
         model.base_model.add_module("prompt_encoder", encoder)
         if is_encoder_decoder(model):
             add_to_source(model, encoder)
-        elif generates(model):
+        elif has_decoder(model):
             add_to_text(model, encoder)
         else:
             model.register_forward_pre_hook(functools.partial(prepend, encoder), with_kwargs=True)
@@ -264,6 +272,7 @@ class PrefixTuning(Prompts):
         """
         places = attention_with_past(model, context, self.name)
         config = self._config(model, context)
+        config.num_layers = len(places)  # an encoder-decoder's configuration counts the encoder's
         encoder = PrefixEncoder(config)
         model.base_model.add_module("prompt_encoder", encoder)
         made = [LayerOfPrefix(encoder, layer, config.token_dim) for layer in range(len(places))]

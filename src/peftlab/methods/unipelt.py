@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.methods.adapters import Activation, Bottleneck
-from peftlab.methods.generating import generates
+from peftlab.methods.generating import has_decoder
 from peftlab.methods.insertion import add_after, transformer_blocks
 from peftlab.methods.method import LARGEST, MethodContext, spec
 from peftlab.methods.prefix import OwnPrefix, PrefixAndAdapter, add_prefix, attention_with_past
@@ -108,13 +108,13 @@ class UniPELT(PrefixAndAdapter):
         """Insert the three, with their gates, into every block.
 
         Raises:
-            ConfigError: the model generates, or its attention takes no earlier keys and values.
+            ConfigError: the model has a decoder, or its attention takes no earlier keys and values.
         """
-        if generates(model):
+        if has_decoder(model):
             raise ConfigError(
-                f"peft={self.name}: its gates are means over all tokens of a text, and {type(model).__name__} writes a "
-                "text token by token: it would see those to come in training, and none when it writes. Use peft=mam, "
-                "which has no gates, or peft=lora"
+                f"peft={self.name}: its gates are means over all tokens of a text, which those of "
+                f"{type(model).__name__} do not see: each sees only the ones before it. Use peft=mam, which has no "
+                "gates, or peft=lora"
             )
         places = attention_with_past(model, context, self.name)
         blocks = transformer_blocks(model, context)

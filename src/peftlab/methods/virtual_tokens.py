@@ -104,6 +104,8 @@ class BeforeText:
             )
             tokens = torch.cat([made.to(words.dtype).expand(len(words), -1, -1), words], 1)
             inputs["inputs_embeds"] = self._ordered(tokens)
+            if inputs.get("token_type_ids") is not None:
+                inputs["token_type_ids"] = self._ordered(F.pad(inputs["token_type_ids"], (len(made), 0)))
         return (), inputs
 
     def widened(self, mask: Tensor) -> Tensor:
