@@ -199,6 +199,7 @@ ODD: dict[str, Change] = {
     "a token occurs twice": functools.partial(set_, "token_list", [*TOKENS[:-1], "a"]),
     "index out of range": functools.partial(set_, "pad_token_id", 9999),
     "it lacks 'tokenizer.ggml.eos_token_id'": functools.partial(without, "eos_token_id"),
+    "it holds a value of an unexpected type": functools.partial(set_, "head_count", [HEADS] * LAYERS),
     "it lacks 'llama.block_count'": functools.partial(without, "block_count"),
     "it lacks 'blk.1.attn_k.weight'": functools.partial(without, "blk.1.attn_k.weight"),
     "it has the tensor rope_freqs.weight": functools.partial(with_tensor, "rope_freqs.weight", (8,), "F32"),
