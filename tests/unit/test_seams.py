@@ -34,7 +34,7 @@ from omegaconf import base as omegaconf_base
 from sacrebleu.metrics import CHRF
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, AutoModelForSeq2SeqLM, BertConfig, BertModel, LlamaConfig, T5Config
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -563,6 +563,13 @@ def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
     assert not optimizer._step_supports_amp_scaling
 
 
+def test_transformers_tells_kinds_of_models():
+    kinds = {config: transformers.kind_of(config()) for config in (BertConfig, LlamaConfig, T5Config)}
+    assert kinds == {BertConfig: "encoder", LlamaConfig: "decoder", T5Config: "encoder-decoder"}
+    assert transformers.has_head(AutoModelForSeq2SeqLM, T5Config())
+    assert not transformers.has_head(AutoModelForSeq2SeqLM, LlamaConfig())
+
+
 def test_attention_and_weights_of_an_architecture():
     config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     model = BertModel(config)
@@ -638,6 +645,7 @@ def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
         return graph.forward
 
     assert isinstance(pytorch.uncompiled(module), nullcontext)
+    assert not pytorch.is_compiled(module)
     module.compile(backend=backend)
     before = pytorch.compile_seconds()
     with pytorch.uncompiled(nn.Sequential(module)), FlopCounterMode(display=False):

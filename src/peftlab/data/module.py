@@ -26,7 +26,7 @@ from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.errors import ConfigError
+from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.processor import Processor
@@ -89,7 +89,7 @@ class DataModule(L.LightningDataModule):
 
         Raises:
             ConfigError: a fold is held out, but not tested; or as `read_data_set` raises.
-            SourceError, DataError: as `read_data_set` raises them.
+            SourceError, DataError: as `read_data_set` raises them; or nothing is left to learn from.
         """
         if self.spec.fold is not None and not self.budget.test:
             raise ConfigError(
@@ -104,6 +104,8 @@ class DataModule(L.LightningDataModule):
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
+        for split in self.used:
+            self._check_weights(split)
         if factors := self.facts.factors:
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
@@ -123,6 +125,24 @@ class DataModule(L.LightningDataModule):
         self.splits = {split: self._encode(members) for split, members in examples.items()}
         for split in self.splits:
             _log_left_out(self, split)
+
+    def _check_weights(self, split: str) -> None:
+        """Check that an example of `split` has weight in the loss; a test split without is scored as far as it can be.
+
+        Raises:
+            DataError: none has.
+        """
+        members = self.splits[split]
+        if any(self.task.weights(members.examples, members.encoded, [n]).any() for n in range(members.rows)):
+            return
+        lost = listed(self.lost(split)) or "none is labelled"
+        nothing = f"nothing of its {members.rows:,} examples counts in the loss ({lost})"
+        if split == "test":
+            log.warning("the test split has no loss: %s; data.max_tokens=%d", nothing, self.spec.max_tokens)
+            return
+        raise DataError(
+            f"the {split} split: {nothing}. Raise data.max_tokens={self.spec.max_tokens}, or choose other examples"
+        )
 
     def lost(self, split: str) -> dict[str, int]:
         """Return how much of `split` the model does not see, by a readable name of what is counted."""

@@ -115,13 +115,14 @@ class AnswerPerplexity(Scorer):
 
     @override
     def scores(self, total: np.ndarray) -> dict[str, float]:
-        """Return the scores with the digits that fp32 holds; without a token, the perplexity is 1."""
+        """Return the scores with the digits that fp32 holds; without a token, the perplexity is NaN."""
         return {name: float(np.float32(value[0])) for name, value in self.batched(total[None]).items()}
 
     @override
     def batched(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         _, tokens, negative = totals.astype(np.float64)[:, _ALL].T
-        return {"perplexity": np.exp(np.minimum(negative / np.maximum(tokens, 1), _LARGEST))}
+        mean = np.divide(negative, tokens, out=np.full_like(negative, np.nan), where=tokens > 0)
+        return {"perplexity": np.exp(np.minimum(mean, _LARGEST))}
 
     @override
     def report(self, total: np.ndarray) -> str:

@@ -54,7 +54,7 @@ class DeferredLogits:
 
     def float(self) -> DeferredLogits:
         """Return the logits in fp32, deferred."""
-        return self._then(Tensor.float)
+        return self.then(Tensor.float)
 
     def __getitem__(self, index: Any) -> Any:
         places = index if isinstance(index, tuple) else (index,)
@@ -84,7 +84,7 @@ class DeferredLogits:
     ) -> Any:
         """Defer tanh; give any other function the logits."""
         if function is torch.tanh and isinstance(args[0], cls):
-            return args[0]._then(torch.tanh)
+            return args[0].then(torch.tanh)
         return function(*mapped(_full, args), **mapped(_full, dict(kwargs or {})))
 
     def _combined(self, function: Callable[[Any, Any], Any], operand: Any) -> Any:
@@ -93,9 +93,10 @@ class DeferredLogits:
             if operand.numel() != operand.shape[-1]:
                 return function(self.full, operand)
             operand = operand.flatten()
-        return self._then(lambda logits: function(logits, operand))
+        return self.then(lambda logits: function(logits, operand))
 
-    def _then(self, change: Change) -> DeferredLogits:
+    def then(self, change: Change) -> DeferredLogits:
+        """Return the logits with a further `change`, which acts on each by itself."""
         return DeferredLogits(self.hidden, self.head, self.project, (*self.changes, change))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from transformers import AutoTokenizer
 
 from peftlab.data.batching import Division
 from peftlab.data.cleaning.actions import Cleaning
@@ -18,12 +19,16 @@ from peftlab.data.columns import Columns
 from peftlab.data.delimited import Delimited
 from peftlab.data.json_lines import JsonLines
 from peftlab.data.module import DataModule
+from peftlab.data.rows.conversations import ConversationRows
+from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import Splits
 from peftlab.errors import ConfigError, DataError, SourceError
 from peftlab.sources import FilesSource, cache_root
+from peftlab.tasks.causal_lm import CausalLm
 from peftlab.tasks.classification import Classification
 from peftlab.tasks.ner import Ner
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Selection
 
 
@@ -681,3 +686,38 @@ class TestFold:
     def test_what_is_no_fold_is_refused(self, module):
         with pytest.raises(ValidationError, match="expected a fold such as 2/5"):
             module(fold="6/5")
+
+
+class TestWeights:
+    """A model cannot learn from a split of which nothing counts in the loss, nor be selected by it."""
+
+    @pytest.fixture
+    def loaded(self, tmp_path, language_model):
+        """Load short conversations with a model's tokenizer, but for those of one split, whose answers are cut away."""
+
+        def load(cut: str | None) -> DataModule:
+            files = {split: f"{split}.jsonl" for split in ("train", "validation", "test")}
+            for split in files:
+                asked = "rome " * (80 if split == cut else 3)
+                rows = [{"prompt": asked, "answer": f"paris {n}"} for n in range(6)]
+                (tmp_path / files[split]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+            spec = spec_of(tmp_path, Splits(**files), long="truncate", max_tokens=40)
+            task = CausalLm(name="causal_lm", selection=Selection(metric="perplexity", mode="min"))
+            processor = Processor("tokenizer", AutoTokenizer.from_pretrained(language_model("llama")))
+            spec = replace(spec, format=RowFiles(rows=ConversationRows()))
+            data = DataModule(spec, task, processor, BudgetSpec(name="b", max_steps=1), 0)
+            data.load()
+            return data
+
+        return load
+
+    def test_a_split_to_learn_from_is_refused(self, loaded):
+        for split in ("train", "validation"):
+            with pytest.raises(DataError, match=rf"{split} split: nothing of its 6 .*cut away.* data.max_tokens=40"):
+                loaded(split)
+
+    def test_a_split_to_test_is_told(self, loaded, caplog):
+        loaded(None)
+        assert "loss" not in caplog.text
+        loaded("test")
+        assert "the test split has no loss: nothing of its 6 examples" in caplog.text

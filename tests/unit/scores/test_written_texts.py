@@ -148,3 +148,9 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "rouge_score" else find(name))
     with pytest.raises(ConfigError, match=r"need rouge_score: pip install 'peftlab\[generation\]'"):
         check_extra()
+
+
+def test_without_a_token_of_gold_there_is_no_perplexity():
+    """It would be 1, the best that there is."""
+    for scorer in (AnswerPerplexity(), WrittenTexts("en")):
+        assert math.isnan(scorer.scores(np.zeros(scorer.width))["perplexity"])

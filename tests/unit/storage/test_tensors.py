@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from peftlab.errors import NonFiniteError
 from peftlab.storage import tensors as tensor_files
-from peftlab.storage.tensors import load_into, save
+from peftlab.storage.tensors import load_into, save, sha256_of
 
 
 def tensors(seed=0):
@@ -138,3 +139,9 @@ def test_what_is_not_finite_is_never_written(tmp_path: Path, value):
 def test_numbers_whose_squares_are_too_large_are_finite(tmp_path: Path):
     save({"large": torch.tensor([1e30])}, tmp_path / "a")
     assert load_file(tmp_path / "a")["large"] == 1e30
+
+
+def test_an_empty_array_has_a_digest():
+    empty = torch.from_numpy(np.zeros(0, np.int32))
+    digests = {sha256_of(each) for each in ({}, {"a": empty}, {"b": empty}, {"a": empty.long()})}
+    assert len(digests) == 4
