@@ -23,7 +23,7 @@ def mapped(path: Path, name: str, remedy: str) -> Iterator[mmap]:
         remedy: a sentence that says which files have this format.
 
     Raises:
-        SourceError: it is empty, or reading it in this context raises an error of lookup, of value or of `struct`.
+        SourceError: it is empty, or reading it in this context raises an error of lookup, value, type or `struct`.
     """
     trouble = f"'{path.name}' is not a model in the format {name}"
     if not path.stat().st_size:
@@ -32,8 +32,9 @@ def mapped(path: Path, name: str, remedy: str) -> Iterator[mmap]:
         data = mmap(file.fileno(), 0, access=ACCESS_READ)
     try:
         yield data
-    except (struct.error, LookupError, ValueError, OverflowError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+    except (struct.error, LookupError, ValueError, TypeError, OverflowError) as error:
+        told = {KeyError: f"it lacks {error}", TypeError: f"it holds a value of an unexpected type ({error})"}
+        reason = told.get(type(error), error)
         raise SourceError(f"{trouble}: {reason}. {remedy}") from error
 
 

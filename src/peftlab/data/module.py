@@ -105,7 +105,7 @@ class DataModule(L.LightningDataModule):
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
         for split in self.used:
-            self._check_weights(split)
+            _check_weights(self, split)
         if factors := self.facts.factors:
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
@@ -125,24 +125,6 @@ class DataModule(L.LightningDataModule):
         self.splits = {split: self._encode(members) for split, members in examples.items()}
         for split in self.splits:
             _log_left_out(self, split)
-
-    def _check_weights(self, split: str) -> None:
-        """Check that an example of `split` has weight in the loss; a test split without is scored as far as it can be.
-
-        Raises:
-            DataError: none has.
-        """
-        members = self.splits[split]
-        if any(self.task.weights(members.examples, members.encoded, [n]).any() for n in range(members.rows)):
-            return
-        lost = listed(self.lost(split)) or "none is labelled"
-        nothing = f"nothing of its {members.rows:,} examples counts in the loss ({lost})"
-        if split == "test":
-            log.warning("the test split has no loss: %s; data.max_tokens=%d", nothing, self.spec.max_tokens)
-            return
-        raise DataError(
-            f"the {split} split: {nothing}. Raise data.max_tokens={self.spec.max_tokens}, or choose other examples"
-        )
 
     def lost(self, split: str) -> dict[str, int]:
         """Return how much of `split` the model does not see, by a readable name of what is counted."""
@@ -321,6 +303,25 @@ class DataModule(L.LightningDataModule):
 
     def _loader(self, dataset: Dataset[Any], batches: Any) -> DataLoader[Any]:
         return _loader_of(dataset, batches, self.spec.workers, self.seed, self.augmenter is not None, self.ahead)
+
+
+def _check_weights(data: DataModule, split: str) -> None:
+    """Check that an example of `split` has weight in the loss; a test split without is scored as far as it can be.
+
+    Raises:
+        DataError: none has.
+    """
+    members = data.splits[split]
+    if any(data.task.weights(members.examples, members.encoded, [n]).any() for n in range(members.rows)):
+        return
+    lost = listed(data.lost(split)) or "none is labelled"
+    nothing = f"nothing of its {members.rows:,} examples counts in the loss ({lost})"
+    if split == "test":
+        log.warning("the test split has no loss: %s; data.max_tokens=%d", nothing, data.spec.max_tokens)
+        return
+    raise DataError(
+        f"the {split} split: {nothing}. Raise data.max_tokens={data.spec.max_tokens}, or choose other examples"
+    )
 
 
 def _log_left_out(data: DataModule, split: str) -> None:

@@ -24,6 +24,7 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.products import products
 from peftlab.devices.spec import AUTOCAST
 from peftlab.errors import ConfigError, DataError
+from peftlab.generation.options import Generation
 from peftlab.reading.unicode_text import Door
 from peftlab.speed.attention import attention_kernels
 from peftlab.tasks.batch import Batch
@@ -137,14 +138,22 @@ class Predictor:
         """Return a predictor of the same model that generates with other `options`, such as ``max_new_tokens``.
 
         Raises:
-            ConfigError: there is no such option, a value is not allowed, or the task does not generate.
+            ConfigError: there is no such option, it cannot act, a value is not allowed, or the task does not generate.
         """
         current = getattr(self.task, "generate", None)
-        if current is None:
+        if not isinstance(current, Generation):
             raise ConfigError(f"task={self.task.name} generates no text: it has no {', '.join(options)} to set")
+        generate = checked(type(current), {**asdict(current), **options}, "generate")
+        if "at" in options:
+            raise ConfigError("generate.at says when a run generates while it lasts; this one has ended: leave it out")
+        if idle := [name for name in generate.idle() if name in options]:
+            raise ConfigError(
+                f"generate.{idle[0]}={options[idle[0]]} acts only where texts are sampled, and these are searched for: "
+                "set generate.do_sample=true too, or leave it out"
+            )
         task = copy(self.task)
-        vars(task)["generate"] = checked(type(current), {**asdict(current), **options}, "generate")
-        return replace(self, task=task)
+        vars(task)["generate"] = generate
+        return replace(self, task=task, initial=lambda: self._reference)
 
     def example(self, entries: Mapping[str, Any], id: str) -> Any:
         """Return the example in an object, which must have the form of the training data.

@@ -163,6 +163,18 @@ def test_an_untied_head_and_a_tokenizer_of_gpt2(tmp_path):
     assert not (tmp_path / "model" / "chat_template.jinja").exists()
 
 
+def test_special_tokens_that_a_file_may_leave_out(tmp_path):
+    def change(settings, stored):
+        del settings["unk_token_id"], settings["pad_token_id"]
+
+    write(tmp_path / "x.gguf", change)
+    convert("gguf", [tmp_path / "x.gguf"], tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert (tokenizer.unk_token, tokenizer.pad_token_id, tokenizer.eos_token_id) == (None, 2, 2)
+    assert tokenizer(["the", "the capital"], padding=True)["attention_mask"][0][-1] == 0
+    assert AutoConfig.from_pretrained(tmp_path / "model").pad_token_id == 2
+
+
 def set_(name: str, value: Any, settings: dict, stored: dict) -> None:
     settings[name] = value
 
@@ -186,6 +198,8 @@ ODD: dict[str, Change] = {
     "'abc' is no merge of two tokens": functools.partial(set_, "token_merges", ["abc"]),
     "a token occurs twice": functools.partial(set_, "token_list", [*TOKENS[:-1], "a"]),
     "index out of range": functools.partial(set_, "pad_token_id", 9999),
+    "it lacks 'tokenizer.ggml.eos_token_id'": functools.partial(without, "eos_token_id"),
+    "it holds a value of an unexpected type": functools.partial(set_, "head_count", [HEADS] * LAYERS),
     "it lacks 'llama.block_count'": functools.partial(without, "block_count"),
     "it lacks 'blk.1.attn_k.weight'": functools.partial(without, "blk.1.attn_k.weight"),
     "it has the tensor rope_freqs.weight": functools.partial(with_tensor, "rope_freqs.weight", (8,), "F32"),

@@ -175,6 +175,16 @@ def test_other_files_are_refused(model, tmp_path):
         assert reason.startswith("cut") or reason in str(error.value)
 
 
+def test_another_tokenizer_is_refused(model, tmp_path):
+    paths = [Path(shutil.copy(model[0] / name, tmp_path / name)) for name in FILES]
+    unexpected = "it holds a value of an unexpected type"
+    odd = {"[]": unexpected, '{"added_tokens": [1]}': unexpected, "{}": "it lacks 'added_tokens'", "{": "Expecting"}
+    for n, (content, reason) in enumerate(odd.items()):
+        paths[2].write_text(content)
+        with pytest.raises(SourceError, match=rf"^'tokenizer\.json' is not .* onnx_t5: {reason}.* Name the tokenizer"):
+            convert("onnx_t5", paths, tmp_path / str(n))
+
+
 def test_halves_of_different_models_are_refused(model, tmp_path):
     paths = [Path(shutil.copy(model[0] / name, tmp_path / name)) for name in FILES]
     content = bytearray(paths[0].read_bytes())

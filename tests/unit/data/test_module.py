@@ -697,10 +697,10 @@ class TestWeights:
 
         def load(cut: str | None) -> DataModule:
             files = {split: f"{split}.jsonl" for split in ("train", "validation", "test")}
-            for split in files:
+            for split, file in files.items():
                 asked = "rome " * (80 if split == cut else 3)
                 rows = [{"prompt": asked, "answer": f"paris {n}"} for n in range(6)]
-                (tmp_path / files[split]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+                (tmp_path / file).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
             spec = spec_of(tmp_path, Splits(**files), long="truncate", max_tokens=40)
             task = CausalLm(name="causal_lm", selection=Selection(metric="perplexity", mode="min"))
             processor = Processor("tokenizer", AutoTokenizer.from_pretrained(language_model("llama")))

@@ -7,13 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import peftlab
 from peftlab.data.form import Form
-from peftlab.errors import DataError
+from peftlab.errors import ConfigError, DataError
+from peftlab.generation.options import Generation
+from peftlab.tasks.dpo import Dpo
+from peftlab.tasks.processor import Processor
+from peftlab.tasks.task import Selection
 from peftlab.use.predictor import Predictor, Refused, beside
 
 
@@ -84,6 +90,55 @@ def test_what_is_not_seen_is_told_once_at_the_end(predictor, classification, cap
 
 def test_keys_that_an_answer_has_too_are_kept_beside_it():
     assert beside({"a": 1, "given_a": 2, "b": 3}, {"a": 4}) == {"given_given_a": 1, "given_a": 2, "b": 3, "a": 4}
+
+
+@pytest.fixture
+def writer(language_model):
+    """Return a predictor of a decoder that compares answers and writes them, and the reference models it has loaded."""
+    load = partial(AutoModelForCausalLM.from_pretrained, language_model("llama"))
+    loaded = []
+
+    def initial():
+        loaded.append(load())
+        return loaded[-1]
+
+    processor = Processor("tokenizer", AutoTokenizer.from_pretrained(language_model("llama")))
+    task = Dpo(name="dpo", selection=Selection(metric="accuracy"), generate=Generation(max_new_tokens=3))
+    return Predictor(load(), task, processor, initial=initial), loaded
+
+
+def test_other_options_share_the_reference_model(writer):
+    predictor, loaded = writer
+    pair = {"text": "what flows ?", "chosen": "rome", "rejected": "paris"}
+    for options in ({"max_new_tokens": 1}, {"do_sample": "true", "temperature": 0.5}, {"num_beams": 2}):
+        (answer,) = predictor.generating(options).generating({"repetition_penalty": 1.1}).answers([pair])
+        assert answer["rewards"] == {"chosen": 0, "rejected": 0}  # the model is its own reference
+    assert len(loaded) == 1
+    assert predictor.task.generate == Generation(max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"temperature": "0.1"}, r"generate\.temperature=0\.1 acts only where texts are sampled"),
+        ({"do_sample": False, "seed": 3}, r"generate\.seed=3 acts only where texts are sampled"),
+        ({"at": "never"}, r"generate\.at says when a run generates"),
+        ({"temprature": 0.1}, "Did you mean 'temperature'"),
+    ],
+)
+def test_options_that_cannot_act_are_refused(writer, options, reason):
+    with pytest.raises(ConfigError, match=reason):
+        writer[0].generating(options)
+
+
+def test_a_run_that_samples_may_be_searched(writer):
+    sampled = writer[0].generating({"do_sample": True, "temperature": 0.5})
+    assert sampled.generating({"do_sample": False}).task.generate.temperature == 0.5
+
+
+def test_a_task_that_writes_no_text_has_no_options(predictor, classification):
+    with pytest.raises(ConfigError, match="task=classification generates no text: it has no num_beams to set"):
+        predictor(classification()).generating({"num_beams": 2})
 
 
 HEAVY = {"lightning", "wandb", "hydra", "peftlab.config", "peftlab.one_run", "peftlab.data.module"}

@@ -25,6 +25,8 @@ _CONTROL, _USER_DEFINED = 3, 4
 
 _SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 """The special tokens in transformers and in the file."""
+_NEEDED = ("bos", "eos")
+"""Those that every file has to name."""
 
 
 def convert(inputs: Sequence[Path], folder: Path) -> None:
@@ -41,13 +43,13 @@ def convert(inputs: Sequence[Path], folder: Path) -> None:
         settings, tensors = (contents := read(data)).settings, contents.tensors
         config = _config(settings, tied="output.weight" not in tensors)
         weights = _weights(tensors, config)
-        special = {own: settings[f"tokenizer.ggml.{name}_token_id"] for own, name in _SPECIAL.items()}
+        special = _special(settings)
         vocabulary = settings["tokenizer.ggml.tokens"]
         tokens = {own: vocabulary[n] for own, n in special.items()}
         tokenizer = _tokenizer(settings)
         template = settings.get("tokenizer.chat_template")
     write(weights, folder / "model.safetensors")
-    ends = {f"{name}_token_id": special[name] for name in ("bos", "eos", "pad")}
+    ends = {f"{name}_token_id": special[name] for name in (*_NEEDED, "pad")}
     write_json(folder / "config.json", config | ends)
     write_json(folder / "generation_config.json", ends)
     write_json(folder / "tokenizer.json", tokenizer)
@@ -137,6 +139,13 @@ def _order(rows: int, size: int) -> np.ndarray:
 def _rows(stored: np.ndarray, order: np.ndarray, first: int, last: int) -> np.ndarray:
     rows = stored[order[first:last]]
     return from_blocks(rows) if rows.dtype.names else rows.astype(np.float32)
+
+
+def _special(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return the ids of the special tokens; without padding of its own, a model pads with the end of a text."""
+    keys = {own: f"tokenizer.ggml.{name}_token_id" for own, name in _SPECIAL.items()}
+    ids = {own: settings[key] for own, key in keys.items() if key in settings or own in _NEEDED}
+    return {"pad": ids["eos"], **ids}
 
 
 def _tokenizer(settings: Mapping[str, Any]) -> dict[str, Any]:
