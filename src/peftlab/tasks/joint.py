@@ -124,8 +124,8 @@ class Joint(SentenceTask):
         if kind_of(model.config) == "decoder":
             raise ConfigError(
                 f"task={self.name}: the intent is read at the first token of a text, and that of a "
-                f"{model.config.model_type} is a decoder's, which sees none of the rest. Choose another model=..., such "
-                "as BERT or RoBERTa"
+                f"{model.config.model_type} is a decoder's, which sees none of the rest. Choose another model=..., "
+                "such as BERT or RoBERTa"
             )
 
     def collate(
