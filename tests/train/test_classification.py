@@ -224,7 +224,7 @@ class TestFinishedRun:
             ({"other": "Rome"}, "expected `text`, a string"),
             ({"text": ["Rome"]}, "expected `text`, a string"),
             ({"text": None}, "expected `text`, a string"),
-            (3, "is a int; expected a text, a list of words, or an object"),
+            (3, "is a int; expected a text, a list of words or of messages, or an object"),
             (None, "is a NoneType; expected a text"),
             (b"Rome", "is a bytes; expected a text"),
         ],

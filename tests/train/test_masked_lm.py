@@ -91,7 +91,7 @@ def test_a_head_in_the_weights_stays_as_it_is(train, tiny_model, tmp_path):
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "whole")
     train("peft=lora", f"model.path={tmp_path / 'whole'}")
     assert not [name for name in load_file("run/adapter/adapter_model.safetensors") if "cls" in name]
-    for peft, message in (("prompt_tuning", "the head of a language model"), ("head", "is pretrained")):
+    for peft, message in (("prompt_tuning", "the head of a masked language model"), ("head", "is pretrained")):
         with pytest.raises(ConfigError, match=message):
             train(f"peft={peft}", f"model.path={tmp_path / 'whole'}", run_dir="refused")
 

@@ -24,7 +24,11 @@ def spec_of(ner):
     def make(regularizers=None, **hardware):
         method = Full(name="full", learning_rate=1e-4)
         return SimpleNamespace(
-            trainer=replace(ON_A_GPU, **hardware), peft=method, task=ner(), acting=regularizers or {}
+            trainer=replace(ON_A_GPU, **hardware),
+            model=SimpleNamespace(quantize="none"),
+            peft=method,
+            task=ner(),
+            acting=regularizers or {},
         )
 
     return make

@@ -104,12 +104,12 @@ class DataModule(L.LightningDataModule):
             _log_left_out(self, split)
         if self.budget.overfit_batches is not None:
             self._overfit(self.budget.overfit_batches)
-        for split in self.used:
-            _check_weights(self, split)
         if factors := self.facts.factors:
             train = self.splits["train"]
             train.factors = np.asarray([factors.get(example.id, 1.0) for example in train.examples])
         self.task.settle(self.splits["train"].examples, self.splits["train"].encoded)
+        for split in self.used:
+            _check_weights(self, split)
         if self.augmenter is not None:
             self.augmenter.prepare(self.splits["train"].examples)
 

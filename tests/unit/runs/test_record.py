@@ -73,7 +73,14 @@ CONFIG: dict[str, Any] = {
     },
     "adapter": {"path": "mine/adapter", "sha256": "d" * 64},
     "optimizer": {"lr": 3e-4, "betas": [0.9, 0.999]},
-    "task": {"workers": "counts here", "progress": "and this", "source": {"path": "and this"}, "top_k": None},
+    "task": {
+        "workers": "counts here",
+        "progress": "and this",
+        "source": {"path": "and this"},
+        "top_k": None,
+        "packing": "bfd",
+        "forgetting": None,
+    },
     "lists": [{"name": "part of a result here"}],
 }
 DATA = {"train": "a" * 64, "test": "b" * 64}

@@ -17,19 +17,23 @@ from pyarrow import parquet
 import peftlab.data.rows
 from peftlab.data.parallel import Parallel
 from peftlab.data.rows.choices import ChoiceRows
+from peftlab.data.rows.conversations import ConversationRows
 from peftlab.data.rows.numbers import NumberRows
+from peftlab.data.rows.preferences import PreferenceRows
 from peftlab.data.rows.questions import QuestionRows
 from peftlab.data.rows.relations import RelationRows
 from peftlab.data.rows.row_files import RowFiles
 from peftlab.data.rows.row_reader import RowReader
 from peftlab.data.rows.sentences import SentenceRows
 from peftlab.data.rows.several_labels import SeveralLabelRows
+from peftlab.data.rows.source_target import SourceTargetRows
 from peftlab.data.rows.texts import TextRows
 from peftlab.data.rows.utterances import UtteranceRows
 from peftlab.data.squad import SquadJson
 from peftlab.errors import DataError
 
 ANSWERS = {"text": ["Ada"], "answer_start": [0]}
+ONE_FORM = ConversationRows(messages=None, instruction=None, input=None, output="answer", plain=None)
 READERS: dict[str, tuple[RowReader, dict[str, Any]]] = {
     "texts": (TextRows(pair="other", group="who"), {"text": "Über", "label": 3, "other": "b", "who": "x"}),
     "sentences": (SentenceRows(), {"tokens": ["Ada", "left"], "ner_tags": ["B-PER", "O"]}),
@@ -39,6 +43,9 @@ READERS: dict[str, tuple[RowReader, dict[str, Any]]] = {
     "relations": (RelationRows(), {"text": "<e1>Ada</e1> left <e2>Rome</e2>", "label": "From(e1,e2)"}),
     "utterances": (UtteranceRows(), {"words": ["to", "Rome"], "tags": ["O", "B-city"], "intent": "travel"}),
     "choices": (ChoiceRows(), {"question": "Who?", "choices": ["Ada", "Bob"], "answer": 1}),
+    "conversations": (ONE_FORM, {"prompt": "Who?", "answer": "Ada."}),
+    "preferences": (PreferenceRows(), {"prompt": "Who?", "chosen": "Ada.", "rejected": "Bob."}),
+    "source_target": (SourceTargetRows(), {"source": "Ada left.", "target": "Ada ging."}),
 }
 LINES = {
     "cut": lambda line: line[:-3],
