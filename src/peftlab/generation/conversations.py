@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from peftlab.errors import DataError
+from peftlab.reading.placed import Placed
 
 ROLES = ("system", "user", "assistant")
 """The roles of a conversation's turns."""
@@ -26,7 +27,7 @@ class Message(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Placed):
     """A conversation, as read from its file, or without the last answer.
 
     A prompt and its answer are a conversation of two turns.
@@ -41,11 +42,6 @@ class Conversation:
     """The line of the conversation in `file`, from 1."""
     group: str | None = None
     """The group it belongs to, such as a document or an author."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def is_text(self) -> bool:

@@ -11,11 +11,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(Placed):
     """A question, or the beginning of a text, and its choices; a context, a question, or both."""
 
     id: str
@@ -32,11 +33,6 @@ class Choices:
     """Its line or row in `file`, from 1."""
     group: str | None = None
     """The group it belongs to, such as the passage of several questions."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

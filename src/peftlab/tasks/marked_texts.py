@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import ConfigError, DataError
+from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 from peftlab.tasks.texts import special_tokens
 
@@ -25,7 +26,7 @@ _RARE = "@#$*&^~|<>{}[]/+=%"
 
 
 @dataclass(frozen=True, slots=True)
-class MarkedText:
+class MarkedText(Placed):
     """A text and two entities in it, whose relation is labelled, or a text without gold."""
 
     id: str
@@ -75,11 +76,6 @@ class MarkedText:
         if self.head == self.tail:
             raise ValueError("its head and its tail are the same")
         return self
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def marked(self) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from peftlab.errors import DataError
 from peftlab.generation.conversations import Conversation, Message, check_turns
+from peftlab.reading.placed import Placed
 
 Messages = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(Placed):
     """A conversation that either of two answers continues."""
 
     id: str
@@ -28,11 +29,6 @@ class Preference:
     """Its line or row in `file`, from 1."""
     group: str | None = None
     """The group it belongs to: pairs of one group are held out together."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from peftlab.reading.placed import Placed
+
 
 @dataclass(frozen=True, slots=True)
-class LabelledText:
+class LabelledText(Placed):
     """One text, or pair of texts, with its set of labels, as read from its file, or without gold."""
 
     id: str
@@ -22,11 +24,6 @@ class LabelledText:
     """The line, or the row, of the text in `file`, from 1."""
     group: str | None = None
     """The group it belongs to, such as a document or an author."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def mapped(self, change: Callable[[str], str]) -> LabelledText:
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from peftlab.reading.placed import Placed
+
 
 @dataclass(frozen=True, slots=True)
-class SourceTarget:
+class SourceTarget(Placed):
     """A text and its target, as read from its file, or without gold."""
 
     id: str
@@ -20,11 +22,6 @@ class SourceTarget:
     """The line in `file`, from 1."""
     group: str | None = None
     """The group it belongs to, such as a document or an author."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def mapped(self, change: Callable[[str], str]) -> SourceTarget:
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""

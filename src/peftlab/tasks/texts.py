@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from peftlab.errors import DataError
+from peftlab.reading.placed import Placed
 from peftlab.tasks.task import Encoded, check_size
 
 
@@ -35,7 +36,7 @@ class WholeText(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Text(Placed):
     """One text, or pair of texts, of a task that labels whole texts, as read from its file, or without gold."""
 
     id: str
@@ -50,11 +51,6 @@ class Text:
     """The first line of the text in `file`, from 1; None where the whole file is the text."""
     group: str | None = None
     """The group it belongs to, such as a document or an author."""
-
-    @property
-    def place(self) -> str:
-        """The file and, if known, the line, for messages."""
-        return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def mapped(self, change: Callable[[str], str]) -> Text:
         """Return the example with `change`, which maps characters one to one, applied to all its texts."""
