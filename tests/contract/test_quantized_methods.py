@@ -50,7 +50,7 @@ def passed(method, model, context):
     return model, logits, {name: parameter.grad for name, parameter in trained.items()}
 
 
-@pytest.mark.parametrize("name", tiers(WORKS, slow=WORKS))
+@pytest.mark.parametrize("name", tiers(WORKS))
 def test_it_trains_as_on_plain_layers_that_hold_the_rounded_weights(name, quantized, spec):
     model, context = quantized
     method = spec(f"peft={name}").peft
