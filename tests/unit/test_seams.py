@@ -7,6 +7,7 @@ import ast
 import copy
 import functools
 import inspect
+import io
 import os
 import signal
 import subprocess
@@ -42,7 +43,7 @@ from transformers.modeling_outputs import BaseModelOutput
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.composing.compose import conf_dir
-from peftlab.seams import hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb
+from peftlab.seams import absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -126,7 +127,7 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb):
+    for library in (absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, wandb):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -562,6 +563,21 @@ def test_a_fused_optimizer_leaves_unscaling_to_the_scaler():
     assert optimizer._step_supports_amp_scaling
     pytorch.unscale_before_step(optimizer)
     assert not optimizer._step_supports_amp_scaling
+
+
+def test_absl_closes_no_stream(monkeypatch, capsys):
+    from absl import logging as logging_of_absl
+
+    handler = logging_of_absl.get_absl_handler().python_handler
+    handler.setStream(sys.stderr)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    absl.leave_streams_open()
+    handler.close()  # as configuring logging anew does
+    handler.stream.write("still heard")
+    assert "still heard" in sys.stderr.getvalue()
+    monkeypatch.undo()
+    print("open", file=sys.stderr)
+    assert capsys.readouterr().err == "open\n"
 
 
 def test_transformers_tells_kinds_of_models():

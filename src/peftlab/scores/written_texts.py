@@ -18,6 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.scorer import Direction, Scorer
+from peftlab.seams.absl import leave_streams_open
 from peftlab.seams.sacrebleu import statistics
 
 Language = Literal["en", "zh", "ja", "other"]
@@ -293,6 +294,8 @@ def _metrics(words: str) -> tuple[Any, Any]:
 def _rouge_scorer(language: Language) -> Any:
     check_extra()
     from rouge_score.rouge_scorer import RougeScorer
+
+    leave_streams_open()
 
     class Tokens:
         def tokenize(self, text: str) -> list[str]:
