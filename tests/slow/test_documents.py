@@ -66,6 +66,8 @@ def reader(
     shutil.copy(tiny_relations / "train.jsonl", tmp_path / "my_relations.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_titles.jsonl")
     shutil.copy(tiny_headlines / "train.jsonl", tmp_path / "my_answers.jsonl")
+    pairs = [{"prompt": f"where is {n} ?", "chosen": "in rome .", "rejected": "ask paris"} for n in range(40)]
+    (tmp_path / "my_pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     (tmp_path / "my_semeval").mkdir()
     for split, name in (("train", "TRAIN_FILE.TXT"), ("test", "TEST_FILE_FULL.TXT")):
         rows = map(json.loads, (tiny_relations / f"{split}.jsonl").read_text().splitlines())
@@ -134,6 +136,7 @@ def test_every_command_runs(command, tiny_run, data_for, language_model, monkeyp
         given = {argument.lstrip("+").split("=")[0] for argument in arguments}
         settings = {setting.split("=")[0]: setting for setting in tiny}  # the last one of a key counts
         ended = command(*arguments, *(setting for key, setting in settings.items() if key not in given))
+        assert ended.code == 0, ended.err
         (record,) = Path("runs").glob("*/*/record.json")
         assert RunRecord.load(record.parent).data["status"] == "completed"
     assert ended.code == 0, ended.err
