@@ -18,7 +18,7 @@ from typing_extensions import override
 from peftlab.errors import ConfigError, DataError
 from peftlab.generation.options import Generation
 from peftlab.generation.template import MODEL, Template, read_template
-from peftlab.generation.writing import UNSEEN, check_room, plain_settings, stream, write
+from peftlab.generation.writing import UNSEEN, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.preference_scores import CHOSEN, REJECTED, PreferenceScores
 from peftlab.tasks.batch import LEARNT, Batch
@@ -30,10 +30,11 @@ from peftlab.tasks.processor import Processor
 from peftlab.tasks.reference import REFERENCE
 from peftlab.tasks.task import IGNORED, Encoded, Random, check_size, spec
 from peftlab.tasks.token_losses import token_losses
+from peftlab.tasks.writer import Writer
 
 
 @spec
-class Dpo(CutTexts):
+class Dpo(Writer, CutTexts):
     """Direct preference optimisation, the sigmoid loss of equation 7, without a reward model.
 
     Each answer is one row with its prompt. What counts of it is the sum of the log probabilities of its own tokens, its
@@ -73,14 +74,14 @@ class Dpo(CutTexts):
         self._tokenizer = processor.tokenizer
         self._template = Template(self._tokenizer, self.template)
 
+    @property
     @override
-    def check_model(self, model: Any) -> None:
-        if self.generate.at != "never":
-            check_room(model, self.generate)
+    def stops(self) -> Sequence[int]:
+        return self._template.stops
 
     @override
     def prepare_export(self, model: Any, processor: Processor) -> None:
-        model.generation_config = plain_settings(model, self.generate, processor.tokenizer, self._template.stops)
+        super().prepare_export(model, processor)
         self._template.put_into(processor.tokenizer)
 
     def settled(self) -> dict[str, Any]:
@@ -238,11 +239,11 @@ class Dpo(CutTexts):
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
         """Yield the answer to a prompt, piece by piece."""
         (example,) = batch.examples
-        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id, self._template.stops)
+        return stream(model, self._prompt(example), self.generate, self._tokenizer, example.id, self.stops)
 
     def _written(self, examples: Sequence[Preference], model: Any) -> list[dict[str, Any]]:
         prompts, keys = map(self._prompt, examples), [one.id for one in examples]
-        texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self._template.stops)
+        texts = write(model, list(prompts), self.generate, self._tokenizer, keys, self.stops)
         return [{"written": text.text, "stopped": text.stopped} | text.unseen for text in texts]
 
     def _prompt(self, example: Preference) -> list[int]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
-from peftlab.generation.writing import UNSEEN, Written, check_room, plain_settings, stream, write
+from peftlab.generation.writing import UNSEEN, Written, stream, write
 from peftlab.scores.masked_scores import rounded
 from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra
 from peftlab.tasks.batch import Batch
@@ -20,13 +20,14 @@ from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import spec
+from peftlab.tasks.writer import Writer
 
 ROUGHLY = 1e-2
 """A tolerance of probabilities from which on rounding decides on tokens, as in 16 bits."""
 
 
 @spec
-class WritingTask(CutTexts):
+class WritingTask(Writer, CutTexts):
     """Scores the probability of gold answers, and the texts that the model writes in their place.
 
     Texts are written in evaluations that are kept, and in validations during training if the options say so.
@@ -74,20 +75,6 @@ class WritingTask(CutTexts):
     def bind(self, processor: Processor) -> None:
         """Keep the tokenizer."""
         self._tokenizer = processor.tokenizer
-
-    @override
-    def check_model(self, model: Any) -> None:
-        if self.generate.at != "never":
-            check_room(model, self.generate)
-
-    @override
-    def prepare_export(self, model: Any, processor: Processor) -> None:
-        model.generation_config = plain_settings(model, self.generate, processor.tokenizer, self.stops)
-
-    @property
-    def stops(self) -> Sequence[int]:
-        """Return the ids of tokens that end an answer, besides those of the model's generation settings."""
-        return ()
 
     @abstractmethod
     def prompts(self, batch: Batch) -> Sequence[list[int] | None]:
