@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import time
 import torch
 from torch import nn
 
+from peftlab.devices.peak_memory import peak_memory
 from peftlab.tasks.deferred_logits import DeferredLogits
 from peftlab.tasks.token_losses import token_losses
 
@@ -97,7 +97,7 @@ def memory(device: str) -> float:
     """Return the most MiB so far."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_memory() / 2**20
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from peftlab.devices.peak_memory import peak_memory
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.deferred_logits import deferred_logits
 from peftlab.tasks.token_losses import token_losses
@@ -50,10 +51,12 @@ assert torch.get_rng_state().equal(state)
 assert not any(weight.grad is not None for weight in trained)
 with open("/proc/self/statm") as file:
     before = int(file.read().split()[1]) * resource.getpagesize()
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the peak begins anew
 losses = token_losses(outputs(model, batch).logits[:, :-1], ids[:, 1:])
 losses.mean().backward()
 optimizer.step()
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+grown = peak_memory() - before
 print(json.dumps([(sum(foretold.values()) - foretold["weights_gib"]) * 2**30, grown]))
 """
 

@@ -6,7 +6,6 @@ The controller imports only `Order` and the entry points from here, so it stays 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import sysconfig
@@ -19,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peftlab.devices.peak_memory import peak_memory
 from peftlab.errors import UserError
 from peftlab.masking.mask import remember
 from peftlab.masking.streams import mask_streams, write_masked
@@ -209,7 +209,7 @@ class _Looker:
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return peak_memory()
 
     def files(self) -> dict[str, State] | None:
         """Return what has been read for all facts so far, see `FilesRead.states`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from peftlab.devices.energy import Energy
+from peftlab.devices.peak_memory import peak_memory
 from peftlab.devices.processes import over_ranks
 from peftlab.seams.pytorch import uncompiled
 from peftlab.tasks.batch import Batch
@@ -166,5 +165,4 @@ def peak_memory_gib() -> float:
     """Return the peak memory so far in GiB: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+    return peak_memory() / 2**30
