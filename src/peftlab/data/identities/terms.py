@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from peftlab.data.text_files import lines_of, read_text
 from peftlab.errors import DataError, did_you_mean
-from peftlab.reading.unicode_text import Door
 from peftlab.storage.digests import sha256_of
 
 _FOLDER = Path(__file__).parent
@@ -75,11 +75,7 @@ def identities(theme: str) -> Identities:
 
 
 def _read(file: Path, name: str) -> Identities:
-    try:
-        text = Door()(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 ({error}). Save it as UTF-8") from error
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line.strip()) for number, line in enumerate(lines_of(read_text(file)), start=1)]
     rows = [(n, [cell.strip().lower() for cell in line.split("|")]) for n, line in lines if line and line[0] != "#"]
     if len(rows) < 2 or not all(rows[0][1]) or len(set(rows[0][1])) < len(rows[0][1]):
         raise DataError(f"{file}: expected a line with the groups, such as 'female | male', and their terms below it")
