@@ -24,7 +24,7 @@ def attribute(examples: Sequence[Any], column: str, format: Any) -> list[str]:
         ConfigError: the format reads no columns by their names.
         DataError: there is no such column, or a cell of it is empty; the message names file and line.
     """
-    reader = _reading(format, int(column) if getattr(format, "header", True) is False and column.isdigit() else column)
+    reader = by_column(format, int(column) if getattr(format, "header", True) is False and column.isdigit() else column)
     files = sorted({example.file for example in examples})
     rows = {
         (row.file, row.line): row.group for file in files for row in reader.read({"train": Path(file)})["train"]
@@ -35,8 +35,12 @@ def attribute(examples: Sequence[Any], column: str, format: Any) -> list[str]:
         raise DataError(f"{':'.join(map(str, missing.args[0]))}: the file has changed since it was read") from None
 
 
-def _reading(format: Any, column: str | int) -> Any:
-    """Return `format` with `column` as the column of the group."""
+def by_column(format: Any, column: str | int) -> Any:
+    """Return `format` with `column` in the place of the column of the group.
+
+    Raises:
+        ConfigError: the format reads no columns by their names.
+    """
     rows = getattr(format, "rows", None)
     reader = format if rows is None else rows
     if not is_dataclass(reader) or "group" not in {field.name for field in fields(reader)}:

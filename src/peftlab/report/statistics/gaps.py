@@ -156,6 +156,11 @@ def gap(
     )
 
 
+def large_enough(measure: Measure, groups: np.ndarray, number: int, fewest: int) -> bool:
+    """Return whether two groups or more have `fewest` rows that count, so that there is a gap."""
+    return int((measure.sizes(groups, number) >= max(fewest, 1)).sum()) > 1
+
+
 @dataclass(frozen=True)
 class _Tried:
     """The groups as they are, and under the divisions that were tried."""
