@@ -150,7 +150,7 @@ def names(
 def _templates(run: FinishedRun, templates: str | Path | None, seed: int) -> tuple[str, list[Template]]:
     """Return where the sentences come from, and the sentences."""
     task = run.parts.task
-    if templates == SENTENCES:
+    if str(templates) == SENTENCES:
         person, file = _person(task), run.folder.predictions / "test.jsonl"
         if person is None or not file.is_file():
             raise ConfigError(
