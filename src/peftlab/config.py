@@ -76,6 +76,18 @@ class AdapterSpec:
     """The digest of the whole folder."""
 
 
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
+class DerivedSpec:
+    """How a model was computed from finished runs, instead of by training; see `peftlab.use.derive`."""
+
+    by: str
+    """The command."""
+    how: dict[str, Any]
+    """The options that decide the result."""
+    parents: list[str]
+    """The identities of those runs."""
+
+
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class RunSpec:
     """Everything that makes up one run, validated; see ``conf/config.yaml``."""
@@ -93,6 +105,7 @@ class RunSpec:
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
     augment: dict[str, Augmentation] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
+    derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None

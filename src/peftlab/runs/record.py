@@ -135,6 +135,27 @@ class RunRecord:
         self.data.setdefault(section, {}).update(entries)
 
     @property
+    def derived(self) -> dict[str, Any] | None:
+        """How the model was computed from finished runs, see `peftlab.use.derive`; None: it was trained."""
+        section: dict[str, Any] | None = self.data.get("derived")
+        return section
+
+    def check_trained(self, what: str) -> None:
+        """Check that training made the model.
+
+        Args:
+            what: what is asked of the run, as the beginning of a sentence.
+
+        Raises:
+            UserError: it was computed from other runs; says by which command.
+        """
+        if self.derived is not None:
+            raise UserError(
+                f"{what}: {self.folder} was not trained: `peftlab {self.derived['by']}` computed it from other runs, "
+                "which its record names. Give that command again; `peftlab evaluate` scores it again"
+            )
+
+    @property
     def extensions(self) -> dict[str, dict[str, Any]]:
         """The sections that capabilities added, by name, including those of later versions."""
         own = _blank()
