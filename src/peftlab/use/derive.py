@@ -26,6 +26,7 @@ from peftlab.errors import UserError
 from peftlab.one_run import conclude, describe, evaluate, save_adapter
 from peftlab.report.study import Run
 from peftlab.report.two_models import PairedModels, paired_models
+from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
@@ -38,9 +39,6 @@ from peftlab.use.evaluate import check_digests, computing_as, trainer_for
 from peftlab.use.finished import FinishedRun, load
 
 log = logging.getLogger("peftlab")
-
-SECTION = "derived"
-"""The section of the configuration, and of the record."""
 
 
 @restored()
