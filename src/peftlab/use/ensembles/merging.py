@@ -6,25 +6,22 @@ import copy
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
 from torch import nn
 
 from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
-from peftlab.devices.products import products
 from peftlab.errors import ConfigError, UserError
-from peftlab.speed.attention import attention_kernels
 from peftlab.training.scoring import Scoring
 from peftlab.use.derive import derive
 from peftlab.use.ensembles.rules import GreedySoup, OfChanges, Rule, Soup, generator, rule_of
 from peftlab.use.ensembles.swag import SWAG, swag_run
 from peftlab.use.ensembles.weights import Shelf, check_labels, check_mergeable, original_weights
-from peftlab.use.evaluate import check_digests
+from peftlab.use.evaluate import check_digests, trainer_for
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
@@ -77,8 +74,8 @@ def merge_runs(
             kept = [each.number for each in tried if each.kept] or range(len(runs))
             merge_into(model, shelf, rule, kept)
 
-    full = {"_target_": "peftlab.methods.selection.Full", "name": how, "learning_rate": 2e-5}
-    derived = derive(runs, by="ensemble", how={"how": how, **asdict(rule)}, peft=full, fill=fill, name=name, root=root)
+    full = {"_target_": "peftlab.methods.selection.Full", "name": how}
+    derived = derive(runs, by="ensemble", how={"how": how, **rule.options}, peft=full, fill=fill, name=name, root=root)
     if tried:
         selection = runs[0].parts.task.selection.metric
         derived.record.extend(
@@ -187,7 +184,7 @@ class _Validation:
 
     def __init__(self, run: FinishedRun) -> None:
         spec = run.spec
-        self.trainer, self.task = spec.trainer, copy.copy(spec.task)
+        self.spec, self.task = spec, copy.copy(spec.task)
         self.task.decisions = {}
         self.data = DataModule(spec.data, self.task, run.processor, spec.budget, spec.seed)
         self.data.load()
@@ -214,18 +211,7 @@ class _Validation:
         return float(value)
 
     def score(self, model: nn.Module) -> float:
-        """Return the score of `model`, computed as the run itself would."""
-        scoring = Scoring(model, self.task).eval()
-        trainer = L.Trainer(
-            accelerator=self.trainer.accelerator,
-            devices=1,
-            precision=self.trainer.precision,  # type: ignore[arg-type]  # never auto here: resolved by the run
-            deterministic=self.trainer.deterministic,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        with products(self.trainer.tf32), attention_kernels(self.trainer.cudnn_attention, False):
-            trainer.validate(scoring, self.data, verbose=False)
+        """Return the score of `model`."""
+        trainer = trainer_for(self.spec, [])
+        trainer.validate(Scoring(model, self.task).eval(), self.data, verbose=False)
         return float(trainer.callback_metrics[f"validation/{self.metric}"])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
@@ -24,6 +24,11 @@ Share = Annotated[float, Field(gt=0, le=1)]
 @spec
 class Rule(ABC):
     """Merges weights; sums are in double precision, and the result is rounded once."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name."""
+        return dict(vars(self))
 
     def check(self, runs: int) -> None:  # noqa: B027
         """Check the options against the number of `runs`.
@@ -61,7 +66,7 @@ class Soup(Rule):
     It adds to the pretrained weights the mean of the changes, and the soup of one run has exactly its weights.
     """
 
-    weights: list[Annotated[float, Field(ge=0)]] | None = None
+    weights: list[Annotated[FiniteFloat, Field(ge=0)]] | None = None
     """The weight of each run, in proportion; None: all the same."""
 
     @override
@@ -98,7 +103,7 @@ class GreedySoup(Rule):
 class OfChanges(Rule):
     """Merges what fine-tuning has added to the pretrained weights."""
 
-    scale: float = 1.0
+    scale: FiniteFloat = 1.0
     """The factor on the merged change (lambda in the papers)."""
 
     def thinned(self, change: Tensor, cut: float, random: torch.Generator) -> Tensor:
@@ -124,7 +129,7 @@ class Arithmetic(OfChanges):
     A negative scale makes the model worse at what the runs have learnt.
     """
 
-    scale: float = 0.4
+    scale: FiniteFloat = 0.4
 
     @override
     def combined(self, changes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from peftlab.callbacks.swag import MOMENTS
 from peftlab.errors import UserError
@@ -73,13 +73,15 @@ def read_moments(folder: Path) -> Moments:
     file = folder / MOMENTS
     if not file.is_file():
         raise UserError(
-            f"{folder}: the run kept no moments of its weights ({MOMENTS}), from which SWAG draws models. Train it with "
-            "callbacks=[early_stopping,progress,swag], and scheduler=constant, which keeps the weights moving"
+            f"{folder}: the run kept no moments of its weights ({MOMENTS}), from which SWAG draws models. Train it "
+            "with callbacks=[early_stopping,progress,swag], and scheduler=constant, which keeps the weights moving"
         )
     try:
         tensors = load_file(file)
-        kinds = ("mean", "squares", "deviations")
-        by_kind = [{name[len(kind) + 1 :]: t for name, t in tensors.items() if name.startswith(f"{kind}.")} for kind in kinds]
+        kinds = ("mean.", "squares.", "deviations.")
+        by_kind = [
+            {name[len(kind) + 1 :]: t for name, t in tensors.items() if name.startswith(f"{kind}.")} for kind in kinds
+        ]
         moments = Moments(int(tensors["snapshots"]), *by_kind)
         if not moments.mean or any(each.keys() != moments.mean.keys() for each in by_kind):
             raise ValueError("moments are missing")
@@ -107,7 +109,7 @@ def swag_run(
     (run,), drawing = runs, checked(Drawing, dict(options), SWAG)
     moments = read_moments(run.folder.path)
 
-    def fill(model: nn.Module) -> None:
+    def fill(model: Any) -> None:
         for member, weights in zip(model.members, draws(moments, drawing), strict=True):
             trained = run.parts.peft.trained(member)
             if weights.keys() != {key for key, tensor in trained.items() if tensor.is_floating_point()}:
@@ -115,9 +117,9 @@ def swag_run(
             for key, weight in weights.items():
                 trained[key].data.copy_(weight)
 
-    average = {"_target_": "peftlab.methods.ensemble.Ensemble", "name": SWAG, "learning_rate": 1e-3, "how": "average"}
-    average["members"] = [run.config["peft"]] * drawing.samples
-    how = {"how": SWAG, "samples": drawing.samples, "scale": drawing.scale, "seed": drawing.seed}
+    members = [run.config["peft"]] * drawing.samples
+    average = {"_target_": "peftlab.methods.ensemble.Ensemble", "name": SWAG, "how": "average", "members": members}
+    how = {"how": SWAG, **vars(drawing)}
     return derive(runs, by="ensemble", how=how, peft=average, fill=fill, name=name, root=root)
 
 

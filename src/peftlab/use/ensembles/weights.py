@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -54,6 +54,7 @@ def changes(run: FinishedRun) -> Changes:
         UserError: the method cannot be merged.
     """
     original, weights = original_weights(run), merged_weights(run)
+    _check_shapes(run, weights, _shapes(original.weights))
     pretrained = weights.keys() - original.fresh
     differences = {name: weights[name] - original.weights[name] for name in weights if name in pretrained}
     return Changes(
@@ -153,11 +154,7 @@ class Shelf:
             UserError: it cannot be merged, or its model is another one.
         """
         weights = merged_weights(run, labels)
-        if odd := sorted(name for name, _ in self.shapes.items() ^ _shapes(weights).items()):
-            raise UserError(
-                f"{run.folder.path}: its model is not made like the pretrained one, and cannot be merged with others: "
-                f"{odd[0]} is in one of them only, or of another shape. Average the answers instead: --how average"
-            )
+        _check_shapes(run, weights, self.shapes)
         new = {
             name: weight
             for name, weight in weights.items()
@@ -193,7 +190,7 @@ class _File:
     """Flattened tensors in a file, parts of which can be read."""
 
     def __init__(self, path: Path) -> None:
-        self.file = safe_open(path, framework="pt")
+        self.file: Any = safe_open(path, framework="pt")
         self.names = frozenset(self.file.keys())
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
@@ -209,3 +206,11 @@ def _laid(tensors: Mapping[str, Tensor], path: Path) -> _File:
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
+def _check_shapes(run: FinishedRun, weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if odd := sorted(name for name, _ in _shapes(weights).items() ^ shapes.items()):
+        raise UserError(
+            f"{run.folder.path}: its model is not made like the pretrained one, and cannot be merged with others: "
+            f"{odd[0]} is in one of them only, or of another shape. Average the answers instead: --how average"
+        )
