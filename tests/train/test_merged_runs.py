@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from peftlab.callbacks.swag import MOMENTS
 from peftlab.errors import UserError
 from peftlab.runs.record import RunRecord
+from peftlab.terminal.signals import Interrupted
 from peftlab.training import trail
 from peftlab.use.ensembles.merging import merge_runs
 from peftlab.use.ensembles.weights import merged_weights
@@ -88,32 +90,32 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
 
 
-def test_labels_in_another_order_are_put_in_order(lora, run_tiny, monkeypatch):
+def test_labels_in_another_order_are_put_in_order(lora):
     run = lora[0]
     labels = list(run.parts.task.labels)
     turned = [labels[0], *reversed(labels[1:])]
     plain, other = merged_weights(run), merged_weights(run, turned)
     assert torch.equal(other["classifier.weight"][1:], plain["classifier.weight"][1:].flip(0))
     assert torch.equal(other["classifier.bias"][1:], plain["classifier.bias"][1:].flip(0))
-    assert torch.equal(other["bert.pooler.dense.weight"], plain["bert.pooler.dense.weight"]) if "bert.pooler" in str(
-        plain.keys()
-    ) else True
+    rest = plain.keys() - {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(other[name], plain[name]) for name in rest)
     with pytest.raises(UserError, match="its labels are not those of the first run: B-XYZ is in one of them only"):
         merged_weights(run, [*labels, "B-XYZ"])
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (["peft=prefix_tuning"], "peft=prefix_tuning adds to the model what no weight of the plain model can hold"),
-        (["model.dropout=0.0", "data.split.validation=test.txt"], "its data is not that of the first run"),
-    ],
-)
-def test_what_cannot_be_merged_is_named(lora, run_tiny, changed, message):
-    other = load(run_tiny(*changed, "budget.max_steps=2", "run_dir=other").folder)
-    with pytest.raises(UserError, match=message) as error:
-        merge_runs([lora[0], other], "soup")
-    assert str(error.value).startswith("other: ")
+def test_what_cannot_be_merged_is_named(lora, run_tiny, tiny_data):
+    shutil.copytree(tiny_data, "data")
+    with Path("data/dev.txt").open("a", encoding="utf-8") as file:
+        file.write("Rome B-LOC\n")
+    for changed, message in {
+        "peft=prefix_tuning": "peft=prefix_tuning adds to the model what no weight of the plain model can hold",
+        "data.path=data": "its data is not that of the first run",
+    }.items():
+        folder = changed.rpartition("=")[2] + "_run"
+        other = load(run_tiny(changed, "budget.max_steps=2", f"run_dir={folder}").folder)
+        with pytest.raises(UserError, match=f"^{folder}: {message}"):
+            merge_runs([lora[0], other], "soup")
+    assert merge_runs([lora[0], other], "arithmetic").record.data["status"] == "completed"
 
 
 class TestSwag:
@@ -130,17 +132,15 @@ class TestSwag:
         }
         moments = load_file(with_moments.folder / MOMENTS)
         assert int(moments["snapshots"]) == 6
-        assert moments["deviations.classifier.weight" if "mean.classifier.weight" in moments else next(
-            name for name in moments if name.startswith("deviations.")
-        )].shape[0] == 4
+        assert {len(tensor) for name, tensor in moments.items() if name.startswith("deviations.")} == {4}
 
     def test_a_resumed_training_ends_with_the_same_moments(self, run_tiny, signalled_at):
         overrides = (*self.TRAINED, "trainer.checkpoint_every=5")
         whole = run_tiny(*overrides, "run_dir=whole")
         signalled_at(21)
-        with pytest.raises(BaseException, match="SIGTERM|interrupted|"):
+        with pytest.raises(Interrupted):
             run_tiny(*overrides, "run_dir=parts")
-        parts = run_tiny(*overrides, "run_dir=parts", "existing=resume")
+        parts = run_tiny(*overrides, "run_dir=parts")
         one, other = (load_file(record.folder / MOMENTS) for record in (whole, parts))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)

@@ -79,9 +79,7 @@ def read_moments(folder: Path) -> Moments:
     try:
         tensors = load_file(file)
         kinds = ("mean.", "squares.", "deviations.")
-        by_kind = [
-            {name[len(kind) + 1 :]: t for name, t in tensors.items() if name.startswith(f"{kind}.")} for kind in kinds
-        ]
+        by_kind = [{name[len(kind) :]: t for name, t in tensors.items() if name.startswith(kind)} for kind in kinds]
         moments = Moments(int(tensors["snapshots"]), *by_kind)
         if not moments.mean or any(each.keys() != moments.mean.keys() for each in by_kind):
             raise ValueError("moments are missing")

@@ -190,8 +190,8 @@ class _File:
     """Flattened tensors in a file, parts of which can be read."""
 
     def __init__(self, path: Path) -> None:
-        self.file: Any = safe_open(path, framework="pt")
-        self.names = frozenset(self.file.keys())
+        file: Any = safe_open(path, framework="pt")
+        self.file, self.names = file, frozenset(map(str, file.keys()))
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
         """Return some values of the tensor `name`, (values,)."""
