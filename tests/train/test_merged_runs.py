@@ -90,6 +90,50 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "task", "data"),
+    [
+        (
+            "llama",
+            "causal_lm",
+            ["data=conversations", "data.format.rows.prompt=source", "data.format.rows.answer=target"],
+        ),
+        pytest.param("t5", "seq2seq", ["data=source_target"], marks=pytest.mark.slow),
+    ],
+)
+def test_language_models_keep_their_tied_weights(kind, task, data, run_tiny, language_model, tiny_headlines):
+    of_task = [f"model.path={language_model(kind)}", f"task={task}", *data, f"data.path={tiny_headlines}"]
+    of_task += ["task.generate.max_new_tokens=4", "budget.max_steps=4", "optimizer.lr=1e-3"]
+    made = [run_tiny(*of_task, f"peft={name}", f"run_dir={name}") for name in ("full", "lora")]
+    runs = [load(record.folder) for record in made]
+    soup = merge_runs(runs, "soup").adapted()
+    assert soup.get_input_embeddings().weight is soup.get_output_embeddings().weight
+    full, lora = (merged_weights(run) for run in runs)
+    assert full.keys() == dict(soup.named_parameters()).keys()
+    for name, weight in soup.named_parameters():
+        torch.testing.assert_close(weight, (full[name] + lora[name]) / 2)
+    greedy = merge_runs(runs, "greedy_soup").record
+    assert greedy.score("validation", greedy.data["greedy_soup"]["metric"]) is not None
+
+
+@pytest.mark.slow
+def test_what_was_quantised_is_merged_in_full_precision(run_once):
+    pytest.importorskip("bitsandbytes")
+    runs = [
+        load(run_once(name, "peft=lora", "budget.max_steps=12", *more).folder)
+        for name, more in (("quantized", ["model.quantize=nf4"]), ("plain", []))
+    ]
+    soup = merge_runs(runs, "soup")
+    assert soup.config["model"]["quantize"] == "none"
+    alone = merge_runs(runs[:1], "soup")
+    texts = ["Marie Curie moved from Warsaw to Paris ."]
+    theirs, own = (run.predict(texts)[0]["entities"] for run in (runs[0], alone))
+    assert [entity["score"] for entity in own] == pytest.approx([entity["score"] for entity in theirs], abs=1e-4)
+    each = [merged_weights(run) for run in runs]
+    for name, weight in weights_of(soup).items():
+        torch.testing.assert_close(weight, (each[0][name] + each[1][name]) / 2)
+
+
 def test_labels_in_another_order_are_put_in_order(lora):
     run = lora[0]
     labels = list(run.parts.task.labels)
