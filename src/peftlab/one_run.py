@@ -38,7 +38,7 @@ from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.products import set_products
 from peftlab.devices.sharding import is_sharded
-from peftlab.errors import DamagedError, UserError
+from peftlab.errors import ConfigError, DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
@@ -139,7 +139,12 @@ def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec
     """
     config = resolve(cfg)
     remember(config)
-    return config, validate(config)
+    spec = validate(config)
+    if spec.derived is not None:
+        raise ConfigError(
+            f"derived: `peftlab {spec.derived.by}` computed this model from finished runs: there is nothing to train"
+        )
+    return config, spec
 
 
 def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
@@ -289,6 +294,7 @@ def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
         UserError: it is finished, another process is writing it, or its model or data is no longer available.
     """
     unfinished = RunFolder(RunRecord.load(folder), allow=allow)
+    unfinished.record.check_trained("resume")
     if unfinished.record.data["status"] == "completed":
         raise UserError(
             f"{folder} is finished: there is nothing to resume. `peftlab evaluate` and `peftlab predict` use it, "
