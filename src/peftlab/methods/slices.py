@@ -152,8 +152,8 @@ def layers_of(model: nn.Module, head: Iterable[str]) -> dict[int, nn.Module]:
     every = all_layers(model, head)
     if any(len(same) > 1 for same in every.values()):
         raise ConfigError(
-            f"{type(model).__name__} has an encoder and a decoder: of these, whole layers can be cut out (peft.layers), "
-            "but no heads and no feed-forward rows"
+            f"{type(model).__name__} has an encoder and a decoder: of these, whole layers can be cut out, but no heads "
+            "and no feed-forward rows"
         )
     return {number: block for number, (block,) in every.items()}
 
@@ -224,7 +224,7 @@ def _keep_in_stack(model: nn.Module, stack: str, numbers: Sequence[int], several
         setattr(every[number], NUMBER, getattr(every[number], NUMBER, number))
         for module in every[number].modules():
             if isinstance(getattr(module, "layer_idx", None), int):  # the place of its keys and values in a cache
-                module.layer_idx = new
+                module.layer_idx = new  # type: ignore[assignment]
 
 
 def _is_linear(block: nn.Module, name: str) -> bool:

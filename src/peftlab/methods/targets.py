@@ -73,9 +73,9 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
         existing = sorted(numbers)
         if isinstance(layers, str):
             end, _, count = layers.partition(":")
-            parts = {"first": slice(int(count)), "last": slice(-int(count), None), "every": slice(None, None, int(count))}
-            wanted = existing[parts[end]]
-            missing = int(count) > len(existing)
+            n = int(count)
+            wanted = {"first": existing[:n], "last": existing[-n:], "every": existing[::n]}[end]
+            missing = n > len(existing)
         else:
             wanted = existing if layers is None else layers
             missing = not set(wanted) <= numbers

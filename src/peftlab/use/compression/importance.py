@@ -70,9 +70,9 @@ def importances(
                 stack.enter_context(units.read_through(_Masking(masks, number, units.count)))
             loss = task.losses(task.outputs(model, batch), batch).sum()
             gradients = torch.autograd.grad(loss, [masks[number] for number in range(len(every))])
-        for total, of_rows in zip(totals, gradients, strict=True):
+        for number, of_rows in enumerate(gradients):
             of_examples = of_rows.new_zeros(len(batch.weights), of_rows.shape[1]).index_add(0, batch.rows, of_rows)
-            total += (of_examples.square() if by == "fisher" else of_examples.abs()).double().sum(0)
+            totals[number] += (of_examples.square() if by == "fisher" else of_examples.abs()).double().sum(0)
         examples += len(batch.weights)
     return [total / examples for total in totals]
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 RIDGE = 1e-2
 """How firmly the factors of kept units are held to 1, as a share of the mean of what multiplies them."""
 
+LEARNING_RATE = 1e-4
+"""That of all weights of a smaller model, should it be trained; as in ``conf/peft/sliced.yaml``."""
+
 _TUNED_ON = 4
 """Every how many batches of the sample are those that the factors are fitted to: they take a pass for each layer."""
 
@@ -75,9 +78,10 @@ def cut(
             raise ConfigError(f"prune_{kind}={share:g}: a share of all, at least 0 and less than 1")
     if drop_layers < 0:
         raise ConfigError(f"drop_layers={drop_layers}: a number of layers, 0 or more")
-    model, before, head = whole(run)
+    model, head = whole(run)
     chosen = {kind: share for kind, share in shares.items() if share}
     batches = sample(run, examples, seed) if drop_layers or chosen else []
+    before = run.parts.peft if isinstance(run.parts.peft, Sliced) else None
     cutting = _Cutting(model, before, head, run.spec.task, batches)
     if drop_layers:
         cutting.drop(drop_layers)
@@ -88,11 +92,11 @@ def cut(
     def fill(made: nn.Module) -> None:
         made.load_state_dict(weights)
 
-    return Cut(cutting.section(before.learning_rate), fill, cutting.chosen)
+    return Cut(cutting.section(), fill, cutting.chosen)
 
 
-def whole(run: FinishedRun) -> tuple[nn.Module, Sliced, tuple[str, ...]]:
-    """Return the model of `run` without an adapter, as its architecture stands, and the names of the head's modules.
+def whole(run: FinishedRun) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the model of `run` merged, of the size that it has, and the names of the head's modules.
 
     Raises:
         UserError: the method cannot be merged.
@@ -100,21 +104,21 @@ def whole(run: FinishedRun) -> tuple[nn.Module, Sliced, tuple[str, ...]]:
     method = run.parts.peft
     model, context = adapted_model(run.parts, run.pretrained)
     run.load_adapter(model)
-    if isinstance(method, Sliced):
-        return model.eval().to(run.device), method, context.head
-    dequantize(model)
-    nothing_yet = Sliced(name="sliced", learning_rate=1e-4, layers=None)
-    return method.merge(model).eval().to(run.device), nothing_yet, context.head
+    if not isinstance(method, Sliced):  # whose merging would fill it up to its size before
+        dequantize(model)
+        model = method.merge(model)
+    return model.eval().to(run.device), context.head
 
 
 class _Cutting:
     """Cuts a model, which is changed in place, and keeps account of what is left of the pretrained one."""
 
     def __init__(
-        self, model: nn.Module, before: Sliced, head: Iterable[str], task: Task, batches: Sequence[Batch]
+        self, model: nn.Module, before: Sliced | None, head: Iterable[str], task: Task, batches: Sequence[Batch]
     ) -> None:
         self.model, self.head, self.task, self.batches = model, tuple(head), task, batches
-        self.heads, self.ffn = dict(before.heads), dict(before.ffn)
+        self.learning_rate = before.learning_rate if before else LEARNING_RATE
+        self.heads, self.ffn = (dict(before.heads), dict(before.ffn)) if before else ({}, {})
         self.chosen: dict[str, Any] = {}
 
     @property
@@ -132,7 +136,7 @@ class _Cutting:
     def prune(self, shares: Mapping[Kind, float]) -> None:
         """Cut out these shares of the heads and rows, and scale those that are left."""
         every = {kind: self._units(kind) for kind in shares}
-        scores = importances(self.model, self.task, self.batches, [one for of_kind in every.values() for one in of_kind])
+        scores = importances(self.model, self.task, self.batches, [one for same in every.values() for one in same])
         unpruned = copy.deepcopy(self.model)
         pruned: list[tuple[int, Kind]] = []
         for (kind, share), of_kind in zip(shares.items(), every.values(), strict=True):
@@ -168,14 +172,14 @@ class _Cutting:
         self.heads[number] = [before[head] for head in kept]
         return [head for head in before if head not in self.heads[number]]
 
-    def section(self, learning_rate: float) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         """Return the section of the configuration of the method that makes this architecture."""
         numbers = self.numbers
         is_shorter = any(hasattr(same[0], NUMBER) for same in all_layers(self.model, self.head).values())
         return {
             "_target_": f"{Sliced.__module__}.{Sliced.__qualname__}",
             "name": "sliced",
-            "learning_rate": learning_rate,
+            "learning_rate": self.learning_rate,
             "layers": numbers if is_shorter else None,
             "heads": {str(number): self.heads[number] for number in numbers if number in self.heads},
             "ffn": {str(number): self.ffn[number] for number in numbers if number in self.ffn},
@@ -198,10 +202,10 @@ def best(scores: Sequence[Tensor], share: float) -> list[list[int]]:
 def scale(
     model: nn.Module, unpruned: nn.Module, pairs: Iterable[tuple[Units, Units]], task: Task, batches: Sequence[Batch]
 ) -> None:
-    """Multiply each unit of a pruned `model` by a factor that brings the outputs of its layer near to the unpruned ones.
+    """Multiply each unit of a pruned `model` by a factor, so that its layers give nearly what those of `unpruned` do.
 
-    In the order of the layers, the factors minimise the squared difference to what the same layer of `unpruned` gives
-    for the same tokens (Kwon et al. 2022, section 4.3), with a penalty on their distance from 1.
+    In the order of the layers, the factors minimise the squared difference between the outputs of the two for the same
+    tokens (Kwon et al. 2022, section 4.3), with a penalty on their distance from 1.
 
     Args:
         model: the pruned model, whose weights are changed.
@@ -218,8 +222,9 @@ def scale(
             left, every = (_read(one, of, task, batch) for one, of in ((model, units_left), (unpruned, all_units)))
             gram += left.T @ left
             aim += (left * (every @ whole_weight.T @ weight)).sum(0)
-        gram = (gram * (weight.T @ weight)).view(2 * (units_left.count, -1)).sum((1, 3))
-        aim = aim.view(units_left.count, -1).sum(1)
+        shape = units_left.columns().shape
+        gram = (gram * (weight.T @ weight)).view(*shape, *shape).sum((1, 3))
+        aim = aim.view(shape).sum(1)
         held = RIDGE * gram.diagonal().mean()
         identity = torch.eye(units_left.count, dtype=torch.float64, device=gram.device)
         factors = torch.linalg.solve(gram + held * identity, aim + held)
@@ -229,7 +234,12 @@ def scale(
 def _read(model: nn.Module, units_of: Units, task: Task, batch: Batch) -> Tensor:
     """Return what the layer that reads the units reads at every real token, (tokens, inputs), in fp64."""
     kept: list[Tensor] = []
-    with units_of.read_through(lambda states: kept.append(states) or states):
+
+    def keep(states: Tensor) -> Tensor:
+        kept.append(states)
+        return states
+
+    with units_of.read_through(keep):
         task.outputs(model, batch)
     (states,) = kept
     return (states.flatten(0, 1) if batch.real is None else states[batch.real.bool()]).double()
