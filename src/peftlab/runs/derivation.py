@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+
+from peftlab.errors import ConfigError
 
 SECTION = "derived"
 """The section of the configuration, and of the record."""
@@ -21,3 +23,9 @@ class DerivedSpec:
     """The options that decide the result."""
     parents: list[str]
     """The identities of those runs."""
+
+    def refuse_training(self) -> NoReturn:
+        """Raise ConfigError: such a configuration cannot be trained."""
+        raise ConfigError(
+            f"derived: `peftlab {self.by}` computed this model from finished runs: there is nothing to train"
+        )
