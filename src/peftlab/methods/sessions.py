@@ -99,8 +99,8 @@ class Session(Method):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: the file is a whole model, of another kind."""
         raise UserError(
-            f"peft={self.name}: the model is the ONNX file {MODEL} in the run's folder adapter/, which ONNX Runtime and "
-            "OpenVINO open; it cannot become one of transformers again. Export the run that it was made of"
+            f"peft={self.name}: the model is the file adapter/{MODEL} of the run, which ONNX Runtime and OpenVINO open; it "
+            " cannot become one of transformers again. Export the run that it was made of"
         )
 
 
@@ -154,7 +154,8 @@ class SessionModel(nn.Module):
 
     def _refuse(self, what: str) -> Never:
         raise UserError(
-            f"a session of {self.engine} {what}: it computes outside torch, from {MODEL}. Use the run that it was made of"
+            f"a session of {self.engine} {what}: it computes outside torch, from {MODEL}. Use the run that it was made "
+            "of"
         )
 
     def _compute(self) -> Compute:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib import util
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from peftlab.methods.sessions import SessionModel
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import logits_of
 from peftlab.tasks.task import Task
-
-if TYPE_CHECKING:
-    from peftlab.use.finished import FinishedRun
 
 INPUTS = 1_000
 """The most examples of the validation split that a file is compared with torch on."""
@@ -47,14 +44,6 @@ class Checked:
     largest_logit: float
     agreement: float
     """The share of equal answers."""
-
-
-def data_of(run: FinishedRun) -> DataModule:
-    """Return the loaded data of `run`."""
-    spec = run.spec
-    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
-    data.load()
-    return data
 
 
 def export(model: nn.Module, data: DataModule, file: Path) -> dict[str, Any]:
