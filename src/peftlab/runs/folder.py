@@ -41,7 +41,10 @@ ROBUSTNESS = "robustness.json"
 COMPRESSION = "compression.json"
 """The same of what `peftlab compress` measured."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, COMPRESSION)
+FAIRNESS = "fairness.json"
+"""The same of what `peftlab fairness` measured."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, COMPRESSION, FAIRNESS)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 
