@@ -23,8 +23,8 @@ for task, documents in kept.items():
             documents[how] = json.loads(file.read_text(encoding="utf-8"))
     first = next(iter(documents.values()))
     print(f"## {task}: {first['metric']} ({first['scorer']}), intervals over {first['units']}\n")
-    print("| model | validation | test | ECE | over the mean single (95 %) | over the best by validation (95 %) ", end="")
-    print("| parameters | CPU s for 1,000 |\n|---|---|---|---|---|---|---|---|")
+    print("| model | validation | test | ECE | over the mean single (95 %) ", end="")
+    print("| over the best by validation (95 %) | parameters | CPU s for 1,000 |\n|---|---|---|---|---|---|---|---|")
     for line in first["members"]:
         print(row(f"seed {line['seed']}{' (best by validation)' if line['id'] == first['best'] else ''}", line))
     for how, document in documents.items():

@@ -16,6 +16,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
 from peftlab.training import trail
 from peftlab.use.ensembles.merging import merge_runs
+from peftlab.use.ensembles.swag import Drawing, draws, read_moments
 from peftlab.use.ensembles.weights import merged_weights
 from peftlab.use.finished import load
 
@@ -54,6 +55,7 @@ def test_one_soup_of_six_methods_is_the_mean_of_their_merged_weights(runs):
     assert merge_runs(list(runs.values()), "soup").folder.path == soup.folder.path
 
 
+@pytest.mark.slow
 def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
     a, b, c = (runs[name] for name in ("lora", "bitfit", "full"))
     both = merge_runs([a, b], "soup")
@@ -62,7 +64,9 @@ def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
         torch.testing.assert_close(nested[name], weight)
 
 
-@pytest.mark.parametrize("how", ["arithmetic", "ties", "dare"])
+@pytest.mark.parametrize(
+    "how", ["ties", *(pytest.param(how, marks=pytest.mark.slow) for how in ("arithmetic", "dare"))]
+)
 def test_the_other_rules_leave_the_head_a_mean_and_what_nobody_trained_alone(runs, how):
     pair = [runs["lora"], runs["pissa"]]
     merged, each = weights_of(merge_runs(pair, how, {"scale": 0.3})), [merged_weights(run) for run in pair]
@@ -194,3 +198,18 @@ class TestSwag:
             merge_runs(lora[:1], "swag")
         with pytest.raises(UserError, match="draws models around one run, and these are 2"):
             merge_runs(lora, "swag")
+
+    def test_models_drawn_around_a_run_are_averaged(self, run_tiny):
+        run = load(run_tiny(*self.TRAINED, "callbacks.swag.rank=4", "run_dir=with").folder)
+        mean, again = (merge_runs([run], "swag", {"samples": 2, "scale": 0}) for _ in range(2))
+        assert again.folder.path == mean.folder.path
+        drawn = merge_runs([run], "swag", {"samples": 3})
+        assert drawn.record.derived["how"] == {"how": "swag", "samples": 3, "scale": 1.0, "seed": 0}
+        moments = read_moments(run.folder.path)
+        for key, run_ in (("mean", mean), ("drawn", drawn)):
+            members = run_.adapted().members
+            expected = list(draws(moments, Drawing(samples=len(members), scale=float(key == "drawn"))))
+            for member, weights in zip(members, expected, strict=True):
+                trained = run.parts.peft.trained(member)
+                assert all(torch.equal(trained[name], weight) for name, weight in weights.items())
+        assert drawn.evaluate().equal is True
