@@ -44,8 +44,8 @@ def merge_runs(
     """Return a completed run whose weights are those of `runs` merged; it is found if it was made before.
 
     Runs of different methods go together, for all are merged as what they have added to the pretrained weights. A head
-    that is not pretrained has no such change: whatever the rule, it is averaged. While it works, the merged weights of
-    all runs lie in the folder for temporary files, and those of at most two models in memory.
+    that is not pretrained has no such change: whatever the rule, it is averaged. Meanwhile the merged weights of all
+    runs lie in the folder for temporary files; in memory are those of two models, with `Ties` of three.
 
     Args:
         runs: the runs; the result is scored on the data of the first.
