@@ -44,6 +44,9 @@ from peftlab.validation import checked
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
+    from peftlab.use.explanation.attribution import Settings as ExplainSettings
+    from peftlab.use.explanation.explain import Explanation
+    from peftlab.use.explanation.subject import Baseline
     from peftlab.use.export import Dtype, Exported
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
@@ -226,6 +229,19 @@ class FinishedRun:
         from peftlab.use.robustness.measure import robustness
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
+
+    def explain(
+        self,
+        text: str | Sequence[str] | Mapping[str, Any],
+        target: str | None = None,
+        how: str | Sequence[str] = ("ig",),
+        baseline: Baseline | Sequence[Baseline] | None = None,
+        settings: ExplainSettings | None = None,
+    ) -> Explanation:
+        """Explain one answer by the words of its text, see `peftlab.use.explanation.explain.explain`."""
+        from peftlab.use.explanation.explain import explain
+
+        return explain(self, text, target, how, baseline, settings)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
