@@ -42,7 +42,7 @@ def integrated(subject: Subject, steps: int) -> np.ndarray:
     change = (own - other).float()
     total = torch.zeros_like(change)
     middles = (torch.arange(steps, device=change.device) + 0.5) / steps
-    for some in middles.split(subject.predictor.batch_size):
+    for some in torch.split(middles, subject.predictor.batch_size):
         path = (other + some[:, None, None] * change).requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(subject.scores(path).sum(), path)

@@ -257,9 +257,11 @@ def _outcome(name: str, explained: Sequence[_Explained], seconds: float) -> Outc
     random = np.asarray([one.random for one in explained])
     gaps = np.asarray([abs(gap) for one in explained if (gap := one.made[name].gap) is not None])
     shares = gaps / np.asarray([max(abs(one.expected), 1e-12) for one in explained]) if len(gaps) else gaps
+    comprehensiveness, sufficiency = own.mean(0).tolist()
     return Outcome(
         name,
-        *map(float, own.mean(0)),
+        comprehensiveness,
+        sufficiency,
         _mean(explained, own @ [1, -1], random @ [1, -1]),
         float((shares <= COMPLETE).mean()) if len(shares) else None,
         float(np.median(shares)) if len(shares) else None,
@@ -271,8 +273,8 @@ def _mean(explained: Sequence[_Explained], first: np.ndarray, second: np.ndarray
     """Return the mean difference over examples with an interval over their groups, such as documents."""
     groups = [getattr(one.example, "group", None) or one.example.id for one in explained]
     _, places = np.unique(groups, return_inverse=True)
-    sums = [np.stack([np.bincount(places, one), np.bincount(places)], axis=1) for one in (first, second)]
-    return difference(lambda total: float(total[0] / total[1]), *sums)
+    own, other = (np.stack([np.bincount(places, one), np.bincount(places)], axis=1) for one in (first, second))
+    return difference(lambda total: float(total[0] / total[1]), own, other)
 
 
 def _stability(

@@ -172,8 +172,8 @@ def _baselines(
         "pad": tokenizer.pad_token_id is not None,
         "delete": not target.positions and not batch.inputs.keys() - batch.padding.keys(),
     }
-    if wanted is None:
-        wanted = [kind for kind in ("mask", "pad") if has[kind]]  # type: ignore[misc]
+    usual: tuple[Baseline, ...] = ("mask", "pad")
+    wanted = [kind for kind in usual if has[kind]] if wanted is None else wanted
     if lacking := [kind for kind in wanted if not has[kind]]:
         reason = {
             "mask": "the model's tokenizer has no mask token",

@@ -96,7 +96,7 @@ def _of_text(
         before = owners[-1] if owners else 0
         # a token that shows nothing, such as the first byte of a letter, belongs to the word before
         owners.append(max(before, bisect_right(starts, visible) - 1) if piece.strip() else before)
-    words = []
+    words: list[Word] = []
     for _, run in groupby(range(len(ids)), key=owners.__getitem__):
         own = list(run)
         shown = text[ends[own[0]] : ends[own[-1] + 1]].strip()
