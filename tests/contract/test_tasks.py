@@ -24,6 +24,10 @@ from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.metric import ScorerMetric
 from peftlab.tasks.task import Task
+from peftlab.use.explanation.attribution import Settings
+from peftlab.use.explanation.explainers import EXPLAINERS
+from peftlab.use.explanation.subject import subjects
+from peftlab.use.predictor import Predictor
 
 OF_PAIRS = {"dpo"}
 """Tasks that compare two answers, which have tests of their own: no prediction of theirs stands beside gold."""
@@ -418,3 +422,25 @@ def test_decisions_are_json_and_answers_obey_them(case):
     finally:
         task.decisions = {}
     assert json.dumps(task.decide(iter([])))
+
+
+def test_what_it_predicts_is_explained_by_the_words_of_an_input(case):
+    predictor = Predictor(model=case.model, task=case.task, processor=case.processor, max_tokens=64)
+    example = predictor.read(input_of(case.task, "Noether moved from Rome"))
+    tag = f"{case.task.labels[1]}@0" if case.task.head.outputs == "token" else None  # a random head may find none
+    (subject,) = subjects(predictor, example, tag, ["pad"])
+    assert "moved" in [word.text for word in subject.words]
+    positions = [position for word in subject.words for position in word.positions]
+    assert len(positions) == len(set(positions))
+    special = set(case.processor.special_ids)
+    assert not special & set(subject.inputs["input_ids"][0, positions].tolist())
+    assert subject.full == pytest.approx(float(subject.target.score(case.model(**subject.inputs))), abs=1e-5)
+    expected = subject.full - subject.empty
+    assert abs(expected) > 0
+    one = EXPLAINERS["ig"](subject, Settings(steps=200))
+    assert one.values.sum() == pytest.approx(expected, rel=0.02, abs=1e-6)
+    for name in ("occlusion", "shapley"):
+        assert EXPLAINERS[name](subject, Settings(samples=4)).values.shape == (len(subject.words),)
+    again = subjects(predictor, example, subject.target.name, ["pad"])[0]
+    assert again.target.name == subject.target.name
+    assert again.full == pytest.approx(subject.full)

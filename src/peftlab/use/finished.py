@@ -44,6 +44,9 @@ from peftlab.validation import checked
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
+    from peftlab.use.explanation.attribution import Settings as ExplainSettings
+    from peftlab.use.explanation.explain import Explanation
+    from peftlab.use.explanation.subject import Baseline
     from peftlab.use.export import Dtype, Exported
     from peftlab.use.fairness.measure import Fairness
     from peftlab.use.robustness.measure import Robustness
@@ -239,6 +242,19 @@ class FinishedRun:
         from peftlab.use.fairness.measure import Settings, fairness
 
         return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
+
+    def explain(
+        self,
+        text: str | Sequence[str] | Mapping[str, Any],
+        target: str | None = None,
+        how: str | Sequence[str] = ("ig",),
+        baseline: Baseline | Sequence[Baseline] | None = None,
+        settings: ExplainSettings | None = None,
+    ) -> Explanation:
+        """Explain one answer by the words of its text, see `peftlab.use.explanation.explain.explain`."""
+        from peftlab.use.explanation.explain import explain
+
+        return explain(self, text, target, how, baseline, settings)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
