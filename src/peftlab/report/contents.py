@@ -10,6 +10,7 @@ from peftlab.report.document import Document, Section, Table
 from peftlab.report.numbers import called, listed, plural
 from peftlab.report.sections import (
     answers,
+    changes,
     checklists,
     checks,
     commands,
@@ -43,6 +44,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     training.section,
     answers.section,
     robustness.section,
+    changes.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

@@ -38,7 +38,10 @@ VERDICTS = "reproduction.json"
 ROBUSTNESS = "robustness.json"
 """The same of what `peftlab robustness` measured."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS)
+DIFFERENCES = "diff.json"
+"""The same of what `peftlab diff` found against the pretrained model."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, DIFFERENCES)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 
