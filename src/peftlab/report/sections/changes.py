@@ -1,4 +1,4 @@
-"""What training changed in the models, as `peftlab diff` measured it: in a report, on a page of its own, and as text."""
+"""What training changed in the models, as `peftlab diff` measured it: for a report, and for a page of its own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from peftlab.report.document import Block, Cell, Column, Document, Figure, Parag
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, plural, score
 from peftlab.report.study import Run
 
-_NUMBER = "number?"
-_LAYER: Form = {"stack": "text", "block": "count"}
+_NUMBER: Form = "number?"
+_LAYER: dict[str, Form] = {"stack": "text", "block": "count"}
 _MATRIX: Form = {
-    **{name: _NUMBER for name in ("relative", "stable_rank", "effective_rank", "leading", "closest", "angle")},
-    **{name: _NUMBER for name in ("scales_outputs", "scales_inputs", "rotates_inputs", "rotates_outputs")},
+    **dict.fromkeys(("relative", "stable_rank", "effective_rank", "leading", "closest", "angle"), _NUMBER),
+    **dict.fromkeys(("scales_outputs", "scales_inputs", "rotates_inputs", "rotates_outputs"), _NUMBER),
     "name": "text",
     "stack": "text?",
     "block": "count?",
@@ -40,7 +40,7 @@ _FORM: Form = {
             "to_virtual": [{**_LAYER, "share": _NUMBER}],
         }
     ],
-    "layers": [{**_LAYER, **{name: _NUMBER for name in ("cka", "moved", "attention", "crossed")}}],
+    "layers": [{**_LAYER, **dict.fromkeys(("cka", "moved", "attention", "crossed"), _NUMBER)}],
 }
 """What a report shows of a measurement."""
 
@@ -51,7 +51,8 @@ def section(result: Result) -> Section | None:
     measured = [(group, run, one) for group in result.comparison.groups for run in group.runs if (one := newest(run))]
     if not measured:
         return None
-    rows, lines = [], {}
+    rows: list[tuple[Cell, ...]] = []
+    lines: dict[str, list[Mapping[str, Any]]] = {}
     for group, run, one in measured:
         matrices, layers = one["runs"][0]["weights"]["matrices"], one["layers"]
         rows.append(
@@ -67,13 +68,15 @@ def section(result: Result) -> Section | None:
         Column("group"),
         Column("seed", True),
         *_COLUMNS,
-        Column("least CKA", True, "debiased linear CKA of the hidden states of the pretrained and the fine-tuned model"),
+        Column(
+            "least CKA", True, "debiased linear CKA of the hidden states of the pretrained and the fine-tuned model"
+        ),
         Column("attention", True, "mean Jensen-Shannon divergence of attention, in bits"),
     )
     table = Table(f"{name}-table", columns, tuple(rows), "What training changed")
     if len(lines) == 1:
         (matrices,) = lines.values()
-        lines = {kind: of for kind, of in _by_kind(matrices)}
+        lines = dict(_by_kind(matrices))
     blocks: tuple[Block, ...] = (table, *_figure(name, lines))
     return Section(name, "What training changed", blocks)
 
@@ -102,7 +105,8 @@ def page(document: Mapping[str, Any]) -> str:
     sections = list(sections_of(document))
     for number, run in enumerate(document["runs"]):
         matrices = run["weights"]["matrices"]
-        blocks = (*_figure(f"run-{number}", dict(_by_kind(matrices))), *_whole(f"run-{number}-whole", matrices))
+        blocks: tuple[Block, ...] = _figure(f"run-{number}", dict(_by_kind(matrices)))
+        blocks += tuple(_whole(f"run-{number}-whole", matrices))
         sections.append(Section(f"matrices-{number}", f"Matrices of {run['name']}", blocks))
     whole = Document("What training changed", f"{document['before']} \u2192 {document['after']}", sections)
     return html.page(whole, draw_all(whole))
@@ -137,9 +141,7 @@ _COLUMNS = (
 
 def _of_matrices(matrices: Sequence[Mapping[str, Any]], top: int) -> tuple[Cell, ...]:
     found = sum(one["intruders"] for one in matrices)
-    largest = [
-        {"scaling": _largest(one, "scales"), "rotation": _largest(one, "rotates")} for one in matrices
-    ]
+    largest = [{"scaling": _largest(one, "scales"), "rotation": _largest(one, "rotates")} for one in matrices]
     return (
         _mean(matrices, "relative", _plain),
         _mean(matrices, "stable_rank", _rank),
@@ -262,8 +264,8 @@ def _figure(name: str, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> tupl
 
 
 def _whole(name: str, matrices: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
-    keys = ("relative", "stable_rank", "effective_rank", "leading", "intruders", "closest", "angle")
-    keys += ("scales_outputs", "scales_inputs", "rotates_inputs", "rotates_outputs")
+    keys = ["relative", "stable_rank", "effective_rank", "leading", "intruders", "closest", "angle"]
+    keys += ["scales_outputs", "scales_inputs", "rotates_inputs", "rotates_outputs"]
     columns = (Column("matrix"), *(Column(key.replace("_", " "), True) for key in keys))
     rows = tuple((Cell(one["name"]), *(_cell(one[key]) for key in keys)) for one in matrices)
     return (Table(name, columns, rows, "Every matrix"),) if rows else ()

@@ -130,7 +130,9 @@ def diff(run: FinishedRun, other: FinishedRun | None = None, settings: Settings 
     changes = [_changes(one, base, after, settings) for one, after in zip(runs, weights, strict=True)]
     alike = {} if other is None else cosines(base.model, weights[0], weights[1], head)
     del weights
-    layers, logits, answers, of_tokens = [], None, None, run.parts.task.head.outputs != "text"
+    layers: list[LayerChange] = []
+    logits: LogitChange | None = None
+    answers: Flips | None = None
     if other is not None and _task_of(run) != _task_of(other):
         left_out["hidden states"] = left_out["answers"] = "the runs have different tasks, labels or numbers of tokens"
     else:
@@ -149,7 +151,7 @@ def diff(run: FinishedRun, other: FinishedRun | None = None, settings: Settings 
         of=len(everything),
         runs=changes,
         cosines=alike,
-        of_tokens=of_tokens,
+        of_tokens=run.parts.task.head.outputs != "text",
         layers=layers,
         logits=logits,
         answers=answers,

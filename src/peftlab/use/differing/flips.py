@@ -73,7 +73,9 @@ def flips(scorer: Scorer, metric: str, examples: Sequence[Any], pairs: Sequence[
     groups = [getattr(example, "group", None) for example in examples]
     grouped = None not in groups
     names = [str(group) for group in groups] if grouped else [str(example.id) for example in examples]
-    before, after = (cluster_counts(counts_of(scorer, [one.answer for one in of]), names) for of in zip(*pairs, strict=True))
+    before, after = (
+        cluster_counts(counts_of(scorer, [one.answer for one in of]), names) for of in zip(*pairs, strict=True)
+    )
     score = score_of(scorer, metric)
     interval = paired_bootstrap(after, before, score)
     if len(set(names)) < len(names):

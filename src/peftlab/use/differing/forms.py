@@ -41,16 +41,15 @@ def form_of(before: Tensor, after: Tensor) -> Form:
     before, after = before.double(), after.double()
     change = (after - before).square().sum()
     factors = _factors(before, after)
-    rotations: list[float | None] = [None, None]
-    if min(before.shape) <= MOST:
-        rotations = [_share(_unrotated(*pair), change) for pair in ((before, after), (before.T, after.T))]
+    rotates = min(before.shape) <= MOST
     return Form(
-        _share(_unscaled(before, after), change),
-        _share(_unscaled(before.T, after.T), change),
-        *rotations,
-        _mean_angle(before, after),
-        float(factors.mean()),
-        float(factors.std(unbiased=False)),
+        scales_outputs=_share(_unscaled(before, after), change),
+        scales_inputs=_share(_unscaled(before.T, after.T), change),
+        rotates_inputs=_share(_unrotated(before, after), change) if rotates else None,
+        rotates_outputs=_share(_unrotated(before.T, after.T), change) if rotates else None,
+        angle=_mean_angle(before, after),
+        factor=float(factors.mean()),
+        spread=float(factors.std(unbiased=False)),
     )
 
 

@@ -44,7 +44,7 @@ def _hsic(first: Tensor, second: Tensor) -> float:
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of distributions over the last dimension, in bits: from 0 to 1 (Lin 1991)."""
+    """Return the Jensen-Shannon divergence of distributions over the last dimension, from 0 to 1 bit (Lin 1991)."""
     entropy = torch.special.entr
     middle = (first + second) / 2
     divergence = entropy(middle).sum(-1) - (entropy(first).sum(-1) + entropy(second).sum(-1)) / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ TOLERANCE = 1e-6
 """The share of the squared norm that these may miss; if they miss more, the matrix is decomposed exactly."""
 
 
-class Intruders(NamedTuple):
+@dataclass(frozen=True)
+class Intruders:
     """The leading directions of a fine-tuned weight that the pretrained one lacks."""
 
     count: int
@@ -65,10 +66,12 @@ def intruders(before: Tensor, after: Tensor, top: int = 10, below: float = 0.5) 
         below: the threshold of the cosines.
     """
     if min(before.shape) > max(EXACT, top):
-        closest = _closest(*(torch.svd_lowrank(one, max(DRAWN, top), niter=4)[0] for one in (before, after)), top)
+        drawn = [torch.svd_lowrank(one, max(DRAWN, top), niter=4)[0] for one in (before, after)]
+        closest = _closest(drawn[0], drawn[1], top)
         if float(closest.min()) >= below:
             return Intruders(0, float(closest.min()))
-    closest = _closest(*(torch.linalg.svd(one, full_matrices=False)[0] for one in (before, after)), top)
+    left = [torch.linalg.svd(one, full_matrices=False)[0] for one in (before, after)]
+    closest = _closest(left[0], left[1], top)
     return Intruders(int((closest < below).sum()), float(closest.min()))
 
 

@@ -33,7 +33,7 @@ def read_as_words(model: nn.Module, method: Method, tokenizer: PreTrainedTokeniz
     if not any(isinstance(one, InputPrompts) for one in methods):
         return []
     plain = plain_model(model)
-    words = plain.get_input_embeddings().weight.float()  # type: ignore[union-attr]
+    words = plain.get_input_embeddings().weight.float()
     prompts = virtual_tokens(plain.base_model.prompt_encoder).float()
     norms = words.norm(dim=1)
     cosines = prompts @ words.T / (prompts.norm(dim=1)[:, None] * norms).clamp(min=1e-12)

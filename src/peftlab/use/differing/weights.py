@@ -136,17 +136,16 @@ def cosines(
     alike = {}
     others = {place.name: weight for place, _, weight in _pairs(before, second, head)}
     for place, one, weight in _pairs(before, first, head):
-        changes = [(after - one).double().flatten() for after in (weight, others[place.name])]
-        if all(bool(change.any()) for change in changes):
-            alike[place.name] = float(torch.nn.functional.cosine_similarity(*changes, dim=0, eps=0))
+        change, other = ((after - one).double().flatten() for after in (weight, others[place.name]))
+        if change.any() and other.any():
+            alike[place.name] = float(change @ other / (change.norm() * other.norm()))
     return alike
 
 
 def place_of(name: str) -> Place:
     """Return where the parameter `name` is."""
-    block = block_of(name)
-    kind = name if block is None else name.removeprefix(f"{block[0]}.{block[1]}.")
-    return Place(name, *(block or (None, None)), kind.removesuffix(".weight"))
+    stack, block = block_of(name) or (None, None)
+    return Place(name, stack, block, name.removeprefix(f"{stack}.{block}.").removesuffix(".weight"))
 
 
 def _pairs(
@@ -169,7 +168,7 @@ def _pairs(
 def _matrix(place: Place, before: Tensor, after: Tensor, top: int, below: float) -> MatrixChange:
     change = after - before
     values, norm = singular_values(change), float(before.norm())
-    count, closest = intruders(before, after, top, below)
+    strange = intruders(before, after, top, below)
     return MatrixChange(
         **vars(place),
         shape=(before.shape[0], before.shape[1]),
@@ -178,8 +177,8 @@ def _matrix(place: Place, before: Tensor, after: Tensor, top: int, below: float)
         stable_rank=stable_rank(values),
         effective_rank=effective_rank(values),
         leading=float(values[:top].square().sum() / change.square().sum()),
-        intruders=count,
-        closest=closest,
+        intruders=strange.count,
+        closest=strange.closest,
         **form_of(before, after)._asdict(),
     )
 

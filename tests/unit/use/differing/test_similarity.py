@@ -29,9 +29,7 @@ def direct_hsic(first, second):
 
 def direct_cka(first, second):
     first, second = first.double(), second.double()
-    return float(
-        direct_hsic(first, second) / (direct_hsic(first, first) * direct_hsic(second, second)).sqrt()
-    )
+    return float(direct_hsic(first, second) / (direct_hsic(first, first) * direct_hsic(second, second)).sqrt())
 
 
 def test_it_is_the_unbiased_estimate_of_the_paper():
