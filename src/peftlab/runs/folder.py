@@ -38,10 +38,13 @@ VERDICTS = "reproduction.json"
 ROBUSTNESS = "robustness.json"
 """The same of what `peftlab robustness` measured."""
 
+FAIRNESS = "fairness.json"
+"""The same of what `peftlab fairness` measured."""
+
 DIFFERENCES = "diff.json"
 """The same of what `peftlab diff` found against the pretrained model."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, DIFFERENCES)
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, FAIRNESS, DIFFERENCES)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from peftlab.use.differing.diff import Settings as DiffSettings
     from peftlab.use.evaluate import Evaluation
     from peftlab.use.export import Dtype, Exported
+    from peftlab.use.fairness.measure import Fairness
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
 
@@ -230,11 +231,16 @@ class FinishedRun:
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
 
-    def diff(self, other: FinishedRun | None = None, settings: DiffSettings | None = None) -> Diff:
-        """Measure what training changed, or how `other` differs, see `peftlab.use.differing.diff.diff`."""
-        from peftlab.use.differing.diff import diff
+    def fairness(self, *groups: str, **options: Any) -> Fairness:
+        """Measure how far groups of its examples are apart, see `peftlab.use.fairness.measure.fairness`.
 
-        return diff(self, other, settings)
+        Args:
+            groups: ``column=NAME``, ``terms=THEME`` or ``entities=THEME`` each.
+            options: the other fields of `peftlab.use.fairness.measure.Settings`, such as ``intersect=True``.
+        """
+        from peftlab.use.fairness.measure import Settings, fairness
+
+        return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
