@@ -242,6 +242,12 @@ class FinishedRun:
 
         return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
 
+    def diff(self, other: FinishedRun | None = None, settings: DiffSettings | None = None) -> Diff:
+        """Measure what training changed, or how `other` differs, see `peftlab.use.differing.diff.diff`."""
+        from peftlab.use.differing.diff import diff
+
+        return diff(self, other, settings)
+
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
         from peftlab.use.export import export

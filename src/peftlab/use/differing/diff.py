@@ -244,6 +244,9 @@ def _answers(
     predictors: Sequence[Predictor], examples: Sequence[Any], metric: str, left_out: dict[str, str]
 ) -> Flips | None:
     task = predictors[0].task
+    if task.refers:
+        left_out["answers"] = f"task={task.name} scores against the model before training, which is not computed here"
+        return None
     labelled = [example for example in examples if task.gold(example) is not None]
     if not labelled:
         left_out["answers"] = f"no example has gold of its own with task={task.name}: no answer is right or wrong"
