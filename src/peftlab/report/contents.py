@@ -10,6 +10,7 @@ from peftlab.report.document import Document, Section, Table
 from peftlab.report.numbers import called, listed, plural
 from peftlab.report.sections import (
     answers,
+    changes,
     checklists,
     checks,
     commands,
@@ -45,6 +46,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     answers.section,
     robustness.section,
     explanation.section,
+    changes.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

@@ -43,6 +43,8 @@ from peftlab.validation import checked
 
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
+    from peftlab.use.differing.diff import Diff
+    from peftlab.use.differing.diff import Settings as DiffSettings
     from peftlab.use.evaluate import Evaluation
     from peftlab.use.explanation.attribution import Settings as ExplainSettings
     from peftlab.use.explanation.explain import Explanation
@@ -255,6 +257,12 @@ class FinishedRun:
         from peftlab.use.explanation.explain import explain
 
         return explain(self, text, target, how, baseline, settings)
+
+    def diff(self, other: FinishedRun | None = None, settings: DiffSettings | None = None) -> Diff:
+        """Measure what training changed, or how `other` differs, see `peftlab.use.differing.diff.diff`."""
+        from peftlab.use.differing.diff import diff
+
+        return diff(self, other, settings)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
