@@ -38,7 +38,10 @@ VERDICTS = "reproduction.json"
 ROBUSTNESS = "robustness.json"
 """The same of what `peftlab robustness` measured."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS)
+ENSEMBLE = "ensemble.json"
+"""The same of an ensemble held against its members."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, ENSEMBLE)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 

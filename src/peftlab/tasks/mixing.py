@@ -38,9 +38,11 @@ class Mixture:
 
     def softmax(self, logits: Sequence[Tensor | DeferredLogits]) -> Any:
         """Return logits of the mixture of the models' distributions over the last dimension."""
-        if all(isinstance(one, DeferredLogits) for one in logits):
-            return self._deferred([one for one in logits if isinstance(one, DeferredLogits)])
-        return self.mixed(logits[0].float(), [one.float().log_softmax(-1) for one in logits])
+        deferred = [one for one in logits if isinstance(one, DeferredLogits)]
+        if len(deferred) == len(logits):
+            return self._deferred(deferred)
+        whole = [(one.full if isinstance(one, DeferredLogits) else one).float() for one in logits]
+        return self.mixed(whole[0], [one.log_softmax(-1) for one in whole])
 
     def mixed(self, first: Tensor, logs: Sequence[Tensor]) -> Tensor:
         """Return logits of the mixture of distributions over the last dimension.
@@ -87,9 +89,9 @@ class Mixture:
         """Return the mixture of distributions over a vocabulary, still not multiplied out."""
         sizes = [one.hidden.shape[-1] for one in logits]
 
-        def project(hidden: Tensor) -> Tensor:
-            parts = zip(logits, hidden.split(sizes, -1), strict=True)
-            return self.softmax([one.of(part) for one, part in parts])  # type: ignore[no-any-return]
+        def project(hidden: Tensor) -> Any:
+            parts = zip(logits, torch.split(hidden, sizes, -1), strict=True)
+            return self.softmax([one.of(part) for one, part in parts])
 
         return DeferredLogits(torch.cat([one.hidden for one in logits], -1), logits[0].head, project)
 
@@ -145,7 +147,8 @@ class Members(nn.Module):
         tables: list[Any] = [member.get_input_embeddings() for member in self.members]  # type: ignore[operator]
         if any(table is not tables[0] and table.weight is not tables[0].weight for table in tables):
             raise UserError("the members of this ensemble have word embeddings of their own: there is no one table")
-        return tables[0]  # type: ignore[no-any-return]
+        table: nn.Module = tables[0]
+        return table
 
 
 def like(outputs: Any, values: Mapping[str, Any]) -> Any:

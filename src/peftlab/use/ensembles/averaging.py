@@ -17,7 +17,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.mixing import How
 from peftlab.tasks.task import Task
 from peftlab.use.derive import derive
-from peftlab.use.ensembles.fitting import fitted_temperature, fitted_weights, unfitted
+from peftlab.use.ensembles.fitting import fitted_temperature, fitted_weights, predicts_numbers, unfitted
 from peftlab.use.ensembles.members import check_members, fill_members, members_of
 from peftlab.use.evaluate import check_digests
 from peftlab.use.finished import FinishedRun
@@ -81,7 +81,8 @@ def mixed(
     Raises:
         UserError: what they predict cannot be combined so.
     """
-    first, kind = parents[0], how.get("how") if how.get("how") == "vote" else "average"
+    first = parents[0]
+    kind: How = "vote" if how.get("how") == "vote" else "average"
     section = {"_target_": _TARGET, "name": str(how.get("how", kind)), "how": kind, "members": [*members]}
     weights, temperature = how.get("weights", "equal"), how.get("temperature", "auto")
     _check(first.parts.task, kind, weights, temperature)
@@ -129,13 +130,13 @@ def _check(task: Task, how: str, weights: Any, temperature: Any) -> None:
     """
     if how == "vote" and temperature not in ("auto", 1, 1.0):
         raise UserError("--temperature: shares of votes have none. Leave it out, or average, --how average")
-    if how == "vote" and task.head.problem_type == "regression":
+    if how == "vote" and predicts_numbers(task):
         raise UserError(f"--how vote: task={task.name} predicts numbers, which are averaged, --how average")
     if how == "vote" and task.head.outputs == "span":
         raise UserError(f"--how vote: task={task.name} finds spans, whose ends are averaged, --how average")
-    if task.head.problem_type == "regression" and temperature not in ("auto", 1, 1.0):
+    if predicts_numbers(task) and temperature not in ("auto", 1, 1.0):
         raise UserError(f"--temperature: task={task.name} predicts numbers, which have no probability. Leave it out")
-    if weights == "validation" and task.head.problem_type != "regression" and (reason := unfitted(task)):
+    if weights == "validation" and not predicts_numbers(task) and (reason := unfitted(task)):
         raise UserError(f"--weights validation: task={task.name}: {reason}. Name the weights, or leave them equal")
 
 
@@ -146,6 +147,6 @@ def _has_temperature(task: Task, how: str) -> bool:
     reason = unfitted(task)
     if reason is None and task.head.outputs == "vocabulary":
         reason = "its answers are texts, and no probability of one is told"
-    if reason is not None and task.head.problem_type != "regression":
+    if reason is not None and not predicts_numbers(task):
         log.info("no temperature is fitted: task=%s: %s", task.name, reason)
     return reason is None

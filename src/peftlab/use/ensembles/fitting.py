@@ -40,9 +40,14 @@ class Decisions(NamedTuple):
         return taken - np.log(np.exp(logits).sum(-1))
 
 
+def predicts_numbers(task: Task) -> bool:
+    """Return whether the outputs of a task are numbers, not scores of something that is chosen."""
+    return task.head.problem_type == "regression" and type(task).distributions is Task.distributions
+
+
 def unfitted(task: Task) -> str | None:
     """Return why nothing can be fitted to the distributions of a task; None: it can."""
-    if task.head.problem_type == "regression":
+    if predicts_numbers(task):
         return "it predicts numbers, which have no probability"
     if task.head.problem_type != "multi_label_classification" and type(task).distributions is Task.distributions:
         return "it predicts no distributions"
@@ -120,7 +125,7 @@ def fitted_weights(model: Members, task: Task, batches: Iterable[Batch]) -> list
     of_batches, golds = list[np.ndarray](), list[np.ndarray]()
     for batch in batches:
         each = task.outputs_of_each(model, batch)
-        if task.head.problem_type == "regression":
+        if predicts_numbers(task):
             counts = batch.weights > 0
             of_batches.append(np.stack([_numbers(outputs.logits.squeeze(-1)[counts]) for outputs in each]))
             golds.append(_numbers(batch.targets["labels"][counts]))

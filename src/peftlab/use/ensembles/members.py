@@ -54,9 +54,7 @@ def fill_members(runs: Sequence[FinishedRun]) -> Callable[[nn.Module], None]:
     return fill
 
 
-def members_of(
-    first: FinishedRun, section: Mapping[str, Any], fill: Callable[[nn.Module], None]
-) -> Members:
+def members_of(first: FinishedRun, section: Mapping[str, Any], fill: Callable[[nn.Module], None]) -> Members:
     """Return the model of an ensemble on the backbone of `first`.
 
     Args:
@@ -65,7 +63,7 @@ def members_of(
         fill: loads the members' weights.
     """
     method = build({**section, "learning_rate": first.parts.peft.learning_rate}, "peft")
-    model = adapted_model(replace(first.parts, peft=method), first.pretrained).model  # type: ignore[type-var]
+    model = adapted_model(replace(first.parts, peft=method), first.pretrained).model
     assert isinstance(model, Members)
     fill(model)
     return model.eval().to(first.device)
