@@ -40,6 +40,7 @@ from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
+from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
@@ -74,18 +75,6 @@ class AdapterSpec:
     """Its folder."""
     sha256: str
     """The digest of the whole folder."""
-
-
-@dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
-class DerivedSpec:
-    """How a model was computed from finished runs, instead of by training; see `peftlab.use.derive`."""
-
-    by: str
-    """The command."""
-    how: dict[str, Any]
-    """The options that decide the result."""
-    parents: list[str]
-    """The identities of those runs."""
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))

@@ -38,7 +38,7 @@ from peftlab.devices.hardware import describe_hardware, nondeterministic_parts
 from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, together
 from peftlab.devices.products import set_products
 from peftlab.devices.sharding import is_sharded
-from peftlab.errors import ConfigError, DamagedError, UserError
+from peftlab.errors import DamagedError, UserError
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
@@ -141,9 +141,7 @@ def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec
     remember(config)
     spec = validate(config)
     if spec.derived is not None:
-        raise ConfigError(
-            f"derived: `peftlab {spec.derived.by}` computed this model from finished runs: there is nothing to train"
-        )
+        spec.derived.refuse_training()
     return config, spec
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self, get_args
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
 from peftlab.reading.json_form import parsed
+from peftlab.runs.derivation import SECTION
 from peftlab.runs.record_form import Status, check
 from peftlab.storage.atomic import replacing
 from peftlab.storage.entries import inside
@@ -137,7 +138,7 @@ class RunRecord:
     @property
     def derived(self) -> dict[str, Any] | None:
         """How the model was computed from finished runs, see `peftlab.use.derive`; None: it was trained."""
-        section: dict[str, Any] | None = self.data.get("derived")
+        section: dict[str, Any] | None = self.data.get(SECTION)
         return section
 
     def check_trained(self, what: str) -> None:

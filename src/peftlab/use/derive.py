@@ -26,6 +26,7 @@ from peftlab.errors import UserError
 from peftlab.one_run import conclude, describe, evaluate, save_adapter
 from peftlab.report.study import Run
 from peftlab.report.two_models import PairedModels, paired_models
+from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
 from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
@@ -38,9 +39,6 @@ from peftlab.use.evaluate import check_digests, computing_as, trainer_for
 from peftlab.use.finished import FinishedRun, load
 
 log = logging.getLogger("peftlab")
-
-SECTION = "derived"
-"""The section of the configuration, and of the record."""
 
 
 @restored()
@@ -71,6 +69,11 @@ def derive(
         UserError: the data is not what the parents were scored on, or the method does not suit the model.
     """
     first = parents[0]
+    if first.spec.task.refers and first.spec.adapter is not None:
+        raise UserError(
+            f"{first.folder.path}: task={first.spec.task.name} compares the model with the one that training started "
+            f"from, which had an adapter of its own: `peftlab {by}` does not keep it"
+        )
     config = _config(parents, by, how, peft)
     config["name"] = name = name or f"{first.record.data['name']}-{config['peft']['name']}"
     recorded = first.record.data["identity"]
@@ -80,7 +83,8 @@ def derive(
         log.info("this very model was computed before: %s", folder)
         return load(folder, first.folder.allow)
     cost = Cost()
-    spec = validate({**first.config_here, **{key: config[key] for key in ("name", "model", "peft", SECTION)}})
+    own_keys = ("name", "model", "peft", "adapter", SECTION)
+    spec = validate({**first.config_here, **{key: config[key] for key in own_keys}})
     spec.task.learn_labels({"train": []}, spec.data.labels)
     threads = first.record.data["environment"]["threads"]
     set_products(spec.trainer.tf32)
@@ -143,7 +147,7 @@ def _config(parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], pef
         model = {**model, "quantize": "none"}
     derived = {"by": by, "how": dict(how), "parents": [one.record.data["identity"]["sha256"] for one in parents]}
     of_training: dict[str, Any] = {"regularizer": {}, "augment": {}, "callbacks": {}, "logger": {}}
-    return {**config, **of_training, "model": model, "peft": section, SECTION: derived}
+    return {**config, **of_training, "model": model, "peft": section, "adapter": None, SECTION: derived}
 
 
 def _is_finished(folder: Path, own: Mapping[str, Any]) -> bool:
