@@ -14,8 +14,8 @@ from peftlab.terminal.output import cell, print_json, table
 GROUP = "improve"
 SUMMARY = "average the answers, or the weights, of several runs"
 DESCRIPTION = (
-    "The result is a run like any other, which predict, evaluate, export and report take; its record names the runs that "
-    "it was computed from. It is printed beside them, with what it gains and costs."
+    "The result is a run like any other, for predict, evaluate, report and the rest; its record names the runs that it "
+    "was computed from. It is printed beside them, with what it gains and costs."
 )
 EXAMPLES = (
     "peftlab ensemble 3f9c2a 81b0de c4417e                     # the mean of their probabilities",
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=_weights,
         metavar="W",
-        help="average, vote, soup: one number for each run, 2,1,1, or equal (default); average, vote: validation, those "
-        "that make the validation split most likely",
+        help="average, vote, soup: one number for each run, 2,1,1, or equal (default); average, vote: also validation, "
+        "those that make the validation split most likely",
     )
     parser.add_argument(
         "--temperature",
@@ -86,8 +86,8 @@ def execute(options: argparse.Namespace) -> None:
         from peftlab.use.finished import load
     members = [load(record.folder, options.allow) for record in records]
     if options.how in _ANSWERS:
-        weights, temperature = options.weights or "equal", options.temperature or "auto"
-        run = average(members, options.how, weights, temperature, options.name, options.out)
+        mixing = {key: value for key in ("weights", "temperature") if (value := getattr(options, key)) is not None}
+        run = average(members, options.how, name=options.name, root=options.out, **mixing)
     else:
         from peftlab.use.ensembles.merging import merge_runs
 
@@ -131,11 +131,11 @@ def _row(name: str, line: Any) -> list[str]:
     return [name, line.method, cell(line.seed), *numbers, f"{line.parameters:,}", f"{line.seconds:.2f}"]
 
 
-def _weights(text: str) -> str | list[float]:
+def _weights(text: str) -> Any:
     return text if text in ("equal", "validation") else [float(part) for part in text.split(",")]
 
 
-def _temperature(text: str) -> str | float:
+def _temperature(text: str) -> Any:
     if text == "auto":
         return text
     if not 0 < (value := float(text)) < float("inf"):

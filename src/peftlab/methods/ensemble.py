@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from peftlab.errors import ConfigError, UserError
-from peftlab.methods.method import Method, MethodContext, spec
+from peftlab.methods.method import Method, MethodContext, as_json, spec
 from peftlab.positions import reserve
 from peftlab.tasks.mixing import How, Members, Mixture
 
@@ -138,8 +139,14 @@ class Ensemble(Method):
     @property
     @override
     def settings(self) -> dict[str, Any]:
-        mixture = {"how": self.how, "weights": list(self.mixture.weights), "temperature": self.temperature}
-        return {**mixture, "members": [{"method": one.name, "options": one.settings} for one in self.members]}
+        members = [{"method": one.name, "options": one.settings} for one in self.members]
+        weights = list(self.mixture.weights)
+        return {"how": self.how, "weights": weights, "temperature": self.temperature, "members": members}
+
+    @override
+    def differing(self, options: Mapping[str, Any], path: str = "peft.") -> list[str]:
+        own = as_json(self.settings)
+        return [f"{path}{key}={json.dumps(value)}" for key, value in options.items() if own.get(key) != value]
 
     @override
     def merge(self, model: nn.Module) -> PreTrainedModel:

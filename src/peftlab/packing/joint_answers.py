@@ -51,19 +51,19 @@ class _Together:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self.models = models
         self._joint: JointModel | None = None
-        self._apart: str | None = None
+        self.apart: str | None = None
         """Why the models run apart."""
         self._checked: set[int] = set()
         """Numbers of rows for which both have been compared."""
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> list[Any]:
         """Return the outputs of each model."""
-        if self._apart is not None or torch.is_grad_enabled() or any(model.training for model in self.models):
+        if self.apart is not None or torch.is_grad_enabled() or any(model.training for model in self.models):
             return self._one_by_one(inputs)
         try:
             return self._together(inputs)
         except NotJoinableError as error:
-            self._apart = str(error)
+            self.apart = str(error)
             log.debug("the members of the ensemble run one after another: %s", error)
             return self._one_by_one(inputs)
 

@@ -16,6 +16,7 @@ from peftlab.report.sections import (
     comparison,
     cost,
     data,
+    ensembles,
     environment,
     folds,
     identity,
@@ -42,6 +43,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     search.section,
     training.section,
     answers.section,
+    ensembles.section,
     robustness.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (

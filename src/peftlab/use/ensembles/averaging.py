@@ -83,7 +83,12 @@ def mixed(
     """
     first = parents[0]
     kind: How = "vote" if how.get("how") == "vote" else "average"
-    section = {"_target_": _TARGET, "name": str(how.get("how", kind)), "how": kind, "members": [*members]}
+    section: dict[str, Any] = {
+        "_target_": _TARGET,
+        "name": str(how.get("how", kind)),
+        "how": kind,
+        "members": [*members],
+    }
     weights, temperature = how.get("weights", "equal"), how.get("temperature", "auto")
     _check(first.parts.task, kind, weights, temperature)
     if not isinstance(weights, str):
