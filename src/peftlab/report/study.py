@@ -15,7 +15,16 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
 from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
-from peftlab.runs.folder import CONFIG, ENSEMBLE, ROBUSTNESS, VERDICTS, read_config, read_predictions
+from peftlab.runs.folder import (
+    COMPRESSION,
+    CONFIG,
+    ENSEMBLE,
+    FAIRNESS,
+    ROBUSTNESS,
+    VERDICTS,
+    read_config,
+    read_predictions,
+)
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.scores.of_record import scorer_of
 from peftlab.scores.scorer import Direction, Scorer
@@ -158,6 +167,16 @@ class Run:
     def ensemble(self) -> list[dict[str, Any]]:
         """How an ensemble compares with its members, newest last."""
         return self._beside(ENSEMBLE)
+
+    @property
+    def compression(self) -> list[dict[str, Any]]:
+        """What `peftlab compress` measured, newest last."""
+        return self._beside(COMPRESSION)
+
+    @property
+    def fairness(self) -> list[dict[str, Any]]:
+        """What `peftlab fairness` measured, newest last."""
+        return self._beside(FAIRNESS)
 
     def _beside(self, name: str) -> list[dict[str, Any]]:
         """Return the list of documents in a file of the folder; empty if there is none.

@@ -41,7 +41,13 @@ ROBUSTNESS = "robustness.json"
 ENSEMBLE = "ensemble.json"
 """The same of an ensemble held against its members."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, ENSEMBLE)
+COMPRESSION = "compression.json"
+"""The same of what `peftlab compress` measured."""
+
+FAIRNESS = "fairness.json"
+"""The same of what `peftlab fairness` measured."""
+
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, COMPRESSION, FAIRNESS, ENSEMBLE)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from peftlab.config import RunSpec
     from peftlab.use.evaluate import Evaluation
     from peftlab.use.export import Dtype, Exported
+    from peftlab.use.fairness.measure import Fairness
     from peftlab.use.robustness.measure import Robustness
     from peftlab.use.robustness.perturbations import Settings
 
@@ -231,6 +232,17 @@ class FinishedRun:
         from peftlab.use.robustness.measure import robustness
 
         return robustness(self, perturb, split, limit, settings, behaviour, sentiment_labels)
+
+    def fairness(self, *groups: str, **options: Any) -> Fairness:
+        """Measure how far groups of its examples are apart, see `peftlab.use.fairness.measure.fairness`.
+
+        Args:
+            groups: ``column=NAME``, ``terms=THEME`` or ``entities=THEME`` each.
+            options: the other fields of `peftlab.use.fairness.measure.Settings`, such as ``intersect=True``.
+        """
+        from peftlab.use.fairness.measure import Settings, fairness
+
+        return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""
