@@ -57,8 +57,8 @@ def main() -> None:
         medians = {way: 1000 * statistics.median(of_way) for way, of_way in seconds.items()}
         ratios = {way: f"{median:.2f} ({median / medians['one']:.2f} x)" for way, median in medians.items()}
         print(f"{size:5d}  {medians['one']:9.2f}  {ratios['together']:>16}  {ratios['in turn']:>16}")
-    if together is not None and getattr(together, "apart", None):
-        print(f"not together: {together.apart}")
+    if reason := getattr(together, "apart", None):
+        print(f"not together: {reason}")
 
 
 def synchronised() -> float:
