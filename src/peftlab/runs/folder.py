@@ -35,12 +35,13 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 VERDICTS = "reproduction.json"
 """Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
-ROBUSTNESS, COMPRESSION, EXPLANATION, CHANGES, FAIRNESS = (
-    f"{name}.json" for name in ("robustness", "compression", "explanation", "changes", "fairness")
+ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS = (
+    f"{name}.json" for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness")
 )
-"""The same of what `peftlab robustness`, `compress`, `explain --faithfulness`, `diff` and `fairness` measured."""
+"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff` and `fairness`
+measured."""
 
-BESIDE = (VERDICTS, ROBUSTNESS, COMPRESSION, EXPLANATION, CHANGES, FAIRNESS)
+BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS)
 """The lists that are kept next to a record, each of which may grow later."""
 
 STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, *BESIDE)

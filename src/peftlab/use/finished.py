@@ -125,7 +125,11 @@ class FinishedRun:
     @cached_property
     def predictor(self) -> Predictor:
         """The fine-tuned model in fp32, with all that it needs to answer texts."""
-        parts, model = self.parts, self.adapted()
+        return self.predictor_of(self.adapted())
+
+    def predictor_of(self, model: nn.Module) -> Predictor:
+        """Return `model` with all that it needs to answer texts as this run's own does."""
+        parts = self.parts
         return Predictor(
             model=model,
             task=parts.task,
