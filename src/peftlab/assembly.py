@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
@@ -23,10 +24,10 @@ from peftlab.data.module import DataModule
 from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
-from peftlab.errors import ConfigError, did_you_mean
+from peftlab.errors import ConfigError, UserError, did_you_mean
 from peftlab.methods.method import Method
 from peftlab.pooling import OF_ENTITIES
-from peftlab.regularizers.regularizer import Regularizer, StepRule, Term, WeightAverage, WeightRule
+from peftlab.regularizers.regularizer import Material, Regularizer, StepRule, Term, WeightAverage, WeightRule
 from peftlab.runs.folder import RunFolder
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.attention import preferred_attention
@@ -195,6 +196,27 @@ def check_regularizers(spec: RunSpec, tuner: Tuner) -> None:
                 f"regularizer.{name}: it mixes rows of different examples, and model.pooling={pooling} reads a row at "
                 "the entities of one of them alone. Set model.pooling=mean, or leave the regulariser out"
             )
+
+
+def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str, Any]]:
+    """Show every regulariser the training examples, and return, by name, the options that it has made definite.
+
+    Raises:
+        UserError: one cannot work with them; names it.
+    """
+    train, task = data.splits["train"], spec.task
+
+    def weights() -> np.ndarray:
+        own = task.weights(train.examples, train.encoded, range(train.rows))
+        return own if train.factors is None else own * train.factors
+
+    material = Material(task, train.examples, weights, spec.data.format)
+    for name, regularizer in spec.acting.items():
+        try:
+            regularizer.prepare(material)
+        except UserError as error:
+            raise type(error)(f"regularizer.{name}: {error}") from error
+    return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:

@@ -23,6 +23,7 @@ from peftlab.assembly import (
     check_monitors,
     check_regularizers,
     make_trainer,
+    prepared_regularizers,
     recording,
     refer,
     store_and_compile,
@@ -108,6 +109,8 @@ class Sources:
     """Entries of `task`."""
     augment: Mapping[str, Mapping[str, Any]]
     """Entries of each augmentation in `augment`."""
+    regularizer: Mapping[str, Mapping[str, Any]]
+    """Entries of each regulariser in `regularizer`."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
@@ -119,6 +122,8 @@ class Sources:
         config["task"] |= self.task
         for name, entries in self.augment.items():
             config["augment"][name] |= entries
+        for name, entries in self.regularizer.items():
+            config["regularizer"][name] |= entries
         return identity(config, self.data_sha256, self.weights_sha256)
 
 
@@ -169,6 +174,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         read=data.resolved(),
         task=data.resolved_task(),
         augment=data.resolved_augment(),
+        regularizer=prepared_regularizers(spec, data),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )

@@ -120,6 +120,10 @@ def composed(compose_config, tiny_run, data_for, spec, sentences, cased, transla
         cfg = compose_config(
             *tiny_run, f"model.path={cased}", "data.max_tokens=64", f"task={task}", *data, *chosen, *overrides
         )
+        if "counterfactual" in options:
+            rows = [" | ".join(words.split()[:3]) for words in ("first second third", *SYNONYMS)]
+            (tmp_path / "terms.txt").write_text("\n".join(rows))
+            cfg.augment.counterfactual.terms = [str(tmp_path / "terms.txt")]
         if "synonym" in options:
             cfg.augment.synonym.wordnet = {"_target_": "peftlab.sources.FilesSource", "path": str(tmp_path)}
         if "back_translation" in options:

@@ -7,6 +7,7 @@ import csv
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from peftlab.data.splits import split_files
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.errors import ConfigError
 from peftlab.one_run import run
-from peftlab.regularizers.regularizer import KINDS, Computed, Term, WeightAverage
+from peftlab.regularizers.regularizer import KINDS, Computed, Material, Term, WeightAverage
 from peftlab.regularizers.repeatable import RepeatablePass
 from peftlab.runs.folder import RunFolder
 from peftlab.tasks.batch import Batch
@@ -31,6 +32,7 @@ from peftlab.training.objective import Objective
 from peftlab.use.check import check
 
 REGULARIZERS = sorted(path.stem for path in (conf_dir() / "regularizer").glob("*.yaml"))
+TERMS = "people | places\nmarie | paris\nada | warsaw\nalan | rome\n"
 STEPS = ["budget.max_steps=8", "budget.test=false", "callbacks=[]", "optimizer.lr=1e-2", "peft=full"]
 
 
@@ -40,10 +42,16 @@ def option(request):
 
 
 @pytest.fixture(scope="module")
-def all_chosen(compose_config, tiny_model, tiny_data):
+def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory):
     """Return the configuration of a tiny run with every regulariser, composed once."""
     tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
-    return compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
+    cfg = compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
+    terms = tmp_path_factory.mktemp("terms") / "terms.txt"
+    terms.write_text(TERMS)
+    for each in cfg.regularizer.values():
+        if "groups" in each:
+            each.groups = f"terms={terms}"
+    return cfg
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +96,10 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         model, other = backbones(0, task), backbones(1, task)
         other = model if regularizer.from_embeddings else other
         encoded = task.encode(examples, pretrained.processor(task.processor), Limits(128, "truncate"))
+        everything = range(len(examples))
+        if hasattr(regularizer, "sha256"):
+            regularizer.sha256 = None  # these are other texts
+        regularizer.prepare(Material(task, examples, partial(task.weights, examples, encoded, everything), data.format))
         passes = []
 
         def forward(batch, other=other, passes=passes):

@@ -9,6 +9,7 @@ from dataclasses import dataclass as plain_dataclass
 from dataclasses import field as plain_field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -19,6 +20,19 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
 
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+
+
+@plain_dataclass(frozen=True, slots=True)
+class Material:
+    """What a regulariser may read before the training."""
+
+    task: Task
+    examples: Sequence[Any]
+    """The training examples as they were read, before any augmentation."""
+    weights: Callable[[], np.ndarray]
+    """Returns the weight of each in the mean loss, shape (examples,)."""
+    format: Any
+    """What has read their files, an object of the section ``data.format``."""
 
 
 @spec
@@ -42,6 +56,17 @@ class Regularizer:
     def off(self) -> str | None:
         """The option that turns it off, as ``name=value``; such a regulariser is left out. None: it acts."""
         return next((f"{name}={value:g}" for name, value in self.neutral.items() if getattr(self, name) == value), None)
+
+    def prepare(self, material: Material) -> None:
+        """Read what it needs of the training examples; called once before the training, also of a resumed run.
+
+        Raises:
+            UserError: it cannot work with this task or data.
+        """
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options of the configuration that `prepare` has made definite, with their values."""
+        return {}
 
     def idle(self, model: nn.Module) -> str | None:
         """Return why it cannot have an effect on the training of `model`; None: it can."""
@@ -80,9 +105,14 @@ class Computed:
     """What the term has told, summed over the examples with weight."""
 
     def tell(self, **figures: Tensor) -> None:
-        """Note figures of what the term did, each of shape (examples,), for the record."""
+        """Note figures of what the term did, each of shape (examples,), for the record.
+
+        Those of a term that learns from them, see `Term.learns`, may have more dimensions.
+        """
         counted = self.batch.weights > 0
-        self.figures.update({name: (values.detach() * counted).sum() for name, values in figures.items()})
+        for name, values in figures.items():
+            own = counted.view(-1, *[1] * (values.dim() - 1))
+            self.figures[name] = (values.detach() * own).sum(0)
 
     @property
     def repeatable(self) -> RepeatablePass:
@@ -111,6 +141,8 @@ class Term(Regularizer, ABC):
     """Whether it changes the output of the input embeddings, see `peftlab.regularizers.repeatable`."""
     from_gradient: ClassVar[bool] = False
     """Whether it needs the gradient of the task's loss at the embeddings, `RepeatablePass.gradient`."""
+    learns: ClassVar[bool] = False
+    """Whether it changes from step to step, by what it has told, see `after_step`."""
 
     @property
     def replaces(self) -> float:
@@ -122,6 +154,13 @@ class Term(Regularizer, ABC):
         """Return the term of each example, shape (examples,), on the scale of `Task.losses`.
 
         The objective divides their sum by the sum of the examples' weights, as it does with the task's losses.
+        """
+
+    def after_step(self, told: Mapping[str, Tensor]) -> None:
+        """Learn from a step that was taken, if it `learns`.
+
+        Args:
+            told: by name, the sums of what `losses` told in this step, over all its examples on all ranks.
         """
 
 

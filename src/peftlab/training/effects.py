@@ -51,7 +51,7 @@ class Effects:
                 continue
             if (acted := each.acted()) is None:
                 continue
-            figures = self._of_term(name, step, strategy) if isinstance(each, Term) else {}
+            figures = self._of_term(name, each, step, strategy) if isinstance(each, Term) else {}
             if figures is None:
                 continue
             figures |= {key: float(value) for key, value in acted.items()}
@@ -70,9 +70,11 @@ class Effects:
         for name in self.pending:
             log.warning("no effect: regularizer.%s has not acted: the training ended with step %d", name, steps)
 
-    def _of_term(self, name: str, step: Step, strategy: Strategy) -> dict[str, float] | None:
+    def _of_term(self, name: str, term: Term, step: Step, strategy: Strategy) -> dict[str, float] | None:
         """Return the figures of a term; None where no example of the step has weight, so that it could not act."""
-        sums = {"term": step.terms[name].double(), **step.figures[name]}
+        sums = {"term": step.terms[name].double()}
+        if not term.learns:  # else they are what it learns from
+            sums |= step.figures[name]
         values = [float(step.counted), *(float(value) for value in sums.values())]
         own = torch.tensor(values, dtype=torch.float64, device=step.device)
         counted, term, *told = strategy.reduce(own, reduce_op="sum").tolist()

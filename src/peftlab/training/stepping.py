@@ -103,7 +103,8 @@ class Stepping(Scoring):
         obstacle = obstacle if self.seat is None else "runs in a pack compute their gradients together"
         autocast = self.trainer.precision_plugin.forward_context
         self.recording.begin(obstacle, optimizer, clip_norm, self.guards.finite, self.rules, self.losses_of, autocast)
-        acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps
+        learns = any(term.learns for term in self.objective.terms.values())
+        acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps or learns
         waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
         self._may_wait = waits and cannot_skip(optimizer) is None
         if self._may_wait:
@@ -291,14 +292,18 @@ class Stepping(Scoring):
         self.guards.finite.failed(step.number, finding, scale)
 
     def _after_step(self) -> None:
-        """Let the method and the rules act on a step that was taken."""
+        """Let the method, the rules and the terms that learn act on a step that was taken."""
         step = self._step
         assert step is not None
         assert step.number is not None
         assert self.context.steps is not None
         self.method.after_step(self.model, step.number, self.context)
         self.rules.after_step(self.trainer.optimizers[0], step.number, self.context.steps)
-        self.effects.after_step(step, step.number, self.trainer.strategy)
+        strategy = self.trainer.strategy
+        for name, figures in step.figures.items():
+            if (term := self.objective.terms[name]).learns:
+                term.after_step({key: strategy.reduce(own, reduce_op="sum") for key, own in figures.items()})
+        self.effects.after_step(step, step.number, strategy)
 
 
 def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:

@@ -12,6 +12,7 @@ from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN
 from peftlab.report.study import Run
+from peftlab.runs.folder import EXPLANATION
 
 _DIFFERENCE: Form = {"value": "number?", "low": "number?", "high": "number?"}
 _FORM: Form = {
@@ -63,7 +64,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run's explanations; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.explanation) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(EXPLANATION)) if _is_measurement(one)), None)
     except UserError:
         return None
 
