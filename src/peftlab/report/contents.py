@@ -17,7 +17,9 @@ from peftlab.report.sections import (
     comparison,
     cost,
     data,
+    ensembles,
     environment,
+    explanation,
     folds,
     identity,
     interruptions,
@@ -43,7 +45,9 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     search.section,
     training.section,
     answers.section,
+    ensembles.section,
     robustness.section,
+    explanation.section,
     changes.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (

@@ -13,6 +13,7 @@ from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Document, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, plural, score
 from peftlab.report.study import Run
+from peftlab.runs.folder import DIFFERENCES
 
 _NUMBER: Form = "number?"
 _FORM: Form = {
@@ -78,7 +79,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.differences) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(DIFFERENCES)) if _is_measurement(one)), None)
     except UserError:
         return None
 
