@@ -17,6 +17,7 @@ from peftlab.report.sections import (
     cost,
     data,
     environment,
+    fairness,
     folds,
     identity,
     interruptions,
@@ -43,6 +44,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     training.section,
     answers.section,
     robustness.section,
+    fairness.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

@@ -1,4 +1,4 @@
-"""Who an example is about or by: its group, by a column of the data, by terms in its text, or by several of them at once."""
+"""Who an example is about or by: its group, by a column of the data, by terms in its text, or by several of them."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def kind_of(spec: str) -> tuple[str, str]:
     kind, _, name = spec.partition("=")
     if kind not in KINDS or not name:
         raise UserError(
-            f"--groups {spec}: expected column=NAME, a column of the data; terms=THEME, what texts say; entities=THEME, "
-            f"what gold entities say; with a file of terms, or {', '.join(THEMES)}; or names"
+            f"--groups {spec}: expected column=NAME, a column of the data; terms=THEME, what texts say; "
+            f"entities=THEME, what gold entities say; with a file of terms, or {', '.join(THEMES)}; or names"
         )
     return kind, name
 
