@@ -40,6 +40,7 @@ from peftlab.imports import find_here
 from peftlab.methods.method import Method
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
+from peftlab.runs.derivation import DerivedSpec
 from peftlab.runs.identity import leaves
 from peftlab.schedules import Schedule
 from peftlab.scores.scorer import SCORED, Direction
@@ -93,6 +94,7 @@ class RunSpec:
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
     augment: dict[str, Augmentation] = field(default_factory=dict)
     adapter: AdapterSpec | None = None
+    derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str | None = None
     run_dir: Path | None = None

@@ -22,8 +22,8 @@ from peftlab.assembly import (
     calibrate,
     check_monitors,
     check_regularizers,
-    prepared_regularizers,
     make_trainer,
+    prepared_regularizers,
     recording,
     refer,
     store_and_compile,
@@ -144,7 +144,10 @@ def settle(cfg: DictConfig | Mapping[str, Any]) -> tuple[dict[str, Any], RunSpec
     """
     config = resolve(cfg)
     remember(config)
-    return config, validate(config)
+    spec = validate(config)
+    if spec.derived is not None:
+        spec.derived.refuse_training()
+    return config, spec
 
 
 def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
@@ -295,6 +298,7 @@ def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
         UserError: it is finished, another process is writing it, or its model or data is no longer available.
     """
     unfinished = RunFolder(RunRecord.load(folder), allow=allow)
+    unfinished.record.check_trained("resume")
     if unfinished.record.data["status"] == "completed":
         raise UserError(
             f"{folder} is finished: there is nothing to resume. `peftlab evaluate` and `peftlab predict` use it, "

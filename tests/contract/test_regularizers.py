@@ -99,9 +99,7 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         everything = range(len(examples))
         if hasattr(regularizer, "sha256"):
             regularizer.sha256 = None  # these are other texts
-        regularizer.prepare(
-            Material(task, examples, partial(task.weights, examples, encoded, everything), data.format)
-        )
+        regularizer.prepare(Material(task, examples, partial(task.weights, examples, encoded, everything), data.format))
         passes = []
 
         def forward(batch, other=other, passes=passes):

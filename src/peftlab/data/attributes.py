@@ -24,23 +24,22 @@ def attribute(examples: Sequence[Any], column: str, format: Any) -> list[str]:
         ConfigError: the format reads no columns by their names.
         DataError: there is no such column, or a cell of it is empty; the message names file and line.
     """
-    reader = by_column(format, int(column) if getattr(format, "header", True) is False and column.isdigit() else column)
+    reader = by_column(format, column)
     files = sorted({example.file for example in examples})
-    rows = {
-        (row.file, row.line): row.group for file in files for row in reader.read({"train": Path(file)})["train"]
-    }
+    rows = {_place(row): row.group for file in files for row in reader.read({"train": Path(file)})["train"]}
     try:
-        return [rows[example.file, example.line] for example in examples]
+        return [rows[_place(example)] for example in examples]
     except KeyError as missing:
         raise DataError(f"{':'.join(map(str, missing.args[0]))}: the file has changed since it was read") from None
 
 
-def by_column(format: Any, column: str | int) -> Any:
-    """Return `format` with `column` in the place of the column of the group.
+def by_column(format: Any, column: str) -> Any:
+    """Return a format that reads the same examples, with the value of `column` as the ``group`` of each.
 
     Raises:
         ConfigError: the format reads no columns by their names.
     """
+    named = int(column) if getattr(format, "header", True) is False and column.isdigit() else column
     rows = getattr(format, "rows", None)
     reader = format if rows is None else rows
     if not is_dataclass(reader) or "group" not in {field.name for field in fields(reader)}:
@@ -48,5 +47,10 @@ def by_column(format: Any, column: str | int) -> Any:
             f"column={column}: files of {type(format).__name__} have no columns besides text and label. Use CSV, TSV, "
             "JSON Lines or Parquet, or find groups by terms=THEME"
         )
-    changed: Any = replace(reader, group=column)  # type: ignore[type-var]
+    changed: Any = replace(reader, group=named)  # type: ignore[type-var]
     return changed if rows is None else replace(format, rows=changed)
+
+
+def _place(example: Any) -> tuple[str, int]:
+    """Return the file and the line at which an example begins; one of words has a line for each."""
+    return example.file, example.lines[0] if hasattr(example, "lines") else example.line

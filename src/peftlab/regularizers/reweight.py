@@ -32,16 +32,15 @@ class Reweight(OfGroups):
 
     @override
     def weigh(self, groups: Sequence[str], material: Material) -> Sequence[int]:
-        if self.balance == "groups":
-            keys: list[tuple[str, ...]] = [(group,) for group in groups]
-            of_key = {(group,): len(groups) / (len(self.sizes) * size) for group, size in self.sizes.items()}
-        else:
+        labels: list[tuple[str, ...]] = [()] * len(groups)
+        if self.balance == "independence":
             labels = [tuple(sorted(material.task.classes(one))) for one in material.examples]
-            keys = [(group, *label) for group, label in zip(groups, labels, strict=True)]
-            of_label, of_both = Counter(labels), Counter(keys)
-            of_key = {
-                key: self.sizes[key[0]] * of_label[key[1:]] / (len(groups) * count) for key, count in of_both.items()
-            }
+        keys = list(zip(groups, labels, strict=True))
+        of_label, of_both = Counter(labels), Counter(keys)
+        of_key = {
+            (group, label): self._expected(group, of_label[label], len(groups)) / count
+            for (group, label), count in of_both.items()
+        }
         if all(abs(factor - 1) < 1e-9 for factor in of_key.values()):
             raise ConfigError(
                 f"no effect: with balance={self.balance}, all weights are 1: the groups by {self.groups} are balanced "
@@ -50,6 +49,12 @@ class Reweight(OfGroups):
         order = {key: place for place, key in enumerate(of_key)}
         self.factors = tuple(of_key.values())
         return [order[key] for key in keys]
+
+    def _expected(self, group: str, of_label: int, examples: int) -> float:
+        """Return how many examples of a group should have the label that `of_label` examples have."""
+        if self.balance == "groups":
+            return examples / len(self.sizes)
+        return self.sizes[group] * of_label / examples
 
     @override
     def acted(self) -> Mapping[str, float]:

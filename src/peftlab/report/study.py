@@ -15,7 +15,7 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
 from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
-from peftlab.runs.folder import CONFIG, FAIRNESS, ROBUSTNESS, VERDICTS, read_config, read_predictions
+from peftlab.runs.folder import COMPRESSION, CONFIG, FAIRNESS, ROBUSTNESS, VERDICTS, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.scores.of_record import scorer_of
 from peftlab.scores.scorer import Direction, Scorer
@@ -153,6 +153,11 @@ class Run:
     def robustness(self) -> list[dict[str, Any]]:
         """What `peftlab robustness` measured, newest last."""
         return self._beside(ROBUSTNESS)
+
+    @property
+    def compression(self) -> list[dict[str, Any]]:
+        """What `peftlab compress` measured, newest last."""
+        return self._beside(COMPRESSION)
 
     @property
     def fairness(self) -> list[dict[str, Any]]:

@@ -38,10 +38,13 @@ VERDICTS = "reproduction.json"
 ROBUSTNESS = "robustness.json"
 """The same of what `peftlab robustness` measured."""
 
+COMPRESSION = "compression.json"
+"""The same of what `peftlab compress` measured."""
+
 FAIRNESS = "fairness.json"
 """The same of what `peftlab fairness` measured."""
 
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, FAIRNESS)
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, COMPRESSION, FAIRNESS)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self, get_args
 from peftlab.errors import UserError
 from peftlab.masking.mask import mask
 from peftlab.reading.json_form import parsed
+from peftlab.runs.derivation import SECTION
 from peftlab.runs.record_form import Status, check
 from peftlab.storage.atomic import replacing
 from peftlab.storage.entries import inside
@@ -133,6 +134,27 @@ class RunRecord:
         if section in _blank():
             raise ValueError(f"'{section}' is the record's own: `update` sets the entries of its sections")
         self.data.setdefault(section, {}).update(entries)
+
+    @property
+    def derived(self) -> dict[str, Any] | None:
+        """How the model was computed from finished runs, see `peftlab.use.derive`; None: it was trained."""
+        section: dict[str, Any] | None = self.data.get(SECTION)
+        return section
+
+    def check_trained(self, what: str) -> None:
+        """Check that training made the model.
+
+        Args:
+            what: what is asked of the run, as the beginning of a sentence.
+
+        Raises:
+            UserError: it was computed from other runs; says by which command.
+        """
+        if self.derived is not None:
+            raise UserError(
+                f"{what}: {self.folder} was not trained: `peftlab {self.derived['by']}` computed it from other runs, "
+                "which its record names. Give that command again; `peftlab evaluate` scores it again"
+            )
 
     @property
     def extensions(self) -> dict[str, dict[str, Any]]:

@@ -72,8 +72,9 @@ class Effects:
 
     def _of_term(self, name: str, term: Term, step: Step, strategy: Strategy) -> dict[str, float] | None:
         """Return the figures of a term; None where no example of the step has weight, so that it could not act."""
-        told = {} if term.learns else step.figures[name]  # what it learns from is for itself
-        sums = {"term": step.terms[name].double(), **told}
+        sums = {"term": step.terms[name].double()}
+        if not term.learns:  # else they are what it learns from
+            sums |= step.figures[name]
         values = [float(step.counted), *(float(value) for value in sums.values())]
         own = torch.tensor(values, dtype=torch.float64, device=step.device)
         counted, term, *told = strategy.reduce(own, reduce_op="sum").tolist()

@@ -60,6 +60,9 @@ _CLOCK = timedelta(minutes=5)
 _LOGGED = ("metrics.csv", "tables/")
 """Files of a logger, which may fail without failing the run."""
 
+_OF_TRAINING = ("history", "selection", "cost")
+"""Entries that tell of a training, which a model computed from other runs has not had."""
+
 LATER_KEYS = ("selection.sha256", "data.splits.*.*")
 LATER_FILES = ("trail.jsonl", "adapter/labels.json")
 """Entries and files that runs of older versions lack."""
@@ -103,15 +106,11 @@ def hold(
         LookupError, TypeError, AttributeError: the record lacks an entry that every record has.
     """
     claims = _Claims(record, spec, present, evidence, same_code)
-    parts = (
-        claims.files(),
-        claims.entries(),
-        claims.scores(),
-        claims.history(),
-        claims.selection(),
-        claims.cost(),
-        claims.trail(),
-    )
+    parts = [claims.files(), claims.entries(), claims.scores()]
+    if spec.derived is None:
+        parts += [claims.history(), claims.selection(), claims.cost(), claims.trail()]
+    else:
+        claims.unverified += _OF_TRAINING
     causes = [cause for part in parts for cause in part]
     return Findings(causes, list(dict.fromkeys(claims.unverified)))
 

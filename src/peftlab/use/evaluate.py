@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from peftlab.assembly import build_tuner, refer, store_and_compile
 from peftlab.data.module import DataModule
@@ -29,6 +30,7 @@ from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
 if TYPE_CHECKING:
+    from peftlab.config import RunSpec
     from peftlab.use.finished import FinishedRun
 
 
@@ -108,24 +110,10 @@ def evaluate(
     if spec.trainer.static_shapes:
         scored.static = StaticShapes(run.max_tokens(tuner.model))
     store_and_compile(tuner.model, spec.trainer)
-    trainer = L.Trainer(
-        accelerator=spec.trainer.accelerator,
-        devices=1,
-        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: resolved by the run
-        deterministic=spec.trainer.deterministic,
-        callbacks=[] if out is None else [Predictions(Path(out))],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_for(spec, [] if out is None else [Predictions(Path(out))])
     recorded = {} if data is not None else _recorded(run)
     scorer = spec.task.scorer.name
-    with (
-        _threads(threads or run.record.data["environment"]["threads"]),
-        products(spec.trainer.tf32),
-        attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
-    ):
+    with computing_as(spec, threads or run.record.data["environment"]["threads"]):
         refer(spec, run.pretrained, scored, chosen)
         scores = [
             Score(name, split, scorer, value, recorded.get((split, name, scorer)))
@@ -134,6 +122,32 @@ def evaluate(
         ]
         lost = {split: counts for split in chosen if (counts := scored.lost(split))}
         return Evaluation(scores, lost, {} if data is not None else _elsewhere(run, scored, tuner))
+
+
+def trainer_for(spec: RunSpec, callbacks: list[Callback]) -> L.Trainer:
+    """Return a Lightning trainer that scores models of `spec`, on one device, in the precision of the run."""
+    return L.Trainer(
+        accelerator=spec.trainer.accelerator,
+        devices=1,
+        precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: resolved by the run
+        deterministic=spec.trainer.deterministic,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+@contextmanager
+def computing_as(spec: RunSpec, threads: int) -> Iterator[None]:
+    """Compute in this context with so many threads, and with the kernels of a run of `spec`."""
+    with (
+        _threads(threads),
+        products(spec.trainer.tf32),
+        attention_kernels(spec.trainer.cudnn_attention, spec.trainer.static_shapes is True),
+    ):
+        yield
 
 
 def tuner_of(run: FinishedRun) -> Tuner:

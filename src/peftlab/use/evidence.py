@@ -169,9 +169,10 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
     model = _Model(tuner, spec, _SAME_NUMBER_IN_HALF if in_half else _SAME_NUMBER) if is_trained else None
     read, fault = _read_trail(folder.trail)
     splits = data.budget.scored
+    expected = _expected(splits, data.task, spec.derived is None)
     has_csv = any(_is_of(node, "peftlab.loggers.metrics_csv") for node in config["logger"].values())
     return Evidence(
-        expected=[*_expected(splits, data.task), *(_logged_files(spec, splits) if has_csv else ())],
+        expected=[*expected, *(_logged_files(spec, splits) if has_csv else ())],
         data=data.describe(),
         course=_course(spec, data),
         answers=[_answers(folder, data, split, model) for split in splits],
@@ -276,11 +277,12 @@ def _logged(file: Path) -> dict[str, set[float]]:
     return logged
 
 
-def _expected(splits: Sequence[str], task: Task) -> list[str]:
+def _expected(splits: Sequence[str], task: Task, is_trained: bool) -> list[str]:
     decisions = (DECISIONS,) if task.decides else ()
     adapter = [f"adapter/{name}" for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG, LABELS, *decisions)]
     predictions = [f"predictions/{split}.jsonl" for split in splits]
-    return [CONFIG, PACKAGES, *adapter, "checkpoints/best.safetensors", "trail.jsonl", *predictions]
+    of_training = ["checkpoints/best.safetensors", "trail.jsonl"] if is_trained else []
+    return [CONFIG, PACKAGES, *adapter, *of_training, *predictions]
 
 
 def _logged_files(spec: RunSpec, splits: Sequence[str]) -> list[str]:

@@ -96,8 +96,9 @@ class FinishedRun:
         self.config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
         """The run's configuration; sections that only training uses may need packages that are not here."""
         check_unchanged(folder, self.config)
-        self._config_here = _for_this_machine(self.config)
-        self.parts = _parts_of(self._config_here)
+        self.config_here = _for_this_machine(self.config)
+        """The same, for using the run here on one device, whatever it was trained on."""
+        self.parts = _parts_of(self.config_here)
         self.parts.task.learn_labels({"train": []}, self.parts.data.labels)
         if (labels := adapter_labels(folder.adapter)) is not None and labels != self.parts.task.labels:
             raise UserError(not_of_the_record(folder, f"the labels in {CONFIG}", "those that the adapter has"))
@@ -111,7 +112,7 @@ class FinishedRun:
         """The whole configuration, validated, for this machine and without callbacks and loggers."""
         from peftlab.config import validate
 
-        spec = validate(self._config_here)
+        spec = validate(self.config_here)
         spec.task.learn_labels({"train": []}, spec.data.labels)
         spec.task.decisions = self.parts.task.decisions
         return spec

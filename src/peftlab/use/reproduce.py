@@ -161,6 +161,7 @@ def reproduce(
         UserError: there is no such run, `out` is not empty, or a dependency of the run (such as a package) is missing.
     """
     folder = RunFolder(RunRecord.load(find(name)), allow=allow)
+    folder.record.check_trained("reproduce")
     folder.check_usable(read_config(folder.path))
     if out is not None and Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise UserError(f"'{out}' is there already and not empty: name a new or empty folder")

@@ -27,7 +27,7 @@ class Counterfactual(Augmentation):
     """
 
     terms: list[str] = Field(default=["gender"], min_length=1)
-    """Themes of the package, or files, see `peftlab.data.identities.terms`; of terms that two have, the first counts."""
+    """Themes of the package, or files, see `peftlab.data.identities.terms`; of two with a term, the first counts."""
     mentions: bool = False
     """Whether words of mentions change too, such as first names (``terms=[gender,names]``); their types stay."""
     sha256: str | None = None

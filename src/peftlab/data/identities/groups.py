@@ -33,6 +33,6 @@ def groups_of(by: str, task: Task, examples: Sequence[Any], format: Any) -> list
         terms = identities(name)
         return [terms.label(word for text in task.editable(one) for word in text.words) for one in examples]
     raise ConfigError(
-        f"groups: '{by}' is not a way to find groups. Allowed: column=NAME, a column of the data; terms=FILE, a file of "
-        f"terms; terms=THEME, of {', '.join(THEMES)}"
+        f"groups: '{by}' is not a way to find groups. Allowed: column=NAME, a column of the data; terms=FILE, a file "
+        f"of terms; terms=THEME, of {', '.join(THEMES)}"
     )
