@@ -25,12 +25,12 @@ def names(number: int) -> list[str]:
 
 @pytest.mark.parametrize("number", D)
 def test_equal_groups_show_the_gap_of_the_closed_form(number):
-    groups = np.repeat(np.arange(number), 100)
-    right = np.tile(np.arange(100) % 5 > 0, number)  # .8 in each
+    groups = np.repeat(np.arange(number), 40)
+    right = np.tile(np.arange(40) % 5 > 0, number)  # .8 in each
     one = gap(accuracy(right), groups, names(number), np.arange(len(groups)), draws=7999)
     assert one.value == one.debiased == 0
     assert one.p == 1
-    assert one.expected == pytest.approx(D[number] * math.sqrt(0.8 * 0.2 / 100), rel=0.04)  # four errors of the draws
+    assert one.expected == pytest.approx(D[number] * math.sqrt(0.8 * 0.2 / 40), rel=0.04)  # four errors of the draws
     assert one.low == 0 < one.high
 
 

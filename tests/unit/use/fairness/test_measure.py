@@ -13,6 +13,7 @@ from peftlab import cli
 from peftlab.errors import UserError
 from peftlab.report.study import Run, reading
 from peftlab.runs.record import RunRecord
+from peftlab.storage.digests import file_sha256
 from peftlab.use.fairness.measure import Settings, fairness
 from peftlab.use.fairness.methods import methods
 
@@ -140,6 +141,60 @@ def test_runs_on_other_examples_are_left_out(tmp_path):
     assert len(compared.notes) == 1
     assert "others than those of the first run" in compared.notes[0]
     assert compared.rows[0].says == "baseline"
+
+
+def test_a_report_shows_the_newest_gaps(folder):
+    from peftlab.report.analysis.options import Options
+    from peftlab.report.analysis.results import analysed
+    from peftlab.report.contents import document_of
+
+    fairness(folder, Settings(("terms=gender",), metrics=("ece",)))
+    fairness(folder, RATES)
+    with reading([folder]) as study:
+        document = document_of(analysed(study, Options()))
+    (section,) = [one for one in document.sections if one.title == "Fairness"]
+    _, shown, figure = section.blocks
+    assert [row[3].text for row in shown.rows] == [
+        "accuracy", "fnr/negative", "fpr/negative", "selection_rate/negative",
+    ]  # fmt: skip
+    assert shown.rows[0][-1].text == "differs"
+    assert [group["label"] for group in figure.data["groups"]] == ["female", "male"]
+
+
+def test_a_column_of_the_data_that_the_run_has_read(tmp_path):
+    """The rows are found by their ids, though some are held out, and the file must be the one that was read."""
+    data, draw = tmp_path / "texts.csv", random.Random(0)
+    sweep = planned("classification", methods=("full",), seeds=(0,), examples=120, groups=0)
+    (run,) = sweep.runs
+    lines, answers = ["text,label,age"], []
+    for number, example in enumerate(sweep.gold["test"]):
+        age = draw.choice(["old", "young"])
+        lines.append(f"{example['input']},{example['gold']},{age}")
+        wrong = age == "old" and number % 2 == 0
+        label = "neutral" if wrong and example["gold"] != "neutral" else example["gold"]
+        answers.append({**example, "id": f"train:{number}", "predicted": label, "probability": 0.8})
+    data.write_text("\n".join(lines) + "\n")
+    run.answers["test"] = answers[::-1][:110]  # in another order, and not all
+    run.config["data"] = {
+        "name": "csv",
+        "source": {"_target_": "peftlab.sources.FilesSource", "path": str(data)},
+        "splits": {"train": data.name, "validation": 0.1, "test": 0.1},
+        "format": {"_target_": "peftlab.data.delimited.Delimited", "text": "text", "label": "label"},
+        "labels": LABELS,
+    }
+    run.config["model"]["source"] = run.config["data"]["source"]
+    run.data_sha256 = dict.fromkeys(run.data_sha256, file_sha256(data))
+    folder = run_folders(sweep.write(tmp_path / "sweep"))[0]
+    settings = Settings(("column=age",), metrics=("accuracy",))
+    (one,) = fairness(folder, settings).found
+    assert one.says == "differs"
+    assert {group.name: group.value for group in one.gap.groups}["young"] == 1
+    assert sum(group.size for group in one.gap.groups) == 110
+    with pytest.raises(UserError, match="there is no column 'sex'"):
+        fairness(folder, Settings(("column=sex",)))
+    data.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(UserError, match="no longer what the run was scored on"):
+        fairness(folder, settings)
 
 
 def test_the_command(folder, capsys):
