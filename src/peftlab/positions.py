@@ -18,7 +18,13 @@ POSITIONS = ("position_embeddings", "wpe", "embed_positions")
 
 
 def positions(model: nn.Module) -> int | None:
-    """Return the maximum number of tokens in a row; None for models without a limit."""
+    """Return the maximum number of tokens in a row; None for models without a limit.
+
+    A model that has no tables of its own, as it is computed elsewhere, says it by an attribute ``most_positions``.
+    """
+    if hasattr(model, "most_positions"):
+        most: int | None = model.most_positions  # type: ignore[assignment]
+        return most
     tables = [
         module
         for name, module in model.named_modules()

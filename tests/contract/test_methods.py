@@ -11,6 +11,7 @@ import shutil
 import warnings
 from pathlib import Path
 from pydoc import locate
+from types import SimpleNamespace
 from typing import NamedTuple, get_args, get_type_hints
 
 import peft
@@ -31,9 +32,13 @@ from peftlab.methods.labels import save_labels
 from peftlab.methods.library import BEGINNING, BESIDE, LibraryMethod
 from peftlab.methods.method import Method, MethodContext, is_of_head
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
+from peftlab.methods.sliced import Sliced
 from peftlab.methods.targets import target_modules
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.limits import Limits
+from peftlab.use.ensembles.merging import merge_into
+from peftlab.use.ensembles.rules import Soup
+from peftlab.use.ensembles.weights import Shelf, changes, original_weights
 
 CLASSES = {name: locate(file._target_) for name, file in FILES.items()}
 LIBRARY = [name for name, cls in CLASSES.items() if issubclass(cls, LibraryMethod)]
@@ -292,6 +297,8 @@ class EveryMethod:
         assert set(method.trained(model)) >= found
         if isinstance(method, Full):
             assert found == own
+        elif isinstance(method, Sliced):
+            assert found == {key for key in own if ".layer.1." not in key}  # there are two blocks
         elif isinstance(method, Head):
             assert found == head
         elif isinstance(method, BitFit):
@@ -367,8 +374,34 @@ class EveryMethod:
             return
         merged = fitted.method.merge(model)
         assert type(merged) is type(plain())
-        assert merged.state_dict().keys() == plain().state_dict().keys()
+        left = [key for key in plain().state_dict() if not isinstance(fitted.method, Sliced) or ".layer.1." not in key]
+        assert [*merged.state_dict()] == left
         torch.testing.assert_close(logits(merged), fitted.out, atol=1e-5, rtol=1e-4)
+
+    def test_its_changes_are_those_of_the_pretrained_weights_and_the_soup_of_it_alone_is_it(
+        self, name, fitted, plain, pretrained, task, logits, tmp_path
+    ):
+        parts = SimpleNamespace(peft=fitted.method, task=task)
+        adapted = functools.partial(copy.deepcopy, fitted.model)
+        run = SimpleNamespace(
+            parts=parts, pretrained=pretrained, adapted=adapted, folder=SimpleNamespace(path="of the run")
+        )
+        if not fitted.method.mergeable:
+            with pytest.raises(UserError, match=f"of the run: peft={name} adds .* Leave it out, or average"):
+                changes(run)
+            return
+        found, again = changes(run), plain(seed=7)
+        for key, parameter in again.named_parameters():
+            parameter.data = found.fresh.get(key, parameter.data + found.of_pretrained.get(key, 0))
+        torch.testing.assert_close(logits(again), fitted.out, atol=1e-5, rtol=1e-4)
+        assert found.of_pretrained  # BERT's pooler, at least: it is a part of the head
+        assert set(found.fresh) == {"classifier.weight", "classifier.bias"}
+
+        shelf = Shelf(tmp_path, original_weights(run))
+        shelf.add(run, task.labels)
+        soup, merged = plain(seed=8), fitted.method.merge(adapted())
+        merge_into(soup, shelf, Soup(), [0])
+        assert all(torch.equal(a, b) for a, b in zip(soup.parameters(), merged.parameters(), strict=True))
 
     def test_the_files(self, name, fitted, pretrained):
         """They hold no frozen weight of the backbone, name its origin, and no folder of this machine."""

@@ -228,9 +228,7 @@ def _dealt_out(measure: Measure, groups: np.ndarray, number: int, draws: int, se
     return _Tried(name, exact, values[0], apart[0], own[0], largest, gaps)
 
 
-def _flipped(
-    measure: Measure, groups: np.ndarray, number: int, influence: np.ndarray, draws: int, seed: int
-) -> _Tried:
+def _flipped(measure: Measure, groups: np.ndarray, number: int, influence: np.ndarray, draws: int, seed: int) -> _Tried:
     """Flip the signs of the influences of clusters, which may have examples of several groups."""
     first, second = _places(number)
     values = measure.at(groups[None], number)[0][0]

@@ -78,7 +78,9 @@ def methods(runs: Sequence[Run], settings: Settings, baseline: str | None = None
     parts, faults = _parts(comparison, settings, allow)
     if not parts:
         raise UserError(f"--groups: no two runs can be compared: {'; '.join([*notes, *faults])}")
-    against = comparison.baseline.name if comparison.baseline and comparison.baseline.name in parts else next(iter(parts))
+    against = (
+        comparison.baseline.name if comparison.baseline and comparison.baseline.name in parts else next(iter(parts))
+    )
     rows = [row for of_metric in _metrics(parts, settings) for row in _compared(of_metric, against)]
     return Methods(against, tuple(_judged(rows, 1 - settings.level)), (*notes, *faults))
 
@@ -134,7 +136,7 @@ def _metrics(parts: Parts, settings: Settings) -> Iterator[_OfMetric]:
             every = [one for by_seed in of_runs.values() for one in by_seed.values()]
             sizes = np.min([one.sizes(groups, len(names)) for one in every], axis=0)
             large = np.flatnonzero(sizes >= settings.min_group)
-            if len(large) < 2:  # noqa: PLR2004 - a gap is between two
+            if len(large) < 2:
                 continue
             means = np.mean([one.at(groups[None], len(names))[0][0] for one in every], axis=0)
             high, low = large[means[large].argmax()], large[means[large].argmin()]

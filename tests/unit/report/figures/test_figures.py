@@ -25,6 +25,7 @@ MARKS = {
     "per_type": 12,
     "reliability": 12,
     "robustness": 6,
+    "explanation": 6,
     "differences": 4,
     "variance": 12,
 }
@@ -40,6 +41,7 @@ LEAST = {
     "per_type": {"series": [{"label": "a", "types": [{"type": "x", "score": {"value": 0.5}}]}]},
     "reliability": {"series": [{"label": "a", "ece": 0.0, "bins": [{"low": 0.0, "high": 1.0, "number": 0}]}]},
     "robustness": {"series": [{"label": "a", "slices": []}]},
+    "explanation": {"series": [{"label": "a", "explainers": []}]},
     "differences": {"margin": None, "rows": [{"label": "a", "difference": {"value": 0.0}}]},
     "variance": {"rows": [{"label": "a", "seed": 0.0}]},
 }

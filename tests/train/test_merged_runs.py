@@ -1,0 +1,152 @@
+"""Finished runs merged in the space of their weights, and models drawn around one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftlab.callbacks.swag import MOMENTS
+from peftlab.errors import UserError
+from peftlab.runs.record import RunRecord
+from peftlab.terminal.signals import Interrupted
+from peftlab.training import trail
+from peftlab.use.ensembles.merging import merge_runs
+from peftlab.use.ensembles.weights import merged_weights
+from peftlab.use.finished import load
+
+METHODS = ["lora", "dora", "oft", "pissa", "bitfit", "full"]
+
+
+@pytest.fixture(scope="module")
+def runs(run_once):
+    """A run of each of some methods, on the same data, from different seeds."""
+
+    def one(number, name):
+        return run_once(f"merged_{name}", f"peft={name}", f"seed={number}", "budget.max_steps=20")
+
+    return {name: load(one(number, name).folder) for number, name in enumerate(METHODS)}
+
+
+@pytest.fixture(scope="module")
+def lora(finished, run_once):
+    """Two runs of LoRA that have learnt, from different seeds."""
+    return [load(finished.folder), load(run_once("finished_1", "seed=1").folder)]
+
+
+def weights_of(run):
+    return dict(run.adapted().named_parameters())
+
+
+def test_one_soup_of_six_methods_is_the_mean_of_their_merged_weights(runs):
+    soup = merge_runs(list(runs.values()), "soup")
+    assert soup.record.derived["how"] == {"how": "soup", "weights": None}
+    assert [parent["method"] for parent in soup.record.derived["parents"]] == METHODS
+    each = [merged_weights(run) for run in runs.values()]
+    for name, weight in weights_of(soup).items():
+        mean = np.mean([one[name].double().numpy() for one in each], axis=0)
+        np.testing.assert_allclose(weight.detach().numpy(), mean, rtol=1e-6, atol=1e-8)
+    assert soup.evaluate().equal is True
+    assert merge_runs(list(runs.values()), "soup").folder.path == soup.folder.path
+
+
+def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
+    a, b, c = (runs[name] for name in ("lora", "bitfit", "full"))
+    both = merge_runs([a, b], "soup")
+    nested = weights_of(merge_runs([both, c], "soup", {"weights": [2, 1]}))
+    for name, weight in weights_of(merge_runs([a, b, c], "soup")).items():
+        torch.testing.assert_close(nested[name], weight)
+
+
+@pytest.mark.parametrize("how", ["arithmetic", "ties", "dare"])
+def test_the_other_rules_leave_the_head_a_mean_and_what_nobody_trained_alone(runs, how):
+    pair = [runs["lora"], runs["pissa"]]
+    merged, each = weights_of(merge_runs(pair, how, {"scale": 0.3})), [merged_weights(run) for run in pair]
+    head = sum(one["classifier.weight"] for one in each) / 2
+    torch.testing.assert_close(merged["classifier.weight"], head.detach())
+    embeddings = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(merged[embeddings], each[0][embeddings])
+    adapted = "bert.encoder.layer.0.attention.self.query.weight"
+    assert not torch.allclose(merged[adapted], (each[0][adapted] + each[1][adapted]) / 2)
+
+
+def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, runs):
+    soup = merge_runs([runs["bitfit"], *lora], "greedy_soup")
+    record = RunRecord.load(soup.folder.path)
+    told = record.data["greedy_soup"]
+    assert (told["metric"], told["split"]) == ("entity_f1", "validation")
+    values = {run.record.data["run_id"]: run.record.data["selection"]["value"] for run in [runs["bitfit"], *lora]}
+    order = [one["id"] for one in told["tried"]]
+    assert [values[one] for one in order] == sorted(values.values(), reverse=True)
+    assert told["tried"][0]["kept"]
+    assert told["tried"][0]["score"] == pytest.approx(values[order[0]], abs=1e-6)
+    kept = [one["score"] for one in told["tried"] if one["kept"]]
+    assert kept == sorted(kept)
+    assert record.score("validation", "entity_f1") == pytest.approx(kept[-1], abs=1e-6)
+    assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
+
+
+def test_labels_in_another_order_are_put_in_order(lora):
+    run = lora[0]
+    labels = list(run.parts.task.labels)
+    turned = [labels[0], *reversed(labels[1:])]
+    plain, other = merged_weights(run), merged_weights(run, turned)
+    assert torch.equal(other["classifier.weight"][1:], plain["classifier.weight"][1:].flip(0))
+    assert torch.equal(other["classifier.bias"][1:], plain["classifier.bias"][1:].flip(0))
+    rest = plain.keys() - {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(other[name], plain[name]) for name in rest)
+    with pytest.raises(UserError, match="its labels are not those of the first run: B-XYZ is in one of them only"):
+        merged_weights(run, [*labels, "B-XYZ"])
+
+
+def test_what_cannot_be_merged_is_named(lora, run_tiny, tiny_data):
+    shutil.copytree(tiny_data, "data")
+    with Path("data/dev.txt").open("a", encoding="utf-8") as file:
+        file.write("Rome B-LOC\n")
+    for changed, message in {
+        "peft=prefix_tuning": "peft=prefix_tuning adds to the model what no weight of the plain model can hold",
+        "data.path=data": "its data is not that of the first run",
+    }.items():
+        folder = changed.rpartition("=")[2] + "_run"
+        other = load(run_tiny(changed, "budget.max_steps=2", f"run_dir={folder}").folder)
+        with pytest.raises(UserError, match=f"^{folder}: {message}"):
+            merge_runs([lora[0], other], "soup")
+    assert merge_runs([lora[0], other], "arithmetic").record.data["status"] == "completed"
+
+
+class TestSwag:
+    TRAINED = ("callbacks=[swag]", "scheduler=constant", "budget.max_steps=24", "trainer.trail_every=1")
+
+    def test_the_training_is_the_same_bit_for_bit(self, run_tiny):
+        with_moments = run_tiny(*self.TRAINED, "callbacks.swag.rank=4", "callbacks.swag.snapshots=6", "run_dir=with")
+        without = run_tiny(*self.TRAINED, "callbacks=[]", "run_dir=without")
+        trails = [trail.read(record.folder / "trail.jsonl") for record in (with_moments, without)]
+        assert trail.fork(*trails) is None
+        assert len(trails[0].points) == 25
+        assert {MOMENTS} == {file["path"] for file in with_moments.data["files"]} - {
+            file["path"] for file in without.data["files"]
+        }
+        moments = load_file(with_moments.folder / MOMENTS)
+        assert int(moments["snapshots"]) == 6
+        assert {len(tensor) for name, tensor in moments.items() if name.startswith("deviations.")} == {4}
+
+    def test_a_resumed_training_ends_with_the_same_moments(self, run_tiny, signalled_at):
+        overrides = (*self.TRAINED, "trainer.checkpoint_every=5")
+        whole = run_tiny(*overrides, "run_dir=whole")
+        signalled_at(21)
+        with pytest.raises(Interrupted):
+            run_tiny(*overrides, "run_dir=parts")
+        parts = run_tiny(*overrides, "run_dir=parts")
+        one, other = (load_file(record.folder / MOMENTS) for record in (whole, parts))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_without_moments_it_says_how_to_get_them(self, lora):
+        with pytest.raises(UserError, match=r"kept no moments .* callbacks=\[early_stopping,progress,swag\]"):
+            merge_runs(lora[:1], "swag")
+        with pytest.raises(UserError, match="draws models around one run, and these are 2"):
+            merge_runs(lora, "swag")
