@@ -49,8 +49,8 @@ def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory, made_onc
     terms = tmp_path_factory.mktemp("terms") / "terms.txt"
     terms.write_text(TERMS)
     for each in cfg.regularizer.values():
-        if "groups" in each:
-            each.groups = f"terms={terms}"
+        if "terms" in each:
+            each.terms = str(terms)
         if "teacher" in each:
             each.teacher = str(made_once("teacher", partial(_teach, cfg)) / "run")
     return cfg
