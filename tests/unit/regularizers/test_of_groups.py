@@ -25,7 +25,7 @@ GOLD = [1, 1, 0, 0, 0, 0, 1, 1]
 @pytest.fixture
 def material(task):
     examples = [Text(str(n), text, task.labels[gold]) for n, (text, gold) in enumerate(zip(TEXTS, GOLD, strict=True))]
-    return Material(task, examples, lambda: np.ones(len(examples)), None)
+    return Material(task, examples, lambda: np.ones(len(examples)), None, None)
 
 
 def computed_at(task, places):
