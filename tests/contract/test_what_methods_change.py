@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 
 import pytest
 import torch
-from tests.method_files import METHODS, OFTEN, tiers
+from tests.method_files import METHODS, tiers
 from tests.tiny_models import DECODERS
 
 from peftlab.backbone import head_of
@@ -16,7 +17,7 @@ from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import CAUSAL_LM, SEQ2SEQ_LM, model_class
 from peftlab.use.differing.passes import Layer, observed
 from peftlab.use.differing.representations import Comparison, Insertions
-from peftlab.use.differing.weights import tuned_weights, weight_changes
+from peftlab.use.differing.weights import cut_alike, tuned_weights, weight_changes
 
 ROTATES = {"oft": "rotates_inputs", "hra": "rotates_inputs"}
 SCALES = {"ia3": ("scales_outputs", "scales_inputs")}
@@ -74,8 +75,10 @@ def test_every_method_shows_what_it_changes_or_inserts(name, spec, backbones, pr
     context = MethodContext(head, task.head.task_type, pretrained.origin, task.head.outputs)
     torch.manual_seed(0)
     model = trained(method.apply(copy.deepcopy(base), context), method, batch)
+    base = cut_alike(base, method, context)
     layers, insertions = compared(task, base, model, batch)
-    assert [(layer.stack, layer.block) for layer in layers] == [("bert.encoder.layer", 0), ("bert.encoder.layer", 1)]
+    blocks = range(base.config.num_hidden_layers)
+    assert [(layer.stack, layer.block) for layer in layers] == [("bert.encoder.layer", block) for block in blocks]
     assert all(math.isfinite(layer.cka) and 0 <= layer.attention <= 1 for layer in layers)
     assert any(layer.moved > 1e-6 for layer in layers) == (name != "head")
 
@@ -173,3 +176,47 @@ def test_blocks_that_are_used_again_count_each_time(batch):
     assert [layer.block for layer in seen.states] == [0, 1, 2]
     assert list(seen.states) == [place.layer for place in seen.attention]
     assert isinstance(next(iter(seen.states)), Layer)
+
+
+def adapted(name, spec, base, pretrained, task, *options):
+    method, head = spec(f"peft={name}", *options).peft, head_of(base)
+    context = MethodContext(head, task.head.task_type, pretrained.origin, task.head.outputs)
+    torch.manual_seed(0)
+    return method.apply(copy.deepcopy(base), context).eval(), method, head
+
+
+def test_updates_are_products_and_intruders_those_of_the_library(spec, backbones, pretrained, task, batch):
+    from peft.tuners.lora.intruders import reduce_intruder_dimension
+
+    base = backbones(0, task)
+    model, method, head = adapted("lora", spec, base, pretrained, task, "peft.r=4", "peft.lora_alpha=12")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    inside = model.get_base_model()
+    layers = {name: one for name, one in inside.named_modules() if hasattr(one, "lora_A")}
+    products = {
+        f"{name}.weight": 12 / 4 * one.lora_B["default"].weight.detach() @ one.lora_A["default"].weight.detach()
+        for name, one in layers.items()
+    }
+    lines = []
+    reduce_intruder_dimension(copy.deepcopy(model), top_k=5, logging_sink=lines.append)
+    matches = [re.search(r"Intruders: (\d+)", line) for line in lines[: len(layers)]]
+    counts = [int(match[1]) if match else 0 for match in matches]
+    changes = weight_changes(base, tuned_weights(model, method)[0], head, 5, 0.5).matrices
+    assert {one.name for one in changes} == products.keys()
+    for one in changes:
+        product = products[one.name]
+        assert one.relative == pytest.approx(float(product.norm() / base.get_parameter(one.name).norm()), rel=1e-4)
+        assert one.effective_rank <= 4.01
+    assert [one.intruders for one in changes] == counts
+    assert sum(counts) > 0
+
+
+@pytest.mark.parametrize("name", ["pissa", "olora"])
+def test_what_is_taken_out_of_the_frozen_weights_is_no_change(name, spec, backbones, pretrained, task):
+    base = backbones(0, task)
+    model, method, head = adapted(name, spec, base, pretrained, task)
+    changes = weight_changes(base, tuned_weights(model, method)[0], head, 5, 0.5).matrices
+    assert all(one.relative < 1e-5 for one in changes)

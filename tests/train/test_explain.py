@@ -39,6 +39,8 @@ def test_a_text_and_its_page(peftlab, copy):
     for one in document["maps"]:
         assert len(one["values"]) == len(words)
         assert -0.01 <= one["faithfulness"]["sufficiency"] <= 1.01
+        assert 0 <= one["beaten"] <= 1
+    assert max(one["beaten"] for one in document["maps"]) > 0.8
     gradients = document["maps"][0]
     assert abs(gradients["gap"]) <= 0.01 * abs(gradients["full"] - gradients["empty"])
     assert any("it is no explanation" in note for note in document["notes"])

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOW",
         action="append",
         required=True,
-        help="column=NAME: a column of the data; terms=THEME or FILE: what texts say; entities=THEME or FILE: what gold "
-        "entities say; names: names swapped in; may be given several times",
+        help="column=NAME: a column of the data; terms=THEME or FILE: what texts say; entities=THEME or FILE: what "
+        "gold entities say; names: names swapped in; may be given several times",
     )
     parser.add_argument("--intersect", action="store_true", help="cross the groups, in place of each for itself")
     parser.add_argument("--metrics", metavar="NAMES", help="such as accuracy,fnr,fpr; by default all that the task has")

@@ -99,7 +99,7 @@ class Session(Method):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: the file is a whole model, of another kind."""
         raise UserError(
-            f"peft={self.name}: the model is the file adapter/{MODEL} of the run, which ONNX Runtime and OpenVINO open; "
+            f"peft={self.name}: the model is the file adapter/{MODEL} of the run, for ONNX Runtime and OpenVINO; "
             "it cannot become one of transformers again. Export the run that it was made of"
         )
 

@@ -20,6 +20,7 @@ from peftlab.report.sections import (
     ensembles,
     environment,
     explanation,
+    fairness,
     folds,
     identity,
     interruptions,
@@ -49,6 +50,7 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     robustness.section,
     explanation.section,
     changes.section,
+    fairness.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

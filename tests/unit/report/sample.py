@@ -166,6 +166,19 @@ FIGURES = {
             for method, factor in (("full", 1.0), ("lora", 0.9))
         ],
     },
+    "fairness": {
+        "x": {"label": "Value", "unit": "percent"},
+        "groups": [
+            {
+                "label": group,
+                "metrics": [
+                    {"metric": metric, "value": around(value + shift, 0.03)}
+                    for metric, value in (("accuracy", 0.86), ("fnr/negative", 0.11))
+                ],
+            }
+            for group, shift in (("female", 0.02), ("male", -0.02), ("female+male", 0.0))
+        ],
+    },
     "differences": {
         "x": F1,
         "baseline": "full",
@@ -264,6 +277,7 @@ DOCUMENT = Document(
         Section("search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"))),
         Section("cost", "Cost", (figure("pareto"),)),
         Section("robustness", "Robustness", (figure("robustness"),)),
+        Section("fairness", "Fairness", (figure("fairness"),)),
         Section(
             "explanation",
             "Explanation",

@@ -130,6 +130,8 @@ def test_groups_whose_values_look_alike_stay_apart(tmp_path):
     [
         ("robustness.json", [{"metric": "entity_f1", "outcomes": [{}]}]),
         ("robustness.json", [{"metric": 1, "outcomes": None}]),
+        ("diff.json", [{"settings": {"top": 10}, "layers": [], "runs": [{"weights": {"matrices": [{}]}}]}]),
+        ("fairness.json", [{"kind": "groups", "found": [{}]}]),
         ("reproduction.json", [{"verdict": "identical", "causes": 5, "because": {}, "again": []}]),
     ],
 )

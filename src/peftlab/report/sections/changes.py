@@ -16,32 +16,26 @@ from peftlab.report.study import Run
 from peftlab.runs.folder import DIFFERENCES
 
 _NUMBER: Form = "number?"
-_LAYER: dict[str, Form] = {"stack": "text", "block": "count"}
-_MATRIX: Form = {
-    **dict.fromkeys(("relative", "stable_rank", "effective_rank", "leading", "closest", "angle"), _NUMBER),
-    **dict.fromkeys(("scales_outputs", "scales_inputs", "rotates_inputs", "rotates_outputs"), _NUMBER),
-    "name": "text",
-    "stack": "text?",
-    "block": "count?",
-    "kind": "text",
-    "intruders": "count",
-}
-_VECTOR: Form = {"kind": "text", "shift": _NUMBER, "norm": _NUMBER, "factor": _NUMBER, "spread": _NUMBER}
 _FORM: Form = {
-    "split": "text",
-    "examples": "count",
-    "of": "count",
-    "settings": {"top": "count", "below": "number"},
+    "settings": {"top": "count"},
     "runs": [
         {
-            "name": "text",
-            "method": "text",
-            "weights": {"matrices": [_MATRIX], "vectors": [_VECTOR], "unchanged": "count"},
-            "added": {"*": _NUMBER},
-            "to_virtual": [{**_LAYER, "share": _NUMBER}],
+            "weights": {
+                "matrices": [
+                    {
+                        **dict.fromkeys(("relative", "stable_rank", "effective_rank", "angle"), _NUMBER),
+                        **dict.fromkeys(("scales_outputs", "scales_inputs"), _NUMBER),
+                        **dict.fromkeys(("rotates_inputs", "rotates_outputs"), _NUMBER),
+                        "stack": "text?",
+                        "block": "count?",
+                        "kind": "text",
+                        "intruders": "count",
+                    }
+                ]
+            }
         }
     ],
-    "layers": [{**_LAYER, **dict.fromkeys(("cka", "moved", "attention", "crossed"), _NUMBER)}],
+    "layers": [{"cka": _NUMBER, "attention": _NUMBER}],
 }
 """What a report shows of a measurement."""
 

@@ -21,7 +21,7 @@ from peftlab.use.differing.flips import Flips, flips
 from peftlab.use.differing.passes import Layer, observed, plain_model
 from peftlab.use.differing.representations import Comparison, Insertions, LayerChange, LogitChange
 from peftlab.use.differing.virtual import VirtualToken, read_as_words
-from peftlab.use.differing.weights import WeightChanges, cosines, tuned_weights, weight_changes
+from peftlab.use.differing.weights import WeightChanges, cosines, cut_alike, tuned_weights, weight_changes
 from peftlab.use.examples import examples_of, some
 from peftlab.use.predictor import Predictor
 from peftlab.use.robustness.victim import Victim
@@ -105,8 +105,8 @@ class Diff:
 def diff(run: FinishedRun, other: FinishedRun | None = None, settings: Settings | None = None) -> Diff:
     """Measure what training changed in the model of `run`, or how the models of two runs differ.
 
-    Weights are compared with the original pretrained ones, also where a method rewrites these. Everything is computed
-    in fp32. What one run changed is kept beside its record.
+    Weights are compared with the original pretrained ones, also where a method rewrites these; if layers or heads were
+    cut out, with those that were kept. Everything is computed in fp32. What one run changed is kept beside its record.
 
     Raises:
         UserError: the runs have different pretrained models, the data is not what they were scored on, or a model is
@@ -121,7 +121,7 @@ def diff(run: FinishedRun, other: FinishedRun | None = None, settings: Settings 
         )
     torch.manual_seed(settings.seed)  # of a new head, and of approximate decompositions
     base = run.pretrained.load(run.parts.task)
-    base.model.eval().to(run.device)
+    base = base._replace(model=cut_alike(base.model, run.parts.peft, base.context).eval().to(run.device))
     left_out: dict[str, str] = {}
     everything = examples_of(run, settings.split)
     examples = some(everything, settings.examples, settings.seed)

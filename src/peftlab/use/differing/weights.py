@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from peftlab.errors import UserError
-from peftlab.methods.method import Method, is_of_head
+from peftlab.methods.method import Method, MethodContext, is_of_head
+from peftlab.methods.sliced import Sliced
 from peftlab.methods.targets import block_of
 from peftlab.quantizing import dequantize
 from peftlab.use.differing.forms import form_of
@@ -85,6 +86,22 @@ class WeightChanges:
     """How many of its parameters are what they were, bit for bit."""
 
 
+def cut_alike(model: nn.Module, method: Method, context: MethodContext) -> nn.Module:
+    """Return the pretrained `model`; if the method has cut layers or heads out of it, without these.
+
+    Raises:
+        UserError: rows were cut out of feed-forward layers: which ones, the run does not say.
+    """
+    if not isinstance(method, Sliced):
+        return model
+    if method.ffn:
+        raise UserError(
+            f"diff: peft={method.name} has cut rows out of feed-forward layers, and the others have no fixed place "
+            "that they could be compared at. Compare the run that it was cut from"
+        )
+    return method.apply(model, context)
+
+
 def tuned_weights(model: nn.Module, method: Method) -> tuple[dict[str, Tensor], str | None]:
     """Return the weights of a fine-tuned model, which is consumed, by their names in the plain model.
 
@@ -92,6 +109,8 @@ def tuned_weights(model: nn.Module, method: Method) -> tuple[dict[str, Tensor], 
         the merged weights, and None; of a method that cannot be merged, the backbone's own weights, which it may train
         too, and what they do not show.
     """
+    if isinstance(method, Sliced):  # merging would put zeros where heads were
+        return dict(model.named_parameters()), None
     dequantize(model)
     try:
         return dict(method.merge(model).named_parameters()), None

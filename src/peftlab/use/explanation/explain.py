@@ -141,7 +141,7 @@ def _maps(subject: Subject, made: Mapping[str, Attribution], settings: Settings)
             of_each, random, _ = measured
             own = of_each[name]
             margins = np.asarray([each.margin for each in random])
-            beaten = float(((margins < own.margin) + (margins <= own.margin)).mean() / 2)
+            beaten = float((margins < own.margin).mean() + (margins <= own.margin).mean()) / 2
         errors = None if one.errors is None else one.errors.tolist()
         facts = (name, subject.baseline, one.values.tolist(), errors, subject.full, subject.empty, one.gap)
         maps.append(Map(*facts, own, beaten, dict(one.details)))

@@ -38,7 +38,7 @@ class MethodGap:
     against: Estimate | None
     """This gap minus that of the baseline; None for the baseline itself."""
     p: float | None
-    """Of equal gaps, adjusted for all methods and metrics that may claim something."""
+    """Of gaps of equal size, whichever way round, adjusted for all methods and metrics that may claim something."""
     says: Says
 
 
@@ -169,11 +169,24 @@ def _measured(
 
 def _compared(one: _OfMetric, baseline: str) -> Iterator[MethodGap]:
     for method, measured in one.measured.items():
-        against = None if method == baseline else difference(measured, one.measured[baseline], paired=False)
-        p = None if against is None else against.p()
+        against, p = (None, None) if method == baseline else _against(measured, one.measured[baseline])
         says: Says = "baseline" if against is None else "no claim"
         gap = expected(measured)
         yield MethodGap(one.attribute, one.metric, one.pair, method, len(measured.seeds), gap, against, p, says)
+
+
+def _against(first: Measured, second: Measured) -> tuple[Estimate, float | None]:
+    """Return the difference of two gaps, and the p value of gaps of equal size.
+
+    Gaps a and b are of one size if a - b or a + b is 0. That neither is so is claimed at the larger of both p values
+    (Berger 1982): a gap that turns round is not smaller for that.
+    """
+    values = second.pseudo_values
+    turned = replace(second, scores=-second.scores, pseudo_values=None if values is None else -values)
+    estimate = difference(first, second, paired=False)
+    p_values = [one.p() for one in (estimate, difference(first, turned, paired=False))]
+    known = [p for p in p_values if p is not None]
+    return estimate, max(known) if len(known) == len(p_values) else None
 
 
 def _judged(rows: Sequence[MethodGap], risk: float) -> Iterator[MethodGap]:
@@ -183,7 +196,8 @@ def _judged(rows: Sequence[MethodGap], risk: float) -> Iterator[MethodGap]:
             yield replace(row, p=None)
             continue
         p = next(adjusted)
-        says: Says = "not told apart" if p > risk else "fairer" if row.against.value < 0 else "less fair"
+        smaller = abs(row.gap.value) < abs(row.gap.value - row.against.value)
+        says: Says = "not told apart" if p > risk else "fairer" if smaller else "less fair"
         yield replace(row, p=p, says=says)
 
 

@@ -1,4 +1,4 @@
-"""What can be measured of kept predictions by group: rates by label, calibration, ranking, errors, and the run's own score.
+"""What can be measured of kept predictions by group: rates by label, calibration, ranking, errors, the run's score.
 
 No torch: all of it follows from the answers that a run left.
 """
@@ -100,7 +100,7 @@ def _of_answers(answers: Sequence[Mapping[str, Any]], scorer: Scorer, labels: Se
     if isinstance(scorer, LabelSets):
         yield from _of_labels(answers, _chosen(scorer.labels, labels))
     elif isinstance(scorer, ClassScores | RelationScores):
-        names = scorer.classes[-1:] if len(scorer.classes) == 2 else scorer.classes
+        names = scorer.classes[-1:] if len(scorer.classes) == 2 else scorer.classes  # one mirrors the other
         yield from _of_labels(answers, _chosen(scorer.classes, labels) if labels else names)
     elif labels:
         raise UserError("--labels: the answers of this run are none of labels")
