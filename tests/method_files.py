@@ -21,7 +21,7 @@ ONE_OF_EACH_CLASS = sorted({file._target_: name for name, file in FILES.items()}
 OFTEN = {*ONE_OF_EACH_CLASS, "lora"}
 SOME = ["full", "houlsby", "lora", "prefix_tuning"]
 """One of each place where the weights of a method may be."""
-CHANGES_AT_START = {"unilora", "vblora", "mam", "unipelt", "prompt_tuning", "p_tuning", "prefix_tuning"}
+CHANGES_AT_START = {"unilora", "vblora", "mam", "unipelt", "prompt_tuning", "p_tuning", "prefix_tuning", "sliced"}
 """Methods that do not promise to begin as the plain backbone."""
 
 

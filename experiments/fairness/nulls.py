@@ -2,8 +2,8 @@
 
     python experiments/fairness/nulls.py [--sets 2000] [--fairlearn 100]
 
-Every line is a design. ``claimed`` is the share of simulated test sets with equal groups and p <= .05, ``power`` that of
-sets whose farthest groups are as far apart as the gap that is stated as detectable, ``covers`` how often the 95 %
+Every line is a design. ``claimed`` is the share of simulated test sets with equal groups and p <= .05, ``power`` that
+of sets whose farthest groups are as far apart as the gap that is stated as detectable, ``covers`` how often the 95 %
 interval holds the true gap (equal; apart), ``gap`` the mean gap of equal groups beside the expected one that is stated
 and beside d_K sqrt(p(1-p)/n), ``debiased`` the mean of two debiased gaps, as a share of the true one: the root of the
 squared gap less its mean square among equal groups, which is what is reported, and the gap less its mean.
@@ -60,7 +60,9 @@ def f1(groups: int, size: int) -> Callable[[np.random.Generator, float], Data]:
         recall = _rates(groups, 0.8, apart)[of]
         gold = random.random(len(of)) < base
         # as many false alarms as misses, on average: F1 equals recall
-        predicted = np.where(gold, random.random(len(of)) < recall, random.random(len(of)) < base * (1 - recall) / (1 - base))
+        predicted = np.where(
+            gold, random.random(len(of)) < recall, random.random(len(of)) < base * (1 - recall) / (1 - base)
+        )
         return Ratio("f1", 2.0 * (gold & predicted), gold + predicted.astype(float)), of, np.arange(len(of))
 
     return draw
@@ -80,8 +82,10 @@ def documents(groups: int, number: int, size: int, mixed: bool) -> Callable[[np.
 
 
 def _rates(groups: int, middle: float, apart: float) -> np.ndarray:
-    values = np.full(groups, middle)
-    values[0], values[-1] = middle - apart / 2, middle + apart / 2
+    """Return the rate of each group: the highest one is .99 at most, the lowest so far below it."""
+    highest = min(middle + apart / 2, 0.99)
+    values = np.full(groups, highest - apart / 2)
+    values[0], values[-1] = highest - apart, highest
     return values
 
 
@@ -93,9 +97,11 @@ def run(design: Design, sets: int, seed: int = 0) -> str:
     truth = float(np.median([one.detectable for one in nulls if one.detectable is not None]))
     apart = [_gap(design, random, truth, number) for number in range(sets // 4)]
     claimed, power = (np.mean([one.p is not None and one.p <= 0.05 for one in of]) for of in (nulls, apart))
-    covers = [np.mean([one.low <= true <= one.high for one in of if one.low is not None and one.high is not None])
-              for of, true in ((nulls, 0.0), (apart, truth))]
-    roots, rests = ([_mean([f(one) for one in apart]) / truth for f in (_root, _rest)])
+    covers = [
+        np.mean([one.low <= true <= one.high for one in of if one.low is not None and one.high is not None])
+        for of, true in ((nulls, 0.0), (apart, truth))
+    ]
+    roots, rests = [_mean([f(one) for one in apart]) / truth for f in (_root, _rest)]
     closed = "" if design.closed is None else f" / {design.closed:.4f}"
     return (
         f"{design.name:44} claimed {claimed:.4f}  detectable {truth:.3f} power {power:.3f}  covers {covers[0]:.3f} "
@@ -134,8 +140,13 @@ def fairlearn(groups: int, sets: int, seed: int = 0) -> str:
     for number in range(sets):
         right = (random.random(len(of)) < 0.8).astype(int)
         frame = MetricFrame(
-            metrics=accuracy_score, y_true=np.ones_like(right), y_pred=right, sensitive_features=of,
-            n_boot=200, ci_quantiles=[0.025, 0.975], random_state=number,
+            metrics=accuracy_score,
+            y_true=np.ones_like(right),
+            y_pred=right,
+            sensitive_features=of,
+            n_boot=200,
+            ci_quantiles=[0.025, 0.975],
+            random_state=number,
         )
         above += frame.difference_ci()[0] > 0
     return f"fairlearn's difference_ci, {groups} equal groups of 100: leaves 0 out in {above} of {sets}"

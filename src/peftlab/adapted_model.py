@@ -13,6 +13,7 @@ from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError
 from peftlab.methods.method import Method, MethodContext
 from peftlab.methods.targets import linear_layers
+from peftlab.packing.joint_answers import join
 from peftlab.positions import reserve
 from peftlab.quantizing import quantize
 from peftlab.speed.attention import preferred_attention
@@ -72,4 +73,5 @@ def adapted_model(
         cheapen(adapted)
     if parts.trainer.fused_lora:
         fuse_lora(adapted)
+    join(adapted)
     return AdaptedModel(adapted, context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from peftlab.seams.lightning import leave_signals_alone
 from peftlab.speed.attention import preferred_attention
 from peftlab.speed.frozen_weights import store_in_bf16
 from peftlab.tasks.task import Task
+from peftlab.teacher import Teacher
 from peftlab.terminal.signals import Signals
 from peftlab.training.captured import Recording
 from peftlab.training.checkpointing import Checkpointing, TreeFiles
@@ -210,13 +212,31 @@ def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str
         own = task.weights(train.examples, train.encoded, range(train.rows))
         return own if train.factors is None else own * train.factors
 
-    material = Material(task, train.examples, weights, spec.data.format)
+    material = Material(task, train.examples, weights, spec.data.format, lambda run: Teacher(run, spec, data.processor))
     for name, regularizer in spec.acting.items():
-        try:
+        with _named(name):
             regularizer.prepare(material)
-        except UserError as error:
-            raise type(error)(f"regularizer.{name}: {error}") from error
     return {name: regularizer.resolved() for name, regularizer in spec.acting.items()}
+
+
+def set_up_terms(tuner: Tuner) -> None:
+    """Let the terms of the objective load what they need beside the model.
+
+    Raises:
+        UserError: one cannot work with it; names it.
+    """
+    for name, term in tuner.objective.terms.items():
+        with _named(name):
+            term.set_up(tuner.model)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Name the regulariser in errors of this context."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"regularizer.{name}: {error}") from error
 
 
 def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:

@@ -212,6 +212,7 @@ class Pretrained:
             labels=tuple(task.labels),
             output=output,
             fresh=frozenset(fresh),
+            mixed=task.mixed,
         )
         return Backbone(model, context, notes)
 

@@ -26,6 +26,7 @@ from peftlab.assembly import (
     prepared_regularizers,
     recording,
     refer,
+    set_up_terms,
     store_and_compile,
 )
 from peftlab.backbone import Pretrained
@@ -198,6 +199,7 @@ def build(ready: Prepared) -> Tuner:
         ready.data.ahead = AHEAD
     check_monitors(ready.spec, tuner)
     check_regularizers(ready.spec, tuner)
+    set_up_terms(tuner)
     return tuner
 
 

@@ -58,6 +58,7 @@ CONFIGS = {
 NO_PAST = ["albert", "deberta_v2", "distilbert", "modernbert", "mpnet"]
 """Their attention takes no earlier keys and values."""
 REFUSED = {(name, architecture) for name in ("prefix_tuning", "mam", "unipelt") for architecture in NO_PAST}
+REFUSED |= {("sliced", "albert")}  # its layers share their weights
 REFUSED |= {(name, "modernbert") for name in ("bitfit", "combined")}  # it has no biases
 """What cannot work, and says so."""
 TASKS = {"TOKEN_CLS": AutoModelForTokenClassification, "SEQ_CLS": AutoModelForSequenceClassification}

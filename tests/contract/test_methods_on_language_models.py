@@ -188,7 +188,7 @@ def test_it_trains_what_it_should_and_writes_with_a_cache(name, kind, tuned, bac
     assert changed <= trainable
     assert not {key for key in trainable - changed if not BY_ROUNDING_ALONE.search(key)}
     assert tied(model) == tied(plain)
-    if name != "full":
+    if name not in ("full", "sliced"):
         embeddings = model.get_input_embeddings().weight
         assert torch.equal(embeddings, plain.get_input_embeddings().weight)
         assert not embeddings.requires_grad

@@ -16,7 +16,7 @@ from peftlab.methods.method import MethodContext
 from peftlab.methods.targets import linear_layers
 from peftlab.quantizing import QuantizedLinear, dequantize, quantize, quantized_parameters
 
-REFUSED = {"full", "glora", "olora", "osf", "pissa", "top_layers"}
+REFUSED = {"full", "glora", "olora", "osf", "pissa", "sliced", "top_layers"}
 WORKS = [name for name in METHODS if name not in REFUSED]
 TOKENS = torch.arange(5, 35).reshape(3, 10)
 INPUTS = {"input_ids": TOKENS, "attention_mask": torch.ones_like(TOKENS)}

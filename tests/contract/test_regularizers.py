@@ -42,16 +42,24 @@ def option(request):
 
 
 @pytest.fixture(scope="module")
-def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory):
-    """Return the configuration of a tiny run with every regulariser, composed once."""
+def all_chosen(compose_config, tiny_model, tiny_data, tmp_path_factory, made_once):
+    """Return the configuration of a tiny run with every regulariser, composed once; teachers are a run without any."""
     tiny = ["model=folder", f"model.path={tiny_model}", "data=files", f"data.path={tiny_data}", "trainer=cpu"]
     cfg = compose_config(*tiny, *STEPS, "trainer.log_every=1", f"regularizer=[{','.join(REGULARIZERS)}]")
     terms = tmp_path_factory.mktemp("terms") / "terms.txt"
     terms.write_text(TERMS)
     for each in cfg.regularizer.values():
-        if "groups" in each:
-            each.groups = f"terms={terms}"
+        if "terms" in each:
+            each.terms = str(terms)
+        if "teacher" in each:
+            each.teacher = str(made_once("teacher", partial(_teach, cfg)) / "run")
     return cfg
+
+
+def _teach(cfg, folder):
+    teacher = copy.deepcopy(cfg)
+    teacher.regularizer, teacher.seed, teacher.run_dir = {}, 1, str(folder / "run")
+    run(teacher)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +87,19 @@ def test_it_is_of_one_kind(regularizer):
         assert replace(regularizer, **{name: value}).off == f"{name}={value:g}"
 
 
+class Teaching:
+    """A model, as a finished run that is learnt from has it."""
+
+    sha256 = place = ""
+    reads_alike = True
+
+    def __init__(self, model, run):
+        self.model = model
+
+    def outputs(self, batch):
+        return self.model(**batch.inputs)
+
+
 def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spec, data_for, pretrained, backbones):
     """And makes as many passes as it says. What it compares with is made by another model, so that it is no zero.
 
@@ -99,7 +120,8 @@ def test_a_term_is_one_number_an_example_in_any_company(option, regularizer, spe
         everything = range(len(examples))
         if hasattr(regularizer, "sha256"):
             regularizer.sha256 = None  # these are other texts
-        regularizer.prepare(Material(task, examples, partial(task.weights, examples, encoded, everything), data.format))
+        weights = partial(task.weights, examples, encoded, everything)
+        regularizer.prepare(Material(task, examples, weights, data.format, partial(Teaching, backbones(1, task))))
         passes = []
 
         def forward(batch, other=other, passes=passes):

@@ -4,6 +4,7 @@ its kind.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
@@ -23,7 +24,12 @@ from peftlab.sources import FilesSource
 from peftlab.tasks.heads import model_class
 from peftlab.tasks.labelled import LabelledTask
 from peftlab.tasks.metric import ScorerMetric
+from peftlab.tasks.mixing import Members, Mixture
 from peftlab.tasks.task import Task
+from peftlab.use.explanation.attribution import Settings
+from peftlab.use.explanation.explainers import EXPLAINERS
+from peftlab.use.explanation.subject import subjects
+from peftlab.use.predictor import Predictor
 
 OF_PAIRS = {"dpo"}
 """Tasks that compare two answers, which have tests of their own: no prediction of theirs stands beside gold."""
@@ -418,3 +424,79 @@ def test_decisions_are_json_and_answers_obey_them(case):
     finally:
         task.decisions = {}
     assert json.dumps(task.decide(iter([])))
+
+
+def test_what_it_predicts_is_explained_by_the_words_of_an_input(case):
+    predictor = Predictor(model=case.model, task=case.task, processor=case.processor, max_tokens=64)
+    example = predictor.read(input_of(case.task, "Noether moved from Rome"))
+    tag = f"{case.task.labels[1]}@0" if case.task.head.outputs == "token" else None  # a random head may find none
+    (subject,) = subjects(predictor, example, tag, ["pad"])
+    assert "moved" in [word.text for word in subject.words]
+    positions = [position for word in subject.words for position in word.positions]
+    assert len(positions) == len(set(positions))
+    special = set(case.processor.special_ids)
+    assert not special & set(subject.inputs["input_ids"][0, positions].tolist())
+    assert subject.full == pytest.approx(float(subject.target.score(case.model(**subject.inputs))), abs=1e-5)
+    expected = subject.full - subject.empty
+    assert abs(expected) > 0
+    one = EXPLAINERS["ig"](subject, Settings(steps=200))
+    assert one.values.sum() == pytest.approx(expected, rel=0.02, abs=1e-6)
+    for name in ("occlusion", "shapley"):
+        assert EXPLAINERS[name](subject, Settings(samples=4)).values.shape == (len(subject.words),)
+    again = subjects(predictor, example, subject.target.name, ["pad"])[0]
+    assert again.target.name == subject.target.name
+    assert again.full == pytest.approx(subject.full)
+
+
+def mixed(models, *weights, **options):
+    shares = [weight / sum(weights) for weight in weights]
+    return Members(models, Mixture(shares, **options), lambda *args: None)
+
+
+@torch.no_grad()
+def changed(model, by):
+    """Return a copy of a model with other weights, for which the batch is as long and its texts are others."""
+    other = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(round(1000 * by))
+    for parameter in other.parameters():
+        parameter.add_(by * torch.randn(parameter.shape, generator=generator))
+    return other
+
+
+@pytest.mark.parametrize("max_tokens", [128, 10])  # and examples in several rows
+def test_one_model_and_equal_ones_mixed_are_the_model_bit_for_bit(case, max_tokens):
+    batch = case.batch(range(6), max_tokens=max_tokens)
+    alone = case.task.answers(case.outputs(batch), batch, case.model, final=True)
+    for members in ([case.model], [case.model, copy.deepcopy(case.model)]):
+        model = mixed(members, *[1.0] * len(members))
+        with torch.no_grad():
+            outputs = case.task.outputs(model, batch)
+            assert torch.equal(case.task.losses(outputs, batch), case.task.losses(case.outputs(batch), batch))
+            assert case.task.answers(outputs, batch, model, final=True) == alone
+
+
+@torch.no_grad()
+def test_the_outputs_of_several_models_are_those_of_their_mean_probabilities(case):
+    batch, weights = case.batch(range(6)), (0.2, 0.5, 0.3)
+    models = [case.model, *(changed(case.model, by) for by in (0.05, 0.1))]
+    each = [case.task.outputs(model, batch) for model in models]
+    outputs = case.task.outputs(mixed(models, *weights), batch)
+
+    def mean(values):
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+    if is_regression := case.task.name == "regression":
+        torch.testing.assert_close(outputs.logits, mean([one.logits for one in each]))
+    elif case.task.head.problem_type == "multi_label_classification":
+        torch.testing.assert_close(outputs.logits.sigmoid(), mean([one.logits.sigmoid() for one in each]))
+    else:
+        of_each = [case.task.distributions(one, batch) for one in each]
+        count = of_each[0].weights > 0
+        expected = mean([one.logits.softmax(-1)[count] for one in of_each])
+        torch.testing.assert_close(case.task.distributions(outputs, batch).logits.softmax(-1)[count], expected)
+    answers = case.task.answers(outputs, batch, mixed(models, *weights), final=True)
+    assert len(answers) == 6
+    cooled = case.task.outputs(mixed(models, *weights, temperature=2.0), batch)
+    if not case.task.generates:
+        predicted = [answer["predicted"] for answer in case.task.answers(cooled, batch, case.model, final=True)]
+        assert is_regression or predicted == [one["predicted"] for one in answers]

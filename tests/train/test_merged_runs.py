@@ -16,6 +16,7 @@ from peftlab.runs.record import RunRecord
 from peftlab.terminal.signals import Interrupted
 from peftlab.training import trail
 from peftlab.use.ensembles.merging import merge_runs
+from peftlab.use.ensembles.swag import Drawing, draws, read_moments
 from peftlab.use.ensembles.weights import merged_weights
 from peftlab.use.finished import load
 
@@ -54,6 +55,7 @@ def test_one_soup_of_six_methods_is_the_mean_of_their_merged_weights(runs):
     assert merge_runs(list(runs.values()), "soup").folder.path == soup.folder.path
 
 
+@pytest.mark.slow
 def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
     a, b, c = (runs[name] for name in ("lora", "bitfit", "full"))
     both = merge_runs([a, b], "soup")
@@ -62,7 +64,9 @@ def test_the_soup_of_a_soup_and_a_run_is_one_of_three(runs):
         torch.testing.assert_close(nested[name], weight)
 
 
-@pytest.mark.parametrize("how", ["arithmetic", "ties", "dare"])
+@pytest.mark.parametrize(
+    "how", ["ties", *(pytest.param(how, marks=pytest.mark.slow) for how in ("arithmetic", "dare"))]
+)
 def test_the_other_rules_leave_the_head_a_mean_and_what_nobody_trained_alone(runs, how):
     pair = [runs["lora"], runs["pissa"]]
     merged, each = weights_of(merge_runs(pair, how, {"scale": 0.3})), [merged_weights(run) for run in pair]
@@ -88,6 +92,50 @@ def test_a_greedy_soup_never_falls_on_validation_and_says_what_it_tried(lora, ru
     assert kept == sorted(kept)
     assert record.score("validation", "entity_f1") == pytest.approx(kept[-1], abs=1e-6)
     assert all(one["kept"] or one["score"] < kept[0] for one in told["tried"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "data"),
+    [
+        (
+            "llama",
+            "causal_lm",
+            ["data=conversations", "data.format.rows.prompt=source", "data.format.rows.answer=target"],
+        ),
+        pytest.param("t5", "seq2seq", ["data=source_target"], marks=pytest.mark.slow),
+    ],
+)
+def test_language_models_keep_their_tied_weights(kind, task, data, run_tiny, language_model, tiny_headlines):
+    of_task = [f"model.path={language_model(kind)}", f"task={task}", *data, f"data.path={tiny_headlines}"]
+    of_task += ["task.generate.max_new_tokens=4", "budget.max_steps=4", "optimizer.lr=1e-3"]
+    made = [run_tiny(*of_task, f"peft={name}", f"run_dir={name}") for name in ("full", "lora")]
+    runs = [load(record.folder) for record in made]
+    soup = merge_runs(runs, "soup").adapted()
+    assert soup.get_input_embeddings().weight is soup.get_output_embeddings().weight
+    full, lora = (merged_weights(run) for run in runs)
+    assert full.keys() == dict(soup.named_parameters()).keys()
+    for name, weight in soup.named_parameters():
+        torch.testing.assert_close(weight, (full[name] + lora[name]) / 2)
+    greedy = merge_runs(runs, "greedy_soup").record
+    assert greedy.score("validation", greedy.data["greedy_soup"]["metric"]) is not None
+
+
+@pytest.mark.slow
+def test_what_was_quantised_is_merged_in_full_precision(run_once):
+    pytest.importorskip("bitsandbytes")
+    runs = [
+        load(run_once(name, "peft=lora", "budget.max_steps=12", *more).folder)
+        for name, more in (("quantized", ["model.quantize=nf4"]), ("plain", []))
+    ]
+    soup = merge_runs(runs, "soup")
+    assert soup.config["model"]["quantize"] == "none"
+    alone = merge_runs(runs[:1], "soup")
+    texts = ["Marie Curie moved from Warsaw to Paris ."]
+    theirs, own = (run.predict(texts)[0]["entities"] for run in (runs[0], alone))
+    assert [entity["score"] for entity in own] == pytest.approx([entity["score"] for entity in theirs], abs=1e-4)
+    each = [merged_weights(run) for run in runs]
+    for name, weight in weights_of(soup).items():
+        torch.testing.assert_close(weight, (each[0][name] + each[1][name]) / 2)
 
 
 def test_labels_in_another_order_are_put_in_order(lora):
@@ -150,3 +198,18 @@ class TestSwag:
             merge_runs(lora[:1], "swag")
         with pytest.raises(UserError, match="draws models around one run, and these are 2"):
             merge_runs(lora, "swag")
+
+    def test_models_drawn_around_a_run_are_averaged(self, run_tiny):
+        run = load(run_tiny(*self.TRAINED, "callbacks.swag.rank=4", "run_dir=with").folder)
+        mean, again = (merge_runs([run], "swag", {"samples": 2, "scale": 0}) for _ in range(2))
+        assert again.folder.path == mean.folder.path
+        drawn = merge_runs([run], "swag", {"samples": 3})
+        assert drawn.record.derived["how"] == {"how": "swag", "samples": 3, "scale": 1.0, "seed": 0}
+        moments = read_moments(run.folder.path)
+        for key, run_ in (("mean", mean), ("drawn", drawn)):
+            members = run_.adapted().members
+            expected = list(draws(moments, Drawing(samples=len(members), scale=float(key == "drawn"))))
+            for member, weights in zip(members, expected, strict=True):
+                trained = run.parts.peft.trained(member)
+                assert all(torch.equal(trained[name], weight) for name, weight in weights.items())
+        assert drawn.evaluate().equal is True

@@ -47,13 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOW",
         action="append",
         required=True,
-        help="column=NAME: a column of the data; terms=THEME or FILE: what texts say; entities=THEME or FILE: what gold "
-        "entities say; names: names swapped in; may be given several times",
+        help="column=NAME: a column of the data; terms=THEME or FILE: what texts say; entities=THEME or FILE: what "
+        "gold entities say; names: names swapped in; may be given several times",
     )
     parser.add_argument("--intersect", action="store_true", help="cross the groups, in place of each for itself")
     parser.add_argument("--metrics", metavar="NAMES", help="such as accuracy,fnr,fpr; by default all that the task has")
     parser.add_argument(
-        "--labels", metavar="NAMES", help="whose rates are measured; by default all, of two that exclude each other the last"
+        "--labels",
+        metavar="NAMES",
+        help="whose rates are measured; by default all, of two that exclude each other the last",
     )
     parser.add_argument(
         "--attributes", metavar="FILE", help="a file with the columns of column=NAME, and with the ids of the examples"
@@ -67,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = parser.add_argument_group("names swapped in")
     names.add_argument("--places", metavar="NAMES", default="us,de,in,ng,cn", help="default us,de,in,ng,cn")
     names.add_argument("--names", type=_positive, default=40, metavar="N", help="of a place and gender (default 40)")
-    names.add_argument("--templates", metavar="FILE", help="sentences with a slot for the name; by default the package's")
+    names.add_argument(
+        "--templates", metavar="FILE", help="sentences with a slot for the name; by default the package's"
+    )
     names.add_argument("--seed", type=int, default=0, metavar="N", help="of the names (default 0)")
 
 

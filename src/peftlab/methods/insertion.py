@@ -94,6 +94,12 @@ def add_after(place: nn.Module, name: str, added: nn.Module) -> None:
         )
     place.add_module(name, added)
     place.register_forward_hook(functools.partial(_plus_own, name))
+    added.is_added = True  # type: ignore[assignment]
+
+
+def additions(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules whose outputs `add_after` has had added to hidden states, by name."""
+    return {name: module for name, module in model.named_modules() if getattr(module, "is_added", False)}
 
 
 def _plus_own(name: str, place: nn.Module, _: Any, output: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -62,6 +62,8 @@ class MethodContext:
     """Names of the head's parameters that the pretrained weights lack."""
     of_texts: tuple[str, ...] = ()
     """Names of the logits that refer to whole texts, where those of `outputs` refer to less."""
+    mixed: Callable[..., Any] | None = None
+    """`Task.mixed` of the task, which makes one model's outputs of those of several; None where unknown."""
 
     @property
     def not_adapted(self) -> tuple[str, ...]:

@@ -19,14 +19,14 @@ LINEAR = (nn.Linear, Conv1D)
 """The classes of linear layers; GPT-2's is called a convolution, and stores its weight transposed."""
 
 Layers = str | list[int] | None
-"""A selection of the repeated blocks: ``first:N``, ``last:N``, numbers from 0, or None for all."""
+"""A selection of the repeated blocks: ``first:N``, ``last:N``, ``every:N``, numbers from 0, or None for all."""
 
 
 def check_layers(layers: Layers) -> None:
     """Raise a ConfigError unless `layers` is well-formed."""
-    if isinstance(layers, str) and not re.fullmatch(r"(first|last):[1-9]\d*", layers):
+    if isinstance(layers, str) and not re.fullmatch(r"(first|last|every):[1-9]\d*", layers):
         raise ConfigError(
-            f"peft.layers={layers}: allowed are first:N, last:N, a list of numbers from 0, or null for all"
+            f"peft.layers={layers}: allowed are first:N, last:N, every:N, a list of numbers from 0, or null for all"
         )
     if isinstance(layers, list) and (not layers or min(layers) < 0):
         raise ConfigError(f"peft.layers={layers}: a list names at least one block, by its number from 0")
@@ -73,8 +73,9 @@ def blocks(model: nn.Module, layers: Layers, head: Iterable[str]) -> set[tuple[s
         existing = sorted(numbers)
         if isinstance(layers, str):
             end, _, count = layers.partition(":")
-            wanted = existing[: int(count)] if end == "first" else existing[-int(count) :]
-            missing = int(count) > len(existing)
+            n = int(count)
+            wanted = {"first": existing[:n], "last": existing[-n:], "every": existing[::n]}[end]
+            missing = n > len(existing)
         else:
             wanted = existing if layers is None else layers
             missing = not set(wanted) <= numbers

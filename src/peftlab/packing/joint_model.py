@@ -35,7 +35,7 @@ class JointModel:
     generator of each run as it would alone. So the outputs are those of separate passes up to rounding.
 
     Args:
-        models: in training mode; their frozen weights share memory.
+        models: their frozen weights share memory.
         randoms: by model, the random states that its dropout draws from, and leaves.
 
     Raises:
@@ -132,7 +132,7 @@ class JointModel:
         """Decide how the matching `modules` of all models run, and those below them."""
         lead = modules[0]
         if isinstance(lead, DROPOUTS) and _are_alike(modules):
-            if lead.p:
+            if lead.p and lead.training:
                 self._forwards[lead] = partial(self.dropped, [module.forward for module in modules])
             return
         joint = _joint(modules)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from peftlab.errors import UserError
 from peftlab.language_models import input_embeddings
 from peftlab.tasks.batch import Batch
 
@@ -24,23 +25,36 @@ def without_embeddings(model: Any) -> str | None:
 
 
 @contextmanager
-def changed(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def changed(model: Any, change: Callable[[Tensor], Tensor], ids: Tensor | None = None) -> Iterator[None]:
     """Pass the input embeddings of `model` through `change` inside the block, which runs the model once.
 
     `change` takes and returns embeddings of shape (rows, tokens, hidden), before positions and norms are applied. A
     decoder that shares its embeddings with the encoder is left as it is.
+
+    Args:
+        model: the model.
+        change: the change.
+        ids: the token ids, shape (rows, tokens), whose embeddings are changed, however often the model looks them up,
+            as one of several members does; None: those that it looks up first.
+
+    Raises:
+        UserError: the model does not look up `ids`.
     """
     calls = 0
 
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    def hook(_module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         nonlocal calls
+        if ids is not None and not (inputs and torch.equal(inputs[0], ids)):
+            return output
         calls += 1
-        return change(output) if calls == 1 else output
+        return change(output) if calls == 1 or ids is not None else output
 
     with ExitStack() as stack:
         for module in _with_their_weights(model):
             stack.callback(module.register_forward_hook(hook).remove)
         yield
+    if ids is not None and not calls:
+        raise UserError(f"{type(model).__name__} does not look up its tokens as they are: they cannot be changed there")
 
 
 @contextmanager

@@ -24,9 +24,11 @@ from peftlab.tasks.batch import Batch
 class OfGroups(Term):
     """Takes the place of the task's loss, with a factor for each example that its group decides."""
 
-    groups: str
-    """How the group of an example is found: ``column=NAME``, a column of the data, or ``terms=THEME``, by the words of
-    its texts, see `peftlab.data.identities`."""
+    terms: str = "gender"
+    """A theme of the package, or a file: the group of an example is that whose terms its texts have, see
+    `peftlab.data.identities.terms`."""
+    column: str | None = None
+    """The column of the data with the groups, in place of `terms`."""
     share: float = Field(default=1.0, ge=0, le=1)
     """The share of the weighted loss in the objective; the rest is the task's own."""
     sha256: str | None = None
@@ -40,17 +42,22 @@ class OfGroups(Term):
     host_work: ClassVar[str | None] = "it looks up the groups of the examples"
 
     @property
+    def how(self) -> str:
+        """How the groups are found, for messages."""
+        return f"terms={self.terms}" if self.column is None else f"column={self.column}"
+
+    @property
     @override
     def replaces(self) -> float:
         return self.share
 
     @override
     def prepare(self, material: Material) -> None:
-        groups = groups_of(self.groups, material.task, material.examples, material.format)
+        groups = groups_of(material.task, material.examples, self.terms, self.column, material.format)
         self.sizes = dict(sorted(Counter(groups).items()))
         if len(self.sizes) < 2:
             raise ConfigError(
-                f"no effect: by {self.groups}, all {len(groups):,} training examples are in the group "
+                f"no effect: by {self.how}, all {len(groups):,} training examples are in the group "
                 f"'{next(iter(self.sizes))}'. Choose other groups, or leave it out"
             )
         digest = sha256_of(groups)

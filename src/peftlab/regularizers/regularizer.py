@@ -22,6 +22,26 @@ from peftlab.tasks.task import Task
 spec = dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 
 
+class Answering(ABC):
+    """The model of a finished run that answers the batches of another."""
+
+    sha256: str
+    """The digest of all that it hangs on."""
+    place: str
+    """The folder of its run."""
+    reads_alike: bool
+    """Whether it reads the same tokens as the other."""
+
+    @property
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode."""
+
+    @abstractmethod
+    def outputs(self, batch: Batch) -> Any:
+        """Return its outputs for `batch`, in the form of the other's, without a gradient."""
+
+
 @plain_dataclass(frozen=True, slots=True)
 class Material:
     """What a regulariser may read before the training."""
@@ -33,6 +53,8 @@ class Material:
     """Returns the weight of each in the mean loss, shape (examples,)."""
     format: Any
     """What has read their files, an object of the section ``data.format``."""
+    teacher: Callable[[str], Answering]
+    """Returns the model of a finished run with the same task, by its folder or the start of its id."""
 
 
 @spec
@@ -148,6 +170,15 @@ class Term(Regularizer, ABC):
     def replaces(self) -> float:
         """The share of the task's own loss that it takes the place of, 0 to 1."""
         return 0.0
+
+    def set_up(self, model: nn.Module) -> None:
+        """Load what the term needs beside `model`, and have that give all that the term reads of its outputs.
+
+        Called once before the training, after `prepare`.
+
+        Raises:
+            UserError: it cannot work with this model.
+        """
 
     @abstractmethod
     def losses(self, computed: Computed) -> Tensor:

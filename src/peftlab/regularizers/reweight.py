@@ -43,7 +43,7 @@ class Reweight(OfGroups):
         }
         if all(abs(factor - 1) < 1e-9 for factor in of_key.values()):
             raise ConfigError(
-                f"no effect: with balance={self.balance}, all weights are 1: the groups by {self.groups} are balanced "
+                f"no effect: with balance={self.balance}, all weights are 1: the groups by {self.how} are balanced "
                 "already, or the task has no classes (balance=groups needs none). Leave it out"
             )
         order = {key: place for place, key in enumerate(of_key)}

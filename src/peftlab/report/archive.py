@@ -25,7 +25,7 @@ from peftlab.reading.json_form import Form
 from peftlab.reading.unicode_text import has_controls, is_valid
 from peftlab.report.signature import key_file, sign
 from peftlab.runs.find import find
-from peftlab.runs.folder import COMPRESSION, CONFIG, FAIRNESS, PACKAGES, ROBUSTNESS, VERDICTS
+from peftlab.runs.folder import BESIDE, CONFIG, PACKAGES
 from peftlab.runs.record import FILE_NAME as RECORD
 from peftlab.runs.record import RunRecord
 from peftlab.storage.atomic import replacing
@@ -45,7 +45,7 @@ FORM: dict[str, Form] = {
 """The form of a manifest."""
 
 _OF_A_RUN = (
-    *(RECORD, CONFIG, PACKAGES, VERDICTS, ROBUSTNESS, COMPRESSION, FAIRNESS, "trail.jsonl", "metrics.csv"),
+    *(RECORD, CONFIG, PACKAGES, *BESIDE, "trail.jsonl", "metrics.csv"),
     *("predictions/*.jsonl", "tables/*/*.csv", "adapter/*.json"),
 )
 """What is taken of a run besides the files that its record lists: an unfinished one lists none."""

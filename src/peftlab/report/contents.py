@@ -10,13 +10,17 @@ from peftlab.report.document import Document, Section, Table
 from peftlab.report.numbers import called, listed, plural
 from peftlab.report.sections import (
     answers,
+    changes,
     checklists,
     checks,
     commands,
     comparison,
     cost,
     data,
+    ensembles,
     environment,
+    explanation,
+    fairness,
     folds,
     identity,
     interruptions,
@@ -42,7 +46,11 @@ OF_A_COMPARISON: tuple[Callable[[Result], Section | None], ...] = (
     search.section,
     training.section,
     answers.section,
+    ensembles.section,
     robustness.section,
+    explanation.section,
+    changes.section,
+    fairness.section,
 )
 OF_ALL: tuple[Callable[[Analysis], Section | None], ...] = (
     reruns.section,

@@ -145,7 +145,27 @@ class Checklist:
     items: tuple[Item, ...]
 
 
-Block = Paragraph | Listing | Table | Figure | Findings | Checklist
+@dataclass(frozen=True)
+class Highlight:
+    """A word, and how strongly it is coloured."""
+
+    text: str
+    strength: float
+    """From -1, against, to 1, for; 0: not coloured."""
+    note: str
+    """What a reader who points at it is told, such as its value."""
+
+
+@dataclass(frozen=True)
+class Highlighted:
+    """A text whose words are coloured."""
+
+    words: tuple[Highlight, ...]
+    caption: str
+    """What the colours mean."""
+
+
+Block = Paragraph | Listing | Table | Figure | Findings | Checklist | Highlighted
 
 
 @dataclass(frozen=True)

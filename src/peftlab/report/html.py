@@ -23,6 +23,9 @@ FILE_NAME = "report.html"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A name that can stand in a link."""
 
+SHADES = 8
+"""Steps of the colour of a word."""
+
 
 def write(document: Document, folder: Path, drawn: Mapping[str, Drawn] | None = None) -> Path:
     """Write a document to ``report.html`` in a folder, and return the file.
@@ -50,7 +53,7 @@ def page(document: Document, drawn: Mapping[str, Drawn]) -> str:
     """
     check_names(document)
     environment = _environment()
-    style = environment.get_template("page.css").render(colours=COLOURS)
+    style = environment.get_template("page.css").render(colours=COLOURS, shades=SHADES)
     script, _, _ = environment.loader.get_source(environment, "page.js")  # type: ignore[union-attr]
     return environment.get_template("page.html").render(
         document=document, drawn=drawn, numbers=_numbers(document), style=style, script=script
@@ -68,7 +71,7 @@ def _environment() -> Environment:
         finalize=_printable,
         trim_blocks=True,
     )
-    environment.filters |= {"kind": _kind, "answers": _answers, "digest": _digest}
+    environment.filters |= {"kind": _kind, "answers": _answers, "shade": _shade, "digest": _digest}
     return environment
 
 
@@ -92,6 +95,12 @@ def _kind(block: Block) -> str:
 def _answers(checklist: Checklist) -> str:
     """Return how often each answer is given, such as ``12 yes, 3 unknown``."""
     return ", ".join(f"{number} {answer}" for answer, number in Counter(i.answer for i in checklist.items).items())
+
+
+def _shade(strength: float) -> str:
+    """Return the classes of a word that is coloured so strongly: the policy allows no style of its own."""
+    step = round(abs(strength) * SHADES)
+    return f"{'for' if strength > 0 else 'against'} s{min(step, SHADES)}" if step else "plain"
 
 
 def _digest(text: str) -> str:

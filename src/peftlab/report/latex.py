@@ -16,6 +16,7 @@ from peftlab.report.document import (
     Document,
     Figure,
     Findings,
+    Highlighted,
     Listing,
     Paragraph,
     Section,
@@ -159,6 +160,13 @@ def _block(block: Block) -> Iterator[str]:
 @_block.register
 def _(block: Paragraph) -> Iterator[str]:
     yield text(block.text)
+
+
+@_block.register
+def _(block: Highlighted) -> Iterator[str]:
+    yield " ".join(f"{text(word.text)} ({text(word.note)})" for word in block.words)
+    yield ""
+    yield text(block.caption)
 
 
 @_block.register

@@ -14,6 +14,7 @@ from peftlab.report.document import (
     Figure,
     Finding,
     Findings,
+    Highlighted,
     Listing,
     Paragraph,
     Section,
@@ -92,6 +93,13 @@ def _(block: Table) -> Iterator[str]:
 @_block.register
 def _(block: Figure) -> Iterator[str]:
     yield f"![{_one_line(block.caption)}](figures/{block.name}.svg)"
+    yield ""
+    yield f"*{text(block.caption)}*"
+
+
+@_block.register
+def _(block: Highlighted) -> Iterator[str]:
+    yield " ".join(f"{_one_line(word.text)} ({_one_line(word.note)})" for word in block.words)
     yield ""
     yield f"*{text(block.caption)}*"
 

@@ -15,7 +15,7 @@ from peftlab.errors import UserError
 from peftlab.reading.json_form import parsed
 from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
-from peftlab.runs.folder import COMPRESSION, CONFIG, FAIRNESS, ROBUSTNESS, VERDICTS, read_config, read_predictions
+from peftlab.runs.folder import CONFIG, read_config, read_predictions
 from peftlab.runs.record import FILE_NAME, RunRecord
 from peftlab.scores.of_record import scorer_of
 from peftlab.scores.scorer import Direction, Scorer
@@ -144,28 +144,11 @@ class Run:
         if size > MOST_BYTES:
             raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
 
-    @property
-    def verdicts(self) -> list[dict[str, Any]]:
-        """What `peftlab reproduce` found of it, newest last."""
-        return self._beside(VERDICTS)
+    def beside(self, name: str) -> list[dict[str, Any]]:
+        """Return a list that a command keeps next to the record, newest last; empty if there is none.
 
-    @property
-    def robustness(self) -> list[dict[str, Any]]:
-        """What `peftlab robustness` measured, newest last."""
-        return self._beside(ROBUSTNESS)
-
-    @property
-    def compression(self) -> list[dict[str, Any]]:
-        """What `peftlab compress` measured, newest last."""
-        return self._beside(COMPRESSION)
-
-    @property
-    def fairness(self) -> list[dict[str, Any]]:
-        """What `peftlab fairness` measured, newest last."""
-        return self._beside(FAIRNESS)
-
-    def _beside(self, name: str) -> list[dict[str, Any]]:
-        """Return the list of documents in a file of the folder; empty if there is none.
+        Args:
+            name: one of `peftlab.runs.folder.BESIDE`.
 
         Raises:
             UserError: the file cannot be read.

@@ -35,16 +35,16 @@ CONFIG, PACKAGES = "config.yaml", "packages.txt"
 VERDICTS = "reproduction.json"
 """Also next to the record: the list of verdicts of `peftlab reproduce`, newest last."""
 
-ROBUSTNESS = "robustness.json"
-"""The same of what `peftlab robustness` measured."""
+ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS = (
+    f"{name}.json" for name in ("robustness", "ensemble", "compression", "explanation", "diff", "fairness")
+)
+"""The same of what `peftlab robustness`, `ensemble`, `compress`, `explain --faithfulness`, `diff` and `fairness`
+measured."""
 
-COMPRESSION = "compression.json"
-"""The same of what `peftlab compress` measured."""
+BESIDE = (VERDICTS, ROBUSTNESS, ENSEMBLE, COMPRESSION, EXPLANATION, DIFFERENCES, FAIRNESS)
+"""The lists that are kept next to a record, each of which may grow later."""
 
-FAIRNESS = "fairness.json"
-"""The same of what `peftlab fairness` measured."""
-
-STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, VERDICTS, ROBUSTNESS, COMPRESSION, FAIRNESS)
+STILL_WRITTEN = (FILE_NAME, "log.txt", "tracking", LOCK, *BESIDE)
 """Entries that a finished record does not list, besides checkpoints, which have their digests next to them."""
 
 

@@ -53,6 +53,7 @@ NOT_RESULT = (
     "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
+    "regularizer.distil.teacher",  # the location of a run; its digest stands for it
 )
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 

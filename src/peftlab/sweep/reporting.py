@@ -11,6 +11,9 @@ from peftlab.storage.digests import sha256_of
 
 log = logging.getLogger("peftlab")
 
+ENSEMBLE = "ensemble"
+"""The folder, in that of a sweep, of ensembles of its runs."""
+
 
 def state_of(sweep: Path, price_per_device_hour: float | None = None) -> str:
     """Return a digest of what a report of the sweep depends on: the code, the price, and the files of the runs.
@@ -19,7 +22,8 @@ def state_of(sweep: Path, price_per_device_hour: float | None = None) -> str:
 
     A file counts by its size and the time of its last change.
     """
-    runs = sorted(file.parent for file in sweep.glob(f"*/{FILE_NAME}"))
+    places = (f"*/{FILE_NAME}", f"{ENSEMBLE}/*/{FILE_NAME}")
+    runs = sorted(file.parent for place in places for file in sweep.glob(place))
     files = [(f"{run.name}/{file.name}", file.stat()) for run in runs for file in sorted(run.glob("*.json"))]
     records = [[name, state.st_size, state.st_mtime_ns] for name, state in files]
     return sha256_of([code_state(), price_per_device_hour, records])

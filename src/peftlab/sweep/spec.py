@@ -90,6 +90,8 @@ class SweepSpec:
     """equal_budget: seeds of the tested runs of each method's choice; should differ from those of the search."""
     report: bool = True
     """End with a report of all runs, in the sweep's folder."""
+    ensemble: Annotated[int, Field(ge=1)] | None = None
+    """End with an ensemble of this many runs, those with the best validation score; null: with none."""
     name: str | None = None
     """Name of the sweep's folder, which may refer to trial settings; null: the trials' name, or names joined."""
     reuse: Reuse = "always"

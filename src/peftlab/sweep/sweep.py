@@ -30,6 +30,7 @@ from peftlab.sweep.cells import Cells, Compose, is_of_the_sweep
 from peftlab.sweep.checked import Checked, checked_before
 from peftlab.sweep.controller import Controller
 from peftlab.sweep.display import drawing
+from peftlab.sweep.ensembling import combine
 from peftlab.sweep.grid import GridPlan
 from peftlab.sweep.ledger import SELECTION, Cell, Ledger, evaluations
 from peftlab.sweep.lookers import Lookers
@@ -186,6 +187,7 @@ def _run(
         trials.run()
         board.results = plan.results(books.records())
         board.end()
+        combine(board, spec.ensemble if report else None)
         page = _told(board, report and spec.report, cells.settings("logger.wandb"), environment)
     show.close(board)
     log.info("sweep folder: %s", folder, extra=VERBATIM)

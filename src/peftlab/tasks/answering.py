@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.deferred_logits import deferred_logits
+from peftlab.tasks.mixing import Members, Mixture
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch
+    from peftlab.tasks.heads import Head
     from peftlab.tasks.processor import Processor
     from peftlab.tasks.task import Encoded
 
@@ -20,6 +22,7 @@ class Answering(ABC):
     """The answers of a `Task`, in evaluations and to whoever uses the finished model."""
 
     name: str
+    head: ClassVar[Head]
     generates: ClassVar[bool]
 
     @abstractmethod
@@ -48,10 +51,34 @@ class Answering(ABC):
     def outputs(self, model: Any, batch: Batch) -> Any:
         """Return the outputs of `model` for a batch, in transformers' form, which `losses` and `answers` read.
 
-        The logits of a task that generates are `DeferredLogits`.
+        The logits of a task that generates are `DeferredLogits`. Those of several models as one are mixed, see `mixed`.
         """
+        if isinstance(model, Members):
+            return self.mixed(self.outputs_of_each(model, batch), model.mixture, batch)
         with deferred_logits(model) if self.generates else nullcontext():
             return model(**batch.inputs)
+
+    def outputs_of_each(self, model: Members, batch: Batch) -> list[Any]:
+        """Return the outputs of each member of `model` for a batch."""
+        if self.generates or any(isinstance(member, Members) for member in model.members):
+            return [self.outputs(member, batch) for member in model.members]
+        return model.each(batch.inputs)
+
+    def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
+        """Return the outputs of several models as those of one, which `losses` and `answers` read.
+
+        By default, distributions over classes, tokens or words are mixed, as are the probabilities of several labels;
+        numbers are averaged. A task whose distributions are over other things overrides this.
+
+        Args:
+            outputs: of each model, in transformers' form.
+            mixture: how to mix them.
+            batch: their input; None: unknown, as in a plain forward pass.
+
+        Raises:
+            UserError: outputs of this kind cannot be mixed so.
+        """
+        return mixture.of_head(outputs, self.head)
 
     def answers_without_gold(self, batch: Batch, model: Any) -> list[dict[str, Any]]:
         """Return the final answer to each example of a batch that has no gold, as `answers` does.

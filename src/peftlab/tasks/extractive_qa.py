@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from peftlab.errors import DataError
+from peftlab.errors import DataError, UserError
 from peftlab.scores.squad import Language, SquadScores, answer_scores, null_threshold
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.cut_texts import CutTexts
@@ -21,6 +22,7 @@ from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import QUESTION_ANSWERING, Head
 from peftlab.tasks.kept_answers import Decisions
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.mixing import Mixture, like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.questions import NO_TEXT, Question, answer_regions, encode_questions, moved, token_bounds
 from peftlab.tasks.spans import OUTSIDE, best_spans
@@ -174,6 +176,23 @@ class ExtractiveQa(CutTexts):
         both = torch.stack([outputs.start_logits, outputs.end_logits], 1).float()
         return both.masked_fill(~batch.targets["candidates"][:, None], OUTSIDE)
 
+    @override
+    def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
+        """Return the mixture of the distributions of the first and of the last token over all windows of a question.
+
+        Without the batch, each window is one by itself.
+
+        Raises:
+            UserError: a vote on the first and one on the last token would give spans that no model has found.
+        """
+        if mixture.how == "vote":
+            raise UserError(f"task={self.name}: spans are not voted on, since their ends are: average, --how average")
+        if batch is None:
+            return super().mixed(outputs, mixture)
+        logits = [self._logits(each, batch) for each in outputs]
+        start, end = mixture.mixed(logits[0], [one - _partitions(one, batch) for one in logits]).unbind(1)
+        return like(outputs[0], {"start_logits": start, "end_logits": end})
+
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return the best answer to each question over all its windows.
 
@@ -277,6 +296,23 @@ class ExtractiveQa(CutTexts):
     def gold(self, example: Question) -> list[str] | None:
         """Return the texts of the answers."""
         return None if example.answers is None else [answer.text for answer in example.answers]
+
+
+def _partitions(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the logarithm of the partition function over all windows of an example, at each window.
+
+    Args:
+        logits: of first and last tokens, shape (windows, 2, tokens).
+        batch: where the windows come from.
+
+    Returns:
+        shape (windows, 2, 1).
+    """
+    of_windows, rows = logits.logsumexp(-1), batch.rows
+    most = of_windows.new_full((len(batch.weights), 2), -torch.inf)
+    most = most.scatter_reduce(0, rows.unsqueeze(-1).expand_as(of_windows), of_windows, "amax")
+    sums = torch.zeros_like(most).index_add(0, rows, (of_windows - most[rows]).exp())
+    return (sums.log() + most)[rows].unsqueeze(-1)
 
 
 class _Windows(NamedTuple):

@@ -24,6 +24,7 @@ from peftlab.tasks.entity_types import learn_types
 from peftlab.tasks.heads import TOKEN_CLASSIFICATION, Head
 from peftlab.tasks.labels import check_declared, check_found, is_name, nearest, shown, where
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.mixing import Mixture, like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.sentence_task import SentenceTask
 from peftlab.tasks.task import IGNORED, Encoded, Random, spec
@@ -185,6 +186,13 @@ class Joint(SentenceTask):
         words = (labels != IGNORED) * batch.targets["word_weight"].unsqueeze(1)
         weights = torch.cat([(intent != IGNORED).to(words.dtype).unsqueeze(1), words], 1)
         return Distributions(logits.masked_fill(of_intents != at_intent, _OUTSIDE), gold, weights)
+
+    @override
+    def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
+        """Return the mixture of the distributions over the tags, and of those over the intents."""
+        tags, intents = (slice(self._tags), slice(self._tags, None))
+        both = [mixture.softmax([each.logits[..., own] for each in outputs]) for own in (tags, intents)]
+        return like(outputs[0], {"logits": torch.cat(both, -1)})
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return the intent and the tags of each utterance; a word without a token is predicted O.

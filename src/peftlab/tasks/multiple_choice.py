@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.scores.choice_scores import MOST, ChoiceScores
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.choices import Choices, encode_choices
@@ -19,6 +20,7 @@ from peftlab.tasks.distributions import Distributions
 from peftlab.tasks.editable import EditableText
 from peftlab.tasks.heads import Head
 from peftlab.tasks.limits import Limits
+from peftlab.tasks.mixing import Mixture, like
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Random, Task, spec
 
@@ -135,6 +137,18 @@ class MultipleChoice(Task):
         """Return the distribution over the choices of each example, at the row of the gold choice."""
         rows = torch.arange(len(batch.rows), device=batch.rows.device)
         return Distributions(_by_row(outputs, batch), rows, batch.targets["is_gold"].float())
+
+    @override
+    def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
+        """Return the mixture of the distributions over the choices of each example.
+
+        Raises:
+            UserError: without the batch, nothing says which choices belong together.
+        """
+        if batch is None:
+            raise UserError(f"task={self.name}: which choices belong to an example is unknown in a plain forward pass")
+        logits = mixture.softmax([_by_row(each, batch) for each in outputs]).diagonal()
+        return like(outputs[0], {"logits": logits.unsqueeze(-1)})
 
     def answers(self, outputs: Any, batch: Batch, model: Any, final: bool) -> list[dict[str, Any]]:
         """Return the most probable choice, as its position; final answers have the ``probabilities`` of all choices."""

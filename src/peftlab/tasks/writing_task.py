@@ -14,10 +14,11 @@ from peftlab.errors import ConfigError
 from peftlab.generation.options import Generation
 from peftlab.generation.writing import UNSEEN, Written, stream, write
 from peftlab.scores.masked_scores import rounded
-from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra
+from peftlab.scores.written_texts import AnswerPerplexity, Language, Tokens, WrittenTexts, check_extra, consensus
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.cut_texts import CutTexts
 from peftlab.tasks.kept_answers import Decisions
+from peftlab.tasks.mixing import Members
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import spec
 from peftlab.tasks.writer import Writer
@@ -115,11 +116,17 @@ class WritingTask(Writer, CutTexts):
 
     @override
     def stream(self, batch: Batch, model: Any) -> Iterator[str]:
+        if isinstance(model, Members):
+            raise ConfigError("an ensemble chooses among whole texts, so that none can be streamed: leave --stream out")
         (prompt,), (example,) = self.prompts(batch), batch.examples
         assert prompt is not None, "what a user gives asks for a text"
         yield from stream(model, prompt, self.generate, self._tokenizer, example.id, self.stops)
 
     def _written(self, batch: Batch, model: Any) -> list[Written | None]:
+        """Return the text for each example; of an ensemble, the one of a member that is most like those of all."""
+        if isinstance(model, Members):
+            of_each = zip(*(self._written(batch, member) for member in model.members), strict=True)
+            return [_chosen(texts, model.mixture.weights) for texts in of_each]
         prompts = self.prompts(batch)
         asked = [(prompt, one.id) for prompt, one in zip(prompts, batch.examples, strict=True) if prompt is not None]
         if not asked:
@@ -163,3 +170,8 @@ class WritingTask(Writer, CutTexts):
         apart = abs(one["log_probability"] - other["log_probability"]) > tolerance * max(one["tokens"], 1)
         texts = {answer["predicted"] for answer in (one, other)} - {None}
         return one["tokens"] == other["tokens"] and not apart and (len(texts) < 2 or tolerance >= ROUGHLY)
+
+
+def _chosen(texts: Sequence[Written | None], weights: Sequence[float]) -> Written | None:
+    written = [text for text in texts if text is not None]
+    return written[consensus([text.text for text in written], weights)] if written else None

@@ -54,6 +54,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Declare the run that a command works on, and the packages that it may import."""
     add_json(parser)
     parser.add_argument("run", metavar="RUN", help="a run folder, or the start of an id below runs/ or sweeps/")
+    add_allow(parser)
+
+
+def add_allow(parser: argparse.ArgumentParser) -> None:
+    """Declare the packages that configurations of runs may import."""
     parser.add_argument(
         "--allow",
         metavar="PACKAGE",

@@ -19,6 +19,7 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
+from peftlab.runs.folder import ROBUSTNESS, VERDICTS
 from peftlab.runs.identity import leaves
 from peftlab.scores.scorer import brief
 
@@ -304,7 +305,8 @@ def _environment(run: Run) -> list[str]:
 
 
 def _repeating(run: Run) -> list[str]:
-    verdict = run.verdicts[-1] if run.verdicts else None
+    verdicts = run.beside(VERDICTS)
+    verdict = verdicts[-1] if verdicts else None
     told = (
         f"The last verdict is `{_plain(verdict.get('verdict'))}`: {_plain(verdict.get('because'))}."
         if verdict
@@ -326,7 +328,7 @@ def _repeating(run: Run) -> list[str]:
 def _limits(run: Run) -> Iterator[str]:
     record = run.record.data
     yield "- **Fairness, private data, harmful answers**: unknown, nothing of it was measured"
-    yield f"- **Changed inputs**: {_robustness(run.robustness)}"
+    yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
         yield f"- **Training again may give other bits**, because of {_plain(', '.join(parts))}"

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def derive(
         data = DataModule(spec.data, spec.task, first.processor, spec.budget, spec.seed)
         data.load()
         check_digests(first, data, spec.budget.scored)
-        tuner = build_tuner(spec, first.pretrained).eval()
+        pretrained = replace(first.pretrained, spec=spec.model)  # whose layers may be quantised no longer
+        tuner = build_tuner(spec, pretrained).eval()
         fill(tuner.model)
         if spec.trainer.static_shapes:
             data.static = StaticShapes(first.max_tokens(tuner.model))
@@ -105,7 +107,7 @@ def derive(
         with begun.recording(cost.totals) as record:
             record.extend(SECTION, _section(parents, by, how, folder))
             store_and_compile(tuner.to(first.device).model, spec.trainer)
-            refer(spec, first.pretrained, data, spec.budget.scored)
+            refer(spec, pretrained, data, spec.budget.scored)
             trainer = trainer_for(spec, [cost, Predictions(begun.predictions)])
             began = time.perf_counter()
             evaluate(trainer, tuner, data, begun, validated=False)
@@ -114,7 +116,7 @@ def derive(
             value = record.score("validation", selection.metric)
             chosen = {"metric": selection.metric, "split": "validation", "mode": selection.mode, "value": value}
             record.update(selection=chosen)
-            record.update(method={"adapter_bytes": save_adapter(spec, first.pretrained, tuner, begun)})
+            record.update(method={"adapter_bytes": save_adapter(spec, pretrained, tuner, begun)})
             record.update(cost=cost.totals())
             conclude(record)
     return load(folder, first.folder.allow)

@@ -43,7 +43,12 @@ from peftlab.validation import checked
 
 if TYPE_CHECKING:
     from peftlab.config import RunSpec
+    from peftlab.use.differing.diff import Diff
+    from peftlab.use.differing.diff import Settings as DiffSettings
     from peftlab.use.evaluate import Evaluation
+    from peftlab.use.explanation.attribution import Settings as ExplainSettings
+    from peftlab.use.explanation.explain import Explanation
+    from peftlab.use.explanation.subject import Baseline
     from peftlab.use.export import Dtype, Exported
     from peftlab.use.fairness.measure import Fairness
     from peftlab.use.robustness.measure import Robustness
@@ -120,7 +125,11 @@ class FinishedRun:
     @cached_property
     def predictor(self) -> Predictor:
         """The fine-tuned model in fp32, with all that it needs to answer texts."""
-        parts, model = self.parts, self.adapted()
+        return self.predictor_of(self.adapted())
+
+    def predictor_of(self, model: nn.Module) -> Predictor:
+        """Return `model` with all that it needs to answer texts as this run's own does."""
+        parts = self.parts
         return Predictor(
             model=model,
             task=parts.task,
@@ -239,6 +248,25 @@ class FinishedRun:
         from peftlab.use.fairness.measure import Settings, fairness
 
         return fairness(self.folder.path, Settings(groups, **options), self.folder.allow)
+
+    def explain(
+        self,
+        text: str | Sequence[str] | Mapping[str, Any],
+        target: str | None = None,
+        how: str | Sequence[str] = ("ig",),
+        baseline: Baseline | Sequence[Baseline] | None = None,
+        settings: ExplainSettings | None = None,
+    ) -> Explanation:
+        """Explain one answer by the words of its text, see `peftlab.use.explanation.explain.explain`."""
+        from peftlab.use.explanation.explain import explain
+
+        return explain(self, text, target, how, baseline, settings)
+
+    def diff(self, other: FinishedRun | None = None, settings: DiffSettings | None = None) -> Diff:
+        """Measure what training changed, or how `other` differs, see `peftlab.use.differing.diff.diff`."""
+        from peftlab.use.differing.diff import diff
+
+        return diff(self, other, settings)
 
     def export(self, folder: str | Path, dtype: Dtype = "fp32") -> Exported:
         """Write the model as a plain transformers folder, see `peftlab.use.export.export`."""

@@ -118,10 +118,7 @@ class Predictor:
             ConfigError: the task writes no text.
         """
         door = Door()
-        admitted = _admitted(one, door)
-        if isinstance(admitted, DataError):
-            raise admitted
-        examples = [self.example(admitted, "text:0")]
+        examples = [self.read(one, door)]
         encoded = self.task.encode(examples, self.processor, self.limits)
         self._warn(self.task.all_lost(encoded), door)
         ((_, batch),) = self.batches(examples, encoded)
@@ -154,6 +151,17 @@ class Predictor:
         task = copy(self.task)
         vars(task)["generate"] = generate
         return replace(self, task=task, initial=lambda: self._reference)
+
+    def read(self, one: Any, door: Door | None = None) -> Any:
+        """Return the example in one object, see `answers`.
+
+        Raises:
+            DataError: it is none.
+        """
+        admitted = _admitted(one, door or Door())
+        if isinstance(admitted, DataError):
+            raise admitted
+        return self.example(admitted, "text:0")
 
     def example(self, entries: Mapping[str, Any], id: str) -> Any:
         """Return the example in an object, which must have the form of the training data.

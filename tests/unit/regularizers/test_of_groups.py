@@ -25,7 +25,7 @@ GOLD = [1, 1, 0, 0, 0, 0, 1, 1]
 @pytest.fixture
 def material(task):
     examples = [Text(str(n), text, task.labels[gold]) for n, (text, gold) in enumerate(zip(TEXTS, GOLD, strict=True))]
-    return Material(task, examples, lambda: np.ones(len(examples)), None)
+    return Material(task, examples, lambda: np.ones(len(examples)), None, None)
 
 
 def computed_at(task, places):
@@ -38,7 +38,7 @@ def computed_at(task, places):
 
 
 def test_reweighting_makes_labels_independent_of_groups(task, material):
-    rule = Reweight(groups="terms=gender")
+    rule = Reweight(terms="gender")
     rule.prepare(material)
     assert rule.sizes == {"female": 2, "male": 5, "none": 1}
     factor = rule.losses(computed_at(task, range(8))) / torch.arange(1, 9) * 10
@@ -54,7 +54,7 @@ def test_reweighting_makes_labels_independent_of_groups(task, material):
 
 
 def test_groups_alone_weigh_the_same(task, material):
-    rule = Reweight(groups="terms=gender", balance="groups", share=0.5)
+    rule = Reweight(terms="gender", balance="groups", share=0.5)
     rule.prepare(material)
     losses = rule.losses(computed_at(task, [0, 1, 6]))
     assert losses.tolist() == pytest.approx([0.5 * 0.1 * 8 / 6, 0.5 * 0.2 * 8 / 15, 0.5 * 0.7 * 8 / 3])
@@ -62,7 +62,7 @@ def test_groups_alone_weigh_the_same(task, material):
 
 
 def test_group_dro_weighs_by_the_losses_so_far_and_learns_from_the_step(task, material):
-    rule = GroupDro(groups="terms=gender", rate=0.5, adjustment=0.3)
+    rule = GroupDro(terms="gender", labels=False, rate=0.5, adjustment=0.3)
     rule.prepare(material)
     computed = computed_at(task, [0, 2, 5])
     losses = rule.losses(computed)
@@ -72,15 +72,24 @@ def test_group_dro_weighs_by_the_losses_so_far_and_learns_from_the_step(task, ma
     means = [0.7 / 3 * 4, 0.3 / 3 * 8 / 5, 0.0]
     grown = [math.exp(0.5 * (mean + 0.3 / math.sqrt(n))) for mean, n in zip(means, (2, 5, 1), strict=True)]
     assert rule.weights.tolist() == pytest.approx([one / sum(grown) for one in grown])
-    again = GroupDro(groups="terms=gender", sha256=rule.sha256)
+    again = GroupDro(terms="gender", labels=False, sha256=rule.sha256)
     again.prepare(material)
     again.load_state(rule.state())
     assert torch.equal(again.weights, rule.weights)
 
 
+def test_with_labels_there_is_a_group_of_each(task, material, caplog):
+    rule = GroupDro(terms="gender")
+    rule.prepare(material)
+    assert rule.shares.tolist() == [1 / 8, 1 / 8, 3 / 8, 2 / 8, 1 / 8]  # no, yes of female and male; yes of none
+    assert "the smallest of 5 groups has 1 training examples" in caplog.text
+    losses = rule.losses(computed_at(task, [0, 2]))
+    assert losses.tolist() == pytest.approx([0.1 / 5 * 8, 0.3 / 5 * 8 / 3])
+
+
 def test_the_estimates_are_right_on_average(task, material):
     """Over all batches of two examples: the losses of the groups, and the objective of the weights."""
-    rule = GroupDro(groups="terms=gender")
+    rule = GroupDro(terms="gender", labels=False)
     rule.prepare(material)
     rule.weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
     pairs = [(one, other) for one in range(8) for other in range(one)]
@@ -91,21 +100,20 @@ def test_the_estimates_are_right_on_average(task, material):
 
 def test_what_has_no_effect_or_has_changed_is_refused(task, material):
     for rule, message in (
-        (Reweight(groups="terms=religion"), "all 8 training examples are in the group 'none'"),
-        (GroupDro(groups="terms=religion"), "all 8 training examples are in the group 'none'"),
-        (GroupDro(groups="gender"), "'gender' is not a way to find groups"),
+        (Reweight(terms="religion"), "all 8 training examples are in the group 'none'"),
+        (GroupDro(terms="religion"), "all 8 training examples are in the group 'none'"),
     ):
         with pytest.raises(ConfigError, match=message):
             rule.prepare(material)
     with pytest.raises(SourceError, match="have changed"):
-        GroupDro(groups="terms=gender", sha256="0").prepare(material)
+        GroupDro(terms="gender", sha256="0").prepare(material)
     task.labels = ["maybe"]  # as in a task without classes
     with pytest.raises(ConfigError, match="all weights are 1"):
-        Reweight(groups="terms=gender").prepare(material)
+        Reweight(terms="gender").prepare(material)
 
 
 def test_copies_and_fillers_have_no_group_of_their_own(task, material):
-    rule = GroupDro(groups="terms=gender")
+    rule = GroupDro(terms="gender")
     rule.prepare(material)
     batch = batch_of([[0]] * 3)
     batch.examples = []

@@ -13,6 +13,8 @@ from peftlab.report.document import (
     Figure,
     Finding,
     Findings,
+    Highlight,
+    Highlighted,
     Item,
     Listing,
     Paragraph,
@@ -151,6 +153,32 @@ FIGURES = {
             for method, factor in (("full", 1.0), ("lora", 0.86))
         ],
     },
+    "explanation": {
+        "x": {"label": "Above random orders"},
+        "series": [
+            {
+                "label": method,
+                "explainers": [
+                    {"explainer": name, "above": around(above * factor, 0.04)}
+                    for name, above in (("ig", 0.61), ("occlusion", 0.74), ("attention", -0.02))
+                ],
+            }
+            for method, factor in (("full", 1.0), ("lora", 0.9))
+        ],
+    },
+    "fairness": {
+        "x": {"label": "Value", "unit": "percent"},
+        "groups": [
+            {
+                "label": group,
+                "metrics": [
+                    {"metric": metric, "value": around(value + shift, 0.03)}
+                    for metric, value in (("accuracy", 0.86), ("fnr/negative", 0.11))
+                ],
+            }
+            for group, shift in (("female", 0.02), ("male", -0.02), ("female+male", 0.0))
+        ],
+    },
     "differences": {
         "x": F1,
         "baseline": "full",
@@ -249,6 +277,18 @@ DOCUMENT = Document(
         Section("search", "Search", (figure("tuning_curve"), figure("importance"), figure("slices"))),
         Section("cost", "Cost", (figure("pareto"),)),
         Section("robustness", "Robustness", (figure("robustness"),)),
+        Section("fairness", "Fairness", (figure("fairness"),)),
+        Section(
+            "explanation",
+            "Explanation",
+            (
+                Highlighted(
+                    (Highlight("good", 1.0, "+1.2"), Highlight(HOSTILE, -0.4, HOSTILE), Highlight(".", 0.01, "+0")),
+                    "What speaks for it, and what against it.",
+                ),
+                figure("explanation"),
+            ),
+        ),
         Section(
             "repeat",
             "How to repeat this",

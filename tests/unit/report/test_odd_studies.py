@@ -96,6 +96,23 @@ def test_a_measurement_of_robustness_without_all_numbers_is_shown(tmp_path):
     assert page.count("typos") >= 2
 
 
+def test_a_measurement_of_explanations_is_shown_as_far_as_it_has_numbers(tmp_path):
+    folder = planned(examples=20).write(tmp_path / "sweep")
+    above = {"value": 0.4567, "low": 0.3, "high": 0.6}
+    known = {"how": "ig", "comprehensiveness": 0.8, "sufficiency": 0.2, "above_random": above, "complete": 0.975}
+    unknown = known | {"how": "attention", "above_random": dict.fromkeys(above), "complete": None}
+    stable = {"how": "ig", "seeds": [1, 2], "correlation": {"value": 0.71, "low": 0.6, "high": 0.8}}
+    one = {"split": "test", "examples": 20, "baseline": "mask", "outcomes": [known, unknown], "stability": [stable]}
+    first, second, *_ = run_folders(folder)
+    assert keep_beside(first, "explanation.json", one)
+    (second / "explanation.json").write_text('[{"outcomes": [{}]}, {}]', encoding="utf-8")
+    _, page = reported(folder)
+    assert "0.300 to 0.600" in page
+    assert "97.5%" in page
+    assert "| attention |" in page
+    assert "0.710" in page
+
+
 def test_groups_whose_values_look_alike_stay_apart(tmp_path):
     sweep = planned("classification", methods=("lora", "full"), examples=20)
     for run in sweep.runs:
@@ -113,6 +130,8 @@ def test_groups_whose_values_look_alike_stay_apart(tmp_path):
     [
         ("robustness.json", [{"metric": "entity_f1", "outcomes": [{}]}]),
         ("robustness.json", [{"metric": 1, "outcomes": None}]),
+        ("diff.json", [{"settings": {"top": 10}, "layers": [], "runs": [{"weights": {"matrices": [{}]}}]}]),
+        ("fairness.json", [{"kind": "groups", "found": [{}]}]),
         ("reproduction.json", [{"verdict": "identical", "causes": 5, "because": {}, "again": []}]),
     ],
 )

@@ -6,33 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from peftlab.data.attributes import attribute
-from peftlab.data.identities.terms import THEMES, identities
-from peftlab.errors import ConfigError
+from peftlab.data.identities.terms import identities
 from peftlab.tasks.task import Task
 
 
-def groups_of(by: str, task: Task, examples: Sequence[Any], format: Any) -> list[str]:
+def groups_of(task: Task, examples: Sequence[Any], terms: str, column: str | None, format: Any) -> list[str]:
     """Return the group of each of `examples`, one for each.
 
-    By terms, that is the group whose terms its texts have; ``female+male`` of several, ``none`` of none.
-
     Args:
-        by: ``column=NAME``, or ``terms=THEME`` with a theme of the package or a file, see `identities`.
         task: the task of the examples.
         examples: the examples, as read from their files.
-        format: what has read them, of the section ``data.format``.
+        terms: a theme of the package or a file, see `identities`. The group of an example is that whose terms its texts
+            have; ``female+male`` of several, ``none`` of none.
+        column: the column of the data with the groups, in place of `terms`; None: there is none.
+        format: what has read the examples, of the section ``data.format``.
 
     Raises:
-        ConfigError: `by` is neither, or the task does not say which texts an example has.
+        ConfigError: the task does not say which texts an example has, or the format reads no columns.
         DataError: there is no such column or file of terms, or it is malformed.
     """
-    kind, _, name = by.partition("=")
-    if kind == "column" and name:
-        return attribute(examples, name, format)
-    if kind == "terms" and name:
-        terms = identities(name)
-        return [terms.label(word for text in task.editable(one) for word in text.words) for one in examples]
-    raise ConfigError(
-        f"groups: '{by}' is not a way to find groups. Allowed: column=NAME, a column of the data; terms=FILE, a file "
-        f"of terms; terms=THEME, of {', '.join(THEMES)}"
-    )
+    if column is not None:
+        return attribute(examples, column, format)
+    found = identities(terms)
+    return [found.label(word for text in task.editable(one) for word in text.words) for one in examples]

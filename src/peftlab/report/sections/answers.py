@@ -15,6 +15,7 @@ from peftlab.report.sections.scores import axis
 from peftlab.report.statistics.bootstrap import jackknife_interval
 from peftlab.report.statistics.calibration import Calibration, calibration
 from peftlab.report.statistics.measured import pseudo_values
+from peftlab.report.study import Run
 from peftlab.scores.confusion import Confusion
 
 MOST_CLASSES = 20
@@ -178,19 +179,31 @@ def _trusted(name: str, one: Calibration) -> str:
 
 
 def calibration_of(row: Row) -> Calibration | None:
-    """Return the calibration of all seeds of a row together; None unless every label has its probability."""
-    labels = row.group.final[0].record.data["data"]["labels"]
+    """Return the calibration of all seeds of a row together, see `calibration_of_runs`."""
+    return calibration_of_runs(row.group.final)
+
+
+def calibration_of_runs(runs: Sequence[Run], sharpness: float = 1.0) -> Calibration | None:
+    """Return the calibration of the test answers of `runs` together; None unless every label has its probability.
+
+    Args:
+        runs: tested runs with the same labels.
+        sharpness: the power of the probabilities: a temperature gives those of before its logits were divided by it.
+    """
+    labels = runs[0].record.data["data"]["labels"]
     place = {label: number for number, label in enumerate(labels)}
     probabilities: list[list[float]] = []
     gold: list[int] = []
     try:
-        for run in row.group.final:
+        for run in runs:
             for right, of_all in _decisions(run.answers("test") or [], labels):
                 gold.append(place[right])
                 probabilities.append([of_all.get(label, 0.0) for label in labels])
                 if len(of_all) != len(labels):
                     return None
-        return calibration(np.asarray(probabilities, np.float64), np.asarray(gold)) if gold else None
+        powers = np.asarray(probabilities, np.float64) ** sharpness
+        whole = powers if sharpness == 1 else powers / powers.sum(-1, keepdims=True)
+        return calibration(whole, np.asarray(gold)) if gold else None
     except (UserError, LookupError, TypeError, AttributeError, ValueError):  # damaged: the checks name the run
         return None
 

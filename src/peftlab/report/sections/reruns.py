@@ -11,6 +11,7 @@ from peftlab.report.analysis.results import Analysis
 from peftlab.report.document import Cell, Column, Paragraph, Section, Table
 from peftlab.report.numbers import listed
 from peftlab.report.study import Run
+from peftlab.runs.folder import VERDICTS
 
 MEANINGS = {
     "identical": "the same bits",
@@ -43,7 +44,7 @@ def section(analysis: Analysis) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest verdict on a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.verdicts) if isinstance(one.get("verdict"), str)), None)
+        return next((one for one in reversed(run.beside(VERDICTS)) if isinstance(one.get("verdict"), str)), None)
     except UserError:
         return None
 

@@ -12,6 +12,7 @@ from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
 from peftlab.report.sections.scores import axis
 from peftlab.report.study import Run
+from peftlab.runs.folder import ROBUSTNESS
 
 _FORM: Form = {
     "metric": "text",
@@ -56,7 +57,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.robustness) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(ROBUSTNESS)) if _is_measurement(one)), None)
     except UserError:
         return None
 

@@ -8,8 +8,8 @@ groups of these sizes would have shown.
 **Test.** Where each cluster of examples, such as a document or an author, has one group, the groups are dealt out anew
 over the clusters. The statistic is the largest difference of a pair in units of its standard error, computed anew for
 each division: the test is exact if the group says nothing at all, and holds for large groups if only the metric is
-equal (Janssen 1997; Chung & Romano 2013). Where groups share clusters, the signs of the clusters' influences are flipped
-(Wu 1986; Cameron, Gelbach & Miller 2008).
+equal (Janssen 1997; Chung & Romano 2013). Where groups share clusters, the signs of the clusters' influences are
+flipped (Wu 1986; Cameron, Gelbach & Miller 2008).
 
 **Pairs and interval.** The largest statistic of each division adjusts the p values of all pairs at once (Westfall &
 Young 1993), and its quantile makes intervals that cover all differences at once. The interval of the gap lies between
@@ -115,8 +115,8 @@ def gap(
         clusters: the cluster of each row, 0, 1, ..., shape (rows,).
         fewest: a group with fewer rows that count is left out.
         level: probability of the intervals; a claim is made at a risk of 1 - level.
-        family: how many gaps are tested together: what can be detected is stated at the level that Holm's method has for
-            the first of them.
+        family: how many gaps are tested together: what can be detected is stated at the level that Holm's method has
+            for the first of them.
         draws: how many divisions are drawn.
         seed: of the draws.
     """
@@ -127,14 +127,14 @@ def gap(
         return None
     groups, number = _renumbered(groups, kept), len(kept)
     influence = measure.influence(groups, number, clusters)
-    names, sizes = [names[place] for place in kept], sizes[kept]
+    own, sizes = [names[place] for place in kept.tolist()], sizes[kept]
     tried = _tried(measure, groups, number, clusters, influence, draws, seed)
     values = tried.values
     whole = measure.overall(groups)
-    pairs = tuple(_pairs(tried, names, level, family))
+    pairs = tuple(_pairs(tried, own, level, family))
     limits = [(pair.low, pair.high) for pair in pairs if pair.low is not None and pair.high is not None]
     beyond = float(values.max() - values.min())
-    low = max((max(low, -high, 0.0) for low, high in limits), default=None)
+    low = max((max(0.0, low, -high) for low, high in limits), default=None)
     high = max((max(-low, high) for low, high in limits), default=None)
     squares = None if tried.gaps is None else float((tried.gaps**2).mean())
     detectable = [pair.detectable for pair in pairs if pair.detectable is not None]
@@ -150,7 +150,7 @@ def gap(
         floor=None if tried.largest is None else 1 / (len(tried.largest) + (not tried.exact)),
         test=tried.name,
         detectable=max(detectable, default=None),
-        groups=tuple(_values(names, sizes, values, influence, groups, clusters, measure.is_share, level)),
+        groups=tuple(_values(own, sizes, values, influence, groups, clusters, measure.is_share, level)),
         pairs=pairs,
         left_out=left_out,
     )
@@ -228,9 +228,7 @@ def _dealt_out(measure: Measure, groups: np.ndarray, number: int, draws: int, se
     return _Tried(name, exact, values[0], apart[0], own[0], largest, gaps)
 
 
-def _flipped(
-    measure: Measure, groups: np.ndarray, number: int, influence: np.ndarray, draws: int, seed: int
-) -> _Tried:
+def _flipped(measure: Measure, groups: np.ndarray, number: int, influence: np.ndarray, draws: int, seed: int) -> _Tried:
     """Flip the signs of the influences of clusters, which may have examples of several groups."""
     first, second = _places(number)
     values = measure.at(groups[None], number)[0][0]
@@ -299,9 +297,15 @@ def _statistics(apart: np.ndarray, ses: np.ndarray) -> np.ndarray:
 
 
 def _quantile(largest: np.ndarray, level: float) -> float:
-    """Return the smallest statistic that at most a share of 1 - `level` of equal groups exceeds, of sorted ones."""
+    """Return the smallest statistic that at most a share of 1 - `level` of equal groups exceeds, of sorted ones.
+
+    It is the normal one at least: with a handful of errors in all, the groups can hardly be dealt out in other ways,
+    which says nothing about other test sets.
+    """
+    from scipy.special import ndtri
+
     place = math.ceil(level * (len(largest) + 1)) - 1
-    return float(largest[min(place, len(largest) - 1)])
+    return max(float(largest[min(place, len(largest) - 1)]), float(ndtri((1 + level) / 2)))
 
 
 def _renumbered(groups: np.ndarray, kept: np.ndarray) -> np.ndarray:

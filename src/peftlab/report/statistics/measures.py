@@ -1,4 +1,4 @@
-"""Measures of a model by group of examples: rates, errors, calibration and ranking, for many divisions into groups at once.
+"""Measures of a model by group of examples, such as rates, calibration and ranking, for many divisions at once.
 
 A division gives each unit (an example, or a cluster of examples) the number of its group, or -1 for none. A test of a
 gap tries thousands of divisions, so every measure is computed for a matrix of them, shape (draws, units).
@@ -108,8 +108,8 @@ class Ratio(Measure):
 
     @override
     def clustered(self, clusters: np.ndarray) -> Ratio:
-        sums = (np.bincount(clusters, weights=each) for each in (self.numerators, self.denominators))
-        return Ratio(self.name, *sums, share=self.share)
+        above, below = (np.bincount(clusters, weights=each) for each in (self.numerators, self.denominators))
+        return Ratio(self.name, above, below, self.share)
 
     @override
     def at(self, groups: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

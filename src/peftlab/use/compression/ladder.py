@@ -215,7 +215,7 @@ class _Made:
         """Return what an interrupted ladder measured of `run` in turns with the same model, or measure it."""
         threads = self.threads or run.record.data["environment"]["threads"]
         about = {"original": self.original.record.data["run_id"], "beside_id": self._beside_id}
-        for document in reversed(Run(run.record, str(run.folder.path)).compression):
+        for document in reversed(Run(run.record, str(run.folder.path)).beside(COMPRESSION)):
             measured = document["measured"]
             same_machine = (measured["threads"], measured["isa"]) == (threads, instructions())
             if same_machine and {key: document.get(key) for key in about} == about:

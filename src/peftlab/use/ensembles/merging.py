@@ -44,8 +44,8 @@ def merge_runs(
     """Return a completed run whose weights are those of `runs` merged; it is found if it was made before.
 
     Runs of different methods go together, for all are merged as what they have added to the pretrained weights. A head
-    that is not pretrained has no such change: whatever the rule, it is averaged. While it works, the merged weights of
-    all runs lie in the folder for temporary files, and those of at most two models in memory.
+    that is not pretrained has no such change: whatever the rule, it is averaged. Meanwhile the merged weights of all
+    runs lie in the folder for temporary files; in memory are those of two models, with `Ties` of three.
 
     Args:
         runs: the runs; the result is scored on the data of the first.
@@ -108,6 +108,11 @@ def check(runs: Sequence[FinishedRun], rule: Rule) -> None:
                 f"{run.folder.path}: task={run.parts.task.name} has another head than task={first.parts.task.name} of "
                 "the first run. Merge runs of one task"
             )
+        if run.parts.model.pooling != first.parts.model.pooling:
+            raise UserError(
+                f"{run.folder.path}: its head reads model.pooling={run.parts.model.pooling}, and that of the first run "
+                f"{first.parts.model.pooling}. Merge runs whose heads read the same"
+            )
         check_labels(run, first.parts.task.labels)
         _check_data(run, first, rule)
 
@@ -133,9 +138,11 @@ def merge_into(model: nn.Module, shelf: Shelf, rule: Rule, runs: Sequence[int]) 
     """Put the weights of some of the runs on a `shelf`, merged by `rule`, into the plain `model`."""
     cuts = [rule.cut(shelf.changes(run)) for run in runs]
     of_fresh = rule if isinstance(rule, Soup) else Soup()
-    for name, parameter in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    for name in shelf.sizes:
         if not (shelf.changed(name) or name in shelf.fresh):
             continue
+        parameter = parameters[name]
         random = [generator(getattr(rule, "seed", 0), run, name) for run in runs]
         merged = torch.empty(parameter.numel(), dtype=parameter.dtype)
         for place, original, weights in shelf.pieces(name, runs):

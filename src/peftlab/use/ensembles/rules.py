@@ -145,9 +145,12 @@ class Ties(OfChanges):
 
     @override
     def cut(self, changes: Iterable[Tensor]) -> float:
-        sizes = torch.cat([change[change != 0].abs() for change in changes] or [torch.zeros(0)])
+        sizes = torch.cat([change[change != 0].abs() for change in changes] or [torch.zeros(0)]).numpy()
+        if not len(sizes):
+            return 0.0
         dropped = len(sizes) - max(1, round(self.density * len(sizes)))
-        return float(sizes.kthvalue(dropped + 1).values) if len(sizes) else 0.0
+        sizes.partition(dropped)  # in place
+        return float(sizes[dropped])
 
     @override
     def thinned(self, change: Tensor, cut: float, random: torch.Generator) -> Tensor:

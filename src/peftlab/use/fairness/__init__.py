@@ -1,1 +1,4 @@
-"""Whom does a finished model fail? Groups of its examples, gaps between them, and names swapped in. Without torch where kept predictions suffice."""
+"""Whom does a finished model fail? Gaps between groups of its examples, and names swapped in.
+
+Where the predictions that a run kept suffice, torch is not imported.
+"""

@@ -1,4 +1,4 @@
-"""Who an example is about or by: its group, by a column of the data, by terms in its text, or by several of them at once."""
+"""Who an example is about or by: its group, by a column of the data, by terms in its text, or by several of them."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def kind_of(spec: str) -> tuple[str, str]:
     kind, _, name = spec.partition("=")
     if kind not in KINDS or not name:
         raise UserError(
-            f"--groups {spec}: expected column=NAME, a column of the data; terms=THEME, what texts say; entities=THEME, "
-            f"what gold entities say; with a file of terms, or {', '.join(THEMES)}; or names"
+            f"--groups {spec}: expected column=NAME, a column of the data; terms=THEME, what texts say; "
+            f"entities=THEME, what gold entities say; with a file of terms, or {', '.join(THEMES)}; or names"
         )
     return kind, name
 
@@ -114,19 +114,19 @@ def words_of(one: Any) -> Iterator[str]:
 
 def _of_data(column: str, folder: RunFolder, ids: Sequence[str]) -> dict[str, str]:
     from peftlab.data.attributes import by_column
-    from peftlab.data.spec import DataSpec
     from peftlab.data.splits import file_of
     from peftlab.specs import ALLOWED_PREFIXES, build, packages_of
 
     config = folder.read_config(unused=("callbacks", "logger", "regularizer", "augment"))
-    spec: DataSpec = build(config["data"], "data", (*ALLOWED_PREFIXES, *packages_of(config)))
-    fetched, names = spec.source.fetch(), config["data"]["splits"]
+    data, prefixes = config["data"], (*ALLOWED_PREFIXES, *packages_of(config))
+    source, format = (build(data[key], f"data.{key}", prefixes) for key in ("source", "format"))
+    fetched, names = source.fetch(), data["splits"]
     splits = dict.fromkeys(id.partition(":")[0] for id in ids)
     recorded = folder.record.data["identity"]["data_sha256"]
     for split in splits:
         if fetched.digest(file_of(names, split)) != recorded[split]:
             raise DataError(f"{fetched.origin}: {file_of(names, split)} is no longer what the run was scored on")
-    read = by_column(spec.format, column).read({split: fetched.file(file_of(names, split)) for split in splits})
+    read = by_column(format, column).read({split: fetched.file(file_of(names, split)) for split in splits})
     return {example.id: example.group for examples in read.values() for example in examples}
 
 

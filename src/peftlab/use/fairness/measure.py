@@ -181,11 +181,11 @@ def answers_of(run: Run, split: str) -> list[dict[str, Any]]:
 
 
 def clusters_of(answers: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, str]:
-    """Return the number of each answer's cluster, and what clusters are: ``groups`` if all have one, or ``examples``."""
+    """Return the number of each answer's cluster, and their kind: ``groups``, or ``examples`` if any has no group."""
     groups = [answer.get("group") for answer in answers]
     if None in groups:
         return np.arange(len(answers)), "examples"
-    return np.unique(groups, return_inverse=True)[1], "groups"
+    return np.unique(list(map(str, groups)), return_inverse=True)[1], "groups"
 
 
 def divided(

@@ -38,7 +38,7 @@ class MethodGap:
     against: Estimate | None
     """This gap minus that of the baseline; None for the baseline itself."""
     p: float | None
-    """Of equal gaps, adjusted for all methods and metrics that may claim something."""
+    """Of gaps of equal size, whichever way round, adjusted for all methods and metrics that may claim something."""
     says: Says
 
 
@@ -78,7 +78,9 @@ def methods(runs: Sequence[Run], settings: Settings, baseline: str | None = None
     parts, faults = _parts(comparison, settings, allow)
     if not parts:
         raise UserError(f"--groups: no two runs can be compared: {'; '.join([*notes, *faults])}")
-    against = comparison.baseline.name if comparison.baseline and comparison.baseline.name in parts else next(iter(parts))
+    against = (
+        comparison.baseline.name if comparison.baseline and comparison.baseline.name in parts else next(iter(parts))
+    )
     rows = [row for of_metric in _metrics(parts, settings) for row in _compared(of_metric, against)]
     return Methods(against, tuple(_judged(rows, 1 - settings.level)), (*notes, *faults))
 
@@ -134,7 +136,7 @@ def _metrics(parts: Parts, settings: Settings) -> Iterator[_OfMetric]:
             every = [one for by_seed in of_runs.values() for one in by_seed.values()]
             sizes = np.min([one.sizes(groups, len(names)) for one in every], axis=0)
             large = np.flatnonzero(sizes >= settings.min_group)
-            if len(large) < 2:  # noqa: PLR2004 - a gap is between two
+            if len(large) < 2:
                 continue
             means = np.mean([one.at(groups[None], len(names))[0][0] for one in every], axis=0)
             high, low = large[means[large].argmax()], large[means[large].argmin()]
@@ -167,11 +169,24 @@ def _measured(
 
 def _compared(one: _OfMetric, baseline: str) -> Iterator[MethodGap]:
     for method, measured in one.measured.items():
-        against = None if method == baseline else difference(measured, one.measured[baseline], paired=False)
-        p = None if against is None else against.p()
+        against, p = (None, None) if method == baseline else _against(measured, one.measured[baseline])
         says: Says = "baseline" if against is None else "no claim"
         gap = expected(measured)
         yield MethodGap(one.attribute, one.metric, one.pair, method, len(measured.seeds), gap, against, p, says)
+
+
+def _against(first: Measured, second: Measured) -> tuple[Estimate, float | None]:
+    """Return the difference of two gaps, and the p value of gaps of equal size.
+
+    Gaps a and b are of one size if a - b or a + b is 0. That neither is so is claimed at the larger of both p values
+    (Berger 1982): a gap that turns round is not smaller for that.
+    """
+    values = second.pseudo_values
+    turned = replace(second, scores=-second.scores, pseudo_values=None if values is None else -values)
+    estimate = difference(first, second, paired=False)
+    p_values = [one.p() for one in (estimate, difference(first, turned, paired=False))]
+    known = [p for p in p_values if p is not None]
+    return estimate, max(known) if len(known) == len(p_values) else None
 
 
 def _judged(rows: Sequence[MethodGap], risk: float) -> Iterator[MethodGap]:
@@ -181,7 +196,8 @@ def _judged(rows: Sequence[MethodGap], risk: float) -> Iterator[MethodGap]:
             yield replace(row, p=None)
             continue
         p = next(adjusted)
-        says: Says = "not told apart" if p > risk else "fairer" if row.against.value < 0 else "less fair"
+        smaller = abs(row.gap.value) < abs(row.gap.value - row.against.value)
+        says: Says = "not told apart" if p > risk else "fairer" if smaller else "less fair"
         yield replace(row, p=p, says=says)
 
 

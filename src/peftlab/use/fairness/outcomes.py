@@ -1,4 +1,4 @@
-"""What can be measured of kept predictions by group: rates by label, calibration, ranking, errors, and the run's own score.
+"""What can be measured of kept predictions by group: rates by label, calibration, ranking, errors, the run's score.
 
 No torch: all of it follows from the answers that a run left.
 """
@@ -71,7 +71,7 @@ def measures_of(
             f"{', '.join(METRICS)}"
         )
     made = [*_of_answers(answers, scorer, labels)]
-    if metric in scorer.directions and not (_SAME.get(metric or "") in {kind for kind, _ in made}):
+    if metric in scorer.directions and _SAME.get(metric or "") not in {kind for kind, _ in made}:
         made.insert(0, ("score", _own(answers, scorer, str(metric))))
     kinds = dict.fromkeys(kind for kind, _ in made)
     wanted = [_SAME[str(metric)] if name == "score" and name not in kinds else name for name in metrics or kinds]
@@ -100,7 +100,7 @@ def _of_answers(answers: Sequence[Mapping[str, Any]], scorer: Scorer, labels: Se
     if isinstance(scorer, LabelSets):
         yield from _of_labels(answers, _chosen(scorer.labels, labels))
     elif isinstance(scorer, ClassScores | RelationScores):
-        names = scorer.classes[-1:] if len(scorer.classes) == 2 else scorer.classes  # noqa: PLR2004 - the other is its mirror
+        names = scorer.classes[-1:] if len(scorer.classes) == 2 else scorer.classes  # one mirrors the other
         yield from _of_labels(answers, _chosen(scorer.classes, labels) if labels else names)
     elif labels:
         raise UserError("--labels: the answers of this run are none of labels")

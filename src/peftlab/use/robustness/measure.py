@@ -9,15 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.runs.folder import ROBUSTNESS, keep_beside
 from peftlab.scores.paired import Difference, counts_of, difference, holm, mcnemar
 from peftlab.scores.scorer import Scorer
-from peftlab.use.evaluate import check_digests
+from peftlab.use.examples import examples_of, some
 from peftlab.use.robustness.behaviour import Behaviour, behaviours, read_suite, sentiments
 from peftlab.use.robustness.perturbations import Perturbation, Settings, chosen
 from peftlab.use.robustness.victim import Judged, Victim
@@ -114,16 +111,13 @@ def robustness(
     if spec.task.processor != "tokenizer":
         raise UserError(f"robustness: task={spec.task.name} takes no texts, and only texts are perturbed")
     tests = _behaviour(run, behaviour, sentiment_labels) if behaviour is not None else []
-    data = DataModule(spec.data, predictor.task, run.processor, spec.budget, spec.seed)
-    data.load()
-    check_digests(run, data, [split])
-    everything = data.splits[split].examples
+    everything = examples_of(run, split)
     if all(predictor.task.gold(one) is None for one in everything):
         raise UserError(
             f"robustness: no example of the {split} split has gold of its own with task={spec.task.name}: no answer is "
             "right or wrong, before or after a change. Measure a run of a task with labels"
         )
-    examples = _sample(everything, limit, settings.seed)
+    examples = some(everything, limit, settings.seed)
     made, left_out = chosen(perturb, run, everything, settings)
     scorer = predictor.task.scorer
     metric = spec.task.selection.metric
@@ -167,14 +161,6 @@ def _behaviour(run: FinishedRun, file: str, names: Sequence[str]) -> list[Behavi
         )
     roles = sentiments(labels, names)
     return behaviours(run.predictor, read_suite(file, labels, roles), roles)
-
-
-def _sample(examples: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
-    """Return at most `limit` of `examples`, in their order."""
-    if limit is None or limit >= len(examples):
-        return list(examples)
-    places = np.random.default_rng(seed).permutation(len(examples))[:limit]
-    return [examples[place] for place in sorted(places)]
 
 
 def _outcome(

@@ -50,7 +50,9 @@ class Victim:
         judged: dict[int, Judged] = {}
         for indices, batch in self.batches(examples):
             with torch.inference_mode(), self.predictor.arithmetic():
-                judged |= zip(indices, self.judge(self.predictor.model(**batch.inputs), batch), strict=True)
+                judged |= zip(
+                    indices, self.judge(self.predictor.task.outputs(self.predictor.model, batch), batch), strict=True
+                )
         return [judged[n] for n in range(len(examples))]
 
     def batches(self, examples: Sequence[Any]) -> Iterator[tuple[list[int], Batch]]:

@@ -34,21 +34,18 @@ def test_by_a_column_beside_that_of_the_groups_held_out(tmp_path, task, kind):
     format = Delimited(group="author") if kind == "csv" else RowFiles(rows=TextRows(group="author"))
     examples = format.read({"train": file})["train"]
     assert [one.group for one in examples] == ["u1", "u2", "u1"]
-    assert groups_of("column=who", task, examples, format) == ["f", "m", "f"]
-    assert groups_of("column=who", task, [examples[1]], format) == ["m"]
+    assert groups_of(task, examples, "gender", "who", format) == ["f", "m", "f"]
+    assert groups_of(task, [examples[1]], "gender", "who", format) == ["m"]
     with pytest.raises(DataError, match="wher"):
-        groups_of("column=wher", task, examples, format)
+        groups_of(task, examples, "gender", "wher", format)
 
 
 def test_by_terms(tmp_path, task):
     (tmp_path / "train.csv").write_text(ROWS)
     examples = Delimited().read({"train": tmp_path / "train.csv"})["train"]
-    assert groups_of("terms=gender", task, examples, None) == ["male", "female+male", "none"]
+    assert groups_of(task, examples, "gender", None, None) == ["male", "female+male", "none"]
 
 
 def test_what_cannot_give_groups_says_so(task):
     with pytest.raises(ConfigError, match="Columns have no columns besides text and label"):
-        groups_of("column=who", task, [], Columns())
-    for by in ("who", "column=", "names=x"):
-        with pytest.raises(ConfigError, match=f"groups: '{by}' is not a way to find groups. Allowed: column=NAME"):
-            groups_of(by, task, [], None)
+        groups_of(task, [], "gender", "who", Columns())

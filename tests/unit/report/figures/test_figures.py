@@ -25,6 +25,8 @@ MARKS = {
     "per_type": 12,
     "reliability": 12,
     "robustness": 6,
+    "explanation": 6,
+    "fairness": 6,
     "differences": 4,
     "variance": 12,
 }
@@ -40,6 +42,8 @@ LEAST = {
     "per_type": {"series": [{"label": "a", "types": [{"type": "x", "score": {"value": 0.5}}]}]},
     "reliability": {"series": [{"label": "a", "ece": 0.0, "bins": [{"low": 0.0, "high": 1.0, "number": 0}]}]},
     "robustness": {"series": [{"label": "a", "slices": []}]},
+    "explanation": {"series": [{"label": "a", "explainers": []}]},
+    "fairness": {"groups": [{"label": "a", "metrics": []}]},
     "differences": {"margin": None, "rows": [{"label": "a", "difference": {"value": 0.0}}]},
     "variance": {"rows": [{"label": "a", "seed": 0.0}]},
 }

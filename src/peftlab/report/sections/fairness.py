@@ -1,0 +1,146 @@
+"""How far groups of test examples are apart with the models, as `peftlab fairness` measured it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from peftlab.errors import UserError
+from peftlab.reading.json_form import Form, check
+from peftlab.report.analysis.groups import Group
+from peftlab.report.analysis.results import Result
+from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
+from peftlab.report.numbers import UNKNOWN, p_value
+from peftlab.report.study import Run
+
+_FORM: Form = {
+    "kind": "text",
+    "split": "text",
+    "found": [
+        {
+            "attribute": "text",
+            "says": "text",
+            "p": "number?",
+            "gap": {
+                "metric": "text",
+                "value": "number?",
+                "expected": "number?",
+                "debiased": "number?",
+                "low": "number?",
+                "high": "number?",
+                "detectable": "number?",
+                "groups": [
+                    {"name": "text", "size": "count", "value": "number?", "low": "number?", "high": "number?"},
+                ],
+            },
+        }
+    ],
+}
+"""What is shown of a measurement."""
+
+_UNBOUNDED = ("mae", "bias")
+"""Metrics that are no shares, which a figure of shares has no place for."""
+_MOST_ROWS = 24
+"""Metrics that a figure has room for."""
+
+Measured = tuple[Group, Run, dict[str, Any]]
+"""A method, its run, and what was measured of it."""
+
+
+def section(result: Result) -> Section | None:
+    """Return the gaps of the tested runs; None if they were not measured."""
+    name = result.comparison.name
+    measured = [(group, run, one) for group in result.comparison.groups for run in group.runs if (one := newest(run))]
+    if not measured:
+        return None
+    explained = (
+        "The gap is the largest value of a group minus the smallest; “if equal” is the mean gap of groups of these "
+        "sizes that are equal, and “detectable” the smallest gap that would have been found with probability .8. "
+        "P values are those of permutations, adjusted by Holm's method for all gaps of a run; intervals are not."
+    )
+    return Section(
+        f"{name}-fairness", "Fairness", (Paragraph(explained), _table(measured, name), *_figures(measured, name))
+    )
+
+
+def newest(run: Run) -> dict[str, Any] | None:
+    """Return the newest measurement of gaps of a run; None if there is none that can be read."""
+    try:
+        return next((one for one in reversed(run.fairness) if _is_measurement(one)), None)
+    except UserError:
+        return None
+
+
+def _is_measurement(document: dict[str, Any]) -> bool:
+    try:
+        check(document, _FORM)
+    except ValueError:
+        return False
+    return document["kind"] == "groups"
+
+
+def _table(measured: list[Measured], name: str) -> Table:
+    columns = (
+        Column("method"),
+        Column("seed", True),
+        Column("groups"),
+        Column("metric"),
+        Column("gap", True),
+        Column("interval", note="of the gap"),
+        Column("if equal", True),
+        Column("debiased", True),
+        Column("p", True),
+        Column("detectable", True),
+        Column("verdict"),
+    )
+    rows = []
+    for group, run, one in measured:
+        for found in one["found"]:
+            gap = found["gap"]
+            limits = UNKNOWN if gap["low"] is None or gap["high"] is None else f"{gap['low']:.3f} to {gap['high']:.3f}"
+            rows.append(
+                (
+                    Cell(group.name),
+                    Cell(str(run.seed), run.seed),
+                    Cell(found["attribute"]),
+                    Cell(gap["metric"]),
+                    _number(gap["value"]),
+                    Cell(limits, gap["low"]),
+                    _number(gap["expected"]),
+                    _number(gap["debiased"]),
+                    Cell(p_value(found["p"]), found["p"]),
+                    _number(gap["detectable"]),
+                    Cell(found["says"], strong=found["says"] == "differs"),
+                )
+            )
+    return Table(f"{name}-fairness-table", columns, tuple(rows), "Gaps between groups of examples")
+
+
+def _figures(measured: list[Measured], name: str) -> Iterator[Block]:
+    """Yield a figure for each attribute and method, of its first run."""
+    drawn = set()
+    for group, run, one in measured:
+        for attribute in dict.fromkeys(found["attribute"] for found in one["found"]):
+            if (group.name, attribute) in drawn:
+                continue
+            drawn.add((group.name, attribute))
+            gaps = [found["gap"] for found in one["found"] if found["attribute"] == attribute]
+            data = _drawn([gap for gap in gaps if gap["metric"] not in _UNBOUNDED][:_MOST_ROWS])
+            if data:
+                caption = f"{group.name}, seed {run.seed}, {attribute}: each group with its own interval."
+                figure = f"{name}-fairness-{link_name(f'{group.name} {attribute}')}"
+                yield Figure(figure, "fairness", {"x": {"label": "Value", "unit": "percent"}, "groups": data}, caption)
+
+
+def _drawn(gaps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for gap in gaps:
+        for one in gap["groups"]:
+            if one["value"] is not None:
+                value = {key: one[key] for key in ("value", "low", "high")}
+                groups.setdefault(one["name"], []).append({"metric": gap["metric"], "value": value})
+    return [{"label": label, "metrics": metrics} for label, metrics in groups.items()]
+
+
+def _number(value: float | None) -> Cell:
+    return Cell(UNKNOWN if value is None else f"{value:.3f}", value)

@@ -1,0 +1,60 @@
+"""Groups of examples: by what they say, by a column, crossed; what has no group."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peftlab.errors import DataError, UserError
+from peftlab.use.fairness.groups import Attribute, crossed, kind_of, of_column, of_terms, words_of
+
+
+@pytest.fixture
+def terms(tmp_path):
+    """A file of terms."""
+    file = tmp_path / "who.txt"
+    file.write_text("female | male\nshe | he\nnun | monk\n")
+    return str(file)
+
+
+def test_what_a_text_says_whatever_its_form(terms):
+    inputs = ["She said", ["the", "monk"], [["He", "and"], "the nun"], {"text": "sheep", "pair": "hero"}, "NUN-like"]
+    assert of_terms("terms=who", terms, inputs).values == ("female", "male", "female+male", "none", "female")
+    assert [*words_of({"a": ["one two", {"b": "three"}], "n": 3})] == ["one", "two", "three"]
+
+
+def test_small_groups_and_the_background():
+    values = ("f",) * 3 + ("m",) * 2 + ("x",) + ("none",) * 4
+    numbers, names, small = Attribute("a", values).divided(2)
+    assert (names, small) == (["f", "m"], {"x": 1})
+    assert numbers.tolist() == [0, 0, 0, 1, 1, -1, -1, -1, -1, -1]
+    # a single group is compared with those of none
+    assert Attribute("a", values).divided(3)[1] == ["f", "none"]
+
+
+def test_intersections():
+    both = crossed([Attribute("terms=a", ("f", "m", "none")), Attribute("column=b", ("x", "y", "x"))])
+    assert both == Attribute("terms=a & column=b", ("f & x", "m & y", "none"))
+
+
+@pytest.mark.parametrize("spec", ["gender", "columns=a", "terms=", "names=3"])
+def test_what_is_no_way_to_find_groups(spec):
+    with pytest.raises(UserError, match="expected column=NAME"):
+        kind_of(spec)
+
+
+def test_a_column_of_a_file_by_id_or_in_order(tmp_path):
+    answers = [{"id": "test:1"}, {"id": "test:0"}]
+    file = tmp_path / "who.jsonl"
+    file.write_text("".join(json.dumps({"id": f"test:{n}", "age": n + 20}) + "\n" for n in range(3)))
+    assert of_column("column=age", "age", None, answers, file).values == ("21", "20")
+    with pytest.raises(DataError, match="1 of 2 examples have no row, test:7 for one"):
+        of_column("column=age", "age", None, [*answers[:1], {"id": "test:7"}], file)
+    csv = tmp_path / "who.csv"
+    csv.write_text("age\nold\nyoung\n")
+    assert of_column("column=age", "age", None, answers, csv).values == ("old", "young")
+    with pytest.raises(DataError, match="2 rows for 1 examples"):
+        of_column("column=age", "age", None, answers[:1], csv)
+    with pytest.raises(DataError, match="there is no column 'sex'"):
+        of_column("column=sex", "sex", None, answers, csv)
