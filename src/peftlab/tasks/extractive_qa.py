@@ -178,12 +178,10 @@ class ExtractiveQa(CutTexts):
 
     @override
     def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
-        """Return the mixture of the distributions of the first and of the last token over all windows of a question.
-
-        Without the batch, each window is one by itself.
+        """Return the mixture of the distributions of both ends over all windows of a question, or over each window.
 
         Raises:
-            UserError: a vote on the first and one on the last token would give spans that no model has found.
+            UserError: a vote on each end would give spans that no model has found.
         """
         if mixture.how == "vote":
             raise UserError(f"task={self.name}: spans are not voted on, since their ends are: average, --how average")
