@@ -50,7 +50,7 @@ from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
-from peftlab.runs.identity import identity
+from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
 from peftlab.seams.transformers import attention_of
@@ -94,38 +94,6 @@ class Prepared:
     sources: Sources
     identity: dict[str, Any]
     """The identity section of the record."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Settings resolved by reading model files and data, and their digests: the identity needs both."""
-
-    model: Mapping[str, str]
-    """Entries of `model.source`."""
-    data: Mapping[str, str]
-    """Entries of `data.source`."""
-    read: Mapping[str, Any]
-    """Entries of `data`."""
-    task: Mapping[str, Any]
-    """Entries of `task`."""
-    augment: Mapping[str, Mapping[str, Any]]
-    """Entries of each augmentation in `augment`."""
-    regularizer: Mapping[str, Mapping[str, Any]]
-    """Entries of each regulariser in `regularizer`."""
-    data_sha256: Mapping[str, str]
-    weights_sha256: str
-
-    def complete(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Add these settings to the resolved `config`, and return the identity of its run."""
-        config["model"]["source"] |= self.model
-        config["data"]["source"] |= self.data
-        config["data"] |= self.read
-        config["task"] |= self.task
-        for name, entries in self.augment.items():
-            config["augment"][name] |= entries
-        for name, entries in self.regularizer.items():
-            config["regularizer"][name] |= entries
-        return identity(config, self.data_sha256, self.weights_sha256)
 
 
 def prepare(cfg: DictConfig | Mapping[str, Any]) -> Prepared:

@@ -298,7 +298,7 @@ class Stepping(Scoring):
         assert self.context.steps is not None
         self.method.after_step(self.model, step.number, self.context)
         self.rules.after_step(self.trainer.optimizers[0], step.number, self.context.steps)
-        self.objective.after_step(step.figures, partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        self.objective.after_step(step.figures, self.trainer.strategy)
         self.effects.after_step(step, step.number, self.trainer.strategy)
 
 
