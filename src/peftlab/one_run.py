@@ -46,13 +46,13 @@ from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
+from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
 from peftlab.runs.identity import identity
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
-from peftlab.scores.scorer import SCORED, brief
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
@@ -433,26 +433,3 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
         nondeterministic_parts=parts,
         seeds={"global": spec.seed},
     )
-
-
-def conclude(record: RunRecord) -> None:
-    """Log the results: scores, parameters, cost and folder."""
-    method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
-    for split in SCORED:
-        for score in record.scores(split, selection["metric"]):
-            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], brief(score["scorer"]), extra=VERBATIM)
-    share = method["trainable_parameters"] / method["total_parameters"]
-    log.info(
-        "parameters: %s trainable of %s (%.2f %%)",
-        f"{method['trainable_parameters']:,}",
-        f"{method['total_parameters']:,}",
-        100 * share,
-    )
-    log.info(
-        "time: %.0f s, %.0f s of them training at %.0f samples/s; peak memory %.2f GiB",
-        cost["wall_seconds"],
-        cost["train_seconds"],
-        cost["samples_per_second"],
-        cost["peak_memory_gib"],
-    )
-    log.info("run folder: %s", record.folder, extra=VERBATIM)

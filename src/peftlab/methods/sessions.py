@@ -99,8 +99,8 @@ class Session(Method):
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """Refuse: the file is a whole model, of another kind."""
         raise UserError(
-            f"peft={self.name}: the model is the file adapter/{MODEL} of the run, for ONNX Runtime and OpenVINO; "
-            "it cannot become one of transformers again. Export the run that it was made of"
+            f"peft={self.name}: the model is the run's file adapter/{MODEL}, for ONNX Runtime and OpenVINO; it "
+            "cannot become one of transformers again. Export the run that it was made of"
         )
 
 

@@ -79,6 +79,22 @@ class Objective:
             figures[name] = computed.figures
         return Losses(total if first is None else first.spoilt(total), loss, penalty, added, figures)
 
+    @property
+    def learns(self) -> bool:
+        """Whether a term learns from the steps that are taken."""
+        return any(term.learns for term in self.terms.values())
+
+    def after_step(self, figures: Mapping[str, Mapping[str, Tensor]], over_ranks: Callable[[Tensor], Any]) -> None:
+        """Let the terms that learn act on a step that was taken.
+
+        Args:
+            figures: what each term has told of its action in the step, on this rank.
+            over_ranks: sums a tensor over all ranks.
+        """
+        for name, told in figures.items():
+            if (term := self.terms[name]).learns:
+                term.after_step({key: over_ranks(own) for key, own in told.items()})
+
     def has_begun(self, step: int) -> bool:
         """Return whether all terms take part in this step: a recording of it would lack for good what begins later."""
         return all(step >= term.start_step for term in self.terms.values())

@@ -29,8 +29,8 @@ def test_all_that_confirms_the_records_goes_in_and_nothing_else():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     written = write([sweep], "a.zip")
-    run = ["adapter/labels.json", "config.yaml", "explanation.json", "fairness.json", "metrics.csv", "packages.txt"]
-    run += ["predictions/test.jsonl", "record.json"]
+    run = ["adapter/labels.json", "compression.json", "config.yaml", "explanation.json", "fairness.json"]
+    run += ["metrics.csv", "packages.txt", "predictions/test.jsonl", "record.json"]
     run += ["reproduction.json", "robustness.json", "tables/test/confusion.csv", "trail.jsonl"]
     beside = ["report/figures/f.svg", "report/report.html"]
     expected = [*beside, *(f"run{n}/{file}" for n in (0, 1) for file in run), "sweep.json", "trials.csv"]

@@ -247,8 +247,8 @@ class _Made:
         difference = against(self.original, run).difference
         if self.original.spec.task.selection.mode == "min":
             return {"value": difference.value, "low": difference.low, "high": difference.high}
-        low, high = (None if end is None else -end for end in (difference.high, difference.low))
-        return {"value": -difference.value, "low": low, "high": high}
+        low, high = (None if end is None else 0.0 - end for end in (difference.high, difference.low))
+        return {"value": 0.0 - difference.value, "low": low, "high": high}
 
 
 def about(ladder: Ladder) -> list[str]:

@@ -33,7 +33,7 @@ SINGLE = 32
 SIZES = (1, 32)
 """Examples in a batch."""
 
-ROUNDS = 5
+ROUNDS = 3
 """How often each batch is timed, after one pass that is not."""
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from peftlab.errors import ConfigError, did_you_mean
 from peftlab.methods.selection import OwnWeights
 from peftlab.methods.sessions import MODEL, Engine, Session, SessionModel, check_installed
+from peftlab.methods.sliced import Sliced
 from peftlab.quantizing import dequantize
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
@@ -152,15 +153,15 @@ def _share(text: str) -> float:
     return value
 
 
-def _epochs(text: str) -> float:
+def _epochs(text: str) -> int | float:
     if not 0 < (value := float(text)) < 1e6:
         raise ValueError
-    return value
+    return int(value) if value.is_integer() else value
 
 
 def _merge(making: Making) -> FinishedRun:
     method = making.run.parts.peft
-    if isinstance(method, OwnWeights):
+    if isinstance(method, OwnWeights | Sliced):
         raise NothingToDoError(f"peft={method.name} adds nothing to the model that could be merged")
     if not method.mergeable:
         raise NothingToDoError(

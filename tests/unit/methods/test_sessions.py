@@ -1,0 +1,110 @@
+"""A model that a session computes: what it takes and returns, how it is kept, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from peftlab.errors import ConfigError, UserError
+from peftlab.methods.method import MethodContext
+from peftlab.methods.sessions import MODEL, Session, SessionModel
+from peftlab.positions import positions
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+CONTEXT = MethodContext((), None, "here")
+ABOUT = {"inputs": ["input_ids", "attention_mask"], "parameters": 9}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    """A model of one table: two logits a token, those of its id."""
+    helper, int64 = onnx.helper, onnx.TensorProto.INT64
+    table = onnx.numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(6, 2), "table")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["logits"])],
+        "tiny",
+        [helper.make_tensor_value_info("input_ids", int64, ["rows", "tokens"])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["rows", "tokens", 2])],
+        [table],
+    )
+    path = tmp_path_factory.mktemp("onnx") / MODEL
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def backbone() -> nn.Module:
+    model = nn.Module()
+    model.config = SimpleNamespace(model_type="bert", is_encoder_decoder=False)
+    model.position_embeddings = nn.Embedding(40, 2)
+    return model
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def method(request) -> Session:
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    return Session(name="int8", learning_rate=1e-3, engine=request.param)
+
+
+@pytest.fixture
+def model(method, file) -> SessionModel:
+    model = method.apply(backbone(), CONTEXT)
+    model.open(file, ABOUT)
+    return model
+
+
+def test_any_number_of_rows_and_tokens(model):
+    for shape in ((1, 1), (3, 5), (2, 7)):
+        ids = torch.randint(6, shape)
+        outputs = model(input_ids=ids, attention_mask=torch.ones_like(ids))  # which this file has no use for
+        assert torch.equal(outputs.logits, torch.arange(12.0).reshape(6, 2)[ids])
+        assert list(outputs) == ["logits"]
+
+
+def test_it_follows_torchs_threads(model):
+    ids, before = torch.zeros(1, 2, dtype=torch.long), torch.get_num_threads()
+    model(input_ids=ids)
+    first = model._session
+    model(input_ids=ids)
+    assert model._session is first
+    torch.set_num_threads(before + 1)
+    try:
+        model(input_ids=ids)
+        assert model._session[0] == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_there_and_back(model, method, file, tmp_path):
+    assert method.save(model, tmp_path, CONTEXT) == file.stat().st_size
+    again = method.apply(backbone(), CONTEXT)
+    method.load(again, tmp_path)
+    ids = torch.tensor([[1, 5]])
+    assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert method.count(again) == {"trainable_parameters": 0, "total_parameters": 9}
+    assert positions(again) == 40  # longer rows would be beyond the positions in the file
+    (tmp_path / MODEL).write_bytes(b"no model")
+    with pytest.raises(ValueError, match=f"{MODEL}: {method.engine} cannot open it"):
+        method.load(again, tmp_path)
+
+
+def test_what_it_cannot_do_it_refuses(model, method):
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    refused = [
+        (lambda: model.train()(input_ids=ids), "cannot be trained"),
+        (lambda: model.eval()(inputs_embeds=ids), "takes input_ids, attention_mask, and no inputs_embeds"),
+        (model.get_input_embeddings, "no gradients"),
+        (lambda: method.merge(model), "cannot become one of transformers again"),
+    ]
+    for act, message in refused:
+        with pytest.raises(UserError, match=message):
+            act()
+    with pytest.raises(ConfigError, match="predicts tokens of a vocabulary"):
+        method.apply(backbone(), MethodContext((), None, "here", outputs="vocabulary"))
