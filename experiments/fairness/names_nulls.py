@@ -26,7 +26,9 @@ def study(random: np.random.Generator, groups: int, shift: float = 0.0) -> tuple
     p = p + random.normal(0, SPREAD["names"], (groups, NAMES, 1))
     p[0] -= shift
     right = random.random(p.shape) < p
-    return right.reshape(groups * NAMES, SENTENCES).astype(float), [f"g{n}" for n in range(groups) for _ in range(NAMES)]
+    return right.reshape(groups * NAMES, SENTENCES).astype(float), [
+        f"g{n}" for n in range(groups) for _ in range(NAMES)
+    ]
 
 
 def main() -> None:
@@ -35,12 +37,16 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     studies = parser.parse_args().studies
     print(f"{studies} studies of equal groups, {NAMES} names each, {SENTENCES} sentences; level .05")
-    print("| groups | false: names and sentences | false: over names alone | interval of the swap / of sentences apart |")
+    print(
+        "| groups | false: names and sentences | false: over names alone | interval of the swap / of sentences apart |"
+    )
     print("|-|-|-|-|")
     for groups in (2, 5, 10):
         random = np.random.default_rng(groups)
         gaps = [crossed_gap(*study(random, groups), draws=199, seed=n) for n in range(studies)]
-        false, alone = (np.mean([p < 0.05 for p in ps]) for ps in zip(*((one.p, one.p_rows) for one in gaps), strict=True))
+        false, alone = (
+            np.mean([p < 0.05 for p in ps]) for ps in zip(*((one.p, one.p_rows) for one in gaps), strict=True)
+        )
         width = np.median([one.se / one.se_unpaired for one in gaps if one.se and one.se_unpaired])
         print(f"| {groups} | {false:.3f} | {alone:.3f} | {width:.2f} |", flush=True)
 

@@ -17,6 +17,7 @@ from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.spec import TrainerSpec
 from peftlab.generation.options import Generation
 from peftlab.methods.method import is_of_head
+from peftlab.regularizers.distil import Distil
 from peftlab.regularizers.focal import Focal
 from peftlab.regularizers.regularizer import Term
 from peftlab.seams.transformers import attention_of
@@ -140,13 +141,15 @@ def _of_sample(budget: BudgetSpec) -> Iterator[str]:
 
 
 def _of_regularizers(spec: RunSpec, data: DataModule) -> Iterator[str]:
-    """Yield the regularisers that are turned off, the terms that start too late, and smoothing beside focal loss."""
+    """Yield the regularisers and options of theirs that cannot act, and smoothing beside focal loss."""
     steps = _steps(spec, data)
     for name, regularizer in spec.regularizer.items():
         if regularizer.off is not None:
             yield f"regularizer.{name}: {regularizer.off} leaves it out"
         elif isinstance(regularizer, Term) and regularizer.start_step > steps:
             yield f"regularizer.{name}.start_step={regularizer.start_step}: the run has {steps} steps"
+        elif isinstance(regularizer, Distil) and spec.task.head.problem_type == "regression":
+            yield f"regularizer.{name}.temperature={regularizer.temperature:g}: a regression has no classes to soften"
         elif isinstance(regularizer, Focal) and (smoothing := getattr(spec.task, "label_smoothing", 0)):
             yield (
                 f"task.label_smoothing={smoothing:g} on the training: regularizer.{name} takes the "

@@ -31,16 +31,23 @@ def teacher(finished):
 
 def test_a_student_without_a_layer_comes_near_its_teacher(teacher):
     made = cut(teacher, drop_layers=1, examples=20)
-    short = derive([teacher], by="compress", how={"drop_layers": 1}, peft=made.peft, fill=made.fill)
-    student = distil(short, teacher, max_epochs=3, alpha=1.0, hidden=0.1)
+    peft = {**made.peft, "learning_rate": 1e-2}  # fast, for the few steps of a test
+
+    def fill(model):
+        made.fill(model)
+        with torch.no_grad():
+            model.classifier.weight.zero_()  # so that there is something to learn
+
+    short = derive([teacher], by="compress", how={"drop_layers": 1}, peft=peft, fill=fill)
+    student = distil(short, teacher, max_epochs=10, alpha=1.0, hidden=0.1)
     record = RunRecord.load(student.folder.path)
     assert record.data["status"] == "completed"
     assert record.derived is None
     assert student.model.config.num_hidden_layers == 1
     assert record.extensions["regularizers"]["distil"]["examples"] > 0
     apart = [distance(teacher, each) for each in (short, student)]
-    assert apart[1] < 0.7 * apart[0]
-    again = distil(short, teacher, max_epochs=3, alpha=1.0, hidden=0.1)
+    assert apart[1] < 0.5 * apart[0]
+    again = distil(short, teacher, max_epochs=10, alpha=1.0, hidden=0.1)
     assert again.folder.path == student.folder.path
     assert record.data["started_at"] == again.record.data["started_at"]
     assert check(RunFolder(record)).causes == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -213,3 +214,14 @@ class TestSwag:
                 trained = run.parts.peft.trained(member)
                 assert all(torch.equal(trained[name], weight) for name, weight in weights.items())
         assert drawn.evaluate().equal is True
+
+
+def test_the_command_takes_their_options(lora, peftlab):
+    command = ["ensemble", *(run.folder.path for run in lora), "--how"]
+    code, out, _ = peftlab(*command, "dare", "--density", "0.4", "--then", "ties", "--json")
+    assert code == 0
+    run = load(json.loads(out)["run"])
+    assert run.record.derived["how"] == {"how": "dare", "density": 0.4, "then": "ties", "scale": 1.0, "seed": 0}
+    code, _, err = peftlab(*command, "soup", "--density", "0.4")
+    assert code == 2
+    assert "there is no key 'soup.density'. Allowed: weights" in err

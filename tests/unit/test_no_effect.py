@@ -54,6 +54,14 @@ def test_a_paged_optimizer_that_pages_nothing(told, compose_config):
         assert len(list(no_effect._of_optimizer(on_gpu, tuner))) == lines
 
 
+def test_a_regression_has_no_classes_to_soften(told):
+    chosen = ["regularizer=[distil]", "regularizer.distil.teacher=runs/a"]
+    assert told(*chosen) == []
+    assert told(*chosen, "task=regression", "data=numbers", "data.path=none.csv") == [
+        "regularizer.distil.temperature=2: a regression has no classes to soften"
+    ]
+
+
 def test_an_epoch_of_one_batch(told):
     assert told("budget=overfit", epoch=1) == []
 

@@ -252,8 +252,8 @@ def consensus(texts: Sequence[str], weights: Sequence[float]) -> int:
         return 0
     _, chrf = _metrics(_WORDS["en"].bleu)
     likeness = {(text, other): _chrf(np.array([statistics(chrf, text, other)])) for text in texts for other in texts}
-    means = [sum(w * likeness[text, other] for w, other in zip(weights, texts, strict=True)) for text in texts]
-    return int(np.argmax(means))
+    means = np.array([[float(likeness[text, other][0]) for other in texts] for text in texts]) @ np.array(weights)
+    return int(means.argmax())
 
 
 def _bleu(totals: np.ndarray) -> np.ndarray:

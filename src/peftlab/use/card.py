@@ -19,7 +19,7 @@ from peftlab.errors import escaped
 from peftlab.report.study import Run
 from peftlab.runs.compare import COMPUTING, kept_packages
 from peftlab.runs.decisions import DECISIONS, SECTION
-from peftlab.runs.folder import ROBUSTNESS, VERDICTS
+from peftlab.runs.folder import FAIRNESS, ROBUSTNESS, VERDICTS
 from peftlab.runs.identity import leaves
 from peftlab.scores.scorer import brief
 
@@ -327,7 +327,8 @@ def _repeating(run: Run) -> list[str]:
 
 def _limits(run: Run) -> Iterator[str]:
     record = run.record.data
-    yield "- **Fairness, private data, harmful answers**: unknown, nothing of it was measured"
+    yield "- **Private data, harmful answers**: unknown, nothing of it was measured"
+    yield f"- **Fairness**: {_fairness(run.beside(FAIRNESS))}"
     yield f"- **Changed inputs**: {_robustness(run.beside(ROBUSTNESS))}"
     parts = record["environment"]["nondeterministic_parts"]
     if parts:
@@ -349,6 +350,18 @@ def _robustness(measured: Sequence[Mapping[str, Any]]) -> str:
         last = measured[-1]
         drops = [f"{one['perturbation']} {_drop(one['drop']['value'])}" for one in last["outcomes"]]
         return _plain(f"loss of {last['metric']} on {last['examples']} examples of {last['split']}: {', '.join(drops)}")
+    except (LookupError, TypeError, ValueError):
+        return "unknown, not measured"
+
+
+def _fairness(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the last measurement of gaps between groups says."""
+    try:
+        last = [one for one in measured if one["kind"] == "groups"][-1]
+        apart = [one for one in last["found"] if one["says"] == "differs"]
+        gaps = [f"{one['attribute']} {one['gap']['metric']} {one['gap']['value']:.4f}" for one in apart]
+        others = f"{len(last['found']) - len(apart)} of {len(last['found'])} gaps between groups were not shown"
+        return _plain(f"on {last['examples']} examples of {last['split']}: {'; '.join([*gaps, others])}")
     except (LookupError, TypeError, ValueError):
         return "unknown, not measured"
 

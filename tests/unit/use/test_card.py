@@ -167,12 +167,17 @@ def test_what_was_measured_of_it_is_told(run):
         '[{"metric": "accuracy", "examples": 5, "split": "test", '
         '"outcomes": [{"perturbation": "typo", "drop": {"value": 0.25}}]}]'
     )
+    (run.record.folder / "fairness.json").write_text(
+        '[{"kind": "groups", "examples": 5, "split": "test", "found": [{"attribute": "terms=gender", '
+        '"says": "differs", "gap": {"metric": "fnr", "value": 0.2}}, {"says": "not shown"}]}]'
+    )
     run.record.data["environment"]["nondeterministic_parts"] = ["scatter"]
     run.record.data["data"]["splits"] = {"test": {"rows": 9, "truncated": 3, "dropped": {"duplicates": 2}}}
     text = card(config(run, budget={"eval_examples": 320})).text
     for told in (
         "The last verdict is `identical`: all is the same.",
         "loss of accuracy on 5 examples of test: typo +0.2500",
+        "on 5 examples of test: terms=gender fnr 0.2000; 1 of 2 gaps between groups were not shown",
         "because of scatter",
         "- **test**: 3 truncated",
         "- **test**: 2 dropped",

@@ -12,6 +12,7 @@ from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
 from peftlab.report.numbers import UNKNOWN, p_value
 from peftlab.report.study import Run
+from peftlab.runs.folder import FAIRNESS
 
 _FORM: Form = {
     "kind": "text",
@@ -66,7 +67,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of gaps of a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.fairness) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(FAIRNESS)) if _is_measurement(one)), None)
     except UserError:
         return None
 

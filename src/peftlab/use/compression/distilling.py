@@ -52,7 +52,7 @@ def distil(
     if not method.count(run.model)["total_parameters"]:
         raise UserError(f"{run.folder.path}: peft={method.name} cannot be trained: distil before this step")
     config = {key: value for key, value in run.config.items() if key != SECTION}
-    term = {"teacher": str(teacher.folder.path.absolute()), "sha256": None, "start_step": 1}
+    term: dict[str, Any] = {"teacher": str(teacher.folder.path.absolute()), "sha256": None, "start_step": 1}
     term |= {"alpha": alpha, "temperature": temperature, "hidden": hidden}
     name = name or f"{run.record.data['name']}-distilled"
     rate = LEARNING_RATE if isinstance(method, Full) else method.learning_rate

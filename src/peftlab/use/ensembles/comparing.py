@@ -110,13 +110,13 @@ def compare(run: FinishedRun, members: Sequence[FinishedRun]) -> Comparison:
     temperature, tests = options.get("temperature", 1.0), [one.record.score("test", metric) for one in members]
     before = calibration_of_runs([_run(run)], temperature)
     trained = [one.record.seconds_on_device() for one in members]
-    mixture = getattr(run.parts.peft, "mixture", None)
+    mixture, timed = getattr(run.parts.peft, "mixture", None), _sample(run)
     result = Comparison(
         metric=metric,
         direction="max" if sign == 1 else "min",
         scorer=run.spec.task.scorer.name,
-        ensemble=_line(run, metric),
-        members=[_line(one, metric) for one in members],
+        ensemble=_line(run, metric, timed),
+        members=[_line(one, metric, timed) for one in members],
         best=best.record.data["run_id"],
         mean=statistics.fmean(of_all) if (of_all := [test for test in tests if test is not None]) else None,
         over_best=over_best,
@@ -161,7 +161,7 @@ def _run(run: FinishedRun) -> Run:
     return Run(run.record, str(run.folder.path))
 
 
-def _line(run: FinishedRun, metric: str) -> Line:
+def _line(run: FinishedRun, metric: str, timed: Sequence[Any]) -> Line:
     record, calibrated = run.record, calibration_of_runs([_run(run)])
     return Line(
         id=record.data["run_id"],
@@ -172,19 +172,22 @@ def _line(run: FinishedRun, metric: str) -> Line:
         test=record.score("test", metric),
         ece=None if calibrated is None else calibrated.ece,
         parameters=record.data["method"]["total_parameters"],
-        seconds=round(seconds_per_thousand(run), 4),
+        seconds=round(_seconds_per_thousand(run, timed), 4),
     )
 
 
-def seconds_per_thousand(run: FinishedRun) -> float:
-    """Return how long the model takes for a thousand test examples, from a sample of them and after a first batch."""
-    predictor = run.predictor_of(run.adapted())
-    data = DataModule(run.spec.data, predictor.task, run.processor, run.spec.budget, run.spec.seed)
+def _sample(run: FinishedRun) -> list[Any]:
+    """Return the test examples, or validation examples if it has none, that models are timed on."""
+    data = DataModule(run.spec.data, run.parts.task, run.processor, run.spec.budget, run.spec.seed)
     data.load()
-    split = data.splits["test" if "test" in data.splits else "validation"]
-    number = _WRITTEN if predictor.task.generates else _TIMED
-    places = np.random.default_rng(0).permutation(len(split.examples))[:number]
-    examples = [split.examples[place] for place in places]
+    examples = data.splits["test" if "test" in data.splits else "validation"].examples
+    number = _WRITTEN if run.parts.task.generates else _TIMED
+    return [examples[place] for place in np.random.default_rng(0).permutation(len(examples))[:number]]
+
+
+def _seconds_per_thousand(run: FinishedRun, examples: Sequence[Any]) -> float:
+    """Return how long the model takes for a thousand examples, from a sample of them and after a first batch."""
+    predictor = run.predictor_of(run.adapted())
     encoded = predictor.task.encode(examples, run.processor, run.spec.data.limits)
     batches = [batch for _, batch in predictor.batches(examples, encoded)]
     clock: Callable[[], float] = time.process_time if run.device.type == "cpu" else time.perf_counter
