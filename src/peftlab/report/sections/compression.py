@@ -11,6 +11,7 @@ from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Sect
 from peftlab.report.numbers import UNKNOWN, called, interval, score, share, size
 from peftlab.report.sections.scores import axis
 from peftlab.report.study import Run
+from peftlab.runs.folder import COMPRESSION
 
 _FORM: Form = {
     "step": "text",
@@ -65,7 +66,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.compression) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(COMPRESSION)) if _is_measurement(one)), None)
     except UserError:
         return None
 
