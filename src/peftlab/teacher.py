@@ -82,12 +82,12 @@ class Teacher(Answering):
             raise ConfigError(f"{where} has model.pooling={self.spec.model.pooling}: set the same for this run")
 
     def _check_fold(self, pupil: RunSpec, train_sha256: str) -> None:
-        own, theirs = pupil.data.fold, self.spec.data.fold
+        own, theirs, where = pupil.data.fold, self.spec.data.fold, self.folder.path
         if own in (None, theirs) or self.folder.record.data["identity"]["data_sha256"]["train"] != train_sha256:
             return
         raise ConfigError(
-            f"{self.folder.path} was trained on the examples that this run is tested on: it has data.fold={theirs or 'null'}, "
-            f"and this run {own}. Name a teacher with the same fold"
+            f"{where} was trained on the examples that this run is tested on: it has data.fold={theirs or 'null'}, and "
+            f"this run {own}. Name a teacher with the same fold"
         )
 
     @cached_property

@@ -148,7 +148,6 @@ class TestHiddenStates:
 
     def test_the_first_layers_of_a_deeper_model_have_the_first_of_the_teacher(self):
         term, states = self.term(None, alpha=0.0), torch.randn(4, 1, 1, 3)
-        task = Ner(name="ner", selection=Selection(metric="entity_f1"))
         own, theirs = ModelOutput(layer_states=tuple(states)), ModelOutput(layer_states=(states[0], states[1]))
         batch = Batch({}, {}, torch.ones(1).double(), rows=torch.zeros(1).long(), examples=["a"], tokens=1)
         found = float(term._distances(own, theirs, batch))

@@ -31,8 +31,8 @@ def distil(
     """Train the model of `run` further, with the answers of `teacher` in the place of part of the gold.
 
     It is an ordinary run, found by its identity or resumed like any other: the configuration of `run`, its adapter as
-    the initial one, and the regulariser `Distil`. A trained `run` keeps its learning rate; one that was derived has that
-    of its method.
+    the initial one, and the regulariser `Distil`. A trained `run` keeps its learning rate, a derived one takes that of
+    its method.
 
     Args:
         run: the model to train, such as one that has lost layers.

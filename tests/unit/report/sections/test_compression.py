@@ -46,4 +46,6 @@ def test_rungs_are_those_of_the_newest_measurement_that_can_be_read(tmp_path):
     ((_, section),) = sections(folder)
     time, size = (block for block in section.blocks if isinstance(block, Figure))
     assert [point["x"] for point in time.data["points"]] == [12.5, 12.5]
-    assert size.data["points"][0]["y"] == {key: pytest.approx(v) for key, v in zip(("value", "low", "high"), (-0.004, -0.007, -0.001), strict=True)}
+    assert size.data["points"][0]["y"] == {
+        key: pytest.approx(v) for key, v in zip(("value", "low", "high"), (-0.004, -0.007, -0.001), strict=True)
+    }
