@@ -1,6 +1,6 @@
 """How often is a gap claimed between equal groups, how often is a real one found, and do the intervals cover?
 
-    python experiments/fairness/nulls.py [--sets 2000] [--fairlearn 100]
+    python experiments/fairness/nulls.py [--sets 2000] [--fairlearn 25]
 
 Every line is a design. ``claimed`` is the share of simulated test sets with equal groups and p <= .05, ``power`` that
 of sets whose farthest groups are as far apart as the gap that is stated as detectable, ``covers`` how often the 95 %
@@ -144,7 +144,7 @@ def fairlearn(groups: int, sets: int, seed: int = 0) -> str:
             y_true=np.ones_like(right),
             y_pred=right,
             sensitive_features=of,
-            n_boot=200,
+            n_boot=100,
             ci_quantiles=[0.025, 0.975],
             random_state=number,
         )
@@ -170,7 +170,7 @@ def designs() -> list[Design]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", type=int, default=2000)
-    parser.add_argument("--fairlearn", type=int, default=100)
+    parser.add_argument("--fairlearn", type=int, default=25)
     options = parser.parse_args()
     for each in designs():
         print(run(each, options.sets), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from peftlab.errors import UserError
@@ -46,7 +47,7 @@ def section(result: Result) -> Section | None:
         return None
     blocks: list[Block] = [Paragraph(_EXPLAINED), _table(measured, name)]
     same = [(run, one) for run, one in measured if one["metric"] == result.comparison.metric]
-    prices = (
+    prices: tuple[tuple[str, str, str, Callable[[dict[str, Any]], float]], ...] = (
         ("time", "CPU seconds for 1,000 examples", "seconds", lambda of: of["timing"]["cpu_seconds"]),
         ("bytes", "weights", "bytes", lambda of: of["weight_bytes"]),
     )
