@@ -15,7 +15,6 @@ import numpy as np
 from peftlab.use.explanation.shapley import EXACT, all_sets
 from peftlab.use.explanation.subject import Subject
 
-
 SAMPLED, FREE = 20, 200
 """Random orders: of many words, and of up to `EXACT`, whose sets are all known, so that an order costs no pass."""
 
