@@ -46,13 +46,13 @@ from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
 from peftlab.packing.pack import Seat
 from peftlab.positions import check_length, longest_row
+from peftlab.runs.conclusion import conclude
 from peftlab.runs.decisions import SECTION, save_decisions
 from peftlab.runs.environment import code_state, environment
 from peftlab.runs.folder import RunFolder, each_prediction
-from peftlab.runs.identity import identity
+from peftlab.runs.identity import Sources
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import elsewhere, start
-from peftlab.scores.scorer import SCORED, brief
 from peftlab.seams.transformers import attention_of
 from peftlab.speed.activation_cache import choose_border, from_activations
 from peftlab.speed.attention import attention_kernels
@@ -94,38 +94,6 @@ class Prepared:
     sources: Sources
     identity: dict[str, Any]
     """The identity section of the record."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Settings resolved by reading model files and data, and their digests: the identity needs both."""
-
-    model: Mapping[str, str]
-    """Entries of `model.source`."""
-    data: Mapping[str, str]
-    """Entries of `data.source`."""
-    read: Mapping[str, Any]
-    """Entries of `data`."""
-    task: Mapping[str, Any]
-    """Entries of `task`."""
-    augment: Mapping[str, Mapping[str, Any]]
-    """Entries of each augmentation in `augment`."""
-    regularizer: Mapping[str, Mapping[str, Any]]
-    """Entries of each regulariser in `regularizer`."""
-    data_sha256: Mapping[str, str]
-    weights_sha256: str
-
-    def complete(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Add these settings to the resolved `config`, and return the identity of its run."""
-        config["model"]["source"] |= self.model
-        config["data"]["source"] |= self.data
-        config["data"] |= self.read
-        config["task"] |= self.task
-        for name, entries in self.augment.items():
-            config["augment"][name] |= entries
-        for name, entries in self.regularizer.items():
-            config["regularizer"][name] |= entries
-        return identity(config, self.data_sha256, self.weights_sha256)
 
 
 def prepare(cfg: DictConfig | Mapping[str, Any]) -> Prepared:
@@ -433,26 +401,3 @@ def surroundings(spec: RunSpec) -> dict[str, Any]:
         nondeterministic_parts=parts,
         seeds={"global": spec.seed},
     )
-
-
-def conclude(record: RunRecord) -> None:
-    """Log the results: scores, parameters, cost and folder."""
-    method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
-    for split in SCORED:
-        for score in record.scores(split, selection["metric"]):
-            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], brief(score["scorer"]), extra=VERBATIM)
-    share = method["trainable_parameters"] / method["total_parameters"]
-    log.info(
-        "parameters: %s trainable of %s (%.2f %%)",
-        f"{method['trainable_parameters']:,}",
-        f"{method['total_parameters']:,}",
-        100 * share,
-    )
-    log.info(
-        "time: %.0f s, %.0f s of them training at %.0f samples/s; peak memory %.2f GiB",
-        cost["wall_seconds"],
-        cost["train_seconds"],
-        cost["samples_per_second"],
-        cost["peak_memory_gib"],
-    )
-    log.info("run folder: %s", record.folder, extra=VERBATIM)

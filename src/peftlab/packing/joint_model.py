@@ -132,8 +132,9 @@ class JointModel:
         """Decide how the matching `modules` of all models run, and those below them."""
         lead = modules[0]
         if isinstance(lead, DROPOUTS) and _are_alike(modules):
-            if lead.p and lead.training:
-                self._forwards[lead] = partial(self.dropped, [module.forward for module in modules])
+            if lead.p:
+                calls = [module.forward for module in modules]
+                self._forwards[lead] = lambda x: self.dropped(calls, x) if lead.training else x
             return
         joint = _joint(modules)
         if joint is not None:

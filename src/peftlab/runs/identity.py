@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from peftlab.errors import ConfigError
@@ -108,6 +109,38 @@ def identity(config: Mapping[str, Any], data_sha256: Mapping[str, str], weights_
         "weights_sha256": weights_sha256,
     }
     return {"sha256": sha256_of(parts), **parts}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Settings resolved by reading model files and data, and their digests: the identity needs both."""
+
+    model: Mapping[str, str]
+    """Entries of `model.source`."""
+    data: Mapping[str, str]
+    """Entries of `data.source`."""
+    read: Mapping[str, Any]
+    """Entries of `data`."""
+    task: Mapping[str, Any]
+    """Entries of `task`."""
+    augment: Mapping[str, Mapping[str, Any]]
+    """Entries of each augmentation in `augment`."""
+    regularizer: Mapping[str, Mapping[str, Any]]
+    """Entries of each regulariser in `regularizer`."""
+    data_sha256: Mapping[str, str]
+    weights_sha256: str
+
+    def complete(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Add these settings to the resolved `config`, and return the identity of its run."""
+        config["model"]["source"] |= self.model
+        config["data"]["source"] |= self.data
+        config["data"] |= self.read
+        config["task"] |= self.task
+        for name, entries in self.augment.items():
+            config["augment"][name] |= entries
+        for name, entries in self.regularizer.items():
+            config["regularizer"][name] |= entries
+        return identity(config, self.data_sha256, self.weights_sha256)
 
 
 def deciding_part(config: Mapping[str, Any]) -> dict[str, Any]:

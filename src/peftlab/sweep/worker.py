@@ -28,7 +28,8 @@ from peftlab.terminal.exits import user_exits
 from peftlab.terminal.signals import Pruned, Signals
 
 if TYPE_CHECKING:
-    from peftlab.one_run import Prepared, Sources
+    from peftlab.one_run import Prepared
+    from peftlab.runs.identity import Sources
 
 PATIENCE = 60.0
 """Seconds that a trial has to finish its step or batch once its controller is gone."""

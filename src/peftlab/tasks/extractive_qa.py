@@ -162,19 +162,14 @@ class ExtractiveQa(CutTexts):
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean of the two cross-entropies of each window, summed over the windows of a question."""
-        logits, bounds = self._logits(outputs, batch), batch.targets["bounds"]
+        logits, bounds = _logits(outputs, batch), batch.targets["bounds"]
         of_both = F.cross_entropy(logits.flatten(0, 1), bounds.flatten(), ignore_index=IGNORED, reduction="none")
         return batch.by_example(of_both.view_as(bounds).mean(1))
 
     def distributions(self, outputs: Any, batch: Batch) -> Distributions:
         """Return the distributions of the first and of the last token over the tokens of each window."""
         bounds = batch.targets["bounds"]
-        return Distributions(self._logits(outputs, batch), bounds.clamp(min=0), (bounds != IGNORED).float() / 2)
-
-    def _logits(self, outputs: Any, batch: Batch) -> Tensor:
-        """Return the logits of first and last tokens, shape (windows, 2, tokens), `OUTSIDE` but for the candidates."""
-        both = torch.stack([outputs.start_logits, outputs.end_logits], 1).float()
-        return both.masked_fill(~batch.targets["candidates"][:, None], OUTSIDE)
+        return Distributions(_logits(outputs, batch), bounds.clamp(min=0), (bounds != IGNORED).float() / 2)
 
     @override
     def mixed(self, outputs: Sequence[Any], mixture: Mixture, batch: Batch | None = None) -> Any:
@@ -187,7 +182,7 @@ class ExtractiveQa(CutTexts):
             raise UserError(f"task={self.name}: spans are not voted on, since their ends are: average, --how average")
         if batch is None:
             return super().mixed(outputs, mixture)
-        logits = [self._logits(each, batch) for each in outputs]
+        logits = [_logits(each, batch) for each in outputs]
         start, end = mixture.mixed(logits[0], [one - _partitions(one, batch) for one in logits]).unbind(1)
         return like(outputs[0], {"start_logits": start, "end_logits": end})
 
@@ -200,7 +195,7 @@ class ExtractiveQa(CutTexts):
         exceeds that of the best span. Final answers have the ``n_best``.
         """
         number = len(batch.host["characters"])  # without the windows that fill up a batch
-        logits = self._logits(outputs, batch)[:number]
+        logits = _logits(outputs, batch)[:number]
         null = batch.targets["null"][:number, None, None].expand(-1, 2, 1)
         of_text = logits.scatter(2, null, OUTSIDE)
         spans = best_spans(of_text[:, 0], of_text[:, 1], self.max_answer_tokens, self.n_best if final else 1)
@@ -294,6 +289,12 @@ class ExtractiveQa(CutTexts):
     def gold(self, example: Question) -> list[str] | None:
         """Return the texts of the answers."""
         return None if example.answers is None else [answer.text for answer in example.answers]
+
+
+def _logits(outputs: Any, batch: Batch) -> Tensor:
+    """Return the logits of first and last tokens, shape (windows, 2, tokens), `OUTSIDE` but for the candidates."""
+    both = torch.stack([outputs.start_logits, outputs.end_logits], 1).float()
+    return both.masked_fill(~batch.targets["candidates"][:, None], OUTSIDE)
 
 
 def _partitions(logits: Tensor, batch: Batch) -> Tensor:

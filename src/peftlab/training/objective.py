@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 
 from peftlab.methods.method import Method
@@ -82,6 +83,23 @@ class Objective:
     def has_begun(self, step: int) -> bool:
         """Return whether all terms take part in this step: a recording of it would lack for good what begins later."""
         return all(step >= term.start_step for term in self.terms.values())
+
+    @property
+    def learns(self) -> bool:
+        """Whether a term changes from step to step."""
+        return any(term.learns for term in self.terms.values())
+
+    def after_step(self, figures: Mapping[str, Mapping[str, Tensor]], strategy: Strategy) -> None:
+        """Let the terms that learn do so from a step that was taken.
+
+        Args:
+            figures: what each term told in it, summed over this rank's examples.
+            strategy: sums over ranks.
+        """
+        for name, told in figures.items():
+            if self.terms[name].learns:
+                sums = {key: strategy.reduce(own, reduce_op="sum") for key, own in told.items()}
+                self.terms[name].after_step(sums)
 
     def _of_task(self, outputs: Any, batch: Batch) -> Tensor:
         """Return the mean loss of the task; a task may compute it in one kernel, which knows no factors of examples."""

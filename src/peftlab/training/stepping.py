@@ -103,8 +103,7 @@ class Stepping(Scoring):
         obstacle = obstacle if self.seat is None else "runs in a pack compute their gradients together"
         autocast = self.trainer.precision_plugin.forward_context
         self.recording.begin(obstacle, optimizer, clip_norm, self.guards.finite, self.rules, self.losses_of, autocast)
-        learns = any(term.learns for term in self.objective.terms.values())
-        acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps or learns
+        acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps or self.objective.learns
         waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
         self._may_wait = waits and cannot_skip(optimizer) is None
         if self._may_wait:
@@ -299,11 +298,8 @@ class Stepping(Scoring):
         assert self.context.steps is not None
         self.method.after_step(self.model, step.number, self.context)
         self.rules.after_step(self.trainer.optimizers[0], step.number, self.context.steps)
-        strategy = self.trainer.strategy
-        for name, figures in step.figures.items():
-            if (term := self.objective.terms[name]).learns:
-                term.after_step({key: strategy.reduce(own, reduce_op="sum") for key, own in figures.items()})
-        self.effects.after_step(step, step.number, strategy)
+        self.objective.after_step(step.figures, self.trainer.strategy)
+        self.effects.after_step(step, step.number, self.trainer.strategy)
 
 
 def scaler_of(trainer: L.Trainer) -> torch.amp.GradScaler | None:

@@ -24,9 +24,10 @@ from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
 from peftlab.devices.products import set_products
 from peftlab.errors import UserError
-from peftlab.one_run import conclude, describe, evaluate, save_adapter
+from peftlab.one_run import describe, evaluate, save_adapter
 from peftlab.report.study import Run
 from peftlab.report.two_models import PairedModels, paired_models
+from peftlab.runs.conclusion import conclude
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
 from peftlab.runs.identity import identity, run_id_of
@@ -172,5 +173,5 @@ def _parent(record: RunRecord, folder: Path) -> dict[str, Any]:
         "identity": record.data["identity"]["sha256"],
         "method": record.data["method"]["name"],
         "seed": record.data["environment"]["seeds"].get("global"),
-        "device_seconds": record.seconds_on_device(),
+        "device_seconds": record.device_seconds(),
     }

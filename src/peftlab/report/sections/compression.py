@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from peftlab.errors import UserError
@@ -11,6 +12,7 @@ from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Sect
 from peftlab.report.numbers import UNKNOWN, called, interval, score, share, size
 from peftlab.report.sections.scores import axis
 from peftlab.report.study import Run
+from peftlab.runs.folder import COMPRESSION
 
 _FORM: Form = {
     "step": "text",
@@ -45,7 +47,7 @@ def section(result: Result) -> Section | None:
         return None
     blocks: list[Block] = [Paragraph(_EXPLAINED), _table(measured, name)]
     same = [(run, one) for run, one in measured if one["metric"] == result.comparison.metric]
-    prices = (
+    prices: tuple[tuple[str, str, str, Callable[[dict[str, Any]], float]], ...] = (
         ("time", "CPU seconds for 1,000 examples", "seconds", lambda of: of["timing"]["cpu_seconds"]),
         ("bytes", "weights", "bytes", lambda of: of["weight_bytes"]),
     )
@@ -65,7 +67,7 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     try:
-        return next((one for one in reversed(run.compression) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(COMPRESSION)) if _is_measurement(one)), None)
     except UserError:
         return None
 

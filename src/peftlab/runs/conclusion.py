@@ -1,0 +1,34 @@
+"""What a finished run tells its user."""
+
+from __future__ import annotations
+
+import logging
+
+from peftlab.runs.record import RunRecord
+from peftlab.scores.scorer import SCORED, brief
+from peftlab.terminal.console import VERBATIM
+
+log = logging.getLogger("peftlab")
+
+
+def conclude(record: RunRecord) -> None:
+    """Log the results: scores, parameters, cost and folder."""
+    method, cost, selection = (record.data[section] for section in ("method", "cost", "selection"))
+    for split in SCORED:
+        for score in record.scores(split, selection["metric"]):
+            log.info("%s %s: %.4f (%s)", split, score["name"], score["value"], brief(score["scorer"]), extra=VERBATIM)
+    share = method["trainable_parameters"] / method["total_parameters"]
+    log.info(
+        "parameters: %s trainable of %s (%.2f %%)",
+        f"{method['trainable_parameters']:,}",
+        f"{method['total_parameters']:,}",
+        100 * share,
+    )
+    log.info(
+        "time: %.0f s, %.0f s of them training at %.0f samples/s; peak memory %.2f GiB",
+        cost["wall_seconds"],
+        cost["train_seconds"],
+        cost["samples_per_second"],
+        cost["peak_memory_gib"],
+    )
+    log.info("run folder: %s", record.folder, extra=VERBATIM)
