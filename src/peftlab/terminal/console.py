@@ -101,7 +101,7 @@ def _opened(path: str, flags: int) -> int:
 
 
 def quieten() -> None:
-    """Hide what Lightning has to say of itself; call it again after an import of Lightning, which sets the levels anew."""
+    """Hide what Lightning says of itself; importing it sets the levels anew, so that this may be needed again."""
     for name in QUIETENED:
         logging.getLogger(name).setLevel(logging.WARNING)
 
