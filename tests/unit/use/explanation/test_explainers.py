@@ -242,7 +242,7 @@ def test_a_model_without_embeddings_is_explained_by_its_token_ids(subject_of, cl
     (session,) = subjects(behind, Text("text:0", TEXT, None), "pos", ["mask"])
     assert shapley.explain(session, Settings()).values == pytest.approx(expected, abs=1e-5)
     for explain, message in (
-        (gradients.explain, "no input embeddings to differentiate; take --how occlusion or shapley"),
+        (gradients.explain, "no one table of input embeddings; take --how occlusion or shapley"),
         (attention.explain, "returns no attention of one stack of layers"),
     ):
         with pytest.raises(UserError, match=message):
