@@ -51,7 +51,7 @@ def changed(model: Any, change: Callable[[Tensor], Tensor], ids: Tensor | None =
         if not torch.equal(looked_up, ids.repeat(len(looked_up) // len(ids), 1)):
             return output
         calls += 1
-        return torch.cat([change(rows) for rows in output.split(len(ids))])
+        return torch.cat([change(rows) for rows in torch.split(output, len(ids))])
 
     with ExitStack() as stack:
         for module in _with_their_weights(model):
