@@ -52,7 +52,7 @@ class CrossedGap:
     expected: float
     """The mean gap of groups that are dealt out at random: that of equal groups, which is never 0."""
     debiased: float
-    """The gap less the expected one, not below 0."""
+    """The square root of the squared gap less what such groups have on average, at least 0."""
     p_rows: float
     """The share of such random groups whose gap is as large: that of other names in these very sentences."""
     se: float | None
@@ -116,7 +116,7 @@ def crossed_gap(
         high=widest.high,
         p=min(1.0, pairs * _p(widest)) if widest.se else p_rows,
         expected=float(dealt.mean()),
-        debiased=max(0.0, value - float(dealt.mean())),
+        debiased=math.sqrt(max(0.0, value**2 - float((dealt**2).mean()))),
         p_rows=p_rows,
         se=widest.se,
         pairing=float((first - last).std()) / unpaired if unpaired else None,

@@ -193,7 +193,13 @@ def _person(task: Any) -> str | None:
 
 def _measured(run: FinishedRun, who: Sequence[Name], templates: Sequence[Template]) -> dict[str, np.ndarray]:
     """Return the measures, each of shape (names, templates)."""
-    person = _person(run.parts.task)
+    task = run.parts.task
+    person, kind = _person(task), task.head.problem_type
+    if person is None and kind not in ("single_label_classification", "regression"):
+        raise ConfigError(
+            f"names: task={task.name} gives a text neither entities nor one label or number, so it cannot be seen what "
+            "a name changes. Use a run of NER, classification or regression"
+        )
     texts: Iterable[Any] = (
         template.about(name.text) if person is None else template.words(name.text)
         for name in who
@@ -204,14 +210,9 @@ def _measured(run: FinishedRun, who: Sequence[Name], templates: Sequence[Templat
     if person is not None:
         right = [_finds(reply, person, templates[n % shape[1]]) for n, reply in enumerate(replies)]
         return {"recall": np.array(right, dtype=float).reshape(shape)}
-    if isinstance(replies[0].get("probabilities"), dict):
-        return _of_labels(replies, templates, sentiments(run.parts.task.labels), shape)
-    if isinstance(replies[0].get("predicted"), float):
+    if kind == "regression":
         return {"number": np.array([reply["predicted"] for reply in replies]).reshape(shape)}
-    raise ConfigError(
-        f"names: task={run.parts.task.name} gives a text neither entities nor one label or number, so it cannot be "
-        "seen what a name changes. Use a run of NER, classification or regression"
-    )
+    return _of_labels(replies, templates, sentiments(task.labels), shape)
 
 
 def _replies(run: FinishedRun, texts: Iterable[Any]) -> Iterable[dict[str, Any]]:
