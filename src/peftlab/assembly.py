@@ -212,7 +212,10 @@ def prepared_regularizers(spec: RunSpec, data: DataModule) -> dict[str, dict[str
         own = task.weights(train.examples, train.encoded, range(train.rows))
         return own if train.factors is None else own * train.factors
 
-    material = Material(task, train.examples, weights, spec.data.format, lambda run: Teacher(run, spec, data.processor))
+    def teacher(run: str) -> Teacher:
+        return Teacher(run, spec, data.processor, data.facts.sha256["train"])
+
+    material = Material(task, train.examples, weights, spec.data.format, teacher)
     for name, regularizer in spec.acting.items():
         with _named(name):
             regularizer.prepare(material)

@@ -37,13 +37,14 @@ class Teacher(Answering):
         run: the run's folder, or the start of its id.
         pupil: the specification of the run that learns from it, whose task has learnt its labels.
         processor: the processor of that run.
+        train_sha256: the digest of the training split of that run, before a fold is held out.
 
     Raises:
         UserError: there is no such finished run, or it has another task, other labels or, where it matters, another
-            tokenizer.
+            tokenizer; or it was trained on the fold that the other run is tested on.
     """
 
-    def __init__(self, run: str, pupil: RunSpec, processor: Processor) -> None:
+    def __init__(self, run: str, pupil: RunSpec, processor: Processor, train_sha256: str = "") -> None:
         self.folder = RunFolder(RunRecord.load(find(run)), allow=pupil.allow)
         if not (self.folder.adapter / ADAPTER_WEIGHTS).is_file():
             raise UserError(f"{self.folder.path} has no model to learn from: it did not finish, or its adapter is gone")
@@ -61,6 +62,7 @@ class Teacher(Answering):
         """Its folder."""
         self.reads_alike = _reads(self.processor) == _reads(processor)
         self._check(pupil)
+        self._check_fold(pupil, train_sha256)
         mine, theirs = pupil.task.labels, self.spec.task.labels
         self._order = None if mine == theirs else [theirs.index(label) for label in mine]
 
@@ -78,6 +80,15 @@ class Teacher(Answering):
             )
         if task.pooling_inputs and self.spec.model.pooling != pupil.model.pooling:
             raise ConfigError(f"{where} has model.pooling={self.spec.model.pooling}: set the same for this run")
+
+    def _check_fold(self, pupil: RunSpec, train_sha256: str) -> None:
+        own, theirs, where = pupil.data.fold, self.spec.data.fold, self.folder.path
+        if own in (None, theirs) or self.folder.record.data["identity"]["data_sha256"]["train"] != train_sha256:
+            return
+        raise ConfigError(
+            f"{where} was trained on the examples that this run is tested on: it has data.fold={theirs or 'null'}, and "
+            f"this run {own}. Name a teacher with the same fold"
+        )
 
     @cached_property
     def model(self) -> nn.Module:

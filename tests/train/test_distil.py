@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.regularizers.distil import Distil
+from peftlab.report.study import Run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.tasks.batch import Batch
 from peftlab.teacher import Teacher
 from peftlab.use.check import check
+from peftlab.use.compression import distilling
 from peftlab.use.compression.distilling import distil
 from peftlab.use.compression.slicing import cut
 from peftlab.use.derive import derive
@@ -43,6 +45,7 @@ def test_a_student_without_a_layer_comes_near_its_teacher(teacher):
     record = RunRecord.load(student.folder.path)
     assert record.data["status"] == "completed"
     assert record.derived is None
+    assert Run(record, "").overrides == {"regularizer": "[distil]"}
     assert student.model.config.num_hidden_layers == 1
     assert record.extensions["regularizers"]["distil"]["examples"] > 0
     apart = [distance(teacher, each) for each in (short, student)]
@@ -114,6 +117,27 @@ def test_labels_are_matched_by_name(on_texts):
     torch.testing.assert_close(outputs.logits, plain.flip(-1))
     with pytest.raises(ConfigError, match="has other labels than this run, first 'compare'"):
         Teacher(str(on_texts.folder), pupil(on_texts, [*labels[1:], "elsewhere"]), run.processor)
+
+
+def test_a_teacher_that_has_seen_the_fold_is_refused(on_texts):
+    run, spec = load(on_texts.folder), load(on_texts.folder).spec
+    digest = run.record.data["identity"]["data_sha256"]["train"]
+    spec.data.fold = "2/5"
+    with pytest.raises(ConfigError, match=r"trained on the examples that this run is tested on: .*=null, and .* 2/5"):
+        Teacher(str(on_texts.folder), spec, run.processor, digest)
+    Teacher(str(on_texts.folder), spec, run.processor, "of other data")
+
+
+def test_a_trained_run_is_distilled_at_its_own_learning_rate(teacher, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def train(config, *others):
+        raise Stop(config["optimizer"]["lr"])
+
+    monkeypatch.setattr(distilling, "train", train)
+    with pytest.raises(Stop, match=r"^0\.01$"):  # that of its method is another one
+        distil(teacher, teacher)
 
 
 def test_a_student_of_another_tokenizer_learns_from_whole_texts_alone(

@@ -66,6 +66,9 @@ def test_the_command_shows_members_gain_and_cost(members, peftlab):
     assert shared < sum(one["parameters"] for one in document["members"])
     code, out, _ = peftlab("ensemble", *paths, "--how", "vote")
     assert "vote over the best by validation" in out
+    for number in ("0", "-1"):
+        code, _, err = peftlab("ensemble", *paths, "--best", number)
+        assert (code, "--best: invalid positive whole number value" in err) == (2, True)
 
 
 def test_members_run_in_one_pass_as_in_several_and_share_frozen_weights(members):
@@ -107,6 +110,10 @@ def test_labels_in_another_order_are_matched_and_others_are_refused(members, run
 def test_runs_that_do_not_go_together_are_refused_by_name(members, finished_writer):
     with pytest.raises(UserError, match=r"does not go with .*: the pretrained weights differ"):
         check_members([members[0], load(finished_writer.folder)])
+    of_a_fold = load(members[0].folder.path)
+    of_a_fold.config["data"]["fold"] = "2/5"  # the other one was trained on what this one is tested on
+    with pytest.raises(UserError, match=r"the values of data\.fold differ, None and 2/5"):
+        check_members([of_a_fold, members[0]])
 
 
 def test_the_text_of_an_ensemble_is_one_of_its_members(finished_writer):

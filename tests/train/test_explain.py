@@ -109,7 +109,7 @@ def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
         ([TEXT, "--how", "occlusions"], "there is no such explainer. Did you mean 'occlusion'? Allowed: ig, occl"),
         ([TEXT, "--target", "PERS@0"], "there is no tag PERS. Did you mean 'PER'? Allowed: LOC, ORG, PER, O, B-LOC"),
         ([TEXT, "--target", "PER"], "a word's tag is meant by TAG@WORD, such as "),
-        ([TEXT, "--target", "PER@99"], "there are no such word: the model sees the words 0 to "),
+        ([TEXT, "--target", "PER@99"], "there is no such word: the model sees the words 0 to "),
         ([TEXT, "--target", "PER@b"], "there are 2 such words: write its index, from 0"),
         ([TEXT, "--target", "PER@0", "--baseline", "delete"], "which a deletion moves. Allowed: mask, pad"),
         (["--faithfulness", "--seeds"], "no completed run beside it differs in its seed alone"),

@@ -52,8 +52,9 @@ class Swag(Callback):
 
     def is_due(self, step: int, steps: int) -> bool:
         """Return whether a snapshot is taken after a step, from 1, of all `steps`; the last one always is."""
-        last_part = steps - int(self.start * steps)
-        return steps - step < last_part and (steps - step) % max(1, last_part // self.snapshots) == 0
+        first = int(self.start * steps)
+        now, before = ((place - first) * self.snapshots // (steps - first) for place in (step, step - 1))
+        return step > first and now > before
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average: mean probabilities, vote: the most frequent answer; the others make one model: soup and "
         "greedy_soup (means of weights), arithmetic, ties and dare (sums of changes), swag (samples around one run)",
     )
-    parser.add_argument("--best", type=int, metavar="K", help="only the K best runs, by their validation score")
+    parser.add_argument("--best", type=_number, metavar="K", help="only the K best runs, by their validation score")
     parser.add_argument(
         "--weights",
         type=_weights,
@@ -143,4 +143,11 @@ def _temperature(text: str) -> Any:
     return value
 
 
+def _number(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+_number.__name__ = "positive whole number"  # argparse names the type in its message
 _weights.__name__, _temperature.__name__ = "list of weights", "positive number or auto"

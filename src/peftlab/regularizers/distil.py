@@ -111,7 +111,8 @@ class Distil(Term):
         """Return the distance of the hidden states of each example, on the scale of the task's loss, (examples,)."""
         own, of_teacher = outputs[STATES], theirs[STATES]
         last = len(own)
-        pairs = [(own[n - 1], of_teacher[round(n * len(of_teacher) / last) - 1]) for n in range(1, last + 1)]
+        depths = [max(1, round(n * len(of_teacher) / last)) for n in range(1, last + 1)]
+        pairs = [(mine, of_teacher[depth - 1]) for mine, depth in zip(own, depths, strict=True)]
         if not pairs or any(mine.shape != other.shape for mine, other in pairs):
             raise ConfigError(
                 f"regularizer.distil.hidden={self.hidden:g}: the models do not give a hidden state for each token in "

@@ -112,6 +112,17 @@ class RunRecord:
             return seconds
         return max(0.0, seconds - packing["clock_seconds"] + packing["seconds"])
 
+    def device_seconds(self) -> float | None:
+        """Return the seconds of the run times its devices, with those of the runs that its model was computed from.
+
+        None if one of them is unknown.
+        """
+        seconds = self.seconds_on_device()
+        own = None if seconds is None else seconds * (self.data["environment"].get("world_size") or 1)
+        parents = (self.derived or {}).get("parents", ())
+        parts = [own, *(parent.get("device_seconds") for parent in parents)]
+        return None if None in parts else sum(filter(None, parts))
+
     def update(self, **sections: Mapping[str, Any]) -> None:
         """Set entries of sections, as in `update(cost={"steps": 10})`; the other entries of a section stay.
 

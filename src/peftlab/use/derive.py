@@ -173,5 +173,5 @@ def _parent(record: RunRecord, folder: Path) -> dict[str, Any]:
         "identity": record.data["identity"]["sha256"],
         "method": record.data["method"]["name"],
         "seed": record.data["environment"]["seeds"].get("global"),
-        "device_seconds": record.seconds_on_device(),
+        "device_seconds": record.device_seconds(),
     }

@@ -146,6 +146,15 @@ class TestHiddenStates:
         with pytest.raises(ConfigError, match=r"trainer\.cache_activations=false"):
             term.losses(Computed(task, None, None, batch, outputs))
 
+    def test_the_first_layers_of_a_deeper_model_have_the_first_of_the_teacher(self):
+        term, states = self.term(None, alpha=0.0), torch.randn(4, 1, 1, 3)
+        own, theirs = ModelOutput(layer_states=tuple(states)), ModelOutput(layer_states=(states[0], states[1]))
+        batch = Batch({}, {}, torch.ones(1).double(), rows=torch.zeros(1).long(), examples=["a"], tokens=1)
+        found = float(term._distances(own, theirs, batch))
+        pairs = zip(states, states[[0, 0, 1, 1]], strict=True)
+        expected = sum(1 - F.cosine_similarity(*pair, dim=-1) for pair in pairs) / 4
+        assert found == pytest.approx(float(expected), rel=1e-5)
+
     def test_of_another_width_they_are_refused(self):
         with pytest.raises(ConfigError, match="hidden states of 6 numbers cannot be compared with the teacher's of 4"):
             self.term(Layers(2)).set_up(Layers(2, 6))

@@ -35,6 +35,7 @@ class Cost:
     total: float | None
     adapter_bytes: float | None
     train_seconds: float | None
+    """None, as are the other figures of training, unless a run was trained."""
     wall_seconds: float | None
     memory_gib: float | None
     train_flops: float | None
@@ -42,9 +43,9 @@ class Cost:
     """Of one tested run; None unless each was counted."""
     samples_per_second: float | None
     device_hours: float | None
-    """Of one tested run."""
+    """Of one tested run, and of those that its model was computed from."""
     all_device_hours: float
-    """Of all runs of the group: search, final and lost ones."""
+    """Of all runs of the group itself: search, final and lost ones."""
     price: float | None
 
     @property
@@ -62,20 +63,22 @@ def cost_of(group: Group, price: float | None) -> Cost:
     """Return what a group costs."""
     runs = group.final or group.trials or group.everything
 
-    def mean(part: str, name: str) -> float | None:
-        return _mean(run.record.data[part][name] for run in runs)
+    trained = [run for run in runs if run.record.derived is None]
+
+    def mean(part: str, name: str, of: Sequence[Run] = runs) -> float | None:
+        return _mean(run.record.data[part][name] for run in of)
 
     return Cost(
         trainable=mean("method", "trainable_parameters"),
         total=mean("method", "total_parameters"),
         adapter_bytes=mean("method", "adapter_bytes"),
-        train_seconds=mean("cost", "train_seconds"),
+        train_seconds=mean("cost", "train_seconds", trained),
         wall_seconds=mean("cost", "wall_seconds"),
         memory_gib=mean("cost", "peak_memory_gib"),
-        train_flops=mean("cost", "train_flops"),
+        train_flops=mean("cost", "train_flops", trained),
         energy_joules=None if None in (joules := [energy_of(run) for run in runs]) else _mean(joules),
-        samples_per_second=mean("cost", "samples_per_second"),
-        device_hours=_mean(device_hours(run) for run in runs),
+        samples_per_second=mean("cost", "samples_per_second", trained),
+        device_hours=_mean(None if (own := run.record.device_seconds()) is None else own / 3600 for run in runs),
         all_device_hours=sum(device_hours(run) or 0.0 for run in group.everything),
         price=price,
     )
@@ -158,7 +161,10 @@ def _table(result: Result, costs: dict[str, Cost]) -> Table:
         Column("device time", True, "of all runs of the group"),
     ]
     if priced:
-        columns += [Column("a run", True, "money"), Column("the group", True, "money, search included")]
+        columns += [
+            Column("a run", True, "money, with the runs that it was computed from"),
+            Column("the group", True, "money, search included"),
+        ]
     rows = []
     for name, cost in costs.items():
         part = cost.trainable / cost.total if cost.trainable is not None and cost.total else None

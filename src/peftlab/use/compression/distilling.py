@@ -31,7 +31,8 @@ def distil(
     """Train the model of `run` further, with the answers of `teacher` in the place of part of the gold.
 
     It is an ordinary run, found by its identity or resumed like any other: the configuration of `run`, its adapter as
-    the initial one, and the regulariser `Distil`.
+    the initial one, and the regulariser `Distil`. A trained `run` keeps its learning rate, a derived one takes that of
+    its method.
 
     Args:
         run: the model to train, such as one that has lost layers.
@@ -55,18 +56,19 @@ def distil(
     term: dict[str, Any] = {"teacher": str(teacher.folder.path.absolute()), "sha256": None, "start_step": 1}
     term |= {"alpha": alpha, "temperature": temperature, "hidden": hidden}
     name = name or f"{run.record.data['name']}-distilled"
-    rate = LEARNING_RATE if isinstance(method, Full) else method.learning_rate
     changes: dict[str, Any] = {
         "adapter": str(run.folder.adapter.absolute()),
         "regularizer": {"distil": {"_target_": f"{Distil.__module__}.{Distil.__qualname__}", **term}},
-        "optimizer": {**config["optimizer"], "lr": rate},
         "name": name,
         "run_dir": None,
         "sweep_dir": None if root is None else str(root / name),
         "existing": "skip",
     }
+    if run.record.derived is not None:  # and so no learning rate was chosen for it
+        rate = LEARNING_RATE if isinstance(method, Full) else method.learning_rate
+        changes["optimizer"] = {**config["optimizer"], "lr": rate}
     if max_epochs is not None:
         changes["budget"] = {**config["budget"], "max_epochs": max_epochs, "max_steps": None, "max_passes": None}
     with restored():
-        record = train({**config, **changes}, ["peftlab", "compress"], [])
+        record = train({**config, **changes}, ["peftlab", "compress"], ["regularizer=[distil]"])  # reports group by it
     return load(record.folder, run.folder.allow)

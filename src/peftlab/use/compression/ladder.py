@@ -171,8 +171,7 @@ def compress(
         if rung.verdict == "too much" and not keep_going and place + 1 < len(steps):
             left = ",".join(map(str, steps[place + 1 :]))
             ladder.notes.append(
-                f"the ladder ends with {chosen}, which may lose up to {_upper(rung):.4f}: not made: {left}. "
-                "--keep-going makes them"
+                f"the ladder ends with {chosen}, {_told(rung)}: not made: {left}. --keep-going makes them"
             )
             break
     made.write()
@@ -281,6 +280,6 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _upper(rung: Rung) -> float:
+def _told(rung: Rung) -> str:
     high = rung.drop["high"]
-    return float("inf") if high is None else high
+    return "of whose drop there is no interval" if high is None else f"which may lose up to {high:.4f}"

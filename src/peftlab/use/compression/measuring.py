@@ -101,12 +101,15 @@ def measure(run: FinishedRun, beside: FinishedRun | None = None, threads: int | 
         _pass(own, batches[SIZES[-1]][0])  # the longest
         memory = peak_memory() - held if counted else None
         timings = _timings([own, *others], batches)
+        size, parameters = weight_bytes(own.model), run.parts.peft.count(own.model)["total_parameters"]
+    for one in (run, *([beside] if beside else [])):
+        one.model.to(one.device)  # whoever uses the run next expects it there
     return Measured(
         timing=timings[0],
         beside=timings[1] if others else None,
-        weight_bytes=weight_bytes(own.model),
+        weight_bytes=size,
         memory_bytes=memory,
-        parameters=run.parts.peft.count(own.model)["total_parameters"],
+        parameters=parameters,
         threads=threads,
         isa=instructions(),
         examples=len(examples),

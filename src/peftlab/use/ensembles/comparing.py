@@ -109,7 +109,7 @@ def compare(run: FinishedRun, members: Sequence[FinishedRun]) -> Comparison:
     options = run.config["peft"]
     temperature, tests = options.get("temperature", 1.0), [one.record.score("test", metric) for one in members]
     before = calibration_of_runs([_run(run)], temperature)
-    trained = [one.record.seconds_on_device() for one in members]
+    trained = [one.record.device_seconds() for one in members]
     mixture, timed = getattr(run.parts.peft, "mixture", None), _sample(run)
     result = Comparison(
         metric=metric,

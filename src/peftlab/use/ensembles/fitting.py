@@ -89,7 +89,7 @@ def best_weights(log_likelihoods: np.ndarray) -> list[float]:
             break
         before = now
         weights = (joint / whole).mean(1)
-    return [float(weight) for weight in weights / weights.sum()]
+    return _shares(weights)
 
 
 def least_squares(predicted: np.ndarray, gold: np.ndarray) -> list[float]:
@@ -103,7 +103,7 @@ def least_squares(predicted: np.ndarray, gold: np.ndarray) -> list[float]:
 
     heavy = 1e4 * max(1.0, float(np.abs(predicted).max())) * np.sqrt(len(gold))  # the row that makes the sum 1
     weights, _ = nnls(np.vstack([predicted.T, np.full(len(predicted), heavy)]), np.append(gold, heavy))
-    return [float(weight) for weight in weights / weights.sum()]
+    return _shares(weights)
 
 
 def best_temperature(parts: Sequence[Decisions]) -> float:
@@ -138,6 +138,11 @@ def fitted_weights(model: Members, task: Task, batches: Iterable[Batch]) -> list
 def fitted_temperature(model: Members, task: Task, batches: Iterable[Batch]) -> float:
     """Return the temperature of the mixture that is best on `batches`."""
     return best_temperature([decisions(task, task.outputs(model, batch), batch) for batch in batches])
+
+
+def _shares(weights: np.ndarray) -> list[float]:
+    """Return `weights` divided by their sum, with as many digits as another number of threads leaves the same."""
+    return [float(f"{weight:.6g}") for weight in weights / weights.sum()]
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:

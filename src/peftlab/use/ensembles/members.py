@@ -73,7 +73,7 @@ def _compared(first: FinishedRun, run: FinishedRun) -> list[tuple[str, Any, Any]
     """Return what has to be the same in two runs: its name, and the values of both."""
     identities = [one.record.data["identity"] for one in (first, run)]
     digests = [{split: one["data_sha256"].get(split) for split in ("validation", "test")} for one in identities]
-    limits = [{key: one.config["data"].get(key) for key in ("max_tokens", "long")} for one in (first, run)]
+    read = [{key: one.config["data"].get(key) for key in ("fold", "max_tokens", "long")} for one in (first, run)]
     models, tasks = (
         [{key: value for key, value in one.config[section].items() if key not in free} for one in (first, run)]
         for section, free in (("model", _OF_LOADING), ("task", _OF_TRAINING))
@@ -82,7 +82,7 @@ def _compared(first: FinishedRun, run: FinishedRun) -> list[tuple[str, Any, Any]
         ("the pretrained weights", *(one["weights_sha256"] for one in identities)),
         ("the validation or test data", *digests),
         *_of_sections("model", *models),
-        *_of_sections("data", *limits),
+        *_of_sections("data", *read),
         *_of_sections("task", *tasks),
         ("the labels", *(sorted(one.parts.task.labels) for one in (first, run))),
     ]

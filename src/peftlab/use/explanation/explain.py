@@ -45,6 +45,8 @@ class Map:
     """None: all orders of the words are equal."""
     beaten: float | None
     """The share of random orders with a smaller margin, see `Faithfulness.margin`; equal ones count half."""
+    orders: int
+    """How many random orders."""
     details: Mapping[str, Any]
 
 
@@ -136,15 +138,16 @@ def _maps(subject: Subject, made: Mapping[str, Attribution], settings: Settings)
     measured = faithfulness(subject, values, seed=settings.seed) if made else None
     maps = []
     for name, one in made.items():
-        own = beaten = None
+        own, beaten, orders = None, None, 0
         if measured is not None:
             of_each, random, _ = measured
             own = of_each[name]
             margins = np.asarray([each.margin for each in random])
             beaten = float((margins < own.margin).mean() + (margins <= own.margin).mean()) / 2
+            orders = len(random)
         errors = None if one.errors is None else one.errors.tolist()
         facts = (name, subject.baseline, one.values.tolist(), errors, subject.full, subject.empty, one.gap)
-        maps.append(Map(*facts, own, beaten, dict(one.details)))
+        maps.append(Map(*facts, own, beaten, orders, dict(one.details)))
     return maps
 
 

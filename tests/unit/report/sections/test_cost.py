@@ -50,3 +50,20 @@ def test_energy_that_was_not_counted_stays_unknown(tmp_path, head, told):
     assert told in text
     assert column == ({} if head is None else {"full": "\u2013", "head": "0.5 Wh"})
     assert "no energy" in checks
+
+
+def test_a_model_computed_from_runs_costs_what_they_do(tmp_path):
+    sweep = planned(methods=("lora", "head"), seeds=(0, 1), examples=30)
+    for run in sweep.runs:
+        run.record = {"cost": {"wall_seconds": 360.0}}
+        if run.method == "head":
+            parents = [{"identity": f"{run.seed}", "method": "lora", "device_seconds": 5400.0}]
+            run.record["derived"] = {"by": "compress", "how": {"merge": True}, "parents": parents}
+    with reading([sweep.write(tmp_path / "sweep")]) as study:
+        groups = {group.name: group for group in analysed(study, Options()).results[0].comparison.groups}
+    derived, trained = (cost.cost_of(groups[name], 2.0) for name in ("head merge of lora", "lora"))
+    assert derived.money == pytest.approx(2 * (0.1 + 1.5))
+    assert derived.all_money == pytest.approx(2 * 0.2)  # what the parents took is theirs
+    assert (derived.train_seconds, derived.samples_per_second) == (None, None)
+    assert trained.money == pytest.approx(2 * 0.1)
+    assert trained.train_seconds is not None

@@ -91,7 +91,8 @@ def test_snapshots_are_spread_over_the_last_part():
         (100, {"start": 0.75, "snapshots": 5, "rank": 2}, [80, 85, 90, 95, 100]),
         (10, {"start": 0.5, "snapshots": 40}, [6, 7, 8, 9, 10]),
         (3, {"start": 0.0, "snapshots": 3, "rank": 2}, [1, 2, 3]),
-        (1000, {"start": 0.9, "snapshots": 40}, list(range(902, 1001, 2))),
+        (1000, {"start": 0.9, "snapshots": 50}, list(range(902, 1001, 2))),
+        (11, {"start": 0.0, "snapshots": 4, "rank": 2}, [3, 6, 9, 11]),
     ):
         callback = Swag(**options)
         assert [step for step in range(1, steps + 1) if callback.is_due(step, steps)] == expected
