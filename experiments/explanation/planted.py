@@ -1,7 +1,7 @@
 """Is a planted word found? Writes tweets whose label a planted word decides, and counts how often it comes first.
 
-    planted.py write FOLDER              tweets of the project's own data, relabelled
-    planted.py count RUN FOLDER [HOW]    of 100 test texts, prints JSON
+planted.py write FOLDER              tweets of the project's own data, relabelled
+planted.py count RUN FOLDER [HOW]    of 100 test texts, prints JSON
 """
 
 from __future__ import annotations
