@@ -7,6 +7,7 @@ places and genders are taken, see `peftlab.report.statistics.crossed_gap`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,7 +123,7 @@ def names(
     log.info("%d names in each of %d sentences: %d texts", len(who), len(sentences), len(who) * len(sentences))
     measured = _measured(run, who, sentences)
     gaps = [
-        NameGap(measure, factor, crossed_gap(values, [group(name) for name in who], seed=seed))
+        NameGap(measure, factor, crossed_gap(values, [group(name) for name in who], _limits(measure), seed=seed))
         for measure, values in measured.items()
         for factor, group in FACTORS.items()
         if len({group(name) for name in who}) > 1
@@ -251,6 +252,11 @@ def _of_labels(
     return measures | {"flips": (predicted != np.array(usual, dtype=object)).astype(float)}
 
 
+def _limits(measure: str) -> tuple[float, float]:
+    """Return the least and the largest value that a measure can have."""
+    return {"sentiment": (-1.0, 1.0), "number": (-math.inf, math.inf)}.get(measure, (0.0, 1.0))
+
+
 def _lines(one: NameGap, mean: float) -> Iterable[str]:
     """Yield the lines on one gap."""
     gap = one.gap
@@ -277,15 +283,15 @@ def _lines(one: NameGap, mean: float) -> Iterable[str]:
         else "could be seen with other names and sentences where there is none"
     )
     yield f"  gap {gap.value:.4f}, {gap.largest} over {gap.smallest}{interval}, p {gap.p:.2g}: {verdict}"
-    paired = (
-        ""
-        if not gap.se or not gap.se_unpaired
-        else (f"; the swap makes its interval {gap.se / gap.se_unpaired:.2f} times that of sentences of their own")
-    )
     yield (
         f"  of it {gap.expected:.4f} is what equal groups show too, {gap.debiased:.4f} is left; p {gap.p_rows:.2g} "
-        f"over names alone{paired}"
+        "over names alone"
     )
+    if gap.pairing is not None:
+        yield (
+            "  over sentences alone, sharing them makes the interval "
+            f"{gap.pairing:.2f} times as wide as sentences of their own would"
+        )
 
 
 def _between(low: float | None, high: float | None, sign: str) -> str:
