@@ -52,12 +52,16 @@ def test_a_ladder_down_to_eight_bits(peftlab, copy):
     assert rungs["onnx"]["measured"]["parameters"] == rungs["merge"]["measured"]["parameters"]
     assert rungs["int8"]["file"]["compared"]["largest_difference"] > 1e-4  # it has been rounded
     assert rungs["int8"]["smaller"] > 1.2 * rungs["onnx"]["smaller"]  # of so tiny a model the graph is the larger part
-    assert len(Path("out/ladder.md").read_text().split("\n| ")) == 7
+    assert Path("out/ladder.md").read_text().count("\n| ") == 2 + 5
 
     # each is an ordinary run
     onnx, merged = load(rungs["onnx"]["run"]), load(rungs["merge"]["run"])
-    texts = [["EU", "rejects"], ["Peter"], "a " * 30]
-    assert [one["entities"] for one in onnx.predict(texts)] == [one["entities"] for one in merged.predict(texts)]
+    texts = [["EU", "rejects"], ["Peter"], ["a"] * 30]
+    answers, expected = (
+        [[(entity["type"], entity["start"]) for entity in one["entities"]] for one in of.predict(texts)]
+        for of in (onnx, merged)
+    )
+    assert answers == expected
     ids = torch.randint(5, 40, (3, 11))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.inference_mode():

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from peftlab.errors import ConfigError, UserError
 from peftlab.regularizers.distil import Distil
+from peftlab.report.study import Run
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.tasks.batch import Batch
@@ -44,6 +45,7 @@ def test_a_student_without_a_layer_comes_near_its_teacher(teacher):
     record = RunRecord.load(student.folder.path)
     assert record.data["status"] == "completed"
     assert record.derived is None
+    assert Run(record, "").overrides == {"regularizer": "[distil]"}
     assert student.model.config.num_hidden_layers == 1
     assert record.extensions["regularizers"]["distil"]["examples"] > 0
     apart = [distance(teacher, each) for each in (short, student)]

@@ -38,6 +38,11 @@ def divides(comparison: Comparison, value_of: Callable[[Run], Hashable]) -> bool
     return len(values - {frozenset()}) > 1
 
 
+def combines(group: Group) -> bool:
+    """Return whether each model of a group was computed from several runs: the seed is that of none of them."""
+    return bool(group.runs) and all(len(run.parents) > 1 for run in group.runs)
+
+
 def is_compared(comparison: Comparison, *keys: str) -> bool:
     """Return whether one of `keys`, or a key below it, makes the groups."""
     return any(one == key or one.startswith(f"{key}.") for one in comparison.keys for key in keys)

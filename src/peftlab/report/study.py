@@ -64,6 +64,26 @@ class Run:
         return seed
 
     @property
+    def parents(self) -> tuple[str, ...]:
+        """The identities of the runs that its model was computed from; empty if it was trained."""
+        return tuple(parent["identity"] for parent in (self.record.derived or {}).get("parents", ()))
+
+    @property
+    def derivation(self) -> str | None:
+        """How its model was computed from others, such as ``of 5`` or ``merge of lora``; None: it was trained.
+
+        It names a step, and what that was taken of, or the number of members.
+        """
+        derived = self.record.derived
+        if derived is None:
+            return None
+        parents = derived["parents"]
+        if len(parents) > 1:
+            return f"of {len(parents)}"
+        step = " ".join(name if value is True else f"{name}={value}" for name, value in derived["how"].items())
+        return f"{step} of {' '.join(parent['method'] for parent in parents)}"
+
+    @property
     def is_tested(self) -> bool:
         """Whether it was completed and scored on the test split."""
         return self.status == "completed" and bool(self.record.scores("test"))

@@ -24,11 +24,11 @@ def conclude(record: RunRecord) -> None:
         f"{method['total_parameters']:,}",
         100 * share,
     )
+    trained = f", {cost['train_seconds']:.0f} s of them training at {cost['samples_per_second']:.0f} samples/s"
     log.info(
-        "time: %.0f s, %.0f s of them training at %.0f samples/s; peak memory %.2f GiB",
+        "time: %.0f s%s; peak memory %.2f GiB",
         cost["wall_seconds"],
-        cost["train_seconds"],
-        cost["samples_per_second"],
+        trained if record.derived is None else "",
         cost["peak_memory_gib"],
     )
     log.info("run folder: %s", record.folder, extra=VERBATIM)

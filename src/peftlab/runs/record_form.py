@@ -13,6 +13,8 @@ Status = Literal["running", "completed", "failed", "interrupted", "pruned"]
 _COUNTS: Form = {"*": "count?"}
 _SPLIT: Form = {"file?": "text?", "rows?": "count?", "dropped?": _COUNTS}
 
+_PARENT: Form = {"identity": "text", "method": "text", "device_seconds?": "number?"}
+
 FORM: dict[str, Form] = {
     "schema_version": "count",
     "run_id": "text?",
@@ -88,6 +90,7 @@ FORM: dict[str, Form] = {
     "history": [{"at?": "time?", "event": "text", "step?": "count?", "of?": "count?"}],
     "files": [{"path": "path", "bytes": "count", "sha256": "text"}],
     "error": "anything?",
+    "derived?": {"by": "text", "how": {"*": "anything?"}, "parents": [_PARENT]},
 }
 _ERROR: Form = {"type": "text", "message": "text"}
 _EVENTS: dict[str, Form] = {

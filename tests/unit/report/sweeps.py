@@ -232,7 +232,7 @@ def _write(sweep: Sweep, run: PlannedRun, sweep_folder: Path, begun: datetime) -
     )
     (folder / "packages.txt").write_text("numpy==2.4.0\n", encoding="utf-8")
     for section, entries in copy.deepcopy(run.record).items():
-        record[section] = record[section] | entries if isinstance(entries, dict) else entries
+        record[section] = record.get(section, {}) | entries if isinstance(entries, dict) else entries
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         size, digest = file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()
         record["files"].append({"path": file.relative_to(folder).as_posix(), "bytes": size, "sha256": digest})

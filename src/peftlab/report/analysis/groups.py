@@ -48,12 +48,17 @@ class Group:
     def by_seed(self) -> dict[int, tuple[Run, ...]]:
         """The run that counts for each seed, or those of all folds of a cross-validation, in their order.
 
-        Of several runs of one seed and fold it is the one with the best validation score, else the newest.
+        Of several runs of one seed and fold it is the one with the best validation score, else the newest. Models that
+        were computed from the same run, such as two ensembles with a member in common, are no independent repetitions,
+        and count as of one seed.
         """
         chosen: dict[tuple[int, tuple[int, int]], Run] = {}
+        behind: dict[str, int | None] = {}
         for run in self.runs:
-            key = (-1 if run.seed is None else run.seed, fold_of(run))
-            if run.seed is not None and (key not in chosen or _rank(run) >= _rank(chosen[key])):
+            seed = next((behind[parent] for parent in run.parents if parent in behind), run.seed)
+            behind |= dict.fromkeys(run.parents, seed)
+            key = (-1 if seed is None else seed, fold_of(run))
+            if seed is not None and (key not in chosen or _rank(run) >= _rank(chosen[key])):
                 chosen[key] = run
         seeds = dict.fromkeys(seed for seed, _ in chosen)
         return {seed: tuple(chosen[key] for key in sorted(chosen) if key[0] == seed) for seed in seeds}
@@ -188,9 +193,12 @@ def _comparison(name: str, kind: _Kind, runs: Sequence[Run], options: Options) -
 
 
 def _grouped(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple[tuple[str, Any], ...], list[Run]]:
+    """Return the runs by the values of `keys`; models computed from runs never stand among runs that were trained."""
     grouped: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     for run in runs:
-        grouped.setdefault(tuple((key, _value(run, key)) for key in keys), []).append(run)
+        made = (("derived", run.derivation),) if run.parents else ()
+        own = dict.fromkeys((*keys, METHOD) if made else keys)
+        grouped.setdefault((*((key, _value(run, key)) for key in own), *made), []).append(run)
     return grouped
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared, listed, places
+from peftlab.report.likeness import combines, compared, listed, places
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
-    """Name the seeds that some tested groups lack."""
-    tested = [group for group in comparison.groups if group.runs]
+    """Name the seeds that some tested groups lack; ensembles have none of their own."""
+    tested = [group for group in comparison.groups if group.runs and not combines(group)]
     seeds = {group.name: set(group.by_seed) for group in tested}
     every = set().union(*seeds.values()) if seeds else set()
     lacking = [group for group in tested if seeds[group.name] != every]

@@ -33,7 +33,7 @@ def stops_early(run: Run) -> bool:
 
 
 def _rule(run: Run) -> str | None:
-    return repr(_stopping(run)) if run.config else None
+    return repr(_stopping(run)) if run.config and run.record.derived is None else None
 
 
 def _stopping(run: Run) -> dict[str, Any]:

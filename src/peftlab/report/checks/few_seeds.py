@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from peftlab.report.analysis.groups import Comparison, Group
 from peftlab.report.document import Finding
-from peftlab.report.likeness import compared, listed, places
+from peftlab.report.likeness import combines, compared, listed, places
 from peftlab.report.numbers import plural
 
 FEWEST = 3
 
 
 def check(comparison: Comparison) -> Iterator[Finding]:
-    """Name the tested groups with fewer than three seeds."""
-    few = [group for group in comparison.groups if group.runs and _seeds(group) < FEWEST]
+    """Name the tested groups with fewer than three seeds, but ensembles: they are held against their members."""
+    tested = [group for group in comparison.groups if group.runs and not combines(group)]
+    few = [group for group in tested if _seeds(group) < FEWEST]
     if few:
         each = listed(f"{group.name} ({plural(_seeds(group), 'seed')})" for group in few)
         yield Finding(

@@ -70,5 +70,5 @@ def distil(
     if max_epochs is not None:
         changes["budget"] = {**config["budget"], "max_epochs": max_epochs, "max_steps": None, "max_passes": None}
     with restored():
-        record = train({**config, **changes}, ["peftlab", "compress"], [])
+        record = train({**config, **changes}, ["peftlab", "compress"], ["regularizer=[distil]"])  # reports group by it
     return load(record.folder, run.folder.allow)

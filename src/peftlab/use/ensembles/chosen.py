@@ -13,7 +13,8 @@ from peftlab.runs.record import FILE_NAME, RunRecord
 def chosen(paths: Sequence[str | Path], best: int | None = None) -> list[RunRecord]:
     """Return the records of the runs at `paths`: run folders, starts of ids, and folders of runs such as a sweep's.
 
-    Of a folder of runs, all that were completed by training count.
+    Of a folder of runs, all that were completed by training count; but the trials of a search, which were not tested,
+    only if no run was.
 
     Args:
         paths: where they are.
@@ -29,6 +30,8 @@ def chosen(paths: Sequence[str | Path], best: int | None = None) -> list[RunReco
     records = list(found.values())
     if best is None:
         return records
+    if odd := next((one for one in records if one.data["selection"]["metric"] is None), None):
+        raise UserError(f"--best {best}: {odd.folder} was not completed, and has no validation score. Leave it out")
     selections = {(one.data["selection"]["metric"], one.data["selection"]["mode"]) for one in records}
     if len(selections) > 1:
         names = ", ".join(sorted(str(metric) for metric, _ in selections))
@@ -47,4 +50,4 @@ def _records(path: Path) -> list[RunRecord]:
     completed = [one for one in records if one.data["status"] == "completed" and one.derived is None]
     if not completed:
         raise UserError(f"'{path}': it is no run, and no completed run lies in it. `peftlab runs {path}` lists them")
-    return completed
+    return [one for one in completed if one.scores("test")] or completed

@@ -94,3 +94,27 @@ def test_a_metric_of_another_scorer_has_the_direction_of_its_name(metric, direct
         edited_record(run, add)
     ((one,), _) = compared(folder, metric=metric)
     assert (one.metric, one.direction) == (metric, direction)
+
+
+def test_ensembles_with_a_member_in_common_are_no_repetitions(tmp_path):
+    sweep = planned(methods=("lora",), seeds=(1, 2, 4), examples=20)
+    for run, members in zip(sweep.runs, ("ab", "bc", "de"), strict=True):
+        parents = [{"identity": one, "method": "lora"} for one in members]
+        run.record = {"derived": {"by": "ensemble", "how": {}, "parents": parents}}
+    with reading([sweep.write(tmp_path / "sweep")]) as study:
+        (group,) = comparisons_of(study, Options())[0][0].groups
+    assert len(group.runs) == 3
+    assert sorted(group.by_seed) == [1, 4]
+
+
+def test_models_computed_from_runs_are_a_group_of_their_own(tmp_path):
+    sweep = planned(methods=("lora", "head"), seeds=(1, 2), examples=20)
+    for run in sweep.of("head"):
+        parents = [{"identity": f"{run.seed}", "method": "merged"}]
+        run.record = {"derived": {"by": "compress", "how": {"drop_layers": run.seed}, "parents": parents}}
+    ((one,), _) = compared(sweep.write(tmp_path / "sweep"), by=("data",))
+    trained, *made = sorted(one.groups, key=lambda group: len(group.values))
+    assert {run.value("peft") for run in trained.runs} == {"lora"}
+    assert [group.name.removeprefix(trained.name) for group in made] == [
+        f" head drop_layers={number} of merged" for number in (1, 2)
+    ]

@@ -112,3 +112,14 @@ def test_a_mixture_that_all_groups_share_is_only_noted(tmp_path):
             run.record["code"] = {"commit": "dead" * 10}
     (finding,) = findings_in(sweep.write(tmp_path / "sweep"))
     assert (finding.check, finding.level) == ("different_code", "note")
+
+
+def test_an_ensemble_is_not_accused_of_having_no_seeds(tmp_path):
+    sweep = planned(methods=("full", "lora", "head"), seeds=(1, 2, 4), examples=20)
+    sweep.runs = [run for run in sweep.runs if run.method != "head" or run.seed == 1]
+    of_one = findings_in(sweep.write(tmp_path / "one"))
+    assert {finding.check for finding in of_one} >= {"few_seeds", "different_seeds"}
+    parents = [{"identity": one, "method": "lora", "device_seconds": 1.0} for one in "ab"]
+    sweep.runs[-1].record = {"derived": {"by": "ensemble", "how": {}, "parents": parents}}
+    sweep.runs[-1].config["callbacks"] = {}
+    assert findings_in(sweep.write(tmp_path / "combined")) == []

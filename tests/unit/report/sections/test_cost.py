@@ -57,11 +57,11 @@ def test_a_model_computed_from_runs_costs_what_they_do(tmp_path):
     for run in sweep.runs:
         run.record = {"cost": {"wall_seconds": 360.0}}
         if run.method == "head":
-            parents = [{"device_seconds": 3600.0}, {"device_seconds": 1800.0}]
-            run.record["derived"] = {"by": "ensemble", "how": {}, "parents": parents}
+            parents = [{"identity": f"{run.seed}", "method": "lora", "device_seconds": 5400.0}]
+            run.record["derived"] = {"by": "compress", "how": {"merge": True}, "parents": parents}
     with reading([sweep.write(tmp_path / "sweep")]) as study:
         groups = {group.name: group for group in analysed(study, Options()).results[0].comparison.groups}
-    derived, trained = (cost.cost_of(groups[name], 2.0) for name in ("head", "lora"))
+    derived, trained = (cost.cost_of(groups[name], 2.0) for name in ("head merge of lora", "lora"))
     assert derived.money == pytest.approx(2 * (0.1 + 1.5))
     assert derived.all_money == pytest.approx(2 * 0.2)  # what the parents took is theirs
     assert (derived.train_seconds, derived.samples_per_second) == (None, None)
