@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000)
     studies = parser.parse_args().studies
     print(f"{studies} studies of equal groups, {NAMES} names each, {SENTENCES} sentences; level .05")
-    print(
-        "| groups | false: names and sentences | false: over names alone | interval of the swap / of sentences apart |"
-    )
+    print("| groups | false: names and sentences | false: over names alone | over sentences, interval shared / apart |")
     print("|-|-|-|-|")
     for groups in (2, 5, 10):
         random = np.random.default_rng(groups)
@@ -47,7 +45,7 @@ def main() -> None:
         false, alone = (
             np.mean([p < 0.05 for p in ps]) for ps in zip(*((one.p, one.p_rows) for one in gaps), strict=True)
         )
-        width = np.median([one.se / one.se_unpaired for one in gaps if one.se and one.se_unpaired])
+        width = np.median([one.pairing for one in gaps])
         print(f"| {groups} | {false:.3f} | {alone:.3f} | {width:.2f} |", flush=True)
 
 

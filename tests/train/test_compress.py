@@ -37,27 +37,31 @@ def _quickly(monkeypatch) -> None:
 
 
 def test_a_ladder_down_to_eight_bits(peftlab, copy):
-    options = ["--steps", "merge,merge,onnx,int8,openvino", "--max-drop", "1", "--out", "out", "--json"]
+    options = ["--steps", "merge,merge,onnx,openvino,int8", "--max-drop", "1", "--out", "out", "--json"]
     code, out, err = peftlab("compress", copy, *options)
     assert code == 0, err
     document = json.loads(out)
     assert document == json.loads(Path("out/ladder.json").read_text())
     rungs = {rung["step"]: rung for rung in document["rungs"]}
-    assert list(rungs) == ["original", "merge", "onnx", "int8", "openvino"]
+    assert list(rungs) == ["original", "merge", "onnx", "openvino", "int8"]
     assert "merge was passed over: peft=merged adds nothing to the model that could be merged" in document["notes"]
-    for step in ("original", "merge", "onnx"):
+    for step in ("original", "merge", "onnx", "openvino"):
         assert (rungs[step]["agreement"], rungs[step]["drop"]["value"]) == (1.0, 0.0)
         assert rungs[step]["verdict"] == "accepted"
     assert rungs["onnx"]["file"]["compared"]["largest_difference"] <= 1e-4
     assert rungs["onnx"]["measured"]["parameters"] == rungs["merge"]["measured"]["parameters"]
     assert rungs["int8"]["file"]["compared"]["largest_difference"] > 1e-4  # it has been rounded
-    assert rungs["int8"]["smaller"] > 1.5 * rungs["onnx"]["smaller"] > 1  # of a model as tiny, the graph is a part
-    assert len(Path("out/ladder.md").read_text().split("\n| ")) == 7
+    assert rungs["int8"]["smaller"] > 1.2 * rungs["onnx"]["smaller"]  # of so tiny a model the graph is the larger part
+    assert Path("out/ladder.md").read_text().count("\n| ") == 2 + 5
 
     # each is an ordinary run
     onnx, merged = load(rungs["onnx"]["run"]), load(rungs["merge"]["run"])
-    texts = [["EU", "rejects"], ["Peter"], "a " * 30]
-    assert [one["entities"] for one in onnx.predict(texts)] == [one["entities"] for one in merged.predict(texts)]
+    texts = [["EU", "rejects"], ["Peter"], ["a"] * 30]
+    answers, expected = (
+        [[(entity["type"], entity["start"]) for entity in one["entities"]] for one in of.predict(texts)]
+        for of in (onnx, merged)
+    )
+    assert answers == expected
     ids = torch.randint(5, 40, (3, 11))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.inference_mode():

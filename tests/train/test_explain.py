@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import peftlab as package
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.use.check import check
+from peftlab.use.ensembles.averaging import average
 
 TEXT = "Marie Curie moved from Warsaw to <b>Paris</b> ."
-FEW = ["--examples", "6", "--samples", "4", "--steps", "20"]
+FEW = ["--examples", "6", "--steps", "20"]
 
 
 @pytest.fixture
@@ -51,6 +53,7 @@ def test_a_text_and_its_page(peftlab, copy):
     assert "<b>Paris" not in page
     assert "default-src 'none'" in page
     assert page.count('<figure class="highlighted">') == 6
+    assert ">Marie</span> <span" in page
     assert f"{gradients['values'][0]:+.4f}" in page  # in a table, for who sees no colours
     assert f'title="{gradients["values"][0]:+.4f}"' in page
 
@@ -64,7 +67,7 @@ def test_a_text_and_its_page(peftlab, copy):
 
 
 def test_faithfulness_is_kept_beside_the_record(peftlab, copy, finished):
-    how = ["--how", "ig,occlusion,shapley,attention"]
+    how = ["--how", "ig,occlusion,shapley,attention", "--samples", "4"]
     code, out, err = peftlab("explain", copy, "--faithfulness", *FEW, *how, "--json")
     assert code == 0, err
     document = json.loads(out)
@@ -100,13 +103,15 @@ def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
     [
         ([], "explain takes a TEXT, --object JSON or --faithfulness, one of them"),
         ([TEXT, "--faithfulness"], "one of them"),
-        ([TEXT, "--seeds"], "add --faithfulness"),
+        ([TEXT, "--seeds"], "--seeds acts on many texts: add --faithfulness"),
+        ([TEXT, "--most-words", "5"], "--most-words acts on many texts: add --faithfulness"),
+        ([TEXT, "--samples", "9"], "--samples acts on --how shapley, and --how is ig"),
         (["--faithfulness", "--target", "PER@0"], "leave --target and --html out"),
         (["--object", "[1]"], "expected a JSON object"),
         ([TEXT, "--how", "occlusions"], "there is no such explainer. Did you mean 'occlusion'? Allowed: ig, occl"),
         ([TEXT, "--target", "PERS@0"], "there is no tag PERS. Did you mean 'PER'? Allowed: LOC, ORG, PER, O, B-LOC"),
         ([TEXT, "--target", "PER"], "a word's tag is meant by TAG@WORD, such as "),
-        ([TEXT, "--target", "PER@99"], "there are no such word: the model sees the words 0 to "),
+        ([TEXT, "--target", "PER@99"], "there is no such word: the model sees the words 0 to "),
         ([TEXT, "--target", "PER@b"], "there are 2 such words: write its index, from 0"),
         ([TEXT, "--target", "PER@0", "--baseline", "delete"], "which a deletion moves. Allowed: mask, pad"),
         (["--faithfulness", "--seeds"], "no completed run beside it differs in its seed alone"),
@@ -126,6 +131,55 @@ def test_a_model_that_writes(peftlab, finished_writer):
     assert document["target"].endswith("@0")
     assert "capital" in [one["text"] for one in document["words"]]
     assert {one["baseline"] for one in document["maps"]} == {"pad"}  # its tokenizer has no mask
+
+
+FILLERS = ["is", "in", "to", "by", "from", "than", "said", "paris", "rome", "york"]
+DECIDING = ["moved", "hired", "happened"]
+
+
+def planted(count, seed):
+    """Return texts of random words, of which one that is put among them alone decides the label, as CSV.
+
+    A quarter has none, and a label of its own. Without it, a model need not know all three words: one label may be
+    what is left when the two others are not there.
+    """
+    draw = random.Random(seed)
+    rows = ["text,label"]
+    for _ in range(count):
+        words = draw.choices(FILLERS, k=draw.randint(6, 10))
+        decides = draw.randrange(len(DECIDING) + 1)
+        words[draw.randrange(len(words))] = [*DECIDING, "said"][decides]
+        rows.append(f"{' '.join(words)},{'abcd'[decides]}")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.slow
+def test_a_planted_word_is_found_first(run_tiny):
+    for seed, (name, count) in enumerate({"train": 400, "dev": 40, "test": 160}.items()):
+        Path(f"{name}.csv").write_text(planted(count, seed))
+    data = ["task=classification", "data=csv", f"data.path={Path.cwd()}", "data.batch_size=16"]
+    record = run_tiny(*data, "peft=full", "optimizer.lr=3e-3", "budget.max_steps=150")
+    run = package.load(record.folder)
+    rows = [row.split(",") for row in Path("test.csv").read_text().splitlines()[1:]]
+    found = []
+    for text, label in [row for row in rows if row[1] != "d"][:100]:
+        one = run.explain(text, label, baseline="mask")
+        first = one.words[max(range(len(one.words)), key=one.maps[0].values.__getitem__)]
+        found.append(first.text == DECIDING["abc".index(label)])
+    assert len(found) == 100
+    assert sum(found) >= 95
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_explained_as_one_model(run_tiny):
+    members = [package.load(run_tiny(f"seed={seed}", f"run_dir=seeds/{seed}").folder) for seed in (1, 2)]
+    ensemble = average(members, temperature=1.0)
+    one = ensemble.explain(TEXT, "PER@0", how=("ig", "occlusion", "shapley", "attention"), baseline="pad")
+    assert [each.how for each in one.maps] == ["ig", "occlusion", "shapley"]
+    assert "returns no attention" in one.left_out["attention"]
+    gradients = one.maps[0]
+    assert abs(gradients.gap) <= 0.02 * abs(gradients.full - gradients.empty)
+    assert gradients.full - gradients.empty != 0
 
 
 @pytest.mark.parametrize("method", ["prefix_tuning", "prompt_tuning"])

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="STEPS",
         help="in order: merge, drop_layers=COUNT, prune_heads=SHARE, prune_ffn=SHARE, distil or distil=EPOCHS, onnx, "
-        "int8 or int8=products, openvino; see docs/compression.md",
+        "openvino, int8 or int8=products; see docs/compression.md",
     )
     parser.add_argument(
         "--max-drop",

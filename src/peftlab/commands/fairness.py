@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ EXAMPLES = (
 
 _MOST_PAIRS = 6
 """Pairs of groups that are printed for a gap."""
+_OF_GAPS = ("intersect", "metrics", "labels", "attributes", "min_group", "correction", "split", "baseline")
+"""Options that act on groups of examples alone; those that are not given have the defaults of `Settings`."""
+_OF_NAMES = ("places", "names", "templates")
+"""Options that act on names swapped in alone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,38 +65,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attributes", metavar="FILE", help="a file with the columns of column=NAME, and with the ids of the examples"
     )
-    parser.add_argument(
-        "--min-group", type=_positive, default=20, metavar="N", help="leave smaller groups out (default 20)"
-    )
-    parser.add_argument("--correction", choices=("holm", "none"), default="holm", help="over all gaps (default holm)")
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--min-group", type=_positive, metavar="N", help="leave smaller groups out (default 20)")
+    parser.add_argument("--correction", choices=("holm", "none"), help="over all gaps (default holm)")
+    parser.add_argument("--split", choices=("validation", "test"), help="default test")
     parser.add_argument("--baseline", metavar="NAME", help="of several methods: the one to compare the others with")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default 0)")
     names = parser.add_argument_group("names swapped in")
-    names.add_argument("--places", metavar="NAMES", default="us,de,in,ng,cn", help="default us,de,in,ng,cn")
-    names.add_argument("--names", type=_positive, default=40, metavar="N", help="of a place and gender (default 40)")
+    names.add_argument("--places", metavar="NAMES", help="default us,de,in,ng,cn")
+    names.add_argument("--names", type=_positive, metavar="N", help="of a place and gender, 2 at least (default 40)")
     names.add_argument(
         "--templates", metavar="FILE", help="sentences with a slot for the name; by default the package's"
     )
-    names.add_argument("--seed", type=int, default=0, metavar="N", help="of the names (default 0)")
 
 
 def execute(options: argparse.Namespace) -> None:
     """Measure, keep and print the gaps."""
     from peftlab.report.study import reading
+    from peftlab.report.unpacking import is_archive
 
     swapped = "names" in options.groups
-    specs = tuple(spec for spec in options.groups if spec != "names")
+    specs = tuple(dict.fromkeys(spec for spec in options.groups if spec != "names"))
+    _check(options, specs, swapped)
     documents: list[dict[str, Any]] = []
     with reading(options.runs) as study:
         runs = [run for run in study.runs if run.status == "completed"]
+        left_out = [(one.place, one.reason) for one in study.left_out]
+        left_out += [(run.place, f"it is {run.status}") for run in study.runs if run.status != "completed"]
+        for path in filter(is_archive, options.runs):
+            print(f"{path}: an archive is only read, what is found is not kept in it", file=sys.stderr)
+        for place, reason in left_out:
+            print(f"left out: {cell(place)}: {cell(reason)}", file=sys.stderr)
         if not runs:
             raise UserError(f"{', '.join(options.runs)}: no run is completed, and only those have answers")
+        if options.baseline and len(runs) == 1:
+            raise UserError(f"--baseline {options.baseline}: there is only one run, and no method to compare with it")
         if specs:
             documents += _gaps(options, specs, runs)
         if swapped:
             documents += _names(options, [run.record.folder for run in runs])
     if options.json:
         print_json(documents if len(documents) > 1 else documents[0])
+
+
+def _check(options: argparse.Namespace, specs: Sequence[str], swapped: bool) -> None:
+    """Check that no option is without effect."""
+    acts = {**dict.fromkeys(_OF_GAPS, bool(specs)), **dict.fromkeys(_OF_NAMES, swapped)}
+    if idle := [f"--{name.replace('_', '-')}" for name, acting in acts.items() if not acting and _given(options, name)]:
+        where = "names swapped in, and needs --groups names" if specs else "groups of examples, and not on names"
+        raise UserError(f"{idle[0]} acts on {where}")
+    if options.intersect and len(specs) == 1:
+        raise UserError("--intersect crosses several --groups, and there is only one")
+    if options.attributes and not any(spec.startswith("column=") for spec in specs):
+        raise UserError(f"--attributes {options.attributes}: no --groups column=NAME reads a column of it")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that are given: those that are not have the defaults of what they are handed to."""
+    return {name: value for name in names if (value := getattr(options, name))}
 
 
 def _gaps(options: argparse.Namespace, specs: tuple[str, ...], runs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -102,11 +132,9 @@ def _gaps(options: argparse.Namespace, specs: tuple[str, ...], runs: Sequence[An
         groups=specs,
         metrics=_listed(options.metrics),
         labels=_listed(options.labels),
-        intersect=options.intersect,
-        min_group=options.min_group,
-        correction=options.correction,
-        split=options.split,
         attributes=options.attributes and Path(options.attributes),
+        seed=options.seed,
+        **_given(options, "intersect", "min_group", "correction", "split"),
     )
     documents = []
     for run in runs:
@@ -130,8 +158,12 @@ def _names(options: argparse.Namespace, folders: Sequence[Path]) -> list[dict[st
         with computing(folder):
             from peftlab.use.fairness.names import names
             from peftlab.use.finished import load
-        templates = options.templates and Path(options.templates)
-        result = names(load(folder, options.allow), options.places.split(","), options.names, templates, options.seed)
+        given: dict[str, Any] = {"templates": options.templates and Path(options.templates), "seed": options.seed}
+        if options.places:
+            given["places"] = options.places.split(",")
+        if options.names:
+            given["number"] = options.names
+        result = names(load(folder, options.allow), **given)
         documents.append(result.document())
         if not options.json:
             print("\n".join(result.lines()))

@@ -34,8 +34,8 @@ def changed(model: Any, change: Callable[[Tensor], Tensor], ids: Tensor | None =
     Args:
         model: the model.
         change: the change.
-        ids: the token ids, shape (rows, tokens), whose embeddings are changed, however often the model looks them up,
-            as one of several members does; None: those that it looks up first.
+        ids: the token ids, shape (rows, tokens), whose embeddings are changed wherever the model looks them up: each
+            member of an ensemble does, or all do at once, their rows one after another. None: those of its first look.
 
     Raises:
         UserError: the model does not look up `ids`.
@@ -44,10 +44,14 @@ def changed(model: Any, change: Callable[[Tensor], Tensor], ids: Tensor | None =
 
     def hook(_module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         nonlocal calls
-        if ids is not None and not (inputs and torch.equal(inputs[0], ids)):
+        if ids is None:
+            calls += 1
+            return change(output) if calls == 1 else output
+        (looked_up,) = inputs
+        if not torch.equal(looked_up, ids.repeat(len(looked_up) // len(ids), 1)):
             return output
         calls += 1
-        return change(output) if calls == 1 or ids is not None else output
+        return torch.cat([change(rows) for rows in torch.split(output, len(ids))])
 
     with ExitStack() as stack:
         for module in _with_their_weights(model):

@@ -100,6 +100,12 @@ def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
+def quieten() -> None:
+    """Hide what Lightning says of itself; importing it sets the levels anew, so that this may be needed again."""
+    for name in QUIETENED:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
     """Send the lines of a run to the terminal, and quieten verbose libraries.
 
@@ -115,8 +121,7 @@ def start_logging(stderr: bool = False, level: int = logging.INFO) -> None:
         log.addHandler(handler)
     log.setLevel(level)
     log.propagate = False
-    for name in QUIETENED:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quieten()
     # Batches are planned ahead and cheap to build: having no loader workers is intended
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # The data module knows the position in an epoch, and starts the loader there

@@ -26,6 +26,7 @@ from peftlab.runs.environment import WITHOUT_EFFECT
 from peftlab.runs.folder import CONFIG
 from peftlab.scores.scorer import SCORED
 from peftlab.speed.attention import attention_kernels
+from peftlab.terminal.console import quieten
 from peftlab.training.predictions import Predictions
 from peftlab.training.tuner import Tuner
 
@@ -126,6 +127,7 @@ def evaluate(
 
 def trainer_for(spec: RunSpec, callbacks: list[Callback]) -> L.Trainer:
     """Return a Lightning trainer that scores models of `spec`, on one device, in the precision of the run."""
+    quieten()
     return L.Trainer(
         accelerator=spec.trainer.accelerator,
         devices=1,

@@ -54,7 +54,7 @@ def section(result: Result) -> Section | None:
         {"label": f"{group.name}, seed {run.seed}", "explainers": list(_drawn(one))} for group, run, one in explained
     ]
     data = {"x": {"label": "faithfulness above that of random orders"}, "series": series}
-    caption = "By how much explanations are better than random orders, with the interval of a paired bootstrap."
+    caption = "By how much explanations are better than random orders, with the interval of a bootstrap."
     blocks.append(Figure(f"{name}-explanation-figure", "explanation", data, caption))
     if any(one["stability"] for *_, one in explained):
         blocks.append(_stability(explained, name))
@@ -94,7 +94,7 @@ def _table(explained: list[Explained], name: str) -> Table:
         Column("comprehensiveness", True),
         Column("sufficiency", True),
         Column("above random", True, "comprehensiveness less sufficiency, minus that of random orders"),
-        Column("interval", note="paired bootstrap over groups of examples"),
+        Column("interval", note="bootstrap over groups of examples"),
         Column("complete", True, "share of examples whose values sum to the difference of the logits up to 1 %"),
     )
     rows = []

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -52,13 +52,14 @@ class CrossedGap:
     expected: float
     """The mean gap of groups that are dealt out at random: that of equal groups, which is never 0."""
     debiased: float
-    """The gap less the expected one, not below 0."""
+    """The square root of the squared gap less what such groups have on average, at least 0."""
     p_rows: float
     """The share of such random groups whose gap is as large: that of other names in these very sentences."""
     se: float | None
     """Standard error of the difference."""
-    se_unpaired: float | None
-    """What it would be if each group had met sentences of its own."""
+    pairing: float | None
+    """How much narrower the interval over columns is, these rows given, than if each of the two groups had met columns
+    of its own: the ratio of the standard errors. None: the columns are equal."""
     variances: dict[str, float]
     """Of ``rows`` in a group, of ``columns``, and of the ``rest``."""
     groups: list[GroupMean]
@@ -66,13 +67,19 @@ class CrossedGap:
 
 
 def crossed_gap(
-    values: np.ndarray, groups: Sequence[str], level: float = 0.95, draws: int = 1999, seed: int = 0
+    values: np.ndarray,
+    groups: Sequence[str],
+    limits: tuple[float, float] = (-math.inf, math.inf),
+    level: float = 0.95,
+    draws: int = 1999,
+    seed: int = 0,
 ) -> CrossedGap:
     """Return the gap between groups of rows.
 
     Args:
         values: shape (rows, columns), without holes.
         groups: the group of each row.
+        limits: the least and the largest value there can be; no interval goes beyond.
         level: probability of the intervals.
         draws: random groupings for `CrossedGap.p_rows`.
         seed: of the draws.
@@ -87,16 +94,19 @@ def crossed_gap(
         raise ValueError(f"{dict(zip(names, sizes.tolist(), strict=True))}, {values.shape}: need two of everything")
     own = {name: _measured(name, values[codes == code]) for code, name in enumerate(names)}
     rest = {name: _measured(name, values[codes != code]) for code, name in enumerate(names)}
-    apart = {name: difference(own[name], rest[name], paired=False, level=level) for name in names}
+    most = limits[1] - limits[0]
+    apart = {name: _within(difference(own[name], rest[name], paired=False, level=level), -most, most) for name in names}
     adjusted = dict(zip(names, holm([_p(apart[name]) for name in names]), strict=True))
-    means = {name: expected(own[name], level) for name in names}
+    means = {name: _within(expected(own[name], level), *limits) for name in names}
     ordered = sorted(names, key=lambda name: -means[name].value)
     pairs = len(list(combinations(names, 2)))
-    widest = difference(own[ordered[0]], own[ordered[-1]], paired=False, level=1 - (1 - level) / pairs)
+    simultaneous = 1 - (1 - level) / pairs
+    widest = _within(difference(own[ordered[0]], own[ordered[-1]], paired=False, level=simultaneous), -most, most)
     value = widest.value
     dealt = _dealt(values.mean(axis=1), codes, sizes, draws, seed)
     p_rows = float((1 + (dealt >= value - 1e-12).sum()) / (1 + draws))
-    se = [means[name].se for name in (ordered[0], ordered[-1])]
+    first, last = (values[codes == names.index(name)].mean(axis=0) for name in (ordered[0], ordered[-1]))
+    unpaired = math.hypot(float(first.std()), float(last.std()))
     parts = [components(one.pseudo_values) for one in own.values() if one.pseudo_values is not None]
     return CrossedGap(
         value=value,
@@ -106,10 +116,10 @@ def crossed_gap(
         high=widest.high,
         p=min(1.0, pairs * _p(widest)) if widest.se else p_rows,
         expected=float(dealt.mean()),
-        debiased=max(0.0, value - float(dealt.mean())),
+        debiased=math.sqrt(max(0.0, value**2 - float((dealt**2).mean()))),
         p_rows=p_rows,
         se=widest.se,
-        se_unpaired=None if None in se else math.hypot(*(float(one or 0) for one in se)),
+        pairing=float((first - last).std()) / unpaired if unpaired else None,
         variances={
             "rows": float(np.mean([one.seed for one in parts])),
             "columns": float(np.mean([one.cluster for one in parts])),
@@ -123,6 +133,13 @@ def crossed_gap(
 
 def _measured(name: str, values: np.ndarray) -> Measured:
     return Measured(name, tuple(range(len(values))), values.mean(axis=1), values)
+
+
+def _within(estimate: Estimate, least: float, largest: float) -> Estimate:
+    """Return an estimate whose interval has no value that there cannot be."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(estimate.low, least), high=min(estimate.high, largest))
 
 
 def _p(estimate: Estimate) -> float:

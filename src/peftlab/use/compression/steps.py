@@ -117,12 +117,14 @@ def parse(text: str) -> list[Chosen]:
                 f"--steps {part.strip()}: there is no such step.{did_you_mean(name, STEPS)} "
                 f"Allowed: {', '.join(f'{one.name}={one.takes}' if one.takes else one.name for one in STEPS.values())}"
             )
-        before = chosen[-1].step if chosen else None
-        if before is not None and before.is_file and (not step.is_file or name in ("onnx", before.name)):
+        files = [one.step.name for one in chosen if one.step.is_file]
+        if files and (not step.is_file or name in ("onnx", *files)):
             raise ConfigError(
-                f"--steps {before.name},{name}: {before.name} makes a file outside torch, which {name} cannot work on; "
-                f"put {name} before it"
+                f"--steps {files[-1]},{name}: {files[-1]} makes a file outside torch, which {name} cannot work on; put "
+                f"{name} before it, once"
             )
+        if "int8" in files:  # OpenVINO rounds otherwise: its logits are far from those of ONNX Runtime
+            raise ConfigError(f"--steps int8,{name}: the file of int8 is for ONNX Runtime alone; put {name} before it")
         chosen.append(Chosen(step, _value(step, value if has_value else None)))
     return chosen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from peftlab.errors import UserError
 from peftlab.use.explanation.attribution import Attribution, Settings
 from peftlab.use.explanation.subject import Subject
 
@@ -23,7 +24,7 @@ def explain(subject: Subject, settings: Settings) -> Attribution:
     (completeness, proposition 1) but for the gap that the steps leave.
 
     Raises:
-        UserError: the model has no gradients, as sessions of other runtimes.
+        UserError: the model has no input embeddings to differentiate.
     """
     expected, steps = subject.full - subject.empty, settings.steps
     while True:
@@ -37,7 +38,14 @@ def explain(subject: Subject, settings: Settings) -> Attribution:
 
 
 def integrated(subject: Subject, steps: int) -> np.ndarray:
-    """Return the integrated gradients of each token, doubles of shape (tokens,)."""
+    """Return the integrated gradients of each token, doubles of shape (tokens,).
+
+    Raises:
+        UserError: the model has no input embeddings to differentiate.
+    """
+    if subject.embedded is None:
+        name = type(subject.predictor.model).__name__
+        raise UserError(f"ig: {name} has no one table of input embeddings; take --how occlusion or shapley")
     own, other = subject.embedded
     change = (own - other).float()
     total = torch.zeros_like(change)

@@ -21,7 +21,7 @@ from peftlab.runs.other_seeds import other_seeds
 from peftlab.scores.paired import Difference, difference
 from peftlab.use.evaluate import check_digests
 from peftlab.use.explanation.attribution import Attribution, Settings
-from peftlab.use.explanation.explain import attributions, in_fp32
+from peftlab.use.explanation.explain import attributions
 from peftlab.use.explanation.explainers import check_names
 from peftlab.use.explanation.faithfulness import faithfulness
 from peftlab.use.explanation.gradients import COMPLETE
@@ -48,8 +48,8 @@ class Outcome:
     sufficiency: float
     """The same; less is better."""
     above_random: Difference
-    """By how much comprehensiveness less sufficiency exceeds that of random orders of the same words, in the mean over
-    examples; with a paired 95 % interval over the groups of the examples."""
+    """By how much comprehensiveness less sufficiency exceeds that of random orders of the same words, which is 0 over
+    an order and its reverse, in the mean over examples; with a 95 % interval over the groups of the examples."""
     complete: float | None
     """The share of examples whose values sum to the difference of the logits up to 1 %; None where they are not meant
     to."""
@@ -110,8 +110,6 @@ class _Explained:
     """The logit with all words less that without any."""
     margins: Mapping[str, tuple[float, float]]
     """Comprehensiveness and sufficiency by explainer."""
-    random: tuple[float, float]
-    """Those of random orders, in the mean."""
 
 
 @restored()
@@ -201,7 +199,7 @@ def _drawn(
     skipped: Counter[str],
 ) -> Iterator[tuple[Subject, Any]]:
     """Yield the subjects of examples in random order, and count those that have none."""
-    predictor = in_fp32(run.predictor)
+    predictor = run.predictor.in_fp32()
     refused: UserError | None = None
     for place in np.random.default_rng(seed).permutation(len(examples)):
         try:
@@ -240,7 +238,7 @@ def _explained(
     measured = faithfulness(subject, {name: one.values for name, one in made.items()}, seed=settings.seed)
     if measured is None:
         return None
-    of_each, random, limits = measured
+    of_each, _, limits = measured
     return _Explained(
         example,
         subject.target.name,
@@ -248,13 +246,11 @@ def _explained(
         made,
         subject.full - subject.empty,
         {name: (one.comprehensiveness, one.sufficiency) for name, one in of_each.items()},
-        tuple(np.mean([(one.comprehensiveness, one.sufficiency) for one in random], axis=0).tolist()),
     )
 
 
 def _outcome(name: str, explained: Sequence[_Explained], seconds: float) -> Outcome:
     own = np.asarray([one.margins[name] for one in explained])
-    random = np.asarray([one.random for one in explained])
     gaps = np.asarray([abs(gap) for one in explained if (gap := one.made[name].gap) is not None])
     shares = gaps / np.asarray([max(abs(one.expected), 1e-12) for one in explained]) if len(gaps) else gaps
     comprehensiveness, sufficiency = own.mean(0).tolist()
@@ -262,19 +258,19 @@ def _outcome(name: str, explained: Sequence[_Explained], seconds: float) -> Outc
         name,
         comprehensiveness,
         sufficiency,
-        _mean(explained, own @ [1, -1], random @ [1, -1]),
+        _mean(explained, own @ [1, -1]),
         float((shares <= COMPLETE).mean()) if len(shares) else None,
         float(np.median(shares)) if len(shares) else None,
         round(seconds, 3),
     )
 
 
-def _mean(explained: Sequence[_Explained], first: np.ndarray, second: np.ndarray) -> Difference:
-    """Return the mean difference over examples with an interval over their groups, such as documents."""
+def _mean(explained: Sequence[_Explained], values: np.ndarray) -> Difference:
+    """Return the mean over examples with an interval over their groups, such as documents."""
     groups = [getattr(one.example, "group", None) or one.example.id for one in explained]
     _, places = np.unique(groups, return_inverse=True)
-    own, other = (np.stack([np.bincount(places, one), np.bincount(places)], axis=1) for one in (first, second))
-    return difference(lambda total: float(total[0] / total[1]), own, other)
+    own, zero = (np.stack([np.bincount(places, one), np.bincount(places)], axis=1) for one in (values, 0 * values))
+    return difference(lambda total: float(total[0] / total[1]), own, zero)
 
 
 def _stability(
@@ -294,7 +290,7 @@ def _stability(
     values = {name: [[one.made[name].values for one in explained]] for name in names}
     for seed, record in others.items():
         log.info("explaining the run of seed %d", seed)
-        predictor = in_fp32(FinishedRun(RunFolder(record, allow=run.folder.allow)).predictor)
+        predictor = FinishedRun(RunFolder(record, allow=run.folder.allow)).predictor.in_fp32()
         of_run = []
         for one in explained:
             (subject,) = subjects(predictor, one.example, one.target, [baseline])
@@ -310,5 +306,5 @@ def _stability(
         # values that are all equal rank nothing
         correlations = np.nan_to_num(np.asarray(pairs)).mean(0)
         seeds = [run.config["seed"], *others]
-        stability.append(Stability(name, seeds, _mean(explained, correlations, np.zeros_like(correlations))))
+        stability.append(Stability(name, seeds, _mean(explained, correlations)))
     return stability

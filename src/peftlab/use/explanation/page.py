@@ -58,12 +58,12 @@ def summary(one: Map) -> str:
     if one.gap is not None:
         parts.append(f"The values miss the difference by {abs(one.gap):.2g}.")
     if one.faithfulness is None:
-        parts.append("The order of the words makes no difference to the model: nothing can be said of faithfulness.")
+        parts.append("All orders of the words are equal to the model: nothing can be said of faithfulness.")
     else:
         parts.append(
             f"Faithfulness: comprehensiveness {one.faithfulness.comprehensiveness:.3f} (more is better), sufficiency "
             f"{one.faithfulness.sufficiency:.3f} (less is better), each from 0 to 1; better than {one.beaten:.0%} of "
-            "random orders."
+            f"{one.orders} random orders."
         )
     return " ".join(parts)
 

@@ -34,6 +34,8 @@ class Subject:
     words: Sequence[Word]
     target: Target
     baseline: Baseline
+    lost: Mapping[str, Any] = field(default_factory=dict)
+    """What the model does not see of the example, see `Task.lost`."""
     known: dict[bytes, float] = field(default_factory=dict, repr=False)
     """The logit by which words are there: what several explainers ask is computed once."""
 
@@ -53,16 +55,18 @@ class Subject:
         return ids
 
     @cached_property
-    def embedded(self) -> tuple[Tensor, Tensor]:
+    def embedded(self) -> tuple[Tensor, Tensor] | None:
         """The embeddings of the row and of its baseline, each of shape (1, tokens, hidden).
 
-        Raises:
-            UserError: the model has no input embeddings.
+        None: the model has no input embeddings, as a session of another runtime, or several, as an ensemble of models
+        that were trained as a whole.
         """
-        table: Any = input_embeddings(self.predictor.model)
-        if table is None or self.baseline == "delete":
-            name = type(self.predictor.model).__name__
-            raise UserError(f"ig: {name} has no input embeddings to differentiate; take --how occlusion or shapley")
+        try:
+            table: Any = input_embeddings(self.predictor.model)
+        except UserError:
+            return None
+        if table is None:
+            return None
         with torch.no_grad():
             return table(self.inputs["input_ids"]), table(self.replaced_ids)
 
@@ -114,11 +118,11 @@ class Subject:
         absent = absent.to(ids.device)
         if self.baseline == "delete":
             inputs = self._without(absent)
-        elif input_embeddings(self.predictor.model) is not None:
+        elif self.embedded is not None:
             # the ids stay, because some models count positions by which of them are padding
             own, other = self.embedded
             return self.scores(torch.where(absent.unsqueeze(-1), other, own))
-        else:  # such as a session of another runtime
+        else:
             inputs = self.repeated(len(present)) | {"input_ids": torch.where(absent, self.replaced_ids, ids)}
         with self.predictor.arithmetic():
             return self.target.score(self.predictor.model(**inputs)).float()
@@ -160,7 +164,8 @@ def subjects(
     if not words:
         raise UserError("explain: the model sees no word of this text")
     kinds = _baselines(predictor, batch, chosen, baselines)
-    return [Subject(predictor, batch, words, chosen, kind) for kind in kinds]
+    lost = task.lost(encoded, 0)
+    return [Subject(predictor, batch, words, chosen, kind, lost) for kind in kinds]
 
 
 def _baselines(

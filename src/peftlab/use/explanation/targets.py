@@ -18,6 +18,9 @@ from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import IGNORED, Task
 from peftlab.use.explanation.words import first_tokens
 
+NO_ANSWER = "no answer"
+"""The target of a question that the text does not answer."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -43,8 +46,9 @@ def target_of(task: Task, processor: Processor, batch: Batch, outputs: Any, want
         batch: of one example.
         outputs: the model's outputs for the batch.
         wanted: a label; for words ``TAG@WORD`` or ``TYPE@WORD``, WORD being its index from 0, or the word itself; the
-            number of a choice; a part of the text for an answer in it; for language models ``TOKEN@N``, the token at
-            the Nth place of the answer. None: the predicted one, of words the first that is not O.
+            number of a choice; a part of the text for an answer in it, with ``@CHARACTER``, where it begins, if it is
+            not the first such part, or `NO_ANSWER`; for language models ``TOKEN@N``, the token at the Nth place of the
+            answer. None: the predicted one, of words the first that is not O.
 
     Raises:
         UserError: there is no such target; says which there are.
@@ -109,8 +113,8 @@ def _word(which: str, words: Sequence[str], places: Sequence[tuple[int, int, int
         matches = [n for n, word in enumerate(seen) if words[word] == which]
         allowed = "write its index, from 0"
     if len(matches) != 1:
-        how = "no such word" if not matches else f"{len(matches)} such words"
-        raise UserError(f"--target ...@{which}: there are {how}: {allowed}")
+        how = f"are {len(matches)} such words" if matches else "is no such word"
+        raise UserError(f"--target ...@{which}: there {how}: {allowed}")
     return matches[0]
 
 
@@ -131,10 +135,10 @@ def _of_span(task: Task, batch: Batch, outputs: Any, wanted: str | None) -> Targ
     if wanted is None:
         (answer,) = task.answers(outputs, batch, None, False)
         start, end = answer["start"], answer["end"]
-    elif (start := example.context.find(wanted)) >= 0 and wanted:
-        end = start + len(wanted)
+    elif wanted == NO_ANSWER and getattr(task, "no_answer", False):
+        start = None
     else:
-        raise UserError(f"--target {wanted}: an answer is a part of the text, and the text does not have this one")
+        start, end = _part(example.context, wanted)
     ends = [outputs.start_logits, outputs.end_logits]
 
     def both(row: int, first: int, last: int) -> float:
@@ -144,7 +148,7 @@ def _of_span(task: Task, batch: Batch, outputs: Any, wanted: str | None) -> Targ
         nulls = batch.targets["null"].tolist()
         spans = [(row, null, null) for row, null in enumerate(nulls)]
         row, first, last = min(spans, key=lambda span: both(*span))
-        name = "no answer"
+        name = NO_ANSWER
     else:
         spans = [
             (row, firsts[0], lasts[0])
@@ -155,9 +159,21 @@ def _of_span(task: Task, batch: Batch, outputs: Any, wanted: str | None) -> Targ
             raise UserError(f"--target {wanted}: this part of the text was cut off; no window holds it")
         row, first, last = max(spans, key=lambda span: both(*span))
         name = example.context[start:end]
+        if example.context.find(name) != start:
+            name = f"{name}@{start}"
     return Target(
         name, row, lambda outputs: outputs.start_logits[:, first] + outputs.end_logits[:, last], (first, last)
     )
+
+
+def _part(context: str, wanted: str) -> tuple[int, int]:
+    """Return where the part of a text that a user names begins and ends, in characters."""
+    text, _, place = wanted.rpartition("@")
+    if wanted and (start := context.find(wanted)) >= 0:
+        return start, start + len(wanted)
+    if text and place.isdecimal() and place.isascii() and context.startswith(text, int(place)):
+        return int(place), int(place) + len(text)
+    raise UserError(f"--target {wanted}: an answer is a part of the text, and the text does not have this one")
 
 
 def _holding(places: Any, character: int) -> list[int]:

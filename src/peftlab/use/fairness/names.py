@@ -7,6 +7,7 @@ places and genders are taken, see `peftlab.report.statistics.crossed_gap`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -122,7 +123,7 @@ def names(
     log.info("%d names in each of %d sentences: %d texts", len(who), len(sentences), len(who) * len(sentences))
     measured = _measured(run, who, sentences)
     gaps = [
-        NameGap(measure, factor, crossed_gap(values, [group(name) for name in who], seed=seed))
+        NameGap(measure, factor, crossed_gap(values, [group(name) for name in who], _limits(measure), seed=seed))
         for measure, values in measured.items()
         for factor, group in FACTORS.items()
         if len({group(name) for name in who}) > 1
@@ -192,7 +193,13 @@ def _person(task: Any) -> str | None:
 
 def _measured(run: FinishedRun, who: Sequence[Name], templates: Sequence[Template]) -> dict[str, np.ndarray]:
     """Return the measures, each of shape (names, templates)."""
-    person = _person(run.parts.task)
+    task = run.parts.task
+    person, kind = _person(task), task.head.problem_type
+    if person is None and kind not in ("single_label_classification", "regression"):
+        raise ConfigError(
+            f"names: task={task.name} gives a text neither entities nor one label or number, so it cannot be seen what "
+            "a name changes. Use a run of NER, classification or regression"
+        )
     texts: Iterable[Any] = (
         template.about(name.text) if person is None else template.words(name.text)
         for name in who
@@ -203,14 +210,9 @@ def _measured(run: FinishedRun, who: Sequence[Name], templates: Sequence[Templat
     if person is not None:
         right = [_finds(reply, person, templates[n % shape[1]]) for n, reply in enumerate(replies)]
         return {"recall": np.array(right, dtype=float).reshape(shape)}
-    if isinstance(replies[0].get("probabilities"), dict):
-        return _of_labels(replies, templates, sentiments(run.parts.task.labels), shape)
-    if isinstance(replies[0].get("predicted"), float):
+    if kind == "regression":
         return {"number": np.array([reply["predicted"] for reply in replies]).reshape(shape)}
-    raise ConfigError(
-        f"names: task={run.parts.task.name} gives a text neither entities nor one label or number, so it cannot be "
-        "seen what a name changes. Use a run of NER, classification or regression"
-    )
+    return _of_labels(replies, templates, sentiments(task.labels), shape)
 
 
 def _replies(run: FinishedRun, texts: Iterable[Any]) -> Iterable[dict[str, Any]]:
@@ -250,6 +252,11 @@ def _of_labels(
     return measures | {"flips": (predicted != np.array(usual, dtype=object)).astype(float)}
 
 
+def _limits(measure: str) -> tuple[float, float]:
+    """Return the least and the largest value that a measure can have."""
+    return {"sentiment": (-1.0, 1.0), "number": (-math.inf, math.inf)}.get(measure, (0.0, 1.0))
+
+
 def _lines(one: NameGap, mean: float) -> Iterable[str]:
     """Yield the lines on one gap."""
     gap = one.gap
@@ -276,15 +283,15 @@ def _lines(one: NameGap, mean: float) -> Iterable[str]:
         else "could be seen with other names and sentences where there is none"
     )
     yield f"  gap {gap.value:.4f}, {gap.largest} over {gap.smallest}{interval}, p {gap.p:.2g}: {verdict}"
-    paired = (
-        ""
-        if not gap.se or not gap.se_unpaired
-        else (f"; the swap makes its interval {gap.se / gap.se_unpaired:.2f} times that of sentences of their own")
-    )
     yield (
         f"  of it {gap.expected:.4f} is what equal groups show too, {gap.debiased:.4f} is left; p {gap.p_rows:.2g} "
-        f"over names alone{paired}"
+        "over names alone"
     )
+    if gap.pairing is not None:
+        yield (
+            "  over sentences alone, sharing them makes the interval "
+            f"{gap.pairing:.2f} times as wide as sentences of their own would"
+        )
 
 
 def _between(low: float | None, high: float | None, sign: str) -> str:

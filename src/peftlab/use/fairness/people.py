@@ -60,11 +60,13 @@ def people(places: Sequence[str], number: int = 40, seed: int = 0) -> list[Name]
     sound, for a model of another language would see the letters before the name.
 
     Raises:
-        UserError: Faker is missing, there is no such place, its names cannot be written in Latin letters, or fewer than
-            two are left of a group.
+        UserError: `number` is below 2, Faker is missing, there is no such place, its names cannot be written in Latin
+            letters, or fewer than two are left of a group.
     """
     if len(set(places)) < len(places) or not places:
         raise UserError(f"--places {','.join(places)}: name each place once")
+    if number < 2:
+        raise UserError(f"--names {number}: a group of one name shows nothing of other names; at least two are needed")
     pools = {(place, gender): _of(place, gender) for place in places for gender in GENDERS}
     holders = Counter(name for pool in pools.values() for name in pool)
     names = []

@@ -9,9 +9,9 @@ from peftlab.use.compression.steps import STEPS, parse
 
 
 def test_steps_keep_their_order_and_values():
-    text = "merge,drop_layers=2,prune_heads=.3,prune_ffn=0.25,distil=2,distil,onnx,int8,openvino"
+    text = "merge,drop_layers=2,prune_heads=.3,prune_ffn=0.25,distil=2,distil,onnx,openvino,int8"
     steps = parse(text)
-    assert [step.value for step in steps] == [None, 2, 0.3, 0.25, 2, 0, None, "all", None]
+    assert [step.value for step in steps] == [None, 2, 0.3, 0.25, 2, 0, None, None, "all"]
     assert ",".join(map(str, steps)) == text.replace("=.3", "=0.3")
     assert str(parse("int8=products")[0]) == "int8=products"
     assert {step.step.name for step in steps} == STEPS.keys()
@@ -33,6 +33,7 @@ def test_steps_keep_their_order_and_values():
         ("onnx,int8,onnx", "put onnx before it"),
         ("int8,int8", "put int8 before it"),
         ("onnx,distil", "put distil before it"),
+        ("int8,openvino", "the file of int8 is for ONNX Runtime alone; put openvino before it"),
     ],
 )
 def test_what_cannot_be_done_is_said(text, message):

@@ -12,6 +12,7 @@ from tests.unit.report.sweeps import LABELS, planned, run_folders
 from peftlab import cli
 from peftlab.errors import UserError
 from peftlab.report.study import Run, reading
+from peftlab.runs.folder import FAIRNESS
 from peftlab.runs.record import RunRecord
 from peftlab.storage.digests import file_sha256
 from peftlab.use.fairness.measure import Settings, fairness
@@ -53,7 +54,7 @@ def test_a_planted_gap_is_found_and_kept(folder):
     assert result.settings["labels"] == ("negative",)
     document = json.loads(json.dumps(result.document()))
     assert document["kind"] == "groups"
-    assert Run(RunRecord.load(folder), "").fairness == [document]
+    assert Run(RunRecord.load(folder), "").beside(FAIRNESS) == [document]
     assert RunRecord.load(folder).data == before
 
 
@@ -207,3 +208,33 @@ def test_the_command(folder, capsys):
     assert lines[4].startswith("terms=gender, accuracy: female 0.")
     cli.main(["fairness", str(folder), "--groups", "terms=gender", "--metrics", "accuracy", "--json"])
     assert json.loads(capsys.readouterr().out)["found"][0]["says"] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["terms=gender", "--places", "us"], "--places acts on names swapped in, and needs --groups names"),
+        (["terms=gender", "--templates", "mine.txt"], "--templates acts on names swapped in"),
+        (["names", "--metrics", "fnr"], "--metrics acts on groups of examples, and not on names"),
+        (["names", "--min-group", "5"], "--min-group acts on groups of examples, and not on names"),
+        (["terms=gender", "--intersect"], "--intersect crosses several --groups, and there is only one"),
+        (["terms=gender", "--groups", "terms=gender", "--intersect"], "and there is only one"),
+        (["terms=gender", "--attributes", "who.csv"], "--attributes who.csv: no --groups column=NAME reads a column"),
+        (["terms=gender", "--baseline", "full"], "--baseline full: there is only one run"),
+    ],
+)
+def test_an_option_without_effect_is_refused(folder, capsys, options, message):
+    with pytest.raises(SystemExit):
+        cli.main(["fairness", str(folder), "--groups", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_groups_that_are_named_twice_are_measured_once_and_what_is_left_out_is_said(folder, capsys):
+    (folder.parent / "broken").mkdir()
+    (folder.parent / "broken" / "record.json").write_text("{")
+    groups = ["--groups", "terms=gender", "--groups", "terms=gender", "--metrics", "accuracy", "--json"]
+    cli.main(["fairness", str(folder.parent), *groups])
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["found"]) == 1
+    assert "left out: " in err
+    assert "broken" in err

@@ -8,9 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from peftlab.errors import ConfigError, DataError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.runs.folder import FAIRNESS
-from peftlab.tasks.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
+from peftlab.tasks.heads import (
+    CAUSAL_LM,
+    MULTI_LABEL_CLASSIFICATION,
+    REGRESSION,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from peftlab.use.fairness.names import SENTENCES, names
 from peftlab.use.fairness.people import people
 from peftlab.use.predictor import Refused
@@ -106,10 +112,13 @@ def test_what_a_classifier_changes(run_of):
 def test_numbers_and_what_cannot_be_measured(run_of, tmp_path):
     file = tmp_path / "own.txt"
     file.write_text("{name} came.\n{name} went.\n")
-    result = names(run_of(lambda text: {"predicted": float(len(text))}), ["us", "cn"], 8, file)
+    result = names(run_of(lambda text: {"predicted": float(len(text))}, head=REGRESSION), ["us", "cn"], 8, file)
     assert set(result.means) == {"number"}
-    with pytest.raises(ConfigError, match="neither entities nor one label or number"):
-        names(run_of(lambda text: {"generated": text}), ["us", "cn"], 8, file)
+    for head in (CAUSAL_LM, MULTI_LABEL_CLASSIFICATION):
+        with pytest.raises(ConfigError, match="neither entities nor one label or number"):
+            names(run_of(lambda text: pytest.fail("it is asked"), head=head), ["us", "cn"], 8, file)
+    with pytest.raises(UserError, match="--names 1: a group of one name"):
+        names(run_of(lambda text: pytest.fail("it is asked")), ["us", "cn"], 1, file)
     with pytest.raises(ConfigError, match="finds LOC, ORG, and none is called PER or PERSON"):
         names(run_of(tagger, types=["LOC", "ORG"]), ["us", "cn"], 8, file)
     with pytest.raises(ConfigError, match="takes a run of NER that was tested"):
