@@ -53,6 +53,7 @@ def test_a_text_and_its_page(peftlab, copy):
     assert "<b>Paris" not in page
     assert "default-src 'none'" in page
     assert page.count('<figure class="highlighted">') == 6
+    assert ">Marie</span> <span" in page
     assert f"{gradients['values'][0]:+.4f}" in page  # in a table, for who sees no colours
     assert f'title="{gradients["values"][0]:+.4f}"' in page
 
