@@ -74,6 +74,8 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("explain takes a TEXT, --object JSON or --faithfulness, one of them")
     if options.faithfulness and (options.target or options.html):
         raise UserError("--faithfulness explains what is predicted for many texts: leave --target and --html out")
+    if options.html and not Path(options.html).parent.is_dir():
+        raise UserError(f"--html {options.html}: there is no such folder")
     of_many = _given(options, "examples", "split", "most_words", "seeds")
     if of_many and not options.faithfulness:
         name = next(iter(of_many)).replace("_", "-")
