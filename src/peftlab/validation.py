@@ -58,4 +58,4 @@ def _field_names(cls: Any, location: list[str]) -> list[str]:
 def unknown_key(key: str, allowed: list[str]) -> str:
     """Return the message for a key that is none of `allowed`."""
     leaf = key.rpartition(".")[2]
-    return f"there is no key '{key}'.{did_you_mean(leaf, allowed)} Allowed: {', '.join(sorted(allowed))}"
+    return f"there is no key '{key}'.{did_you_mean(leaf, allowed)} Allowed: {', '.join(sorted(allowed)) or 'none'}"

@@ -74,7 +74,7 @@ class Session(Method):
         """Write the file of the model, its description, and a file without tensors, as an adapter has to have one.
 
         Returns:
-            the size of the model's file in bytes.
+            the size of the two files with weights in bytes.
         """
         assert isinstance(model, SessionModel)
         assert model.file is not None, "a model without a file is never saved"
@@ -82,7 +82,7 @@ class Session(Method):
         shutil.copyfile(model.file, folder / MODEL)
         description = json.dumps({**self.description(context), ABOUT: model.about}, indent=2, default=str)
         (folder / ADAPTER_CONFIG).write_text(description + "\n", encoding="utf-8")
-        return (folder / MODEL).stat().st_size
+        return sum((folder / name).stat().st_size for name in (MODEL, ADAPTER_WEIGHTS))
 
     @override
     def load(self, model: nn.Module, folder: Path) -> None:

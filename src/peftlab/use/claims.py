@@ -165,7 +165,7 @@ class _Claims:
         size = sum(
             file.bytes
             for path, file in self.present.items()
-            if path.startswith("adapter/") and path.endswith(".safetensors")
+            if path.startswith("adapter/") and path.endswith((".safetensors", ".onnx"))
         )
         recorded, counted = dict(self.record["method"]), dict(self.evidence.method)
         if size:

@@ -50,7 +50,7 @@ def derive(
     by: str,
     how: Mapping[str, Any],
     peft: Mapping[str, Any],
-    fill: Callable[[nn.Module], None],
+    fill: Callable[[nn.Module], Mapping[str, Mapping[str, Any]] | None],
     name: str | None = None,
     root: Path | None = None,
 ) -> FinishedRun:
@@ -63,7 +63,8 @@ def derive(
         by: the command that computes it, such as ``ensemble``.
         how: the options that decide the result, as JSON values.
         peft: the section of the configuration for the method; without a learning rate, that of the first parent.
-        fill: puts the weights into the model, to which the method has been applied, in evaluation mode.
+        fill: puts the weights into the model, to which the method has been applied, in evaluation mode; what it
+            returns are sections for the record.
         name: the name of the run; None: that of the first parent and the method's.
         root: the folder of the folders of runs, by name; None: ``runs/``.
 
@@ -96,7 +97,7 @@ def derive(
         check_digests(first, data, spec.budget.scored)
         pretrained = replace(first.pretrained, spec=spec.model)  # whose layers may be quantised no longer
         tuner = build_tuner(spec, pretrained).eval()
-        fill(tuner.model)
+        told = fill(tuner.model) or {}
         if spec.trainer.static_shapes:
             data.static = StaticShapes(first.max_tokens(tuner.model))
         sections = {**describe(spec, data, tuner), "command": ["peftlab", by], "overrides": []}
@@ -107,6 +108,8 @@ def derive(
             return load(folder, first.folder.allow)
         with begun.recording(cost.totals) as record:
             record.extend(SECTION, _section(parents, by, how, folder))
+            for own_section, entries in told.items():
+                record.extend(own_section, entries)
             store_and_compile(tuner.to(first.device).model, spec.trainer)
             refer(spec, pretrained, data, spec.budget.scored)
             trainer = trainer_for(spec, [cost, Predictions(begun.predictions)])

@@ -160,8 +160,8 @@ def gather(folder: RunFolder, spec: RunSpec, config: Mapping[str, Any], data: Da
         data: the run's data.
         tuner: the run's model; it gets the weights of the best checkpoint if that is here, else those of the adapter.
     """
-    method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}
     adapter = list(_adapter(folder, spec, tuner))
+    method = {"name": spec.peft.name, **spec.peft.count(tuner.model)}  # a model outside torch is in the adapter's file
     decisions = evident(folder, data.task, data.budget.test) if data.task.decides else {}
     undecided = contradicting(folder, decisions)
     in_half = config["trainer"]["precision"] != "32-true"

@@ -61,9 +61,9 @@ def merge_runs(
         return swag_run(runs, options or {}, name=name, root=root)
     rule = rule_of(how, options or {})
     check(runs, rule)
-    tried: list[Tried] = []
 
-    def fill(model: nn.Module) -> None:
+    def fill(model: nn.Module) -> dict[str, dict[str, Any]]:
+        tried: list[Tried] = []
         with tempfile.TemporaryDirectory(prefix="peftlab-merge-") as folder:
             shelf = Shelf(Path(folder), original_weights(runs[0]))
             for run in runs:
@@ -73,16 +73,11 @@ def merge_runs(
                 tried.extend(greedily(model, shelf, runs))
             kept = [each.number for each in tried if each.kept] or range(len(runs))
             merge_into(model, shelf, rule, kept)
+        metric, of_each = runs[0].parts.task.selection.metric, [each.document(runs) for each in tried]
+        return {GREEDY: {"metric": metric, "split": "validation", "tried": of_each}} if tried else {}
 
     full = {"_target_": "peftlab.methods.selection.Full", "name": how}
-    derived = derive(runs, by="ensemble", how={"how": how, **rule.options}, peft=full, fill=fill, name=name, root=root)
-    if tried:
-        selection = runs[0].parts.task.selection.metric
-        derived.record.extend(
-            GREEDY, {"metric": selection, "split": "validation", "tried": [each.document(runs) for each in tried]}
-        )
-        derived.record.write()
-    return derived
+    return derive(runs, by="ensemble", how={"how": how, **rule.options}, peft=full, fill=fill, name=name, root=root)
 
 
 def check(runs: Sequence[FinishedRun], rule: Rule) -> None:

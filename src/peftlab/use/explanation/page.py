@@ -33,8 +33,7 @@ TITLES = {
 
 
 def write(explanation: Explanation, file: Path) -> None:
-    """Write an explanation to `file` as HTML."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write an explanation to `file`, in a folder that exists, as HTML."""
     with replacing(file) as temporary:
         temporary.write_text(html.page(document(explanation), {}), encoding="utf-8")
 
