@@ -16,7 +16,7 @@ from peftlab.use.check import check
 from peftlab.use.ensembles.averaging import average
 
 TEXT = "Marie Curie moved from Warsaw to <b>Paris</b> ."
-FEW = ["--examples", "6", "--samples", "4", "--steps", "20"]
+FEW = ["--examples", "6", "--steps", "20"]
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_a_text_and_its_page(peftlab, copy):
     assert "<b>Paris" not in page
     assert "default-src 'none'" in page
     assert page.count('<figure class="highlighted">') == 6
+    assert ">Marie</span> <span" in page
     assert f"{gradients['values'][0]:+.4f}" in page  # in a table, for who sees no colours
     assert f'title="{gradients["values"][0]:+.4f}"' in page
 
@@ -66,7 +67,7 @@ def test_a_text_and_its_page(peftlab, copy):
 
 
 def test_faithfulness_is_kept_beside_the_record(peftlab, copy, finished):
-    how = ["--how", "ig,occlusion,shapley,attention"]
+    how = ["--how", "ig,occlusion,shapley,attention", "--samples", "4"]
     code, out, err = peftlab("explain", copy, "--faithfulness", *FEW, *how, "--json")
     assert code == 0, err
     document = json.loads(out)
@@ -102,7 +103,9 @@ def test_runs_of_other_seeds_are_explained_alike(peftlab, run_tiny, capsys):
     [
         ([], "explain takes a TEXT, --object JSON or --faithfulness, one of them"),
         ([TEXT, "--faithfulness"], "one of them"),
-        ([TEXT, "--seeds"], "add --faithfulness"),
+        ([TEXT, "--seeds"], "--seeds acts on many texts: add --faithfulness"),
+        ([TEXT, "--most-words", "5"], "--most-words acts on many texts: add --faithfulness"),
+        ([TEXT, "--samples", "9"], "--samples acts on --how shapley, and --how is ig"),
         (["--faithfulness", "--target", "PER@0"], "leave --target and --html out"),
         (["--object", "[1]"], "expected a JSON object"),
         ([TEXT, "--how", "occlusions"], "there is no such explainer. Did you mean 'occlusion'? Allowed: ig, occl"),

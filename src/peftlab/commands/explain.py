@@ -24,6 +24,9 @@ EXAMPLES = (
     "peftlab explain 3f9c2a --faithfulness --examples 200 --seeds          # are the explainers better than chance?",
 )
 
+OF_MANY = ("ig", "occlusion", "shapley", "attention")
+"""The explainers that ``--faithfulness`` measures by default."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the run, the text and the explainers."""
@@ -47,11 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("mask", "pad", "delete"),
         help="what stands in the place of an absent word; by default both mask and pad, with --faithfulness mask",
     )
-    parser.add_argument("--steps", type=_positive, default=50, metavar="N", help="of integrated gradients (default 50)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="of integrated gradients (default 50)")
     parser.add_argument(
         "--samples",
         type=_positive,
-        default=32,
         metavar="N",
         help="orders of the words for Shapley values of more than eight (default 32)",
     )
@@ -59,11 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="write the explanation of a text as a page")
     measured = parser.add_argument_group("faithfulness on many examples, in place of TEXT")
     measured.add_argument("--faithfulness", action="store_true", help="hold the explainers against random orders")
-    measured.add_argument("--examples", type=_positive, default=200, metavar="N", help="default 200")
-    measured.add_argument("--split", choices=("validation", "test"), default="test")
-    measured.add_argument(
-        "--most-words", type=_positive, default=40, metavar="N", help="pass over longer texts (default 40)"
-    )
+    measured.add_argument("--examples", type=_positive, metavar="N", help="default 200")
+    measured.add_argument("--split", choices=("validation", "test"), help="default test")
+    measured.add_argument("--most-words", type=_positive, metavar="N", help="pass over longer texts (default 40)")
     measured.add_argument("--seeds", action="store_true", help="explain the runs of other seeds beside it too")
 
 
@@ -74,22 +74,26 @@ def execute(options: argparse.Namespace) -> None:
         raise UserError("explain takes a TEXT, --object JSON or --faithfulness, one of them")
     if options.faithfulness and (options.target or options.html):
         raise UserError("--faithfulness explains what is predicted for many texts: leave --target and --html out")
-    if options.seeds and not options.faithfulness:
-        raise UserError("--seeds compares runs on many texts: add --faithfulness, in place of TEXT")
+    of_many = _given(options, "examples", "split", "most_words", "seeds")
+    if of_many and not options.faithfulness:
+        name = next(iter(of_many)).replace("_", "-")
+        raise UserError(f"--{name} acts on many texts: add --faithfulness, in place of TEXT")
+    names = tuple(options.how.split(",")) if options.how else OF_MANY if options.faithfulness else ("ig",)
+    for option, explainer in (("steps", "ig"), ("samples", "shapley")):
+        if getattr(options, option) and explainer not in names:
+            raise UserError(f"--{option} acts on --how {explainer}, and --how is {','.join(names)}")
     text = options.text if options.object is None else _parsed(options.object)
     run = loaded(options)
     from peftlab.use.explanation.attribution import Settings
 
-    settings = Settings(steps=options.steps, samples=options.samples, seed=options.seed)
-    names = options.how.split(",") if options.how else None
+    settings = Settings(**_given(options, "steps", "samples", "seed"))
     if options.faithfulness:
         from peftlab.use.explanation.measure import measure
 
-        facts = (options.split, options.examples, options.most_words, options.baseline, options.seeds, settings)
-        measured = measure(run, names or ("ig", "occlusion", "shapley", "attention"), *facts)
+        measured = measure(run, names, baseline=options.baseline, settings=settings, **of_many)
         print_json(measured.document()) if options.json else _print_measured(measured)
         return
-    explanation = run.explain(text, options.target, names or ("ig",), options.baseline, settings)
+    explanation = run.explain(text, options.target, names, options.baseline, settings)
     if options.html:
         from peftlab.use.explanation.page import write
 
@@ -148,6 +152,11 @@ def _print_measured(measured: Any) -> None:
     for reason in measured.left_out.values():
         print(f"left out: {reason}")
     print("Normalised for each text by the least and the largest area of any order of its words (NAOPC).")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that are given: those that are not have the defaults of what they are handed to."""
+    return {name: value for name in names if (value := getattr(options, name))}
 
 
 def _parsed(text: str) -> dict[str, Any]:

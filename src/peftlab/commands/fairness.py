@@ -120,6 +120,7 @@ def _check(options: argparse.Namespace, specs: Sequence[str], swapped: bool) -> 
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that are given: those that are not have the defaults of what they are handed to."""
     return {name: value for name in names if (value := getattr(options, name))}
 
 

@@ -226,7 +226,7 @@ class Method(ABC):
         notes = [*_notes_on_the_base(description, context), *fitting.notes()]
         if unknown := self.unknown_options(description):
             notes.append(f"some of its options are not known here, and not taken: {', '.join(unknown)}")
-        notes += fitting.take_output(adapter_labels(folder), description, folder)
+        notes += fitting.take_output(adapter_labels(folder) or None, description, folder)  # a regression has none
         fitting.take_the_rest()
         for note in notes:
             log.info("adapter: %s", note)

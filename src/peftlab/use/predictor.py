@@ -93,6 +93,10 @@ class Predictor:
         self.model = self.model.eval().to(self.device)
         self.task.bind(self.processor)
 
+    def in_fp32(self) -> Predictor:
+        """Return a predictor of the same model that computes in fp32, whatever the precision of the run."""
+        return replace(self, precision="32-true", static=None, tf32=False)
+
     def answers(self, objects: Iterable[Any], at_once: int = 1024) -> Iterator[Answer | Refused]:
         """Yield the answer to each of `objects`, or the reason why there is none, in order.
 

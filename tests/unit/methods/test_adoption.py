@@ -25,6 +25,8 @@ from peftlab.methods.labels import labels_of_config, save_labels
 from peftlab.methods.library import LibraryMethod
 from peftlab.methods.prefix import PrefixAndAdapter
 from peftlab.methods.selection import BitFit, Full, Head, TopLayers
+from peftlab.tasks.regression import Regression
+from peftlab.tasks.task import Selection
 
 INPUTS = {"input_ids": torch.tensor([[2, 7, 8, 9, 3]]), "attention_mask": torch.ones(1, 5, dtype=torch.long)}
 FOLDER = Path("adapter")
@@ -246,6 +248,13 @@ class TestLabels:
         model, context = begun(lora(), classification(["a", "b"]))
         with pytest.raises(ConfigError, match="it names 3 labels, and its head has 2 rows"):
             lora().adopt(model, FOLDER, context)
+
+    def test_a_head_without_labels_is_taken_whole(self, ours, begun):
+        task = Regression(name="regression", selection=Selection(metric="rmse"))
+        saved = ours(lora(), task)
+        model, context = begun(lora(), task)
+        assert lora().adopt(model, FOLDER, context) == []
+        assert all(torch.equal(tensor, saved[name]) for name, tensor in lora().saved(model).items())
 
     def test_the_head_of_texts_is_none_of_words(self, theirs, begun, ner, caplog):
         theirs(peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]), labels=5)

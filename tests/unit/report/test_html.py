@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.unit.report.sample import DOCUMENT, HOSTILE, METHODS, table
+from tests.unit.report.sample import DOCUMENT, FIGURES, HOSTILE, METHODS, table
 
 from peftlab.report import html
 from peftlab.report.document import Cell, Column, Document, Paragraph, Section, Table
@@ -103,7 +103,7 @@ def test_numbers_sort_by_their_value_and_only_the_strong_are_bold(page, text):
 
 def test_parts_are_numbered_in_the_order_of_the_page(page):
     joined = " ".join(page.texts)
-    assert re.findall(r"Figure (\d+)\.", joined) == [str(number) for number in range(1, 14)]
+    assert re.findall(r"Figure (\d+)\.", joined) == [str(number + 1) for number in range(len(FIGURES))]
     assert "Table 1." in joined
 
 

@@ -37,7 +37,29 @@ _FORM: Form = {
         }
     ],
 }
-"""What is shown of a measurement."""
+"""What is shown of a measurement of gaps between groups of examples."""
+_OF_NAMES: Form = {
+    "kind": "text",
+    "templates": "text",
+    "texts": "count",
+    "gaps": [
+        {
+            "measure": "text",
+            "factor": "text",
+            "gap": {
+                "value": "number?",
+                "largest": "text",
+                "smallest": "text",
+                "low": "number?",
+                "high": "number?",
+                "expected": "number?",
+                "debiased": "number?",
+                "p": "number?",
+            },
+        }
+    ],
+}
+"""What is shown of a measurement of names swapped in."""
 
 _UNBOUNDED = ("mae", "bias")
 """Metrics that are no shares, which a figure of shares has no place for."""
@@ -51,33 +73,49 @@ Measured = tuple[Group, Run, dict[str, Any]]
 def section(result: Result) -> Section | None:
     """Return the gaps of the tested runs; None if they were not measured."""
     name = result.comparison.name
-    measured = [(group, run, one) for group in result.comparison.groups for run in group.runs if (one := newest(run))]
-    if not measured:
-        return None
+    runs = [(group, run) for group in result.comparison.groups for run in group.runs]
+    measured = [(group, run, one) for group, run in runs if (one := newest(run))]
+    named = [(group, run, one) for group, run in runs if (one := newest_of_names(run))]
+    blocks = [*_of_groups(measured, name)] if measured else []
+    if named:
+        blocks.append(_table_of_names(named, name))
+    return Section(f"{name}-fairness", "Fairness", tuple(blocks)) if blocks else None
+
+
+def _of_groups(measured: list[Measured], name: str) -> Iterator[Block]:
     explained = (
         "The gap is the largest value of a group minus the smallest; “if equal” is the mean gap of groups of these "
         "sizes that are equal, and “detectable” the smallest gap that would have been found with probability .8. "
         "P values are those of permutations, adjusted by Holm's method for all gaps of a run; intervals are not."
     )
-    return Section(
-        f"{name}-fairness", "Fairness", (Paragraph(explained), _table(measured, name), *_figures(measured, name))
-    )
+    yield Paragraph(explained)
+    yield _table(measured, name)
+    yield from _figures(measured, name)
 
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of gaps of a run; None if there is none that can be read."""
+    return _newest(run, "groups", _FORM)
+
+
+def newest_of_names(run: Run) -> dict[str, Any] | None:
+    """Return the newest measurement of names swapped in; None if there is none that can be read."""
+    return _newest(run, "names", _OF_NAMES)
+
+
+def _newest(run: Run, kind: str, form: Form) -> dict[str, Any] | None:
     try:
-        return next((one for one in reversed(run.beside(FAIRNESS)) if _is_measurement(one)), None)
+        return next((one for one in reversed(run.beside(FAIRNESS)) if _is_measurement(one, kind, form)), None)
     except UserError:
         return None
 
 
-def _is_measurement(document: dict[str, Any]) -> bool:
+def _is_measurement(document: dict[str, Any], kind: str, form: Form) -> bool:
     try:
-        check(document, _FORM)
+        check(document, form)
     except ValueError:
         return False
-    return document["kind"] == "groups"
+    return bool(document["kind"] == kind)
 
 
 def _table(measured: list[Measured], name: str) -> Table:
@@ -98,7 +136,6 @@ def _table(measured: list[Measured], name: str) -> Table:
     for group, run, one in measured:
         for found in one["found"]:
             gap = found["gap"]
-            limits = UNKNOWN if gap["low"] is None or gap["high"] is None else f"{gap['low']:.3f} to {gap['high']:.3f}"
             rows.append(
                 (
                     Cell(group.name),
@@ -106,7 +143,7 @@ def _table(measured: list[Measured], name: str) -> Table:
                     Cell(found["attribute"]),
                     Cell(gap["metric"]),
                     _number(gap["value"]),
-                    Cell(limits, gap["low"]),
+                    _limits(gap),
                     _number(gap["expected"]),
                     _number(gap["debiased"]),
                     Cell(p_value(found["p"]), found["p"]),
@@ -115,6 +152,49 @@ def _table(measured: list[Measured], name: str) -> Table:
                 )
             )
     return Table(f"{name}-fairness-table", columns, tuple(rows), "Gaps between groups of examples")
+
+
+def _table_of_names(named: list[Measured], name: str) -> Table:
+    columns = (
+        Column("method"),
+        Column("seed", True),
+        Column("sentences"),
+        Column("texts", True),
+        Column("measure"),
+        Column("names by"),
+        Column("largest"),
+        Column("smallest"),
+        Column("gap", True),
+        Column("interval", note="over names and sentences, of all pairs of groups at once"),
+        Column("if equal", True),
+        Column("debiased", True),
+        Column("p", True),
+    )
+    rows = [
+        (
+            Cell(group.name),
+            Cell(str(run.seed), run.seed),
+            Cell(one["templates"]),
+            Cell(f"{one['texts']:,}", one["texts"]),
+            Cell(each["measure"]),
+            Cell(each["factor"]),
+            Cell(each["gap"]["largest"]),
+            Cell(each["gap"]["smallest"]),
+            _number(each["gap"]["value"]),
+            _limits(each["gap"]),
+            _number(each["gap"]["expected"]),
+            _number(each["gap"]["debiased"]),
+            Cell(p_value(each["gap"]["p"]), each["gap"]["p"]),
+        )
+        for group, run, one in named
+        for each in one["gaps"]
+    ]
+    return Table(f"{name}-names-table", columns, tuple(rows), "Gaps between groups of names in the same sentences")
+
+
+def _limits(gap: dict[str, Any]) -> Cell:
+    known = gap["low"] is not None and gap["high"] is not None
+    return Cell(f"{gap['low']:.3f} to {gap['high']:.3f}" if known else UNKNOWN, gap["low"])
 
 
 def _figures(measured: list[Measured], name: str) -> Iterator[Block]:

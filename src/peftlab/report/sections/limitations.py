@@ -68,6 +68,6 @@ def _of_all(analysis: Analysis) -> list[str]:
         texts.append("No run has been trained again.")
     if not any(robustness.newest(run) for run in analysis.runs):
         texts.append("Robustness to perturbed inputs was not measured (peftlab robustness).")
-    if not any(fairness.newest(run) for run in analysis.runs):
+    if not any(fairness.newest(run) or fairness.newest_of_names(run) for run in analysis.runs):
         texts.append("Whether groups of people fare alike with the models was not measured (peftlab fairness).")
     return texts

@@ -131,10 +131,14 @@ def agreement(run: FinishedRun, other: FinishedRun) -> float | None:
     An answer is all that is predicted of an example, such as all tags of a sentence.
     """
     both = [Run(one.record, str(one.folder.path)).answers("test") or [] for one in (run, other)]
-    pairs = [(one["predicted"], two["predicted"]) for one, two in zip(*both, strict=True)]
-    if not pairs or any(isinstance(one, float) for one, _ in pairs):
+    return share_of_equal(*([answer["predicted"] for answer in answers] for answers in both))
+
+
+def share_of_equal(answers: Sequence[Any], others: Sequence[Any]) -> float | None:
+    """Return the share of equal answers; None where they are numbers, which rounding tells apart, or there are none."""
+    if not answers or any(isinstance(answer, float) for answer in answers):
         return None
-    return sum(one == two for one, two in pairs) / len(pairs)
+    return sum(one == other for one, other in zip(answers, others, strict=True)) / len(answers)
 
 
 def instructions() -> str:

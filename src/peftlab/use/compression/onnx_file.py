@@ -24,6 +24,7 @@ from peftlab.methods.sessions import SessionModel
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.heads import logits_of
 from peftlab.tasks.task import Task
+from peftlab.use.compression.measuring import share_of_equal
 
 INPUTS = 1_000
 """The most examples of the validation split that a file is compared with torch on."""
@@ -42,8 +43,8 @@ class Checked:
     largest_difference: float
     """Of a logit."""
     largest_logit: float
-    agreement: float
-    """The share of equal answers."""
+    agreement: float | None
+    """The share of equal answers; None where they are numbers."""
 
 
 def export(model: nn.Module, data: DataModule, file: Path) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def compare(model: nn.Module, session: SessionModel, data: DataModule) -> Checke
         session: computes the same, or nearly.
         data: their loaded data.
     """
-    task, count, equal = data.task, 0, 0
+    task, answers, others = data.task, list[Any](), list[Any]()
     largest, greatest = torch.zeros(()), torch.zeros(())
     for batch in _batches(data):
         with torch.inference_mode():
@@ -137,10 +138,9 @@ def compare(model: nn.Module, session: SessionModel, data: DataModule) -> Checke
         for name, logits in logits_of(one).items():
             largest = torch.maximum(largest, _largest(logits - theirs[name]))
             greatest = torch.maximum(greatest, _largest(logits))
-        mine, yours = (_answers(task, outputs, batch, model) for outputs in (one, other))
-        count += len(mine)
-        equal += sum(a == b for a, b in zip(mine, yours, strict=True))
-    return Checked(count, float(largest), float(greatest), equal / count)
+        answers += _answers(task, one, batch, model)
+        others += _answers(task, other, batch, model)
+    return Checked(len(answers), float(largest), float(greatest), share_of_equal(answers, others))
 
 
 def check(compared: Checked) -> dict[str, Any]:

@@ -136,9 +136,9 @@ def diff(run: FinishedRun, other: FinishedRun | None = None, settings: Settings 
     if other is not None and _task_of(run) != _task_of(other):
         left_out["hidden states"] = left_out["answers"] = "the runs have different tasks, labels or numbers of tokens"
     else:
-        predictors = [one.predictor for one in runs]
+        predictors = [one.predictor.in_fp32() for one in runs]
         if other is None:
-            predictors.insert(0, replace(run.predictor, model=base.model))
+            predictors.insert(0, replace(predictors[0], model=base.model))
         answers_too = other is not None or _reason_for_no_answers(run, base, left_out)
         layers, logits = _computed(predictors, examples, changes, bool(answers_too), left_out)
         if answers_too:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from peftlab.use.explanation.words import Word
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
-    from peftlab.use.predictor import Predictor
 
 NO_EXPLANATION = "Attention shows where the model looks; it is no explanation of what it decides, and is scored as one."
 """What is said of every map of attention."""
@@ -94,7 +93,7 @@ def explain(
     """
     names = [how] if isinstance(how, str) else list(how)
     check_names(names)
-    predictor = in_fp32(run.predictor)
+    predictor = run.predictor.in_fp32()
     baselines = [baseline] if isinstance(baseline, str) else baseline
     found = subjects(predictor, predictor.read(text), target, baselines)
     maps, left_out = list[Map](), dict[str, str]()
@@ -104,13 +103,8 @@ def explain(
         maps += _maps(subject, made, settings or Settings())
     if not maps:
         raise UserError(f"{run.folder.path}: nothing explains it. {'. '.join(left_out.values())}")
-    notes = _notes(run, maps)
+    notes = [*unseen(found[0]), *_notes(run, maps)]
     return Explanation(str(run.folder.path), found[0].target.name, list(found[0].words), maps, left_out, notes)
-
-
-def in_fp32(predictor: Predictor) -> Predictor:
-    """Return a predictor of the same model that computes in fp32, whose sums are complete to more digits."""
-    return replace(predictor, precision="32-true", static=None)
 
 
 def attributions(
@@ -149,6 +143,14 @@ def _maps(subject: Subject, made: Mapping[str, Attribution], settings: Settings)
         facts = (name, subject.baseline, one.values.tolist(), errors, subject.full, subject.empty, one.gap)
         maps.append(Map(*facts, own, beaten, orders, dict(one.details)))
     return maps
+
+
+def unseen(subject: Subject) -> Iterator[str]:
+    """Yield what is said of a text that the model does not see as a whole."""
+    counts = [f"{name} {count}" for name, count in subject.lost.items() if name.endswith(("_words", "_tokens"))]
+    if counts:
+        seen = f"The model does not see all of the text (data.max_tokens={subject.predictor.max_tokens})"
+        yield f"{seen}, and only what it sees is explained: {', '.join(counts)}."
 
 
 def _notes(run: FinishedRun, maps: Sequence[Map]) -> list[str]:

@@ -21,7 +21,7 @@ from peftlab.runs.other_seeds import other_seeds
 from peftlab.scores.paired import Difference, difference
 from peftlab.use.evaluate import check_digests
 from peftlab.use.explanation.attribution import Attribution, Settings
-from peftlab.use.explanation.explain import attributions, in_fp32
+from peftlab.use.explanation.explain import attributions
 from peftlab.use.explanation.explainers import check_names
 from peftlab.use.explanation.faithfulness import faithfulness
 from peftlab.use.explanation.gradients import COMPLETE
@@ -199,7 +199,7 @@ def _drawn(
     skipped: Counter[str],
 ) -> Iterator[tuple[Subject, Any]]:
     """Yield the subjects of examples in random order, and count those that have none."""
-    predictor = in_fp32(run.predictor)
+    predictor = run.predictor.in_fp32()
     refused: UserError | None = None
     for place in np.random.default_rng(seed).permutation(len(examples)):
         try:
@@ -290,7 +290,7 @@ def _stability(
     values = {name: [[one.made[name].values for one in explained]] for name in names}
     for seed, record in others.items():
         log.info("explaining the run of seed %d", seed)
-        predictor = in_fp32(FinishedRun(RunFolder(record, allow=run.folder.allow)).predictor)
+        predictor = FinishedRun(RunFolder(record, allow=run.folder.allow)).predictor.in_fp32()
         of_run = []
         for one in explained:
             (subject,) = subjects(predictor, one.example, one.target, [baseline])

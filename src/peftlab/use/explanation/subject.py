@@ -34,6 +34,8 @@ class Subject:
     words: Sequence[Word]
     target: Target
     baseline: Baseline
+    lost: Mapping[str, Any] = field(default_factory=dict)
+    """What the model does not see of the example, see `Task.lost`."""
     known: dict[bytes, float] = field(default_factory=dict, repr=False)
     """The logit by which words are there: what several explainers ask is computed once."""
 
@@ -162,7 +164,8 @@ def subjects(
     if not words:
         raise UserError("explain: the model sees no word of this text")
     kinds = _baselines(predictor, batch, chosen, baselines)
-    return [Subject(predictor, batch, words, chosen, kind) for kind in kinds]
+    lost = task.lost(encoded, 0)
+    return [Subject(predictor, batch, words, chosen, kind, lost) for kind in kinds]
 
 
 def _baselines(

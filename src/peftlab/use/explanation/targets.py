@@ -135,7 +135,7 @@ def _of_span(task: Task, batch: Batch, outputs: Any, wanted: str | None) -> Targ
     if wanted is None:
         (answer,) = task.answers(outputs, batch, None, False)
         start, end = answer["start"], answer["end"]
-    elif wanted == NO_ANSWER and task.no_answer:
+    elif wanted == NO_ANSWER and getattr(task, "no_answer", False):
         start = None
     else:
         start, end = _part(example.context, wanted)

@@ -17,7 +17,7 @@ from peftlab.tasks.texts import Text
 from peftlab.tasks.words import Sentence
 from peftlab.use.explanation import attention, gradients, occlusion, shapley
 from peftlab.use.explanation.attribution import Settings
-from peftlab.use.explanation.explain import in_fp32
+from peftlab.use.explanation.explain import unseen
 from peftlab.use.explanation.subject import Subject, subjects
 from peftlab.use.explanation.targets import Target
 from peftlab.use.explanation.words import Word
@@ -39,7 +39,7 @@ def subject_of(pretrained, processor):
                 parameter.data.mul_(10 if parameter.ndim == 2 else 1)
             models[task.name] = model
         predictor = Predictor(model=models[task.name], task=task, processor=processor, max_tokens=32, **options)
-        return subjects(in_fp32(predictor), example, target, [baseline])[0]
+        return subjects(predictor.in_fp32(), example, target, [baseline])[0]
 
     return make
 
@@ -213,6 +213,15 @@ def test_deleted_words_leave_a_shorter_text(subject_of, classification, processo
         with torch.no_grad():
             logit = model(**processor.tokenizer(rest, return_tensors="pt")).logits[0, 1]
         assert one[number] == pytest.approx(subject.full - float(logit), abs=1e-5)
+
+
+def test_what_the_model_does_not_see_is_said(subject_of, classification):
+    whole = subject_of(classification(), Text("text:0", TEXT, None), "pos")
+    cut = subject_of(classification(), Text("text:0", f"{TEXT} {TEXT} {TEXT} {TEXT} {TEXT} {TEXT}", None), "pos")
+    assert not [*unseen(whole)]
+    (said,) = unseen(cut)
+    assert "data.max_tokens=32" in said
+    assert "lost_tokens" in said
 
 
 def test_what_does_not_suit_is_refused(subject_of, ner, classification):

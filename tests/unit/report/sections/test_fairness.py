@@ -1,0 +1,42 @@
+"""The section on fairness: the newest measurement of each kind, of groups and of names."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from peftlab.report.sections.fairness import section
+
+
+def names(value, **others):
+    gap = {"value": value, "largest": "us", "smallest": "in", "low": -0.03, "high": 0.38, "expected": 0.08}
+    each = {"measure": "recall", "factor": "place", "gap": {**gap, "debiased": 0.15, "p": 0.083}}
+    return {"kind": "names", "templates": "test sentences", "texts": 1440, "gaps": [each]} | others
+
+
+def groups(value):
+    gap = {"metric": "f1", "value": value, "expected": 0.03, "debiased": 0.1, "low": None, "high": None}
+    one = {"attribute": "terms=gender", "says": "differs", "p": 0.02}
+    found = one | {"gap": {**gap, "detectable": 0.1, "groups": []}}
+    return {"kind": "groups", "split": "test", "found": [found]}
+
+
+def shown(*documents):
+    run = SimpleNamespace(seed=1, beside=lambda file: [*documents])
+    comparison = SimpleNamespace(name="ner", groups=[SimpleNamespace(name="lora", runs=[run])])
+    made = section(SimpleNamespace(comparison=comparison))
+    return made and {block.name: block.rows for block in made.blocks if hasattr(block, "rows")}
+
+
+def test_the_newest_of_groups_and_of_names_are_shown():
+    tables = shown(names(0.5), groups(0.4), names(0.1764), groups(0.1087))
+    assert [*tables] == ["ner-fairness-table", "ner-names-table"]
+    ((*_, gap, limits, _, _, p),) = tables["ner-names-table"]
+    assert (gap.text, limits.text, p.text) == ("0.176", "-0.030 to 0.380", ".083")
+    ((_, _, _, _, gap, limits, *_),) = tables["ner-fairness-table"]
+    assert (gap.text, limits.value) == ("0.109", None)
+
+
+def test_names_alone_are_shown_and_what_cannot_be_read_is_not():
+    assert [*shown(names(0.1))] == ["ner-names-table"]
+    assert shown() is None
+    assert shown(names(0.1, gaps=[{}]), {"kind": "other"}) is None
