@@ -1,51 +1,49 @@
-"""The section on compression: what smaller models lose and take, as their folders tell it."""
+"""Ladders in a report: a row a model, and what is lost against what is taken."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
-from tests.unit.report.sweeps import planned
+from tests.unit.report.sweeps import planned, run_folders
 
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
-from peftlab.report.document import Figure
+from peftlab.report.document import Figure, Table
+from peftlab.report.figures.pareto import Data
 from peftlab.report.sections import compression
 from peftlab.report.study import reading
-
-LATENCY = {"p50": 4.0, "p95": 6.0}
-MEASURED = {"timing": {"cpu_seconds": 12.5, "milliseconds": {"1": LATENCY, "32": LATENCY}}}
-MEASURED |= {"weight_bytes": 23_000_000, "threads": 1, "isa": "AVX2"}
-DROP = {"value": 0.004, "low": 0.001, "high": 0.007}
-RUNG = {"step": "int8", "verdict": "accepted", "score": 0.9, "drop": DROP, "agreement": 0.97, "measured": MEASURED}
+from peftlab.validation import checked
 
 
-def sections(folder):
+def document(step, cpu, size, drop):
+    latency = {"p50": cpu, "p95": 2 * cpu}
+    timing = {"cpu_seconds": cpu, "milliseconds": {"1": latency, "32": latency}}
+    measured = {"timing": timing, "weight_bytes": size, "threads": 1, "isa": "AVX2"}
+    drops = {"value": drop, "low": drop - 0.01, "high": drop + 0.01}
+    judged = {"verdict": "accepted", "score": 0.8, "drop": drops, "agreement": 0.97}
+    return {"step": step, "metric": "entity_f1", "measured": measured, **judged}
+
+
+def section_of(tmp_path, *documents):
+    folder = planned(seeds=(0, 1)).write(tmp_path / "sweep")
+    for run, one in zip(run_folders(folder), documents, strict=False):
+        (run / "compression.json").write_text(json.dumps([one, {"step": "damaged"}]))
     with reading([folder]) as study:
-        return [(result, compression.section(result)) for result in analysed(study, Options()).results]
+        (result,) = analysed(study, Options()).results
+        return compression.section(result)
 
 
-def test_rungs_are_those_of_the_newest_measurement_that_can_be_read(tmp_path):
-    folder = planned(methods=("lora",), seeds=(0, 1)).write(tmp_path / "sweep")
-    ((result, section),) = sections(folder)
-    assert section is None
-    rung = RUNG | {"metric": result.comparison.metric}
-    first, second = sorted(file.parent for file in folder.glob("*/record.json"))
-    (first / "compression.json").write_text(json.dumps([rung | {"step": "merge"}, rung, {"metric": 1}]))
-    (second / "compression.json").write_text("[")
-    ((_, section),) = sections(folder)
-    _, table = section.blocks
-    (row,) = table.rows
-    values = {column.title: cell for column, cell in zip(table.columns, row, strict=True)}
-    assert values["step"].text == "int8"
-    assert (values["drop"].value, values["interval"].value) == (0.004, 0.001)
-    assert values["CPU s"].value == 12.5
-
-    # of two, a figure shows what is lost for what is saved: a drop is a change below 0
-    (second / "compression.json").write_text(json.dumps([rung]))
-    ((_, section),) = sections(folder)
+def test_what_was_measured_is_shown(tmp_path):
+    section = section_of(tmp_path, document("merge", 10.0, 90_000_000, 0.0), document("int8", 5.0, 23_000_000, 0.02))
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    assert sorted(row[0].text for row in table.rows) == ["int8", "merge"]
     time, size = (block for block in section.blocks if isinstance(block, Figure))
-    assert [point["x"] for point in time.data["points"]] == [12.5, 12.5]
-    assert size.data["points"][0]["y"] == {
-        key: pytest.approx(v) for key, v in zip(("value", "low", "high"), (-0.004, -0.007, -0.001), strict=True)
-    }
+    for figure, prices in ((time, {5.0, 10.0}), (size, {23_000_000, 90_000_000})):
+        data = checked(Data, figure.data, "")
+        assert {point.x for point in data.points} == prices
+        lost = next(point.y for point in data.points if point.label == "int8")
+        assert (lost.value, lost.low < lost.value < lost.high) == (-0.02, True)
+
+
+def test_without_measurements_there_is_no_section(tmp_path):
+    assert section_of(tmp_path) is None
