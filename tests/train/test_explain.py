@@ -26,7 +26,7 @@ def copy(finished) -> Path:
 
 
 def test_a_text_and_its_page(peftlab, copy):
-    options = ["--how", "ig,occlusion,attention,rollout", "--json", "--html", "pages/why.html"]
+    options = ["--how", "ig,occlusion,attention,rollout", "--json", "--html", "why.html"]
     code, out, err = peftlab("explain", copy, TEXT, *options)
     assert code == 0, err
     document = json.loads(out)
@@ -48,7 +48,7 @@ def test_a_text_and_its_page(peftlab, copy):
     assert any("it is no explanation" in note for note in document["notes"])
     assert any("Do not compare models" in note for note in document["notes"])
 
-    page = Path("pages/why.html").read_text(encoding="utf-8")
+    page = Path("why.html").read_text(encoding="utf-8")
     assert "&lt;" in page
     assert "<b>Paris" not in page
     assert "default-src 'none'" in page
