@@ -50,15 +50,19 @@ def write(folder: Path) -> None:
 def count(run: str, folder: Path, how: str = "ig") -> dict[str, float]:
     """Return how many texts were explained, for how many the planted word came first, and the accuracy."""
     import peftlab
+    from peftlab.use.explanation.attribution import Settings
+    from peftlab.use.explanation.explain import attributions, in_fp32
+    from peftlab.use.explanation.subject import subjects
 
     finished = peftlab.load(run)
+    predictor = in_fp32(finished.predictor)
     with (folder / "test.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["label"] != "d"][:100]
     found = 0
     for row in rows:
-        one = finished.explain(row["text"], row["label"], how, "mask")
-        first = max(range(len(one.words)), key=one.maps[0].values.__getitem__)
-        found += WORDS.get(one.words[first].text) == row["label"]
+        (subject,) = subjects(predictor, predictor.read(row["text"]), row["label"], ["mask"])
+        made, _ = attributions(subject, [how], Settings())
+        found += WORDS.get(subject.words[int(made[how].values.argmax())].text) == row["label"]
     return {"texts": len(rows), "found first": found, "accuracy": finished.record.score("test", "accuracy")}
 
 

@@ -19,6 +19,10 @@ SAMPLED, FREE = 20, 200
 """Random orders: of many words, and of up to `EXACT`, whose sets are all known, so that an order costs no pass."""
 
 
+MOST_STEPS = 20
+"""Steps in which the words are taken away: of a longer text, several words at each."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """The least and the largest area that an order of a subject's words has."""
@@ -49,15 +53,19 @@ class Faithfulness:
 
 
 def area(subject: Subject, order: np.ndarray) -> float:
-    """Return the mean loss of the logit after each step of taking the words away in this order.
+    """Return the mean loss of the logit after each step of taking the words away in this order, see `steps_of`.
 
     Args:
         subject: the subject; its baseline stands in the place of the words.
         order: the words, the first to go first, shape (words,).
     """
-    number = len(order)
-    gone = np.argsort(order) < np.arange(1, number + 1)[:, None]
+    gone = np.argsort(order) < steps_of(len(order))[:, None]
     return float((subject.full - subject.value(~gone)).mean())
+
+
+def steps_of(words: int) -> np.ndarray:
+    """Return how many words are gone after each step: one more each time, or several more in at most `MOST_STEPS`."""
+    return np.linspace(0, words, min(words, MOST_STEPS) + 1).round().astype(int)[1:]
 
 
 def limits(subject: Subject, width: int = 3) -> Limits:
@@ -65,7 +73,8 @@ def limits(subject: Subject, width: int = 3) -> Limits:
 
     Up to eight words all sets are computed, and dynamic programming finds the best of the factorially many orders: the
     area of an order is a sum over the sets that it passes through. For more words a beam search follows the `width`
-    best sets at each step.
+    best sets at each step. Where steps are of several words, it takes those that count most one by one, and follows
+    one set.
     """
     search: Callable[[Subject, int], float] = _exact if len(subject.words) <= EXACT else _Beam(width)
     return Limits(-search(subject, -1), search(subject, 1), len(subject.words) <= EXACT)
@@ -87,20 +96,30 @@ class _Beam:
     width: int
 
     def __call__(self, subject: Subject, sign: int) -> float:
-        number = len(subject.words)
-        beam = [(0.0, np.zeros(number, dtype=bool))]
-        for _ in range(number):
-            steps: dict[bytes, tuple[float, np.ndarray]] = {}
+        steps = steps_of(len(subject.words))
+        beam = [(0.0, np.zeros(len(subject.words), dtype=bool))]
+        for size in np.diff(steps, prepend=0):
+            reached: dict[bytes, tuple[float, np.ndarray]] = {}
             for total, gone in beam:
-                for word in np.flatnonzero(~gone):
-                    after = gone.copy()
-                    after[word] = True
-                    if (key := after.tobytes()) not in steps or steps[key][0] < total:
-                        steps[key] = (total, after)
-            losses = sign * (subject.full - subject.value(~np.stack([after for _, after in steps.values()])))
-            scored = [(total + float(loss), after) for (total, after), loss in zip(steps.values(), losses, strict=True)]
+                for after in self._next(subject, gone, size, sign):
+                    if (key := after.tobytes()) not in reached or reached[key][0] < total:
+                        reached[key] = (total, after)
+            losses = sign * (subject.full - subject.value(~np.stack([after for _, after in reached.values()])))
+            scored = [(total + loss, after) for (total, after), loss in zip(reached.values(), losses, strict=True)]
             beam = sorted(scored, key=lambda one: -one[0])[: self.width]
-        return beam[0][0] / number
+        return float(beam[0][0]) / len(steps)
+
+    def _next(self, subject: Subject, gone: np.ndarray, size: int, sign: int) -> np.ndarray:
+        """Return the sets that may follow, shape (sets, words)."""
+        free = np.flatnonzero(~gone)
+        each = np.repeat(gone[None], len(free), axis=0)
+        each[np.arange(len(free)), free] = True
+        if size == 1:
+            return each
+        losses = sign * (subject.full - subject.value(~each))
+        after = gone.copy()
+        after[free[np.argsort(-losses, kind="stable")[:size]]] = True
+        return after[None]
 
 
 def faithfulness(

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from peftlab.use.explanation.faithfulness import area, faithfulness, limits
+from peftlab.use.explanation.faithfulness import area, faithfulness, limits, steps_of
 
 
 class Game:
@@ -71,6 +71,17 @@ def test_the_best_order_of_a_sum_gets_all_and_its_reverse_nothing(words):
     assert np.mean(margins) == pytest.approx(0)  # of every seed: an order and its reverse cancel
     assert 0 < max(margins) < 1
     assert abs(made["none"].margin) < 1  # of equal values in a random order, not in that of the text
+
+
+def test_of_a_long_text_several_words_go_at_each_step():
+    assert list(steps_of(3)) == [1, 2, 3]
+    assert list(steps_of(50)) == pytest.approx([2.5 * step for step in range(1, 21)], abs=0.5)
+    values = np.random.default_rng(1).normal(size=50)
+    game = added(*values)
+    made, _, within = faithfulness(game, {"right": values})
+    assert not within.exact
+    assert (made["right"].comprehensiveness, made["right"].sufficiency) == pytest.approx((1, 0))
+    assert game.asked < 5000  # with a word a step, some 20,000
 
 
 def test_random_orders_are_drawn_anew_for_no_reason_but_the_seed():
