@@ -42,6 +42,15 @@ def parsed(text: str, null_for_nan: bool = False) -> Any:
     return value
 
 
+def has_form(value: Any, form: Form) -> bool:
+    """Return whether a value has a form, see `check`."""
+    try:
+        check(value, form)
+    except ValueError:
+        return False
+    return True
+
+
 def check(value: Any, form: Form, where: str = "") -> None:
     """Check that parsed JSON has the expected form.
 

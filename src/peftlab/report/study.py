@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
-from peftlab.reading.json_form import parsed
+from peftlab.reading.json_form import Form, has_form, parsed
 from peftlab.report.unpacking import is_archive, opened
 from peftlab.runs.find import ROOTS, find
 from peftlab.runs.folder import CONFIG, read_config, read_predictions
@@ -184,6 +184,22 @@ class Run:
         if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):
             raise UserError(f"{file}: expected a list of JSON objects")
         return documents
+
+    def newest(
+        self, name: str, form: Form, holds: Callable[[dict[str, Any]], object] = lambda document: True
+    ) -> dict[str, Any] | None:
+        """Return the newest entry of such a list, or None if there is none that can be read.
+
+        Args:
+            name: one of `peftlab.runs.folder.BESIDE`.
+            form: what is shown of it.
+            holds: whether an entry of that form is one that is looked for.
+        """
+        try:
+            entries = self.beside(name)
+        except UserError:
+            return None
+        return next((one for one in reversed(entries) if has_form(one, form) and holds(one)), None)
 
 
 @dataclass(frozen=True)

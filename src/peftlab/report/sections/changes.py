@@ -7,8 +7,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-from peftlab.errors import UserError
-from peftlab.reading.json_form import Form, check
+from peftlab.reading.json_form import Form
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Document, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, plural, score
@@ -78,18 +77,7 @@ def section(result: Result) -> Section | None:
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
-    try:
-        return next((one for one in reversed(run.beside(DIFFERENCES)) if _is_measurement(one)), None)
-    except UserError:
-        return None
-
-
-def _is_measurement(document: dict[str, Any]) -> bool:
-    try:
-        check(document, _FORM)
-    except ValueError:
-        return False
-    return bool(document["runs"])
+    return run.newest(DIFFERENCES, _FORM, lambda one: one["runs"])
 
 
 def page(document: Mapping[str, Any]) -> str:

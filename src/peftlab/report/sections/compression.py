@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from peftlab.errors import UserError
-from peftlab.reading.json_form import Form, check
+from peftlab.reading.json_form import Form
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, score, share, size
@@ -66,18 +65,7 @@ def section(result: Result) -> Section | None:
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
-    try:
-        return next((one for one in reversed(run.beside(COMPRESSION)) if _is_measurement(one)), None)
-    except UserError:
-        return None
-
-
-def _is_measurement(document: dict[str, Any]) -> bool:
-    try:
-        check(document, _FORM)
-    except ValueError:
-        return False
-    return {"1", "32"} <= document["measured"]["timing"]["milliseconds"].keys()
+    return run.newest(COMPRESSION, _FORM, lambda one: {"1", "32"} <= one["measured"]["timing"]["milliseconds"].keys())
 
 
 def _change(drop: dict[str, float | None], result: Result) -> dict[str, float | None]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from peftlab.errors import UserError
-from peftlab.reading.json_form import Form, check
+from peftlab.reading.json_form import Form, has_form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Cell, Column, Paragraph, Section, Table
@@ -44,21 +43,12 @@ def section(result: Result) -> Section | None:
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest comparison of an ensemble with its members; None if there is none that can be read."""
-    try:
-        return next((one for one in reversed(run.beside(ENSEMBLE)) if _is_comparison(one)), None)
-    except UserError:
-        return None
+    return run.newest(ENSEMBLE, _FORM, _is_comparison)
 
 
 def _is_comparison(document: dict[str, Any]) -> bool:
-    try:
-        check(document, _FORM)
-        for gain in ("over_best", "over_mean"):
-            if document.get(gain) is not None:
-                check(document[gain], _GAIN)
-    except ValueError:
-        return False
-    return bool(document["members"])
+    gains = [document[name] for name in ("over_best", "over_mean") if document.get(name) is not None]
+    return bool(document["members"]) and all(has_form(gain, _GAIN) for gain in gains)
 
 
 def _gains(found: list[tuple[Group, dict[str, Any]]], name: str) -> Table:

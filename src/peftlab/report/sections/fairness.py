@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from peftlab.errors import UserError
-from peftlab.reading.json_form import Form, check
+from peftlab.reading.json_form import Form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table, link_name
@@ -95,27 +94,12 @@ def _of_groups(measured: list[Measured], name: str) -> Iterator[Block]:
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of gaps of a run; None if there is none that can be read."""
-    return _newest(run, "groups", _FORM)
+    return run.newest(FAIRNESS, _FORM, lambda one: one["kind"] == "groups")
 
 
 def newest_of_names(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of names swapped in; None if there is none that can be read."""
-    return _newest(run, "names", _OF_NAMES)
-
-
-def _newest(run: Run, kind: str, form: Form) -> dict[str, Any] | None:
-    try:
-        return next((one for one in reversed(run.beside(FAIRNESS)) if _is_measurement(one, kind, form)), None)
-    except UserError:
-        return None
-
-
-def _is_measurement(document: dict[str, Any], kind: str, form: Form) -> bool:
-    try:
-        check(document, form)
-    except ValueError:
-        return False
-    return bool(document["kind"] == kind)
+    return run.newest(FAIRNESS, _OF_NAMES, lambda one: one["kind"] == "names")
 
 
 def _table(measured: list[Measured], name: str) -> Table:

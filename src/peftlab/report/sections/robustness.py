@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from peftlab.errors import UserError
-from peftlab.reading.json_form import Form, check
+from peftlab.reading.json_form import Form
 from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
@@ -56,18 +55,7 @@ def section(result: Result) -> Section | None:
 
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
-    try:
-        return next((one for one in reversed(run.beside(ROBUSTNESS)) if _is_measurement(one)), None)
-    except UserError:
-        return None
-
-
-def _is_measurement(document: dict[str, Any]) -> bool:
-    try:
-        check(document, _FORM)
-    except ValueError:
-        return False
-    return True
+    return run.newest(ROBUSTNESS, _FORM)
 
 
 def _slice(outcome: dict[str, Any], result: Result) -> dict[str, Any]:
