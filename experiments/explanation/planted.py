@@ -51,11 +51,11 @@ def count(run: str, folder: Path, how: str = "ig") -> dict[str, float]:
     """Return how many texts were explained, for how many the planted word came first, and the accuracy."""
     import peftlab
     from peftlab.use.explanation.attribution import Settings
-    from peftlab.use.explanation.explain import attributions, in_fp32
+    from peftlab.use.explanation.explain import attributions
     from peftlab.use.explanation.subject import subjects
 
     finished = peftlab.load(run)
-    predictor = in_fp32(finished.predictor)
+    predictor = finished.predictor.in_fp32()
     with (folder / "test.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["label"] != "d"][:100]
     found = 0
