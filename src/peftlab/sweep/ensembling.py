@@ -29,7 +29,9 @@ def combine(board: Board, best: int | None) -> None:
         return
     folder = str(board.folder)
     arguments = ["ensemble", folder, "--best", str(best), "--out", folder, "--name", ENSEMBLE]
-    done = subprocess.run([sys.executable, "-m", "peftlab", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "peftlab", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         log.warning("the sweep has no ensemble, see above; try peftlab %s", " ".join(arguments[:4]))
         return

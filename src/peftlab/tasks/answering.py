@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftlab.errors import ConfigError
 from peftlab.tasks.deferred_logits import deferred_logits
+from peftlab.tasks.heads import Head
 from peftlab.tasks.mixing import Members, Mixture
 
 if TYPE_CHECKING:
     from peftlab.tasks.batch import Batch
-    from peftlab.tasks.heads import Head
     from peftlab.tasks.processor import Processor
     from peftlab.tasks.task import Encoded
 
