@@ -35,6 +35,7 @@ CONFIG: dict[str, Any] = {
     "existing": "auto",
     "allow": [],
     "logger": {"csv": {"flush": 10}},
+    "regularizer": {"distil": {"teacher": "runs/teacher", "alpha": 0.5}},
     "callbacks": {"progress": {"refresh": 10}, "curve": {"monitor": "f1"}, "ema": {"decay": 0.99}},
     "trainer": {
         "threads": 2,
