@@ -33,7 +33,7 @@ def test_it_is_made_once_for_each_state_of_the_records(tmp_path, monkeypatch, ca
     assert f"the sweep has no ensemble, see above; try peftlab ensemble {folder} --best 2" in caplog.text
     ends.returncode = 0
     assert combine(2) == 1
-    assert asked[0][2:7] == ["peftlab", "ensemble", str(folder), "--best", "2"]
+    assert asked[0][3:8] == ["peftlab", "ensemble", str(folder), "--best", "2"]
     assert "a table" in caplog.text
     assert combine(2) == 0
     assert combine(1) == 1

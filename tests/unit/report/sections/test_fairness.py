@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 from peftlab.report.sections.fairness import section
+from peftlab.report.study import Run
 
 
 def names(value, **others):
@@ -22,6 +23,7 @@ def groups(value):
 
 def shown(*documents):
     run = SimpleNamespace(seed=1, beside=lambda file: [*documents])
+    run.newest = MethodType(Run.newest, run)
     comparison = SimpleNamespace(name="ner", groups=[SimpleNamespace(name="lora", runs=[run])])
     made = section(SimpleNamespace(comparison=comparison))
     return made and {block.name: block.rows for block in made.blocks if hasattr(block, "rows")}
