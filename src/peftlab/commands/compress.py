@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from peftlab.commands import loaded
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, positive_whole_number
 from peftlab.terminal.output import print_json, table
 
 GROUP = "improve"
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep-going", action="store_true", help="make all steps, however much is lost")
     parser.add_argument("--teacher", metavar="RUN", help="the run that distil learns from; by default RUN itself")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="for timing (default: as many as the run had)")
+    parser.add_argument(
+        "--threads", type=positive_whole_number, metavar="N", help="for timing (default: as many as the run had)"
+    )
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -78,10 +80,4 @@ def _drop(text: str) -> float:
     return value
 
 
-def _threads(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-_drop.__name__, _threads.__name__ = "number from 0", "positive whole number"  # argparse names the type in its message
+_drop.__name__ = "number from 0"  # argparse names the type in its message

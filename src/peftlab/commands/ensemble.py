@@ -8,7 +8,7 @@ from typing import Any
 
 from peftlab.commands import computing
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_allow, add_json
+from peftlab.terminal.arguments import add_allow, add_json, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average: mean probabilities, vote: the most frequent answer; the others make one model: soup and "
         "greedy_soup (means of weights), arithmetic, ties and dare (sums of changes), swag (samples around one run)",
     )
-    parser.add_argument("--best", type=_number, metavar="K", help="only the K best runs, by their validation score")
+    parser.add_argument(
+        "--best", type=positive_whole_number, metavar="K", help="only the K best runs, by their validation score"
+    )
     parser.add_argument(
         "--weights",
         type=_weights,
@@ -143,11 +145,4 @@ def _temperature(text: str) -> Any:
     return value
 
 
-def _number(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-_number.__name__ = "positive whole number"  # argparse names the type in its message
-_weights.__name__, _temperature.__name__ = "list of weights", "positive number or auto"
+_weights.__name__, _temperature.__name__ = "list of weights", "positive number or auto"  # argparse names the type

@@ -9,7 +9,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "improve"
@@ -50,20 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("mask", "pad", "delete"),
         help="what stands in the place of an absent word; by default both mask and pad, with --faithfulness mask",
     )
-    parser.add_argument("--steps", type=_positive, metavar="N", help="of integrated gradients (default 50)")
+    parser.add_argument("--steps", type=positive_whole_number, metavar="N", help="of integrated gradients (default 50)")
     parser.add_argument(
         "--samples",
-        type=_positive,
+        type=positive_whole_number,
         metavar="N",
         help="orders of the words for Shapley values of more than eight (default 32)",
     )
-    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of what is random (default 0)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of what is random (default 0)")
     parser.add_argument("--html", metavar="FILE", help="write the explanation of a text as a page")
     measured = parser.add_argument_group("faithfulness on many examples, in place of TEXT")
     measured.add_argument("--faithfulness", action="store_true", help="hold the explainers against random orders")
-    measured.add_argument("--examples", type=_positive, metavar="N", help="default 200")
+    measured.add_argument("--examples", type=positive_whole_number, metavar="N", help="default 200")
     measured.add_argument("--split", choices=("validation", "test"), help="default test")
-    measured.add_argument("--most-words", type=_positive, metavar="N", help="pass over longer texts (default 40)")
+    measured.add_argument(
+        "--most-words", type=positive_whole_number, metavar="N", help="pass over longer texts (default 40)"
+    )
     measured.add_argument("--seeds", action="store_true", help="explain the runs of other seeds beside it too")
 
 
@@ -169,18 +171,3 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise UserError('--object: expected a JSON object, such as {"text": "...", "text_pair": "..."}')
     return parsed
-
-
-def _count(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-_count.__name__, _positive.__name__ = "whole number", "positive whole number"  # argparse names the type

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_json
+from peftlab.terminal.arguments import add_json, positive_whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "believe"
@@ -65,14 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attributes", metavar="FILE", help="a file with the columns of column=NAME, and with the ids of the examples"
     )
-    parser.add_argument("--min-group", type=_positive, metavar="N", help="leave smaller groups out (default 20)")
+    parser.add_argument(
+        "--min-group", type=positive_whole_number, metavar="N", help="leave smaller groups out (default 20)"
+    )
     parser.add_argument("--correction", choices=("holm", "none"), help="over all gaps (default holm)")
     parser.add_argument("--split", choices=("validation", "test"), help="default test")
     parser.add_argument("--baseline", metavar="NAME", help="of several methods: the one to compare the others with")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default 0)")
     names = parser.add_argument_group("names swapped in")
     names.add_argument("--places", metavar="NAMES", help="default us,de,in,ng,cn")
-    names.add_argument("--names", type=_positive, metavar="N", help="of a place and gender, 2 at least (default 40)")
+    names.add_argument(
+        "--names", type=positive_whole_number, metavar="N", help="of a place and gender, 2 at least (default 40)"
+    )
     names.add_argument(
         "--templates", metavar="FILE", help="sentences with a slot for the name; by default the package's"
     )
@@ -236,12 +240,3 @@ def _interval(estimate: Any) -> str:
 
 def _listed(names: str | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names.split(","))
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "positive whole number"  # argparse names the type in its message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from peftlab.terminal.arguments import add_json
+from peftlab.terminal.arguments import add_json, positive_number
 from peftlab.terminal.output import print_json
 
 GROUP = "believe"
@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--margin",
-        type=_positive,
+        type=positive_number,
         default=0.005,
         metavar="D",
         help="a difference that does not matter, in units of the score (default 0.005, half a point of F1)",
     )
     parser.add_argument("--level", type=_level, default=0.95, metavar="P", help="of all intervals (default 0.95)")
-    parser.add_argument("--price", type=_positive, metavar="MONEY", help="of an hour of a device")
+    parser.add_argument("--price", type=positive_number, metavar="MONEY", help="of an hour of a device")
     parser.add_argument(
         "--out", metavar="DIR", help="where the report goes; by default report/ in the sweep's folder, else here"
     )
@@ -83,16 +83,10 @@ def execute(options: argparse.Namespace) -> None:
     print(f"\nreport: {written.page}")
 
 
-def _positive(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
-        raise ValueError
-    return value
-
-
 def _level(text: str) -> float:
     if not 0.5 <= (value := float(text)) < 1:
         raise ValueError
     return value
 
 
-_positive.__name__, _level.__name__ = "positive number", "probability from 0.5 to 1"  # argparse names the type
+_level.__name__ = "probability from 0.5 to 1"  # argparse names the type

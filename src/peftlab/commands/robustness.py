@@ -7,7 +7,7 @@ from typing import Any
 
 from peftlab.commands import loaded
 from peftlab.errors import UserError
-from peftlab.terminal.arguments import add_run
+from peftlab.terminal.arguments import add_run, positive_number, positive_whole_number, whole_number
 from peftlab.terminal.output import cell, print_json, table
 
 GROUP = "believe"
@@ -35,17 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument(
         "--limit",
-        type=_count,
+        type=whole_number,
         default=500,
         metavar="N",
         help="how many examples, a random sample; 0: all (default 500)",
     )
-    parser.add_argument("--seed", type=_count, default=0, metavar="N", help="of the sample and the slices (default 0)")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N", help="of the sample and the slices (default 0)"
+    )
     parser.add_argument(
         "--strength", type=_share, default=0.1, metavar="S", help="share of words that a slice changes (default 0.1)"
     )
     greedy = parser.add_argument_group("greedy substitution of words")
-    greedy.add_argument("--max-queries", type=_positive, default=300, metavar="N", help="for an example (default 300)")
+    greedy.add_argument(
+        "--max-queries", type=positive_whole_number, default=300, metavar="N", help="for an example (default 300)"
+    )
     greedy.add_argument(
         "--max-changed", type=_share, default=1.0, metavar="S", help="share of words it may change (default 1)"
     )
@@ -57,13 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "answer, the first is taken (default typo,neighbour)",
     )
     pgd = parser.add_argument_group("projected gradient descent on the input embeddings")
-    pgd.add_argument("--epsilon", type=_size, default=0.2, metavar="E", help="largest norm of a change (default 0.2)")
+    pgd.add_argument(
+        "--epsilon", type=positive_number, default=0.2, metavar="E", help="largest norm of a change (default 0.2)"
+    )
     pgd.add_argument("--norm", choices=("l2", "linf"), default="l2")
-    pgd.add_argument("--steps", type=_positive, default=10, metavar="N", help="default 10")
-    pgd.add_argument("--step-size", type=_size, metavar="S", help="by default 2.5 E / N")
+    pgd.add_argument("--steps", type=positive_whole_number, default=10, metavar="N", help="default 10")
+    pgd.add_argument("--step-size", type=positive_number, metavar="S", help="by default 2.5 E / N")
     pgd.add_argument(
         "--restarts",
-        type=_positive,
+        type=positive_whole_number,
         default=3,
         metavar="N",
         help="the worst counts; the first is from zero (default 3)",
@@ -151,30 +157,10 @@ def _shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else cell(value)
 
 
-def _count(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-def _size(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
-        raise ValueError
-    return value
-
-
 def _share(text: str) -> float:
     if not 0 < (value := float(text)) <= 1:
         raise ValueError
     return value
 
 
-for _type, _name in ((_count, "whole number"), (_positive, "positive whole number"), (_size, "positive number")):
-    _type.__name__ = _name  # argparse names the type in its message
-_share.__name__ = "share between 0 and 1"
+_share.__name__ = "share between 0 and 1"  # argparse names the type in its message

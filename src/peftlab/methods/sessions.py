@@ -199,7 +199,7 @@ def _openvino(file: Path, threads: int) -> Compute:
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
         model = ov.Core().compile_model(file, "CPU", options)
-    except Exception as error:
+    except Exception as error:  # as above
         raise ValueError(f"{file.name}: openvino cannot open it: {str(error).splitlines()[0]}") from error
     takes, gives = ([one.any_name for one in of] for of in (model.inputs, model.outputs))
 

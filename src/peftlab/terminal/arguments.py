@@ -45,6 +45,31 @@ class InAnyOrder(argparse.ArgumentParser):
         return len(names) == 1 and options[names[0]].nargs != 0
 
 
+def whole_number(text: str) -> int:
+    """Return the whole number that `text` is, 0 or more; raise ValueError if it is none."""
+    if (value := int(text)) < 0:
+        raise ValueError
+    return value
+
+
+def positive_whole_number(text: str) -> int:
+    """Return the whole number that `text` is, 1 or more; raise ValueError if it is none."""
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Return the finite number above 0 that `text` is; raise ValueError if it is none."""
+    if not 0 < (value := float(text)) < float("inf"):
+        raise ValueError
+    return value
+
+
+for _type in (whole_number, positive_whole_number, positive_number):
+    _type.__name__ = _type.__name__.replace("_", " ")  # argparse names the type in its message
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")

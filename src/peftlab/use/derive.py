@@ -22,7 +22,6 @@ from peftlab.config import validate
 from peftlab.data.module import DataModule
 from peftlab.data.static_shapes import StaticShapes
 from peftlab.devices.process_state import restored
-from peftlab.devices.products import set_products
 from peftlab.errors import UserError
 from peftlab.one_run import describe, evaluate, save_adapter
 from peftlab.report.study import Run
@@ -90,7 +89,6 @@ def derive(
     spec = validate({**first.config_here, **{key: config[key] for key in own_keys}})
     spec.task.learn_labels({"train": []}, spec.data.labels)
     threads = first.record.data["environment"]["threads"]
-    set_products(spec.trainer.tf32)
     with Signals() as signals, computing_as(spec, threads):
         data = DataModule(spec.data, spec.task, first.processor, spec.budget, spec.seed)
         data.load()
@@ -126,7 +124,7 @@ def derive(
     return load(folder, first.folder.allow)
 
 
-def against(run: FinishedRun | RunRecord, other: FinishedRun | RunRecord) -> PairedModels:
+def against(run: FinishedRun, other: FinishedRun) -> PairedModels:
     """Compare the test answers of `other` with those of `run`, example by example, see `paired_models`.
 
     The difference is the score of `other` minus that of `run`.
@@ -134,10 +132,7 @@ def against(run: FinishedRun | RunRecord, other: FinishedRun | RunRecord) -> Pai
     Raises:
         UserError: they cannot be compared; says why.
     """
-    first, second = (
-        Run(record, str(record.folder))
-        for record in (one.record if isinstance(one, FinishedRun) else one for one in (run, other))
-    )
+    first, second = (Run(one.record, str(one.folder.path)) for one in (run, other))
     try:
         return paired_models(first, second)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The examples of a finished run's splits, for what is measured on some of them."""
+"""The data of a finished run, and the examples of its splits, for what is measured on some of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,26 @@ from peftlab.data.module import DataModule
 from peftlab.use.evaluate import check_digests
 
 if TYPE_CHECKING:
+    from peftlab.tasks.task import Task
     from peftlab.use.finished import FinishedRun
+
+
+def data_of(run: FinishedRun, splits: Sequence[str] = (), task: Task | None = None) -> DataModule:
+    """Return the data of `run`, loaded.
+
+    Args:
+        run: the run.
+        splits: the splits that have to be what the run was trained or scored on.
+        task: encodes the examples; None: the run's.
+
+    Raises:
+        UserError: the data cannot be read, or is no longer what it was.
+    """
+    spec = run.spec
+    data = DataModule(spec.data, task or spec.task, run.processor, spec.budget, spec.seed)
+    data.load()
+    check_digests(run, data, splits)
+    return data
 
 
 def examples_of(run: FinishedRun, split: str) -> Sequence[Any]:
@@ -20,10 +39,7 @@ def examples_of(run: FinishedRun, split: str) -> Sequence[Any]:
     Raises:
         UserError: the data cannot be read, or is no longer what the run was scored on.
     """
-    data = DataModule(run.spec.data, run.predictor.task, run.processor, run.spec.budget, run.spec.seed)
-    data.load()
-    check_digests(run, data, [split])
-    return data.splits[split].examples
+    return data_of(run, [split], run.parts.task).splits[split].examples
 
 
 def some(examples: Sequence[Any], limit: int | None, seed: int) -> list[Any]:

@@ -36,6 +36,7 @@ from peftlab.use.card import Published, model_card
 from peftlab.use.certainty import certainty
 from peftlab.use.claims import hold
 from peftlab.use.evaluate import tuner_of
+from peftlab.use.examples import data_of
 from peftlab.use.unchanged import files, not_of_the_record
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def export(run: FinishedRun, folder: str | Path, dtype: Dtype = "fp32") -> Expor
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' is there already and not empty: name a new or empty folder")
     spec, tuner = run.spec, tuner_of(run)  # a new model: merging changes it
-    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
-    data.load()
+    data = data_of(run)
     refer(spec, run.pretrained, data, data.budget.scored)
     if doubt := _doubt(run, data, tuner):
         log.warning("the model card has no scores: %s", doubt)

@@ -9,7 +9,7 @@ from peftlab.reading.json_form import Form
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, score, share, size
-from peftlab.report.sections.scores import axis
+from peftlab.report.sections.scores import axis, change_of
 from peftlab.report.study import Run
 from peftlab.runs.folder import COMPRESSION
 
@@ -52,7 +52,11 @@ def section(result: Result) -> Section | None:
     )
     for key, label, unit, price in prices if len(same) > 1 else ():
         points = [
-            {"label": one["step"], "x": float(price(one["measured"])), "y": _change(one["drop"], result)}
+            {
+                "label": one["step"],
+                "x": float(price(one["measured"])),
+                "y": change_of(one["drop"], result.comparison.direction),
+            }
             for _, one in same
             if one["drop"]["value"] is not None
         ]
@@ -66,14 +70,6 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     return run.newest(COMPRESSION, _FORM, lambda one: {"1", "32"} <= one["measured"]["timing"]["milliseconds"].keys())
-
-
-def _change(drop: dict[str, float | None], result: Result) -> dict[str, float | None]:
-    """Return the change of the score: a drop with the opposite sign, and for losses the drop itself."""
-    if result.comparison.direction == "min":
-        return dict(drop)
-    low, high = (None if end is None else -end for end in (drop["high"], drop["low"]))
-    return {"value": -(drop["value"] or 0.0), "low": low, "high": high}
 
 
 def _table(measured: list[Measured], name: str) -> Table:

@@ -9,7 +9,7 @@ from peftlab.report.analysis.groups import Group
 from peftlab.report.analysis.results import Result
 from peftlab.report.document import Block, Cell, Column, Figure, Section, Table
 from peftlab.report.numbers import UNKNOWN, called, interval, p_value, score
-from peftlab.report.sections.scores import axis
+from peftlab.report.sections.scores import axis, change_of
 from peftlab.report.study import Run
 from peftlab.runs.folder import ROBUSTNESS
 
@@ -43,7 +43,11 @@ def section(result: Result) -> Section | None:
         if one["metric"] == result.comparison.metric and one["outcomes"]:
             several = sum(other.name == group.name for other, *_ in measured) > 1
             label = f"{group.name}, seed {run.seed}" if several else group.name
-            slices = [_slice(outcome, result) for outcome in one["outcomes"] if outcome["drop"]["value"] is not None]
+            slices = [
+                {"slice": outcome["perturbation"], "change": change_of(outcome["drop"], result.comparison.direction)}
+                for outcome in one["outcomes"]
+                if outcome["drop"]["value"] is not None
+            ]
             series.append({"label": label, "slices": slices})
     if series:
         metric = result.comparison.metric
@@ -56,16 +60,6 @@ def section(result: Result) -> Section | None:
 def newest(run: Run) -> dict[str, Any] | None:
     """Return the newest measurement of a run; None if there is none that can be read."""
     return run.newest(ROBUSTNESS, _FORM)
-
-
-def _slice(outcome: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Return the change of the score: a drop with the opposite sign, and for losses the drop itself."""
-    sign = -1 if result.comparison.direction == "max" else 1
-    drop = outcome["drop"]
-    ends: list[float | None] = sorted(sign * drop[key] for key in ("low", "high") if drop[key] is not None)
-    low, high = ends if len(ends) == 2 else (None, None)
-    change = {"value": sign * drop["value"], "low": low, "high": high}
-    return {"slice": outcome["perturbation"], "change": change}
 
 
 def _table(measured: list[tuple[Group, Run, dict[str, Any]]], name: str) -> Table:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 
 from peftlab.report.analysis.results import Result, Row
 from peftlab.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from peftlab.report.numbers import called, count, interval, is_share, level, listed, score, unit
 from peftlab.report.statistics.comparison import FEWEST_SEEDS
+from peftlab.scores.scorer import Direction
 
 MOST_LINES = 30
 """Rows of a figure that can be read."""
@@ -192,6 +194,15 @@ def axis(metric: str, label: str | None = None) -> dict[str, object]:
     """Return the axis of a score in a figure."""
     name = label or called(metric)
     return {"label": name[0].upper() + name[1:], "unit": "percent" if is_share(metric) else "plain", "log": False}
+
+
+def change_of(drop: Mapping[str, float | None], direction: Direction) -> dict[str, float | None]:
+    """Return the change of a score and its interval: a drop with the opposite sign, and for losses the drop itself."""
+    sign = -1 if direction == "max" else 1
+    value, *limits = (None if end is None else sign * end for end in (drop["value"], drop["low"], drop["high"]))
+    ends = sorted(end for end in limits if end is not None)
+    low, high = ends if len(ends) == 2 else (None, None)
+    return {"value": value, "low": low, "high": high}
 
 
 def in_figures(result: Result) -> tuple[Row, ...]:

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from peftlab.assembly import refer
-from peftlab.data.module import DataModule
 from peftlab.data.sampling import random_sample
 from peftlab.errors import ConfigError
 from peftlab.methods.slices import Units, all_layers, is_alone
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.task import Task
-from peftlab.use.evaluate import check_digests
+from peftlab.use.examples import data_of
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
@@ -32,9 +31,7 @@ def sample(run: FinishedRun, examples: int, seed: int = 0) -> list[Batch]:
         UserError: the data cannot be read, or has changed since.
     """
     spec = run.spec
-    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
-    data.load()
-    check_digests(run, data, ["train"])
+    data = data_of(run, ["train"])
     refer(spec, run.pretrained, data, ["train"])
     members, size = data.splits["train"], spec.data.eval_batch_size
     chosen = random_sample(members.rows, examples, seed)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from peftlab.data.module import DataModule
 from peftlab.devices.peak_memory import forget_peak, peak_memory
 from peftlab.methods.sessions import SessionModel
 from peftlab.report.study import Run
 from peftlab.tasks.batch import Batch
 from peftlab.use.evaluate import computing_as
+from peftlab.use.examples import data_of, some
 from peftlab.use.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -67,14 +67,6 @@ class Measured:
     rounds: int = ROUNDS
 
 
-def data_of(run: FinishedRun) -> DataModule:
-    """Return the data of `run`, loaded."""
-    spec = run.spec
-    data = DataModule(spec.data, spec.task, run.processor, spec.budget, spec.seed)
-    data.load()
-    return data
-
-
 def measure(run: FinishedRun, beside: FinishedRun | None = None, threads: int | None = None) -> Measured:
     """Measure what the model of `run` takes on the CPU, in fp32 unless its file says otherwise.
 
@@ -87,8 +79,7 @@ def measure(run: FinishedRun, beside: FinishedRun | None = None, threads: int | 
         threads: torch's threads, and the session's; None: as many as the run had.
     """
     members = data_of(run).splits["test" if run.spec.budget.test else "validation"]
-    chosen = sorted(np.random.default_rng(0).permutation(members.rows)[:EXAMPLES].tolist())
-    examples = [members.examples[n] for n in chosen]
+    examples = some(members.examples, EXAMPLES, seed=0)
     threads = threads or run.record.data["environment"]["threads"]
     with computing_as(run.spec, threads):
         others = [] if beside is None else [_on_cpu(beside.predictor)]

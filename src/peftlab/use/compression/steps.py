@@ -17,9 +17,9 @@ from peftlab.methods.sliced import Sliced
 from peftlab.quantizing import dequantize
 from peftlab.runs.derivation import SECTION
 from peftlab.runs.find import readable_records
-from peftlab.use.compression.measuring import data_of
 from peftlab.use.compression.onnx_file import check, compare, export, quantize
 from peftlab.use.derive import derive
+from peftlab.use.examples import data_of
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from peftlab.data.module import DataModule
 from peftlab.errors import UserError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.mixing import How
@@ -19,7 +18,7 @@ from peftlab.tasks.task import Task
 from peftlab.use.derive import derive
 from peftlab.use.ensembles.fitting import fitted_temperature, fitted_weights, predicts_numbers, unfitted
 from peftlab.use.ensembles.members import check_members, fill_members, members_of
-from peftlab.use.evaluate import check_digests
+from peftlab.use.examples import data_of
 from peftlab.use.finished import FinishedRun
 
 log = logging.getLogger("peftlab")
@@ -108,10 +107,7 @@ def _fitted(
     """Return the options of the ensemble that are learnt on the validation split."""
     model, found = members_of(first, section, fill), dict[str, Any]()
     predictor = first.predictor_of(model)
-    data = DataModule(first.spec.data, predictor.task, first.processor, first.spec.budget, first.spec.seed)
-    data.load()
-    check_digests(first, data, ["validation"])
-    split = data.splits["validation"]
+    split = data_of(first, ["validation"], predictor.task).splits["validation"]
 
     def batches() -> Iterator[Batch]:
         return (batch for _, batch in predictor.batches(split.examples, split.encoded))

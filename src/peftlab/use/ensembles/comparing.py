@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from peftlab.data.module import DataModule
 from peftlab.errors import UserError
 from peftlab.report.analysis.counts import Counted, counted
 from peftlab.report.sections.answers import calibration_of_runs
@@ -20,6 +19,7 @@ from peftlab.report.statistics.measured import score_of
 from peftlab.report.study import Run
 from peftlab.runs.folder import ENSEMBLE, keep_beside
 from peftlab.use.derive import against
+from peftlab.use.examples import data_of, some
 from peftlab.use.finished import FinishedRun
 
 _TIMED, _WRITTEN = 200, 8
@@ -178,11 +178,9 @@ def _line(run: FinishedRun, metric: str, timed: Sequence[Any]) -> Line:
 
 def _sample(run: FinishedRun) -> list[Any]:
     """Return the test examples, or validation examples if it has none, that models are timed on."""
-    data = DataModule(run.spec.data, run.parts.task, run.processor, run.spec.budget, run.spec.seed)
-    data.load()
-    examples = data.splits["test" if "test" in data.splits else "validation"].examples
-    number = _WRITTEN if run.parts.task.generates else _TIMED
-    return [examples[place] for place in np.random.default_rng(0).permutation(len(examples))[:number]]
+    splits = data_of(run, task=run.parts.task).splits
+    examples = splits["test" if "test" in splits else "validation"].examples
+    return some(examples, _WRITTEN if run.parts.task.generates else _TIMED, seed=0)
 
 
 def _seconds_per_thousand(run: FinishedRun, examples: Sequence[Any]) -> float:

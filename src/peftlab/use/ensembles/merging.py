@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import ConfigError, UserError
 from peftlab.training.scoring import Scoring
@@ -21,7 +20,8 @@ from peftlab.use.derive import derive
 from peftlab.use.ensembles.rules import GreedySoup, OfChanges, Rule, Soup, generator, rule_of
 from peftlab.use.ensembles.swag import SWAG, swag_run
 from peftlab.use.ensembles.weights import Shelf, check_labels, check_mergeable, original_weights
-from peftlab.use.evaluate import check_digests, trainer_for
+from peftlab.use.evaluate import trainer_for
+from peftlab.use.examples import data_of
 
 if TYPE_CHECKING:
     from peftlab.use.finished import FinishedRun
@@ -188,9 +188,7 @@ class _Validation:
         spec = run.spec
         self.spec, self.task = spec, copy.copy(spec.task)
         self.task.decisions = {}
-        self.data = DataModule(spec.data, self.task, run.processor, spec.budget, spec.seed)
-        self.data.load()
-        check_digests(run, self.data, ["validation"])
+        self.data = data_of(run, ["validation"], self.task)
         if self.task.refers:
             raise ConfigError(
                 f"how = 'greedy_soup': the validation score of task={spec.task.name} depends on a model to refer to. "

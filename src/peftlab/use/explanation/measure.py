@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from peftlab.data.module import DataModule
 from peftlab.devices.process_state import restored
 from peftlab.errors import UserError
 from peftlab.runs.folder import EXPLANATION, RunFolder, keep_beside
 from peftlab.runs.other_seeds import other_seeds
 from peftlab.scores.paired import Difference, difference
-from peftlab.use.evaluate import check_digests
+from peftlab.use.examples import examples_of
 from peftlab.use.explanation.attribution import Attribution, Settings
 from peftlab.use.explanation.explain import attributions
 from peftlab.use.explanation.explainers import check_names
@@ -148,10 +147,7 @@ def measure(
             f"{run.folder.path}: no completed run beside it differs in its seed alone: leave --seeds out, or train "
             "some, such as with seed=1,2,3 in a sweep"
         )
-    data = DataModule(run.spec.data, run.parts.task, run.processor, run.spec.budget, run.spec.seed)
-    data.load()
-    check_digests(run, data, [split])
-    everything = data.splits[split].examples
+    everything = examples_of(run, split)
     left_out: dict[str, str] = {}
     seconds, skipped = Counter[str](), Counter[str]()
     explained: list[_Explained] = []
