@@ -1,0 +1,1 @@
+"""How does one model learn from data that stay where they are? Clients, rounds, and averages of their changes."""

@@ -1,0 +1,42 @@
+"""The options of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a server answers with, where it listens, and how much it takes."""
+
+    runs: tuple[str, ...]
+    """Folders or ids of runs, or ``NAME=RUN`` for a run under another name than its id."""
+    allow: tuple[str, ...] = ()
+    """Packages of the user's own whose classes a configuration may name."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None
+    """The port of metrics and administration; None: there is none."""
+    workers: int = 1
+    """Processes that answer, each with the models in its memory."""
+
+    max_batch_tokens: int = 4096
+    """The most tokens of a batch."""
+    max_wait_ms: float = 5.0
+    """The longest that an input waits for others to be computed with, in milliseconds."""
+    queue: int = 256
+    """The most inputs that wait; further requests are refused with 429."""
+    timeout_s: float = 30.0
+    """The longest that a request may take, in seconds."""
+    drain_s: float = 30.0
+    """How long a server that is told to end waits for requests that it has taken, in seconds."""
+
+    keys: Path | None = None
+    """The file of hashed keys; None: no key is asked for, which only loopback may do."""
+    max_body: int = 1_000_000
+    """The most bytes of a request's body."""
+    max_inputs: int = 256
+    """The most inputs of a request."""
