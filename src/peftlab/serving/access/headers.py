@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from peftlab.serving.access.refusals import Refusal
@@ -53,7 +52,8 @@ def check_host(scope: Mapping[str, Any], hosts: Iterable[str]) -> None:
     match = _HOST.fullmatch(named[0]) if len(named) == 1 else None
     if match is None:
         raise Refusal(400, "bad_host", "a request has one header 'Host'")
-    if hosts and not any(fnmatchcase(match[1].lower(), host.lower()) for host in hosts):
+    name, names = match[1].lower(), [host.lower() for host in hosts]
+    if names and name not in names and not any(name.endswith(one[1:]) for one in names if one.startswith("*.")):
         raise Refusal(421, "wrong_host", "this server does not go by the name in 'Host': start it with --hosts NAME")
 
 
