@@ -689,7 +689,7 @@ def test_a_module_is_compiled_after_the_counting_of_its_arithmetic():
     assert pytorch.compile_seconds() > before
 
 
-# --- uvicorn -----------------------------------------------------------------------------------------------------------
+# --- uvicorn ---------------------------------------------------------------------------------------------------------
 
 
 def test_connections_within_bounds_are_uvicorns():
