@@ -32,6 +32,8 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
+from prometheus_client import Counter
+from prometheus_client.multiprocess import MultiProcessCollector
 from sacrebleu.metrics import CHRF
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -44,7 +46,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.composing.compose import conf_dir
-from peftlab.seams import absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, uvicorn, wandb
+from peftlab.seams import (
+    absl,
+    hydra,
+    lightning,
+    omegaconf,
+    prometheus,
+    python,
+    pytorch,
+    sacrebleu,
+    transformers,
+    uvicorn,
+    wandb,
+)
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -128,7 +142,19 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, uvicorn, wandb):
+    for library in (
+        absl,
+        hydra,
+        lightning,
+        omegaconf,
+        prometheus,
+        python,
+        pytorch,
+        sacrebleu,
+        transformers,
+        uvicorn,
+        wandb,
+    ):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
@@ -629,6 +655,21 @@ def test_masks_are_built_whatever_a_batch_holds():
         assert mask is not None
         assert mask.shape == (2, 1, 5, 5)
         assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
+
+
+# --- Prometheus's client ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_keep_their_values_in_files_whenever_the_library_was_imported(tmp_path):
+    with prometheus.values_in_files(tmp_path):
+        Counter("inside", "A counter.", registry=None).inc(3)
+        assert os.environ[prometheus.FOLDER] == str(tmp_path)
+    Counter("outside", "A counter.", registry=None).inc(5)
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"counter_{os.getpid()}.db"
+    counted = {metric.name: metric.samples[0].value for metric in MultiProcessCollector.merge([str(file)])}
+    assert counted == {"inside": 3}
+    assert prometheus.FOLDER not in os.environ
 
 
 # --- sacreBLEU -------------------------------------------------------------------------------------------------------
