@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from peftlab.data.ahead import Ahead
 from peftlab.data.augmentation.augmenter import Augmenter
@@ -26,9 +26,10 @@ from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
+from peftlab.data.views import chosen
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
-from peftlab.tasks.batch import Batch
+from peftlab.tasks.batch import Batch, Part
 from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded, Task
 
@@ -79,9 +80,12 @@ class DataModule(L.LightningDataModule):
         self.recall: Mapping[str, Recall] = {}
         self.augmenter = augmenter
         self.static: StaticShapes | None = None
+        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.ahead = 0
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
-        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
+        self.clients: Mapping[str, np.ndarray] = {}
+        """By name, the positions of the training examples of each client, shape (examples of the client,). Where there
+        are any, a step of the run is a round of theirs, and an epoch is one step; see `peftlab.federated`."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -158,7 +162,7 @@ class DataModule(L.LightningDataModule):
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
-        return len(self._training_batches())
+        return 1 if self.clients else len(self._training_batches())
 
     def validation_interval(self) -> int:
         """Return the number of optimiser steps between validations."""
@@ -188,12 +192,23 @@ class DataModule(L.LightningDataModule):
         for batch in self.plan_of():
             yield self.task.apart(members.examples, members.encoded, batch).inputs
 
-    def plan_of(self, epoch: int = 0) -> Plan:
-        """Return the training examples of each optimiser step of `epoch`, the same for any number of devices."""
+    def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan:
+        """Return the training examples of each optimiser step of `epoch`, the same for any number of devices.
+
+        Args:
+            epoch: the epoch, from 0.
+            members: the positions of the training examples that take part; the plan has places among these.
+        """
         encoded, spec = self.splits["train"].encoded, self.spec
-        return plan(
-            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, encoded.rows
-        )
+        lengths, rows = encoded.lengths[members], encoded.rows[members]
+        return plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, rows)
+
+    def keep(self, members: np.ndarray) -> None:
+        """Train on no other examples of the training split than those at the positions `members`."""
+        train = self.splits["train"]
+        self.splits["train"] = self._encode(chosen(train.examples, members), train.dropped)
+        if train.factors is not None:
+            self.splits["train"].factors = train.factors[members]
 
     @property
     def training_division(self) -> Division:
@@ -253,10 +268,16 @@ class DataModule(L.LightningDataModule):
         return [dataset[part._replace(examples=half, size=None)] for half in halves]
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        """Return this rank's parts of each training step, shuffled and bucketed by length."""
+        """Return this rank's parts of each training step, shuffled and bucketed by length; of a round, none."""
+        if self.clients:
+            return _loader_of([[]], [0], 0, self.seed, False, 0)
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers start, which prefetch
-        return self._loader(Steps(self._batches_of("train")), batches)
+        return self.loader_of(batches)
+
+    def loader_of(self, steps: Sampler[list[Part]]) -> DataLoader[list[Batch]]:
+        """Return a loader of training steps: of the parts of each, as `steps` yields them, their batches."""
+        return self._loader(Steps(self._batches_of("train")), steps)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, longest first."""
