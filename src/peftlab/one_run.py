@@ -141,8 +141,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     )
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
-    if spec.federated is not None:
-        divide(spec.federated, data)
+    divide(spec.federated, data)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,

@@ -26,7 +26,6 @@ from peftlab.data.sampling import sampled
 from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.data.splits import file_of
 from peftlab.data.static_shapes import StaticShapes
-from peftlab.data.views import chosen
 from peftlab.errors import ConfigError, DataError
 from peftlab.seams.lightning import batches_done
 from peftlab.tasks.batch import Batch, Part
@@ -193,22 +192,10 @@ class DataModule(L.LightningDataModule):
             yield self.task.apart(members.examples, members.encoded, batch).inputs
 
     def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan:
-        """Return the training examples of each optimiser step of `epoch`, the same for any number of devices.
-
-        Args:
-            epoch: the epoch, from 0.
-            members: the positions of the training examples that take part; the plan has places among these.
-        """
+        """Return the training examples of each step of `epoch`, on all devices; their places among some `members`."""
         encoded, spec = self.splits["train"].encoded, self.spec
         lengths, rows = encoded.lengths[members], encoded.rows[members]
         return plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, rows)
-
-    def keep(self, members: np.ndarray) -> None:
-        """Train on no other examples of the training split than those at the positions `members`."""
-        train = self.splits["train"]
-        self.splits["train"] = self._encode(chosen(train.examples, members), train.dropped)
-        if train.factors is not None:
-            self.splits["train"].factors = train.factors[members]
 
     @property
     def training_division(self) -> Division:
@@ -289,15 +276,8 @@ class DataModule(L.LightningDataModule):
 
     def _training_batches(self) -> TrainingBatches:
         encoded, spec = self.splits["train"].encoded, self.spec
-        return TrainingBatches(
-            encoded.lengths,
-            spec.batch_size,
-            spec.bucket_batches,
-            self.seed,
-            self.training_division,
-            spec.batch_tokens,
-            encoded.rows,
-        )
+        plans = (self.seed, self.training_division, spec.batch_tokens, encoded.rows)
+        return TrainingBatches(encoded.lengths, spec.batch_size, spec.bucket_batches, *plans)
 
     def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
         return self._loader(self._batches_of(split), self.division.of_evaluation(self.evaluation_batches(split)))
@@ -308,16 +288,8 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        batches = Batches(
-            self.task,
-            members.examples,
-            members.encoded,
-            split,
-            self.seed,
-            self.recall.get(split),
-            members.factors,
-            static=self.static,
-        )
+        what = (self.task, members.examples, members.encoded, split, self.seed)
+        batches = Batches(*what, self.recall.get(split), members.factors, static=self.static)
         if split == "train" and self.augmenter is not None:
             return AugmentedBatches(batches, self.augmenter)
         return batches

@@ -99,7 +99,7 @@ class Coordinator(Tuner):
         return SGD(list(self._trainable()), lr=self.federation.spec.server_lr)  # type: ignore[return-value]
 
     @override
-    def training_step(self, parts: list[Any], batch_idx: int) -> Tensor:  # type: ignore[override]
+    def training_step(self, parts: list[Any], batch_idx: int) -> Tensor:
         """Take a round as Lightning asks for a step, which it does of the first one after a resume."""
         self.take_step(parts)
         return torch.zeros((), device=self.device, requires_grad=True)
@@ -123,7 +123,7 @@ class Coordinator(Tuner):
         federation, round_ = self.federation, self.trainer.global_step
         orders = self._orders(round_)
         before = generators()
-        began = self._begin(orders[0].start, round_, before)
+        began = self._open(orders[0].start, round_, before)
         missing = [order for order in orders if not _is_done(order, began)]
         if found := len(orders) - len(missing):
             log.info("round %d: %d of %d clients had trained before", round_ + 1, found, len(orders))
@@ -178,13 +178,15 @@ class Coordinator(Tuner):
                 number=number,
                 round=round_,
                 rounds=self.planned_steps,
+                first=round_ == place == 0,
+                pending=tuple(self.effects.pending),
                 start=folder / "start.safetensors",
                 result=folder / f"client-{number}.safetensors",
             )
-            for number in drawn(names, federation.spec, round_, federation.data.seed)
+            for place, number in enumerate(drawn(names, federation.spec, round_, federation.data.seed))
         ]
 
-    def _begin(self, start: Path, round_: int, random: dict[str, Any]) -> str:
+    def _open(self, start: Path, round_: int, random: dict[str, Any]) -> str:
         """Write what a round begins with, remove the rounds before it, and return its digest."""
         for folder in self.federation.folder.glob("round-*"):
             if folder != start.parent:

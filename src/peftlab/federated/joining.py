@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from peftlab.data.module import DataModule
+from peftlab.data.encoding import encode
+from peftlab.data.module import DataModule, Split
+from peftlab.data.views import chosen
 from peftlab.devices.fork_server import fork_server
 from peftlab.errors import ConfigError
 from peftlab.federated.coordinator import SECTION, Coordinator, Federation, Trains, described
@@ -23,12 +25,14 @@ from peftlab.training.tuner import Tuner
 log = logging.getLogger("peftlab")
 
 
-def divide(spec: FederatedSpec, data: DataModule) -> None:
-    """Divide the training examples of `data` among the clients; with `only`, leave those of one client.
+def divide(spec: FederatedSpec | None, data: DataModule) -> None:
+    """Divide the training examples of `data` among the clients, if there are any; with `only`, leave those of one.
 
     Raises:
         ConfigError: they cannot be divided so, the labels are not named, or there is no such client.
     """
+    if spec is None:
+        return
     train = data.splits["train"]
     if data.task.labels and not data.spec.labels:
         named = ",".join(data.task.labels[:4])
@@ -42,7 +46,11 @@ def divide(spec: FederatedSpec, data: DataModule) -> None:
         return
     if spec.only >= len(clients):
         raise ConfigError(f"federated.only={spec.only}: there are {len(clients)} clients, numbered from 0")
-    data.keep(list(clients.values())[spec.only])
+    members = list(clients.values())[spec.only]
+    examples = chosen(train.examples, members)
+    own = Split(examples, encode(data.task, examples, data.processor, data.spec.limits), train.dropped)
+    own.factors = None if train.factors is None else train.factors[members]
+    data.splits["train"] = own
 
 
 @contextmanager

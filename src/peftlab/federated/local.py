@@ -19,11 +19,13 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
+from typing_extensions import override
 
 from peftlab.data.module import DataModule
 from peftlab.devices.spec import TrainerSpec
 from peftlab.federated.proximal import Proximal
 from peftlab.federated.spec import FederatedSpec
+from peftlab.federated.split import drawn
 from peftlab.seams.lightning import leave_signals_alone
 from peftlab.seams.pytorch import uncompiled
 from peftlab.storage import trees
@@ -32,6 +34,7 @@ from peftlab.tasks.batch import Batch, Part
 from peftlab.training.arithmetic import Arithmetic
 from peftlab.training.checkpointing import set_generators
 from peftlab.training.effects import Effects
+from peftlab.training.step import Step
 from peftlab.training.tuner import Tuner
 
 FEDPROX = "fedprox"
@@ -50,6 +53,10 @@ class Order:
     """From 0."""
     rounds: int
     """Of the whole run."""
+    first: bool
+    """Whether it is the first client of the first round: it begins as a central training would."""
+    pending: tuple[str, ...]
+    """The regularisers whose action is to be told, see `Effects`."""
     start: Path
     """The file of the shared weights, see `Start`."""
     result: Path
@@ -139,6 +146,15 @@ class Steps(Sampler[list[Part]]):
             yield division.of_training_batch(self.members[plans[epoch][place]].tolist(), epoch)
 
 
+def trained_on(data: DataModule, spec: FederatedSpec, rounds: int) -> Iterator[int]:
+    """Yield the position of each training example as often as a client has trained on it in so many rounds."""
+    clients = list(data.clients)
+    for round_ in range(rounds):
+        for number in drawn(clients, spec, round_, data.seed):
+            for parts in Steps(data, data.clients[clients[number]], spec, round_):
+                yield from parts[0].batch
+
+
 class LocalData(L.LightningDataModule):
     """The batches of a client in a round."""
 
@@ -197,6 +213,13 @@ class LocalTuner(Tuner):
     def planned_steps(self) -> int:
         """The optimiser steps of the client in all rounds."""
         return self.of_all
+
+    @override
+    def _begin(self, parts: list[Batch]) -> Step:
+        step = super()._begin(parts)
+        assert step.number is not None
+        step.number += self.steps_before
+        return step
 
     def on_train_start(self) -> None:
         """Set the random generators last: nothing draws from them between here and the first step."""
@@ -281,17 +304,16 @@ class LocalTraining:
         put(start.weights, shared.trained())
         device = next(iter(shared.trained().values())).device
         effects: dict[str, Any] = {}
-        first = order.round == order.number == 0
 
         def begin() -> None:
-            if first and start.generators is not None:
+            if order.first and start.generators is not None:
                 set_generators(start.generators)
             else:
                 seed_of(self.data.seed, order)
 
         tuner = LocalTuner(shared, steps, order.rounds * len(steps), self.spec.mu, begin)
-        tuner.effects = Effects(shared.rules.chosen if order.round == 0 else {}, {}, effects.update)
-        tally = Tally(self.let_through, first)
+        tuner.effects = Effects({name: shared.rules.chosen[name] for name in order.pending}, {}, effects.update)
+        tally = Tally(self.let_through, order.first)
         trainer = trainer_of(self.hardware, len(steps), [tally], order.result.parent)
         trainer.fit(tuner, LocalData(self.data, steps))
         shared.to(device)  # Lightning leaves a model on the CPU

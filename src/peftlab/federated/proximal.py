@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
 from peftlab.regularizers.anchored import Anchored
-from peftlab.regularizers.regularizer import WeightRule, spec
+from peftlab.regularizers.regularizer import WeightRule
 
 
-@spec
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class Proximal(Anchored, WeightRule):
     """Adds the gradient of ``mu / 2 * |w - w0|^2`` to a step's, w0 being the shared weights (Li et al. 2020, eq. 2).
 

@@ -62,10 +62,9 @@ class FederatedSpec:
             raise ValueError("give local_epochs or local_steps, and set the other to null")
 
     def _check_alone(self) -> None:
-        acting = {"rounds": self.rounds, "local_epochs": self.local_epochs, "local_steps": self.local_steps}
-        acting |= {"fraction": self.fraction != 1 or None, "mu": self.mu or None, "processes": self.processes or None}
-        acting |= {"server_lr": self.server_lr != 1 or None}
-        if idle := [name for name, value in acting.items() if value is not None]:
+        neutral: dict[str, float | None] = {"rounds": None, "local_epochs": None, "local_steps": None}
+        neutral |= {"fraction": 1, "mu": 0, "server_lr": 1, "processes": 0}
+        if idle := [name for name, value in neutral.items() if getattr(self, name) != value]:
             raise ValueError(
                 f"only={self.only} trains one client without rounds, and {' and '.join(idle)} would do nothing: choose "
                 "federated=local, which leaves them out"

@@ -25,7 +25,7 @@ class AdaLora(LibraryMethod):
     computes itself; here both belong to the training, so that it can resume.
     """
 
-    not_averaged: ClassVar[str | None] = "each model prunes ranks of its own"  # type: ignore[misc]
+    not_averaged: ClassVar[str | None] = "each model prunes ranks of its own"
 
     initial_share: Annotated[float, BESIDE_THE_FUNCTION] = Field(default=0.1, ge=0, lt=1)
     """The share of training before the first pruning (the paper's t_i)."""

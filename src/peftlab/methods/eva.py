@@ -33,7 +33,7 @@ class Eva(LibraryMethod):
     """
 
     initialisations: ClassVar[Sequence[bool | str]] = ("eva",)
-    not_averaged: ClassVar[str | None] = (  # type: ignore[misc]
+    not_averaged: ClassVar[str | None] = (
         "it begins with a look at all training examples, which are not to leave their clients"
     )
 

@@ -67,8 +67,6 @@ class Stepping(Scoring):
     objective: Objective
     rules: Rules
     step_log: StepLog
-    steps_before = 0
-    """The steps of the training before the first one of this module."""
 
     def _set_up_steps(self) -> None:
         self.effects = Effects()
@@ -230,7 +228,7 @@ class Stepping(Scoring):
             trainer.precision_plugin.forward_context,
             trainer.world_size,
             averages=isinstance(trainer.strategy, DDPStrategy),
-            number=self.steps_before + trainer.global_step + 1,
+            number=trainer.global_step + 1,
         )
         return self._step
 
