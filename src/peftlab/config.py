@@ -298,7 +298,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 def _resolve_federation(config: dict[str, Any]) -> None:
     """Have the rounds of a federation be the epochs of the run, whose steps are not taken from cached activations."""
-    federated, trainer = config.get("federated"), config.get("trainer")
+    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
+    federated = config["federated"]
     if not isinstance(federated, dict) or federated.get("rounds") is None:
         return
     if isinstance(config.get("budget"), dict):

@@ -38,6 +38,10 @@ AHEAD = 2
 """Batches that are collated ahead for a GPU: one that is waited for, and one in case the next takes longer."""
 
 
+NO_STEPS: Any = [[]]
+"""What an epoch of a federated run has in the place of batches: one step without parts."""
+
+
 @dataclass
 class Split:
     """One split, read and encoded."""
@@ -257,7 +261,7 @@ class DataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[Batch]]:
         """Return this rank's parts of each training step, shuffled and bucketed by length; of a round, none."""
         if self.clients:
-            return _loader_of([[]], [0], 0, self.seed, False, 0)
+            return _loader_of(NO_STEPS, [0], 0, self.seed, False, 0)
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers start, which prefetch
         return self.loader_of(batches)
