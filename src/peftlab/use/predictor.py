@@ -212,7 +212,7 @@ class Predictor:
         if not examples:
             return []
         task = self.task
-        encoded = self._compared(examples, task.encode(examples, self.processor, self.limits))
+        encoded = self.compared(examples, task.encode(examples, self.processor, self.limits))
         replies: dict[int, Answer] = {}
         with torch.inference_mode(), self.arithmetic():
             for indices, batch in self.batches(examples, encoded):
@@ -221,7 +221,7 @@ class Predictor:
         lost.update(task.all_lost(encoded))
         return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
 
-    def _compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
+    def compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
         """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""
         if not self.task.refers or not self.task.weights(examples, encoded, range(len(examples))).any():
             return encoded
