@@ -20,7 +20,7 @@ Source = Literal["rest", "test", "validation"]
 
 SOURCES: tuple[Source, ...] = ("rest", "test", "validation")
 
-FEWEST = 20
+FEWEST = 10
 """Members, and others, below which nothing can be said."""
 
 
