@@ -20,7 +20,18 @@ from peftlab.use.examples import data_of
 
 SEVERAL = ["budget=full", "budget.max_epochs=1", "budget.half=0", "task=classification", "callbacks=[]", "data=csv"]
 WORDS = (
-    "Curie Lovelace Noether Turing Paris Warsaw Rome Unesco Acme moved from to hired in yesterday report read".split()
+    "Curie",
+    "Lovelace",
+    "Noether",
+    "Turing",
+    "Paris",
+    "Warsaw",
+    "Rome",
+    "Unesco",
+    "Acme",
+    "moved",
+    "hired",
+    "read",
 )
 
 
@@ -49,7 +60,7 @@ def run_on(run_tiny, by_heart):
 
 
 def test_what_is_learnt_by_heart_is_found_and_what_is_not_is_not(run_on, peftlab):
-    learnt, unlearnt = (run_on(f"optimizer.lr={rate}", f"run_dir={rate}") for rate in (2e-3, 1e-9))
+    learnt, unlearnt = (run_on(f"optimizer.lr={rate}", f"run_dir=rate{rate}") for rate in (2e-3, 1e-9))
     before = {path: path.read_bytes() for path in learnt.folder.rglob("*") if path.is_file()}
     code, out, error = peftlab("audit", learnt.folder, "--reference", unlearnt.folder, "--json")
     assert code == 0, error
