@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from peftlab.commands import loaded
@@ -65,14 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> None:
     """Attack, and print what that reveals."""
     run = loaded(options)
-    result = run.audit(
-        references=tuple(options.reference),
-        shadows=options.shadows,
-        nonmembers=options.nonmembers,
-        limit=options.limit or None,
-        delta=options.delta,
-        seed=options.seed,
-    )
+    with redirect_stdout(sys.stderr):  # training prints lines of its own
+        result = run.audit(
+            references=tuple(options.reference),
+            shadows=options.shadows,
+            nonmembers=options.nonmembers,
+            limit=options.limit or None,
+            delta=options.delta,
+            seed=options.seed,
+        )
     if options.json:
         print_json(result.document())
     else:
