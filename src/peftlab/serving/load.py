@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -211,11 +212,10 @@ def is_loopback(url: str) -> bool:
 
 
 def _run(sender: Sender, due: Sequence[float]) -> Fates:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:  # there is none for Windows
-        from asyncio import new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):  # there is none for Windows
+        from uvloop import new_event_loop as loop
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(sender.send(due))
 
 

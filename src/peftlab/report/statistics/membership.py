@@ -69,7 +69,7 @@ def area(scores: np.ndarray, members: np.ndarray, clusters: np.ndarray, level: f
     if value in (0, 1):
         limit = clopper_pearson(0, min(with_members, with_others), level).high
         return Bounded(value, 1 - limit if value else 0.0, 1.0 if value else limit)
-    variance = (
+    variance = float(
         _unbiased(with_members) * of_members @ of_members
         + _unbiased(with_others) * of_others @ of_others
         + 2 * _unbiased(np.unique(clusters).size) * of_members @ of_others
