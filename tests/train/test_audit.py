@@ -107,7 +107,7 @@ def test_shadow_models_are_trained_once_and_find_more(run_on, peftlab):
     assert all(area["low"] > 0.5 for area in areas.values()), areas
     assert areas["run", "lira_online"]["value"] > areas["run", "loss"]["value"] - 0.05
     assert first["left_out"] == {}
-    assert {one["name"] for one in first["controls"]} == {"length", "unseen"}
+    assert {one["name"] for one in first["controls"]} == {"length", "words", "unseen"}
 
 
 def test_a_claim_that_attacks_contradict_is_called_so(run_on, peftlab):
