@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ from peftlab.errors import ConfigError, UserError
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
+from peftlab.privacy.refusals import refuse
+from peftlab.privacy.spec import PrivacySpec, with_digest
 from peftlab.quantizing import check_installed
 from peftlab.regularizers.regularizer import PassRule, RateRule, Regularizer, StepRule, Term, WeightAverage
 from peftlab.runs.derivation import DerivedSpec
@@ -93,6 +96,7 @@ class RunSpec:
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
     augment: dict[str, Augmentation] = field(default_factory=dict)
+    privacy: PrivacySpec | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -110,6 +114,8 @@ class RunSpec:
         self._check_quantization()
         self._check_rows()
         self._check_generation()
+        if self.privacy is not None:
+            refuse(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -225,6 +231,14 @@ class RunSpec:
         of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
         return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)
 
+    def steps(self, of_epoch: int) -> int:
+        """Return the number of optimiser steps of the run, unless it stops early.
+
+        Args:
+            of_epoch: the number of steps of an epoch.
+        """
+        return round(min((self.budget.max_epochs or math.inf) * of_epoch, self.max_steps(of_epoch) or math.inf))
+
     @property
     def may_cut_batches(self) -> bool:
         """Whether a batch that does not fit in memory is computed in pieces."""
@@ -272,6 +286,8 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
+    if isinstance(resolved.get("privacy"), dict):
+        resolved["privacy"] = with_digest(resolved["privacy"])
     _resolve_directions(resolved)
     return resolved
 

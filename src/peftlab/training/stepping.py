@@ -71,6 +71,8 @@ class Stepping(Scoring):
     def _set_up_steps(self) -> None:
         self.effects = Effects()
         self.seat: Seat | None = None
+        self.private: Callable[[Step], None] | None = None
+        """Sets the parameters' gradients to a private one, see `PrivateGradient`; None: they are the step's own."""
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
         self._loss_scale: Tensor | None = None
@@ -101,10 +103,12 @@ class Stepping(Scoring):
         optimizer, clip_norm = self.trainer.optimizers[0], self.trainer.gradient_clip_val
         obstacle = None if self._is_short else "a callback acts within steps"
         obstacle = obstacle if self.seat is None else "runs in a pack compute their gradients together"
+        obstacle = obstacle if self.private is None else "private gradients are computed example by example"
         autocast = self.trainer.precision_plugin.forward_context
         self.recording.begin(obstacle, optimizer, clip_norm, self.guards.finite, self.rules, self.losses_of, autocast)
         acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps or self.objective.learns
-        waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
+        own = self.seat is None and self.private is None
+        waits = self._is_short and own and self.guards.finite.unread > 1 and not acts
         self._may_wait = waits and cannot_skip(optimizer) is None
         if self._may_wait:
             prepare(optimizer)
@@ -116,7 +120,7 @@ class Stepping(Scoring):
 
     def take_step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Take an optimiser step on `parts`, and return what callbacks get of it: its loss."""
-        step = self._begin(parts)
+        step = self.begin(parts)
         optimizer = self.trainer.optimizers[0]
         if not self.effects.pending and self._is_taken_unread(step, optimizer):
             return {"loss": step.loss}
@@ -156,7 +160,7 @@ class Stepping(Scoring):
 
         DeepSpeed's engine gets the loss itself, because it runs the backward pass.
         """
-        step = self._begin(parts)
+        step = self.begin(parts)
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
             return step.whole(self.losses_of)
         self._placeholder = torch.full((), torch.nan, device=self.device, requires_grad=True)
@@ -176,6 +180,8 @@ class Stepping(Scoring):
         if self._loss_scale is not scale:
             self._loss_scale = scale
         alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
+        if self.private is not None:
+            alone = partial(self.private, step)
         if self.seat is None:
             alone()
         else:
@@ -219,7 +225,8 @@ class Stepping(Scoring):
         """Write the row of the step, if it has one: callbacks have been called by now."""
         self.step_log.write()
 
-    def _begin(self, parts: list[Batch]) -> Step:
+    def begin(self, parts: list[Batch]) -> Step:
+        """Return the next step, on `parts`."""
         trainer = self.trainer
         self._step = Step(
             parts,
