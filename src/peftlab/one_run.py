@@ -235,7 +235,9 @@ def run(
             checkpoint = from_rank_0(folder.resume(spec.trainer.sharded, fits))
             loggers = tracking.start(record, config)
             halve = data.halves if spec.may_cut_batches else None
-            tuner.guards = Guards(spec.trainer.on_nan, halve, record.event, UNREAD[spec.trainer.accelerator])
+            tuner.guards = Guards(
+                spec.trainer.on_nan, halve, record.event, 1 if spec.privacy else UNREAD[spec.trainer.accelerator]
+            )
             tuner.recording = recording(spec, record.event)
             recorded = from_rank_0(record.extensions.get("regularizers"))  # the ranks sum what is not recorded yet
             tuner.effects = Effects(spec.acting, recorded, partial(record.extend, "regularizers"))

@@ -112,7 +112,8 @@ def test_each_way_is_right_for_every_task(learner):
         own.model.eval()
         expected = by_hand(own, batch)
         for way in (Hooks, Vmap, OneByOne):
-            assert disagreement(way(own)(batch), expected) <= 1e-5, (task, way.name)
+            most = 1e-4 if task == "choice" else 1e-5  # of choices that an untrained model finds alike, little is left
+            assert disagreement(way(own)(batch), expected) <= most, (task, way.name)
 
 
 def test_a_shared_place_is_put_back(learner):

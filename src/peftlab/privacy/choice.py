@@ -16,6 +16,8 @@ TOLERANCE = 1e-5
 """The largest disagreement, relative to the norm of a tensor's gradient, where weights are in fp32."""
 _IN_16_BITS = 3e-2
 """The same where frozen weights are stored in 16 bits, so that every product is rounded to them."""
+_ROUNDING = 2e-6
+"""The share of the norm of a whole gradient that may be rounding."""
 _EXAMPLES = 8
 """The number of examples that ways are compared on."""
 _SHIFT = 0.01
@@ -71,6 +73,7 @@ def disagreement(one: Computed, other: Computed) -> float:
     """Return the largest difference between gradients, relative to their norm.
 
     Each tensor of each example is compared by itself, against its norm or a hundredth of that of the whole gradient.
+    What is less than `_ROUNDING` of the whole counts as none: some gradients are zero but for rounding.
     """
     worst = torch.zeros(())
     whole = torch.stack([own.float().flatten(1).square().sum(1) for own in other.gradients if own is not None]).sum(0)
@@ -83,7 +86,8 @@ def disagreement(one: Computed, other: Computed) -> float:
         apart = (zero if mine is None else mine) - right
         difference, norm = (own.float().flatten(1).norm(dim=1) for own in (apart, right))
         scale = torch.maximum(norm, 0.01 * whole.sqrt()).clamp(min=1e-12)
-        worst = torch.maximum(worst, (difference / scale).nan_to_num(torch.inf).max().cpu())
+        relative = torch.where(difference <= _ROUNDING * whole.sqrt(), 0.0, difference / scale)
+        worst = torch.maximum(worst, relative.nan_to_num(torch.inf).max().cpu())
     return float(worst)
 
 

@@ -15,7 +15,7 @@ _ORDERS = (*range(2, 64), *(2**n for n in range(6, 13)))
 
 def guarantee(record: RunRecord) -> str | None:
     """Return what a private run promises, as a sentence; None: it promises nothing."""
-    section = record.extensions.get(SECTION)
+    section: Any = record.extensions.get(SECTION)
     if not _is_whole(section):
         return None
     return (

@@ -111,9 +111,12 @@ class PrivateGradient:
             return
         examples = next((batch for batch in self.data.plan_of() if batch), [0])
         first = self.data.training_part(Part(examples, examples, 0))
-        learner = self._learner(self.tuner.begin([first]))
-        ways = (OneByOne,) if learner.objective or self.tuner.rules.of_passes else WAYS
-        choice = choose(learner, first.to(self.tuner.device), ways)
+        tuner, optimizer = self.tuner, self.tuner.trainer.optimizers[0]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        autocast = tuner.trainer.precision_plugin.forward_context
+        learner = self._learner(Step([first], parameters, tuner.guards.training, autocast))
+        ways = (OneByOne,) if learner.objective or tuner.rules.of_passes else WAYS
+        choice = choose(learner, first.to(tuner.device), ways)
         log.info("privacy: gradients of single examples are computed by %s%s", choice.way.name, _why(choice.others))
         self.chosen = {
             "gradients": choice.way.name,

@@ -58,8 +58,7 @@ class Stepping(Scoring):
     work for the host; it serves several ranks, fp16's loss scaling, and callbacks that act within a step.
 
     On a GPU, whether a step is finite is not read in every step: the device itself leaves such a step out, and
-    `settle` reads of several at once. It is called before anything is made of the weights: a checkpoint, a validation,
-    a point of the trail.
+    `settle` reads of several at once, before anything is made of the weights: a checkpoint, a validation, a trail.
     """
 
     method: Method
@@ -71,8 +70,7 @@ class Stepping(Scoring):
     def _set_up_steps(self) -> None:
         self.effects = Effects()
         self.seat: Seat | None = None
-        self.private: Callable[[Step], None] | None = None
-        """Sets the parameters' gradients to a private one, see `PrivateGradient`; None: they are the step's own."""
+        self.private: Callable[[Step], None] | None = None  # sets gradients in place of the step, see `PrivateGradient`
         self._step: Step | None = None
         self._placeholder: Tensor | None = None
         self._loss_scale: Tensor | None = None
@@ -103,12 +101,10 @@ class Stepping(Scoring):
         optimizer, clip_norm = self.trainer.optimizers[0], self.trainer.gradient_clip_val
         obstacle = None if self._is_short else "a callback acts within steps"
         obstacle = obstacle if self.seat is None else "runs in a pack compute their gradients together"
-        obstacle = obstacle if self.private is None else "private gradients are computed example by example"
         autocast = self.trainer.precision_plugin.forward_context
         self.recording.begin(obstacle, optimizer, clip_norm, self.guards.finite, self.rules, self.losses_of, autocast)
         acts = type(self.method).after_step is not Method.after_step or self.rules.act_on_steps or self.objective.learns
-        own = self.seat is None and self.private is None
-        waits = self._is_short and own and self.guards.finite.unread > 1 and not acts
+        waits = self._is_short and self.seat is None and self.guards.finite.unread > 1 and not acts
         self._may_wait = waits and cannot_skip(optimizer) is None
         if self._may_wait:
             prepare(optimizer)
@@ -120,7 +116,7 @@ class Stepping(Scoring):
 
     def take_step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Take an optimiser step on `parts`, and return what callbacks get of it: its loss."""
-        step = self.begin(parts)
+        step = self._begin(parts)
         optimizer = self.trainer.optimizers[0]
         if not self.effects.pending and self._is_taken_unread(step, optimizer):
             return {"loss": step.loss}
@@ -160,7 +156,7 @@ class Stepping(Scoring):
 
         DeepSpeed's engine gets the loss itself, because it runs the backward pass.
         """
-        step = self.begin(parts)
+        step = self._begin(parts)
         if isinstance(self.trainer.strategy, DeepSpeedStrategy):
             return step.whole(self.losses_of)
         self._placeholder = torch.full((), torch.nan, device=self.device, requires_grad=True)
@@ -182,10 +178,7 @@ class Stepping(Scoring):
         alone = partial(step.take, self.rules.of_step, self.losses_of, scale)
         if self.private is not None:
             alone = partial(self.private, step)
-        if self.seat is None:
-            alone()
-        else:
-            self.seat.gradient(step, alone)
+        alone() if self.seat is None else self.seat.gradient(step, alone)
 
     def losses_of(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """Return the losses that training minimises, of the outputs of `forward` for `batch`, or else of the model."""
@@ -225,8 +218,7 @@ class Stepping(Scoring):
         """Write the row of the step, if it has one: callbacks have been called by now."""
         self.step_log.write()
 
-    def begin(self, parts: list[Batch]) -> Step:
-        """Return the next step, on `parts`."""
+    def _begin(self, parts: list[Batch]) -> Step:
         trainer = self.trainer
         self._step = Step(
             parts,
