@@ -48,6 +48,7 @@ NOT_RESULT = (
     "trainer.cache_activations",
     "trainer.activation_cache_gib",
     "adapter.path",  # the location of the initial adapter; its digest stands for its content
+    "privacy.key_file",  # the location of a key; its digest stands for it
     "data.path",  # the location of the user's files; the data digests stand for their content
     "model.path",  # the same; the weights digest stands for the content
     "data.source.path",  # the location of the user's files; the data digests stand for their content
@@ -79,6 +80,7 @@ ADDED: dict[str, Any] = {
     "regularizer": {},
     "augment": {},
     "federated": None,
+    "privacy": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }
@@ -130,6 +132,8 @@ class Sources:
     """Entries of each augmentation in `augment`."""
     regularizer: Mapping[str, Mapping[str, Any]]
     """Entries of each regulariser in `regularizer`."""
+    privacy: Mapping[str, Any]
+    """Entries of `privacy`; empty without it."""
     data_sha256: Mapping[str, str]
     weights_sha256: str
 
@@ -143,6 +147,8 @@ class Sources:
             config["augment"][name] |= entries
         for name, entries in self.regularizer.items():
             config["regularizer"][name] |= entries
+        if self.privacy:
+            config["privacy"] |= self.privacy
         return identity(config, self.data_sha256, self.weights_sha256)
 
 
