@@ -60,6 +60,7 @@ NOT_RESULT = (
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
+    "budget.half": None,
     "budget.max_passes": None,
     "budget.stratified": False,
     "budget.per_class": None,
