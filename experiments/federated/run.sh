@@ -2,7 +2,7 @@
 # The study of this folder: ten clients with 5,000 tweets, alike and not, against central training and each alone.
 # Run it again to resume: finished runs are left alone, and an unfinished one goes on.
 #   experiments/federated/run.sh [key=value ...]     # SEEDS="0 1 2" CLIENTS=10 ROUNDS=10
-# About 6 CPU minutes a federated or central run, less than one for a client alone: 90 + 60 runs, see README.md.
+# About 2.5 hours of one core: 75 runs, see README.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export OMP_NUM_THREADS=1

@@ -103,8 +103,8 @@ def energy_of(run: Run) -> float | None:
 def sent_by(run: Run) -> float | None:
     """Return the bytes of weights that a run has sent to its clients and back; None: it was not federated."""
     section = run.record.extensions.get("federated", {})
-    ways = [section.get(f"bytes_{way}") for way in ("up", "down")]
-    return None if None in ways else sum(ways)
+    up, down = section.get("bytes_up"), section.get("bytes_down")
+    return None if up is None or down is None else float(up + down)
 
 
 def section(result: Result) -> Section:
