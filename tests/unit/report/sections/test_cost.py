@@ -10,6 +10,7 @@ from tests.unit.report.sweeps import PlannedRun, planned
 from peftlab.report.analysis.options import Options
 from peftlab.report.analysis.results import analysed
 from peftlab.report.document import Paragraph, Table
+from peftlab.report.numbers import UNKNOWN
 from peftlab.report.sections import checklists, cost, limitations
 from peftlab.report.study import reading
 
@@ -75,5 +76,5 @@ def test_what_clients_and_server_send_is_told_of_methods_that_were_federated(tmp
 
     monkeypatch.setitem(globals(), "write", federated)
     _, column, *_ = said(tmp_path / "sweep", {"full": 1e6, "head": None}, "sent")
-    assert column == {"full": "3 MB", "head": "–"}
+    assert column == {"full": "3 MB", "head": UNKNOWN}
     assert said(tmp_path / "central", {"full": None, "head": None}, "sent")[1] == {}
