@@ -380,7 +380,7 @@ def make_trainer(
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: already resolved by `resolve`
         gradient_clip_val=spec.trainer.clip_norm,
         deterministic=spec.trainer.deterministic,
-        log_every_n_steps=spec.trainer.log_every,
+        log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
         max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
         val_check_interval=data.validation_interval(),

@@ -35,6 +35,11 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
         if each.mixes:
             raise ConfigError(f"augment.{name}: it {_READS_ALL}. Leave it out")
     if federated.only is None:
+        if getattr(spec, "privacy", None) is not None:
+            raise ConfigError(
+                "privacy: it protects the examples of one training, and its accountant does not follow clients that "
+                "begin anew in each round. Set privacy=none, or federated=none"
+            )
         _refuse_rounds(spec)
 
 
