@@ -40,3 +40,14 @@ class Settings:
     """The most bytes of a request's body."""
     max_inputs: int = 256
     """The most inputs of a request."""
+
+    request_log: Path | None = None
+    """The file of JSON lines, one a request; None: they go where the server's other messages go."""
+    log_texts: bool = False
+    """Whether the log has the inputs too, with personal data masked."""
+    otlp: str | None = None
+    """The address that takes traces by OTLP over HTTP; None: there are none."""
+    drift: bool = True
+    """Whether inputs and answers are compared with the run's own validation split."""
+    alerts: Path | None = None
+    """The file of rules; None: nobody is alerted."""
