@@ -22,6 +22,10 @@ class Settings:
     """The port of metrics and administration; None: there is none."""
     workers: int = 1
     """Processes that answer, each with the models in its memory."""
+    threads: int | None = None
+    """The threads that each worker computes with; None: its share of the cores."""
+    state: Path | None = None
+    """The folder of what the server's processes tell each other; None: a temporary one."""
 
     max_batch_tokens: int = 4096
     """The most tokens of a batch."""
@@ -33,6 +37,8 @@ class Settings:
     """The longest that a request may take, in seconds."""
     drain_s: float = 30.0
     """How long a server that is told to end waits for requests that it has taken, in seconds."""
+    max_new_tokens: int = 512
+    """The most tokens of a generated text that a request may ask for."""
 
     keys: Path | None = None
     """The file of hashed keys; None: no key is asked for, which only loopback may do."""
