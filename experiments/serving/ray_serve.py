@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from peftlab.serving.access.listening import check
-from peftlab.serving.settings import Settings
+from peftlab.serving.settings import Settings, place_of
 
 
 def application(settings: Settings) -> Any:
@@ -27,7 +27,7 @@ def application(settings: Settings) -> Any:
     from peftlab.serving.access.guard import Guard
     from peftlab.serving.app import create
     from peftlab.serving.events import Observer
-    from peftlab.serving.models import Models
+    from peftlab.serving.models.models import Models
 
     models = Models(settings.runs, allow=settings.allow)
     return create(settings, models, Observer(), Guard(settings))  # Ray counts and times requests itself
@@ -91,8 +91,8 @@ def _resolved(run: str) -> str:
     """Return a run by its absolute folder: replicas run elsewhere."""
     from peftlab.runs.find import find
 
-    name, equals, place = run.rpartition("=")
-    return f"{name}{equals}{find(place).resolve()}"
+    place = place_of(run)
+    return f"{run.removesuffix(place)}{find(place).resolve()}"
 
 
 if __name__ == "__main__":

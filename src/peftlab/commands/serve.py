@@ -46,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_whole_number, metavar="N", help="of each worker (default: its share of the cores)"
     )
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="the arithmetic (default: that of each run)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="where to compute (default: as each run, if possible)"
+    )
     limits = parser.add_argument_group("limits")
     for name, type_, default, text in _LIMITS:
         shown = f"{text} (default {default:,})"
@@ -87,6 +91,8 @@ def execute(options: argparse.Namespace) -> None:
     settings = Settings(
         runs=tuple(options.runs),
         allow=tuple(options.allow),
+        precision=options.precision,
+        device=options.device,
         host=options.host,
         port=options.port,
         admin_host=admin_host,

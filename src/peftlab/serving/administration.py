@@ -19,6 +19,7 @@ from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.refusals import Refusal
 from peftlab.serving.observing.running import CONTENT_TYPE, exposition
 from peftlab.serving.replies import json_response, misshapen, unrouted
+from peftlab.serving.settings import place_of
 from peftlab.serving.shared import Shared, Worker
 
 PATIENCE_S = 120.0
@@ -120,7 +121,7 @@ class Workers:
             Refusal: it is loaded, there is none, or one of them cannot load it, and then none keeps it.
         """
         try:
-            find(run.rpartition("=")[2])
+            find(place_of(run))
         except UserError as error:
             raise Refusal(422, "invalid", str(error)) from None
         runs = self._shared.wanted.runs

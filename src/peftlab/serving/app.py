@@ -24,7 +24,7 @@ from peftlab.serving.telling import Telling, told
 from peftlab.use.predictor import Refused
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import ModelCard, Models
+    from peftlab.serving.models.models import ModelCard, Models
 
 ABOUT = """Answers of fine-tuned models. Each answer is that of `peftlab predict`; the response names the run that
 trained the model. Errors have one form, and every response has the header `x-request-id`."""

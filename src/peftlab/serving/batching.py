@@ -26,7 +26,7 @@ from peftlab.serving.settings import Settings
 from peftlab.use.predictor import Answer, Refused
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import Models, Query
+    from peftlab.serving.models.models import Models, Query
 
 log = logging.getLogger("peftlab")
 
@@ -156,7 +156,11 @@ class Batcher:
             if isinstance(query, Refused):
                 raise query.reason
             spend(query.tokens)
-            put = partial(asyncio.get_running_loop().call_soon_threadsafe, pieces.put_nowait)
+            loop = asyncio.get_running_loop()
+
+            def put(piece: str | Exception | None) -> None:
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
             write = partial(self._write, partial(self._models.stream, model, one, **(options or {})), put, halt)
             self._queue.read(job, [Entry(job, 0, write)])
             self._arrived.set()

@@ -26,7 +26,7 @@ from peftlab.serving import administration
 from peftlab.serving.access.guard import Guard
 from peftlab.serving.access.listening import check, listen, listen_at, uvicorn_options
 from peftlab.serving.observing.running import running
-from peftlab.serving.settings import Settings
+from peftlab.serving.settings import Settings, place_of
 from peftlab.serving.shared import Shared, Wanted
 from peftlab.serving.workers import worker
 
@@ -57,14 +57,15 @@ def serve(settings: Settings, announce: Callable[[Ready], None]) -> None:
         UserError: a run cannot be served, an address is not free, or listening there would not be safe.
     """
     for run in settings.runs:
-        find(run.rpartition("=")[2])
+        find(place_of(run))
     check(settings)
     _share_cores(settings)
     with ExitStack() as stack:
-        settings = replace(settings, state=stack.enter_context(_state(settings.state)))
+        folder = stack.enter_context(_state(settings.state))
+        settings = replace(settings, state=folder)
         stack.enter_context(running(settings))
         public = stack.enter_context(listen(settings))
-        shared = Shared(settings.state)
+        shared = Shared(folder)
         shared.want(Wanted(settings.runs))
         supervisor = Supervisor(_Public(settings), public, shared, announce)
         if settings.admin_port is not None:

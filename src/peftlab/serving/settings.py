@@ -14,6 +14,10 @@ class Settings:
     """Folders or ids of runs, or ``NAME=RUN`` for a run under another name than its id."""
     allow: tuple[str, ...] = ()
     """Packages of the user's own whose classes a configuration may name."""
+    precision: str | None = None
+    """The arithmetic of all models, ``fp32`` or ``bf16``; None: each has that of its run."""
+    device: str | None = None
+    """``cpu`` or ``cuda``; None: that of each run, if it is here."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -95,3 +99,9 @@ class Settings:
     """Whether inputs and answers are compared with the run's own validation split."""
     alerts: Path | None = None
     """The file of rules; None: nobody is alerted."""
+
+
+def place_of(run: str) -> str:
+    """Return the folder or id of a run that is named as in `Settings.runs`."""
+    _, equals, place = run.partition("=")
+    return place if equals and not Path(run).exists() else run

@@ -19,7 +19,7 @@ from peftlab.terminal.exits import fail
 
 if TYPE_CHECKING:
     from peftlab.serving.batching import Batcher
-    from peftlab.serving.models import Models
+    from peftlab.serving.models.models import Models
 
 LOOKS_S = 0.25
 """How often a worker looks whether something else is wanted of it, in seconds."""
@@ -34,10 +34,10 @@ def worker(settings: Settings) -> FastAPI:
     with without_collecting():
         from peftlab.serving.access.guard import Guard
         from peftlab.serving.app import create
-        from peftlab.serving.models import Models
+        from peftlab.serving.models.models import Models
         from peftlab.serving.observing.observers import observer_of
     try:
-        models = Models(wanted.runs, allow=settings.allow)
+        models = Models(wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device)
         following = Following(shared, models, dict(zip(wanted.runs, models.names, strict=True)))
         observer, guard = observer_of(settings, models), Guard(settings, shared.folder)
     except UserError as error:

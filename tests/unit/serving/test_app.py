@@ -69,9 +69,9 @@ class Served:
 
 def test_answers_name_the_run_and_the_request():
     served = Served()
-    response = served.post({"model": "ner", "inputs": ["one", "bad", "three"]}, **{"x-request-id": "mine-0001"})
+    response = served.post({"model": "ner", "inputs": ["one", "bad", "three"]}, **{"x-request-id": "00c0ffee"})
     assert response.status_code == 200
-    assert response.headers["x-request-id"] == "mine-0001"
+    assert response.headers["x-request-id"] == "00c0ffee"
     assert response.json() == {
         "model": "ner",
         "run": "0123456789ab",
@@ -81,11 +81,11 @@ def test_answers_name_the_run_and_the_request():
             {"error": "inputs[1]: is no text"},
             {"text": "three", "of": "ner", "length": 5},
         ],
-        "request_id": "mine-0001",
+        "request_id": "00c0ffee",
     }
     assert served.noting.predictions == [("ner", ["one", "three"], [3, 5], [3, 5])]
     (told,) = served.noting.requests
-    assert (told.request_id, told.route, told.status, told.caller) == ("mine-0001", "/v1/predict", 200, "anyone")
+    assert (told.request_id, told.route, told.status, told.caller) == ("00c0ffee", "/v1/predict", 200, "anyone")
     assert (told.model, told.inputs, told.refused, told.tokens, told.error) == ("ner", 3, 1, 8, None)
     assert told.seconds > 0
     assert served.noting.closed
