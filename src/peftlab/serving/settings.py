@@ -76,12 +76,8 @@ class Settings:
     """The private key of the certificate."""
     socket: Path | None = None
     """The Unix socket to listen on, for this user alone, in the place of `host` and `port`."""
-    head_s: float = 10.0
-    """The longest that a client may take for the head of a request, in seconds."""
-    body_s: float = 20.0
-    """The longest that a client may take for the body of a request, in seconds."""
-    write_s: float = 30.0
-    """The longest that a client may leave what it was sent unread, in seconds."""
+    client_s: float = 15.0
+    """The longest that a client may take for the head of a request, for its body, and to read on, in seconds each."""
     max_connections: int = 500
     """The most connections of a process; beyond them, the one that has been idle for longest is closed."""
     max_body: int = 1_000_000
