@@ -44,7 +44,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import peftlab.loggers.wandb  # noqa: F401  # which sees to it that wandb reports no errors of its own
 from peftlab import seams
 from peftlab.composing.compose import conf_dir
-from peftlab.seams import absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, uvicorn, wandb
+from peftlab.seams import (
+    absl,
+    hydra,
+    lightning,
+    omegaconf,
+    prometheus,
+    python,
+    pytorch,
+    sacrebleu,
+    transformers,
+    uvicorn,
+    wandb,
+)
 
 ROOM = Path(seams.__file__).parent
 SOURCES = [file for file in sorted(ROOM.parents[1].rglob("*.py")) if ROOM not in file.parents]
@@ -128,7 +140,19 @@ def test_every_function_is_called_here():
     tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
     called = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     called |= {"python.run_exit_functions"}  # in a process of its own
-    for library in (absl, hydra, lightning, omegaconf, python, pytorch, sacrebleu, transformers, uvicorn, wandb):
+    for library in (
+        absl,
+        hydra,
+        lightning,
+        omegaconf,
+        prometheus,
+        python,
+        pytorch,
+        sacrebleu,
+        transformers,
+        uvicorn,
+        wandb,
+    ):
         name = library.__name__.rpartition(".")[2]
         own = [
             one.__name__
