@@ -32,6 +32,8 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from omegaconf import base as omegaconf_base
+from prometheus_client import Counter
+from prometheus_client.multiprocess import MultiProcessCollector
 from sacrebleu.metrics import CHRF
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -653,6 +655,21 @@ def test_masks_are_built_whatever_a_batch_holds():
         assert mask is not None
         assert mask.shape == (2, 1, 5, 5)
         assert build(config=config, inputs_embeds=embeddings, attention_mask=full) is None
+
+
+# --- Prometheus's client ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_keep_their_values_in_files_whenever_the_library_was_imported(tmp_path):
+    with prometheus.values_in_files(tmp_path):
+        Counter("inside", "A counter.", registry=None).inc(3)
+        assert os.environ[prometheus.FOLDER] == str(tmp_path)
+    Counter("outside", "A counter.", registry=None).inc(5)
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"counter_{os.getpid()}.db"
+    counted = {metric.name: metric.samples[0].value for metric in MultiProcessCollector.merge([str(file)])}
+    assert counted == {"inside": 3}
+    assert prometheus.FOLDER not in os.environ
 
 
 # --- sacreBLEU -------------------------------------------------------------------------------------------------------
