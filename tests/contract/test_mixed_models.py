@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.answers import flat
 from tests.method_files import METHODS, OFTEN
 
 from peftlab.backbone import head_of
@@ -93,10 +94,3 @@ def test_inputs_of_all_methods_in_one_batch_are_answered_as_alone(names, served,
     for name in mixed.names:
         if name.partition("-")[0] in NO_PART_APART:
             assert not mixed.apart(name), name
-
-
-def flat(value):
-    """The numbers and texts of an answer, in order."""
-    if isinstance(value, dict):
-        return [leaf for key, one in value.items() for leaf in [key, *flat(one)]]
-    return [leaf for one in value for leaf in flat(one)] if isinstance(value, list) else [value]

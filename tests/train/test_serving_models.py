@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.contract.test_mixed_models import flat
+from tests.answers import flat
 
 from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.serving.models.models import Models, UnknownModelError
@@ -16,7 +16,7 @@ TEXTS = ["Ada Lovelace moved to Paris .", "nothing", "the Acme report was read b
 
 
 @pytest.fixture(scope="session")
-def runs(finished, finished_writer, run_once, tiny_texts, tiny_choices):
+def runs(finished, finished_writer, run_once, tiny_texts, tiny_choices, tmp_path_factory):
     """Runs of several tasks and methods; tests only read them."""
     of_texts = ["task=classification", "data=csv", f"data.path={tiny_texts}", "budget.max_steps=4"]
     of_choices = ["task=choice", "data=choices", f"data.path={tiny_choices}", "budget.max_steps=4"]
@@ -28,9 +28,10 @@ def runs(finished, finished_writer, run_once, tiny_texts, tiny_choices):
         "writer": finished_writer,
     }
     folders = {name: record.folder for name, record in made.items()}
-    return folders | {
-        "both": average([load(folders["lora"]), load(folders["full"])], temperature=1.0).folder.path.absolute()
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("ensemble"))
+        both = average([load(folders[name]) for name in ("lora", "full")], temperature=1.0)
+        return folders | {"both": both.folder.path.absolute()}
 
 
 @pytest.fixture(scope="session")
