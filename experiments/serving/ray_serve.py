@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,13 @@ def deploy(settings: Settings, replicas: int, most: int, cpus: float) -> None:
     """
     from ray import serve
 
+    def replica() -> Any:  # Ray tells by its kind that this builds the application
+        return application(settings)
+
     check(settings)  # Ray's proxies listen at this address
     serve.start(http_options={"host": settings.host, "port": settings.port, "location": "EveryNode"})
     deployment = serve.deployment(
-        serve.ingress(partial(application, settings))(),
+        serve.ingress(replica)(),
         name="peftlab",
         autoscaling_config={"min_replicas": replicas, "max_replicas": most, "target_ongoing_requests": 8},
         max_ongoing_requests=settings.queue,

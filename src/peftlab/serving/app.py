@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
         guard.check(caller, name)
         card = _card(models, name)
         options = asked.options.model_dump(exclude_none=True) if asked.options else {}
-        _check(asked, card, options, models, settings)
+        _check(asked, card, options, settings)
         facts = told(request)
         facts.model, facts.inputs = name, len(asked.inputs)
 
@@ -115,11 +115,14 @@ def _answering(settings: Settings, models: Models, batcher: Batcher, observer: O
 
         about = {"model": name, "run": card.run, "identity": card.identity}
         question = (caller.name, facts.request_id, options, spend)
-        if asked.stream:
-            pieces = batcher.stream(name, asked.inputs[0], *question)
-            return await _streamed(pieces, about, facts.request_id, settings.timeout_s)
-        work = batcher.answers(name, asked.inputs, *question)
-        outcome = await _unless_gone(request, work, settings.timeout_s)
+        try:
+            if asked.stream:
+                pieces = batcher.stream(name, asked.inputs[0], *question)
+                return await _streamed(pieces, about, facts.request_id, settings.timeout_s)
+            work = batcher.answers(name, asked.inputs, *question)
+            outcome = await _unless_gone(request, work, settings.timeout_s)
+        except UserError as error:
+            raise Refusal(422, "invalid", str(error)) from None
         facts.refused = sum(isinstance(one, Refused) for one in outcome.answers)
         _tell(observer, name, asked.inputs, outcome, facts.request_id)
         answers = [one.at(f"inputs[{n}]") if isinstance(one, Refused) else one for n, one in enumerate(outcome.answers)]
@@ -176,7 +179,7 @@ def _card(models: Models, name: str) -> ModelCard:
     return models.card(name)
 
 
-def _check(asked: bodies.Asked, card: ModelCard, options: dict[str, Any], models: Models, settings: Settings) -> None:
+def _check(asked: bodies.Asked, card: ModelCard, options: dict[str, Any], settings: Settings) -> None:
     """Refuse what the model or the server cannot do."""
     if len(asked.inputs) > (most := min(settings.max_inputs, settings.queue)):
         raise Refusal(413, "too_many_inputs", f"inputs: at most {most} in one request")
@@ -186,11 +189,6 @@ def _check(asked: bodies.Asked, card: ModelCard, options: dict[str, Any], models
         raise Refusal(422, "invalid", "stream: one text is written at a time; send one input")
     if options.get("max_new_tokens", 1) > settings.max_new_tokens:
         raise Refusal(422, "invalid", f"options.max_new_tokens: at most {settings.max_new_tokens}")
-    try:
-        if options:
-            models.generating(card.name, options)
-    except UserError as error:
-        raise Refusal(422, "invalid", str(error)) from None
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Outcome], timeout: float) -> Outcome:
@@ -213,32 +211,30 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _streamed(pieces: AsyncIterator[str], about: dict[str, Any], request_id: str, timeout: float) -> Response:
+async def _streamed(pieces: AsyncGenerator[str], about: dict[str, Any], request_id: str, timeout: float) -> Response:
     """Return a response that sends `pieces` as they are written; when the client goes, no more are."""
     late = asyncio.get_running_loop().time() + timeout
     try:
         async with asyncio.timeout_at(late):
             first = await anext(pieces, None)  # until then, a failure has a status of its own
-    except UserError as error:
-        raise Refusal(422, "unanswerable", str(error)) from None
     except TimeoutError:
         raise Refusal(504, "timeout", f"there is no text after {timeout:g} seconds") from None
 
     async def lines() -> AsyncIterator[bytes]:
         end: dict[str, Any] = {"done": True, **about, "request_id": request_id}
-        async with aclosing(pieces):  # type: ignore[type-var]  # a generator
+        piece = first
+        async with aclosing(pieces):
             try:
-                async with asyncio.timeout_at(late):
-                    if first is not None:
-                        yield _line({"text": first})
-                    async for piece in pieces:
-                        yield _line({"text": piece})
+                while piece is not None:
+                    yield _line({"text": piece})
+                    async with asyncio.timeout_at(late):
+                        piece = await anext(pieces, None)
             except TimeoutError:
                 end = _error("timeout", f"the text is not complete after {timeout:g} seconds", request_id)
             except Refusal as refusal:
                 end = _error(refusal.code, refusal.message, request_id)
             except UserError as error:
-                end = _error("unanswerable", str(error), request_id)
+                end = _error("invalid", str(error), request_id)
         yield _line(end)
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -258,7 +254,7 @@ def _tell(observer: Observer, model: str, inputs: list[Any], outcome: Outcome, r
         [outcome.answers[n] for n in answered],  # type: ignore[misc]  # the others are left out
         request_id=request_id,
         tokens=[query.tokens for query in queries if query],
-        unknown=[query.unknown for query in queries if query],
+        unknown=[getattr(query, "unknown", 0) for query in queries],
     )
 
 

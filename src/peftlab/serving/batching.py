@@ -11,14 +11,14 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from peftlab.errors import DataError, UserError
+from peftlab.errors import ConfigError, DataError, UserError
 from peftlab.serving.access.refusals import Refusal
 from peftlab.serving.events import Computed, Observer
 from peftlab.serving.queue import Entry, Full, Job, Queue
@@ -107,6 +107,7 @@ class Batcher:
 
         Raises:
             Refusal: the queue is full, or the server takes no more requests.
+            ConfigError: there is no such option, or the model writes no text.
         """
         job = self._admitted(caller, len(inputs), request_id)
         try:
@@ -133,14 +134,15 @@ class Batcher:
         request_id: str = "",
         options: Mapping[str, Any] | None = None,
         spend: Callable[[int], None] = lambda tokens: None,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the text that a model writes for one input, piece by piece; closing it stops the model.
 
         A text is written alone: other inputs wait until it ends. Arguments as of `answers`.
 
         Raises:
             Refusal: as `answers` does.
-            UserError: there is no answer to the input, or no such option.
+            ConfigError: as `answers` does.
+            DataError: there is no answer to the input.
         """
         job = self._admitted(caller, 1, request_id)
         pieces: asyncio.Queue[str | Exception | None] = asyncio.Queue()
@@ -215,6 +217,8 @@ class Batcher:
         for one in inputs:
             try:
                 read.append(self._models.read(model, one, **options))
+            except ConfigError:  # of the options, which all share
+                raise
             except Exception as error:  # noqa: BLE001  # it fails alone, whatever it is
                 read.append(_refused(error))
         return read

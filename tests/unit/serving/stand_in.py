@@ -58,6 +58,8 @@ class StandIn:
         return Card(name, generates=name == "writer")
 
     def read(self, name: str, one: Any, **options: Any) -> Query:
+        if options.get("seed") == 13:
+            raise ConfigError("generate.seed acts only where texts are sampled")
         if one == "bad" or not isinstance(one, str):
             raise DataError("is no text")
         return Query(name, len(one), "writer" if name == "writer" else "encoder", one)
@@ -69,10 +71,6 @@ class StandIn:
         if any(query.text == "broken" for query in queries):
             raise RuntimeError("out of luck")
         return [{"text": query.text, "of": query.model, "length": query.tokens} for query in queries]
-
-    def generating(self, name: str, options: Any) -> None:
-        if options.get("seed") == 13:
-            raise ConfigError("generate.seed acts only where texts are sampled")
 
     def stream(self, name: str, one: Any, **options: Any) -> Iterator[str]:
         self.begun.set()

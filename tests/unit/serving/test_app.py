@@ -107,7 +107,7 @@ def test_answers_name_the_run_and_the_request():
         ({"model": "writer", "inputs": ["x"], "options": {"max_new_tokens": 99}}, 422, "invalid", "options.max_new"),
         ({"model": "writer", "inputs": ["x"], "options": {"num_beams": 99}}, 422, "invalid", "options.num_beams: "),
         ({"model": "writer", "inputs": ["x"], "options": {"seed": 13}}, 422, "invalid", "generate.seed acts only"),
-        ({"model": "writer", "inputs": ["bad"], "stream": True}, 422, "unanswerable", "is no text"),
+        ({"model": "writer", "inputs": ["bad"], "stream": True}, 422, "invalid", "is no text"),
         (b"{", 400, None, None),
     ],
 )
