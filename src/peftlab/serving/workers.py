@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from peftlab.errors import UserError
 from peftlab.imports import without_collecting
+from peftlab.serving.events import Observer
 from peftlab.serving.settings import Settings
 from peftlab.serving.shared import Shared, Wanted, Worker
 from peftlab.terminal.console import start_logging
@@ -38,12 +40,12 @@ def worker(settings: Settings) -> FastAPI:
         from peftlab.serving.observing.observers import observer_of
     try:
         models = Models(wanted.runs, allow=settings.allow, precision=settings.precision, device=settings.device)
-        following = Following(shared, models, dict(zip(wanted.runs, models.names, strict=True)))
         observer, guard = observer_of(settings, models), Guard(settings, shared.folder)
     except UserError as error:
         # where others serve, this one is started again, as it may be a matter of memory or of the disk
         fail(str(error), code=1 if any(shared.folder.glob("worker-*.json")) else STARTUP_FAILURE)
-    return create(settings, models, observer, guard, meanwhile=following)
+    names = dict(zip(wanted.runs, models.names, strict=True))
+    return create(settings, models, observer, guard, meanwhile=Following(shared, models, names, observer))
 
 
 class Following:
@@ -53,20 +55,24 @@ class Following:
         shared: says what is wanted, and is told what is done.
         models: the models.
         names: the names of the models by run.
+        observer: is told of changes.
     """
 
-    def __init__(self, shared: Shared, models: Models, names: dict[str, str]) -> None:
-        self._shared, self._models, self._names = shared, models, names
+    def __init__(self, shared: Shared, models: Models, names: dict[str, str], observer: Observer) -> None:
+        self._shared, self._models, self._names, self._observer = shared, models, names, observer
 
     async def __call__(self, batcher: Batcher) -> None:
         """Look again and again; without a supervisor, end the process as one that is told to."""
-        supervisor, followed = os.getppid(), None
+        supervisor, wanted, followed = os.getppid(), None, None
         while os.getppid() == supervisor:
-            if (wanted := self._shared.wanted) != followed:
+            with suppress(OSError):  # if somebody has cleaned up, what is served stays
+                wanted = self._shared.wanted
+            if wanted is not None and wanted != followed:
                 batcher.draining = wanted.draining
                 errors = await batcher.on_models(self._load, wanted)
                 models = {name: run for run, name in self._names.items()}
                 self._shared.report(Worker(os.getpid(), wanted.version, models, errors))
+                self._observer.loaded([self._models.card(name) for name in self._models.names])
                 followed = wanted
             await asyncio.sleep(LOOKS_S)
         signal.raise_signal(signal.SIGTERM)
@@ -79,6 +85,6 @@ class Following:
         for run in [run for run in wanted.runs if run not in self._names]:
             try:
                 self._names[run] = self._models.add(run)
-            except UserError as error:
-                errors[run] = str(error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the others are served
+                errors[run] = str(error) if isinstance(error, UserError) else repr(error)
         return errors
