@@ -24,7 +24,7 @@ from peftlab.serving.events import Answered, Computed, Observer
 from peftlab.serving.observing.traits import CONFIDENCES, LENGTHS, traits
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import ModelCard
+    from peftlab.serving.models.models import ModelCard
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -15,7 +15,7 @@ from peftlab.serving.observing.metrics import Metrics
 from peftlab.serving.observing.reference import reference
 
 if TYPE_CHECKING:
-    from peftlab.serving.models import Models
+    from peftlab.serving.models.models import Models
     from peftlab.serving.settings import Settings
 
 log = logging.getLogger("peftlab")
