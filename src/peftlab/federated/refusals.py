@@ -23,6 +23,8 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
     Raises:
         ConfigError: one cannot; says why.
     """
+    if spec.privacy is not None:
+        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
     if isinstance(getattr(spec.task, "class_weights", None), str):
         raise ConfigError(
             f"task.class_weights={spec.task.class_weights}: counting the labels {_READS_ALL}. Name the weights, or "
