@@ -66,6 +66,13 @@ def runs(
         begin += 1
 
 
+def in_a_row(text: str, start: int, end: int) -> bool:
+    """Return whether more digits stand before or after a number, as far from it as its own are from each other."""
+    before_it, after_it = text[max(0, start - 2) : start], text[end : end + 2]
+    separators = [before_it[1:] * before_it[:1].isdigit(), after_it[:1] * after_it[1:].isdigit()]
+    return any(separator and separator in text[start:end] for separator in separators)
+
+
 _LETTER = re.compile(f"[{LETTER}_]")
 
 

@@ -31,6 +31,8 @@ class Kind(ABC):
 
     name: ClassVar[str]
     """What it is called in options, tags and counts."""
+    is_number: ClassVar[bool] = False
+    """Whether it is a long number, which another kind may take for one of its own."""
     regions: tuple[str, ...] = ()
     """The countries whose forms are looked for, ISO 3166-1 codes such as ``DE``."""
 

@@ -14,7 +14,7 @@ from peftlab.personal_data.kind import Kind, Slice
 from peftlab.personal_data.kinds import kinds
 from peftlab.personal_data.masked import Found, Masked
 from peftlab.personal_data.objects import masked_object
-from peftlab.personal_data.plain_text import PlainText, plain_text
+from peftlab.personal_data.plain_text import plain_text
 
 With = Literal["tag", "surrogate", "refuse"]
 """What stands in place of personal data: its kind, another value in its form, or nothing: the text is refused."""
@@ -137,13 +137,23 @@ class Masker:
         if self.key is None:
             return tag
         own = self._kinds[kind]
-        plain: PlainText = plain_text(value)
-        same = own.same(plain.text)
+        plain = plain_text(value).text
+        same = own.same(plain)
         for number in range(_TRIES):
-            new = own.surrogate(plain.text, Draw(self.key, f"{kind}\x1f{same}\x1f{number}"))
-            if new != plain.text and not own.found_anywhere(new) and not self.find(new):
+            new = own.surrogate(plain, Draw(self.key, f"{kind}\x1f{same}\x1f{number}"))
+            if new != plain and not self._is_found(own, new):
                 return new
         return tag
+
+    def _is_found(self, own: Kind, new: str) -> bool:
+        """Return whether a surrogate is found again: by its own kind or, if it is a long number, by another.
+
+        How its digits are grouped makes no difference, so that a value has one surrogate however it is written.
+        """
+        if not own.is_number:
+            return own.found_anywhere(new)
+        compact = "".join(filter(str.isalnum, new))
+        return own.found_anywhere(new) or any(kind.found_anywhere(compact) for kind in self._kinds.values())
 
 
 def _disjoint(found: list[Found]) -> list[Found]:

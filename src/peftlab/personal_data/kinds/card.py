@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from peftlab.personal_data.digit_groups import chains, runs
+from peftlab.personal_data.digit_groups import chains, in_a_row, runs
 from peftlab.personal_data.draw import Draw
 from peftlab.personal_data.kind import Kind, Slice, package
 
@@ -22,7 +22,9 @@ _NETWORKS: tuple[tuple[range, tuple[int, ...]], ...] = (
     (range(309500, 309600), (14, 15, 16, 17, 18, 19)),
     (range(360000, 370000), (14, 15, 16, 17, 18, 19)),
     (range(380000, 400000), (14, 15, 16, 17, 18, 19)),
-    (range(352800, 359000), (16, 17, 18, 19)),  # JCB
+    (range(350000, 360000), (16, 17, 18, 19)),  # JCB
+    (range(180000, 180100), (15,)),
+    (range(213100, 213200), (15,)),
     (range(620000, 630000), (16, 17, 18, 19)),  # UnionPay
     (range(500000, 510000), (12, 13, 14, 15, 16, 17, 18, 19)),  # Maestro
     (range(560000, 600000), (12, 13, 14, 15, 16, 17, 18, 19)),
@@ -32,6 +34,8 @@ _NETWORKS: tuple[tuple[range, tuple[int, ...]], ...] = (
     (range(979200, 979290), (16,)),  # Troy
 )
 """The first six digits of each network's cards, and how many digits they have."""
+_USUAL = 15
+"""Digits below which a number among others is rather one of them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Card(Kind):
     """Numbers with the prefix and length of a network, and a check digit that is right (Luhn)."""
 
     name: ClassVar[str] = "card"
+    is_number: ClassVar[bool] = True
 
     def check(self) -> None:
         """Check that `python-stdnum` is there; raises ConfigError."""
@@ -50,6 +55,8 @@ class Card(Kind):
 
         def accept(start: int, end: int) -> int | None:
             number = "".join(filter(str.isdigit, text[start:end]))
+            if len(number) < _USUAL and in_a_row(text, start, end):
+                return None
             return start if _is_of_network(number) and is_valid(number) else None
 
         for chain in chains(text, " -.", 1):

@@ -46,6 +46,8 @@ def _is_host(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if parsed.version == 6:
-        return not (parsed.is_loopback or parsed.is_unspecified or parsed in _DOCUMENTATION)
-    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_reserved)
+    if parsed.is_loopback or parsed.is_unspecified:
+        return False
+    if parsed.version == 6:  # a::b has more often to do with programs
+        return any(map(str.isdigit, address)) and parsed not in _DOCUMENTATION
+    return not parsed.is_reserved

@@ -83,6 +83,7 @@ class NationalId(Kind):
     """The numbers of the `regions`, with their check digits and dates as far as they have some."""
 
     name: ClassVar[str] = "national_id"
+    is_number: ClassVar[bool] = True
 
     def check(self) -> None:
         """Check that `python-stdnum` is there, and that it has a number of one of the regions; raises ConfigError."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from peftlab.errors import ConfigError, did_you_mean
-from peftlab.personal_data.digit_groups import chains, runs
+from peftlab.personal_data.digit_groups import chains, in_a_row, runs
 from peftlab.personal_data.draw import Draw
 from peftlab.personal_data.kind import Kind, Slice, before, package
 
@@ -29,8 +29,9 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 """What says that a number counts something else."""
-_DATE = re.compile(r"\d{4}([-./])\d{1,2}\1\d{1,2}|\d{1,2}([-./])\d{1,2}\2(?:\d{4}|\d{2})")
+_DATE = re.compile(r"\d{4}([-./])\d{1,2}\1\d{1,2}(?![-./]?\d)|\d{1,2}([-./])\d{1,2}\2(?:\d{4}|\d{2})(?![-./]?\d)")
 _EXTENSION = re.compile(r"[ ]?(?:x|ext\.?|extension|#|Durchwahl|DW|poste)[ .:]{0,2}\d{1,6}(?!\w)", re.IGNORECASE)
+_SINGLE = re.compile(r"(?<!\d)\d(?!\d)")
 _DIGITS = range(7, 16)
 _LONG_CHAIN = 24
 """Groups of digits in a row above which only what begins like a telephone number is looked at."""
@@ -73,11 +74,13 @@ class Phone(Kind):
 
     def _is_number(self, text: str, start: int, end: int) -> bool:
         number = text[start:end]
+        if len(_SINGLE.findall(number)) > 3:
+            return False
         if number.startswith("+") or number.startswith("00"):
             return _is_valid("+" + number.lstrip("+0"), None) or (number[0] == "0" and self._is_national(number))
         if _DATE.match(number) or before(text, start, _NUMBERED, 24):
             return False
-        if number[0] not in "0(" and _is_in_a_row(text, start, end):
+        if number[0] not in "0(" and in_a_row(text, start, end):
             return False
         if number.isdigit() and number[0] != "0" and not before(text, start, _CALLED):
             return False
@@ -109,13 +112,6 @@ def _lead(text: str, start: int) -> int:
     if lead > 1 and text[lead - 1] == " " and text[lead - 2] == "+":
         lead -= 2
     return lead
-
-
-def _is_in_a_row(text: str, start: int, end: int) -> bool:
-    """Return whether more digits stand before or after a number, as far from it as its own are from each other."""
-    before_it, after_it = text[max(0, start - 2) : start], text[end : end + 2]
-    separators = [before_it[1:] * before_it[:1].isdigit(), after_it[:1] * after_it[1:].isdigit()]
-    return any(separator and separator in text[start:end] for separator in separators)
 
 
 @lru_cache(maxsize=16384)
