@@ -243,6 +243,15 @@ class RunSpec:
         return [name for name, each in self.acting.items() if isinstance(each, kinds) and each.from_embeddings]
 
     @property
+    def needing_all_layers(self) -> dict[str, str]:
+        """The regularisers for which no frozen layer may be skipped, by name, each with its reason."""
+        reading = [name for name, each in self.acting.items() if isinstance(each, Term) and each.reads_layers]
+        return {
+            **dict.fromkeys(self.changing_embeddings, "changes the embeddings below"),
+            **dict.fromkeys(reading, "reads the hidden states of all layers"),
+        }
+
+    @property
     def run_name(self) -> str:
         """The folder of this run and similar ones: the experiment's name, or task-data-peft."""
         return self.name or f"{self.task.name}-{self.data.name}-{self.peft.name}"

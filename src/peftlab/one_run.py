@@ -202,7 +202,7 @@ def run(
         tuner = build(ready)
         no_effect.tell(spec, data, tuner)
         store_and_compile(tuner.model, spec.trainer)
-        border = choose_border(spec.trainer, tuner.model, data, spec.changing_embeddings)
+        border = choose_border(spec.trainer, tuner.model, data, spec.needing_all_layers)
         config["model"]["attention"] = attention_of(tuner.model)
         config["trainer"]["cache_activations"] = border is not None
         sections = {**describe(spec, data, tuner), "command": command, "overrides": overrides}

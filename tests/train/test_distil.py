@@ -189,6 +189,16 @@ def test_a_run_of_another_task_is_none(on_texts, run_tiny):
         run_tiny(*SHORT, f"regularizer.distil.teacher={on_texts.folder}")
 
 
+def test_no_frozen_layer_is_skipped_where_hidden_states_are_compared(finished, run_tiny):
+    """Cached activations are chosen by themselves for a head alone, and then the layers below give no states."""
+    head = ["peft=head", *SHORT, f"regularizer.distil.teacher={finished.folder}", "regularizer.distil.hidden=0.1"]
+    record = run_tiny(*head, "run_dir=a")
+    assert record.data["status"] == "completed"
+    assert "activation_cache" not in record.data["cost"]
+    with pytest.raises(ConfigError, match=r"cache_activations=true: regularizer\.distil reads the hidden states"):
+        run_tiny(*head, "trainer.cache_activations=true", "run_dir=b")
+
+
 TASKS = ["multilabel", "regression", "choice", "joint", "relation", "qa", "causal_lm", "seq2seq"]
 
 

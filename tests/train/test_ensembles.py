@@ -42,6 +42,12 @@ def test_an_average_is_a_run_that_answers_as_the_mean_of_its_members(members):
     assert average(members, temperature=1.0).folder.path == run.folder.path
 
 
+def test_what_was_fitted_once_is_found(members, monkeypatch):
+    first = average(members)
+    monkeypatch.setattr("peftlab.use.ensembles.averaging._fitted", None)
+    assert average(members).folder.path == first.folder.path
+
+
 def test_an_average_of_one_is_its_member_bit_for_bit(members):
     for member in members:
         run = average([member], temperature=1.0)

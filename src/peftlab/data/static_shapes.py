@@ -7,6 +7,7 @@ and the copies that fill a batch have no weight.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,21 @@ def rounded(size: int) -> int:
     """Return the smallest size of the grid that is at least `size`: multiples of 8 up to 64, of 16 above."""
     step = _FINE if size <= _FINE_TO else _COARSE
     return -(-size // step) * step
+
+
+def widened(batch: Batch, width: Callable[[int], int]) -> Batch:
+    """Return `batch` with rows of `width` tokens, a function of the number that they have."""
+
+    def filled(name: str, tensor: Tensor) -> Tensor:
+        padding = batch.padding.get(name)
+        if padding is None or (missing := width(tensor.shape[1]) - tensor.shape[1]) == 0:
+            return tensor
+        return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing), value=padding)
+
+    inputs, targets = (
+        {name: filled(name, tensor) for name, tensor in tensors.items()} for tensors in (batch.inputs, batch.targets)
+    )
+    return replace(batch, inputs=inputs, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -54,19 +70,10 @@ class StaticShapes:
         """
         if batch.pieces is not None:
             return batch
-        inputs, targets = (
-            {name: self._widened(tensor, batch.padding.get(name)) for name, tensor in tensors.items()}
-            for tensors in (batch.inputs, batch.targets)
-        )
         # what the host knows of one batch must not stand in the work of all that have its shape
         host = {name: value for name, value in batch.host.items() if name != LEARNT}
-        batch = replace(batch, inputs=inputs, targets=targets, host=host)
+        batch = replace(widened(batch, self.width), host=host)
         return batch if size is None else self._filled(batch, size)
-
-    def _widened(self, tensor: Tensor, padding: int | None) -> Tensor:
-        if padding is None or (missing := self.width(tensor.shape[1]) - tensor.shape[1]) == 0:
-            return tensor
-        return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing), value=padding)
 
     def _filled(self, batch: Batch, size: int) -> Batch:
         rows, examples = len(batch.rows), len(batch.weights)

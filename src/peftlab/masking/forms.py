@@ -62,6 +62,7 @@ def _after(issuer: str, prefixes: str, letters: str = _ALNUM, least: int = 16, w
 
 
 FORMS: tuple[Form, ...] = (
+    Form("peftlab", "peftlab_", r"peftlab_[a-z\d-]{1,40}_[\w-]{43}", "peftlab_name_" + _sample(43)),
     # models and their hosts
     _after("Hugging Face", "hf_oauth_ api_org_ hf_"),
     _after("OpenAI and its like", "sk-proj- sk-svcacct- sk-admin- sk-ant- sk-or- sk-lf- sk-None-", _WORD),

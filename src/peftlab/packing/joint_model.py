@@ -217,12 +217,12 @@ def _are_alike(modules: Sequence[nn.Module]) -> bool:
     return (
         all(type(module) is type(lead) for module in modules)
         and all([name for name, _ in module.named_children()] == names for module in modules)
-        and all(_options(module) == _options(lead) for module in modules)
+        and all(options_of(module) == options_of(lead) for module in modules)
         and _have_same(modules)
     )
 
 
-def _options(module: nn.Module) -> dict[str, Any]:
+def options_of(module: nn.Module) -> dict[str, Any]:
     """Return the plain attributes of a module."""
     return {name: value for name, value in vars(module).items() if not name.startswith("_") and _is_plain(value)}
 

@@ -146,14 +146,16 @@ class Masker:
         return tag
 
     def _is_found(self, own: Kind, new: str) -> bool:
-        """Return whether a surrogate is found again: by its own kind or, if it is a long number, by another.
+        """Return whether a surrogate is found again, by its own kind or another.
 
-        How its digits are grouped makes no difference, so that a value has one surrogate however it is written.
+        Of a long number, this must not depend on how it is written, for it has one surrogate however that is: it is
+        looked at without separators, and in groups of four.
         """
-        if not own.is_number:
-            return own.found_anywhere(new)
         compact = "".join(filter(str.isalnum, new))
-        return own.found_anywhere(new) or any(kind.found_anywhere(compact) for kind in self._kinds.values())
+        grouped = " ".join(compact[n : n + 4] for n in range(0, len(compact), 4))
+        forms = (compact, grouped) if own.is_number else (new,)
+        others = any(kind.found_anywhere(form) for kind in self._kinds.values() for form in forms)
+        return others or own.found_anywhere(new)
 
 
 def _disjoint(found: list[Found]) -> list[Found]:

@@ -58,6 +58,11 @@ class Distil(Term):
     def replaces(self) -> float:
         return self.alpha
 
+    @property
+    @override
+    def reads_layers(self) -> bool:
+        return self.hidden > 0
+
     @override
     def prepare(self, material: Material) -> None:
         if self.teacher is None:

@@ -171,6 +171,11 @@ class Term(Regularizer, ABC):
         """The share of the task's own loss that it takes the place of, 0 to 1."""
         return 0.0
 
+    @property
+    def reads_layers(self) -> bool:
+        """Whether it reads the hidden states of all layers, so that none may be skipped."""
+        return False
+
     def set_up(self, model: nn.Module) -> None:
         """Load what the term needs beside `model`, and have that give all that the term reads of its outputs.
 

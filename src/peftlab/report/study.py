@@ -185,21 +185,27 @@ class Run:
             raise UserError(f"{file}: expected a list of JSON objects")
         return documents
 
-    def newest(
+    def readable(
         self, name: str, form: Form, holds: Callable[[dict[str, Any]], object] = lambda document: True
-    ) -> dict[str, Any] | None:
-        """Return the newest entry of such a list, or None if there is none that can be read.
+    ) -> list[dict[str, Any]]:
+        """Return the entries of such a list that can be read, the newest first.
 
         Args:
             name: one of `peftlab.runs.folder.BESIDE`.
-            form: what is shown of it.
+            form: what is shown of an entry.
             holds: whether an entry of that form is one that is looked for.
         """
         try:
             entries = self.beside(name)
         except UserError:
-            return None
-        return next((one for one in reversed(entries) if has_form(one, form) and holds(one)), None)
+            return []
+        return [one for one in reversed(entries) if has_form(one, form) and holds(one)]
+
+    def newest(
+        self, name: str, form: Form, holds: Callable[[dict[str, Any]], object] = lambda document: True
+    ) -> dict[str, Any] | None:
+        """Return the newest entry of such a list, see `readable`, or None if there is none."""
+        return next(iter(self.readable(name, form, holds)), None)
 
 
 @dataclass(frozen=True)

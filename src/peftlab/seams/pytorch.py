@@ -92,3 +92,33 @@ def compile_seconds() -> float:
     from torch._dynamo.utils import calculate_time_spent
 
     return float(calculate_time_spent()["total_wall_time"])
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Return whether something acts before or after each forward pass of `module`."""
+    return bool(module._forward_hooks) or pre_hooked(module)
+
+
+def pre_hooked(module: nn.Module) -> bool:
+    """Return whether something acts before each forward pass of `module`."""
+    return bool(module._forward_pre_hooks)
+
+
+def after_pre_hooks(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the arguments of a forward pass as the hooks before that of `module` leave them."""
+    for number, hook in module._forward_pre_hooks.items():
+        if number in module._forward_pre_hooks_with_kwargs:
+            both: Any = hook(module, args, kwargs)
+            args, kwargs = (args, kwargs) if both is None else both
+        elif (changed := hook(module, args)) is not None:
+            args = changed if isinstance(changed, tuple) else (changed,)
+    return args, kwargs
+
+
+def after_hooks(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    """Return the output of a forward pass as the hooks after that of `module` leave it."""
+    for number, hook in module._forward_hooks.items():
+        keywords = number in module._forward_hooks_with_kwargs
+        changed: Any = hook(module, args, kwargs, output) if keywords else hook(module, args, output)
+        output = output if changed is None else changed
+    return output

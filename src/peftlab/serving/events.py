@@ -27,6 +27,8 @@ class Answered:
     tokens: int = 0
     error: str | None = None
     """The code of the error, such as ``overloaded``."""
+    traceparent: str | None = None
+    """The header of that name as it came, see W3C Trace Context; it may be anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Computed:
     seconds: float
     waited: tuple[float, ...]
     """How long each input had been waiting, in seconds."""
+    request_ids: tuple[str, ...] = ()
+    """The request of each input."""
 
 
 class Observer:
@@ -53,14 +57,29 @@ class Observer:
     def computed(self, batch: Computed) -> None:
         """Take note of a batch."""
 
-    def predicted(self, model: str, inputs: Sequence[Any], answers: Sequence[dict[str, Any]]) -> None:
+    def predicted(
+        self,
+        model: str,
+        inputs: Sequence[Any],
+        answers: Sequence[dict[str, Any]],
+        *,
+        request_id: str | None = None,
+        tokens: Sequence[int] = (),
+        unknown: Sequence[int] = (),
+    ) -> None:
         """Take note of the inputs and answers of one request, without those that were refused.
 
         Args:
             model: the name of the model.
             inputs: as they came; an observer must not write them anywhere unless it was told to.
             answers: as they are sent.
+            request_id: the id of the request.
+            tokens: the number of tokens of each input; empty if nobody counted.
+            unknown: how many of them the vocabulary lacks; the same.
         """
 
     def queued(self, inputs: int) -> None:
         """Take note of the length of the queue, whenever it changes."""
+
+    def close(self) -> None:
+        """Write what is still to be written; the server has ended, and nothing is told any more."""

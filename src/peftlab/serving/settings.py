@@ -36,7 +36,52 @@ class Settings:
 
     keys: Path | None = None
     """The file of hashed keys; None: no key is asked for, which only loopback may do."""
+    jwt_issuer: str | None = None
+    """Whose tokens are taken beside keys, as their ``iss`` names it; None: no tokens are."""
+    jwt_audience: str | None = None
+    """What the ``aud`` of a token must name."""
+    jwks: str | None = None
+    """The file or URL with the issuer's public keys."""
+    jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """The signatures that are taken; asymmetric ones only."""
+    jwt_claim: str = "scope"
+    """The claim with the models that a token is for; dots lead into it, as in ``realm_access.roles``."""
+    requests_per_minute: int | None = None
+    """The most requests of a caller; a key's own limit comes first. None: any number."""
+    tokens_per_minute: int | None = None
+    """The most tokens of a caller's texts, likewise."""
+    open_page: bool = False
+    """Whether the page and the documentation are shown without a key, where keys are asked for."""
+    hosts: tuple[str, ...] = ()
+    """The names in ``Host`` that are answered; empty: on loopback its own names, elsewhere any."""
+    cors: tuple[str, ...] = ()
+    """The origins whose pages may ask, such as ``https://app.example``; empty: none."""
+    proxies: tuple[str, ...] = ()
+    """The addresses or networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed."""
+    behind_proxy: bool = False
+    """Whether something in front of the server encrypts, so that it may listen beyond loopback without TLS."""
+    tls_cert: Path | None = None
+    """The certificate, with those that lead to its root."""
+    tls_key: Path | None = None
+    """The private key of the certificate."""
+    socket: Path | None = None
+    """The Unix socket to listen on, for this user alone, in the place of `host` and `port`."""
+    client_s: float = 15.0
+    """The longest that a client may take for the head of a request, for its body, and to read on, in seconds each."""
+    max_connections: int = 500
+    """The most connections of a process; beyond them, the one that has been idle for longest is closed."""
     max_body: int = 1_000_000
     """The most bytes of a request's body."""
     max_inputs: int = 256
     """The most inputs of a request."""
+
+    request_log: Path | None = None
+    """The file of JSON lines, one a request; None: they go where the server's other messages go."""
+    log_texts: bool = False
+    """Whether the log has the inputs too, with personal data masked."""
+    otlp: str | None = None
+    """The address that takes traces by OTLP over HTTP; None: there are none."""
+    drift: bool = True
+    """Whether inputs and answers are compared with the run's own validation split."""
+    alerts: Path | None = None
+    """The file of rules; None: nobody is alerted."""

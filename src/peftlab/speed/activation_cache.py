@@ -12,9 +12,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -49,7 +50,7 @@ TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
 def choose_border(
-    trainer: TrainerSpec, model: nn.Module, data: DataModule, perturbing: Sequence[str] = ()
+    trainer: TrainerSpec, model: nn.Module, data: DataModule, needing: Mapping[str, str] = MappingProxyType({})
 ) -> Border | None:
     """Return the border that training starts from, or None; log the settings that would allow one.
 
@@ -57,7 +58,7 @@ def choose_border(
         trainer: says whether a border is wanted.
         model: the model to train.
         data: its training data.
-        perturbing: names of the regularisers that change embeddings.
+        needing: the regularisers for which no layer may be skipped, by name, each with its reason.
 
     Raises:
         ConfigError: `trainer.cache_activations` is true, and there is no border.
@@ -67,8 +68,8 @@ def choose_border(
     try:
         if trainer.world_size > 1:
             raise NoBorderError("works on one device; set trainer.devices=1, or leave it at auto")
-        if perturbing:
-            raise NoBorderError(f"regularizer.{perturbing[0]} changes the embeddings below; leave one of them out")
+        for name, reason in needing.items():
+            raise NoBorderError(f"regularizer.{name} {reason}; leave one of them out")
         if data.augmenter is not None:
             raise NoBorderError("augment changes the texts in every epoch; leave it out")
         if data.task.draws_inputs:

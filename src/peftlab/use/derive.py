@@ -33,6 +33,7 @@ from peftlab.runs.identity import identity, run_id_of
 from peftlab.runs.record import RunRecord
 from peftlab.runs.start import start
 from peftlab.specs import build
+from peftlab.storage.digests import canonical_json
 from peftlab.terminal.signals import Signals
 from peftlab.training.cost import Cost
 from peftlab.training.predictions import Predictions
@@ -122,6 +123,24 @@ def derive(
             record.update(cost=cost.totals())
             conclude(record)
     return load(folder, first.folder.allow)
+
+
+def derived_before(
+    parents: Sequence[FinishedRun], by: str, how: Mapping[str, Any], name: str, root: Path | None = None
+) -> FinishedRun | None:
+    """Return the completed run that was derived so, which spares fitting its options again; None: there is none.
+
+    Arguments are those of `derive`.
+    """
+    folder = (root or Path("runs")) / name
+    asked = [by, canonical_json(dict(how)), [run.record.data["identity"]["sha256"] for run in parents]]
+    for record in readable_records(sorted(folder.iterdir()) if folder.is_dir() else []):
+        if record.data["status"] == "completed" and (made := record.derived) is not None:
+            of_parents = [parent["identity"] for parent in made["parents"]]
+            if [made["by"], canonical_json(made["how"]), of_parents] == asked:
+                log.info("this very model was computed before: %s", record.folder)
+                return load(record.folder, parents[0].folder.allow)
+    return None
 
 
 def against(run: FinishedRun, other: FinishedRun) -> PairedModels:

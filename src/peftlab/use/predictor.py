@@ -166,10 +166,18 @@ class Predictor:
         Raises:
             DataError: it is none.
         """
+        return self.example(self.entries(one, door), "text:0")
+
+    def entries(self, one: Any, door: Door | None = None) -> dict[str, Any]:
+        """Return one object, see `answers`, as the entries that its answer stands beside.
+
+        Raises:
+            DataError: it is none.
+        """
         admitted = _admitted(one, door or Door(), self.mask)
         if isinstance(admitted, DataError):
             raise admitted
-        return self.example(admitted, "text:0")
+        return admitted
 
     def example(self, entries: Mapping[str, Any], id: str) -> Any:
         """Return the example in an object, which must have the form of the training data.
@@ -215,15 +223,24 @@ class Predictor:
         """
         if not examples:
             return []
-        task = self.task
-        encoded = self._compared(examples, task.encode(examples, self.processor, self.limits))
+        encoded = self.task.encode(examples, self.processor, self.limits)
+        answers = self.computed(examples, encoded)
+        lost.update(self.task.all_lost(encoded))
+        return answers
+
+    def computed(self, examples: Sequence[Any], encoded: Encoded) -> list[Answer]:
+        """Return the answer to each of `examples`, which are encoded as `encoded`."""
+        compared = self._compared(examples, encoded)
         replies: dict[int, Answer] = {}
         with torch.inference_mode(), self.arithmetic():
-            for indices, batch in self.batches(examples, encoded):
-                answers = task.answers_without_gold(batch, self.model)
-                replies |= zip(indices, map(task.reply, batch.examples, answers), strict=True)
-        lost.update(task.all_lost(encoded))
-        return [replies[n] | task.lost(encoded, n) for n in range(len(examples))]
+            for indices, batch in self.batches(examples, compared):
+                replies |= zip(indices, self.replies(batch), strict=True)
+        return [replies[n] | self.task.lost(encoded, n) for n in range(len(examples))]
+
+    def replies(self, batch: Batch) -> list[Answer]:
+        """Return what the model's user gets for each example of `batch`, in the caller's arithmetic."""
+        answers = self.task.answers_without_gold(batch, self.model)
+        return list(map(self.task.reply, batch.examples, answers))
 
     def _compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
         """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""

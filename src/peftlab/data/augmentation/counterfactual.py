@@ -55,12 +55,12 @@ class Counterfactual(Augmentation):
 
     @override
     def edit(self, text: EditableText, random: np.random.Generator) -> EditableText:
-        by = {theme.name: 1 + int(random.integers(len(theme.groups) - 1)) for theme in self.themes}
+        moves = [(theme, 1 + int(random.integers(len(theme.groups) - 1))) for theme in self.themes]
         changes: dict[int, tuple[str]] = {}
         for place in spellable(text, self.mentions):
             word = text.words[place]
-            theme = next((theme for theme in self.themes if word.lower() in theme.places), None)
-            if theme is not None and (other := _counterpart(theme, text, place, by[theme.name])):
+            move = next(((theme, by) for theme, by in moves if word.lower() in theme.places), None)
+            if move is not None and (other := _counterpart(move[0], text, place, move[1])):
                 changes[place] = (_cased(other, word),)
         return text.replaced(changes) if changes else text
 

@@ -43,7 +43,7 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _BORN = (
-    r"(?:\b(?:born|birth\w*|b-?day|d\.?o\.?b\b|geb(?:oren\b|oortedatum\b|urts\w*|\b\.?)|n[ée]e?s?\s?\(?e?\)?\s(?:le|en)|naissance|"
+    r"(?:\b(?:born|birth\w*|b-?day|d\.?o\.?b\b\.?|geb(?:oren\b|oortedatum\b|urts\w*|\b\.?)|n[ée]e?s?\s?\(?e?\)?\s(?:le|en)|naissance|"
     r"naci(?:d[oa]|ó|miento)|nat[oa]\b|nascita|nasc(?:id[oa]|imento|eu)|urodz\w*)|\*|出生|生日|生年月日)"
 )
 _BEFORE = re.compile(_BORN + r"[^.!?;)\n]{0,32}$", re.IGNORECASE)

@@ -85,7 +85,8 @@ def _of_groups(measured: list[Measured], name: str) -> Iterator[Block]:
     explained = (
         "The gap is the largest value of a group minus the smallest; “if equal” is the mean gap of groups of these "
         "sizes that are equal, and “detectable” the smallest gap that would have been found with probability .8. "
-        "P values are those of permutations, adjusted by Holm's method for all gaps of a run; intervals are not."
+        "P values are those of permutations, adjusted by Holm's method for all gaps of one measurement; intervals are "
+        "not."
     )
     yield Paragraph(explained)
     yield _table(measured, name)
@@ -93,8 +94,19 @@ def _of_groups(measured: list[Measured], name: str) -> Iterator[Block]:
 
 
 def newest(run: Run) -> dict[str, Any] | None:
-    """Return the newest measurement of gaps of a run; None if there is none that can be read."""
-    return run.newest(FAIRNESS, _FORM, lambda one: one["kind"] == "groups")
+    """Return the newest measurement of gaps of a run; None if there is none that can be read.
+
+    For attributes that an earlier one on the same split had beside, those of that one are in it.
+    """
+    measured = run.readable(FAIRNESS, _FORM, lambda one: one["kind"] == "groups")
+    if not measured:
+        return None
+    found, seen = list[dict[str, Any]](), set[str]()
+    for one in measured:
+        if one["split"] == measured[0]["split"]:
+            found += [gap for gap in one["found"] if gap["attribute"] not in seen]
+            seen |= {gap["attribute"] for gap in one["found"]}
+    return {**measured[0], "found": found}
 
 
 def newest_of_names(run: Run) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from peftlab.errors import UserError
 from peftlab.tasks.batch import Batch
 from peftlab.tasks.mixing import How
 from peftlab.tasks.task import Task
-from peftlab.use.derive import derive
+from peftlab.use.derive import derive, derived_before
 from peftlab.use.ensembles.fitting import fitted_temperature, fitted_weights, predicts_numbers, unfitted
 from peftlab.use.ensembles.members import check_members, fill_members, members_of
 from peftlab.use.examples import data_of
@@ -97,6 +97,9 @@ def mixed(
     fits_weights = weights == "validation" and len(members) > 1
     fits_temperature = temperature == "auto" and _has_temperature(first.parts.task, kind)
     if fits_weights or fits_temperature:
+        called = name or f"{first.record.data['name']}-{section['name']}"
+        if (made := derived_before(parents, "ensemble", how, called, root)) is not None:
+            return made
         section |= _fitted(first, section, fill, fits_weights, fits_temperature)
     return derive(parents, by="ensemble", how=how, peft=section, fill=fill, name=name, root=root)
 

@@ -14,16 +14,17 @@ def names(value, **others):
     return {"kind": "names", "templates": "test sentences", "texts": 1440, "gaps": [each]} | others
 
 
-def groups(value):
+def groups(value, attribute="terms=gender", split="test"):
     gap = {"metric": "f1", "value": value, "expected": 0.03, "debiased": 0.1, "low": None, "high": None}
-    one = {"attribute": "terms=gender", "says": "differs", "p": 0.02}
+    one = {"attribute": attribute, "says": "differs", "p": 0.02}
     found = one | {"gap": {**gap, "detectable": 0.1, "groups": []}}
-    return {"kind": "groups", "split": "test", "found": [found]}
+    return {"kind": "groups", "split": split, "found": [found]}
 
 
 def shown(*documents):
     run = SimpleNamespace(seed=1, beside=lambda file: [*documents])
-    run.newest = MethodType(Run.newest, run)
+    for reading in (Run.readable, Run.newest):
+        setattr(run, reading.__name__, MethodType(reading, run))
     comparison = SimpleNamespace(name="ner", groups=[SimpleNamespace(name="lora", runs=[run])])
     made = section(SimpleNamespace(comparison=comparison))
     return made and {block.name: block.rows for block in made.blocks if hasattr(block, "rows")}
@@ -36,6 +37,12 @@ def test_the_newest_of_groups_and_of_names_are_shown():
     assert (gap.text, limits.text, p.text) == ("0.176", "-0.030 to 0.380", ".083")
     ((_, _, _, _, gap, limits, *_),) = tables["ner-fairness-table"]
     assert (gap.text, limits.value) == ("0.109", None)
+
+
+def test_attributes_that_were_measured_before_are_shown_too():
+    earlier = groups(0.5), groups(0.3, "terms=age"), groups(0.2, "terms=faith", "validation")
+    rows = shown(*earlier, groups(0.4))["ner-fairness-table"]
+    assert [(row[2].text, row[4].text) for row in rows] == [("terms=gender", "0.400"), ("terms=age", "0.300")]
 
 
 def test_names_alone_are_shown_and_what_cannot_be_read_is_not():

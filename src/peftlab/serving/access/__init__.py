@@ -1,0 +1,1 @@
+"""Who may ask a server, and how much? Keys, tokens, limits, and what is refused at the door. Without torch."""
