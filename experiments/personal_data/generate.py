@@ -152,7 +152,7 @@ class Values:
     """Draws values of each kind."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.faker = {language: Faker(locale) for language, locale in LOCALES.items()}
         for number, one in enumerate(self.faker.values()):
             one.seed_instance(seed * 100 + number)
@@ -216,7 +216,7 @@ class Values:
                 while not nhs.is_valid(number := "".join(self.random.choice("0123456789") for _ in range(10))):
                     pass
                 return self.random.choice([number, nhs.format(number)])
-            return f"QQ{0}"[:0] + self._insurance_number()
+            return self._insurance_number()
         if language == "de":
             while not idnr.is_valid(number := self._tax_id()):
                 pass
@@ -258,7 +258,7 @@ class Values:
 
     def birth_date(self, language: str) -> str:
         day = self.faker[language].date_of_birth(minimum_age=1, maximum_age=95)
-        months = MONTHS[language if language != "gb" else "en"]
+        months = MONTHS[language if language != "gb" else "en"].split()
         name = months[day.month - 1]
         forms = {
             "en": [f"{day:%m/%d/%Y}", f"{name} {day.day}, {day.year}", f"{day:%m/%d/%y}", f"{day:%Y-%m-%d}"],
@@ -289,12 +289,12 @@ class Values:
 
 
 MONTHS = {
-    "en": "January February March April May June July August September October November December".split(),
-    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split(),
-    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),
-    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split(),
-    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split(),
-    "nl": "januari februari maart april mei juni juli augustus september oktober november december".split(),
+    "en": "January February March April May June July August September October November December",
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+    "nl": "januari februari maart april mei juni juli augustus september oktober november december",
 }
 KINDS = ("email", "phone", "iban", "card", "national_id", "ip", "mac", "url", "address", "birth_date")
 

@@ -62,7 +62,7 @@ def execute(options: argparse.Namespace) -> None:
         return
     if options.data is None or options.check == (options.out is not None):
         raise UserError("mask takes a FILE or FOLDER, and --out PATH or --check, one of them")
-    if options.check and options.mask_with != "tag":
+    if options.check and options.mask_with not in (None, "tag"):
         raise UserError(f"--with {options.mask_with} says what to write, and --check writes nothing: leave one out")
     if options.names_types and options.names is None:
         raise UserError("--names-types are types of the run --names RUN: name one")

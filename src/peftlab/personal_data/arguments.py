@@ -11,11 +11,11 @@ from peftlab.personal_data.masker import REGIONS, Masker, Names
 
 
 def add_masking(parser: argparse.ArgumentParser, prefix: str = "") -> None:
-    """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``.
+    """Declare ``--kinds``, ``--with``, ``--key`` and ``--regions``; see `masker_of`.
 
     Args:
         parser: takes the options.
-        prefix: stands before each name, such as ``mask-pii-``.
+        prefix: stands before each name, such as ``mask-``.
     """
     parser.add_argument(
         f"--{prefix}kinds",
@@ -28,7 +28,6 @@ def add_masking(parser: argparse.ArgumentParser, prefix: str = "") -> None:
         f"--{prefix}with",
         dest="mask_with",
         choices=("tag", "surrogate", "refuse"),
-        default="tag",
         help="what stands in its place: its kind, as in [EMAIL]; another value in its form, the same one wherever it "
         "stands; or nothing: the text is an error (default tag)",
     )
@@ -48,6 +47,12 @@ def add_masking(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     )
 
 
+def is_asked_for(options: argparse.Namespace) -> bool:
+    """Return whether one of the options of masking was given."""
+    given = (options.mask_kinds, options.mask_with, options.mask_key, options.mask_regions)
+    return any(given)
+
+
 def masker_of(options: argparse.Namespace, names: Names | None = None) -> Masker:
     """Return the masker that `options` describe.
 
@@ -56,7 +61,7 @@ def masker_of(options: argparse.Namespace, names: Names | None = None) -> Masker
     """
     return Masker(
         kinds=_listed(options.mask_kinds),
-        with_=options.mask_with,
+        with_=options.mask_with or "tag",
         key=None if options.mask_key is None else read_key(options.mask_key),
         regions=_listed(options.mask_regions),
         names=names,

@@ -144,7 +144,7 @@ class FinishedRun:
             cudnn_attention=parts.trainer.cudnn_attention,
             tf32=parts.trainer.tf32,
             initial=self.initial,
-            mask=None if parts.data.mask_pii is None else parts.data.mask_pii.masker(),
+            masks=() if parts.data.mask_pii is None else (parts.data.mask_pii.masker(),),
         )
 
     @property

@@ -38,7 +38,7 @@ def names_of(run: str | Path, types: Sequence[str] = (), allow: Sequence[str] = 
     chosen = set(types) or {one for one in known if one.casefold() in _PEOPLE}
     if not chosen:
         raise UserError(f"--names {run}: which of its types are names? Say so: --names-types, of {', '.join(known)}")
-    predictor = replace(finished.predictor, long="split", mask=None)
+    predictor = replace(finished.predictor, long="split", masks=())
 
     def names(texts: Sequence[str]) -> list[list[Slice]]:
         found = []

@@ -73,7 +73,7 @@ class Predictor:
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
         tf32: whether products are in TF32, as in ``trainer.tf32``.
         initial: loads the model that training started from, if the task compares the model with it.
-        mask: masks personal data in objects before they are read: their answers stand beside the masked entries, which
+        masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries, which
             places refer to, and beside ``masked``, how often each kind was found.
     """
 
@@ -90,7 +90,7 @@ class Predictor:
     cudnn_attention: bool = False
     tf32: bool = False
     initial: Callable[[], nn.Module] | None = None
-    mask: Masker | None = None
+    masks: tuple[Masker, ...] = ()
 
     def __post_init__(self) -> None:
         """Move the model to its device in evaluation mode, and bind the task to its processor."""
@@ -115,7 +115,7 @@ class Predictor:
         door, lost = Door(), Counter[str]()
         numbered = enumerate(objects)
         while chunk := list(islice(numbered, at_once)):
-            yield from self._of_chunk([(number, _admitted(one, door, self.mask)) for number, one in chunk], lost)
+            yield from self._of_chunk([(number, _admitted(one, door, self.masks)) for number, one in chunk], lost)
         self._warn(lost, door)
 
     def stream(self, one: Any) -> Iterator[str]:
@@ -174,7 +174,7 @@ class Predictor:
         Raises:
             DataError: it is none.
         """
-        admitted = _admitted(one, door or Door(), self.mask)
+        admitted = _admitted(one, door or Door(), self.masks)
         if isinstance(admitted, DataError):
             raise admitted
         return admitted
@@ -299,16 +299,17 @@ def beside(entries: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
     return {names[key]: value for key, value in entries.items()} | dict(answer)
 
 
-def _admitted(one: Any, door: Door, mask: Masker | None) -> dict[str, Any] | DataError:
+def _admitted(one: Any, door: Door, masks: Sequence[Masker]) -> dict[str, Any] | DataError:
     """Return the input as an object whose texts are valid Unicode, and masked if they are to be; or an error."""
     admitted = _as_object(one, door)
-    if mask is None or isinstance(admitted, DataError):
-        return admitted
+    counts = Counter[str]()
     try:
-        masked, counts = mask.object(admitted)
+        for mask in masks if isinstance(admitted, dict) else ():
+            admitted, found = mask.object(admitted)
+            counts.update(found)
     except DataError as error:
         return error
-    return beside(masked, {"masked": counts}) if counts else masked
+    return beside(admitted, {"masked": dict(counts)}) if isinstance(admitted, dict) and counts else admitted
 
 
 def _as_object(one: Any, door: Door) -> dict[str, Any] | DataError:

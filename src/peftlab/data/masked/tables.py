@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from peftlab.data.masked.tally import Tally
@@ -29,8 +30,7 @@ def masked_parquet(path: Path, tally: Tally) -> Iterator[bytes]:
                 rows = []
                 for row in batch.to_pylist():
                     number += 1
-                    place = f"{path}:{number}"
-                    rows.append(masked_object(row, lambda key, place=place: tally.of(key, place)))
+                    rows.append(masked_object(row, partial(tally.of, place=f"{path}:{number}")))
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema=file.schema_arrow))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a Parquet file ({str(error)[:200]}). Write it again.") from None
