@@ -15,9 +15,9 @@ source=$(python - "$folder/runs/plain" <<'PYTHON'
 import sys
 from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
-from peftlab.specs import build
+from peftlab.specs import ALLOWED_PREFIXES, build
 config = RunFolder(RunRecord.load(sys.argv[1])).read_config(unused=("callbacks", "logger", "regularizer", "augment"))
-print(build(config["data"]["source"], "", ("peftlab.",)).fetch().path)
+print(build(config["data"]["source"], "", ALLOWED_PREFIXES).fetch().path)
 PYTHON
 )
 [ -f "$folder/key" ] || peftlab mask --new-key "$folder/key"

@@ -41,9 +41,8 @@ def main() -> None:
             spans.append((sentence.index("{}"), sentence.index("{}") + len(name)))
     masker = Masker(kinds=("name",), names=names_of(options.run))
     whole, alarms = Counter[str](), 0
-    for (language, text), (start, end), masked in zip(
-        texts, spans, masker.masks([text for _, text in texts]), strict=True
-    ):
+    results = masker.masks([text for _, text in texts])
+    for (language, text), (start, end), masked in zip(texts, spans, results, strict=True):
         covered = {place for one in masked.found for place in range(one.start, one.end)}
         whole[language] += all(place in covered for place in range(start, end) if text[place].isalpha())
         alarms += sum(one.end <= start or one.start >= end for one in masked.found)
@@ -51,9 +50,8 @@ def main() -> None:
         print(f"{language}: {whole[language]} of {options.of_language} names masked")
     print(f"all: {whole.total()} of {len(texts)}; {alarms} false alarms")
     numbers = [text.format("it") for of_language in AROUND.values() for text in of_language]
-    print(
-        f"in {len(numbers)} sentences without a name: {sum(len(one.found) for one in masker.masks(numbers))} false alarms"
-    )
+    alarms = sum(len(one.found) for one in masker.masks(numbers))
+    print(f"in {len(numbers)} sentences without a name: {alarms} false alarms")
 
 
 if __name__ == "__main__":

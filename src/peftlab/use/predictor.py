@@ -73,8 +73,8 @@ class Predictor:
         cudnn_attention: whether attention may take cuDNN's kernels, as in ``trainer.cudnn_attention``.
         tf32: whether products are in TF32, as in ``trainer.tf32``.
         initial: loads the model that training started from, if the task compares the model with it.
-        masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries, which
-            places refer to, and beside ``masked``, how often each kind was found.
+        masks: mask personal data in objects before they are read, in turn: answers stand beside the masked entries,
+            which places refer to, and beside ``masked``, how often each kind was found.
     """
 
     model: nn.Module

@@ -35,13 +35,15 @@ def masked_columns(path: Path, tally: Tally, word_column: int = 0) -> Iterator[b
         word_column: the column of the word, from 0.
     """
     sentence: list[str] = []
-    for number, line in enumerate([*lines_of(read_text(path)), ""], start=1):
+    first = 1
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not ends_sentence(line):
             sentence.append(line)
             continue
-        yield from _masked_sentence(sentence, tally, f"{path}:{number - len(sentence)}", word_column)
-        sentence = []
+        yield from _masked_sentence(sentence, tally, f"{path}:{first}", word_column)
         yield f"{line}\n".encode()
+        sentence, first = [], number + 1
+    yield from _masked_sentence(sentence, tally, f"{path}:{first}", word_column)
 
 
 def in_columns(word_column: int) -> partial[Iterator[bytes]]:

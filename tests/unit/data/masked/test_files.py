@@ -41,9 +41,9 @@ FILES = {
     ),
     "a.conll": (
         f"-DOCSTART- X O\n\nAsk VB O\n{MAIL} NN B-PER\n\n+49\tCD\tO\n30\tCD\tO\n901820\tCD\tO\n",
-        "-DOCSTART- X O\n\nAsk VB O\n[EMAIL] NN B-PER\n\n[PHONE]\tCD\tO\n[PHONE]\tCD\tO\n[PHONE]\tCD\tO\n\n",
+        "-DOCSTART- X O\n\nAsk VB O\n[EMAIL] NN B-PER\n\n[PHONE]\tCD\tO\n[PHONE]\tCD\tO\n[PHONE]\tCD\tO\n",
     ),
-    "tagged.txt": (f"Ask O\n{MAIL} B-PER\n", "Ask O\n[EMAIL] B-PER\n\n"),
+    "tagged.txt": (f"Ask O\n{MAIL} B-PER\n", "Ask O\n[EMAIL] B-PER\n"),
     "plain/neg/a.txt": (f"Ask\n{MAIL}\n", "Ask\n[EMAIL]\n"),
     "plain/seq.in": (f"ask {MAIL} twice\n+49 30 901820\n", "ask [EMAIL] twice\n[PHONE] [PHONE] [PHONE]\n"),
     "plain/seq.out": ("O B-x O\nO O O\n", "O B-x O\nO O O\n"),
