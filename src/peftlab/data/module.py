@@ -156,6 +156,8 @@ class DataModule(L.LightningDataModule):
         resolved: dict[str, Any] = {"splits": dict(self.facts.files), "labels": self.task.declared_labels}
         if self.spec.clean is not None and self.spec.clean.label_errors_from is not None:
             resolved["clean"] = self.spec.clean.resolved()
+        if self.spec.mask_pii is not None:
+            resolved["mask_pii"] = self.spec.mask_pii.resolved()
         return resolved
 
     def resolved_task(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftlab.personal_data.masker import Masker
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -84,6 +86,9 @@ class Settings:
     """The most bytes of a request's body."""
     max_inputs: int = 256
     """The most inputs of a request."""
+
+    mask: Masker | None = None
+    """What masks personal data in inputs before a model sees them; None: only what a run's own configuration masks."""
 
     request_log: Path | None = None
     """The file of JSON lines, one a request; None: they go where the server's other messages go."""
