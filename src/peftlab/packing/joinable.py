@@ -25,6 +25,8 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
     """
     if cached:
         return "it starts from cached activations"
+    if spec.in_rounds:
+        return "its steps are rounds of clients"
     for name, regularizer in spec.acting.items():
         if isinstance(regularizer, Term | PassRule | StepRule):
             return f"regularizer.{name} changes the passes of a step"

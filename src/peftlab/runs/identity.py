@@ -24,6 +24,7 @@ NOT_RESULT = (
     "task.forgetting",  # a text that is measured, not learnt
     "trainer.threads",  # recorded in the environment
     "data.workers",  # how many processes load the same batches
+    "federated.processes",  # how many processes train the clients of a round
     "trainer.log_every",  # how often metrics are shown
     "trainer.trail_every",  # how often the trail hashes the weights
     "trainer.checkpoint_every",  # how much is lost when the run is killed
@@ -77,6 +78,7 @@ ADDED: dict[str, Any] = {
     "trainer.tf32": False,
     "regularizer": {},
     "augment": {},
+    "federated": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }
