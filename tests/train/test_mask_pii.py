@@ -10,7 +10,9 @@ import pytest
 
 import peftlab as python_api
 from peftlab.errors import ConfigError, DataError
+from peftlab.personal_data.masker import Masker
 from peftlab.runs.record import RunRecord
+from peftlab.serving.models.models import Models
 
 MAIL, PHONE = "bob.roe@acme.org", "+49 30 901820"
 KEY = "k" * 32
@@ -60,6 +62,10 @@ def test_a_run_keeps_nothing(run):
     assert "masked" not in second
     (same,) = loaded.predict(["Mail [EMAIL] now"])
     assert {**first, "masked": 0} == {**same, "masked": 0}
+
+    models = Models(["own=masked"], mask=Masker(kinds=("ip",)))  # the server's door
+    (answer,) = models.answers([models.read("own", f"Mail {MAIL} from 10.2.3.4")])
+    assert (answer["text"], answer["masked"]) == ("Mail [EMAIL] from [IP]", {"email": 1, "ip": 1})
 
 
 def test_surrogates_belong_to_their_key(run):
