@@ -37,7 +37,7 @@ from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
 from peftlab.federated.refusals import refuse as refuse_in_rounds
-from peftlab.federated.spec import FederatedSpec
+from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
@@ -305,23 +305,11 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
-    _resolve_federation(resolved)
+    rounds_as_epochs(resolved)
     if isinstance(resolved.get("privacy"), dict):
         resolved["privacy"] = with_digest(resolved["privacy"])
     _resolve_directions(resolved)
     return resolved
-
-
-def _resolve_federation(config: dict[str, Any]) -> None:
-    """Have the rounds of a federation be the epochs of the run, whose steps are not taken from cached activations."""
-    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
-    federated = config["federated"]
-    if not isinstance(federated, dict) or federated.get("rounds") is None:
-        return
-    if isinstance(config.get("budget"), dict):
-        config["budget"]["max_epochs"] = federated["rounds"]
-    if isinstance(trainer, dict) and trainer.get("cache_activations") == "auto":
-        trainer["cache_activations"] = False
 
 
 def _resolve_directions(config: dict[str, Any]) -> None:
