@@ -76,7 +76,7 @@ class FederatedSpec:
 
 
 def rounds_as_epochs(config: dict[str, Any]) -> None:
-    """Make the rounds of a federation in `config` the epochs of the run, whose steps start from no cached activations."""
+    """Make the rounds of a federation in `config` the epochs of the run, whose steps use no cached activations."""
     config["federated"], trainer = config.get("federated") or None, config.get("trainer")
     federated = config["federated"]
     if not isinstance(federated, dict) or federated.get("rounds") is None:
