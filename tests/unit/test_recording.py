@@ -29,6 +29,7 @@ def spec_of(ner):
             peft=method,
             task=ner(),
             acting=regularizers or {},
+            privacy=None,
         )
 
     return make
