@@ -27,6 +27,7 @@ from peftlab.devices.hardware import launcher, strategy_of
 from peftlab.devices.processes import rank
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import ConfigError, UserError, did_you_mean
+from peftlab.federated.coordinator import Coordinator
 from peftlab.methods.method import Method
 from peftlab.pooling import OF_ENTITIES
 from peftlab.privacy.guarantee import Guarantee, settle
@@ -66,7 +67,8 @@ def build_tuner(spec: RunSpec, pretrained: Pretrained, tell: Callable[[str], Non
     """
     model, context = adapted_model(spec, pretrained, tell)
     special = pretrained.processor(spec.task.processor).special_ids if spec.changing_embeddings else []
-    return Tuner(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
+    kind = Coordinator if spec.in_rounds else Tuner
+    return kind(model, spec.task, spec.peft, context, spec.optimizer, spec.scheduler, spec.regularizer, special)
 
 
 def adopt(spec: RunSpec, tuner: Tuner) -> None:
@@ -312,10 +314,14 @@ def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
 def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
     """Yield the reasons why steps cannot be recorded that the configuration shows."""
     hardware = spec.trainer
+    if spec.in_rounds or spec.privacy:
+        yield (
+            "each client takes steps of its own in each round"
+            if spec.in_rounds
+            else "privacy: gradients are clipped example by example"
+        )
     if hardware.world_size > 1:
         yield "several devices average their gradients in between"
-    if spec.privacy is not None:
-        yield "privacy: the gradients of single examples are computed by the host's choice"
     if hardware.accumulate > 1:
         yield f"trainer.accumulate={hardware.accumulate} divides a step into parts"
     if hardware.precision == "16-mixed":
@@ -365,9 +371,8 @@ def make_trainer(
     if not spec.trainer.sharded:
         plugins.append(TreeFiles())
     identity, hardware = folder.record.data["identity"], spec.trainer
-    checkpointing = Checkpointing(
-        folder.checkpoints, identity["sha256"], hardware.checkpoint_every, hardware.keep_every, hardware.sharded
-    )
+    every = hardware.checkpoint_every or (1 if spec.in_rounds else None)
+    checkpointing = Checkpointing(folder.checkpoints, identity["sha256"], every, hardware.keep_every, hardware.sharded)
     interruption = Interruption(signals, checkpointing.save)
     last += [Reporting(watcher, spec.task.selection, interruption)] if watcher else []
     last += [checkpointing, interruption]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ from peftlab.devices.processes import agreed, from_rank_0, rank, threads_each, t
 from peftlab.devices.products import set_products
 from peftlab.devices.sharding import is_sharded
 from peftlab.errors import DamagedError, UserError
+from peftlab.federated.joining import divide, joined
+from peftlab.federated.local import LocalTraining
+from peftlab.federated.workers import ignore_signals, serve
 from peftlab.masking.mask import remember
 from peftlab.methods.labels import save_labels
 from peftlab.packing.joinable import never_joined
@@ -145,6 +149,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     data.load()
     draw_batches(spec, data)
     guarantee = settle_privacy(spec, data)
+    divide(spec.federated, data)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
@@ -152,7 +157,7 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
         task=data.resolved_task(),
         augment=data.resolved_augment(),
         regularizer=prepared_regularizers(spec, data),
-        privacy={} if guarantee is None else {"noise_multiplier": guarantee.noise_multiplier, "delta": guarantee.delta},
+        privacy={} if guarantee is None or spec.privacy is None else guarantee.settled(spec.privacy),
         data_sha256=data.facts.sha256,
         weights_sha256=pretrained.weights_sha256,
     )
@@ -256,7 +261,10 @@ def run(
             refer(spec, pretrained, data, data.used, tuner.guards.evaluation, record.event, signals.raise_pending)
             if checkpoint is None and spec.adapter is None:
                 calibrate(spec, tuner, data)
-            with from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending):
+            with (
+                from_activations(border, tuner.model, data, spec.trainer, record, signals.raise_pending),
+                joined(spec, config, tuner, data, folder, signals.raise_pending, train_clients),
+            ):
                 fit(trainer, tuner, data, best, checkpoint)
                 tuner.effects.after_training(trainer.global_step)
                 validated = best.is_last and is_last_validation(trainer)
@@ -267,6 +275,21 @@ def run(
                 record.update(cost=cost.totals())
                 conclude(record)
     return record
+
+
+def train_clients(config: dict[str, Any], threads: int, connection: Connection) -> None:
+    """Train clients of the run of a resolved `config` as `connection` orders, in a process of its own."""
+    ignore_signals()
+    start_logging(level=logging.ERROR)
+    torch.set_num_threads(threads)
+    ready = prepare(config)
+    tuner = build(ready)
+    store_and_compile(tuner.model, ready.spec.trainer)
+    halve = ready.data.halves if ready.spec.may_cut_batches else None
+    tuner.guards = Guards(ready.spec.trainer.on_nan, halve, unread=UNREAD[ready.spec.trainer.accelerator])
+    assert ready.spec.federated is not None
+    with attention_kernels(ready.spec.trainer.cudnn_attention, ready.spec.trainer.static_shapes is True):
+        serve(LocalTraining(tuner, ready.data, ready.spec.federated, ready.spec.trainer), connection)
 
 
 def resume(folder: Path, allow: Sequence[str] = ()) -> RunRecord:
@@ -304,7 +327,7 @@ def seed_everything(spec: RunSpec) -> None:
 
 def counts_activations(spec: RunSpec) -> bool:
     """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.sharded or spec.allow or spec.privacy is not None)
+    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

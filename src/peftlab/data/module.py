@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from peftlab.data.ahead import Ahead
 from peftlab.data.augmentation.augmenter import Augmenter
@@ -37,6 +37,10 @@ log = logging.getLogger("peftlab")
 
 AHEAD = 2
 """Batches that are collated ahead for a GPU: one that is waited for, and one in case the next takes longer."""
+
+
+NO_STEPS: Any = [[]]
+"""What an epoch of a federated run has in the place of batches: one step without parts."""
 
 
 @dataclass
@@ -80,11 +84,14 @@ class DataModule(L.LightningDataModule):
         self.recall: Mapping[str, Recall] = {}
         self.augmenter = augmenter
         self.static: StaticShapes | None = None
+        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.ahead = 0
         """Batches that are collated before they are needed, in page-locked memory: for a GPU, see `AHEAD`."""
-        """Pads all batches to a few shapes, and fills those of the training up; None: batches stay as they are."""
         self.poisson: Poisson | None = None
         """Draws the training batches, which differ in size; None: an epoch has every example once."""
+        self.clients: Mapping[str, np.ndarray] = {}
+        """By name, the positions of the training examples of each client, shape (examples of the client,). Where there
+        are any, a step of the run is a round of theirs, and an epoch is one step; see `peftlab.federated`."""
         self._position = (0, 0)
 
     def load(self) -> None:
@@ -161,7 +168,7 @@ class DataModule(L.LightningDataModule):
 
     def steps_of_epoch(self) -> int:
         """Return the number of optimiser steps in an epoch."""
-        return len(self._training_batches())
+        return 1 if self.clients else len(self._training_batches())
 
     def validation_interval(self) -> int:
         """Return the number of optimiser steps between validations."""
@@ -191,14 +198,13 @@ class DataModule(L.LightningDataModule):
         for batch in self.plan_of():
             yield self.task.apart(members.examples, members.encoded, batch).inputs
 
-    def plan_of(self, epoch: int = 0) -> Plan | PoissonPlan:
-        """Return the training examples of each optimiser step of `epoch`, the same for any number of devices."""
+    def plan_of(self, epoch: int = 0, members: np.ndarray | slice = slice(None)) -> Plan | PoissonPlan:
+        """Return the training examples of each step of `epoch`, on all devices; their places among some `members`."""
         if self.poisson is not None:
             return self.poisson.plan(epoch)
         encoded, spec = self.splits["train"].encoded, self.spec
-        return plan(
-            encoded.lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, encoded.rows
-        )
+        lengths, rows = encoded.lengths[members], encoded.rows[members]
+        return plan(lengths, spec.batch_size, spec.bucket_batches, self.seed, epoch, spec.batch_tokens, rows)
 
     @property
     def training_division(self) -> Division:
@@ -265,10 +271,16 @@ class DataModule(L.LightningDataModule):
         return self._batches_of("train")[part]
 
     def train_dataloader(self) -> DataLoader[list[Batch]]:
-        """Return this rank's parts of each training step, shuffled and bucketed by length."""
+        """Return this rank's parts of each training step, shuffled and bucketed by length; of a round, none."""
+        if self.clients:
+            return _loader_of(NO_STEPS, [0], 0, self.seed, False, 0)
         batches = self._training_batches()
         batches.go_on(*self._position)  # before the workers start, which prefetch
-        return self._loader(Steps(self._batches_of("train")), batches)
+        return self.loader_of(batches)
+
+    def loader_of(self, steps: Sampler[list[Part]]) -> DataLoader[list[Batch]]:
+        """Return a loader of training steps: of the parts of each, as `steps` yields them, their batches."""
+        return self._loader(Steps(self._batches_of("train")), steps)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches, longest first."""
@@ -290,16 +302,8 @@ class DataModule(L.LightningDataModule):
 
     def _batches_of(self, split: str) -> Batches:
         members = self.splits[split]
-        batches = Batches(
-            self.task,
-            members.examples,
-            members.encoded,
-            split,
-            self.seed,
-            self.recall.get(split),
-            members.factors,
-            static=self.static,
-        )
+        what = (self.task, members.examples, members.encoded, split, self.seed)
+        batches = Batches(*what, self.recall.get(split), members.factors, static=self.static)
         if split == "train" and self.augmenter is not None:
             return AugmentedBatches(batches, self.augmenter)
         return batches

@@ -139,8 +139,12 @@ class BudgetSpec:
     sentences with 16 entities of each type ("16 shots")."""
     sample_seed: int = Field(default=0, ge=0, lt=2**32)
     """Chooses the sample; of one seed, a larger sample contains the smaller ones."""
+    half: int | None = Field(default=None, ge=0)
+    """Train on a random half of the sample only, so that the other half tells how much a model reveals of what it was
+    trained on, see `peftlab audit`. A fair coin decides on each example; an even number and the next one are the two
+    halves of one throw, as 0 and 1. None: the whole sample."""
     eval_examples: int | None = Field(default=None, ge=1)
-    """The same for validation and test."""
+    """Number of validation, and of test examples: a random sample; None: all of them."""
     overfit_batches: int | None = Field(default=None, ge=1)
     """Train and validate on this many batches of the training split."""
     validate_every: float = Field(default=1.0, gt=0)

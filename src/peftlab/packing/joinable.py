@@ -25,8 +25,8 @@ def never_joined(spec: RunSpec, cached: bool = False) -> str | None:
     """
     if cached:
         return "it starts from cached activations"
-    if spec.privacy is not None:
-        return "privacy: its gradients are clipped example by example"
+    if spec.in_rounds or spec.privacy:
+        return "its steps are rounds of clients" if spec.in_rounds else "its gradients are clipped example by example"
     for name, regularizer in spec.acting.items():
         if isinstance(regularizer, Term | PassRule | StepRule):
             return f"regularizer.{name} changes the passes of a step"

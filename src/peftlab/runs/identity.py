@@ -24,6 +24,7 @@ NOT_RESULT = (
     "task.forgetting",  # a text that is measured, not learnt
     "trainer.threads",  # recorded in the environment
     "data.workers",  # how many processes load the same batches
+    "federated.processes",  # how many processes train the clients of a round
     "trainer.log_every",  # how often metrics are shown
     "trainer.trail_every",  # how often the trail hashes the weights
     "trainer.checkpoint_every",  # how much is lost when the run is killed
@@ -60,6 +61,7 @@ NOT_RESULT = (
 """Dotted keys of the configuration, or whole groups, that cannot change a result: no part of a run's identity."""
 
 ADDED: dict[str, Any] = {
+    "budget.half": None,
     "budget.max_passes": None,
     "budget.stratified": False,
     "budget.per_class": None,
@@ -78,6 +80,7 @@ ADDED: dict[str, Any] = {
     "regularizer": {},
     "augment": {},
     "privacy": None,
+    "federated": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }

@@ -23,6 +23,8 @@ from peftlab.data.module import DataModule
 from peftlab.devices.hardware import nondeterministic_parts
 from peftlab.devices.spec import AUTOCAST, TrainerSpec
 from peftlab.errors import UserError
+from peftlab.federated.joining import divide
+from peftlab.federated.local import trained_on
 from peftlab.masking.mask import mask
 from peftlab.methods.adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_description
 from peftlab.methods.labels import LABELS, adapter_labels
@@ -144,6 +146,7 @@ def prepared(spec: RunSpec) -> tuple[DataModule, Tuner]:
     data = DataModule(spec.data, spec.task, pretrained.processor(spec.task.processor), spec.budget, spec.seed)
     data.load()
     draw_batches(spec, data)
+    divide(spec.federated, data)
     refer(spec, pretrained, data, data.budget.scored)
     tuner = build_tuner(spec, pretrained)
     adopt(spec, tuner)
@@ -303,6 +306,9 @@ def _course(spec: RunSpec, data: DataModule) -> Course:
     tokens = data.splits["train"].encoded.tokens
 
     def seen(steps: int) -> tuple[int, int]:
+        if spec.federated is not None and data.clients:
+            of_clients = list(trained_on(data, spec.federated, steps))
+            return len(of_clients), int(tokens[of_clients].sum())
         epochs, rest = divmod(steps, of_epoch)
         if data.poisson is not None:
             drawn = [example for step in range(steps) for example in data.plan_of(step // of_epoch)[step % of_epoch]]

@@ -226,7 +226,7 @@ class Predictor:
 
     def computed(self, examples: Sequence[Any], encoded: Encoded) -> list[Answer]:
         """Return the answer to each of `examples`, which are encoded as `encoded`."""
-        compared = self._compared(examples, encoded)
+        compared = self.compared(examples, encoded)
         replies: dict[int, Answer] = {}
         with torch.inference_mode(), self.arithmetic():
             for indices, batch in self.batches(examples, compared):
@@ -238,7 +238,7 @@ class Predictor:
         answers = self.task.answers_without_gold(batch, self.model)
         return list(map(self.task.reply, batch.examples, answers))
 
-    def _compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
+    def compared(self, examples: Sequence[Any], encoded: Encoded) -> Encoded:
         """Return `encoded` with the reference values of a task that compares; without, if no example has weight."""
         if not self.task.refers or not self.task.weights(examples, encoded, range(len(examples))).any():
             return encoded

@@ -21,6 +21,7 @@ from peftlab.runs.folder import RunFolder
 from peftlab.runs.record import RunRecord
 from peftlab.serving.models.mixing import Mixed
 from peftlab.serving.models.shelf import Shelf
+from peftlab.tasks.processor import Processor
 from peftlab.tasks.task import Encoded
 from peftlab.use.finished import FinishedRun
 from peftlab.use.predictor import Answer, Predictor, Refused, beside
@@ -86,6 +87,8 @@ class Query:
     encoded: Encoded = field(repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Options of generation in place of the run's."""
+    unknown: int = 0
+    """Tokens that stand for what the vocabulary lacks."""
 
 
 class Models:
@@ -192,7 +195,8 @@ class Models:
             example = predictor.example(entries, "text:0")
             encoded = predictor.task.encode([example], predictor.processor, predictor.limits)
         group = f"{name} {json.dumps(options, sort_keys=True, default=str)}" if options else served.group
-        return Query(name, int(encoded.tokens.sum()), group, entries, example, encoded, options)
+        unknown = _unknown(encoded, predictor.processor)
+        return Query(name, int(encoded.tokens.sum()), group, entries, example, encoded, options, unknown)
 
     def answers(self, queries: Sequence[Query]) -> list[Answer | Refused]:
         """Return the answer to each of `queries` in their order, as `FinishedRun.predict` has it, or why there is none.
@@ -340,3 +344,10 @@ class _Served:
         except DataError:
             return False
         return True
+
+
+def _unknown(encoded: Encoded, processor: Processor) -> int:
+    """Return the number of unknown tokens; 0 where the inputs are no texts, or the vocabulary lacks nothing."""
+    unknown = getattr(processor.transform, "unk_token_id", None)
+    ids = [encoded.arrays[name] for name in ("tokens", "input_ids") if name in encoded.arrays]
+    return 0 if unknown is None else int(sum((of_rows == unknown).sum() for of_rows in ids))

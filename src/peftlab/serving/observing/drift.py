@@ -7,7 +7,8 @@ which lies between 0 and 1 (Lin 1991, equation 3.1).
 
 How far apart two samples of the *same* inputs are depends on their sizes and on how inputs hang together: a sentence
 has several entities. So the limit of each measure is found by drawing whole inputs, with replacement, for the reference
-and for the window, and taking the quantile of the differences.
+and for the window, and taking the quantile of the differences. What the reference has none of may be rare rather than
+impossible: the rate of an empty bin is drawn from its posterior under Jeffreys' prior.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FEWEST = 100
 
 _DRAWS, _AT_ONCE = 4_000, 200
 _PRIOR = 0.5
-"""What is added to each bin, as for Jeffreys' prior: an empty bin says little, and must not say infinity."""
+"""Jeffreys' prior: what is added to each bin, as an empty one says little, and must not say infinity."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,13 @@ class Reference:
         drawn: dict[str, list[np.ndarray]] = {name: [] for name in compared}
         alike, times = np.unique(self.counts, axis=0, return_counts=True)  # many inputs are alike: fewer to draw
         counts, chances, inputs = alike.astype(np.float64), times / times.sum(), int(times.sum())
+        empty = self.counts.sum(0) == 0
         for _ in range(_DRAWS // _AT_ONCE):
-            reference, window = (generator.multinomial(n, chances, _AT_ONCE) @ counts for n in (inputs, size))
+            rates = empty * generator.gamma(_PRIOR, 1 / inputs, (_AT_ONCE, len(empty)))
+            reference, window = (
+                generator.multinomial(n, chances, _AT_ONCE) @ counts + generator.poisson(n * rates)
+                for n in (inputs, size)
+            )
             for name in compared:
                 place = self._places[name]
                 drawn[name].append(np.stack(measures(reference[:, place], window[:, place])))

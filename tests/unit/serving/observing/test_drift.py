@@ -63,14 +63,28 @@ def test_the_same_inputs_are_rarely_called_different_and_others_are():
     """The level is `LEVEL`; experiments/serving/drift_error.py measures it on 2,000 windows of each size."""
     generator = np.random.default_rng(1)
     alarms = 0
-    for _ in range(4):
+    for _ in range(3):
         reference = reference_of(*inputs(generator, 800))
-        for _ in range(100):
+        for _ in range(60):
             alarms += any(one.beyond_chance for one in reference.differences(counts(generator, 300), 300))
-    assert alarms <= 12  # 4 expected; 13 or more of 400 has a chance of 1 in 3,000
+    assert alarms <= 8  # of 180; 2 expected
     for change, of in (({"rare": 0.4}, "labels"), ({"length": 30.0}, "lengths")):
-        found = [reference.differences(counts(generator, 300, **change), 300) for _ in range(20)]
-        assert sum(one.beyond_chance for each in found for one in each if one.of == of) >= 18, change
+        found = [reference.differences(counts(generator, 300, **change), 300) for _ in range(10)]
+        assert sum(one.beyond_chance for each in found for one in each if one.of == of) >= 8, change
+
+
+def test_what_is_rare_is_not_drift_where_the_reference_has_none_of_it(monkeypatch):
+    monkeypatch.setattr(drift, "_DRAWS", 1_000)
+    generator = np.random.default_rng(5)
+    tokens, nothing = [20] * 200, [Traits()] * 200
+    alarms = 0
+    for _ in range(20):
+        reference = reference_of(tokens, generator.binomial(tokens, 2e-4).tolist(), nothing)  # of 4,000 about one
+        for _ in range(20):
+            unknown = int(generator.binomial(4_000, 2e-4))
+            window = {"unknown": {"known": 4_000 - unknown, "unknown": unknown}}
+            alarms += any(one.beyond_chance for one in reference.differences(window, 200))
+    assert alarms <= 12  # of 400; a fourth of them, if an empty bin were an impossible one
 
 
 def test_a_label_that_was_never_seen_counts():
