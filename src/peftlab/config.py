@@ -231,7 +231,7 @@ class RunSpec:
         return of_terms * (1 + sum(each.passes for each in self.acting.values() if isinstance(each, StepRule)))
 
     def max_steps(self, of_epoch: int) -> int | None:
-        """Return the steps, of so many an epoch, after which `budget.max_steps` or `max_passes` ends the run, or None."""
+        """Return the steps, of so many an epoch, after which `max_steps` or `max_passes` ends the run; None: none."""
         budget = self.budget
         of_passes = budget.max_passes and max(1, round(budget.max_passes * of_epoch / self.passes))
         return min((limit for limit in (budget.max_steps, of_passes) if limit is not None), default=None)

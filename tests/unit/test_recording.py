@@ -30,6 +30,7 @@ def spec_of(ner):
             task=ner(),
             acting=regularizers or {},
             privacy=None,
+            in_rounds=False,
         )
 
     return make
