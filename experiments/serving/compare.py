@@ -1,7 +1,7 @@
 """Measures a server: throughput against the transformers pipeline, latency, many adapters, endurance, faults, overload.
 
 experiments/serving/compare.py MEASUREMENT OUT RUN...; ``table`` in place of a measurement prints what OUT has so far.
-A measurement that OUT has is not repeated. Sizes are set by the environment: TEXTS, ROUNDS, SECONDS, REQUESTS, WORKERS.
+A measurement that OUT has is not repeated. The environment sets sizes: TEXTS, ROUNDS, SECONDS_EACH, REQUESTS, WORKERS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from peftlab.serving.load import Load, Outcome, put_on
 
 TEXTS, ROUNDS, SECONDS, REQUESTS, WORKERS = (
     int(os.environ.get(name, default))
-    for name, default in (("TEXTS", 1000), ("ROUNDS", 5), ("SECONDS", 60), ("REQUESTS", 100_000), ("WORKERS", 2))
+    for name, default in (("TEXTS", 1000), ("ROUNDS", 5), ("SECONDS_EACH", 60), ("REQUESTS", 100_000), ("WORKERS", 2))
 )
 CORES = 2
 CLIENTS = 64

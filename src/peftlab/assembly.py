@@ -314,26 +314,21 @@ def recording(spec: RunSpec, note: Callable[..., None]) -> Recording:
 def _in_the_way_of_graphs(spec: RunSpec) -> Iterator[str]:
     """Yield the reasons why steps cannot be recorded that the configuration shows."""
     hardware = spec.trainer
-    if spec.in_rounds or spec.privacy:
-        yield (
-            "each client takes steps of its own in each round"
-            if spec.in_rounds
-            else "privacy: gradients are clipped example by example"
-        )
-    if hardware.world_size > 1:
-        yield "several devices average their gradients in between"
-    if hardware.accumulate > 1:
-        yield f"trainer.accumulate={hardware.accumulate} divides a step into parts"
-    if hardware.precision == "16-mixed":
-        yield "trainer.precision=16-mixed looks at the gradients to scale the loss"
-    if hardware.gradient_checkpointing:
-        yield "trainer.gradient_checkpointing=true repeats layers with random numbers whose state the host keeps"
-    if hardware.compile:
-        yield "trainer.compile=true launches kernels in its own way"
-    if hardware.cheap_dropout:
-        yield "trainer.cheap_dropout=true draws its masks on the host"
-    if not hardware.static_shapes:
-        yield "trainer.static_shapes=false: almost every batch has a shape of its own"
+    shown = (
+        (spec.in_rounds, "each client takes steps of its own in each round"),
+        (hardware.world_size > 1, "several devices average their gradients in between"),
+        (spec.privacy is not None, "privacy: the gradients of single examples are computed by the host's choice"),
+        (hardware.accumulate > 1, f"trainer.accumulate={hardware.accumulate} divides a step into parts"),
+        (hardware.precision == "16-mixed", "trainer.precision=16-mixed looks at the gradients to scale the loss"),
+        (
+            hardware.gradient_checkpointing,
+            "trainer.gradient_checkpointing=true repeats layers with random numbers whose state the host keeps",
+        ),
+        (hardware.compile, "trainer.compile=true launches kernels in its own way"),
+        (hardware.cheap_dropout, "trainer.cheap_dropout=true draws its masks on the host"),
+        (not hardware.static_shapes, "trainer.static_shapes=false: almost every batch has a shape of its own"),
+    )
+    yield from (reason for holds, reason in shown if holds)
     if (kind := spec.model.quantize) != "none":
         yield f"model.quantize={kind}: how its kernels are recorded has not been tried"
     parts: dict[str, Method | Task | Regularizer] = {f"peft={spec.peft.name}": spec.peft}
@@ -385,7 +380,7 @@ def make_trainer(
         precision=spec.trainer.precision,  # type: ignore[arg-type]  # never auto here: already resolved by `resolve`
         gradient_clip_val=spec.trainer.clip_norm,
         deterministic=spec.trainer.deterministic,
-        log_every_n_steps=spec.trainer.log_every,
+        log_every_n_steps=1 if spec.in_rounds else spec.trainer.log_every,
         max_epochs=spec.budget.max_epochs or -1,
         max_steps=spec.max_steps(data.steps_of_epoch()) or -1,
         val_check_interval=data.validation_interval(),

@@ -36,8 +36,8 @@ from peftlab.data.spec import BudgetSpec, DataSpec
 from peftlab.devices.hardware import resolve_hardware
 from peftlab.devices.spec import TrainerSpec
 from peftlab.errors import ConfigError, UserError
-from peftlab.federated.refusals import refuse
-from peftlab.federated.spec import FederatedSpec
+from peftlab.federated.refusals import refuse as refuse_in_rounds
+from peftlab.federated.spec import FederatedSpec, rounds_as_epochs
 from peftlab.generation.options import Generation
 from peftlab.imports import find_here
 from peftlab.methods.method import Method
@@ -98,8 +98,8 @@ class RunSpec:
     logger: dict[str, functools.partial[Any] | None] = field(default_factory=dict)
     regularizer: dict[str, Regularizer] = field(default_factory=dict)
     augment: dict[str, Augmentation] = field(default_factory=dict)
-    privacy: PrivacySpec | None = None
     federated: FederatedSpec | None = None
+    privacy: PrivacySpec | None = None
     adapter: AdapterSpec | None = None
     derived: DerivedSpec | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -117,9 +117,9 @@ class RunSpec:
         self._check_quantization()
         self._check_rows()
         self._check_generation()
-        refuse_uncounted(self)
         if self.federated is not None and self.derived is None:
-            refuse(self.federated, self)
+            refuse_in_rounds(self.federated, self)
+        refuse_uncounted(self)
         if Path(self.run_name).is_absolute() or ".." in Path(self.run_name).parts:
             raise ConfigError(f"name = '{self.run_name}': must name a folder below runs/; run_dir takes any path")
         check_folder(
@@ -296,21 +296,9 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         resolved["trainer"] = resolve_hardware(resolved["trainer"])
     if (adapter := resolved.pop("adapter", None)) is not None:
         resolved["adapter"] = _resolve_adapter(adapter)
-    _resolve_federation(resolved)
+    rounds_as_epochs(resolved)
     _resolve_directions(resolved)
     return resolved
-
-
-def _resolve_federation(config: dict[str, Any]) -> None:
-    """Have the rounds of a federation be the epochs of the run, whose steps are not taken from cached activations."""
-    config["federated"], trainer = config.get("federated") or None, config.get("trainer")
-    federated = config["federated"]
-    if not isinstance(federated, dict) or federated.get("rounds") is None:
-        return
-    if isinstance(config.get("budget"), dict):
-        config["budget"]["max_epochs"] = federated["rounds"]
-    if isinstance(trainer, dict) and trainer.get("cache_activations") == "auto":
-        trainer["cache_activations"] = False
 
 
 def _resolve_directions(config: dict[str, Any]) -> None:

@@ -147,9 +147,9 @@ def read(config: dict[str, Any], spec: RunSpec) -> Prepared:
     )
     data = DataModule(spec.data, spec.task, processor, spec.budget, spec.seed, division, augmenter)
     data.load()
+    divide(spec.federated, data)
     draw_batches(spec, data)
     guarantee = settle_privacy(spec, data)
-    divide(spec.federated, data)
     sources = Sources(
         model=pretrained.resolved,
         data=data.facts.source,
@@ -327,7 +327,7 @@ def seed_everything(spec: RunSpec) -> None:
 
 def counts_activations(spec: RunSpec) -> bool:
     """Return whether the memory of activations can be measured, see `Outlook`."""
-    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy)
+    return not (spec.trainer.sharded or spec.allow or spec.in_rounds or spec.privacy is not None)
 
 
 def fit(trainer: L.Trainer, tuner: Tuner, data: DataModule, best: KeepBest, checkpoint: Path | None) -> None:

@@ -23,6 +23,8 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
     Raises:
         ConfigError: one cannot; says why.
     """
+    if spec.privacy is not None:
+        raise ConfigError("privacy: its accountant does not follow clients. Set privacy=none, or federated=none")
     if isinstance(getattr(spec.task, "class_weights", None), str):
         raise ConfigError(
             f"task.class_weights={spec.task.class_weights}: counting the labels {_READS_ALL}. Name the weights, or "
@@ -35,6 +37,11 @@ def refuse(federated: FederatedSpec, spec: Any) -> None:
         if each.mixes:
             raise ConfigError(f"augment.{name}: it {_READS_ALL}. Leave it out")
     if federated.only is None:
+        if getattr(spec, "privacy", None) is not None:
+            raise ConfigError(
+                "privacy: it protects the examples of one training, and its accountant does not follow clients that "
+                "begin anew in each round. Set privacy=none, or federated=none"
+            )
         _refuse_rounds(spec)
 
 

@@ -54,6 +54,7 @@ NOT_RESULT = (
     "data.source.path",  # the location of the user's files; the data digests stand for their content
     "data.source.licence",  # a note
     "data.clean.label_errors_from",  # the location of a list; its digest among those of the data stands for its content
+    "data.mask_pii.key",  # the location of a secret; its digest among those of the data stands for it
     "model.source.path",  # the location of the user's files; the weights digest stands for their content
     "model.source.licence",  # a note
     "regularizer.distil.teacher",  # the location of a run; its digest stands for it
@@ -69,6 +70,7 @@ ADDED: dict[str, Any] = {
     "callbacks.early_stopping.check_finite": False,
     "data.clean": None,
     "data.fold": None,
+    "data.mask_pii": None,
     "data.format.group": None,
     "data.format.rows.invalid_tags": "error",
     "data.format.rows.scheme": "bio",
@@ -79,8 +81,8 @@ ADDED: dict[str, Any] = {
     "trainer.tf32": False,
     "regularizer": {},
     "augment": {},
-    "privacy": None,
     "federated": None,
+    "privacy": None,
     "regularizer.rdrop.start_step": 1,
     "regularizer.mixup.layers": [0],
 }
